@@ -1,0 +1,229 @@
+package driver
+
+import (
+	"context"
+	"io"
+	"iter"
+	"log/slog"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// ID names a layer within a driver. It is a plain file name of [A-Za-z0-9_.-],
+// not starting with a dot, at most 128 bytes; see [ID.Validate].
+type ID string
+
+// Driver keeps layers on disk. See the package comment for the vocabulary.
+//
+// Every method that takes an ID returns [ErrNotFound] when there is no such
+// layer, unless it says otherwise, and [ErrInvalidID] for an ID that is none.
+type Driver interface {
+	// Name is the backend's name, "overlay2" for instance. It is recorded in
+	// the store.
+	Name() string
+
+	// Properties returns facts that do not change while the driver is open.
+	Properties() Properties
+
+	// Create makes a writable layer over sealed parents, nearest first; without
+	// parents it is empty, its root root:root 0755 with mtime 0. Not idempotent.
+	//
+	// Returns ErrExists when the ID is taken, ErrNotFound when a parent is
+	// missing and ErrNotSealed when one is not sealed. After any error nothing
+	// of the layer is left on disk.
+	Create(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
+
+	// Mount says how to mount the view of the layer. It has no side effects and
+	// may be called at any time and any number of times; the same layer gives
+	// the same mounts. A sealed layer, and one created with View, gives
+	// read-only mounts.
+	Mount(ctx context.Context, id ID, opts MountOptions) ([]mount.Mount, error)
+
+	// ApplyDiff unpacks a layer tar, plain or compressed with gzip or zstd, over
+	// what the writable layer's view shows, without mounting anything. The
+	// layer must not be mounted. It reads the stream to its end.
+	//
+	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
+	// stream that cannot be applied, ErrDigest when opts.DiffID is given and
+	// differs, and ErrNeedsParents only with opts.Detached. After any error the
+	// layer is as before.
+	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)
+
+	// Diff writes the changes of the layer against its parents to w as an
+	// uncompressed layer tar: the same changes give the same bytes on every
+	// backend. Works on writable and sealed layers, without mounting them; the
+	// layer should not be written to meanwhile. On an error w has received an
+	// incomplete stream. A layer without parents gives its whole content.
+	Diff(ctx context.Context, id ID, w io.Writer, opts DiffOptions) (diff.Stats, error)
+
+	// Changes is Diff as a sequence. An error ends the sequence.
+	Changes(ctx context.Context, id ID) iter.Seq2[diff.Change, error]
+
+	// View opens the merged tree of the layer for reading, without mounting it.
+	// The caller closes it.
+	View(ctx context.Context, id ID) (diff.View, error)
+
+	// Seal makes the layer immutable and durable: once it returns, the layer
+	// survives a power cut whole. Idempotent. The layer must not be mounted
+	// writable. Returns ErrUnsupported for a view.
+	Seal(ctx context.Context, id ID) error
+
+	// Remove removes the layer: at once and atomically to the caller, though
+	// the disk space may be freed later, see Cleanup. Idempotent: a missing
+	// layer is no error. The caller must know that no other layer has it as a
+	// parent and that it is not mounted; a mounted layer may give ErrBusy.
+	Remove(ctx context.Context, id ID) error
+
+	// Usage returns what this layer alone takes, parents not counted. O(1) once
+	// sealed.
+	Usage(ctx context.Context, id ID) (Usage, error)
+
+	// Layers lists the layers on disk in no particular order.
+	Layers(ctx context.Context) ([]ID, error)
+
+	// Cleanup frees what Remove put aside and what interrupted calls left
+	// behind. Idempotent, and safe beside other calls of this driver.
+	Cleanup(ctx context.Context) error
+
+	// Close waits for background work and releases the driver. Mounts stay.
+	Close() error
+}
+
+// A Rebaser is a Driver whose layers can be given their parents after they were
+// unpacked, so that the layers of an image can be unpacked side by side.
+// Default without it: the parents are fixed at Create. Properties.Rebase tells.
+type Rebaser interface {
+	// Rebase makes sealed parents, nearest first, the parents of a writable
+	// layer that was created without any and filled by exactly one ApplyDiff
+	// with Detached. The result is the same as if the layer had been created
+	// over the parents and the same stream applied to it.
+	//
+	// Returns ErrNeedsParents, and leaves the layer as it was, when only a
+	// second reading of the stream can give that result: remove the layer,
+	// create it over its parents and apply again.
+	Rebase(ctx context.Context, id ID, parents []ID) error
+}
+
+// An Explainer is a Driver that can tell which layer provides a path. Default
+// without it: not known. Properties.Explain tells.
+type Explainer interface {
+	// Provider returns the layer, id itself or one of its parents, that the
+	// non-directory or the uppermost part of the directory at path comes from.
+	// Path is as in diff.Change. Returns an error matching io/fs.ErrNotExist for
+	// a path that the view does not show.
+	Provider(ctx context.Context, id ID, path string) (ID, error)
+}
+
+// Options are what every backend's constructor takes.
+type Options struct {
+	// Logger receives warnings; nil discards them.
+	Logger *slog.Logger
+	// Fallbacks forces the slower way where there is a faster one, for tests.
+	Fallbacks Fallbacks
+}
+
+// Fallbacks switches fast paths off. The zero value uses all that work here.
+type Fallbacks struct {
+	NoOpenat2     bool // resolve paths component by component
+	NoMountAPI    bool // mount(2) instead of fsopen(2)
+	NoReflink     bool // no FICLONE
+	NoCopyRange   bool // no copy_file_range(2)
+	UserXattr     bool // overlay's user.overlay. namespace, as in a user namespace
+	SingleThread  bool // no parallel writers
+	NoFchmodat2   bool // chmod by /proc/self/fd
+	NoMetadataOpt bool // redirect_dir=off and metacopy=off
+}
+
+// CreateOptions tune [Driver.Create].
+type CreateOptions struct {
+	// View makes a read-only layer that only shows its parents: it cannot be
+	// applied to or sealed. It needs at least one parent.
+	View bool
+}
+
+// MountOptions tune [Driver.Mount].
+type MountOptions struct {
+	// ReadOnly asks for a read-only mount of a writable layer.
+	ReadOnly bool
+	// Volatile asks for a mount that skips syncs, for a layer that may be lost
+	// in a power cut. Ignored where the backend has nothing of the kind.
+	Volatile bool
+}
+
+// Limits bound what a layer may ask for. A zero field means its default.
+type Limits struct {
+	Entries   int64 // entries in the stream; default 10,000,000
+	Bytes     int64 // bytes of the uncompressed stream; default 1 TiB
+	Ratio     int64 // uncompressed bytes for each compressed byte; default 2,000, checked past 64 MiB
+	PathDepth int   // components of a path after cleaning; default 512
+	PAXBytes  int64 // bytes of one extended header; default 1 MiB (the reader's own ceiling)
+}
+
+// ApplyOptions tune [Driver.ApplyDiff].
+type ApplyOptions struct {
+	// DiffID, when set, is the digest the uncompressed stream must have.
+	DiffID digest.Digest
+	// Detached unpacks a layer whose parents are not known yet, for Rebase.
+	// Only for an empty layer created without parents.
+	Detached bool
+	Limits   Limits
+	// Warn is told of what was skipped or reinterpreted; nil logs it.
+	Warn func(path, message string)
+}
+
+// Applied says what [Driver.ApplyDiff] read.
+type Applied struct {
+	// DiffID is the digest of the uncompressed stream, trailing bytes included.
+	DiffID digest.Digest
+	// Bytes is the length of the uncompressed stream.
+	Bytes int64
+	// Entries is the number of entries, whiteouts included.
+	Entries int64
+}
+
+// DiffOptions tune [Driver.Diff].
+type DiffOptions struct {
+	// Warn is told of what a layer cannot hold; nil logs it.
+	Warn func(path, message string)
+}
+
+// Usage is what a layer takes on disk.
+type Usage struct {
+	// Bytes allocated on disk (st_blocks * 512); a hard link counts once.
+	Bytes int64
+	// Inodes in use.
+	Inodes int64
+}
+
+// Properties are the facts on which callers and tests decide; they never ask
+// for a driver's name.
+type Properties struct {
+	// Rebase: the driver is a Rebaser, and its layers unpack in parallel.
+	Rebase bool
+	// Explain: the driver is an Explainer.
+	Explain bool
+	// NativeDiff: diff costs what changed, not what the parents hold.
+	NativeDiff bool
+	// SharesPages: containers over the same layer share its page cache.
+	SharesPages bool
+	// Reflink: copies share blocks until written.
+	Reflink bool
+	// BreaksHardlinks: writing to a file of the parents that has several names
+	// gives that name an inode of its own (copy-up).
+	BreaksHardlinks bool
+	// RenameDir: rename(2) of a directory of the parents works in a view.
+	RenameDir bool
+	// Quota: a size limit can be set on a layer.
+	Quota bool
+	// Idmap: views can be mounted with mapped ids.
+	Idmap bool
+	// Rootless: works in a user namespace.
+	Rootless bool
+	// MaxParents is the longest chain of parents; 0 means no limit.
+	MaxParents int
+	// XattrNamespaces are the prefixes this driver can store, "user." say.
+	XattrNamespaces []string
+}

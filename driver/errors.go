@@ -1,0 +1,33 @@
+package driver
+
+import (
+	"errors"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// Errors of the contract. Backends wrap them with what was being done and to
+// which layer; match them with [errors.Is].
+var (
+	// ErrNotFound: the layer does not exist.
+	ErrNotFound = errors.New("layer not found")
+	// ErrExists: a layer with this ID exists already.
+	ErrExists = errors.New("layer exists already")
+	// ErrSealed: the layer is sealed and cannot be changed.
+	ErrSealed = errors.New("layer is sealed")
+	// ErrNotSealed: the layer has to be sealed for this.
+	ErrNotSealed = errors.New("layer is not sealed")
+	// ErrBusy: the layer is mounted or another process uses it.
+	ErrBusy = errors.New("layer is busy")
+	// ErrUnsupported: this backend, file system or kernel cannot do it.
+	ErrUnsupported = errors.New("not supported here")
+	// ErrNeedsParents: a layer unpacked without its parents says something that
+	// only its parents can give a meaning to. Apply it again on its parents.
+	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
+	// ErrDigest: the stream is not the one that was asked for.
+	ErrDigest = errors.New("digest mismatch")
+	// ErrInvalidID: the ID is empty or not a plain file name.
+	ErrInvalidID = errors.New("invalid layer ID")
+	// ErrInvalidLayer is [diff.ErrInvalidLayer].
+	ErrInvalidLayer = diff.ErrInvalidLayer
+)
