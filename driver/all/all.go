@@ -1,0 +1,77 @@
+// Package all lists the backends, in order of preference, and selects one.
+// It is the only package that knows them all.
+package all
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/overlay2"
+	"github.com/layerkeep/layerkeep/vfs"
+)
+
+// A Backend is a driver that can be opened by name.
+type Backend struct {
+	Name string
+	// New opens the driver's store in root, creating it when missing. It
+	// probes what it needs on that very directory and returns an error matching
+	// [driver.ErrUnsupported] when something is missing.
+	New func(ctx context.Context, root string, opts driver.Options) (driver.Driver, error)
+}
+
+// Backends returns every backend, the preferred one first.
+func Backends() []Backend {
+	return []Backend{
+		{Name: overlay2.Name, New: overlay2.New},
+		{Name: vfs.Name, New: vfs.New},
+	}
+}
+
+// Names returns the names of [Backends], in that order.
+func Names() []string {
+	var names []string
+	for _, b := range Backends() {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// A Rejection says why a backend cannot be used on a directory.
+type Rejection struct {
+	Name string
+	Err  error
+}
+
+// Rejections is the error of [Select] when no backend works. It matches
+// [driver.ErrUnsupported] and the errors of all rejections.
+type Rejections []Rejection
+
+// Error lists each backend with its reason.
+func (r Rejections) Error() string {
+	parts := make([]string, 0, len(r))
+	for _, x := range r {
+		parts = append(parts, x.Name+": "+x.Err.Error())
+	}
+	return "no backend works here: " + strings.Join(parts, "; ")
+}
+
+// Unwrap returns the rejections' errors.
+func (r Rejections) Unwrap() []error {
+	errs := []error{driver.ErrUnsupported}
+	for _, x := range r {
+		errs = append(errs, x.Err)
+	}
+	return errs
+}
+
+// Select opens a backend whose store is the directory root/NAME. With a name it
+// opens that one; with an empty name, the first in [Backends] that works on
+// root. It returns what was passed over, and why.
+//
+// Returns an error matching [driver.ErrUnsupported] for an unknown name and
+// when nothing works.
+func Select(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, Rejections, error) {
+	return nil, nil, fmt.Errorf("to be written: %w", driver.ErrUnsupported)
+}

@@ -1,0 +1,75 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"os"
+)
+
+// Errors of this package; match them with [errors.Is].
+var (
+	// ErrBusy: the target is a mount point already, or what is mounted there is
+	// in use.
+	ErrBusy = errors.New("busy")
+	// ErrNotDirectory: the target, or a directory named by the mount, is missing
+	// its directory: it is a file, a symbolic link or a device.
+	ErrNotDirectory = errors.New("not a directory")
+	// ErrUnsupported: this kernel, or this user, cannot do it.
+	ErrUnsupported = errors.New("mount not supported here")
+	// ErrTooLong: the options do not fit into one page, and the kernel has no
+	// other way to take them.
+	ErrTooLong = errors.New("mount options too long")
+	// ErrNotMounted: nothing is mounted at the target.
+	ErrNotMounted = errors.New("not mounted")
+)
+
+// A Mounter carries out mounts. The zero value uses the best the kernel has;
+// the functions of this package are its methods on the zero value.
+type Mounter struct {
+	// NoMountAPI uses mount(2) only, for tests and old kernels.
+	NoMountAPI bool
+}
+
+// All mounts mounts at target, each over the one before. Nothing stays mounted
+// after an error. The target must be a directory, and no mount point: see
+// [ErrNotDirectory] and [ErrBusy]. It is resolved once, symbolic links included.
+func All(ctx context.Context, mounts []Mount, target string) error {
+	return Mounter{}.All(ctx, mounts, target)
+}
+
+// Unmount unmounts what is mounted at target, never lazily. Returns [ErrBusy]
+// when it is in use and [ErrNotMounted] when target is no mount point.
+func Unmount(target string) error { return unmount(target) }
+
+// Detached mounts m nowhere: the descriptor is the root of a mount that lives
+// until the last descriptor into it is closed. Needs the new mount API.
+func Detached(m Mount) (*os.File, error) { return detached(m) }
+
+// WithTemp mounts mounts on a new temporary directory, calls fn with it and
+// unmounts again, also after an error of fn.
+func WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) error {
+	return Mounter{}.WithTemp(ctx, mounts, fn)
+}
+
+// All is [All] with this Mounter's way of mounting.
+func (mr Mounter) All(ctx context.Context, mounts []Mount, target string) error {
+	return mr.all(ctx, mounts, target)
+}
+
+// WithTemp is [WithTemp] with this Mounter's way of mounting.
+func (mr Mounter) WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) (err error) {
+	dir, err := os.MkdirTemp("", "layerkeep-mount-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := mr.All(ctx, mounts, dir); err != nil {
+		return err
+	}
+	defer func() {
+		for range mounts {
+			err = errors.Join(err, Unmount(dir))
+		}
+	}()
+	return fn(dir)
+}
