@@ -1,0 +1,78 @@
+package diff
+
+import (
+	"io"
+	"os"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// DirView returns the tree below a directory as a View: what is on disk is what
+// it shows, without security.selinux. It reads through descriptors and never
+// follows a symbolic link out of root. Root is not closed by the View. On
+// systems other than Linux the View's Root is [errors.ErrUnsupported].
+func DirView(root *os.File) View { return dirView{root: root} }
+
+// NodeOf converts the attributes of a file on disk.
+func NodeOf(st rootfd.Stat) Node {
+	return Node{
+		Mode: st.Mode, UID: st.UID, GID: st.GID, Size: st.Size, Rdev: st.Rdev,
+		Mtime: st.Mtime, Dev: st.Dev, Ino: st.Ino, Nlink: st.Nlink,
+	}
+}
+
+type dirView struct{ root *os.File }
+
+func (v dirView) Root() (Dir, error) {
+	d, err := rootfd.FromFile(v.root, rootfd.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return plainDir{d}, nil
+}
+
+func (v dirView) Close() error { return nil }
+
+// plainDir shows a directory on disk as it is.
+type plainDir struct{ *rootfd.Dir }
+
+// notCarried is never part of a layer: it belongs to the host's policy (A5).
+const notCarried = "security.selinux"
+
+func (d plainDir) Stat() (Node, error) {
+	st, err := d.Dir.Stat()
+	return NodeOf(st), err
+}
+
+func (d plainDir) Lookup(name string) (Node, error) {
+	st, err := d.Dir.Lookup(name)
+	return NodeOf(st), err
+}
+
+func (d plainDir) Xattrs() (map[string]string, error) {
+	attrs, err := d.Dir.Xattrs()
+	delete(attrs, notCarried)
+	return attrs, err
+}
+
+func (d plainDir) LookupXattrs(name string) (map[string]string, error) {
+	attrs, err := d.Dir.LookupXattrs(name)
+	delete(attrs, notCarried)
+	return attrs, err
+}
+
+func (d plainDir) Open(name string) (io.ReadCloser, error) {
+	f, err := d.Dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (d plainDir) OpenDir(name string) (Dir, error) {
+	next, err := d.Dir.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return plainDir{next}, nil
+}

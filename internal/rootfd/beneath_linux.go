@@ -1,0 +1,98 @@
+package rootfd
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenDirAt opens the directory at a slash-separated relative path below d;
+// "." is d itself. No component may be a symbolic link or "..": ENOTDIR for
+// what is no directory, as if each component had been opened in turn.
+func (d *Dir) OpenDirAt(rel string) (*Dir, error) {
+	rel = path.Clean(rel)
+	if rel == "." {
+		return d.reopen()
+	}
+	if path.IsAbs(rel) || rel == ".." || strings.HasPrefix(rel, "../") {
+		return nil, d.wrap("open", rel, errName)
+	}
+	if !d.tree.noOpenat2 {
+		next, err := d.openat2(rel)
+		if !unusable(err) {
+			return next, err
+		}
+	}
+	return d.openEach(rel)
+}
+
+// LookupAt is Lookup for a slash-separated relative path, under the rules of
+// OpenDirAt.
+func (d *Dir) LookupAt(rel string) (Stat, error) {
+	rel = path.Clean(rel)
+	if rel == "." {
+		return d.Stat()
+	}
+	parent, name := path.Split(rel)
+	if parent == "" {
+		return d.Lookup(name)
+	}
+	dir, err := d.OpenDirAt(parent)
+	if err != nil {
+		return Stat{}, err
+	}
+	defer dir.Close()
+	return dir.Lookup(name)
+}
+
+func (d *Dir) reopen() (*Dir, error) {
+	fd, err := openat(d.fd, ".", dirFlags)
+	if err != nil {
+		return nil, d.wrap("open", "", err)
+	}
+	return &Dir{fd: fd, path: d.path, tree: d.tree}, nil
+}
+
+func (d *Dir) openat2(rel string) (*Dir, error) {
+	how := unix.OpenHow{
+		Flags:   dirFlags,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Openat2(d.fd, rel, &how)
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, unix.ELOOP) {
+			err = unix.ENOTDIR
+		}
+		return nil, d.wrap("open", rel, err)
+	}
+	return &Dir{fd: fd, path: d.join(rel), tree: d.tree}, nil
+}
+
+// unusable reports errors after which the slow way has to decide: no openat2
+// here (ENOSYS, EPERM from seccomp), a rename that raced with the resolution
+// (EAGAIN), a path over PATH_MAX.
+func unusable(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) ||
+		errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENAMETOOLONG)
+}
+
+func (d *Dir) openEach(rel string) (*Dir, error) {
+	dir := d
+	for name := range strings.SplitSeq(rel, "/") {
+		next, err := dir.OpenDir(name)
+		if dir != d {
+			_ = dir.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		dir = next
+	}
+	return dir, nil
+}

@@ -1,0 +1,88 @@
+package rootfd
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+
+var errNotRegular = errors.New("not a regular file")
+
+// A File is a regular file open for reading. It is what a walk over many files
+// needs of an [os.File], without the latter's registration with the poller. It
+// must be closed.
+type File struct {
+	fd  int
+	dir *Dir // for error messages only
+	nam string
+}
+
+// Open opens a regular file for reading. Anything else gives an error, without
+// having been opened for reading: a device can act on being opened and a fifo
+// can wait.
+func (d *Dir) Open(name string) (*File, error) {
+	st, err := d.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsRegular() {
+		return nil, d.wrap("open", name, errNotRegular)
+	}
+	fd, err := openat(d.fd, name, fileFlags)
+	if err != nil {
+		return nil, d.wrap("open", name, err)
+	}
+	f := &File{fd: fd, dir: d, nam: name}
+	// Somebody may have put another file there since; O_NONBLOCK and O_NOFOLLOW
+	// kept that harmless.
+	if st, err = f.Stat(); err == nil && !st.IsRegular() {
+		err = d.wrap("open", name, errNotRegular)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Fd returns the descriptor, which stays the File's own.
+func (f *File) Fd() int { return f.fd }
+
+// Stat returns the attributes of the open file.
+func (f *File) Stat() (Stat, error) {
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return Stat{}, f.dir.wrap("stat", f.nam, err)
+	}
+	return fromStat(&st), nil
+}
+
+// Read reads from the file's offset, as [io.Reader] says.
+func (f *File) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	var n int
+	err := retry(func() (err error) { n, err = unix.Read(f.fd, p); return err })
+	switch {
+	case err != nil:
+		return 0, f.dir.wrap("read", f.nam, err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Close closes the file; a second call gives [os.ErrClosed].
+func (f *File) Close() error {
+	if f.fd < 0 {
+		return f.dir.wrap("close", f.nam, os.ErrClosed)
+	}
+	fd := f.fd
+	f.fd = -1
+	return f.dir.wrap("close", f.nam, unix.Close(fd))
+}

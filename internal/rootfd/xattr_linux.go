@@ -1,0 +1,165 @@
+package rootfd
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// xattrArgs is struct xattr_args of linux/xattr.h.
+type xattrArgs struct {
+	value uint64
+	size  uint32
+	flags uint32
+}
+
+// haveXattrat tells whether listxattrat(2) works here: since Linux 6.13, and
+// unless a seccomp filter refuses calls it does not know.
+func haveXattrat(fd int) bool {
+	_, err := listxattrat(fd, "", unix.AT_EMPTY_PATH, nil)
+	return !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM)
+}
+
+// Xattrs returns all extended attributes of the directory itself; nil when it
+// has none or the file system knows none.
+func (d *Dir) Xattrs() (map[string]string, error) { return d.xattrs("") }
+
+// LookupXattrs returns all extended attributes of a child of any type.
+func (d *Dir) LookupXattrs(name string) (map[string]string, error) {
+	if err := checkName(name); err != nil {
+		return nil, d.wrap("listxattr", name, err)
+	}
+	return d.xattrs(name)
+}
+
+// Xattr returns one extended attribute of the directory itself; ok is false
+// when it has none of that name.
+func (d *Dir) Xattr(attr string) (value string, ok bool, err error) { return d.xattr("", attr) }
+
+// LookupXattr returns one extended attribute of a child of any type.
+func (d *Dir) LookupXattr(name, attr string) (value string, ok bool, err error) {
+	if err := checkName(name); err != nil {
+		return "", false, d.wrap("getxattr", name, err)
+	}
+	return d.xattr(name, attr)
+}
+
+func (d *Dir) xattrs(name string) (map[string]string, error) {
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	list, err := d.listxattr(name, *pooled)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, d.wrap("listxattr", name, err)
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	attrs := make(map[string]string, bytes.Count(list, []byte{0}))
+	for attr := range bytes.SplitSeq(list, []byte{0}) {
+		if len(attr) == 0 {
+			continue
+		}
+		value, ok, err := d.xattr(name, string(attr))
+		if err != nil {
+			return nil, err
+		}
+		if ok { // else removed meanwhile
+			attrs[string(attr)] = value
+		}
+	}
+	return attrs, nil
+}
+
+// xattr reads one attribute of the child, or of d itself for an empty name.
+func (d *Dir) xattr(name, attr string) (string, bool, error) {
+	pooled := buffers.Get().(*[]byte)
+	defer buffers.Put(pooled)
+	n, err := d.getxattr(name, attr, *pooled)
+	switch {
+	case err == nil:
+		return string((*pooled)[:n]), true, nil
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return "", false, nil
+	default:
+		return "", false, d.wrap("getxattr "+attr, name, err)
+	}
+}
+
+func (d *Dir) listxattr(name string, buf []byte) ([]byte, error) {
+	var n int
+	var err error
+	switch {
+	case name == "":
+		n, err = unix.Flistxattr(d.fd, buf)
+	case !d.tree.noXattrat:
+		n, err = listxattrat(d.fd, name, unix.AT_SYMLINK_NOFOLLOW, buf)
+	default:
+		n, err = unix.Llistxattr(d.procPath(name), buf)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return buf[:n], nil
+}
+
+func (d *Dir) getxattr(name, attr string, buf []byte) (int, error) {
+	switch {
+	case name == "":
+		return unix.Fgetxattr(d.fd, attr, buf)
+	case !d.tree.noXattrat:
+		return getxattrat(d.fd, name, attr, buf)
+	default:
+		return unix.Lgetxattr(d.procPath(name), attr, buf)
+	}
+}
+
+// procPath names a child through the descriptor: the calls on it must be the
+// l* ones, which do not follow the last component.
+func (d *Dir) procPath(name string) string {
+	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name
+}
+
+func listxattrat(fd int, name string, flags int, buf []byte) (int, error) {
+	path, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	var p unsafe.Pointer
+	if len(buf) > 0 {
+		p = unsafe.Pointer(&buf[0])
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(fd), uintptr(unsafe.Pointer(path)),
+		uintptr(flags), uintptr(p), uintptr(len(buf)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// getxattrat needs a buf on the heap: its address goes through an integer, which
+// a moving stack would not follow.
+func getxattrat(fd int, name, attr string, buf []byte) (int, error) {
+	path, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return 0, err
+	}
+	key, err := unix.BytePtrFromString(attr)
+	if err != nil {
+		return 0, err
+	}
+	args := &xattrArgs{value: uint64(uintptr(unsafe.Pointer(&buf[0]))), size: uint32(len(buf))}
+	n, _, errno := unix.Syscall6(unix.SYS_GETXATTRAT, uintptr(fd), uintptr(unsafe.Pointer(path)),
+		unix.AT_SYMLINK_NOFOLLOW, uintptr(unsafe.Pointer(key)), uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	runtime.KeepAlive(buf)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
