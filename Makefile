@@ -1,0 +1,34 @@
+# The ways in: `make demo` shows what a union file system is, `make test` runs
+# everything the machine can run.
+
+SHELL   := /bin/sh
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help demo build test lint bench clean FORCE
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: bin/snapctl ## Build snapctl and let it show, on a small image, what it does.
+	@bin/snapctl demo
+
+build: bin/snapctl ## Build bin/snapctl, one static binary.
+
+bin/snapctl: FORCE
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/snapctl
+
+test: ## Run all tests: as root, then unprivileged; installs what they need when root.
+	@scripts/install-test-deps
+	@scripts/test
+
+lint: ## Run golangci-lint where it is installed, else go vet and gofmt.
+	@scripts/lint
+
+bench: ## Benchmark every backend, then compare with other libraries.
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	cd bench/peers && $(GO) test -run '^$$' -bench . -timeout 30m ./...
+
+clean: ## Remove what was built here.
+	rm -rf bin dist
