@@ -2,11 +2,138 @@ package mount
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"strconv"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
-func (mr Mounter) all(ctx context.Context, mounts []Mount, target string) error { return ErrUnsupported }
+func (mr Mounter) all(ctx context.Context, mounts []Mount, target string) error {
+	dir, err := openTarget(target)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for i, m := range mounts {
+		if err = ctx.Err(); err == nil {
+			err = mr.one(m, dir)
+		}
+		if err != nil {
+			for ; i > 0; i-- {
+				err = errors.Join(err, unmount(target))
+			}
+			return fmt.Errorf("mount %s on %s: %w", m.Type, target, err)
+		}
+	}
+	return nil
+}
 
-func unmount(target string) error { return ErrUnsupported }
+// one mounts m on the directory dir, whatever is mounted there already.
+func (mr Mounter) one(m Mount, dir *os.File) error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	if !mr.NoMountAPI {
+		fd, err := detached(m)
+		if err == nil {
+			defer fd.Close()
+			return attach(fd, dir)
+		}
+		if !errors.Is(err, errNoAPI) {
+			return err
+		}
+	}
+	return m.legacy(procPath(dir))
+}
 
-func detached(m Mount) (*os.File, error) { return nil, ErrUnsupported }
+func attach(fd, dir *os.File) error {
+	err := ignoringEINTR(func() error {
+		return unix.MoveMount(int(fd.Fd()), "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	})
+	return explain("move_mount", "", err)
+}
+
+// openTarget opens a directory that is no mount point yet.
+func openTarget(target string) (*os.File, error) {
+	f, err := openDir(target)
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := isMountRoot(f)
+	if err == nil && mounted {
+		err = fmt.Errorf("%s: %w: is a mount point already", target, ErrBusy)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openDir opens a directory as a mere handle (O_PATH).
+func openDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, explain("open", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func isMountRoot(f *os.File) (bool, error) {
+	var stx unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &stx)
+	if err == nil && stx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
+	// Before Linux 5.8 only the mount table tells.
+	path, err := os.Readlink(procPath(f))
+	if err != nil {
+		return false, err
+	}
+	return mountinfo.Mounted(path)
+}
+
+func unmount(target string) error {
+	err := ignoringEINTR(func() error { return unix.Unmount(target, unix.UMOUNT_NOFOLLOW) })
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("unmount %s: %w", target, ErrNotMounted)
+	default:
+		return explain("unmount", target, err)
+	}
+}
+
+// procPath is a short name of an open file that needs no escaping and cannot
+// be redirected by renames.
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// explain wraps a system error with its path, and with this package's sentinel
+// where there is one.
+func explain(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	pe := &os.PathError{Op: op, Path: path, Err: err}
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: %w", ErrBusy, pe)
+	case errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%w: %w", ErrNotDirectory, pe)
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: %w", ErrUnsupported, pe)
+	}
+	return pe
+}
+
+func ignoringEINTR(fn func() error) error {
+	for {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

@@ -51,12 +51,11 @@ func (o *Overlay) dirs(rename func(string) string) []string {
 	return opts
 }
 
-// escapeLower escapes one component of lowerdir=: first for the list, which
-// splits at colons, then for the option string, which splits at commas. Each
-// of the two parsers takes one level of backslashes away.
+// escapeLower escapes one component of lowerdir=, whose list is split at
+// colons after the options were split at commas. Backslashes are taken away
+// only once, at the end.
 func escapeLower(s string) string {
-	s = strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(s)
-	return escapeComma(s)
+	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(s)
 }
 
 // escapeComma escapes a value for overlay's option string.

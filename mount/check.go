@@ -1,0 +1,20 @@
+package mount
+
+import "fmt"
+
+// check refuses what cannot be mounted before any system call is made.
+func (m Mount) check() error {
+	switch {
+	case m.Type == "bind":
+		return nil
+	case m.Type != "overlay":
+		return fmt.Errorf("%w: file system type %q", ErrUnsupported, m.Type)
+	case m.Overlay == nil || len(m.Overlay.Lower) == 0:
+		return fmt.Errorf("%w: overlay without lower directories", ErrUnsupported)
+	case len(m.Overlay.Lower) > MaxLower:
+		return fmt.Errorf("%w: %d lower directories, at most %d", ErrUnsupported, len(m.Overlay.Lower), MaxLower)
+	case (m.Overlay.Upper == "") != (m.Overlay.Work == ""):
+		return fmt.Errorf("%w: overlay with only one of upper and work directory", ErrUnsupported)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// legacy mounts with mount(2).
+func (m Mount) legacy(target string) error {
+	if m.Type == "bind" {
+		return m.legacyBind(target)
+	}
+	return m.legacyOverlay(target)
+}
+
+func (m Mount) legacyBind(target string) error {
+	if err := unix.Mount(m.Source, target, "", unix.MS_BIND, ""); err != nil {
+		return explain("mount --bind", m.Source, err)
+	}
+	if !m.ReadOnly {
+		return nil
+	}
+	// The handle still means the directory below the new mount; only its path
+	// leads to what is mounted there now.
+	path, err := os.Readlink(target)
+	if err == nil {
+		err = remountReadOnly(m.Source, path)
+	}
+	if err != nil {
+		err = errors.Join(explain("remount read-only", m.Source, err), unmount(path))
+	}
+	return err
+}
+
+// remountReadOnly keeps the flags of the source's mount: in a user namespace
+// they are locked, and a remount that drops one is refused.
+func remountReadOnly(source, target string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(source, &st); err != nil {
+		return err
+	}
+	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY)
+	for _, p := range [][2]uintptr{
+		{unix.ST_NOSUID, unix.MS_NOSUID}, {unix.ST_NODEV, unix.MS_NODEV}, {unix.ST_NOEXEC, unix.MS_NOEXEC},
+		{unix.ST_NOATIME, unix.MS_NOATIME}, {unix.ST_NODIRATIME, unix.MS_NODIRATIME}, {unix.ST_RELATIME, unix.MS_RELATIME},
+	} {
+		if uintptr(st.Flags)&p[0] != 0 {
+			flags |= p[1]
+		}
+	}
+	return unix.Mount("", target, "", flags, "")
+}
+
+func (m Mount) legacyOverlay(target string) error {
+	if opts := strings.Join(append(m.Overlay.dirs(nil), m.Options...), ","); len(opts) < os.Getpagesize() {
+		return m.mountOverlay(target, opts)
+	}
+	base := m.Overlay.base()
+	opts := strings.Join(append(m.Overlay.dirs(func(s string) string {
+		rel, err := filepath.Rel(base, s)
+		if err != nil {
+			return s
+		}
+		return rel
+	}), m.Options...), ",")
+	// The kernel cuts what does not fit into its page silently, and a list
+	// cut at a path's end would mount without some of the layers.
+	if len(opts) >= os.Getpagesize() {
+		return fmt.Errorf("%w: %d bytes for %d lower directories, at most %d", ErrTooLong, len(opts), len(m.Overlay.Lower), os.Getpagesize()-1)
+	}
+	return inDirectory(base, func() error { return m.mountOverlay(target, opts) })
+}
+
+func (m Mount) mountOverlay(target, opts string) error {
+	var flags uintptr
+	if m.ReadOnly {
+		flags = unix.MS_RDONLY
+	}
+	err := ignoringEINTR(func() error { return unix.Mount(m.Source, target, "overlay", flags, opts) })
+	return explain("mount overlay", opts, err)
+}
+
+// base is the directory that all directories of the overlay are in.
+func (o *Overlay) base() string {
+	base := filepath.Dir(o.Lower[0])
+	for _, p := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		for p != "" && p != base && !strings.HasPrefix(p, strings.TrimSuffix(base, "/")+"/") {
+			base = filepath.Dir(base)
+		}
+	}
+	return base
+}
+
+// inDirectory calls fn on a thread whose working directory is dir. The thread
+// is not used again: a goroutine that ends locked takes its thread with it.
+func inDirectory(dir string, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			done <- fmt.Errorf("unshare working directory: %w", err)
+			return
+		}
+		if err := unix.Chdir(dir); err != nil {
+			done <- explain("chdir", dir, err)
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}

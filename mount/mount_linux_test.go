@@ -1,0 +1,275 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// ways are both system interfaces.
+var ways = map[string]Mounter{"new mount API": {}, "mount(2)": {NoMountAPI: true}}
+
+func needMounts(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no permission to mount: %v", err)
+	}
+	require.NoError(t, unix.Unmount(dir, 0))
+}
+
+func mkdirs(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		require.NoError(t, os.MkdirAll(p, 0o755))
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func eachWay(t *testing.T, fn func(t *testing.T, mr Mounter)) {
+	needMounts(t)
+	for name, mr := range ways {
+		t.Run(name, func(t *testing.T) { fn(t, mr) })
+	}
+}
+
+func mountFor(t *testing.T, mr Mounter, m Mount, target string) {
+	t.Helper()
+	require.NoError(t, mr.All(context.Background(), []Mount{m}, target))
+	t.Cleanup(func() {
+		if err := Unmount(target); err != nil && !errors.Is(err, ErrNotMounted) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestABindShowsItsSourceAndAReadOnlyOneRefusesWrites(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
+		mkdirs(t, src, dst)
+		write(t, src+"/f", "x")
+		mountFor(t, mr, Mount{Type: "bind", Source: src, ReadOnly: true}, dst)
+		require.Equal(t, "x", read(t, dst+"/f"))
+		require.ErrorIs(t, os.WriteFile(dst+"/g", nil, 0o644), unix.EROFS)
+		write(t, src+"/g", "the source itself stays writable")
+		require.NoError(t, Unmount(dst))
+
+		mountFor(t, mr, Mount{Type: "bind", Source: src}, dst)
+		write(t, dst+"/h", "y")
+		require.Equal(t, "y", read(t, src+"/h"))
+	})
+}
+
+func TestAnOverlayMergesAndWritesToItsUpper(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		m := overlayIn(t, dir, "l", "u", "w")
+		write(t, m.Overlay.Lower[0]+"/a", "a")
+		dst := filepath.Join(dir, "dst")
+		mkdirs(t, dst)
+		m.Options = []string{"index=off", "redirect_dir=on"}
+		mountFor(t, mr, m, dst)
+		require.Equal(t, "a", read(t, dst+"/a"))
+		write(t, dst+"/b", "b")
+		require.Equal(t, "b", read(t, m.Overlay.Upper+"/b"))
+	})
+}
+
+func overlayIn(t *testing.T, dir, lower, upper, work string) Mount {
+	o := &Overlay{Lower: []string{filepath.Join(dir, lower)}, Upper: filepath.Join(dir, upper), Work: filepath.Join(dir, work)}
+	mkdirs(t, o.Lower[0], o.Upper, o.Work)
+	return Mount{Type: "overlay", Source: "overlay", Overlay: o}
+}
+
+func TestNamesWithEverySpecialCharacterAreMounted(t *testing.T) {
+	for _, special := range []string{"a,b", "a:b", `a\b`, `a\:b,c`, `\`, "a b", "a=b", "ends\\", "quote'\"", "new\nline", strings.Repeat("long", 60)} {
+		eachWay(t, func(t *testing.T, mr Mounter) {
+			dir := t.TempDir()
+			m := overlayIn(t, dir, special, special+"-upper", special+"-work")
+			second := filepath.Join(dir, special+"2")
+			mkdirs(t, second, dir+"/dst")
+			m.Overlay.Lower = append(m.Overlay.Lower, second)
+			write(t, m.Overlay.Lower[0]+"/one", "1")
+			write(t, second+"/two", "2")
+			mountFor(t, mr, m, dir+"/dst")
+			require.Equal(t, "1", read(t, dir+"/dst/one"))
+			require.Equal(t, "2", read(t, dir+"/dst/two"))
+			write(t, dir+"/dst/three", "3")
+			require.Equal(t, "3", read(t, m.Overlay.Upper+"/three"))
+		})
+	}
+}
+
+func manyLowers(t *testing.T, dir string, n int) Mount {
+	o := &Overlay{}
+	for i := range n {
+		l := filepath.Join(dir, fmt.Sprint(i))
+		mkdirs(t, l)
+		write(t, filepath.Join(l, fmt.Sprintf("f%d", i)), fmt.Sprint(i))
+		o.Lower = append(o.Lower, l)
+	}
+	return Mount{Type: "overlay", Source: "overlay", ReadOnly: true, Overlay: o}
+}
+
+func TestFiveHundredLowersMountAndOneMoreIsRefused(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		dst := filepath.Join(dir, "dst")
+		mkdirs(t, dst)
+		m := manyLowers(t, filepath.Join(dir, strings.Repeat("deep/", 30)), MaxLower+1)
+		require.ErrorIs(t, mr.All(t.Context(), []Mount{m}, dst), ErrUnsupported)
+		m.Overlay.Lower = m.Overlay.Lower[:MaxLower]
+		mountFor(t, mr, m, dst)
+		for i := range MaxLower {
+			require.Equal(t, fmt.Sprint(i), read(t, fmt.Sprintf("%s/f%d", dst, i)))
+		}
+	})
+}
+
+func TestOptionsThatTheKernelWouldCutAreRefused(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := manyLowers(t, dir, 2)
+	m.Overlay.Lower = nil
+	for i := range 220 {
+		l := filepath.Join(dir, fmt.Sprintf("layer-with-a-long-name-%d", i))
+		mkdirs(t, l)
+		m.Overlay.Lower = append(m.Overlay.Lower, l)
+	}
+	mkdirs(t, dir+"/dst")
+	err := Mounter{NoMountAPI: true}.All(t.Context(), []Mount{m}, dir+"/dst")
+	require.ErrorIs(t, err, ErrTooLong)
+	require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted, "nothing was mounted")
+	mountFor(t, Mounter{}, m, dir+"/dst")
+}
+
+func TestTheWorkingDirectoryOfTheProcessStays(t *testing.T) {
+	needMounts(t)
+	before, err := os.Getwd()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	m := manyLowers(t, filepath.Join(dir, strings.Repeat("deep/", 30)), 60)
+	mkdirs(t, dir+"/dst")
+	mountFor(t, Mounter{NoMountAPI: true}, m, dir+"/dst")
+	after, err := os.Getwd()
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
+func TestATargetThatIsNoDirectoryIsRefused(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		mkdirs(t, dir+"/src")
+		write(t, dir+"/file", "")
+		m := []Mount{{Type: "bind", Source: dir + "/src"}}
+		require.ErrorIs(t, mr.All(t.Context(), m, dir+"/file"), ErrNotDirectory)
+		require.ErrorIs(t, mr.All(t.Context(), m, dir+"/missing"), os.ErrNotExist)
+	})
+}
+
+func TestABusyTargetIsRefused(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		mkdirs(t, dir+"/src", dir+"/dst")
+		m := Mount{Type: "bind", Source: dir + "/src"}
+		mountFor(t, mr, m, dir+"/dst")
+		require.ErrorIs(t, mr.All(t.Context(), []Mount{m}, dir+"/dst"), ErrBusy)
+
+		write(t, dir+"/dst/open", "")
+		f, err := os.Open(dir + "/dst/open")
+		require.NoError(t, err)
+		require.ErrorIs(t, Unmount(dir+"/dst"), ErrBusy)
+		require.NoError(t, f.Close())
+		require.NoError(t, Unmount(dir+"/dst"))
+		require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted)
+	})
+}
+
+func TestAFailedMountLeavesNothingMounted(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		dir := t.TempDir()
+		mkdirs(t, dir+"/src", dir+"/dst")
+		err := mr.All(t.Context(), []Mount{
+			{Type: "bind", Source: dir + "/src"},
+			{Type: "overlay", Source: "overlay", Overlay: &Overlay{Lower: []string{dir + "/missing"}}},
+		}, dir+"/dst")
+		require.ErrorIs(t, err, os.ErrNotExist)
+		require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted)
+	})
+}
+
+func TestDetachedDescriptorsLeakNothing(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	write(t, m.Overlay.Lower[0]+"/a", "a")
+	before := descriptors(t)
+	f, err := Detached(m)
+	require.NoError(t, err)
+	fd, err := unix.Openat(int(f.Fd()), "a", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(fd))
+	require.NoError(t, f.Close())
+	m.Overlay.Upper = dir + "/missing"
+	_, err = Detached(m)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Equal(t, before, descriptors(t))
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	require.NotContains(t, string(table), dir)
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	names, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(names)
+}
+
+func TestWithTempUnmountsAlsoAfterAnError(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		src := t.TempDir()
+		write(t, src+"/f", "x")
+		boom := errors.New("boom")
+		var seen string
+		err := mr.WithTemp(t.Context(), []Mount{{Type: "bind", Source: src}}, func(root string) error {
+			seen = root
+			require.Equal(t, "x", read(t, root+"/f"))
+			return boom
+		})
+		require.ErrorIs(t, err, boom)
+		require.NoDirExists(t, seen)
+		require.FileExists(t, src+"/f")
+	})
+}
+
+func TestTheCommandLineMountsTheSame(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "it's, a:lower", "u", "w")
+	write(t, m.Overlay.Lower[0]+"/a", "a")
+	mkdirs(t, dir+"/dst")
+	mountFor(t, Mounter{NoMountAPI: true}, m, dir+"/dst")
+	require.Equal(t, "a", read(t, dir+"/dst/a"))
+	require.Contains(t, m.Command(dir+"/dst"), `'\''s\, a\:lower`)
+	require.True(t, strings.HasPrefix(m.Command("/mnt"), "mount -t overlay -o "))
+}
