@@ -1,0 +1,182 @@
+package fstest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// Apply carries the edit out below the directory root.
+func (e Edit) Apply(root string) error {
+	if err := e.apply(root); err != nil {
+		return fmt.Errorf("edit %s: %w", e, err)
+	}
+	return nil
+}
+
+// movesNames reports whether the edit adds or removes names.
+func (op Op) movesNames() bool {
+	switch op {
+	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename:
+		return true
+	default:
+		return false
+	}
+}
+
+func (e Edit) apply(root string) error {
+	p := filepath.Join(root, e.Path)
+	if !e.Op.movesNames() {
+		return e.change(p)
+	}
+	parents := []string{filepath.Dir(p)}
+	if e.Op == OpRename {
+		parents = append(parents, filepath.Dir(filepath.Join(root, e.To)))
+	}
+	mtimes := make([]time.Time, len(parents))
+	for i, dir := range parents {
+		fi, err := os.Lstat(dir)
+		if err != nil {
+			return err
+		}
+		mtimes[i] = fi.ModTime()
+		if e.TouchParents {
+			mtimes[i] = e.Mtime
+		}
+	}
+	if err := e.name(root, p); err != nil {
+		return err
+	}
+	for i, dir := range parents {
+		if err := setMtime(dir, mtimes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name carries out the edits that add or remove names.
+func (e Edit) name(root, p string) error {
+	switch e.Op {
+	case OpCreate:
+		if err := writeNew(p, e.Body); err != nil {
+			return err
+		}
+	case OpMkdir:
+		if err := unix.Mkdir(p, 0o700); err != nil {
+			return err
+		}
+	case OpSymlink:
+		if err := unix.Symlink(e.To, p); err != nil {
+			return err
+		}
+	case OpMknod:
+		if err := unix.Mknod(p, e.Mode, int(e.Rdev)); err != nil {
+			return err
+		}
+	case OpSocket:
+		if err := unix.Mknod(p, unix.S_IFSOCK|e.Mode, 0); err != nil {
+			return err
+		}
+	case OpLink:
+		return unix.Link(filepath.Join(root, e.To), p)
+	case OpRemove:
+		return os.RemoveAll(p)
+	case OpRename:
+		return unix.Rename(p, filepath.Join(root, e.To))
+	}
+	return e.attributes(p)
+}
+
+// attributes gives a new file the owner, the mode and the time of the edit.
+func (e Edit) attributes(p string) error {
+	if err := unix.Lchown(p, int(e.UID), int(e.GID)); err != nil {
+		return err
+	}
+	if e.Op != OpSymlink {
+		if err := unix.Chmod(p, e.Mode&diff.PermMask); err != nil {
+			return err
+		}
+	}
+	return setMtime(p, e.Mtime)
+}
+
+// change carries out the edits of what is there.
+func (e Edit) change(p string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(p, &st); err != nil {
+		return err
+	}
+	switch e.Op {
+	case OpWrite, OpAppend:
+		flags := os.O_WRONLY | os.O_TRUNC
+		if e.Op == OpAppend {
+			flags = os.O_WRONLY | os.O_APPEND
+		}
+		if err := writeFile(p, e.Body, flags); err != nil {
+			return err
+		}
+		if err := unix.Chmod(p, st.Mode&diff.PermMask); err != nil {
+			return err
+		}
+		return setMtime(p, e.Mtime)
+	case OpChmod:
+		return unix.Chmod(p, e.Mode&diff.PermMask)
+	case OpChown:
+		if err := unix.Lchown(p, int(e.UID), int(e.GID)); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return nil
+		}
+		return unix.Chmod(p, st.Mode&diff.PermMask)
+	case OpTouch:
+		return setMtime(p, e.Mtime)
+	case OpSetXattr:
+		return unix.Lsetxattr(p, e.Name, []byte(e.Body), 0)
+	case OpRemoveXattr:
+		return unix.Lremovexattr(p, e.Name)
+	case OpCopyUp:
+		return copyUp(p, st)
+	}
+	return fmt.Errorf("no such edit: %d", e.Op)
+}
+
+func copyUp(p string, st unix.Stat_t) error {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return writeFile(p, "", os.O_WRONLY)
+	case unix.S_IFLNK:
+		return unix.Lchown(p, int(st.Uid), int(st.Gid))
+	default:
+		return unix.Chmod(p, st.Mode&diff.PermMask)
+	}
+}
+
+func writeNew(p, body string) error {
+	return writeFile(p, body, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+}
+
+func writeFile(p, body string, flags int) error {
+	f, err := os.OpenFile(p, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if body != "" {
+		if _, err := f.WriteString(body); err != nil {
+			return err
+		}
+	}
+	return f.Close()
+}
+
+func setMtime(p string, t time.Time) error {
+	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, p, ts, unix.AT_SYMLINK_NOFOLLOW)
+}

@@ -1,0 +1,167 @@
+package fstest
+
+import (
+	stdtar "archive/tar"
+	"bytes"
+	"path"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Epoch is the modification time of every [Entry] that does not say otherwise.
+var Epoch = time.Unix(1_000_000_000, 123_456_789)
+
+// An Entry is one entry of a layer, as a value.
+type Entry struct {
+	// Type is the type flag of the tar header.
+	Type byte
+	// Name is written to the stream as it is.
+	Name string
+	// Target is the target of a symbolic or hard link.
+	Target string
+	// Body is the content of a regular file.
+	Body         string
+	Mode         int64
+	UID, GID     int
+	Mtime        time.Time
+	Xattrs       map[string]string
+	Major, Minor int64
+}
+
+func entry(flag byte, name string, mode int64) Entry {
+	return Entry{Type: flag, Name: name, Mode: mode, Mtime: Epoch}
+}
+
+// Dir is a directory, root:root 0755.
+func Dir(name string) Entry {
+	return entry(stdtar.TypeDir, strings.TrimSuffix(name, "/")+"/", 0o755)
+}
+
+// File is a regular file, root:root 0644.
+func File(name, body string) Entry {
+	e := entry(stdtar.TypeReg, name, 0o644)
+	e.Body = body
+	return e
+}
+
+// Symlink is a symbolic link to target.
+func Symlink(name, target string) Entry {
+	e := entry(stdtar.TypeSymlink, name, 0o777)
+	e.Target = target
+	return e
+}
+
+// Link is a hard link to target. Its other attributes are nonsense on purpose:
+// an applier has to ignore them.
+func Link(name, target string) Entry {
+	e := entry(stdtar.TypeLink, name, 0o4111)
+	e.Target = target
+	e.UID, e.GID = 4242, 4343
+	e.Mtime = time.Unix(4444, 0)
+	return e
+}
+
+// Fifo is a named pipe.
+func Fifo(name string) Entry { return entry(stdtar.TypeFifo, name, 0o644) }
+
+// Char is a character device.
+func Char(name string, major, minor int64) Entry {
+	e := entry(stdtar.TypeChar, name, 0o600)
+	e.Major, e.Minor = major, minor
+	return e
+}
+
+// Block is a block device.
+func Block(name string, major, minor int64) Entry {
+	e := Char(name, major, minor)
+	e.Type = stdtar.TypeBlock
+	return e
+}
+
+// Whiteout is the marker that removes the path from the parents.
+func Whiteout(p string) Entry {
+	dir, name := path.Split(p)
+	e := File(dir+".wh."+name, "")
+	e.Mode, e.Mtime = 0, time.Unix(0, 0)
+	return e
+}
+
+// Opaque is the marker that hides what the parents have in a directory; "" is
+// the root.
+func Opaque(dir string) Entry {
+	return Whiteout(path.Join(dir, ".wh..opq"))
+}
+
+// WithMode returns the entry with other permission bits.
+func (e Entry) WithMode(mode int64) Entry { e.Mode = mode; return e }
+
+// WithOwner returns the entry with other ids.
+func (e Entry) WithOwner(uid, gid int) Entry { e.UID, e.GID = uid, gid; return e }
+
+// WithMtime returns the entry with another modification time.
+func (e Entry) WithMtime(sec, nsec int64) Entry { e.Mtime = time.Unix(sec, nsec); return e }
+
+// WithType returns the entry with another type flag.
+func (e Entry) WithType(flag byte) Entry { e.Type = flag; return e }
+
+// WithXattr returns the entry with one more extended attribute.
+func (e Entry) WithXattr(name, value string) Entry {
+	xattrs := map[string]string{name: value}
+	for k, v := range e.Xattrs {
+		if k != name {
+			xattrs[k] = v
+		}
+	}
+	e.Xattrs = xattrs
+	return e
+}
+
+// Header returns the entry as a header of the standard library.
+func (e Entry) Header() *stdtar.Header {
+	h := &stdtar.Header{
+		Typeflag: e.Type, Name: e.Name, Linkname: e.Target, Mode: e.Mode, Uid: e.UID, Gid: e.GID,
+		ModTime: e.Mtime, Devmajor: e.Major, Devminor: e.Minor, Format: stdtar.FormatPAX,
+	}
+	if e.Type == stdtar.TypeReg {
+		h.Size = int64(len(e.Body))
+	}
+	for name, value := range e.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords["SCHILY.xattr."+name] = value
+	}
+	return h
+}
+
+// Layer returns the entries as an uncompressed layer, written by the standard
+// library.
+func Layer(tb testing.TB, entries ...Entry) []byte {
+	tb.Helper()
+	var buf bytes.Buffer
+	w := stdtar.NewWriter(&buf)
+	for _, e := range entries {
+		require.NoError(tb, w.WriteHeader(e.Header()), "entry %s", e.Name)
+		if e.Type == stdtar.TypeReg {
+			_, err := w.Write([]byte(e.Body))
+			require.NoError(tb, err)
+		}
+	}
+	require.NoError(tb, w.Close())
+	return buf.Bytes()
+}
+
+// ComparePaths orders paths as a walk meets them: a directory, then its
+// subtree, then its next sibling; siblings bytewise.
+func ComparePaths(a, b string) int {
+	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
+}
+
+// SortPaths sorts paths by [ComparePaths].
+func SortPaths(paths []string) {
+	sort.Slice(paths, func(i, j int) bool { return ComparePaths(paths[i], paths[j]) < 0 })
+}

@@ -1,0 +1,127 @@
+package fstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Scratch mounts a new, empty file system and returns a directory on it, root
+// owned, 0700. It is unmounted when the test ends. The test is skipped, and told
+// what is missing, where the file system cannot be made or mounted.
+func Scratch(tb testing.TB, fs FS) string {
+	tb.Helper()
+	return ScratchSize(tb, fs, defaultMiB)
+}
+
+// ScratchSize is [Scratch] with a size in MiB, for tests of a full disk. The
+// smallest sizes are 300 for xfs, 110 for btrfs and 8 for ext4.
+func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	mountTmpfs(tb, dir, fs, sizeMiB)
+	if fs != Tmpfs {
+		dir = mountImage(tb, dir, fs, sizeMiB)
+	}
+	scratch := filepath.Join(dir, "scratch")
+	if err := os.Mkdir(scratch, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return scratch
+}
+
+// mountTmpfs mounts a tmpfs, for itself or to hold the image of fs.
+func mountTmpfs(tb testing.TB, dir string, fs FS, sizeMiB int) {
+	tb.Helper()
+	if fs != Tmpfs {
+		sizeMiB += 16
+	}
+	err := unix.Mount("layerkeep-test", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0700", sizeMiB))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		tb.Skipf("mounting a tmpfs is not permitted here (%v): needs root or a user namespace", err)
+	}
+	if err != nil {
+		tb.Fatalf("mount tmpfs: %v", err)
+	}
+	tb.Cleanup(func() { unmount(tb, dir) })
+}
+
+// mountImage makes a file system in a sparse file in dir and mounts it.
+func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
+	tb.Helper()
+	image, target := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+	if err := os.Mkdir(target, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Truncate(image, int64(sizeMiB)<<20); err != nil {
+		tb.Fatal(err)
+	}
+	args := map[FS][]string{
+		Ext4:  {"-q", "-F", "-O", "^has_journal", "-m", "0"},
+		XFS:   {"-q", "-m", "reflink=1"},
+		Btrfs: {"-q", "-m", "single"},
+	}[fs]
+	mkfs, err := exec.LookPath("mkfs." + string(fs))
+	if err != nil {
+		tb.Skipf("mkfs.%s is not installed", fs)
+	}
+	if out, err := exec.Command(mkfs, append(args, image)...).CombinedOutput(); err != nil {
+		tb.Fatalf("mkfs.%s: %v: %s", fs, err, out)
+	}
+	mountLoop(tb, fs, image, target)
+	tb.Cleanup(func() { unmount(tb, target) })
+	return target
+}
+
+// loopWait is how long mountLoop waits for other tests to free a loop device.
+const loopWait = time.Minute
+
+// mountLoop mounts an image through a loop device that detaches itself. There
+// are few of them and other test processes use them too, so it tries for a while.
+func mountLoop(tb testing.TB, fs FS, image, target string) {
+	tb.Helper()
+	options := "loop"
+	if fs == Ext4 {
+		options += ",acl,user_xattr"
+	}
+	for start := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		out, err := exec.Command("mount", "-t", string(fs), "-o", options, image, target).CombinedOutput()
+		if err == nil {
+			return
+		}
+		missing := strings.Contains(string(out), "unknown filesystem")
+		if missing {
+			tb.Skipf("the kernel has no %s", fs)
+		}
+		if os.Getuid() != 0 || strings.Contains(string(out), "ermission denied") {
+			tb.Skipf("mounting a loop device is not permitted here: %s", strings.TrimSpace(string(out)))
+		}
+		if time.Since(start) > loopWait {
+			tb.Skipf("no loop device could be had in %v: %s", loopWait, strings.TrimSpace(string(out)))
+		}
+	}
+}
+
+// unmount unmounts a scratch file system, and complains when something still
+// uses it: that is a leak of the code under test.
+func unmount(tb testing.TB, target string) {
+	tb.Helper()
+	err := unix.Unmount(target, 0)
+	if err == nil {
+		return
+	}
+	tb.Errorf("unmount %s: %v (a descriptor or mount was left behind)", target, err)
+	if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+		tb.Errorf("detach %s: %v", target, err)
+	}
+}
