@@ -1,0 +1,93 @@
+package sys
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Fsetxattr sets an extended attribute of an open file.
+func Fsetxattr(fd int, name string, value []byte) error {
+	return pathErr("fsetxattr "+name, fdName(fd), retry(func() error { return unix.Fsetxattr(fd, name, value, 0) }))
+}
+
+// Fremovexattr removes an extended attribute of an open file.
+func Fremovexattr(fd int, name string) error {
+	return pathErr("fremovexattr "+name, fdName(fd), retry(func() error { return unix.Fremovexattr(fd, name) }))
+}
+
+// Fgetxattr reads one extended attribute of an open file. ok is false when the
+// file has none of that name or the file system has none at all.
+func Fgetxattr(fd int, name string) (value []byte, ok bool, err error) {
+	return getxattr("fgetxattr "+name, fdName(fd), func(buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) })
+}
+
+// Lgetxattrat is Fgetxattr for a name in dirfd, which is not opened.
+func Lgetxattrat(dirfd int, file, name string) (value []byte, ok bool, err error) {
+	path := procAt(dirfd, file)
+	return getxattr("lgetxattr "+name, file, func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
+}
+
+// Lsetxattrat sets an extended attribute of a name in dirfd, which is neither
+// opened nor followed.
+func Lsetxattrat(dirfd int, file, name string, value []byte) error {
+	path := procAt(dirfd, file)
+	return pathErr("lsetxattr "+name, file, retry(func() error { return unix.Lsetxattr(path, name, value, 0) }))
+}
+
+// Flistxattr lists the names of the extended attributes of an open file; nil
+// when the file system has none.
+func Flistxattr(fd int) ([]string, error) {
+	buf := make([]byte, 1024)
+	for {
+		n, err := unix.Flistxattr(fd, buf)
+		switch {
+		case err == nil:
+			return splitNames(buf[:n]), nil
+		case errors.Is(err, unix.ENOTSUP):
+			return nil, nil
+		case errors.Is(err, unix.ERANGE) && len(buf) < 1<<16:
+			buf = make([]byte, 1<<16) // XATTR_LIST_MAX
+		case errors.Is(err, unix.EINTR):
+		default:
+			return nil, pathErr("flistxattr", fdName(fd), err)
+		}
+	}
+}
+
+func splitNames(buf []byte) []string {
+	var names []string
+	for _, b := range bytes.Split(buf, []byte{0}) {
+		if len(b) > 0 {
+			names = append(names, string(b))
+		}
+	}
+	return names
+}
+
+func getxattr(op, path string, get func([]byte) (int, error)) ([]byte, bool, error) {
+	buf := make([]byte, 256)
+	for {
+		n, err := get(buf)
+		switch {
+		case err == nil:
+			return buf[:n], true, nil
+		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+			return nil, false, nil
+		case errors.Is(err, unix.ERANGE) && len(buf) < 1<<16:
+			buf = make([]byte, 1<<16) // XATTR_SIZE_MAX
+		case errors.Is(err, unix.EINTR):
+		default:
+			return nil, false, pathErr(op, path, err)
+		}
+	}
+}
+
+// procAt names a file below an open directory for the l*xattr calls, which take
+// only paths: the last component is not followed by them, and the others are
+// this process's own descriptor.
+func procAt(dirfd int, file string) string {
+	return "/proc/self/fd/" + strconv.Itoa(dirfd) + "/" + file
+}
