@@ -99,9 +99,10 @@ type Rebaser interface {
 	// Rebase makes sealed parents, nearest first, the parents of a writable
 	// layer that was created without any and filled by exactly one ApplyDiff
 	// with Detached. The result is the same as if the layer had been created
-	// over the parents and the same stream applied to it.
+	// over the parents and the same stream applied to it. Idempotent: a layer
+	// that has these very parents already stays as it is.
 	//
-	// Returns ErrNeedsParents, and leaves the layer as it was, when only a
+	// After any error the layer is as it was. Returns ErrNeedsParents when only a
 	// second reading of the stream can give that result: remove the layer,
 	// create it over its parents and apply again.
 	Rebase(ctx context.Context, id ID, parents []ID) error

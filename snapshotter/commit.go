@@ -1,0 +1,167 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Commit turns the active snapshot key into the committed snapshot name, which
+// survives a power cut once Commit has returned. Labels are those of opts, none
+// are inherited. With snapshots.WithParent a snapshot without a parent is put
+// on a committed one first, where the driver is a [driver.Rebaser].
+//
+// Errors match errdefs.ErrAlreadyExists when name is taken, ErrNotFound when
+// key or the parent is missing, ErrFailedPrecondition when key is not active or
+// the parent not committed, ErrInvalidArgument when key has another parent
+// already, ErrNotImplemented when the driver cannot rebase, and
+// [driver.ErrNeedsParents] when the layer has to be applied again on its
+// parent. After these the snapshot is as before. When the disk fails in
+// the middle it stays active, but may take no more writes: commit it again, or
+// remove it.
+func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	end, err := s.calls.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	info, err := evaluate(opts)
+	if err != nil {
+		return err
+	}
+	unlock, err := s.keys.write(ctx, name, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.settle(ctx, name); err != nil {
+		return err
+	}
+	row, err := s.committable(name, key, info.Parent)
+	if err != nil {
+		return err
+	}
+	if row.Parent != info.Parent && info.Parent != "" {
+		if row, err = s.rebase(ctx, row, info.Parent); err != nil {
+			return err
+		}
+	}
+	if err := s.driver.Seal(ctx, layerOf(row)); err != nil {
+		err = classify(fmt.Errorf("commit snapshot %q: %w", key, err))
+		return errors.Join(err, s.keepParent(row))
+	}
+	return s.publish(ctx, row, name, info.Labels)
+}
+
+// committable checks all that can be checked before the disk is touched, in
+// the order in which containerd's stores do.
+func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		if _, err := tx.Snapshot(name); !errors.Is(err, meta.ErrNotFound) {
+			if err == nil {
+				err = fmt.Errorf("snapshot %q: %w", name, meta.ErrExists)
+			}
+			return err
+		}
+		if row, err = ready(tx, key); err != nil {
+			return err
+		}
+		if row.Kind != meta.Active {
+			return fail(errdefs.ErrFailedPrecondition, "snapshot %q is not active but %s", key, row.Kind)
+		}
+		if row.Parent != "" && parent != "" && row.Parent != parent {
+			return fail(errdefs.ErrInvalidArgument, "snapshot %q has the parent %q: it cannot be changed to %q", key, row.Parent, parent)
+		}
+		if row.Rebase != "" && row.Rebase != parent {
+			return fail(errdefs.ErrFailedPrecondition,
+				"a commit of snapshot %q on the parent %q was interrupted: name that parent again, or remove the snapshot", key, row.Rebase)
+		}
+		return checkParent(tx, parent, errdefs.ErrFailedPrecondition)
+	})
+	return row, err
+}
+
+// publish is the commit point: the transaction that makes a sealed layer a
+// committed snapshot. It is not cancelled any more, for a sealed layer cannot
+// go back to being written to.
+func (s *Snapshotter) publish(ctx context.Context, row meta.Snapshot, name string, labels map[string]string) error {
+	usage, err := s.driver.Usage(context.WithoutCancel(ctx), layerOf(row))
+	if err != nil {
+		err = classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
+		return errors.Join(err, s.keepParent(row))
+	}
+	key := row.Name
+	row.Name, row.Kind, row.Labels = name, meta.Committed, labels
+	row.Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
+	row.Created = now()
+	row.Updated = row.Created
+	if row.Rebase != "" {
+		row.Parent, row.Rebase = row.Rebase, ""
+	}
+	return s.update("commit", func(tx *meta.Tx) error { return tx.RenameSnapshot(key, row) })
+}
+
+// rebase gives the layer its parent. The row names it first, so that the parent
+// stays and a crash leaves a trace; the transaction that commits makes it the
+// parent.
+func (s *Snapshotter) rebase(ctx context.Context, row meta.Snapshot, parent string) (meta.Snapshot, error) {
+	rebaser, ok := s.driver.(driver.Rebaser)
+	if !ok || !s.driver.Properties().Rebase {
+		return row, classify(fmt.Errorf("driver %s cannot change the parent of snapshot %q on commit: %w",
+			s.driver.Name(), row.Name, driver.ErrUnsupported))
+	}
+	var above []driver.ID
+	err := s.update("rebase", func(tx *meta.Tx) (err error) {
+		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
+			return err
+		}
+		if above, err = parents(tx, parent); err != nil {
+			return err
+		}
+		row, err = setRebase(tx, row.Name, parent)
+		return err
+	})
+	if err != nil {
+		return row, err
+	}
+	if err := rebaser.Rebase(ctx, layerOf(row), above); err != nil {
+		err = classify(fmt.Errorf("put snapshot %q on its parent %q: %w", row.Name, parent, err))
+		undo := s.update("rebase undo", func(tx *meta.Tx) error {
+			_, err := setRebase(tx, row.Name, "")
+			return err
+		})
+		return row, errors.Join(err, undo)
+	}
+	return row, nil
+}
+
+func setRebase(tx *meta.Tx, key, parent string) (meta.Snapshot, error) {
+	row, err := ready(tx, key)
+	if err != nil {
+		return row, err
+	}
+	row.Rebase = parent
+	return row, tx.UpdateSnapshot(row)
+}
+
+// keepParent records, when a commit fails after its rebase, that the layer of
+// the still active snapshot has its parent now.
+func (s *Snapshotter) keepParent(row meta.Snapshot) error {
+	if row.Rebase == "" {
+		return nil
+	}
+	return s.update("rebase done", func(tx *meta.Tx) error {
+		row, err := ready(tx, row.Name)
+		if err != nil {
+			return err
+		}
+		row.Parent, row.Rebase = row.Rebase, ""
+		return tx.UpdateSnapshot(row)
+	})
+}

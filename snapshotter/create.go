@@ -1,0 +1,145 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Prepare makes an active snapshot over a committed parent, or over nothing
+// when parent is empty, and says how to mount it.
+//
+// Errors match errdefs.ErrAlreadyExists when key is taken, ErrNotFound when the
+// parent is missing and ErrInvalidArgument when it is not committed. After an
+// error there is no snapshot.
+func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
+	return s.create(ctx, meta.Active, key, parent, opts)
+}
+
+// View is Prepare for a snapshot that can only be read.
+func (s *Snapshotter) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
+	return s.create(ctx, meta.View, key, parent, opts)
+}
+
+func (s *Snapshotter) create(ctx context.Context, kind meta.Kind, key, parent string, opts []snapshots.Opt) ([]ctdmount.Mount, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	info, err := evaluate(opts)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.keys.write(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := s.settle(ctx, key); err != nil {
+		return nil, err
+	}
+	row, above, err := s.announce(kind, key, parent, info.Labels)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := s.build(ctx, row, above)
+	if err != nil {
+		return nil, errors.Join(err, s.discard(ctx, row))
+	}
+	return toContainerd(mounts), nil
+}
+
+// announce writes the pending row, which holds the key and the parent while the
+// driver works.
+func (s *Snapshotter) announce(kind meta.Kind, key, parent string, labels map[string]string) (row meta.Snapshot, above []driver.ID, err error) {
+	t := now()
+	row = meta.Snapshot{
+		Name: key, Parent: parent, Kind: kind, State: meta.Pending,
+		Labels: labels, Created: t, Updated: t,
+	}
+	err = s.update("announce", func(tx *meta.Tx) error {
+		if err := checkParent(tx, parent, errdefs.ErrInvalidArgument); err != nil {
+			return err
+		}
+		if above, err = parents(tx, parent); err != nil {
+			return err
+		}
+		row, err = tx.CreateSnapshot(row)
+		return err
+	})
+	return row, above, err
+}
+
+// checkParent returns an error unless name is empty or a committed snapshot;
+// for one of another kind, an error of the kind given.
+func checkParent(tx *meta.Tx, name string, kind error) error {
+	if name == "" {
+		return nil
+	}
+	row, err := ready(tx, name)
+	if err != nil {
+		return fmt.Errorf("parent: %w", err)
+	}
+	if row.Kind != meta.Committed {
+		return fail(kind, "parent %q is not committed", name)
+	}
+	return nil
+}
+
+// build makes the layer of a pending row and turns the row ready. That
+// transaction is the moment at which the snapshot exists.
+func (s *Snapshotter) build(ctx context.Context, row meta.Snapshot, above []driver.ID) ([]mount.Mount, error) {
+	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0}
+	if err := s.driver.Create(ctx, layerOf(row), above, create); err != nil {
+		return nil, classify(fmt.Errorf("make snapshot %q: %w", row.Name, err))
+	}
+	mounts, err := s.mounts(ctx, row, driver.MountOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	row.State = meta.Ready
+	err = s.update("activate", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
+	return mounts, err
+}
+
+// discard removes the layer and the row of a snapshot that does not exist for
+// callers: one that never came to be, or one whose removal was interrupted.
+// What fails here is done when the key is used again or the store is opened.
+func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := s.driver.Remove(ctx, layerOf(row)); err != nil {
+		return classify(fmt.Errorf("remove the layer of snapshot %q: %w", row.Name, err))
+	}
+	s.cleanLater(ctx)
+	return s.update("discard", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
+}
+
+// settle finishes what an earlier call could not on a name that the caller has
+// locked: a row there that is not ready belongs to nobody.
+func (s *Snapshotter) settle(ctx context.Context, name string) error {
+	var stale *meta.Snapshot
+	err := s.view(func(tx *meta.Tx) error {
+		row, err := tx.Snapshot(name)
+		if errors.Is(err, meta.ErrNotFound) || err == nil && row.State == meta.Ready {
+			return nil
+		}
+		stale = &row
+		return err
+	})
+	if err != nil || stale == nil {
+		return err
+	}
+	return s.discard(ctx, *stale)
+}

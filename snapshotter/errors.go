@@ -1,0 +1,66 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// Errors of [Open]. They are wrapped with the store's root and with what to do.
+var (
+	// ErrLocked: another process has the store open. The message names its pid.
+	ErrLocked = errors.New("store is locked")
+	// ErrOtherDriver: the store was made with another driver than asked for.
+	ErrOtherDriver = errors.New("store belongs to another driver")
+	// ErrNewerStore: the store was written by a newer version of Layerkeep.
+	ErrNewerStore = errors.New("store is of a newer version")
+	// ErrNotStore: the root is no directory, or holds other things and no store.
+	ErrNotStore = errors.New("not a layerkeep store")
+	// ErrDamaged: the store's own files are missing or unreadable.
+	ErrDamaged = errors.New("store is damaged")
+)
+
+// errClosed is returned by every method after Close.
+var errClosed = classified{errors.New("store is closed"), errdefs.ErrUnavailable}
+
+// classified adds a kind of error of containerd's to err without changing its
+// text, so that both the driver's sentinel and the kind match.
+type classified struct {
+	err, kind error
+}
+
+func (c classified) Error() string   { return c.err.Error() }
+func (c classified) Unwrap() []error { return []error{c.err, c.kind} }
+
+// fail makes an error of a kind of errdefs with a message of its own.
+func fail(kind error, format string, args ...any) error {
+	return classified{fmt.Errorf(format, args...), kind}
+}
+
+// classify gives an error of a driver the matching kind of errdefs.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err // errdefs knows these
+	case errors.Is(err, driver.ErrNotFound):
+		return classified{err, errdefs.ErrNotFound}
+	case errors.Is(err, driver.ErrExists):
+		return classified{err, errdefs.ErrAlreadyExists}
+	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents):
+		return classified{err, errdefs.ErrFailedPrecondition}
+	case errors.Is(err, driver.ErrBusy):
+		return classified{err, errdefs.ErrUnavailable}
+	case errors.Is(err, driver.ErrUnsupported):
+		return classified{err, errdefs.ErrNotImplemented}
+	case errors.Is(err, driver.ErrDigest), errors.Is(err, driver.ErrInvalidLayer), errors.Is(err, driver.ErrInvalidID):
+		return classified{err, errdefs.ErrInvalidArgument}
+	default:
+		return err
+	}
+}

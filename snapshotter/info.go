@@ -1,0 +1,165 @@
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Stat returns what is known of the snapshot, of any kind.
+func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	defer end()
+	row, err := s.row(key)
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	return infoOf(row), nil
+}
+
+// Update replaces the labels of the snapshot info.Name, or with fieldpaths only
+// those named "labels.NAME"; an empty value removes a label. Any other path
+// gives errdefs.ErrInvalidArgument: nothing else can be changed.
+func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	defer end()
+	var row meta.Snapshot
+	err = s.update("update", func(tx *meta.Tx) error {
+		if row, err = ready(tx, info.Name); err != nil {
+			return err
+		}
+		if row.Labels, err = mergeLabels(row.Labels, info, fieldpaths); err != nil {
+			return err
+		}
+		row.Updated = now()
+		return tx.UpdateSnapshot(row)
+	})
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	return infoOf(row), nil
+}
+
+func mergeLabels(old map[string]string, info snapshots.Info, fieldpaths []string) (map[string]string, error) {
+	if len(fieldpaths) == 0 {
+		return keptLabels(info.Labels), nil
+	}
+	labels := map[string]string{}
+	for k, v := range old {
+		labels[k] = v
+	}
+	for _, path := range fieldpaths {
+		if name, ok := strings.CutPrefix(path, "labels."); ok {
+			labels[name] = info.Labels[name]
+			continue
+		}
+		if path != "labels" {
+			return nil, fail(errdefs.ErrInvalidArgument, "field %q of snapshot %q cannot be changed", path, info.Name)
+		}
+		labels = map[string]string{}
+		for k, v := range info.Labels {
+			labels[k] = v
+		}
+	}
+	return keptLabels(labels), nil
+}
+
+// Usage returns what the snapshot takes, its parents not counted: for a
+// committed one from the metadata, else from the driver.
+func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return snapshots.Usage{}, err
+	}
+	defer end()
+	unlock, err := s.keys.read(ctx, key)
+	if err != nil {
+		return snapshots.Usage{}, err
+	}
+	defer unlock()
+	row, err := s.row(key)
+	if err != nil {
+		return snapshots.Usage{}, err
+	}
+	if row.Kind == meta.Committed {
+		return snapshots.Usage{Size: row.Usage.Bytes, Inodes: row.Usage.Inodes}, nil
+	}
+	usage, err := s.driver.Usage(ctx, layerOf(row))
+	if err != nil {
+		return snapshots.Usage{}, classify(fmt.Errorf("usage of snapshot %q: %w", key, err))
+	}
+	return snapshots.Usage{Size: usage.Bytes, Inodes: usage.Inodes}, nil
+}
+
+// Walk calls fn for every snapshot that matches one of the filters, or for all
+// without filters, in the order of their names, until fn returns an error. What
+// it shows is one moment: fn may call any method of s.
+func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
+	end, err := s.calls.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	filter, err := filters.ParseAll(fs...)
+	if err != nil {
+		return err
+	}
+	var infos []snapshots.Info
+	err = s.view(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			if row.State != meta.Ready {
+				return nil
+			}
+			if info := infoOf(row); filter.Match(fields(info)) {
+				infos = append(infos, info)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(ctx, info); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fields makes an Info filterable by kind, name, parent and labels.NAME.
+func fields(info snapshots.Info) filters.Adaptor {
+	return filters.AdapterFunc(func(path []string) (string, bool) {
+		if len(path) == 0 {
+			return "", false
+		}
+		switch path[0] {
+		case "kind":
+			return strings.ToLower(info.Kind.String()), true
+		case "name":
+			return info.Name, true
+		case "parent":
+			return info.Parent, true
+		case "labels":
+			value, ok := info.Labels[strings.Join(path[1:], ".")]
+			return value, ok
+		default:
+			return "", false
+		}
+	})
+}

@@ -1,0 +1,153 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Apply unpacks a layer tar, plain or compressed, into the active snapshot key,
+// without mounting it, see [driver.Driver.ApplyDiff]. After an error the
+// snapshot is as before.
+//
+// To unpack the layers of an image side by side, prepare each without a parent,
+// apply it with Detached, and name its parent when committing it.
+func (s *Snapshotter) Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer end()
+	unlock, err := s.keys.write(ctx, key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer unlock()
+	row, err := s.writable(key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	applied, err := s.driver.ApplyDiff(ctx, layerOf(row), layer, opts)
+	if err != nil {
+		return driver.Applied{}, classify(fmt.Errorf("apply a layer to snapshot %q: %w", key, err))
+	}
+	return applied, nil
+}
+
+// Diff writes the changes of the snapshot, of any kind, against its parent to w
+// as an uncompressed layer tar, see [driver.Driver.Diff].
+func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
+	var stats diff.Stats
+	err := s.reading(ctx, key, func(row meta.Snapshot) (err error) {
+		stats, err = s.driver.Diff(ctx, layerOf(row), w, opts)
+		return err
+	})
+	if err != nil {
+		return diff.Stats{}, classify(fmt.Errorf("diff snapshot %q: %w", key, err))
+	}
+	return stats, nil
+}
+
+// Changes is Diff as a sequence. An error ends it. The snapshot cannot be
+// changed or removed while the sequence is being read, not even from its loop.
+func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Change, error] {
+	return func(yield func(diff.Change, error) bool) {
+		stopped := false
+		err := s.reading(ctx, key, func(row meta.Snapshot) error {
+			for change, err := range s.driver.Changes(ctx, layerOf(row)) {
+				if err != nil {
+					return err
+				}
+				if !yield(change, nil) {
+					stopped = true
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil && !stopped {
+			yield(diff.Change{}, classify(fmt.Errorf("changes of snapshot %q: %w", key, err)))
+		}
+	}
+}
+
+// OpenView opens the merged tree of the snapshot, of any kind, for reading,
+// without mounting it. The caller closes it, and keeps the snapshot until then.
+func (s *Snapshotter) OpenView(ctx context.Context, key string) (diff.View, error) {
+	var view diff.View
+	err := s.reading(ctx, key, func(row meta.Snapshot) (err error) {
+		view, err = s.driver.View(ctx, layerOf(row))
+		return err
+	})
+	if err != nil {
+		return nil, classify(fmt.Errorf("open snapshot %q: %w", key, err))
+	}
+	return view, nil
+}
+
+// Provider returns the name of the snapshot, key itself or one of its parents,
+// that path in the view of key comes from; path is as in [diff.Change]. The
+// error matches [driver.ErrUnsupported] where the driver is no
+// [driver.Explainer], and io/fs.ErrNotExist for a path that is not there.
+func (s *Snapshotter) Provider(ctx context.Context, key, path string) (string, error) {
+	name := ""
+	err := s.reading(ctx, key, func(row meta.Snapshot) error {
+		explainer, ok := s.driver.(driver.Explainer)
+		if !ok || !s.driver.Properties().Explain {
+			return fmt.Errorf("driver %s cannot tell: %w", s.driver.Name(), driver.ErrUnsupported)
+		}
+		layer, err := explainer.Provider(ctx, layerOf(row), path)
+		if err != nil {
+			return err
+		}
+		name, err = s.nameOf(key, layer)
+		return err
+	})
+	if err != nil {
+		return "", classify(fmt.Errorf("provider of %s in snapshot %q: %w", path, key, err))
+	}
+	return name, nil
+}
+
+// nameOf finds the snapshot of a layer among key and its parents.
+func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		chain, err := tx.Chain(key)
+		if err != nil {
+			return err
+		}
+		for _, row := range chain {
+			if layerOf(row) == layer {
+				name = row.Name
+				return nil
+			}
+		}
+		return errors.New("the driver named a layer that is no parent: " + string(layer))
+	})
+	return name, err
+}
+
+// reading runs fn while nobody changes or removes the snapshot.
+func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
+	end, err := s.calls.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	unlock, err := s.keys.read(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	row, err := s.row(key)
+	if err != nil {
+		return err
+	}
+	return fn(row)
+}

@@ -1,0 +1,94 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockName = "lock"
+	// flock(2) cannot be waited for with a deadline, so it is tried again and
+	// again, at first quickly: most commands hold a store only briefly.
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = 100 * time.Millisecond
+)
+
+// storeLock is the exclusive right to a store. The kernel drops it with the
+// process; the file stays, and holds the pid of its owner for others to read.
+type storeLock struct {
+	file *os.File
+}
+
+// lockStore waits for the lock until the timeout or the context ends.
+func lockStore(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
+	if timeout == 0 {
+		timeout = DefaultLockTimeout
+	}
+	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := waitLock(ctx, f, timeout); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	l := &storeLock{file: f}
+	if err := l.sign(strconv.Itoa(os.Getpid()) + "\n"); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return l, nil
+}
+
+func waitLock(ctx context.Context, f *os.File, timeout time.Duration) error {
+	deadline := time.Now().Add(timeout)
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+		case time.Now().After(deadline):
+			return classified{fmt.Errorf("%w by %s: wait until it ends", ErrLocked, holder(f)), errdefs.ErrUnavailable}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w by %s: %w", ErrLocked, holder(f), ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// holder says who has signed the lock file.
+func holder(f *os.File) string {
+	raw, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+	pid, convErr := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || convErr != nil {
+		return "another process"
+	}
+	return fmt.Sprintf("process %d", pid)
+}
+
+func (l *storeLock) sign(text string) error {
+	if err := l.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := l.file.WriteAt([]byte(text), 0)
+	return err
+}
+
+// release gives the lock back.
+func (l *storeLock) release() error {
+	return errors.Join(l.sign(""), l.file.Close())
+}

@@ -1,0 +1,71 @@
+package meta
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// PutRecord stores v as JSON under kind and name, in place of what was there.
+// A kind belongs to one package, which alone knows what v is. Returns
+// ErrInvalidName for a kind or name that is empty, too long or not UTF-8.
+func (tx *Tx) PutRecord(kind, name string, v any) error {
+	for _, part := range []string{kind, name} {
+		if err := checkName(part); err != nil {
+			return fmt.Errorf("record of kind %q: %w", kind, err)
+		}
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("record %s %q: %w", kind, name, err)
+	}
+	records, err := tx.bolt.Bucket(bucketRecords).CreateBucketIfNotExists([]byte(kind))
+	if err != nil {
+		return fmt.Errorf("record %s %q: %w", kind, name, err)
+	}
+	return records.Put([]byte(name), raw)
+}
+
+// GetRecord decodes the record into v, or returns ErrNotFound.
+func (tx *Tx) GetRecord(kind, name string, v any) error {
+	raw := tx.record(kind, name)
+	if raw == nil {
+		return fmt.Errorf("record %s %q: %w", kind, name, ErrNotFound)
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("record %s %q is unreadable: %w", kind, name, err)
+	}
+	return nil
+}
+
+// DeleteRecord removes the record, or returns ErrNotFound.
+func (tx *Tx) DeleteRecord(kind, name string) error {
+	if tx.record(kind, name) == nil {
+		return fmt.Errorf("record %s %q: %w", kind, name, ErrNotFound)
+	}
+	return tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind)).Delete([]byte(name))
+}
+
+// WalkRecords calls fn for every record of the kind, in the bytewise order of
+// names, until fn returns an error, which it returns. raw is JSON and valid
+// only during the call; fn must not change records of this kind.
+func (tx *Tx) WalkRecords(kind string, fn func(name string, raw json.RawMessage) error) error {
+	if kind == "" {
+		return nil
+	}
+	records := tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind))
+	if records == nil {
+		return nil
+	}
+	return records.ForEach(func(name, raw []byte) error { return fn(string(name), raw) })
+}
+
+func (tx *Tx) record(kind, name string) []byte {
+	if kind == "" || name == "" {
+		return nil
+	}
+	records := tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind))
+	if records == nil {
+		return nil
+	}
+	return records.Get([]byte(name))
+}

@@ -1,0 +1,266 @@
+package meta
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+	"unicode/utf8"
+
+	"go.etcd.io/bbolt"
+)
+
+// A Kind is the kind of a snapshot.
+type Kind string
+
+// The kinds of snapshot. A committed snapshot was an active one.
+const (
+	Active    Kind = "active"
+	View      Kind = "view"
+	Committed Kind = "committed"
+)
+
+// A State is where a snapshot stands in its life. Only a Ready one exists for
+// the users of a store.
+type State string
+
+// The states. What is not Ready when a store is opened was interrupted.
+const (
+	// Pending: its layer is being made.
+	Pending State = "pending"
+	// Ready: its layer is there.
+	Ready State = "ready"
+	// Removing: its layer is being removed.
+	Removing State = "removing"
+)
+
+// Usage is what a snapshot takes on disk, its parents not counted.
+type Usage struct {
+	Bytes  int64 `json:"bytes"`
+	Inodes int64 `json:"inodes"`
+}
+
+// A Snapshot is the row of one snapshot.
+type Snapshot struct {
+	// Name is the key of an active snapshot or view, or the name of a
+	// committed one. Names are unique over all kinds.
+	Name string `json:"-"`
+	// ID is unique in the store, now and later. Set by CreateSnapshot.
+	ID uint64 `json:"id"`
+	// Layer is the driver's ID of its layer. Set by CreateSnapshot.
+	Layer string `json:"layer"`
+	// Parent is the name of the parent, empty for none.
+	Parent string `json:"parent,omitempty"`
+	// Rebase is the name of the snapshot that an unfinished commit was giving to
+	// this parentless one as its parent. It counts as a child of it meanwhile.
+	Rebase  string            `json:"rebase,omitempty"`
+	Kind    Kind              `json:"kind"`
+	State   State             `json:"state"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	Created time.Time         `json:"created"`
+	Updated time.Time         `json:"updated"`
+	// Usage is set when the snapshot is committed.
+	Usage Usage `json:"usage,omitzero"`
+}
+
+// above returns the name of the snapshot that this one keeps from being removed.
+func (s Snapshot) above() string {
+	if s.Parent != "" {
+		return s.Parent
+	}
+	return s.Rebase
+}
+
+// Snapshot returns the row called name, or ErrNotFound.
+func (tx *Tx) Snapshot(name string) (Snapshot, error) {
+	if name == "" {
+		return Snapshot{}, fmt.Errorf("snapshot %q: %w", name, ErrNotFound)
+	}
+	raw := tx.snapshots().Get([]byte(name))
+	if raw == nil {
+		return Snapshot{}, fmt.Errorf("snapshot %q: %w", name, ErrNotFound)
+	}
+	return decode(name, raw)
+}
+
+// WalkSnapshots calls fn for every row, in the bytewise order of names, until
+// fn returns an error, which it returns. fn must not change snapshots.
+func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
+	return tx.snapshots().ForEach(func(name, raw []byte) error {
+		s, err := decode(string(name), raw)
+		if err != nil {
+			return err
+		}
+		return fn(s)
+	})
+}
+
+// CreateSnapshot adds a row and returns it with its ID and Layer. Returns
+// ErrExists when the name is taken, ErrNotFound when the parent is missing and
+// ErrInvalidName for a name that cannot be one.
+func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
+	if err := checkName(s.Name); err != nil {
+		return Snapshot{}, err
+	}
+	rows := tx.snapshots()
+	if rows.Get([]byte(s.Name)) != nil {
+		return Snapshot{}, fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
+	}
+	id, err := rows.NextSequence()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	s.ID, s.Layer = id, fmt.Sprint(id)
+	return s, tx.put(s)
+}
+
+// UpdateSnapshot replaces the row of the same name, or returns ErrNotFound. ID
+// and Layer must be those of the row.
+func (tx *Tx) UpdateSnapshot(s Snapshot) error {
+	old, err := tx.Snapshot(s.Name)
+	if err != nil {
+		return err
+	}
+	if err := tx.unlink(old); err != nil {
+		return err
+	}
+	return tx.put(s)
+}
+
+// RenameSnapshot replaces the row called old by s, which has another name.
+// Returns ErrNotFound when old is missing, ErrExists when the new name is
+// taken and ErrInvalidName when it cannot be one.
+func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
+	if err := checkName(s.Name); err != nil {
+		return err
+	}
+	row, err := tx.Snapshot(old)
+	if err != nil {
+		return err
+	}
+	if tx.snapshots().Get([]byte(s.Name)) != nil {
+		return fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
+	}
+	if err := tx.unlink(row); err != nil {
+		return err
+	}
+	if err := tx.snapshots().Delete([]byte(old)); err != nil {
+		return err
+	}
+	return tx.put(s)
+}
+
+// DeleteSnapshot removes the row called name. Returns ErrNotFound, or
+// ErrHasChildren while other rows have it as their parent.
+func (tx *Tx) DeleteSnapshot(name string) error {
+	s, err := tx.Snapshot(name)
+	if err != nil {
+		return err
+	}
+	if children := tx.Children(s); len(children) > 0 {
+		return fmt.Errorf("snapshot %q %w, such as %q", name, ErrHasChildren, children[0])
+	}
+	if err := tx.unlink(s); err != nil {
+		return err
+	}
+	return tx.snapshots().Delete([]byte(name))
+}
+
+// Children returns the names of the rows that have s as their parent, in
+// whatever state, oldest first.
+func (tx *Tx) Children(s Snapshot) []string {
+	var names []string
+	prefix := binary.BigEndian.AppendUint64(nil, s.ID)
+	c := tx.bolt.Bucket(bucketChildren).Cursor()
+	for k, name := c.Seek(prefix); len(k) == 16 && binary.BigEndian.Uint64(k) == s.ID; k, name = c.Next() {
+		names = append(names, string(name))
+	}
+	return names
+}
+
+// Chain returns the rows of name and all its parents, nearest first; nothing
+// for the empty name.
+func (tx *Tx) Chain(name string) ([]Snapshot, error) {
+	var chain []Snapshot
+	for name != "" {
+		s, err := tx.Snapshot(name)
+		if err != nil {
+			return nil, err
+		}
+		// Only a damaged database can hold a loop; it must not hang us.
+		if len(chain) > maxChain {
+			return nil, fmt.Errorf("snapshot %q: its parents form a loop", chain[0].Name)
+		}
+		chain = append(chain, s)
+		name = s.Parent
+	}
+	return chain, nil
+}
+
+// maxChain is far above what any backend can stack.
+const maxChain = 100_000
+
+func (tx *Tx) snapshots() *bbolt.Bucket { return tx.bolt.Bucket(bucketSnapshots) }
+
+// put writes the row and its entry in the index of children.
+func (tx *Tx) put(s Snapshot) error {
+	s.Labels = maps.Clone(s.Labels)
+	for k, v := range s.Labels {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return fmt.Errorf("label %q of snapshot %q: %w", k, s.Name, ErrInvalidName)
+		}
+	}
+	if above := s.above(); above != "" {
+		parent, err := tx.Snapshot(above)
+		if err != nil {
+			return fmt.Errorf("parent of snapshot %q: %w", s.Name, err)
+		}
+		if err := tx.bolt.Bucket(bucketChildren).Put(childKey(parent.ID, s.ID), []byte(s.Name)); err != nil {
+			return err
+		}
+	}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("snapshot %q: %w", s.Name, err)
+	}
+	return tx.snapshots().Put([]byte(s.Name), raw)
+}
+
+// unlink removes the entry of s from the index of children.
+func (tx *Tx) unlink(s Snapshot) error {
+	above := s.above()
+	if above == "" {
+		return nil
+	}
+	parent, err := tx.Snapshot(above)
+	if err != nil {
+		return fmt.Errorf("parent of snapshot %q: %w", s.Name, err)
+	}
+	return tx.bolt.Bucket(bucketChildren).Delete(childKey(parent.ID, s.ID))
+}
+
+func childKey(parent, child uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, parent), child)
+}
+
+func decode(name string, raw []byte) (Snapshot, error) {
+	s := Snapshot{Name: name}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return Snapshot{}, fmt.Errorf("snapshot %q: its row is unreadable: %w", name, err)
+	}
+	return s, nil
+}
+
+// checkName keeps out what the database or JSON would refuse or change.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: it is empty", ErrInvalidName)
+	case len(name) > bbolt.MaxKeySize:
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidName, len(name), bbolt.MaxKeySize)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: %q is not UTF-8", ErrInvalidName, name)
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Mounts says how to mount an active snapshot or a view, in containerd's terms.
+// For a committed one the error matches errdefs.ErrFailedPrecondition.
+func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]ctdmount.Mount, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	row, err := s.row(key)
+	if err != nil {
+		return nil, err
+	}
+	if row.Kind == meta.Committed {
+		return nil, fail(errdefs.ErrFailedPrecondition, "snapshot %q is committed: make a view of it to mount it", key)
+	}
+	mounts, err := s.mounts(ctx, row, driver.MountOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return toContainerd(mounts), nil
+}
+
+// MountValues says how to mount the snapshot, of any kind, as values of package
+// mount. A view or a committed snapshot gives read-only mounts; nothing but a
+// view keeps a committed one from being removed while it is mounted.
+func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	row, err := s.row(key)
+	if err != nil {
+		return nil, err
+	}
+	return s.mounts(ctx, row, opts)
+}
+
+func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver.MountOptions) ([]mount.Mount, error) {
+	// A view of nothing is an ordinary empty layer to the driver.
+	opts.ReadOnly = opts.ReadOnly || row.Kind != meta.Active
+	mounts, err := s.driver.Mount(ctx, layerOf(row), opts)
+	if err != nil {
+		return nil, classify(fmt.Errorf("mounts of snapshot %q: %w", row.Name, err))
+	}
+	return mounts, nil
+}
+
+// toContainerd puts the mounts in containerd's form, where directories are
+// options. containerd shortens long lists of lower directories itself.
+func toContainerd(mounts []mount.Mount) []ctdmount.Mount {
+	var out []ctdmount.Mount
+	for _, m := range mounts {
+		out = append(out, ctdmount.Mount{Type: m.Type, Source: m.Source, Options: m.Strings()})
+	}
+	return out
+}

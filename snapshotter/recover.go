@@ -1,0 +1,64 @@
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// recover makes rows and layers agree after a crash: what was being made or
+// removed goes, and so does a layer that no row names. What cannot be removed
+// now, a mounted layer say, is logged and stays for the next time.
+func (s *Snapshotter) recover(ctx context.Context) error {
+	var rows []meta.Snapshot
+	err := s.view(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			rows = append(rows, row)
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	layers, err := s.driver.Layers(ctx)
+	if err != nil {
+		return classify(fmt.Errorf("list layers: %w", err))
+	}
+	unknown := make(map[driver.ID]bool, len(layers))
+	for _, id := range layers {
+		unknown[id] = true
+	}
+	for _, row := range rows {
+		if row.State == meta.Ready && !unknown[layerOf(row)] {
+			s.log.WarnContext(ctx, "layer of snapshot is missing", "name", row.Name, "kind", row.Kind, "layer", row.Layer)
+		}
+		delete(unknown, layerOf(row))
+	}
+	for _, row := range rows {
+		if err := s.reconcile(ctx, row); err != nil {
+			return err
+		}
+	}
+	for id := range unknown {
+		s.log.InfoContext(ctx, "remove layer without a snapshot", "layer", id)
+		if err := s.driver.Remove(ctx, id); err != nil {
+			s.log.WarnContext(ctx, "remove layer without a snapshot", "layer", id, "error", err)
+		}
+	}
+	s.cleanLater(ctx)
+	return ctx.Err()
+}
+
+// reconcile removes what is left of a snapshot that was being made or removed.
+func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
+	if row.State == meta.Ready {
+		return nil
+	}
+	s.log.InfoContext(ctx, "finish interrupted work", "key", row.Name, "state", row.State)
+	if err := s.discard(ctx, row); err != nil {
+		s.log.WarnContext(ctx, "interrupted work cannot be finished yet", "key", row.Name, "state", row.State, "error", err)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,155 @@
+package snapshotter
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// view runs a reading transaction.
+func (s *Snapshotter) view(fn func(*meta.Tx) error) error {
+	return classifyMeta(s.db.View(fn))
+}
+
+// update runs a writing transaction. Its point names it for the hook.
+func (s *Snapshotter) update(point string, fn func(*meta.Tx) error) error {
+	if s.hook != nil {
+		if err := s.hook(point + " before"); err != nil {
+			return err
+		}
+	}
+	if err := s.db.Update(fn); err != nil {
+		return classifyMeta(err)
+	}
+	if s.hook != nil {
+		return s.hook(point + " after")
+	}
+	return nil
+}
+
+// classifyMeta gives an error of the metadata the matching kind of errdefs.
+func classifyMeta(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, meta.ErrNotFound):
+		return classified{err, errdefs.ErrNotFound}
+	case errors.Is(err, meta.ErrExists):
+		return classified{err, errdefs.ErrAlreadyExists}
+	case errors.Is(err, meta.ErrHasChildren):
+		return classified{err, errdefs.ErrFailedPrecondition}
+	case errors.Is(err, meta.ErrInvalidName):
+		return classified{err, errdefs.ErrInvalidArgument}
+	default:
+		return err
+	}
+}
+
+// ready returns the row of an existing snapshot: one whose layer is being made
+// or removed does not exist for callers.
+func ready(tx *meta.Tx, name string) (meta.Snapshot, error) {
+	row, err := tx.Snapshot(name)
+	if err != nil {
+		return meta.Snapshot{}, err
+	}
+	if row.State != meta.Ready {
+		return meta.Snapshot{}, fmt.Errorf("snapshot %q: %w", name, meta.ErrNotFound)
+	}
+	return row, nil
+}
+
+// row is ready in a transaction of its own.
+func (s *Snapshotter) row(name string) (row meta.Snapshot, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		row, err = ready(tx, name)
+		return err
+	})
+	return row, err
+}
+
+// writable is row for a snapshot that can still be written to.
+func (s *Snapshotter) writable(key string) (meta.Snapshot, error) {
+	row, err := s.row(key)
+	switch {
+	case err != nil:
+		return meta.Snapshot{}, err
+	case row.Kind == meta.Committed:
+		return meta.Snapshot{}, classify(fmt.Errorf("snapshot %q is committed: %w", key, driver.ErrSealed))
+	case row.Kind != meta.Active:
+		return meta.Snapshot{}, fail(errdefs.ErrFailedPrecondition, "snapshot %q is a %s, not active", key, row.Kind)
+	}
+	return row, nil
+}
+
+// parents returns the layers of name and its parents, nearest first.
+func parents(tx *meta.Tx, name string) ([]driver.ID, error) {
+	chain, err := tx.Chain(name)
+	if err != nil {
+		return nil, err
+	}
+	var ids []driver.ID
+	for _, row := range chain {
+		ids = append(ids, layerOf(row))
+	}
+	return ids, nil
+}
+
+func layerOf(row meta.Snapshot) driver.ID { return driver.ID(row.Layer) }
+
+// evaluate applies the options to an empty Info.
+func evaluate(opts []snapshots.Opt) (snapshots.Info, error) {
+	var info snapshots.Info
+	for _, opt := range opts {
+		if err := opt(&info); err != nil {
+			return snapshots.Info{}, err
+		}
+	}
+	info.Labels = keptLabels(info.Labels)
+	return info, nil
+}
+
+// keptLabels is a copy without empty values: setting a label to nothing
+// removes it, as in containerd's own stores.
+func keptLabels(labels map[string]string) map[string]string {
+	kept := maps.Clone(labels)
+	maps.DeleteFunc(kept, func(_, value string) bool { return value == "" })
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
+}
+
+// now is the time as a row holds it: without the monotonic clock, so that what
+// a call returns equals what a later one reads.
+func now() time.Time { return time.Now().UTC().Round(0) }
+
+func infoOf(row meta.Snapshot) snapshots.Info {
+	return snapshots.Info{
+		Kind:    kindOf(row.Kind),
+		Name:    row.Name,
+		Parent:  row.Parent,
+		Labels:  row.Labels,
+		Created: row.Created,
+		Updated: row.Updated,
+	}
+}
+
+func kindOf(kind meta.Kind) snapshots.Kind {
+	switch kind {
+	case meta.Active:
+		return snapshots.KindActive
+	case meta.View:
+		return snapshots.KindView
+	case meta.Committed:
+		return snapshots.KindCommitted
+	default:
+		return snapshots.KindUnknown
+	}
+}

@@ -1,0 +1,70 @@
+package snapshotter
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// DefaultLockTimeout is how long [Open] waits for another process to close the
+// store, unless [Options] say otherwise.
+const DefaultLockTimeout = 5 * time.Second
+
+// Options tune [Open]. The zero value opens a store with its own driver, or
+// makes a new one with the best driver that works on its root.
+type Options struct {
+	// Driver names the driver. Empty means the store's own, and for a new store
+	// the first of driver/all that works. Naming another driver than the store's
+	// gives ErrOtherDriver.
+	Driver string
+	// DriverOptions are handed to the driver. A nil Logger there means Logger.
+	DriverOptions driver.Options
+	// LockTimeout is how long to wait for another process to close the store.
+	// Zero means DefaultLockTimeout, a negative value not to wait at all.
+	LockTimeout time.Duration
+	// Logger receives what recovery and background work have to say; nil
+	// discards it.
+	Logger *slog.Logger
+
+	// open makes the driver; nil takes it from driver/all. For tests.
+	open openDriver
+	// hook is called before and after every metadata transaction. For tests.
+	hook func(point string) error
+}
+
+// Snapshotter is an open store. It is safe for concurrent use: calls on one
+// snapshot run one after the other, except that reading ones run side by side;
+// calls on different snapshots do not wait for each other.
+type Snapshotter struct {
+	root   string
+	log    *slog.Logger
+	db     *meta.DB
+	driver driver.Driver
+	lock   *storeLock
+	hook   func(point string) error
+	keys   keyLocks
+	bg     background
+	calls  calls
+}
+
+var (
+	_ snapshots.Snapshotter = (*Snapshotter)(nil)
+	_ snapshots.Cleaner     = (*Snapshotter)(nil)
+)
+
+// Root returns the store's directory, absolute and with symbolic links
+// resolved. What other packages keep in it lies in directories of their own,
+// such as "content".
+func (s *Snapshotter) Root() string { return s.root }
+
+// Driver returns the store's driver. Layers belong to the snapshotter: callers
+// ask it for facts, and never create, change or remove layers through it.
+func (s *Snapshotter) Driver() driver.Driver { return s.driver }
+
+// DB returns the store's metadata, for the records of other packages. Snapshot
+// rows belong to the snapshotter: callers only read them.
+func (s *Snapshotter) DB() *meta.DB { return s.db }
