@@ -103,7 +103,7 @@ func TestProductPackagesImportOnlyWhatTheirRuleAllows(t *testing.T) {
 		if s.isTest() || s.file.Name.Name == "main" {
 			continue
 		}
-		rule, known := rules[s.pkg]
+		rule, known := rules[suiteOf(s.pkg)]
 		if !known {
 			t.Errorf("%s: package %s has no import rule; add one to rules_test.go", s.path, s.pkg)
 			continue
@@ -147,11 +147,11 @@ func isPartOfCommand(pkg, imported string) bool {
 
 func TestOnlyTestsImportTestHelpers(t *testing.T) {
 	for _, s := range sources(t) {
-		if s.isTest() || slices.Contains(testOnly, s.pkg) {
+		if s.isTest() || isTestOnly(s.pkg) {
 			continue
 		}
 		for _, imported := range s.imports {
-			if slices.Contains(testOnly, imported) {
+			if isTestOnly(imported) {
 				t.Errorf("%s: %s is for tests only", s.path, imported)
 			}
 		}

@@ -53,6 +53,14 @@ func newReport(out io.Writer) *report {
 
 func (r *report) ok() bool { return len(r.failed) == 0 && len(r.broken) == 0 }
 
+// fail notes a package, whose build and whose tests may both report it.
+func (r *report) fail(pkg string) {
+	pkg, _, _ = strings.Cut(pkg, " ") // "path [path.test]"
+	if !slices.Contains(r.failed, pkg) {
+		r.failed = append(r.failed, pkg)
+	}
+}
+
 func (r *report) line(line string) {
 	var e event
 	if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -74,7 +82,7 @@ func (r *report) build(e event) {
 		fmt.Fprint(r.out, e.Output)
 	}
 	if e.Action == "build-fail" {
-		r.failed = append(r.failed, e.ImportPath)
+		r.fail(e.ImportPath)
 	}
 }
 
@@ -129,17 +137,13 @@ func (r *report) pkgEvent(e event) {
 // package said when it failed, and below it the suites.
 func (r *report) endPackage(e event, s *pkgState) {
 	if e.Action == "fail" {
-		r.failed = append(r.failed, e.Package)
+		r.fail(e.Package)
 		for _, t := range r.unfinished(e.Package) {
 			t.action = "fail"
 			s.order = append(s.order, t)
 		}
 	}
-	for _, line := range s.output {
-		if e.Action == "fail" || closing(line) {
-			fmt.Fprint(r.out, line)
-		}
-	}
+	r.closingLine(e, s)
 	r.suites(s.order)
 	for _, t := range s.order {
 		if t.leaf {
@@ -151,6 +155,22 @@ func (r *report) endPackage(e event, s *pkgState) {
 				fmt.Fprint(r.out, "      ", line)
 			}
 		}
+	}
+}
+
+// closingLine prints the closing line; a test binary that was run without go test
+// has none, so it gets one of the same form.
+func (r *report) closingLine(e event, s *pkgState) {
+	closed := false
+	for _, line := range s.output {
+		closed = closed || closing(line)
+		if e.Action == "fail" || closing(line) {
+			fmt.Fprint(r.out, line)
+		}
+	}
+	if !closed {
+		word := map[string]string{"pass": "ok  ", "fail": "FAIL", "skip": "?   "}[e.Action]
+		fmt.Fprintf(r.out, "%s\t%s\t%.3fs\n", word, e.Package, e.Elapsed)
 	}
 }
 
@@ -233,35 +253,4 @@ func (r *report) finish(label string) {
 	for _, pkg := range r.failed {
 		fmt.Fprintf(r.out, "FAIL in %s\n", pkg)
 	}
-}
-
-// writeSkips lists the skipped tests with the reason each gave.
-func (r *report) writeSkips(w io.Writer, label string) {
-	var lines []string
-	for _, t := range r.tests {
-		if t.action == "skip" {
-			lines = append(lines, fmt.Sprintf("  %s %s: %s", t.pkg, t.name, reason(t.output)))
-		}
-	}
-	slices.Sort(lines)
-	if len(lines) == 0 {
-		fmt.Fprintf(w, "skipped %s: none\n", label)
-		return
-	}
-	fmt.Fprintf(w, "skipped %s:\n%s\n", label, strings.Join(lines, "\n"))
-}
-
-// reason is what a test said before it was skipped, on one line.
-func reason(output []string) string {
-	var words []string
-	for _, line := range output {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "--- SKIP") {
-			words = append(words, line)
-		}
-	}
-	if len(words) == 0 {
-		return "no reason given"
-	}
-	return strings.Join(words, " ")
 }
