@@ -50,7 +50,8 @@ type Change struct {
 	Linkname string
 	// Hardlink is the path, in the form of Path, of the first name of the same
 	// inode in this sequence; empty for that first name and for files with one
-	// name. When it is set, nothing but Path and Kind matters.
+	// name. When it is set, nothing but Path and Kind matters: the attributes
+	// are those of the first name.
 	Hardlink string
 	// Xattrs are the extended attributes in the new tree.
 	Xattrs map[string]string
@@ -65,6 +66,13 @@ func (c Change) Open() (io.ReadCloser, error) {
 		return nil, errors.New("change has no body: " + c.Path)
 	}
 	return c.open()
+}
+
+// WithBody returns the change with the given body, for sequences made elsewhere
+// than in [Compare].
+func (c Change) WithBody(open func() (io.ReadCloser, error)) Change {
+	c.open = open
+	return c
 }
 
 // Stats counts what a diff holds.

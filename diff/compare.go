@@ -2,7 +2,13 @@ package diff
 
 import (
 	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"iter"
+	"time"
+
+	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // Options tune [Compare].
@@ -14,7 +20,345 @@ type Options struct {
 // Compare yields the changes that turn old into new, in the canonical order: a
 // directory before its children; of the children of one directory, first the
 // deleted names, then the others, both sorted bytewise. A nil old is the empty
-// tree. Neither view is closed.
+// tree, whose root is root:root 0755 with mtime 0. Neither view is closed.
+//
+// A path is changed when it exists on one side only, or when its type, mode,
+// owner, device number, size, mtime, link target, extended attributes, content
+// or set of hard links differ. Size and link count of a directory never count.
+// Of hard links, the first name in the order is yielded in full and the further
+// ones with Hardlink set; when a file gains or loses a name that new still has,
+// all its names are changed.
+//
+// Sockets, character devices 0:0 and names that start with ".wh." cannot be in a
+// layer: they count as missing in new, and new ones give a warning. A file that vanishes during the walk is an error. An
+// error ends the sequence.
 func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change, error] {
-	return func(func(Change, error) bool) { panic("to be written") }
+	return func(yield func(Change, error) bool) {
+		w := &walker{ctx: ctx, old: old, new: new, warn: opts.Warn, yield: yield, emitted: map[inode]*firstName{}}
+		if w.warn == nil {
+			w.warn = func(string, string) {}
+		}
+		if err := w.run(); err != nil && !errors.Is(err, errStop) {
+			yield(Change{}, err)
+		}
+	}
+}
+
+// errStop says that the consumer wants no more.
+var errStop = errors.New("stopped by the consumer")
+
+// A walker is one run of Compare.
+type walker struct {
+	ctx      context.Context //nolint:containedctx // lives as long as the call
+	old, new View
+	warn     func(path, message string)
+	yield    func(Change, error) bool
+
+	links   *links               // nil until hard links matter
+	extra   map[string][]Hint    // by directory: names to visit beside the hinted ones
+	emitted map[inode]*firstName // files with names still to come
+	content contentComparer
+}
+
+// firstName is the name under which a file was yielded in full.
+type firstName struct {
+	path string
+	left uint64 // names not yet seen
+}
+
+// emptyRoot is the root of a tree that no layer described.
+var emptyRoot = Node{Mode: TypeDir | 0o755, Mtime: time.Unix(0, 0)}
+
+func (w *walker) run() error {
+	newRoot, err := w.new.Root()
+	if err != nil {
+		return err
+	}
+	defer newRoot.Close()
+	var oldRoot Dir
+	if w.old != nil {
+		if oldRoot, err = w.old.Root(); err != nil {
+			return err
+		}
+		defer oldRoot.Close()
+		if err := w.scanHinted(oldRoot, newRoot); err != nil {
+			return err
+		}
+	}
+	if err := w.root(oldRoot, newRoot); err != nil {
+		return err
+	}
+	return w.dir(".", oldRoot, newRoot, askHints)
+}
+
+// root yields the root directory when its attributes differ.
+func (w *walker) root(old, new Dir) error {
+	n, err := new.Stat()
+	if err != nil {
+		return err
+	}
+	o := emptyRoot
+	if old != nil {
+		if o, err = old.Stat(); err != nil {
+			return err
+		}
+	}
+	same, xattrs, err := sameDir(old, new, o, n)
+	if err != nil || same {
+		return err
+	}
+	return w.emit(Change{Kind: Modify, Path: ".", Node: n, Xattrs: xattrs})
+}
+
+// dir compares what is in one directory. A nil old holds nothing.
+func (w *walker) dir(path string, old, new Dir, m mode) error {
+	names, below, err := w.candidates(path, old, new, m)
+	if err != nil {
+		return err
+	}
+	nodes, err := w.deletions(path, old, new, names)
+	if err != nil {
+		return err
+	}
+	for i, c := range names {
+		if c.done {
+			continue
+		}
+		var n *Node
+		if nodes != nil {
+			n = &nodes[i]
+		}
+		if err := w.child(path, old, new, c, n, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepNodes is the number of names up to which a directory's attributes are
+// kept between its two passes; beyond, they are read again.
+const keepNodes = 1 << 14
+
+// deletions is the first pass over a directory: it yields what is gone, marks
+// those names and all that need no second look as done, and returns the
+// attributes it had to read, if they are few.
+func (w *walker) deletions(path string, old, new Dir, names []candidate) ([]Node, error) {
+	if old == nil {
+		return nil, nil
+	}
+	var nodes []Node
+	if len(names) <= keepNodes {
+		nodes = make([]Node, len(names))
+	}
+	for i := range names {
+		c := &names[i]
+		if err := w.ctx.Err(); err != nil {
+			return nil, err
+		}
+		if c.where == newOnly {
+			continue
+		}
+		gone, n, err := w.deleted(path, old, new, c)
+		if err != nil {
+			return nil, err
+		}
+		if gone && !reserved(c.name) {
+			if err := w.emit(Change{Kind: Delete, Path: join(path, c.name)}); err != nil {
+				return nil, err
+			}
+		}
+		if nodes != nil {
+			nodes[i] = n
+		}
+	}
+	return nodes, nil
+}
+
+// deleted tells whether the old side alone has a name, a socket on the new side
+// counting as nothing.
+func (w *walker) deleted(path string, old, new Dir, c *candidate) (bool, Node, error) {
+	if c.where == oldOnly {
+		c.done = true
+		return true, Node{}, nil
+	}
+	n, err := new.Lookup(c.name)
+	missing := c.where == unknown && errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return false, Node{}, err
+	}
+	if !missing && !unfit(&n) {
+		return false, n, nil
+	}
+	c.done = true
+	o, err := old.Lookup(c.name)
+	had := err == nil
+	if err != nil && !(c.where == unknown && errors.Is(err, fs.ErrNotExist)) {
+		return false, Node{}, err
+	}
+	if missing {
+		return had, Node{}, nil
+	}
+	if had && unfit(&o) {
+		return false, Node{}, nil
+	}
+	w.warnUnfit(join(path, c.name), &n)
+	return had, Node{}, nil
+}
+
+// child compares one name that new has. n may be nil or zero: not read yet.
+func (w *walker) child(path string, old, new Dir, c candidate, n *Node, below mode) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if n == nil || n.Mode == 0 {
+		got, err := new.Lookup(c.name)
+		if err != nil {
+			return err
+		}
+		n = &got
+	}
+	var o *Node
+	if old != nil && c.where != newOnly {
+		got, err := old.Lookup(c.name)
+		switch {
+		case err == nil:
+			o = &got
+		case c.where == unknown && errors.Is(err, fs.ErrNotExist):
+		default:
+			return err
+		}
+	}
+	switch {
+	case unfit(n):
+		w.warnUnfit(join(path, c.name), n)
+		return nil
+	case reserved(c.name):
+		if o == nil {
+			w.warn(join(path, c.name), "a name that starts with "+whiteout.Prefix+" cannot be in a layer; left out")
+		}
+		return nil
+	case n.IsDir():
+		return w.subdir(join(path, c.name), old, new, c, o, n, below)
+	default:
+		return w.file(path, old, new, c.name, o, n)
+	}
+}
+
+// subdir compares a directory of new and what is in it.
+func (w *walker) subdir(path string, old, new Dir, c candidate, o, n *Node, below mode) error {
+	sub, err := new.OpenDir(c.name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	var oldSub Dir
+	if o != nil && o.IsDir() {
+		if oldSub, err = old.OpenDir(c.name); err != nil {
+			return err
+		}
+		defer oldSub.Close()
+	}
+	if err := w.dirItself(path, oldSub, sub, c, o, n); err != nil {
+		return err
+	}
+	if c.forced {
+		below = onlyExtra
+	}
+	return w.dir(path, oldSub, sub, below)
+}
+
+func (w *walker) dirItself(path string, old, new Dir, c candidate, o, n *Node) error {
+	change := Change{Kind: kindOf(o), Path: path, Node: *n}
+	var err error
+	if old == nil {
+		if change.Xattrs, err = new.Xattrs(); err != nil {
+			return err
+		}
+		return w.emit(change)
+	}
+	if c.descend {
+		return nil
+	}
+	same, xattrs, err := sameDir(old, new, *o, *n)
+	if err != nil || same {
+		return err
+	}
+	change.Xattrs = xattrs
+	return w.emit(change)
+}
+
+// file compares what is no directory in new.
+func (w *walker) file(dir string, old, new Dir, name string, o, n *Node) error {
+	change := Change{Kind: kindOf(o), Node: *n}
+	if n.Nlink > 1 {
+		// One name of a changed file being in the diff, all are.
+		if first := w.emitted[inodeOf(n)]; first != nil {
+			if first.left--; first.left == 0 {
+				delete(w.emitted, inodeOf(n))
+			}
+			change.Hardlink = first.path
+			return w.emitFile(dir, new, name, change)
+		}
+	}
+	if o != nil {
+		same, err := w.sameFile(old, new, name, o, n)
+		if err != nil {
+			return err
+		}
+		if same && (n.Nlink > 1 || o.Nlink > 1) {
+			same, err = w.sameLinks(join(dir, name))
+			if err != nil {
+				return err
+			}
+		}
+		if same {
+			return nil
+		}
+	}
+	return w.emitFile(dir, new, name, change)
+}
+
+// emitFile yields a file.
+func (w *walker) emitFile(dir string, new Dir, name string, c Change) (err error) {
+	c.Path = join(dir, name)
+	if c.Node.Nlink > 1 && c.Hardlink == "" {
+		w.emitted[inodeOf(&c.Node)] = &firstName{path: c.Path, left: c.Node.Nlink - 1}
+	}
+	if c.Xattrs, err = new.LookupXattrs(name); err != nil {
+		return err
+	}
+	switch c.Node.Type() {
+	case TypeSymlink:
+		if c.Linkname, err = new.Readlink(name); err != nil {
+			return err
+		}
+	case TypeRegular:
+		if c.Hardlink != "" {
+			break
+		}
+		c.open = func() (io.ReadCloser, error) { return new.Open(name) }
+	}
+	return w.emit(c)
+}
+
+func (w *walker) emit(c Change) error {
+	if !w.yield(c, nil) {
+		return errStop
+	}
+	return nil
+}
+
+// kindOf returns the kind of a change of a path that old has as o.
+func kindOf(o *Node) Kind {
+	if o == nil {
+		return Add
+	}
+	return Modify
+}
+
+func join(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
 }

@@ -1,9 +1,16 @@
 package tar
 
 import (
+	stdtar "archive/tar"
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"os"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -18,13 +25,174 @@ type WriteOptions struct {
 	Warn func(path, message string)
 }
 
-// Write writes changes, in the order of [diff.Compare], as an uncompressed layer
-// tar to w. The same changes give the same bytes.
-func Write(ctx context.Context, w io.Writer, changes iter.Seq2[diff.Change, error], opts WriteOptions) (diff.Stats, error) {
-	panic("to be written")
+// SourceDateEpoch returns the time in the environment variable
+// SOURCE_DATE_EPOCH, in seconds since 1970, for WriteOptions.MaxTime; the zero
+// time when it is not set. See https://reproducible-builds.org/specs/source-date-epoch/.
+func SourceDateEpoch() (time.Time, error) {
+	const name = "SOURCE_DATE_EPOCH"
+	value := os.Getenv(name)
+	if value == "" {
+		return time.Time{}, nil
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s is not a number of seconds: %q", name, value)
+	}
+	return time.Unix(seconds, 0), nil
 }
 
-// SourceDateEpoch returns the time in the environment variable
-// SOURCE_DATE_EPOCH, in seconds since 1970; zero when it is not set.
-// See https://reproducible-builds.org/specs/source-date-epoch/.
-func SourceDateEpoch() (time.Time, error) { panic("to be written") }
+// Write writes changes, in the order of [diff.Compare], as an uncompressed layer
+// tar to w, and counts them. The same changes give the same bytes:
+//
+//   - ustar headers, with PAX records only for what ustar cannot hold, in the
+//     order of their keys; no user and group names, no atime and ctime, no
+//     sparse files;
+//   - a deleted path is an empty file .wh.NAME with mode, owner and mtime 0,
+//     never an opaque mark;
+//   - directories end in a slash, the root is "./";
+//   - extended attributes are SCHILY.xattr records.
+//
+// A file whose length is not what its attributes say, as one that is written to
+// meanwhile, is an error, and so is an error in changes. On an error w has
+// received an incomplete stream; the Stats say what was written so far.
+func Write(ctx context.Context, w io.Writer, changes iter.Seq2[diff.Change, error], opts WriteOptions) (diff.Stats, error) {
+	lw := newLayerWriter(ctx, w, opts)
+	defer lw.release()
+	for change, err := range changes {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return lw.stats(), err
+		}
+		if err := lw.change(&change); err != nil {
+			return lw.stats(), fmt.Errorf("write %s to the layer: %w", change.Path, err)
+		}
+	}
+	err := lw.finish()
+	return lw.stats(), err
+}
+
+// layerWriter is one run of Write.
+type layerWriter struct {
+	ctx     context.Context //nolint:containedctx // lives as long as the call
+	opts    WriteOptions
+	counter *countingWriter
+	out     *bufio.Writer
+	tar     *stdtar.Writer
+	buf     *[]byte
+	header  stdtar.Header
+	count   diff.Stats
+}
+
+const (
+	bodyBuffer   = 256 << 10
+	streamBuffer = 64 << 10
+)
+
+var (
+	bodyBuffers   = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
+	streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, streamBuffer) }}
+)
+
+func newLayerWriter(ctx context.Context, w io.Writer, opts WriteOptions) *layerWriter {
+	counter := &countingWriter{w: w}
+	out := streamBuffers.Get().(*bufio.Writer)
+	out.Reset(counter)
+	return &layerWriter{
+		ctx: ctx, opts: opts, counter: counter, out: out,
+		tar: stdtar.NewWriter(out), buf: bodyBuffers.Get().(*[]byte),
+	}
+}
+
+func (lw *layerWriter) release() {
+	lw.out.Reset(nil)
+	streamBuffers.Put(lw.out)
+	bodyBuffers.Put(lw.buf)
+}
+
+func (lw *layerWriter) stats() diff.Stats {
+	lw.count.Bytes = lw.counter.n
+	return lw.count
+}
+
+func (lw *layerWriter) finish() error {
+	if err := lw.tar.Close(); err != nil {
+		return err
+	}
+	return lw.out.Flush()
+}
+
+// change writes one change.
+func (lw *layerWriter) change(c *diff.Change) error {
+	if err := checkPath(c.Path); err != nil {
+		return err
+	}
+	if err := lw.fill(c); err != nil {
+		return err
+	}
+	if err := lw.tar.WriteHeader(&lw.header); err != nil {
+		return err
+	}
+	if lw.header.Size > 0 {
+		if err := lw.body(c); err != nil {
+			return err
+		}
+	}
+	switch c.Kind {
+	case diff.Add:
+		lw.count.Added++
+	case diff.Modify:
+		lw.count.Modified++
+	case diff.Delete:
+		lw.count.Deleted++
+	}
+	return nil
+}
+
+var (
+	errGrew   = errors.New("file grew while being read")
+	errShrank = errors.New("file shrank while being read")
+)
+
+// body copies a file's body of exactly the announced size.
+func (lw *layerWriter) body(c *diff.Change) (err error) {
+	body, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	buf := *lw.buf
+	for left := lw.header.Size; left > 0; {
+		if err := lw.ctx.Err(); err != nil {
+			return err
+		}
+		// One byte more than is left shows a file that grew, without one more call.
+		n, err := body.Read(buf[:min(left+1, int64(len(buf)))])
+		if int64(n) > left {
+			return errGrew
+		}
+		if _, err := lw.tar.Write(buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+		switch {
+		case errors.Is(err, io.EOF) && left > 0:
+			return errShrank
+		case err != nil && !errors.Is(err, io.EOF):
+			return err
+		}
+	}
+	return nil
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,134 @@
+package diff
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+)
+
+// sameAttributes compares what is in the inode and counts for every type.
+func sameAttributes(o, n *Node) bool {
+	return o.Mode == n.Mode && o.UID == n.UID && o.GID == n.GID && o.Mtime.Equal(n.Mtime)
+}
+
+// sameDir compares two directories without what is in them; a nil old has no
+// extended attributes. It returns those of new.
+func sameDir(old, new Dir, o, n Node) (bool, map[string]string, error) {
+	xattrs, err := new.Xattrs()
+	if err != nil {
+		return false, nil, err
+	}
+	if !sameAttributes(&o, &n) {
+		return false, xattrs, nil
+	}
+	var before map[string]string
+	if old != nil {
+		if before, err = old.Xattrs(); err != nil {
+			return false, nil, err
+		}
+	}
+	return maps.Equal(before, xattrs), xattrs, nil
+}
+
+// sameFile compares two non-directories, from the cheapest to the dearest.
+func (w *walker) sameFile(old, new Dir, name string, o, n *Node) (bool, error) {
+	if !sameAttributes(o, n) {
+		return false, nil
+	}
+	switch n.Type() {
+	case TypeRegular:
+		if o.Size != n.Size {
+			return false, nil
+		}
+	case TypeBlock, TypeChar:
+		if o.Rdev != n.Rdev {
+			return false, nil
+		}
+	case TypeSymlink:
+		if same, err := sameTarget(old, new, name); err != nil || !same {
+			return false, err
+		}
+	}
+	if same, err := sameXattrs(old, new, name); err != nil || !same {
+		return false, err
+	}
+	if !n.IsRegular() || n.Size == 0 {
+		return true, nil
+	}
+	return w.content.same(w.ctx.Err, old, new, name, n.Size)
+}
+
+func sameTarget(old, new Dir, name string) (bool, error) {
+	before, err := old.Readlink(name)
+	if err != nil {
+		return false, err
+	}
+	now, err := new.Readlink(name)
+	return before == now, err
+}
+
+func sameXattrs(old, new Dir, name string) (bool, error) {
+	before, err := old.LookupXattrs(name)
+	if err != nil {
+		return false, err
+	}
+	now, err := new.LookupXattrs(name)
+	return maps.Equal(before, now), err
+}
+
+// A contentComparer compares files block by block.
+type contentComparer struct{ a, b []byte }
+
+const compareBlock = 128 << 10
+
+// same compares two files of the given size in bytes.
+func (c *contentComparer) same(cancelled func() error, old, new Dir, name string, size int64) (bool, error) {
+	before, err := old.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer before.Close()
+	now, err := new.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer now.Close()
+	if c.a == nil {
+		c.a, c.b = make([]byte, compareBlock), make([]byte, compareBlock)
+	}
+	for size > 0 {
+		if err := cancelled(); err != nil {
+			return false, err
+		}
+		n := min(size, compareBlock)
+		if err := readBoth(before, now, c.a[:n], c.b[:n]); err != nil {
+			return false, fmt.Errorf("compare %s: %w", name, err)
+		}
+		if !bytes.Equal(c.a[:n], c.b[:n]) {
+			return false, nil
+		}
+		size -= n
+	}
+	return true, nil
+}
+
+// errShrunk says that a file ended before the size that stat(2) gave.
+var errShrunk = errors.New("file shrank while being read")
+
+func readBoth(a, b io.Reader, bufA, bufB []byte) error {
+	for _, side := range []struct {
+		r   io.Reader
+		buf []byte
+	}{{a, bufA}, {b, bufB}} {
+		_, err := io.ReadFull(side.r, side.buf)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return errShrunk
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// xattrRecord is the prefix of the PAX keys for extended attributes, as star,
+// GNU tar and all container engines have it.
+const xattrRecord = "SCHILY.xattr."
+
+// noID is the id that means none to the kernel, (uid_t)-1.
+const noID = math.MaxUint32
+
+var (
+	errPath   = errors.New("not a clean path below the root")
+	errMarker = errors.New("a name that starts with .wh. cannot be in a layer")
+	errType   = errors.New("a layer cannot hold this type of file")
+	errID     = errors.New("owner without an id")
+)
+
+// checkPath refuses what Compare never yields and a layer cannot say.
+func checkPath(p string) error {
+	if p == "" || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
+		return errPath
+	}
+	if strings.HasPrefix(p, whiteout.Prefix) || strings.Contains(p, "/"+whiteout.Prefix) {
+		return errMarker
+	}
+	return nil
+}
+
+// fill makes the header of a change.
+func (lw *layerWriter) fill(c *diff.Change) error {
+	// With this format the package writes PAX records for what ustar cannot hold
+	// and a plain ustar header when there is none; left to itself it would round
+	// times to seconds.
+	lw.header = stdtar.Header{Format: stdtar.FormatPAX, ModTime: time.Unix(0, 0)}
+	h := &lw.header
+	if c.Kind == diff.Delete {
+		if c.Path == "." {
+			return errPath
+		}
+		dir, name := path.Split(c.Path)
+		h.Typeflag, h.Name = stdtar.TypeReg, dir+whiteout.Name(name)
+		return nil
+	}
+	if c.Node.UID == noID || c.Node.GID == noID {
+		return errID
+	}
+	h.Name = c.Path
+	h.Mode = int64(c.Node.Perm())
+	h.Uid, h.Gid = int(c.Node.UID), int(c.Node.GID)
+	h.ModTime = c.Node.Mtime
+	if limit := lw.opts.MaxTime; !limit.IsZero() && h.ModTime.After(limit) {
+		h.ModTime = limit
+	}
+	lw.xattrs(c)
+	return setType(h, c)
+}
+
+func setType(h *stdtar.Header, c *diff.Change) error {
+	if c.Hardlink != "" {
+		if err := checkPath(c.Hardlink); err != nil {
+			return fmt.Errorf("link to %s: %w", c.Hardlink, err)
+		}
+		h.Typeflag, h.Linkname = stdtar.TypeLink, c.Hardlink
+		return nil
+	}
+	switch c.Node.Type() {
+	case diff.TypeDir:
+		h.Typeflag = stdtar.TypeDir
+		h.Name += "/"
+	case diff.TypeRegular:
+		h.Typeflag, h.Size = stdtar.TypeReg, c.Node.Size
+	case diff.TypeSymlink:
+		h.Typeflag, h.Linkname = stdtar.TypeSymlink, c.Linkname
+	case diff.TypeFifo:
+		h.Typeflag = stdtar.TypeFifo
+	case diff.TypeBlock, diff.TypeChar:
+		return setDevice(h, c.Node)
+	default:
+		return errType
+	}
+	return nil
+}
+
+// setDevice takes a device number apart as the kernel puts it together for
+// stat(2) (linux/kdev_t.h, new_encode_dev and the 64-bit form of the C library).
+func setDevice(h *stdtar.Header, n diff.Node) error {
+	h.Devmajor = int64(n.Rdev>>8&0xfff | n.Rdev>>32&0xfffff000)
+	h.Devminor = int64(n.Rdev&0xff | n.Rdev>>12&0xffffff00)
+	switch {
+	case n.Type() == diff.TypeBlock:
+		h.Typeflag = stdtar.TypeBlock
+	case n.Rdev == 0:
+		return errType // overlay's whiteout: no overlay can hold it as a device
+	default:
+		h.Typeflag = stdtar.TypeChar
+	}
+	return nil
+}
+
+// xattrs adds the extended attributes, which the header writes sorted by key. A
+// hard link repeats those of its file for appliers that take the owner from it
+// and so drop the file's capabilities.
+func (lw *layerWriter) xattrs(c *diff.Change) {
+	if len(c.Xattrs) == 0 {
+		return
+	}
+	records := make(map[string]string, len(c.Xattrs))
+	for name, value := range c.Xattrs {
+		if strings.Contains(name, "=") {
+			if lw.opts.Warn != nil {
+				lw.opts.Warn(c.Path, "an extended attribute with an equals sign in its name cannot be in a layer; left out: "+name)
+			}
+			continue
+		}
+		records[xattrRecord+name] = value
+	}
+	lw.header.PAXRecords = records
+}
