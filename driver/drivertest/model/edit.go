@@ -1,0 +1,169 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"time"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// lookup returns the inode at a path without following symbolic links, nil when
+// there is none.
+func (t *Tree) lookup(p string) *inode {
+	i := t.root
+	for _, c := range components(p) {
+		if i = i.kids[c]; i == nil {
+			return nil
+		}
+	}
+	return i
+}
+
+// Edit carries out an edit as a mounted file system would.
+func (t *Tree) Edit(e fstest.Edit) error {
+	dir, name := t.lookup(path.Dir(e.Path)), path.Base(e.Path)
+	if dir == nil || !dir.isDir() {
+		return fmt.Errorf("edit %s: no such directory", e)
+	}
+	i := dir.kids[name]
+	if e.Path == "." {
+		i = t.root
+	}
+	switch e.Op {
+	case fstest.OpCreate, fstest.OpMkdir, fstest.OpSymlink, fstest.OpMknod, fstest.OpSocket, fstest.OpLink:
+		if i != nil {
+			return fmt.Errorf("edit %s: exists", e)
+		}
+		return t.create(e, dir, name)
+	}
+	if i == nil {
+		return fmt.Errorf("edit %s: does not exist", e)
+	}
+	switch e.Op {
+	case fstest.OpRemove:
+		delete(dir.kids, name)
+		touch(e, dir)
+	case fstest.OpRename:
+		return t.rename(e, dir, name)
+	default:
+		i.change(e)
+	}
+	return nil
+}
+
+func touch(e fstest.Edit, dirs ...*inode) {
+	for _, dir := range dirs {
+		if e.TouchParents {
+			dir.mtime = e.Mtime
+		}
+	}
+}
+
+func (t *Tree) create(e fstest.Edit, dir *inode, name string) error {
+	touch(e, dir)
+	if e.Op == fstest.OpLink {
+		target := t.lookup(e.To)
+		if target == nil || target.isDir() {
+			return fmt.Errorf("edit %s: nothing to link to", e)
+		}
+		dir.kids[name] = target
+		return nil
+	}
+	i := &inode{mode: e.Mode & diff.PermMask, uid: e.UID, gid: e.GID, mtime: e.Mtime}
+	switch e.Op {
+	case fstest.OpCreate:
+		i.mode |= diff.TypeRegular
+		i.body = e.Body
+	case fstest.OpMkdir:
+		i.mode |= diff.TypeDir
+		i.kids = map[string]*inode{}
+	case fstest.OpSymlink:
+		i.mode = diff.TypeSymlink | 0o777
+		i.target = e.To
+	case fstest.OpMknod:
+		i.mode, i.rdev = e.Mode, e.Rdev
+	case fstest.OpSocket:
+		i.mode |= diff.TypeSocket
+	}
+	dir.kids[name] = i
+	return nil
+}
+
+func (t *Tree) rename(e fstest.Edit, dir *inode, name string) error {
+	to := t.lookup(path.Dir(e.To))
+	if to == nil || !to.isDir() {
+		return fmt.Errorf("edit %s: no such directory", e)
+	}
+	old, i := to.kids[path.Base(e.To)], dir.kids[name]
+	if old != nil && (old == i || old.isDir() != i.isDir() || len(old.kids) > 0) {
+		return fmt.Errorf("edit %s: rename(2) refuses or ignores this", e)
+	}
+	delete(dir.kids, name)
+	to.kids[path.Base(e.To)] = i
+	touch(e, dir, to)
+	return nil
+}
+
+// change carries out the edits of what is there.
+func (i *inode) change(e fstest.Edit) {
+	switch e.Op {
+	case fstest.OpWrite:
+		i.body, i.mtime = e.Body, e.Mtime
+		delete(i.xattrs, "security.capability")
+	case fstest.OpAppend:
+		i.body, i.mtime = i.body+e.Body, e.Mtime
+		delete(i.xattrs, "security.capability")
+	case fstest.OpChmod:
+		i.mode = i.kind() | e.Mode&diff.PermMask
+	case fstest.OpChown:
+		i.uid, i.gid = e.UID, e.GID
+		if !i.isDir() {
+			delete(i.xattrs, "security.capability")
+		}
+	case fstest.OpTouch:
+		i.mtime = e.Mtime
+	case fstest.OpSetXattr:
+		xattrs := map[string]string{e.Name: e.Body}
+		for k, v := range i.xattrs {
+			if k != e.Name {
+				xattrs[k] = v
+			}
+		}
+		i.xattrs = xattrs
+	case fstest.OpRemoveXattr:
+		i.xattrs = maps.Clone(i.xattrs)
+		delete(i.xattrs, e.Name)
+	}
+}
+
+// A File is what [Tree.Files] tells of a path, for those who choose edits.
+type File struct {
+	Path string
+	Mode uint32
+	// Names counts the names of the inode.
+	Names int
+	// Xattrs are the names of its extended attributes.
+	Xattrs map[string]string
+	// Children counts the children of a directory.
+	Children int
+	// ID is the same for two names of one inode in this tree only.
+	ID any
+}
+
+// Files lists the tree in the order of a walk, the root first.
+func (t *Tree) Files() []File {
+	links := t.links()
+	var files []File
+	t.walk(func(p string, i *inode) {
+		files = append(files, File{
+			Path: p, Mode: i.mode, Names: len(links[i]), Xattrs: maps.Clone(i.xattrs), Children: len(i.kids), ID: i,
+		})
+	})
+	return files
+}
+
+// Mtime returns the modification time of a path that exists.
+func (t *Tree) Mtime(p string) time.Time { return t.lookup(p).mtime }
