@@ -1,0 +1,257 @@
+package image
+
+import (
+	_ "crypto/sha512" // go-digest verifies only with what is linked in
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// blobs is the content directory: an OCI layout whose index is the database.
+//
+//	<dir>/oci-layout
+//	<dir>/blobs/<algorithm>/<hex>   verified, synced, never changed
+//	<dir>/ingest/                   temporary files; emptied at open
+type blobs struct {
+	dir string
+}
+
+const ingestDir = "ingest"
+
+// openBlobs makes the directory where it is missing, and empties ingest: the
+// store is open in one process, so what lies there belongs to nobody.
+func openBlobs(dir string) (*blobs, error) {
+	b := &blobs{dir: dir}
+	if err := os.RemoveAll(filepath.Join(dir, ingestDir)); err != nil {
+		return nil, fmt.Errorf("content directory: %w", err)
+	}
+	for _, d := range []string{"", ingestDir, ocispec.ImageBlobsDir, filepath.Join(ocispec.ImageBlobsDir, string(digest.SHA256))} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return nil, fmt.Errorf("content directory: %w", err)
+		}
+	}
+	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
+	if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
+		err = b.put(marker, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
+		if err != nil {
+			return nil, fmt.Errorf("content directory: %w", err)
+		}
+	}
+	return b, nil
+}
+
+// path is only called with valid digests: their hex part is a plain name.
+func (b *blobs) path(d digest.Digest) string {
+	return filepath.Join(b.dir, ocispec.ImageBlobsDir, string(d.Algorithm()), d.Encoded())
+}
+
+// has returns the size of a blob that is there.
+func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
+	if d.Validate() != nil {
+		return 0, false, nil
+	}
+	st, err := os.Stat(b.path(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("content %s: %w", d, err)
+	}
+	return st.Size(), true, nil
+}
+
+// open opens a blob; ErrNotFound when it is not there.
+func (b *blobs) open(d digest.Digest) (*os.File, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: content %q: %w", ErrInvalid, d, err)
+	}
+	f, err := os.Open(b.path(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("content %s: %w", d, ErrNotFound)
+	}
+	return f, err
+}
+
+// read returns a small blob, checked against its digest again.
+func (b *blobs) read(d digest.Digest) ([]byte, error) {
+	f, err := b.open(d)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := readLimited(f, maxDocument)
+	if err != nil {
+		return nil, fmt.Errorf("content %s: %w", d, err)
+	}
+	if got := d.Algorithm().FromBytes(raw); got != d {
+		return nil, fmt.Errorf("content %s: %w: it is %s now", d, ErrDigest, got)
+	}
+	return raw, nil
+}
+
+// add stores a small blob and returns its digest.
+func (b *blobs) add(raw []byte) (digest.Digest, error) {
+	d := digest.FromBytes(raw)
+	if _, ok, err := b.has(d); ok || err != nil {
+		return d, err
+	}
+	return d, b.addAs(d, raw)
+}
+
+// addAs stores a small blob under a digest that the caller has checked.
+func (b *blobs) addAs(d digest.Digest, raw []byte) error {
+	w, err := b.create()
+	if err != nil {
+		return err
+	}
+	defer w.abort()
+	if _, err := w.Write(raw); err != nil {
+		return err
+	}
+	return w.commit(d)
+}
+
+// remove removes a blob; a missing one is no error.
+func (b *blobs) remove(d digest.Digest) error {
+	err := os.Remove(b.path(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// walk calls fn for every blob.
+func (b *blobs) walk(fn func(d digest.Digest, size int64) error) error {
+	root := filepath.Join(b.dir, ocispec.ImageBlobsDir)
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		d := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), e.Name())
+		if d.Validate() != nil {
+			return nil // not ours
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return fn(d, info.Size())
+	})
+}
+
+// spool returns an unlinked temporary file: it goes when it is closed, or with
+// the process.
+func (b *blobs) spool() (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Join(b.dir, ingestDir), "spool-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// put writes a whole file durably.
+func (b *blobs) put(path string, raw []byte) error {
+	w, err := b.create()
+	if err != nil {
+		return err
+	}
+	defer w.abort()
+	if _, err := w.Write(raw); err != nil {
+		return err
+	}
+	return w.publish(path)
+}
+
+// A blobWriter is a blob being written: a temporary file until commit.
+type blobWriter struct {
+	*os.File
+	b    *blobs
+	done bool
+}
+
+func (b *blobs) create() (*blobWriter, error) {
+	f, err := os.CreateTemp(filepath.Join(b.dir, ingestDir), "blob-")
+	if err != nil {
+		return nil, err
+	}
+	return &blobWriter{File: f, b: b}, nil
+}
+
+// commit makes the content durable under d, which the caller has verified.
+func (w *blobWriter) commit(d digest.Digest) error {
+	path := w.b.path(d)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err == nil {
+		if err := syncDir(filepath.Dir(filepath.Dir(path))); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return w.publish(path)
+}
+
+// publish syncs the file before the rename and its directory after it: without
+// the first a crash can leave an empty file under the final name.
+func (w *blobWriter) publish(path string) error {
+	if err := w.Chmod(0o444); err != nil {
+		return err
+	}
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(w.Name(), path); err != nil {
+		return err
+	}
+	w.done = true
+	return syncDir(filepath.Dir(path))
+}
+
+// abort removes what was not committed. It may follow commit.
+func (w *blobWriter) abort() {
+	if w == nil || w.done {
+		return
+	}
+	// Nothing to tell: a file that stays is removed when the store is opened.
+	_ = w.Close()
+	_ = os.Remove(w.Name())
+	w.done = true
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// maxDocument bounds manifests, indexes and configs, as containerd and the
+// distribution-spec do for manifests, with room for large configs.
+const maxDocument = 8 << 20
+
+// readLimited reads to the end, or fails when that is further than limit.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("%w: document of more than %d bytes", ErrInvalid, limit)
+	}
+	return raw, nil
+}

@@ -1,0 +1,151 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// dockerManifestFile lists the images of a Docker archive.
+const dockerManifestFile = "manifest.json"
+
+// dockerEntry is one image of it. See Moby's image/spec/spec.md.
+type dockerEntry struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// dockerArchive reads what `docker save` writes. Such archives have no manifests
+// with digests; one is made, the same for the same content.
+type dockerArchive struct {
+	ctx context.Context //nolint:containedctx // lives for one import
+	bag bag
+}
+
+func dockerCandidates(ctx context.Context, b bag) ([]candidate, error) {
+	raw, err := readDocument(b, dockerManifestFile)
+	if errors.Is(err, fs.ErrNotExist) && has(b, "repositories") {
+		return nil, fmt.Errorf("%w: an archive of Docker before 1.10, without %s; load and save it with a newer one", ErrInvalid, dockerManifestFile)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: no Docker archive: %s is missing", ErrInvalid, dockerManifestFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var entries []dockerEntry
+	if err := json.Unmarshal(raw, &entries); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, dockerManifestFile, err)
+	}
+	if len(entries) > maxCandidates {
+		return nil, fmt.Errorf("%w: an archive of more than %d images", ErrInvalid, maxCandidates)
+	}
+	d := &dockerArchive{ctx, b}
+	out := make([]candidate, len(entries))
+	for i, e := range entries {
+		out[i] = candidate{refs: e.RepoTags, id: fmt.Sprint(i), load: func() (*loaded, error) { return d.load(e) }}
+	}
+	return out, nil
+}
+
+func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
+	rawConfig, err := d.config(e.Config)
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	config, err := parseConfig(rawConfig)
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	if len(config.RootFS.DiffIDs) != len(e.Layers) {
+		return nil, fmt.Errorf("%w: %s has %d layers and the config %d diffIDs",
+			ErrInvalid, dockerManifestFile, len(e.Layers), len(config.RootFS.DiffIDs))
+	}
+	layers := make([]ocispec.Descriptor, len(e.Layers))
+	for i, name := range e.Layers {
+		if layers[i], err = d.describe(name, config.RootFS.DiffIDs[i]); err != nil {
+			return nil, fmt.Errorf("layer %d %s: %w", i+1, name, err)
+		}
+	}
+	m := ocispec.Manifest{Config: describe(ocispec.MediaTypeImageConfig, rawConfig), Layers: layers}
+	raw, target, err := newManifest(m.Config, m.Layers, nil)
+	if err != nil {
+		return nil, err
+	}
+	img, err := newImage(target, m, config)
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) {
+		f, _, err := d.open(e.Layers[i])
+		return f, err
+	}}, nil
+}
+
+// config reads the config, whose name holds its digest: "HEX.json", or
+// "blobs/sha256/HEX" in the newer form.
+func (d *dockerArchive) config(name string) ([]byte, error) {
+	clean, ok := insideName(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: the name leaves the archive", ErrInvalid)
+	}
+	raw, err := readDocument(d.bag, clean)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrMissingBlob
+	}
+	if err != nil {
+		return nil, err
+	}
+	hex := strings.TrimSuffix(clean[strings.LastIndexByte(clean, '/')+1:], ".json")
+	if got := digest.FromBytes(raw); isHex64(hex) && got.Encoded() != hex {
+		return nil, fmt.Errorf("%w: the content has the digest %s", ErrDigest, got)
+	}
+	return raw, nil
+}
+
+// describe finds out a layer's digest. That of a plain tar is its diffID, which
+// is verified when the layer is read; a compressed one, which few tools write
+// into such archives, is read once more for it.
+func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
+	f, size, err := d.open(name)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer f.Close()
+	packed, r, err := sniff(f)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc := ocispec.Descriptor{MediaType: ociLayerType(packed), Digest: diffID, Size: size}
+	if packed == tar.None {
+		return desc, nil
+	}
+	hash := digest.SHA256.Digester()
+	if _, err := copyContext(d.ctx, hash.Hash(), r); err != nil {
+		return desc, err
+	}
+	desc.Digest = hash.Digest()
+	return desc, nil
+}
+
+func (d *dockerArchive) open(name string) (io.ReadCloser, int64, error) {
+	clean, ok := insideName(name)
+	if !ok {
+		return nil, 0, fmt.Errorf("%w: the name leaves the archive", ErrInvalid)
+	}
+	f, size, err := d.bag.open(clean)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("%w: %s", ErrMissingBlob, name)
+	}
+	return f, size, err
+}

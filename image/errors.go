@@ -1,0 +1,50 @@
+package image
+
+import "github.com/containerd/errdefs"
+
+// Errors of this package, to be matched with [errors.Is]; each also matches an
+// error class of containerd's errdefs. Errors of the layers below pass through
+// wrapped: driver.ErrInvalidLayer and driver.ErrDigest above all.
+var (
+	// ErrNotFound: no image, snapshot or blob of that name (errdefs.ErrNotFound).
+	ErrNotFound error = &sentinel{"not found", errdefs.ErrNotFound}
+	// ErrExists: there is something of that name already
+	// (errdefs.ErrAlreadyExists).
+	ErrExists error = &sentinel{"exists already", errdefs.ErrAlreadyExists}
+	// ErrInvalid: the image, archive, reference or platform is not what it
+	// should be (errdefs.ErrInvalidArgument). The errors below are of its kind.
+	ErrInvalid error = &sentinel{"invalid image", errdefs.ErrInvalidArgument}
+	// ErrDigest: content is not what its digest or size says.
+	ErrDigest error = &sentinel{"digest mismatch", ErrInvalid}
+	// ErrMissingBlob: a manifest names a blob that the source does not hold.
+	ErrMissingBlob error = &sentinel{"blob is missing", ErrInvalid}
+	// ErrMediaType: a media type that is unknown or contradicts the content.
+	ErrMediaType error = &sentinel{"wrong media type", ErrInvalid}
+	// ErrNoMatch: the source holds images, but not the one asked for; the
+	// message lists those it holds.
+	ErrNoMatch error = &sentinel{"no matching image", ErrInvalid}
+	// ErrAmbiguous: a name or a source that means several things
+	// (errdefs.ErrInvalidArgument).
+	ErrAmbiguous error = &sentinel{"ambiguous", errdefs.ErrInvalidArgument}
+	// ErrNotCommitted: the snapshot is active or a view
+	// (errdefs.ErrFailedPrecondition).
+	ErrNotCommitted error = &sentinel{"snapshot is not committed", errdefs.ErrFailedPrecondition}
+)
+
+// sentinel is an error that is of the kind of another one without repeating its
+// text.
+type sentinel struct {
+	text string
+	kind error
+}
+
+func (s *sentinel) Error() string { return s.text }
+func (s *sentinel) Unwrap() error { return s.kind }
+
+// classified gives an error a kind of this package without changing its text.
+type classified struct {
+	err, kind error
+}
+
+func (c *classified) Error() string   { return c.err.Error() }
+func (c *classified) Unwrap() []error { return []error{c.err, c.kind} }

@@ -1,0 +1,213 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// GC removes the snapshots that imports made and that no image and no other
+// snapshot needs, and then the blobs that neither an image nor a snapshot names.
+// Snapshots that a user made stay, and what they stand on. It is safe beside
+// imports.
+func (s *Store) GC(ctx context.Context) (Collected, error) {
+	var c Collected
+	if err := s.dropInterrupted(ctx); err != nil {
+		return c, err
+	}
+	for {
+		again, err := s.collect(ctx, &c)
+		if err != nil || !again {
+			return c, err
+		}
+	}
+}
+
+// collect makes one pass. again means that images have changed meanwhile, or
+// that what was removed has laid other things open.
+func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err error) {
+	gen := s.pins.generation()
+	m, err := s.mark(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, key := range m.loose {
+		ok, stale := s.pins.claim(snapPin(key), gen)
+		if stale {
+			return true, nil
+		}
+		if !ok {
+			continue
+		}
+		err := s.snaps.Remove(ctx, key)
+		s.pins.gone(snapPin(key))
+		switch {
+		case err == nil:
+			c.Snapshots = append(c.Snapshots, key)
+			again = true
+		case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err), errors.Is(err, driver.ErrBusy):
+			// Gone, or somebody has begun to use it.
+		default:
+			return false, fmt.Errorf("removing layer %s: %w", key, err)
+		}
+	}
+	if again {
+		return true, nil
+	}
+	return s.collectBlobs(ctx, m, gen, c)
+}
+
+func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Collected) (again bool, err error) {
+	err = s.blobs.walk(func(d digest.Digest, size int64) error {
+		if m.blobs[d.String()] || again {
+			return ctx.Err()
+		}
+		ok, stale := s.pins.claim(blobPin(d.String()), gen)
+		if !ok {
+			again = again || stale
+			return ctx.Err()
+		}
+		defer s.pins.gone(blobPin(d.String()))
+		if err := s.forgetBlob(d); err != nil {
+			return err
+		}
+		c.Blobs++
+		c.Bytes += size
+		return ctx.Err()
+	})
+	return again, err
+}
+
+// forgetBlob removes the record before the blob: a record without its blob would
+// vouch for whatever comes under that digest.
+func (s *Store) forgetBlob(d digest.Digest) error {
+	if _, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
+		err := s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(blobRecords, d.String()) })
+		if err != nil && !errors.Is(err, meta.ErrNotFound) {
+			return err
+		}
+	}
+	return s.blobs.remove(d)
+}
+
+// marks are what a pass has found.
+type marks struct {
+	// loose are the snapshots of imports without children and without images.
+	loose []string
+	// blobs are those that are needed.
+	blobs map[string]bool
+}
+
+func (s *Store) mark(ctx context.Context) (*marks, error) {
+	m := &marks{blobs: map[string]bool{}}
+	needed := map[string]bool{}
+	var bases []digest.Digest
+	err := s.snaps.DB().View(func(tx *meta.Tx) error {
+		if err := markImages(tx, m, needed); err != nil {
+			return err
+		}
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			m.blobs[row.Labels[LabelBlob]] = true
+			if base := digest.Digest(row.Labels[LabelBase]); base.Validate() == nil {
+				bases = append(bases, base)
+			}
+			if isLayer(row) && !needed[row.Name] && len(tx.Children(row)) == 0 {
+				m.loose = append(m.loose, row.Name)
+			}
+			return ctx.Err()
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, base := range bases {
+		s.markBase(m, base)
+	}
+	return m, nil
+}
+
+func markImages(tx *meta.Tx, m *marks, needed map[string]bool) error {
+	return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
+		var img Image
+		if err := json.Unmarshal(raw, &img); err != nil {
+			// Collecting without knowing what it needs would destroy it.
+			return fmt.Errorf("image %s: its record is unreadable: %w", name, err)
+		}
+		needed[img.Snapshot] = true
+		m.blobs[img.Target.Digest.String()] = true
+		m.blobs[img.Config.Digest.String()] = true
+		for _, l := range img.Layers {
+			needed[l.ChainID.String()] = true
+			m.blobs[l.Blob.Digest.String()] = true
+		}
+		return nil
+	})
+}
+
+// markBase keeps the manifest and config that a snapshot names as its base.
+func (s *Store) markBase(m *marks, manifest digest.Digest) {
+	raw, err := s.blobs.read(manifest)
+	if err != nil {
+		return // then there is nothing to keep
+	}
+	m.blobs[manifest.String()] = true
+	var doc ocispec.Manifest
+	if json.Unmarshal(raw, &doc) == nil {
+		m.blobs[doc.Config.Digest.String()] = true
+	}
+}
+
+// dropInterrupted removes the active snapshots of imports that are not running:
+// their process was killed.
+func (s *Store) dropInterrupted(ctx context.Context) error {
+	var dead []string
+	err := s.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		token := info.Labels[LabelImporting]
+		if info.Kind == snapshots.KindActive && token != "" && !s.running.has(token) {
+			dead = append(dead, info.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, key := range dead {
+		if err := s.snaps.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("removing the interrupted import %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// dropSnapshot removes a snapshot that an import has made. One that somebody
+// has begun to use meanwhile stays.
+func (s *Store) dropSnapshot(ctx context.Context, key string) error {
+	err := s.snaps.Remove(ctx, key)
+	if errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) {
+		return nil
+	}
+	return err
+}
+
+// committed reports whether there is a committed snapshot of this key.
+func (s *Store) committed(ctx context.Context, key string) (bool, error) {
+	info, err := s.snaps.Stat(ctx, key)
+	switch {
+	case errdefs.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, err
+	case info.Kind != snapshots.KindCommitted:
+		return false, fmt.Errorf("snapshot %s: %w: its name belongs to a layer of this image", key, ErrNotCommitted)
+	}
+	return true, nil
+}

@@ -1,0 +1,198 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Import reads an image, unpacks its layers into committed snapshots, keeps its
+// blobs and records it under its names: opts.Name, else those that the source
+// has for it. A name that was another image's goes over to this one. Layers that
+// are there already are not unpacked again. Returns the image under its first
+// name.
+//
+// On an error, also that of a cancelled ctx, nothing of this import stays: no
+// name, no snapshot, no blob. Returns ErrInvalid for what is wrong with the
+// source, driver.ErrInvalidLayer and driver.ErrDigest for what is wrong with a
+// layer, ErrNotFound for a path that does not exist and driver.ErrUnsupported
+// for an image of more layers than the driver can stack.
+func (s *Store) Import(ctx context.Context, src Source, opts ImportOptions) (Image, error) {
+	if opts.Progress == nil {
+		opts.Progress = NoProgress{}
+	}
+	img, err := s.importImage(ctx, src, opts)
+	if err != nil {
+		return Image{}, fmt.Errorf("import %s: %w", src, err)
+	}
+	return img, nil
+}
+
+func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions) (Image, error) {
+	want, err := parsePlatform(opts.Platform)
+	if err != nil {
+		return Image{}, err
+	}
+	var names []string
+	if opts.Name != "" {
+		name, err := ParseName(opts.Name)
+		if err != nil {
+			return Image{}, err
+		}
+		names = []string{name}
+	}
+	o, err := s.openSource(ctx, src, opts)
+	if err != nil {
+		return Image{}, err
+	}
+	defer o.Close()
+	c, img, err := pick(o.candidates, o.ref, want)
+	if err != nil {
+		return Image{}, err
+	}
+	if names == nil {
+		if names, err = o.names(c); err != nil {
+			return Image{}, err
+		}
+	}
+	if most := s.snaps.Driver().Properties().MaxParents; most > 0 && len(img.Layers) > most {
+		return Image{}, fmt.Errorf("%w: the image has %d layers, %s stacks at most %d",
+			driver.ErrUnsupported, len(img.Layers), s.snaps.Driver().Name(), most)
+	}
+	return s.store(ctx, img, names, opts)
+}
+
+// store does what has to be undone when it fails.
+func (s *Store) store(ctx context.Context, img *loaded, names []string, opts ImportOptions) (_ Image, err error) {
+	// Of imports of the same image one works and the others find its layers.
+	done, err := s.turns.take(ctx, img.Target.Digest.String())
+	if err != nil {
+		return Image{}, err
+	}
+	defer done()
+	h, err := s.hold(ctx, img.Image)
+	if err != nil {
+		return Image{}, err
+	}
+	// Undoing must work when ctx is what made us stop.
+	defer func() { err = errors.Join(err, s.release(context.WithoutCancel(ctx), h)) }()
+
+	u := newUnpacker(s, img, opts)
+	defer u.close()
+	if err := u.run(ctx); err != nil {
+		return Image{}, err
+	}
+	for d, raw := range map[digest.Digest][]byte{img.Target.Digest: img.manifest, img.Config.Digest: img.config} {
+		if err := s.addDocument(d, raw); err != nil {
+			return Image{}, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return Image{}, err
+	}
+	return s.record(img.Image, names, h)
+}
+
+// addDocument stores a manifest or config.
+func (s *Store) addDocument(d digest.Digest, raw []byte) error {
+	_, ok, err := s.blobs.has(d)
+	if ok || err != nil {
+		return err
+	}
+	if err := s.blobs.addAs(d, raw); err != nil {
+		return fmt.Errorf("keeping %s: %w", d, err)
+	}
+	s.pins.made(blobPin(d.String()))
+	return nil
+}
+
+// record is the moment from which the image is there.
+func (s *Store) record(img Image, names []string, h *hold) (Image, error) {
+	img.Imported = time.Now().UTC()
+	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
+		for _, name := range names {
+			img.Name = name
+			if err := tx.PutRecord(imageRecords, name, img); err != nil {
+				return err
+			}
+		}
+		for _, l := range img.Layers {
+			r := blobRecord{DiffID: l.DiffID.String(), MediaType: layerTypes[l.Blob.MediaType].oci}
+			if err := tx.PutRecord(blobRecords, l.Blob.Digest.String(), r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Image{}, fmt.Errorf("recording image %s: %w", names[0], err)
+	}
+	s.pins.keep(h.names)
+	img.Name = names[0]
+	return img, nil
+}
+
+// A hold is what one import or export has pinned.
+type hold struct {
+	names []string
+	// drop removes the thing of a name.
+	drop map[string]func(context.Context) error
+}
+
+// hold pins all snapshots and blobs of an image, those that are there and those
+// that will be.
+func (s *Store) hold(ctx context.Context, img Image) (*hold, error) {
+	h := &hold{drop: map[string]func(context.Context) error{}}
+	keys := []string{img.Snapshot}
+	blobs := []digest.Digest{img.Target.Digest, img.Config.Digest}
+	for _, l := range slices.Backward(img.Layers) { // children before their parents
+		keys = append(keys, l.ChainID.String())
+		blobs = append(blobs, l.Blob.Digest)
+	}
+	for _, key := range keys {
+		if err := s.pin(ctx, h, snapPin(key), func(ctx context.Context) error { return s.dropSnapshot(ctx, key) }); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range blobs {
+		if err := s.pin(ctx, h, blobPin(d.String()), func(context.Context) error { return s.blobs.remove(d) }); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// pin adds a name to a hold; once is enough. When it fails the hold is given up.
+func (s *Store) pin(ctx context.Context, h *hold, name string, drop func(context.Context) error) error {
+	if h.drop[name] != nil {
+		return nil
+	}
+	if err := s.pins.pin(ctx, name); err != nil {
+		return errors.Join(err, s.release(context.WithoutCancel(ctx), h))
+	}
+	h.drop[name] = drop
+	h.names = append(h.names, name)
+	return nil
+}
+
+// release gives the pins back and removes what was made and nobody wants.
+func (s *Store) release(ctx context.Context, h *hold) error {
+	var errs []error
+	for _, name := range h.names {
+		if !s.pins.unpin(name) {
+			continue
+		}
+		if err := h.drop[name](ctx); err != nil {
+			errs = append(errs, fmt.Errorf("undoing the import: %w", err))
+		}
+		s.pins.gone(name)
+	}
+	return errors.Join(errs...)
+}

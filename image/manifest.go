@@ -1,0 +1,152 @@
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// document holds the fields by which manifests and indexes are told apart.
+type document struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     string          `json:"mediaType"`
+	Manifests     json.RawMessage `json:"manifests"`
+	Layers        json.RawMessage `json:"layers"`
+	Config        json.RawMessage `json:"config"`
+	FSLayers      json.RawMessage `json:"fsLayers"`
+}
+
+// checkDocument refuses what can be read as two things (CVE-2021-41190): a
+// mediaType other than the descriptor's, a manifest with the fields of an index
+// or the reverse, and schema 1.
+func checkDocument(raw []byte, mediaType string) error {
+	var d document
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrInvalid, mediaType, err)
+	}
+	if d.MediaType != "" && d.MediaType != mediaType {
+		return fmt.Errorf("%w: a descriptor says %q, the content %q", ErrMediaType, mediaType, d.MediaType)
+	}
+	if d.FSLayers != nil || d.SchemaVersion == 1 {
+		return fmt.Errorf("%w: a schema 1 manifest; convert the image with a newer tool", ErrMediaType)
+	}
+	if isIndexType(mediaType) && (d.Layers != nil || d.Config != nil) ||
+		isManifestType(mediaType) && d.Manifests != nil {
+		return fmt.Errorf("%w: content is both a manifest and an index", ErrMediaType)
+	}
+	return nil
+}
+
+func parseIndex(raw []byte, mediaType string) (ocispec.Index, error) {
+	var index ocispec.Index
+	if err := checkDocument(raw, mediaType); err != nil {
+		return index, err
+	}
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return index, fmt.Errorf("%w: index: %w", ErrInvalid, err)
+	}
+	return index, nil
+}
+
+// parseManifest returns a manifest whose descriptors can be used: digests are
+// well-formed and media types are ones that can be read.
+func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	if err := checkDocument(raw, mediaType); err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+	}
+	if !isConfigType(m.Config.MediaType) {
+		return m, fmt.Errorf("%w: config of media type %q is not that of a container image", ErrMediaType, m.Config.MediaType)
+	}
+	if err := checkDescriptor(m.Config); err != nil {
+		return m, fmt.Errorf("config: %w", err)
+	}
+	for i, l := range m.Layers {
+		if err := checkDescriptor(l); err != nil {
+			return m, fmt.Errorf("layer %d: %w", i+1, err)
+		}
+		if _, ok := layerTypes[l.MediaType]; !ok {
+			return m, fmt.Errorf("layer %d: %w: %q%s", i+1, ErrMediaType, l.MediaType, layerTypeHint(l.MediaType))
+		}
+	}
+	return m, nil
+}
+
+func layerTypeHint(t string) string {
+	if strings.HasSuffix(t, "+encrypted") {
+		return " (encrypted layers have to be decrypted first)"
+	}
+	return " is not the media type of a layer"
+}
+
+// parseConfig reads what matters of a config and refuses Windows images.
+func parseConfig(raw []byte) (ocispec.Image, error) {
+	var c ocispec.Image
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return c, fmt.Errorf("%w: config: %w", ErrInvalid, err)
+	}
+	if c.OS == "windows" {
+		return c, fmt.Errorf("%w: a Windows image; its layers cannot be unpacked on Linux", ErrInvalid)
+	}
+	for i, d := range c.RootFS.DiffIDs {
+		if err := d.Validate(); err != nil {
+			return c, fmt.Errorf("%w: diffID %d %q: %w", ErrInvalid, i+1, d, err)
+		}
+	}
+	return c, nil
+}
+
+// emptyDiffID is the digest of empty input, which is the empty layer. An image
+// without layers shows the same tree and shares its snapshot.
+var emptyDiffID = digest.FromBytes(nil)
+
+// newImage puts a manifest and its config together. The name is yet to be given.
+func newImage(target ocispec.Descriptor, m ocispec.Manifest, c ocispec.Image) (Image, error) {
+	diffIDs := c.RootFS.DiffIDs
+	if len(diffIDs) != len(m.Layers) {
+		return Image{}, fmt.Errorf("%w: the manifest has %d layers and the config %d diffIDs", ErrInvalid, len(m.Layers), len(diffIDs))
+	}
+	img := Image{
+		Target:   ocispec.Descriptor{MediaType: target.MediaType, Digest: target.Digest, Size: target.Size},
+		Config:   m.Config,
+		Platform: c.Platform,
+		Layers:   make([]Layer, 0, len(m.Layers)),
+		Snapshot: emptyDiffID.String(),
+	}
+	// ChainIDs works in place.
+	for i, chainID := range identity.ChainIDs(append([]digest.Digest(nil), diffIDs...)) {
+		img.Layers = append(img.Layers, Layer{Blob: m.Layers[i], DiffID: diffIDs[i], ChainID: chainID})
+		img.Snapshot = chainID.String()
+	}
+	return img, nil
+}
+
+// newManifest writes an OCI manifest; the same descriptors give the same bytes.
+func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, annotations map[string]string) ([]byte, ocispec.Descriptor, error) {
+	if layers == nil {
+		layers = []ocispec.Descriptor{} // "layers" must not be null
+	}
+	raw, err := json.Marshal(ocispec.Manifest{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   ocispec.MediaTypeImageManifest,
+		Config:      config,
+		Layers:      layers,
+		Annotations: annotations,
+	})
+	if err != nil {
+		return nil, ocispec.Descriptor{}, fmt.Errorf("manifest: %w", err)
+	}
+	return raw, describe(ocispec.MediaTypeImageManifest, raw), nil
+}
+
+func describe(mediaType string, raw []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+}

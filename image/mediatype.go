@@ -1,0 +1,104 @@
+package image
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// Docker's media types, from the distribution project's "Image Manifest
+// Version 2, Schema 2".
+const (
+	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerConfig       = "application/vnd.docker.container.image.v1+json"
+	dockerLayer        = "application/vnd.docker.image.rootfs.diff.tar"
+	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+)
+
+// layerType is what a media type says of a layer.
+type layerType struct {
+	packed tar.Compression
+	// foreign: non-distributable; read, never written.
+	foreign bool
+	// oci is the media type under which the layer is written.
+	oci string
+}
+
+// layerTypes are the media types of layers that can be read.
+var layerTypes = func() map[string]layerType {
+	m := make(map[string]layerType)
+	for _, p := range []struct {
+		packed              tar.Compression
+		oci, suffix, docker string
+	}{
+		{tar.None, ocispec.MediaTypeImageLayer, "", ""},
+		{tar.Gzip, ocispec.MediaTypeImageLayerGzip, "+gzip", ".gzip"},
+		{tar.Zstd, ocispec.MediaTypeImageLayerZstd, "+zstd", ".zstd"},
+	} {
+		m[p.oci] = layerType{p.packed, false, p.oci}
+		m[dockerLayer+p.docker] = layerType{p.packed, false, p.oci}
+		m[nonDistributable+p.suffix] = layerType{p.packed, true, p.oci}
+		m[dockerForeignLayer+p.docker] = layerType{p.packed, true, p.oci}
+	}
+	return m
+}()
+
+// nonDistributable is deprecated by the image-spec, but images have it.
+const nonDistributable = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+func isIndexType(t string) bool { return t == ocispec.MediaTypeImageIndex || t == dockerManifestList }
+
+func isManifestType(t string) bool { return t == ocispec.MediaTypeImageManifest || t == dockerManifest }
+
+func isConfigType(t string) bool { return t == ocispec.MediaTypeImageConfig || t == dockerConfig }
+
+// ociLayerType is the media type of a layer that is packed so.
+func ociLayerType(c tar.Compression) string {
+	switch c {
+	case tar.Gzip:
+		return ocispec.MediaTypeImageLayerGzip
+	case tar.Zstd:
+		return ocispec.MediaTypeImageLayerZstd
+	default:
+		return ocispec.MediaTypeImageLayer
+	}
+}
+
+// sniff tells the compression by the first bytes and returns a reader of the
+// whole stream.
+func sniff(r io.Reader) (tar.Compression, io.Reader, error) {
+	head := make([]byte, 4)
+	n, err := io.ReadFull(r, head)
+	head = head[:n]
+	rest := io.MultiReader(bytes.NewReader(head), r)
+	switch {
+	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF: //nolint:errorlint // ReadFull returns them bare
+		return 0, nil, err
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return tar.Gzip, rest, nil
+	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), isSkippable(head):
+		return tar.Zstd, rest, nil
+	default:
+		return tar.None, rest, nil
+	}
+}
+
+// isSkippable reports zstd's skippable frames, which may come first (RFC 8878,
+// section 3.1.2).
+func isSkippable(head []byte) bool {
+	return len(head) == 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
+// checkPacked compares what the media type says with what the bytes are.
+func checkPacked(mediaType string, found tar.Compression) error {
+	want := layerTypes[mediaType].packed
+	if want != found {
+		return fmt.Errorf("%w: media type %q says compression %s, the content is %s", ErrMediaType, mediaType, want, found)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package image
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The grammar of references, after distribution-spec, "Pulling manifests", and
+// the domain that Docker's references have in front.
+var (
+	domainRE = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?$`)
+	pathRE   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagRE    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+)
+
+const (
+	hubDomain  = "docker.io"
+	hubLibrary = "library"
+	defaultTag = "latest"
+	maxNameLen = 255
+)
+
+// ParseName returns the form in which a name is recorded: with the tag "latest"
+// where it has none, and without the "docker.io/" and "library/" that Docker
+// leaves out, so that "debian" and "docker.io/library/debian:latest" are the
+// same image, "debian:latest". A name with a digest is refused: the store finds
+// images by digest without giving them such a name. Returns [ErrInvalid] for
+// what is no name.
+func ParseName(s string) (string, error) {
+	rest, tag := s, defaultTag
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
+		rest, tag = s[:i], s[i+1:]
+	}
+	if !tagRE.MatchString(tag) || len(rest) > maxNameLen {
+		return "", badName(s)
+	}
+	domain, path := splitDomain(rest)
+	if domain == "index.docker.io" {
+		domain = hubDomain
+	}
+	if domain == hubDomain {
+		domain = ""
+		path = strings.TrimPrefix(path, hubLibrary+"/")
+	}
+	if !pathRE.MatchString(path) || domain != "" && !domainRE.MatchString(domain) {
+		return "", badName(s)
+	}
+	if isHex64(path) && domain == "" {
+		return "", badName(s) // it would be taken for a digest
+	}
+	if domain != "" {
+		path = domain + "/" + path
+	}
+	return path + ":" + tag, nil
+}
+
+func badName(s string) error {
+	return fmt.Errorf("%w: %q is no image name (want [domain/]path[:tag], lower case)", ErrInvalid, s)
+}
+
+// splitDomain takes the first component for a domain under the same conditions
+// as Docker: a dot, a colon or "localhost".
+func splitDomain(s string) (domain, path string) {
+	first, rest, ok := strings.Cut(s, "/")
+	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" && strings.ToLower(first) == first {
+		return "", s
+	}
+	return first, rest
+}
+
+// fullName is the inverse of the shortening in [ParseName]: the form that
+// containerd stores images under.
+func fullName(name string) string {
+	domain, path := splitDomain(name)
+	if domain != "" {
+		return name
+	}
+	if !strings.Contains(path, "/") {
+		path = hubLibrary + "/" + path
+	}
+	return hubDomain + "/" + path
+}
+
+// tagOf returns the tag of a recorded name.
+func tagOf(name string) string { return name[strings.LastIndexByte(name, ':')+1:] }
+
+// isHex64 reports whether s could be the whole hex part of a SHA-256 digest.
+func isHex64(s string) bool {
+	return digest.NewDigestFromEncoded(digest.SHA256, s).Validate() == nil
+}

@@ -1,0 +1,79 @@
+package image
+
+import (
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// ImportOptions tune [Store.Import].
+type ImportOptions struct {
+	// Name is given to the image, in place of the names that the source has for
+	// it. See [ParseName] for its form.
+	Name string
+	// Platform chooses from a multi-platform image, as "os/arch[/variant]", and
+	// must then be met exactly. Empty: the best match for this host, or the only
+	// image that there is, whatever its platform.
+	Platform string
+	// Progress is told how it goes; nil: nobody.
+	Progress Progress
+	// Parallel is how many layers are unpacked at a time where the driver can;
+	// 0 means GOMAXPROCS, 1 one after another.
+	Parallel int
+	// Limits bound what one layer may ask for.
+	Limits driver.Limits
+	// SpoolBytes bounds what a stream or a compressed archive may put on disk
+	// before its manifest is seen; 0 means 64 GiB.
+	SpoolBytes int64
+	// Warn is told of what was skipped or reinterpreted in a layer, an index as
+	// in Image.Layers; nil: the driver logs it. Called from several goroutines.
+	Warn func(layer int, path, message string)
+}
+
+// ExportOptions tune [Store.Export].
+type ExportOptions struct {
+	// Name is written as the image's reference. Empty: the name of the image
+	// that is exported, none for a snapshot.
+	Name string
+	// Created is written as the time of creation of what has to be made. Zero:
+	// SOURCE_DATE_EPOCH from the environment, else the time at which the
+	// snapshot was committed, so that a second export gives the same bytes.
+	Created time.Time
+	// Progress is told how it goes; nil: nobody.
+	Progress Progress
+}
+
+// Exported says what [Store.Export] wrote.
+type Exported struct {
+	// Name is the reference written, empty for none.
+	Name string `json:"name,omitempty"`
+	// Target describes the manifest.
+	Target ocispec.Descriptor `json:"target"`
+	// Config describes the config.
+	Config ocispec.Descriptor `json:"config"`
+	// Layers are in the order of the manifest, base first.
+	Layers []Layer `json:"layers"`
+	// Made is how many of the layers were made by this call.
+	Made int `json:"made"`
+	// Bytes is the length of the archive.
+	Bytes int64 `json:"bytes"`
+}
+
+// Collected says what a [Store.GC] removed.
+type Collected struct {
+	// Snapshots are the keys of committed snapshots.
+	Snapshots []string `json:"snapshots"`
+	// Blobs and Bytes count what went from the content directory.
+	Blobs int   `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Resolved is what a NAME of the command line means.
+type Resolved struct {
+	// Key is the committed snapshot.
+	Key string
+	// Image is set when the name meant an image.
+	Image *Image
+}

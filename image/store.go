@@ -1,0 +1,129 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// The kinds of records in the snapshotter's database.
+const (
+	// imageRecords are Images by name.
+	imageRecords = "images"
+	// blobRecords are blobRecord by the digest of a layer's blob.
+	blobRecords = "blobs"
+)
+
+// blobRecord is what is known of the blob of a layer in the content directory.
+type blobRecord struct {
+	// DiffID is what the blob was seen to unpack to.
+	DiffID string `json:"diffID"`
+	// MediaType is the OCI media type for it.
+	MediaType string `json:"mediaType"`
+}
+
+// A Store holds images in a snapshotter: their names in its database, their
+// blobs in the directory "content" of its root. There must be one Store for a
+// Snapshotter; it is safe for concurrent use.
+type Store struct {
+	snaps *snapshotter.Snapshotter
+	blobs *blobs
+	pins  *pins
+	turns turns
+	// running are the tokens of imports under way, see unpacker.
+	running tokens
+}
+
+// Open returns the images of a snapshotter and removes what a killed import
+// left behind. It stays usable until the snapshotter is closed.
+func Open(s *snapshotter.Snapshotter) (*Store, error) {
+	b, err := openBlobs(filepath.Join(s.Root(), "content"))
+	if err != nil {
+		return nil, err
+	}
+	store := &Store{snaps: s, blobs: b, pins: newPins()}
+	return store, store.dropInterrupted(context.Background())
+}
+
+// List returns all images in the bytewise order of their names.
+func (s *Store) List(ctx context.Context) ([]Image, error) {
+	var images []Image
+	err := s.snaps.DB().View(func(tx *meta.Tx) error {
+		return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
+			var img Image
+			if err := json.Unmarshal(raw, &img); err != nil {
+				return fmt.Errorf("image %s: its record is unreadable: %w", name, err)
+			}
+			images = append(images, img)
+			return ctx.Err()
+		})
+	})
+	return images, err
+}
+
+// Get returns the image of a name, see [ParseName], or of a digest of its
+// manifest or config, or the first four or more digits of one. Returns
+// ErrNotFound, and ErrAmbiguous for a prefix of several images.
+func (s *Store) Get(ctx context.Context, name string) (Image, error) {
+	img, err := s.named(name)
+	if err == nil || !errors.Is(err, ErrNotFound) {
+		return img, err
+	}
+	images, err := s.byDigest(ctx, name)
+	switch {
+	case err != nil:
+		return Image{}, err
+	case len(images) == 0:
+		return Image{}, fmt.Errorf("image %q: %w", name, ErrNotFound)
+	}
+	for _, other := range images[1:] {
+		if other.Target.Digest != images[0].Target.Digest {
+			return Image{}, fmt.Errorf("%w: %q is the beginning of several images: %s", ErrAmbiguous, name, listNames(images))
+		}
+	}
+	return images[0], nil
+}
+
+// named looks a name up; ErrNotFound also for what is no name.
+func (s *Store) named(name string) (img Image, err error) {
+	full, err := ParseName(name)
+	if err != nil {
+		return Image{}, fmt.Errorf("image %q: %w", name, ErrNotFound)
+	}
+	err = s.snaps.DB().View(func(tx *meta.Tx) error { return tx.GetRecord(imageRecords, full, &img) })
+	if errors.Is(err, meta.ErrNotFound) {
+		err = fmt.Errorf("image %s: %w", full, ErrNotFound)
+	}
+	return img, err
+}
+
+// Remove removes the image's name, and whatever of it nothing else needs, see
+// [Store.GC]. A digest that has several names is refused with ErrAmbiguous.
+func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
+	img, err := s.Get(ctx, name)
+	if err != nil {
+		return Collected{}, err
+	}
+	if _, err := s.named(name); err != nil { // by digest
+		same, err := s.byDigest(ctx, name)
+		if err != nil {
+			return Collected{}, err
+		}
+		if len(same) > 1 {
+			return Collected{}, fmt.Errorf("%w: image %q has several names: %s", ErrAmbiguous, name, listNames(same))
+		}
+	}
+	err = s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) })
+	if errors.Is(err, meta.ErrNotFound) {
+		return Collected{}, fmt.Errorf("image %s: %w", img.Name, ErrNotFound)
+	}
+	if err != nil {
+		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
+	}
+	return s.GC(ctx)
+}

@@ -1,0 +1,102 @@
+package image
+
+import (
+	stdtar "archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+)
+
+// Bounds of an archive's directory, which is held in memory.
+const (
+	maxArchiveEntries = 1_000_000
+	maxArchiveNames   = 64 << 20
+)
+
+// indexTar reads the headers of a tar file. No entry is ever unpacked: names
+// are only looked up, so those that leave the archive's root are left out.
+func indexTar(ctx context.Context, f *os.File) (*tarBag, error) {
+	bag := &tarBag{file: f, files: map[string]extent{}, links: map[string]string{}}
+	r := stdtar.NewReader(f)
+	names := 0
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return bag, nil
+		}
+		if err != nil {
+			return nil, badTar(f, err)
+		}
+		names += len(h.Name) + len(h.Linkname)
+		if n >= maxArchiveEntries || names > maxArchiveNames {
+			return nil, fmt.Errorf("%w: an archive of more than %d entries, or too long names", ErrInvalid, maxArchiveEntries)
+		}
+		if err := bag.note(h); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// note remembers one entry; of several with one name the last counts.
+func (t *tarBag) note(h *stdtar.Header) error {
+	name, ok := insideName(h.Name)
+	if !ok {
+		return nil
+	}
+	switch h.Typeflag {
+	case stdtar.TypeReg:
+		if isSparse(h) {
+			return fmt.Errorf("%w: archive entry %s is sparse", ErrInvalid, name)
+		}
+		// The reader takes whole headers and no more, so the file stands at
+		// the body. That holds only for a reader that can seek, as this one.
+		offset, err := t.file.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		delete(t.links, name)
+		t.files[name] = extent{offset, h.Size}
+	case stdtar.TypeSymlink, stdtar.TypeLink:
+		target := h.Linkname
+		if h.Typeflag == stdtar.TypeSymlink {
+			target = path.Join(path.Dir(name), target)
+		}
+		if target, ok = insideName(target); ok {
+			delete(t.files, name)
+			t.links[name] = target
+		}
+	}
+	return nil
+}
+
+// insideName cleans a name; false for one that leaves the archive.
+func insideName(name string) (string, bool) {
+	name = path.Clean(strings.TrimLeft(name, "/"))
+	return name, name != ".." && !strings.HasPrefix(name, "../")
+}
+
+// isSparse reports the sparse forms of GNU and PAX: their bodies do not lie in
+// the file as they are.
+func isSparse(h *stdtar.Header) bool {
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == stdtar.TypeGNUSparse
+}
+
+func badTar(f *os.File, err error) error {
+	at, _ := f.Seek(0, io.SeekCurrent) // for the message alone
+	if errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: not a whole tar archive (near byte %d): %w", ErrInvalid, at, err)
+	}
+	return fmt.Errorf("reading the archive near byte %d: %w", at, err)
+}
