@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -28,11 +29,14 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 		return err
 	}
 	defer unlock()
+	if err := s.settle(ctx, key); err != nil {
+		return err
+	}
 	row, err := s.condemn(key)
 	if err != nil {
 		return err
 	}
-	if err := s.driver.Remove(ctx, layerOf(row)); err != nil {
+	if err := s.driver.Remove(ctx, layerOf(row)); err != nil && !s.gone(ctx, row) {
 		err = classify(fmt.Errorf("remove snapshot %q: %w", key, err))
 		return errors.Join(err, s.pardon(row))
 	}
@@ -58,6 +62,13 @@ func (s *Snapshotter) condemn(key string) (row meta.Snapshot, err error) {
 		return tx.UpdateSnapshot(row)
 	})
 	return row, err
+}
+
+// gone reports whether the layer is not there any more, although removing it
+// has ended with an error: the name went, and what came after that failed.
+func (s *Snapshotter) gone(ctx context.Context, row meta.Snapshot) bool {
+	_, err := s.driver.Mount(context.WithoutCancel(ctx), layerOf(row), driver.MountOptions{})
+	return errors.Is(err, driver.ErrNotFound)
 }
 
 // pardon makes a condemned row ready again.

@@ -66,6 +66,13 @@ func (p *Pending) Commit() error {
 	return p.fsys.SyncDir(filepath.Dir(p.path))
 }
 
+// CommitAs is Commit at another path of the same file system than the one given
+// to Create, for content whose name is known only when it is complete.
+func (p *Pending) CommitAs(path string) error {
+	p.path = path
+	return p.Commit()
+}
+
 // Discard drops the file, unless it was committed. Idempotent.
 func (p *Pending) Discard() error {
 	if p.done {

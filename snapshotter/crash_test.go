@@ -1,0 +1,286 @@
+package snapshotter
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// A crashCase is one call on a store that holds "base", committed, and "key",
+// active on it with content of its own.
+type crashCase struct {
+	name  string
+	call  func(ctx context.Context, s *Snapshotter) error
+	needs func(p driver.Properties) bool
+	// done tells from the store whether the call took effect.
+	done func(rows map[string]meta.Snapshot) bool
+}
+
+var crashCases = []crashCase{
+	{
+		name: "prepare",
+		call: func(ctx context.Context, s *Snapshotter) error { _, err := s.Prepare(ctx, "new", "base"); return err },
+		done: has("new"),
+	},
+	{
+		name: "view",
+		call: func(ctx context.Context, s *Snapshotter) error { _, err := s.View(ctx, "new", "base"); return err },
+		done: has("new"),
+	},
+	{
+		name: "commit",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Commit(ctx, "committed", "key") },
+		done: has("committed"),
+	},
+	{
+		name: "commit on a parent",
+		call: func(ctx context.Context, s *Snapshotter) error {
+			return s.Commit(ctx, "committed", "alone", snapshots.WithParent("base"))
+		},
+		needs: func(p driver.Properties) bool { return p.Rebase },
+		done:  has("committed"),
+	},
+	{
+		name: "remove an active snapshot",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Remove(ctx, "key") },
+		done: lacks("key"),
+	},
+	{
+		name: "remove a committed snapshot",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Remove(ctx, "leaf") },
+		done: lacks("leaf"),
+	},
+	{
+		name: "apply",
+		call: func(ctx context.Context, s *Snapshotter) error {
+			_, err := s.Apply(ctx, "alone", strings.NewReader(layerTar("applied")), driver.ApplyOptions{})
+			return err
+		},
+		done: func(map[string]meta.Snapshot) bool { return false }, // no row tells
+	},
+}
+
+func has(name string) func(map[string]meta.Snapshot) bool {
+	return func(rows map[string]meta.Snapshot) bool { _, ok := rows[name]; return ok }
+}
+
+func lacks(name string) func(map[string]meta.Snapshot) bool {
+	return func(rows map[string]meta.Snapshot) bool { _, ok := rows[name]; return !ok }
+}
+
+// layerTar is a layer with one file, whose body is its name.
+func layerTar(name string) string {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	header := &tar.Header{
+		Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(name)),
+		ModTime: time.Unix(1_700_000_000, 0), Format: tar.FormatUSTAR,
+	}
+	if err := errors.Join(w.WriteHeader(header), writeAll(w, name), w.Close()); err != nil {
+		panic(err)
+	}
+	return out.String()
+}
+
+func writeAll(w *tar.Writer, body string) error {
+	_, err := w.Write([]byte(body))
+	return err
+}
+
+// A crashStore is a store whose process can be killed and started again.
+type crashStore struct {
+	root  string
+	open  openDriver
+	fault *fault
+	s     *Snapshotter
+}
+
+func newCrashStore(t *testing.T, open openDriver) *crashStore {
+	c := &crashStore{root: t.TempDir(), open: open}
+	c.start(t)
+	commit(t, c.s, "base", "", layerTar("base"))
+	commit(t, c.s, "leaf", "base", layerTar("leaf"))
+	active(t, c.s, "key", "base", layerTar("key"))
+	_, err := c.s.Prepare(t.Context(), "alone", "")
+	require.NoError(t, err)
+	_, err = c.s.Apply(t.Context(), "alone", strings.NewReader(layerTar("alone")), driver.ApplyOptions{
+		Detached: c.s.Driver().Properties().Rebase,
+	})
+	require.NoError(t, err)
+	return c
+}
+
+func (c *crashStore) start(t *testing.T) {
+	c.fault = &fault{}
+	s, err := Open(context.Background(), c.root, Options{open: c.fault.wrap(c.open), hook: c.fault.step})
+	require.NoError(t, err)
+	c.s = s
+}
+
+// kill ends the process: what it holds open goes, and nothing else happens.
+func (c *crashStore) kill(t *testing.T) {
+	c.fault.mu.Lock()
+	c.fault.dead = true
+	c.fault.mu.Unlock()
+	require.NoError(t, c.s.Close())
+}
+
+// crashDrivers are the fake and every real backend that works here.
+func crashDrivers(t *testing.T) map[string]func() openDriver {
+	drivers := map[string]func() openDriver{"fake": func() openDriver { return newFakeDisk().open }}
+	for _, name := range all.Names() {
+		probe, _, err := all.Select(t.Context(), t.TempDir(), name, driver.Options{})
+		if errors.Is(err, driver.ErrUnsupported) {
+			t.Logf("%s does not work here: %v", name, err)
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, probe.Close())
+		drivers[name] = func() openDriver { return (&Snapshotter{log: discard()}).selectNamed(name) }
+	}
+	return drivers
+}
+
+// eachFault runs test once for every step that the call of every case has, on
+// every driver, with a store of its own.
+func eachFault(t *testing.T, dying bool, test func(t *testing.T, c *crashStore, cc crashCase, err error)) {
+	for name, newDriver := range crashDrivers(t) {
+		for _, cc := range crashCases {
+			t.Run(name+"/"+cc.name, func(t *testing.T) {
+				for at := 0; ; at++ {
+					c := newCrashStore(t, newDriver())
+					if cc.needs != nil && !cc.needs(c.s.Driver().Properties()) {
+						require.NoError(t, c.s.Close())
+						return
+					}
+					c.fault.arm(at, dying)
+					err := cc.call(t.Context(), c.s)
+					if !c.fault.fired() {
+						require.NoError(t, err)
+						require.Positive(t, at, "the call has no step at all")
+						require.NoError(t, c.s.Close())
+						return
+					}
+					t.Log("fails at: " + c.fault.trace())
+					test(t, c, cc, err)
+				}
+			})
+		}
+	}
+}
+
+func TestACrashAtAnyStepLeavesEverySnapshotWholeOrAbsent(t *testing.T) {
+	eachFault(t, true, func(t *testing.T, c *crashStore, cc crashCase, err error) {
+		c.kill(t)
+		c.start(t)
+		defer func() { require.NoError(t, c.s.Close()) }()
+
+		requireSound(t, c.s)
+		rows := rowsOf(t, c.s)
+		if err == nil && cc.name != "apply" {
+			require.True(t, cc.done(rows), "a call that reported success took effect")
+		}
+		requireWhole(t, c.s)
+		if !cc.done(rows) {
+			requireRepeatable(t, c.s, cc)
+		}
+	})
+}
+
+func TestAFailureAtAnyStepLeavesTheStoreAsBefore(t *testing.T) {
+	eachFault(t, false, func(t *testing.T, c *crashStore, cc crashCase, err error) {
+		defer func() { require.NoError(t, c.s.Close()) }()
+		if err == nil {
+			// Only the row of a removed snapshot may stay for a while.
+			require.True(t, strings.HasPrefix(cc.name, "remove"), "the failure was swallowed")
+			_, err := c.s.Stat(t.Context(), map[bool]string{true: "leaf", false: "key"}[strings.Contains(cc.name, "committed")])
+			require.ErrorIs(t, err, errdefs.ErrNotFound)
+			return
+		}
+		require.ErrorIs(t, err, errInjected)
+		require.False(t, cc.done(rowsOf(t, c.s)), "a call that reported a failure took effect")
+		requireSound(t, c.s)
+		requireWhole(t, c.s)
+		requireRepeatable(t, c.s, cc)
+	})
+}
+
+// requireRepeatable fails unless the call can be made again and then works.
+func requireRepeatable(t *testing.T, s *Snapshotter, cc crashCase) {
+	t.Helper()
+	require.NoError(t, cc.call(t.Context(), s), "the interrupted call, made again")
+	requireSound(t, s)
+	requireWhole(t, s)
+}
+
+// requireWhole fails unless every committed snapshot has its whole content and
+// is sealed, and every active one gives what was applied to it.
+func requireWhole(t *testing.T, s *Snapshotter) {
+	t.Helper()
+	content := map[string][]string{
+		"base": {"base"}, "leaf": {"leaf"}, "key": {"key"}, "alone": {"alone", "applied"},
+		"new": {""}, "committed": {"key", "alone"},
+	}
+	for name, row := range rowsOf(t, s) {
+		got := diffOf(t, s, name)
+		require.True(t, slices.ContainsFunc(content[name], func(want string) bool {
+			return want == "" || strings.Contains(got, want)
+		}), "content of %q: %q", name, got)
+		if row.Kind != meta.Committed {
+			continue
+		}
+		id := driver.ID(fmt.Sprintf("probe-%s", name))
+		require.NoError(t, s.driver.Create(t.Context(), id, []driver.ID{layerOf(row)}, driver.CreateOptions{}), "%q is sealed", name)
+		require.NoError(t, s.driver.Remove(t.Context(), id))
+	}
+}
+
+func TestRecoveryRemovesLayersThatNoRowNames(t *testing.T) {
+	disk := newFakeDisk()
+	root := t.TempDir()
+	s, err := Open(t.Context(), root, Options{open: disk.open})
+	require.NoError(t, err)
+	commit(t, s, "base", "", "base")
+	require.NoError(t, s.Close())
+	disk.layers["orphan"] = &fakeLayer{}
+	disk.layers["busy"] = &fakeLayer{busy: true}
+	disk.trash = 3
+
+	s = openAt(t, root, Options{open: disk.open})
+	s.bg.wait()
+	layers, err := s.driver.Layers(t.Context())
+	require.NoError(t, err)
+	require.ElementsMatch(t, []driver.ID{layerOf(rowsOf(t, s)["base"]), "busy"}, layers, "a mounted one waits for the next time")
+	require.Zero(t, disk.trash)
+}
+
+func TestRecoveryKeepsTheRowOfAMissingLayerAndItCanBeRemoved(t *testing.T) {
+	disk := newFakeDisk()
+	root := t.TempDir()
+	s, err := Open(t.Context(), root, Options{open: disk.open})
+	require.NoError(t, err)
+	commit(t, s, "base", "", "base")
+	require.NoError(t, s.Close())
+	clear(disk.layers)
+
+	s = openAt(t, root, Options{open: disk.open})
+	require.Equal(t, []string{"base"}, namesOf(t, s))
+	_, err = s.Prepare(t.Context(), "key", "base")
+	require.ErrorIs(t, err, driver.ErrNotFound)
+	require.NoError(t, s.Remove(t.Context(), "base"))
+	requireSound(t, s)
+}

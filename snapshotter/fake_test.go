@@ -1,0 +1,254 @@
+package snapshotter
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// fakeDisk is what a fakeDriver keeps its layers on. It outlives the driver, as
+// a disk outlives a process.
+type fakeDisk struct {
+	mu     sync.Mutex
+	layers map[driver.ID]*fakeLayer
+	trash  int
+}
+
+// fakeLayer is a layer whose whole content is one string.
+type fakeLayer struct {
+	parents      []driver.ID
+	view, sealed bool
+	content      []byte
+	busy         bool
+}
+
+func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
+
+// fakeDriver follows the contract of driver.Driver, Rebaser and Explainer in
+// memory, and checks that its caller does.
+type fakeDriver struct {
+	root string
+	disk *fakeDisk
+}
+
+func (d *fakeDisk) open(_ context.Context, root, name string, _ driver.Options) (driver.Driver, error) {
+	if name != "" && name != "fake" {
+		return nil, fmt.Errorf("no driver %q: %w", name, driver.ErrUnsupported)
+	}
+	return &fakeDriver{root: root, disk: d}, nil
+}
+
+func (d *fakeDriver) Name() string { return "fake" }
+
+func (d *fakeDriver) Properties() driver.Properties {
+	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true}
+}
+
+// with runs fn on a layer under the disk's lock.
+func (d *fakeDriver) with(ctx context.Context, id driver.ID, fn func(*fakeLayer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	l := d.disk.layers[id]
+	if l == nil {
+		return fmt.Errorf("layer %s: %w", id, driver.ErrNotFound)
+	}
+	return fn(l)
+}
+
+func (d *fakeDriver) checkParents(parents []driver.ID) error {
+	for _, p := range parents {
+		switch l := d.disk.layers[p]; {
+		case l == nil:
+			return fmt.Errorf("parent %s: %w", p, driver.ErrNotFound)
+		case !l.sealed:
+			return fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
+		}
+	}
+	return nil
+}
+
+func (d *fakeDriver) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	if d.disk.layers[id] != nil {
+		return fmt.Errorf("layer %s: %w", id, driver.ErrExists)
+	}
+	if err := d.checkParents(parents); err != nil {
+		return err
+	}
+	d.disk.layers[id] = &fakeLayer{parents: slices.Clone(parents), view: opts.View}
+	return nil
+}
+
+func (d *fakeDriver) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions) (mounts []mount.Mount, err error) {
+	err = d.with(ctx, id, func(l *fakeLayer) error {
+		source := filepath.Join(d.root, "fake", string(id))
+		mounts = []mount.Mount{{Type: "bind", Source: source, ReadOnly: opts.ReadOnly || l.view || l.sealed}}
+		return nil
+	})
+	return mounts, err
+}
+
+func (d *fakeDriver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	raw, err := io.ReadAll(layer)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	got := digest.FromBytes(raw)
+	if opts.DiffID != "" && opts.DiffID != got {
+		return driver.Applied{}, driver.ErrDigest
+	}
+	err = d.with(ctx, id, func(l *fakeLayer) error {
+		if l.sealed || l.view {
+			return driver.ErrSealed
+		}
+		l.content = raw
+		return nil
+	})
+	return driver.Applied{DiffID: got, Bytes: int64(len(raw)), Entries: 1}, err
+}
+
+func (d *fakeDriver) Diff(ctx context.Context, id driver.ID, w io.Writer, _ driver.DiffOptions) (diff.Stats, error) {
+	var content []byte
+	err := d.with(ctx, id, func(l *fakeLayer) error {
+		content = slices.Clone(l.content)
+		return nil
+	})
+	if err != nil {
+		return diff.Stats{}, err
+	}
+	n, err := io.Copy(w, bytes.NewReader(content))
+	return diff.Stats{Bytes: n}, err
+}
+
+func (d *fakeDriver) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
+	return func(yield func(diff.Change, error) bool) {
+		var path string
+		err := d.with(ctx, id, func(l *fakeLayer) error {
+			path = string(l.content)
+			return nil
+		})
+		yield(diff.Change{Kind: diff.Add, Path: path}, err)
+	}
+}
+
+func (d *fakeDriver) View(ctx context.Context, id driver.ID) (diff.View, error) {
+	return nil, d.with(ctx, id, func(*fakeLayer) error { return nil })
+}
+
+func (d *fakeDriver) Seal(ctx context.Context, id driver.ID) error {
+	return d.with(ctx, id, func(l *fakeLayer) error {
+		if l.view {
+			return driver.ErrUnsupported
+		}
+		l.sealed = true
+		return nil
+	})
+}
+
+func (d *fakeDriver) Remove(ctx context.Context, id driver.ID) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	l := d.disk.layers[id]
+	if l == nil {
+		return nil
+	}
+	if l.busy {
+		return fmt.Errorf("layer %s: %w", id, driver.ErrBusy)
+	}
+	for other, o := range d.disk.layers {
+		if slices.Contains(o.parents, id) {
+			panic(fmt.Sprintf("layer %s was removed while %s stands on it", id, other))
+		}
+	}
+	delete(d.disk.layers, id)
+	d.disk.trash++
+	return nil
+}
+
+func (d *fakeDriver) Usage(ctx context.Context, id driver.ID) (usage driver.Usage, err error) {
+	err = d.with(ctx, id, func(l *fakeLayer) error {
+		usage = driver.Usage{Bytes: int64(len(l.content)), Inodes: 1}
+		return nil
+	})
+	return usage, err
+}
+
+func (d *fakeDriver) Layers(context.Context) ([]driver.ID, error) {
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	var ids []driver.ID
+	for id := range d.disk.layers {
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func (d *fakeDriver) Cleanup(context.Context) error {
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	d.disk.trash = 0
+	return nil
+}
+
+func (d *fakeDriver) Close() error { return nil }
+
+func (d *fakeDriver) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+	return d.with(ctx, id, func(l *fakeLayer) error {
+		if err := d.checkParents(parents); err != nil {
+			return err
+		}
+		switch {
+		case slices.Equal(l.parents, parents):
+			return nil
+		case l.sealed:
+			return driver.ErrSealed
+		case len(l.parents) > 0:
+			return driver.ErrUnsupported
+		case bytes.HasPrefix(l.content, []byte("needs parents")):
+			return driver.ErrNeedsParents
+		}
+		l.parents = slices.Clone(parents)
+		return nil
+	})
+}
+
+func (d *fakeDriver) Provider(ctx context.Context, id driver.ID, path string) (driver.ID, error) {
+	var chain []driver.ID
+	err := d.with(ctx, id, func(l *fakeLayer) error {
+		chain = append([]driver.ID{id}, l.parents...)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	d.disk.mu.Lock()
+	defer d.disk.mu.Unlock()
+	for _, c := range chain {
+		if string(d.disk.layers[c].content) == path {
+			return c, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+}

@@ -1,0 +1,104 @@
+package snapshotter
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// openFake opens a store on a new fake disk.
+func openFake(t testing.TB) (*Snapshotter, *fakeDisk) {
+	t.Helper()
+	disk := newFakeDisk()
+	return openAt(t, t.TempDir(), Options{open: disk.open}), disk
+}
+
+// openAt opens a store that is closed with the test.
+func openAt(t testing.TB, root string, opts Options) *Snapshotter {
+	t.Helper()
+	s, err := Open(context.Background(), root, opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// commit makes a committed snapshot with the content on a parent.
+func commit(t testing.TB, s *Snapshotter, name, parent, content string) {
+	t.Helper()
+	active(t, s, name+" key", parent, content)
+	require.NoError(t, s.Commit(t.Context(), name, name+" key"))
+}
+
+// active makes an active snapshot with the content on a parent.
+func active(t testing.TB, s *Snapshotter, key, parent, content string) {
+	t.Helper()
+	_, err := s.Prepare(t.Context(), key, parent)
+	require.NoError(t, err)
+	_, err = s.Apply(t.Context(), key, strings.NewReader(content), driver.ApplyOptions{})
+	require.NoError(t, err)
+}
+
+// diffOf returns the changes of a snapshot, as a tar for a real driver.
+func diffOf(t testing.TB, s *Snapshotter, key string) string {
+	t.Helper()
+	var out bytes.Buffer
+	_, err := s.Diff(t.Context(), key, &out, driver.DiffOptions{})
+	require.NoError(t, err)
+	return out.String()
+}
+
+// rowsOf returns all rows, those that callers do not see included.
+func rowsOf(t testing.TB, s *Snapshotter) map[string]meta.Snapshot {
+	t.Helper()
+	rows := map[string]meta.Snapshot{}
+	require.NoError(t, s.db.View(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			rows[row.Name] = row
+			return nil
+		})
+	}))
+	return rows
+}
+
+func namesOf(t testing.TB, s *Snapshotter) []string {
+	t.Helper()
+	return slices.Sorted(maps.Keys(rowsOf(t, s)))
+}
+
+// requireSound fails unless rows and layers agree: every row is ready and has
+// its layer, every layer has its row, and the parents of committed snapshots
+// are committed.
+func requireSound(t testing.TB, s *Snapshotter) {
+	t.Helper()
+	rows := rowsOf(t, s)
+	var want []driver.ID
+	for name, row := range rows {
+		require.Equal(t, meta.Ready, row.State, "state of %q", name)
+		if row.Parent != "" {
+			require.Equal(t, meta.Committed, rows[row.Parent].Kind, "parent of %q", name)
+		}
+		want = append(want, layerOf(row))
+	}
+	layers, err := s.driver.Layers(t.Context())
+	require.NoError(t, err)
+	require.ElementsMatch(t, want, layers, "layers on disk and in the metadata")
+	require.Empty(t, s.keys.locks, "locks that nobody holds any more")
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// selectNamed opens the real driver called name, whatever the store asks for.
+func (s *Snapshotter) selectNamed(name string) openDriver {
+	return func(ctx context.Context, root, _ string, opts driver.Options) (driver.Driver, error) {
+		return s.selectDriver(ctx, root, name, opts)
+	}
+}
