@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+type applyOptions struct {
+	key, file string
+}
+
+const applyLong = `Unpack a layer, a tar stream as it is or compressed with gzip or zstd, over what the
+active snapshot KEY shows; - is standard input. A layer that cannot be applied whole
+changes nothing. KEY must not be mounted.
+
+Prints the layer's diffID, the digest of the uncompressed stream.`
+
+const applyJSON = `{
+  "key": "work",
+  "diffID": "sha256:…",
+  "bytes": 10240,
+  "entries": 7
+}`
+
+type applyResult struct {
+	Key     string        `json:"key"`
+	DiffID  digest.Digest `json:"diffID"`
+	Bytes   int64         `json:"bytes"`
+	Entries int64         `json:"entries"`
+}
+
+func newApplyCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "apply KEY FILE|-",
+		Short:             "Unpack a layer into a writable snapshot",
+		Long:              jsonHelp(applyLong, applyJSON),
+		Args:              exactArgs(2),
+		ValidArgsFunction: a.completeThenFiles(keys(snapshots.KindActive), argAt(0), argAt(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runApply(cmd.Context(), a, applyOptions{key: args[0], file: args[1]})
+		},
+	}
+}
+
+func runApply(ctx context.Context, a *app, opts applyOptions) error {
+	layer, length, err := a.openLayer(opts.file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = layer.Close() }() // it was only read
+	return a.withStore(ctx, func(st *store) error {
+		var applied driver.Applied
+		_, err := st.activeInfo(ctx, a, opts.key)
+		if err == nil {
+			bar := a.newByteBar(ctx, "applying", length)
+			applied, err = st.Apply(ctx, opts.key, contextReader{ctx, bar.reader(layer)}, driver.ApplyOptions{
+				Warn: func(path, message string) { a.log.Warn(message, "path", "/"+path) },
+			})
+			bar.close()
+		}
+		if err != nil {
+			return doing(err, "applying the layer %s to the snapshot %q", sourceName(opts.file), opts.key)
+		}
+		result := applyResult{Key: opts.key, DiffID: applied.DiffID, Bytes: applied.Bytes, Entries: applied.Entries}
+		return a.line(result, "%s", applied.DiffID)
+	})
+}
+
+// openLayer opens a layer and says how long it is, 0 when that is not known.
+func (a *app) openLayer(file string) (io.ReadCloser, int64, error) {
+	if file == "-" {
+		if isTerminal(a.In) {
+			return nil, 0, advise(usagef("apply: standard input is a terminal, not a layer"), "name a file, or pipe a layer in")
+		}
+		return io.NopCloser(a.In), 0, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, 0, advise(doing(err, "opening the layer"), "name a layer's tar file, or - for standard input")
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = as(errInvalid, fmt.Errorf("the layer %q is a directory", file))
+	}
+	if err != nil {
+		_ = f.Close() // it was only opened for reading
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}

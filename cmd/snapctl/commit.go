@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/spf13/cobra"
+)
+
+type commitOptions struct {
+	name, key string
+}
+
+const commitLong = `Make the active snapshot KEY a committed one called NAME: it never changes again and
+may be a parent. KEY is gone then. It must not be mounted.
+
+Once this returns the snapshot is on the disk, whole, whatever happens next.
+Prints NAME.`
+
+const commitJSON = `{
+  "name": "changed",
+  "key": "work",
+  "parent": "sha256:…",
+  "bytes": 4096,
+  "inodes": 2
+}`
+
+type commitResult struct {
+	Name   string `json:"name"`
+	Key    string `json:"key"`
+	Parent string `json:"parent"`
+	Bytes  int64  `json:"bytes"`
+	Inodes int64  `json:"inodes"`
+}
+
+func newCommitCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "commit NAME KEY",
+		Short:             "Make a writable snapshot a committed one",
+		Long:              jsonHelp(commitLong, commitJSON),
+		Args:              exactArgs(2),
+		ValidArgsFunction: a.complete(keys(snapshots.KindActive), argAt(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runCommit(cmd.Context(), a, commitOptions{name: args[0], key: args[1]})
+		},
+	}
+}
+
+func runCommit(ctx context.Context, a *app, opts commitOptions) error {
+	return a.withStore(ctx, func(st *store) error {
+		result, err := st.commit(ctx, a, opts)
+		if err != nil {
+			return doing(err, "committing the snapshot %q as %q", opts.key, opts.name)
+		}
+		return a.line(result, "%s", escape(result.Name))
+	})
+}
+
+func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commitResult, error) {
+	info, err := st.activeInfo(ctx, a, opts.key)
+	if err != nil {
+		return commitResult{}, err
+	}
+	if err := st.Commit(ctx, opts.name, opts.key, snapshots.WithLabels(info.Labels)); err != nil {
+		return commitResult{}, explainTaken(err)
+	}
+	usage, err := st.Usage(ctx, opts.name)
+	return commitResult{
+		Name: opts.name, Key: opts.key, Parent: info.Parent, Bytes: usage.Size, Inodes: usage.Inodes,
+	}, err
+}
+
+// activeInfo returns an active snapshot that is not mounted, so that it can be
+// committed or applied to.
+func (st *store) activeInfo(ctx context.Context, a *app, key string) (snapshots.Info, error) {
+	info, err := st.Stat(ctx, key)
+	if err != nil {
+		return info, err
+	}
+	if info.Kind != snapshots.KindActive {
+		return info, advise(
+			fmt.Errorf("%w: it is a %s snapshot, not an active one", errState, kindName(info.Kind)),
+			"'snapctl prepare KEY PARENT' makes an active snapshot",
+		)
+	}
+	if err := st.forgetGone(ctx, a); err != nil {
+		return info, err
+	}
+	return info, st.refuseMounted(key)
+}

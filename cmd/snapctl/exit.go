@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// The exit codes. Scripts rely on them; see exitCodes for their meaning.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+	exitNotFound
+	exitExists
+	exitState
+	exitInvalid
+	exitUnsupported
+)
+
+// exitCodes is the text of the help about exit codes.
+const exitCodes = `Exit codes:
+  0  done
+  1  failed
+  2  wrong usage of the command line
+  3  not found: snapshot, image, file
+  4  exists already
+  5  wrong state, busy, mounted, or locked by another process
+  6  invalid input: layer, image, digest
+  7  not supported here: kernel, file system or backend`
+
+// Errors of the commands themselves.
+var (
+	errUsage   = errors.New("usage")
+	errState   = errors.New("wrong state")
+	errMissing = errors.New("not found")
+	errInvalid = errors.New("invalid")
+	errNoDemo  = errors.New("demo not possible here")
+)
+
+// exitClasses lists the errors of each exit code, in the order in which they
+// are tried: the more telling class first. An error may match several, since a
+// busy layer of an unsupported kind wraps both; a digest mismatch, say, is
+// invalid input whatever else it wraps.
+var exitClasses = []struct {
+	code int
+	errs []error
+}{
+	{exitFailed, []error{errInterrupted}},
+	{exitUsage, []error{errUsage}},
+	{exitInvalid, []error{
+		errInvalid, driver.ErrInvalidLayer, driver.ErrDigest,
+	}},
+	{exitState, []error{
+		errState, snapshotter.ErrLocked, snapshotter.ErrOtherDriver, snapshotter.ErrNewerStore,
+		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, mount.ErrBusy, mount.ErrNotDirectory,
+	}},
+	{exitExists, []error{driver.ErrExists, errdefs.ErrAlreadyExists, fs.ErrExist}},
+	{exitUnsupported, []error{
+		errNoDemo, driver.ErrUnsupported, mount.ErrUnsupported, mount.ErrTooLong, errdefs.ErrNotImplemented,
+		errors.ErrUnsupported,
+	}},
+	{exitState, []error{errdefs.ErrFailedPrecondition, errdefs.ErrUnavailable}},
+	{exitNotFound, []error{
+		errMissing, driver.ErrNotFound, mount.ErrNotMounted, errdefs.ErrNotFound, fs.ErrNotExist,
+	}},
+	{exitInvalid, []error{errdefs.ErrInvalidArgument, driver.ErrInvalidID}},
+}
+
+// exitCode is the one place where errors become exit codes.
+func exitCode(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	for _, class := range exitClasses {
+		for _, e := range class.errs {
+			if errors.Is(err, e) {
+				return class.code
+			}
+		}
+	}
+	return exitFailed
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/image"
+)
+
+type exportOptions struct {
+	name, source, file string
+}
+
+const exportLong = `Write NAME, an image or a committed snapshot, as an OCI archive into FILE; - is standard
+output. Layers that came with an image keep their digests; those that never were a
+blob are made from the changes of their snapshots.
+
+FILE appears when it is complete. A terminal gets no archive. Prints the digest of
+the image, unless the archive goes to standard output.`
+
+const exportJSON = `{
+  "name": "debian:changed",
+  "digest": "sha256:…",
+  "file": "changed.tar",
+  "layers": 4,
+  "made": 1,
+  "bytes": 3150336
+}`
+
+type exportResult struct {
+	Name   string        `json:"name"`
+	Digest digest.Digest `json:"digest"`
+	File   string        `json:"file"`
+	Layers int           `json:"layers"`
+	Made   int           `json:"made"`
+	Bytes  int64         `json:"bytes"`
+}
+
+func newExportCommand(a *app) *cobra.Command {
+	var opts exportOptions
+	cmd := &cobra.Command{
+		Use:               "export [--name REF] NAME FILE",
+		Short:             "Write an image or a snapshot as an OCI archive",
+		Long:              jsonHelp(exportLong, exportJSON),
+		Args:              exactArgs(2),
+		ValidArgsFunction: a.completeThenFiles(parents(), argAt(0), argAt(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.source, opts.file = args[0], args[1]
+			return runExport(cmd.Context(), a, opts)
+		},
+	}
+	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` in the archive")
+	completeFlag(cmd, "name", cobra.NoFileCompletions)
+	return cmd
+}
+
+func runExport(ctx context.Context, a *app, opts exportOptions) error {
+	if opts.name != "" {
+		if _, err := image.ParseName(opts.name); err != nil {
+			return as(errUsage, doing(err, "--name %q", opts.name))
+		}
+	}
+	toStdout := opts.file == "-"
+	switch {
+	case toStdout && a.global.json:
+		return usagef("export: --json needs a FILE, since the archive goes to standard output for -")
+	case toStdout && isTerminal(a.Out):
+		return errTerminal()
+	}
+	return a.withStore(ctx, func(st *store) error {
+		var exported image.Exported
+		bars := newLayerBars(ctx, a)
+		err := a.writeOut(ctx, opts.file, func(w io.Writer) (err error) {
+			exported, err = st.images.Export(ctx, opts.source, w, image.ExportOptions{Name: opts.name, Progress: bars})
+			return err
+		})
+		bars.close()
+		if err != nil {
+			return doing(st.explainParent(ctx, opts.source, err), "exporting %q to %s", opts.source, outputName(opts.file))
+		}
+		if toStdout {
+			return nil
+		}
+		result := exportResult{
+			Name: exported.Name, Digest: exported.Target.Digest, File: opts.file,
+			Layers: len(exported.Layers), Made: exported.Made, Bytes: exported.Bytes,
+		}
+		return a.line(result, "%s", result.Digest)
+	})
+}

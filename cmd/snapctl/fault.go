@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// A fault is an error with what the user can do next.
+type fault struct {
+	err  error
+	hint string
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// advise adds to err what to do next. It returns nil for nil.
+func advise(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &fault{err: err, hint: hint}
+}
+
+// usagef returns a usage error (exit code 2).
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w%w", hidden{errUsage}, fmt.Errorf(format, args...))
+}
+
+// hidden is an error that matches like the one it holds and prints as nothing.
+type hidden struct{ error }
+
+func (hidden) Error() string   { return "" }
+func (h hidden) Unwrap() error { return h.error }
+
+// as makes err match class too without changing its text.
+func as(class, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w%w", hidden{class}, err)
+}
+
+// doing says what was being done when err happened. It returns nil for nil.
+func doing(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}
+
+// faultLine renders err as the one line that goes to standard error.
+func faultLine(err error) string {
+	line := "snapctl: " + escapeLine(faultText(err))
+	if hint := hintFor(err); hint != "" {
+		line += " (" + escapeLine(hint) + ")"
+	}
+	return line
+}
+
+// faultText is the text of err on one line; joined errors come on several.
+func faultText(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// escapeLine is escape for text that may be escaped already: it leaves
+// backslashes alone, because nobody takes an error apart again.
+func escapeLine(text string) string {
+	return strings.ReplaceAll(escape(text), `\\`, `\`)
+}
+
+// hints say what to do about an error that brought no advice of its own.
+var hints = []struct {
+	err  error
+	hint string
+}{
+	{errInterrupted, "everything was put back; run it again when you like"},
+	{snapshotter.ErrLocked, "wait for the other snapctl to end, or use another --root"},
+	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
+	{snapshotter.ErrNewerStore, "use a newer snapctl, or another --root"},
+	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
+	{syscall.EDQUOT, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
+	{syscall.EROFS, "choose a writable directory with --root"},
+	{driver.ErrDigest, "get the file again: it is not the one that was meant"},
+	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
+	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
+	{driver.ErrBusy, "unmount it first, then run it again"},
+	{driver.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
+	{mount.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
+	{fs.ErrPermission, "run it as root, or choose another --root"},
+}
+
+// hintFor returns the advice for err, or "".
+func hintFor(err error) string {
+	var f *fault
+	if errors.As(err, &f) {
+		return f.hint
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.err) {
+			return h.hint
+		}
+	}
+	switch exitCode(err) {
+	case exitUsage:
+		return "'snapctl help' shows how it is used"
+	case exitNotFound:
+		return "'snapctl ls' and 'snapctl images' list what there is"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/image"
+)
+
+type importOptions struct {
+	source, name, platform string
+}
+
+const importLong = `Import an image into the store: verify and unpack its layers into committed
+snapshots, and give it a name. Layers that are there already are skipped.
+
+SOURCE is an OCI layout directory, an OCI archive or the archive of 'docker save',
+plain or compressed; - is standard input. It may say its format, and which image
+it means where it holds several: oci:DIR[:REF], oci-archive:FILE[:REF],
+docker-archive:FILE[:REF].
+
+Prints the name of the image.`
+
+const importJSON = `{
+  "name": "debian:12",
+  "digest": "sha256:…",
+  "platform": "linux/amd64",
+  "snapshot": "sha256:…",
+  "layers": 3,
+  "size": 3145728,
+  "imported": "2026-01-02T03:04:05Z"
+}`
+
+// imageJSON is one image in JSON.
+type imageJSON struct {
+	Name     string        `json:"name"`
+	Digest   digest.Digest `json:"digest"`
+	Platform string        `json:"platform"`
+	Snapshot string        `json:"snapshot"`
+	Layers   int           `json:"layers"`
+	Size     int64         `json:"size"`
+	Imported string        `json:"imported"`
+}
+
+func newImageJSON(i image.Image) imageJSON {
+	return imageJSON{
+		Name: i.Name, Digest: i.Target.Digest, Platform: platformName(i), Snapshot: i.Snapshot,
+		Layers: len(i.Layers), Size: i.Size(), Imported: stamp(i.Imported),
+	}
+}
+
+func platformName(i image.Image) string {
+	p := i.Platform
+	name := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		name += "/" + p.Variant
+	}
+	return name
+}
+
+func newImportCommand(a *app) *cobra.Command {
+	var opts importOptions
+	cmd := &cobra.Command{
+		Use:   "import [--name REF] [--platform P] SOURCE|-",
+		Short: "Import an image from an OCI layout or an archive",
+		Long:  jsonHelp(importLong, importJSON),
+		Args:  exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.source = args[0]
+			return runImport(cmd.Context(), a, opts)
+		},
+	}
+	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: as the source does)")
+	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
+	completeFlag(cmd, "name", cobra.NoFileCompletions)
+	completeFlag(cmd, "platform", cobra.FixedCompletions([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func runImport(ctx context.Context, a *app, opts importOptions) error {
+	src, err := image.ParseSource(opts.source, a.In)
+	if err != nil {
+		return as(errUsage, err)
+	}
+	if src.Reader != nil && isTerminal(a.In) {
+		return advise(usagef("import: standard input is a terminal, not an archive"), "name a file, or pipe an archive in")
+	}
+	if opts.name != "" {
+		if _, err := image.ParseName(opts.name); err != nil {
+			return as(errUsage, doing(err, "--name %q", opts.name))
+		}
+	}
+	return a.withStore(ctx, func(st *store) error {
+		bars := newLayerBars(ctx, a)
+		img, err := st.images.Import(ctx, src, image.ImportOptions{
+			Name: opts.name, Platform: opts.platform, Progress: bars,
+			Warn: func(layer int, path, message string) {
+				a.log.Warn(message, "path", "/"+path, "layer", layer+1)
+			},
+		})
+		bars.close()
+		if err != nil {
+			return doing(err, "importing %s", sourceName(opts.source))
+		}
+		return a.line(newImageJSON(img), "%s", escape(img.Name))
+	})
+}
+
+func sourceName(source string) string {
+	if source == "-" {
+		return "standard input"
+	}
+	return fmt.Sprintf("%q", source)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/spf13/cobra"
+)
+
+const lsJSON = `{
+  "snapshots": [
+    {
+      "key": "work",
+      "kind": "active",
+      "parent": "sha256:…",
+      "images": [],
+      "mounts": [
+        "/mnt"
+      ],
+      "created": "2026-01-02T03:04:05Z"
+    }
+  ]
+}`
+
+type lsResult struct {
+	Snapshots []snapshotJSON `json:"snapshots"`
+}
+
+// snapshotJSON is one snapshot in JSON.
+type snapshotJSON struct {
+	Key     string   `json:"key"`
+	Kind    string   `json:"kind"`
+	Parent  string   `json:"parent"`
+	Images  []string `json:"images"`
+	Mounts  []string `json:"mounts"`
+	Created string   `json:"created"`
+}
+
+func newLsCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "ls",
+		Short:             "List the snapshots",
+		Long:              jsonHelp("List the snapshots, oldest first, with the images that they are and where snapctl\nhas mounted them.", lsJSON),
+		Args:              exactArgs(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return runLs(cmd.Context(), a) },
+	}
+}
+
+func runLs(ctx context.Context, a *app) error {
+	return a.withStore(ctx, func(st *store) error {
+		all, err := st.describe(ctx)
+		if err != nil {
+			return err
+		}
+		return a.result(lsResult{Snapshots: all}, func(w io.Writer) error {
+			var rows [][]string
+			for _, s := range all {
+				rows = append(rows, []string{
+					s.Key, s.Kind, orDash(s.Parent), orDash(strings.Join(s.Images, ",")),
+					orDash(strings.Join(s.Mounts, ",")), s.Created,
+				})
+			}
+			return table(w, []string{"KEY", "KIND", "PARENT", "IMAGE", "MOUNTED", "CREATED"}, rows)
+		})
+	})
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// describe lists the snapshots with their images and mounts.
+func (st *store) describe(ctx context.Context) ([]snapshotJSON, error) {
+	infos, err := st.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images, err := st.imagesByKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := st.mountsByKey()
+	if err != nil {
+		return nil, err
+	}
+	all := []snapshotJSON{}
+	for _, info := range infos {
+		all = append(all, newSnapshotJSON(info, images, mounts))
+	}
+	return all, nil
+}
+
+func newSnapshotJSON(info snapshots.Info, images, mounts map[string][]string) snapshotJSON {
+	return snapshotJSON{
+		Key: info.Name, Kind: kindName(info.Kind), Parent: info.Parent,
+		Images: append([]string{}, images[info.Name]...), Mounts: append([]string{}, mounts[info.Name]...),
+		Created: stamp(info.Created),
+	}
+}
+
+// mountsByKey maps each snapshot to the targets where it is mounted.
+func (st *store) mountsByKey() (map[string][]string, error) {
+	records, err := st.mounts()
+	targets := map[string][]string{}
+	for _, r := range records {
+		targets[r.Key] = append(targets[r.Key], r.Target)
+	}
+	return targets, err
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+type mountOptions struct {
+	name, target, rw string
+}
+
+const mountLong = `Mount the root file system of NAME, an image or a snapshot, at the directory
+TARGET.
+
+An active snapshot mounts itself, writable; a view mounts itself, read-only. An
+image or a committed snapshot is mounted read-only, through a view that is made
+for it and that 'snapctl umount' drops again. With --rw a new writable snapshot
+KEY is made on it and mounted; it stays when it is unmounted.
+
+TARGET must be a directory, neither a mount point nor part of the store.`
+
+const mountJSON = `{
+  "target": "/mnt",
+  "name": "debian:12",
+  "key": "work",
+  "view": false,
+  "readOnly": false
+}`
+
+// mountJSONResult is one of our mounts in JSON.
+type mountJSONResult struct {
+	Target   string `json:"target"`
+	Name     string `json:"name"`
+	Key      string `json:"key"`
+	View     bool   `json:"view"`
+	ReadOnly bool   `json:"readOnly"`
+}
+
+func (r mountRecord) json() mountJSONResult {
+	return mountJSONResult{Target: r.Target, Name: r.Name, Key: r.Key, View: r.View, ReadOnly: r.ReadOnly}
+}
+
+func newMountCommand(a *app) *cobra.Command {
+	var opts mountOptions
+	cmd := &cobra.Command{
+		Use:   "mount [--rw KEY] NAME TARGET",
+		Short: "Mount an image or a snapshot",
+		Long:  jsonHelp(mountLong, mountJSON),
+		Args:  exactArgs(2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 1 {
+				return nil, cobra.ShellCompDirectiveFilterDirs
+			}
+			return a.complete(either(imageNames, allKeys()), argAt(0))(cmd, args, prefix)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.name, opts.target = args[0], args[1]
+			if cmd.Flags().Changed("rw") && opts.rw == "" {
+				return usagef("mount: --rw needs a key")
+			}
+			return runMount(cmd.Context(), a, opts)
+		},
+	}
+	cmd.Flags().StringVar(&opts.rw, "rw", "", "make the new writable snapshot `KEY` on NAME and mount that")
+	completeFlag(cmd, "rw", cobra.NoFileCompletions)
+	return cmd
+}
+
+func runMount(ctx context.Context, a *app, opts mountOptions) error {
+	return a.withStore(ctx, func(st *store) error {
+		target, err := mountTarget(opts.target, st.Root())
+		if err != nil {
+			return doing(err, "mounting %q at %q", opts.name, opts.target)
+		}
+		if err := st.forgetGone(ctx, a); err != nil {
+			return err
+		}
+		r, err := st.mount(ctx, mountOptions{name: opts.name, target: target, rw: opts.rw})
+		if err != nil {
+			return doing(err, "mounting %q at %q", opts.name, opts.target)
+		}
+		if a.global.json {
+			return a.printJSON(r.json())
+		}
+		return nil
+	})
+}
+
+// mountTarget resolves the target and refuses those that would hide the store
+// or be hidden in it.
+func mountTarget(path, root string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	target, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return "", advise(err, "make the directory first")
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		return "", advise(fmt.Errorf("%w: %q", mount.ErrNotDirectory, target), "name an empty directory")
+	}
+	if within(target, root) || within(root, target) {
+		return "", advise(fmt.Errorf("%w: the mount and the store %q would hide each other", errState, root), "name a directory outside the store")
+	}
+	return target, nil
+}
+
+// within reports whether path is dir or below it; both are clean and absolute.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// forgetGone cleans up after mounts that others unmounted, and says so.
+func (st *store) forgetGone(ctx context.Context, a *app) error {
+	gone, err := st.dropGoneMounts(ctx)
+	for _, target := range gone {
+		a.log.Info("forgot a mount that is gone", "target", target)
+	}
+	return err
+}
+
+// mount records, makes what has to be made, and mounts. After an error all of it
+// is undone; after a crash, the next command that looks at the records does so.
+func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, err error) {
+	r, base, err := st.planMount(ctx, opts)
+	if err != nil {
+		return r, err
+	}
+	if r.Where, err = place(); err != nil {
+		return r, err
+	}
+	var undo undoer
+	defer func() { err = undo.onError(err) }()
+
+	if err := st.putMountRecord(r); err != nil {
+		return r, err
+	}
+	undo.add(func() error { return st.deleteMountRecord(r.Target) })
+	if base != nil {
+		if err := st.makeMounted(ctx, r, *base); err != nil {
+			return r, err
+		}
+		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key) })
+	}
+	mounts, err := st.MountValues(ctx, r.Key, driver.MountOptions{})
+	if err != nil {
+		return r, err
+	}
+	if err := mount.All(ctx, mounts, r.Target); err != nil {
+		return r, explainMount(err, r.Target)
+	}
+	undo.add(func() error { return mount.Unmount(r.Target) })
+	if r.Where.ID, err = mountID(r.Target); err != nil {
+		return r, err
+	}
+	return r, st.putMountRecord(r)
+}
+
+// planMount says which snapshot is to be mounted, and on which parent it has to
+// be made first, if it has to.
+func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord, *parent, error) {
+	r := mountRecord{Target: opts.target, Name: opts.name, Created: time.Now()}
+	if err := st.refuseTaken(opts.target); err != nil {
+		return r, nil, err
+	}
+	p, err := st.parent(ctx, opts.name)
+	if err == nil {
+		r.Key, r.View, r.ReadOnly = opts.rw, false, false
+		if opts.rw == "" {
+			r.Key, r.View, r.ReadOnly = viewKey(opts.target, r.Created), true, true
+		}
+		return r, &p, nil
+	}
+	info, statErr := st.Stat(ctx, opts.name)
+	if opts.rw != "" || statErr != nil || info.Kind == snapshots.KindCommitted {
+		return r, nil, err
+	}
+	r.Key, r.ReadOnly = opts.name, info.Kind == snapshots.KindView
+	if r.ReadOnly {
+		return r, nil, nil
+	}
+	// Two overlays on one upper directory corrupt each other.
+	return r, nil, st.refuseMounted(r.Key)
+}
+
+// refuseTaken returns an error when we, or somebody, mounted at the target.
+func (st *store) refuseTaken(target string) error {
+	records, err := st.mounts()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if r.Target == target {
+			return advise(fmt.Errorf("%w: %q is mounted there already", errState, r.Name), "'snapctl umount "+shellQuote(target)+"' first")
+		}
+	}
+	id, err := mountID(target)
+	if err == nil && id != 0 {
+		err = advise(fmt.Errorf("%w: it is a mount point already", mount.ErrBusy), "name another directory")
+	}
+	return err
+}
+
+// viewKey names the view made for a mount; the time keeps two mounts at one
+// target apart.
+func viewKey(target string, at time.Time) string {
+	sum := digest.FromString(target + at.Format(time.RFC3339Nano)).Encoded()
+	return "snapctl-mount-" + sum[:16]
+}
+
+// makeMounted makes the snapshot that is about to be mounted.
+func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent) error {
+	if !r.View {
+		_, err := st.Prepare(ctx, r.Key, p.key, snapshots.WithLabels(p.labels))
+		return explainTaken(err)
+	}
+	_, err := st.View(ctx, r.Key, p.key, snapshots.WithLabels(p.labels))
+	return err
+}
+
+func explainMount(err error, target string) error {
+	if errors.Is(err, mount.ErrBusy) {
+		return advise(err, "something is mounted at "+shellQuote(target)+" already; name another directory")
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return advise(err, "mounting needs root, or a user and mount namespace of your own such as 'unshare -Urm' makes")
+	}
+	return err
+}
+
+// An undoer keeps what has to be undone should something fail later.
+type undoer []func() error
+
+func (u *undoer) add(fn func() error) { *u = append(*u, fn) }
+
+// onError undoes all, the latest first, when err is an error.
+func (u *undoer) onError(err error) error {
+	if err == nil {
+		return nil
+	}
+	errs := []error{err}
+	for i := len(*u) - 1; i >= 0; i-- {
+		if undoErr := (*u)[i](); undoErr != nil {
+			errs = append(errs, fmt.Errorf("putting things back: %w", undoErr))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// shellQuote quotes text for a POSIX shell when it needs it.
+func shellQuote(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("%+,-./:=@_", r)
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

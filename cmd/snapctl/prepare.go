@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/spf13/cobra"
+)
+
+type prepareOptions struct {
+	key, parent string
+	view        bool
+}
+
+const prepareJSON = `{
+  "key": "work",
+  "kind": "active",
+  "parent": "sha256:…",
+  "image": "debian:12"
+}`
+
+// A prepared is the result of prepare and view.
+type prepared struct {
+	Key    string `json:"key"`
+	Kind   string `json:"kind"`
+	Parent string `json:"parent"`
+	Image  string `json:"image"`
+}
+
+func newPrepareCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "prepare KEY [PARENT]",
+		Short:             "Make a writable snapshot on a parent, or an empty one",
+		Long:              jsonHelp("Make the active snapshot KEY on PARENT, an image or a committed snapshot; without\nPARENT it is empty. Prints KEY.", prepareJSON),
+		Args:              rangeArgs(1, 2),
+		ValidArgsFunction: a.complete(parents(), argAt(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts := prepareOptions{key: args[0]}
+			if len(args) > 1 {
+				opts.parent = args[1]
+			}
+			return runPrepare(cmd.Context(), a, opts)
+		},
+	}
+}
+
+func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
+	return a.withStore(ctx, func(st *store) error {
+		result, err := st.prepare(ctx, opts)
+		if err != nil {
+			return err
+		}
+		return a.line(result, "%s", escape(result.Key))
+	})
+}
+
+// prepare makes an active snapshot or a view.
+func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, error) {
+	kind, create := snapshots.KindActive, st.Prepare
+	if opts.view {
+		kind, create = snapshots.KindView, st.View
+	}
+	var p parent
+	if opts.parent != "" {
+		var err error
+		if p, err = st.parent(ctx, opts.parent); err != nil {
+			return prepared{}, doing(err, "preparing the snapshot %q on %q", opts.key, opts.parent)
+		}
+	}
+	if _, err := create(ctx, opts.key, p.key, snapshots.WithLabels(p.labels)); err != nil {
+		return prepared{}, explainTaken(doing(err, "preparing the snapshot %q", opts.key))
+	}
+	return prepared{Key: opts.key, Kind: kindName(kind), Parent: p.key, Image: p.image}, nil
+}
+
+// explainTaken says what to do about a key that is taken.
+func explainTaken(err error) error {
+	if exitCode(err) != exitExists {
+		return err
+	}
+	return advise(err, "choose another key; 'snapctl ls' lists those that are taken")
+}

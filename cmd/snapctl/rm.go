@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+const rmLong = `Remove snapshots: active ones, views and committed ones. What is mounted, has
+snapshots built on it, or belongs to an image is refused. Of several, those built
+on others are removed first, whatever their order here.
+
+Prints the keys that were removed.`
+
+const rmJSON = `{
+  "removed": [
+    "work"
+  ]
+}`
+
+type rmResult struct {
+	Removed []string `json:"removed"`
+}
+
+func newRmCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "rm KEY...",
+		Short:             "Remove snapshots",
+		Long:              jsonHelp(rmLong, rmJSON),
+		Args:              minArgs(1),
+		ValidArgsFunction: a.complete(allKeys(), everyArg),
+		RunE:              func(cmd *cobra.Command, args []string) error { return runRm(cmd.Context(), a, args) },
+	}
+}
+
+// runRm removes what it can; the errors of the rest come joined.
+func runRm(ctx context.Context, a *app, keys []string) error {
+	return a.withStore(ctx, func(st *store) error {
+		if err := st.forgetGone(ctx, a); err != nil {
+			return err
+		}
+		ordered, err := st.childrenFirst(ctx, keys)
+		if err != nil {
+			return err
+		}
+		result := rmResult{Removed: []string{}}
+		var errs []error
+		for _, key := range ordered {
+			err := st.remove(ctx, key)
+			if err == nil {
+				result.Removed = append(result.Removed, key)
+			}
+			errs = append(errs, doing(err, "removing the snapshot %q", key))
+		}
+		errs = append(errs, a.result(result, func(w io.Writer) error { return lines(w, result.Removed) }))
+		return errors.Join(errs...)
+	})
+}
+
+// childrenFirst sorts keys so that no snapshot comes before one built on it.
+// Twice the same key is one.
+func (st *store) childrenFirst(ctx context.Context, keys []string) ([]string, error) {
+	infos, err := st.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parents := map[string]string{}
+	for _, info := range infos {
+		parents[info.Name] = info.Parent
+	}
+	depth := func(key string) int {
+		n := 0
+		for key != "" && n <= len(infos) {
+			key = parents[key]
+			n++
+		}
+		return n
+	}
+	var ordered []string
+	for _, k := range keys {
+		if !slices.Contains(ordered, k) {
+			ordered = append(ordered, k)
+		}
+	}
+	slices.SortStableFunc(ordered, func(a, b string) int { return depth(b) - depth(a) })
+	return ordered, nil
+}
+
+func (st *store) remove(ctx context.Context, key string) error {
+	if err := st.refuseMounted(key); err != nil {
+		return err
+	}
+	images, err := st.imagesByKey(ctx)
+	if err != nil {
+		return err
+	}
+	if names := images[key]; len(names) > 0 {
+		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+shellQuote(names[0])+"' removes the image")
+	}
+	err = st.Remove(ctx, key)
+	if exitCode(err) == exitState {
+		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
+	}
+	return err
+}

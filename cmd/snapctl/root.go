@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	defaultRoot = "/var/lib/layerkeep"
+	rootEnv     = "SNAPCTL_ROOT"
+	driverEnv   = "SNAPCTL_DRIVER"
+
+	// lockTimeout is how long a command waits for another one on the same store.
+	lockTimeout = 5 * time.Second
+)
+
+// An app is what all commands of one command line share.
+type app struct {
+	streams
+	global globalOptions
+	log    *slog.Logger
+	// logOut is where log writes: standard error, by way of the progress bars
+	// while there are any.
+	logOut *swapWriter
+}
+
+// globalOptions are the flags that every command takes.
+type globalOptions struct {
+	root     string
+	driver   string
+	json     bool
+	quiet    bool
+	logLevel string
+}
+
+const rootLong = `snapctl keeps container image layers on disk and hands them out as mounted root
+file systems. It imports images, mounts their layers by hand, shows and packs
+what was changed in them, commits and exports, without a daemon.
+
+New here? 'snapctl demo' shows all of it on a small image of its own.
+
+A NAME is an image or a snapshot; where one text names both, the image is meant.
+A PARENT is an image or a committed snapshot. A KEY is a snapshot.
+
+Environment:
+  SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
+  SNAPCTL_DRIVER  the backend, unless --driver is given (default: the store's own;
+                  for a new store the best that works there)
+
+`
+
+// run carries out one command line and returns its exit code. Errors go to
+// s.Err as one line each.
+func run(ctx context.Context, s streams, args []string) int {
+	err := execute(ctx, s, args)
+	if err == nil {
+		return exitDone
+	}
+	var told childExit
+	if errors.As(err, &told) {
+		return told.code
+	}
+	if cause := context.Cause(ctx); cause != nil && exitCode(err) == exitFailed {
+		err = interruption{err: err, cause: cause}
+	}
+	// Nothing is left to be done about an error of standard error itself.
+	_, _ = fmt.Fprintln(s.Err, faultLine(err))
+	return exitCode(err)
+}
+
+// interruption is an error that came because the context ended.
+type interruption struct{ err, cause error }
+
+func (i interruption) Error() string   { return i.cause.Error() + ": " + i.err.Error() }
+func (i interruption) Unwrap() []error { return []error{i.cause, i.err} }
+
+func execute(ctx context.Context, s streams, args []string) error {
+	cmd := newRootCommand(s)
+	cmd.SetArgs(args)
+	return cmd.ExecuteContext(ctx)
+}
+
+// newRootCommand returns the command line with all its commands.
+func newRootCommand(s streams) *cobra.Command {
+	a := &app{streams: s, log: slog.New(slog.DiscardHandler), logOut: &swapWriter{w: s.Err}}
+	cmd := &cobra.Command{
+		Use:               "snapctl",
+		Short:             "Keep container image layers on disk, mount them, diff them, commit them",
+		Long:              rootLong + exitCodes,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              unknownCommand,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setUp() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetIn(s.In)
+	cmd.SetOut(s.Out)
+	cmd.SetErr(s.Err)
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return advise(usagef("%s: %w", c.CommandPath(), err), "'"+helpFor(c)+"' shows how it is used")
+	})
+	addGlobalFlags(cmd, &a.global)
+	cmd.AddCommand(commands(a)...)
+	cmd.SetHelpCommand(newHelpCommand())
+	return cmd
+}
+
+// commands lists the commands in the order in which one meets them.
+func commands(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newImportCommand(a), newImagesCommand(a), newRmiCommand(a),
+		newMountCommand(a), newUmountCommand(a),
+		newPrepareCommand(a), newViewCommand(a), newCommitCommand(a), newRmCommand(a),
+		newLsCommand(a), newTreeCommand(a), newInfoCommand(a), newUsageCommand(a), newMountsCommand(a),
+		newApplyCommand(a), newDiffCommand(a), newChangesCommand(a), newExportCommand(a),
+		newGCCommand(a), newVersionCommand(a), newDemoCommand(a), newGenManCommand(a),
+	}
+}
+
+func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "`DIR` of the store")
+	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME` (default: the store's own, for a new store the best that works)")
+	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
+	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
+	flags.StringVar(&g.logLevel, "log-level", "warn", "`LEVEL` of the log on standard error: debug, info, warn or error")
+	completeFlag(cmd, "driver", driverNames)
+	completeFlag(cmd, "log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+// setUp checks the global flags and makes the logger.
+func (a *app) setUp() error {
+	var level slog.Level
+	switch strings.ToLower(a.global.logLevel) {
+	case "debug":
+		level = slog.LevelDebug
+	case "info":
+		level = slog.LevelInfo
+	case "warn":
+		level = slog.LevelWarn
+		if a.global.quiet {
+			level = slog.LevelError
+		}
+	case "error":
+		level = slog.LevelError
+	default:
+		return usagef("--log-level %q: it is debug, info, warn or error", a.global.logLevel)
+	}
+	if a.global.root == "" {
+		return usagef("--root is empty")
+	}
+	a.log = newLogger(a.logOut, level)
+	return nil
+}
+
+// newLogger logs without times: the reader of a terminal knows what time it is.
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, attr slog.Attr) slog.Attr {
+			if len(groups) == 0 && attr.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attr
+		},
+	}))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+)
+
+// version is set by the linker: -X main.version=v1.2.3.
+var version = "devel"
+
+const versionLong = `Show the version of snapctl and which backends work on the file system of the store,
+with the reason for each that does not. The first that works is the one a new
+store gets.`
+
+const versionJSON = `{
+  "version": "v0.1.0",
+  "commit": "122f09ef3c59",
+  "go": "go1.26.6",
+  "platform": "linux/amd64",
+  "root": "/var/lib/layerkeep",
+  "drivers": [
+    {
+      "name": "overlay2",
+      "available": true,
+      "reason": ""
+    }
+  ]
+}`
+
+type versionResult struct {
+	Version  string          `json:"version"`
+	Commit   string          `json:"commit"`
+	Go       string          `json:"go"`
+	Platform string          `json:"platform"`
+	Root     string          `json:"root"`
+	Drivers  []driverVerdict `json:"drivers"`
+}
+
+// A driverVerdict says whether a backend works, and if not, why.
+type driverVerdict struct {
+	Name      string `json:"name"`
+	Available bool   `json:"available"`
+	Reason    string `json:"reason"`
+}
+
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version, and the backends that work here",
+		Long:  jsonHelp(versionLong, versionJSON),
+		Args:  exactArgs(0),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runVersion(cmd.Context(), a) },
+	}
+}
+
+func runVersion(ctx context.Context, a *app) error {
+	result := versionResult{
+		Version: version, Commit: buildCommit(), Go: runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Root: a.global.root, Drivers: probeDrivers(ctx, a),
+	}
+	if err := ctx.Err(); err != nil {
+		return doing(err, "trying the backends")
+	}
+	return a.result(result, result.print)
+}
+
+func (r versionResult) print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "snapctl %s (commit %s, %s, %s)\nbackends on %s:\n",
+		r.Version, r.Commit, r.Go, r.Platform, escape(r.Root))
+	for _, d := range r.Drivers {
+		verdict := "works"
+		if !d.Available {
+			verdict = escapeLine(d.Reason)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(w, "  %-9s %s\n", d.Name, verdict)
+		}
+	}
+	return err
+}
+
+// buildCommit is the commit that the Go command found while building.
+func buildCommit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	commit, dirty := "unknown", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			commit = s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	return commit + dirty
+}
+
+// probeDrivers tries each backend in a scratch directory on the file system of
+// the store, so that the store itself is neither made nor touched.
+func probeDrivers(ctx context.Context, a *app) []driverVerdict {
+	var verdicts []driverVerdict
+	for _, b := range all.Backends() {
+		verdict := driverVerdict{Name: b.Name, Available: true}
+		if err := probeDriver(ctx, a, b); err != nil {
+			verdict.Available, verdict.Reason = false, faultText(err)
+		}
+		verdicts = append(verdicts, verdict)
+	}
+	return verdicts
+}
+
+func probeDriver(ctx context.Context, a *app, b all.Backend) (err error) {
+	dir, err := os.MkdirTemp(existingParent(a.global.root), ".snapctl-probe-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	d, err := b.New(ctx, filepath.Join(dir, b.Name), driver.Options{})
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// existingParent returns path or the nearest directory above it that exists.
+func existingParent(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	for {
+		info, err := os.Stat(abs)
+		if err == nil && info.IsDir() || abs == filepath.Dir(abs) {
+			return abs
+		}
+		abs = filepath.Dir(abs)
+	}
+}
+
+// hasStore reports whether there is something that may be a store at root.
+func hasStore(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "layerkeep.json"))
+	return err == nil
+}
