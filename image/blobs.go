@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // blobs is the content directory: an OCI layout whose index is the database.
@@ -20,6 +22,7 @@ import (
 //	<dir>/ingest/                   temporary files; emptied at open
 type blobs struct {
 	dir string
+	fs  durable.FS
 }
 
 const ingestDir = "ingest"
@@ -27,7 +30,7 @@ const ingestDir = "ingest"
 // openBlobs makes the directory where it is missing, and empties ingest: the
 // store is open in one process, so what lies there belongs to nobody.
 func openBlobs(dir string) (*blobs, error) {
-	b := &blobs{dir: dir}
+	b := &blobs{dir: dir, fs: durable.OS()}
 	if err := os.RemoveAll(filepath.Join(dir, ingestDir)); err != nil {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}
@@ -38,7 +41,7 @@ func openBlobs(dir string) (*blobs, error) {
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
 	if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
-		err = b.put(marker, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
+		err = durable.WriteFile(b.fs, marker, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`), 0o444)
 		if err != nil {
 			return nil, fmt.Errorf("content directory: %w", err)
 		}
@@ -161,83 +164,39 @@ func (b *blobs) spool() (*os.File, error) {
 	return f, nil
 }
 
-// put writes a whole file durably.
-func (b *blobs) put(path string, raw []byte) error {
-	w, err := b.create()
-	if err != nil {
-		return err
-	}
-	defer w.abort()
-	if _, err := w.Write(raw); err != nil {
-		return err
-	}
-	return w.publish(path)
-}
-
 // A blobWriter is a blob being written: a temporary file until commit.
 type blobWriter struct {
-	*os.File
-	b    *blobs
-	done bool
+	*durable.Pending
+	b *blobs
 }
 
 func (b *blobs) create() (*blobWriter, error) {
-	f, err := os.CreateTemp(filepath.Join(b.dir, ingestDir), "blob-")
+	p, err := durable.Create(b.fs, filepath.Join(b.dir, ingestDir, "blob"), 0o444)
 	if err != nil {
 		return nil, err
 	}
-	return &blobWriter{File: f, b: b}, nil
+	return &blobWriter{p, b}, nil
 }
 
 // commit makes the content durable under d, which the caller has verified.
 func (w *blobWriter) commit(d digest.Digest) error {
-	path := w.b.path(d)
-	if err := os.Mkdir(filepath.Dir(path), 0o700); err == nil {
-		if err := syncDir(filepath.Dir(filepath.Dir(path))); err != nil {
+	dir := filepath.Dir(w.b.path(d))
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		if err := w.b.fs.SyncDir(filepath.Dir(dir)); err != nil {
 			return err
 		}
 	} else if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return w.publish(path)
-}
-
-// publish syncs the file before the rename and its directory after it: without
-// the first a crash can leave an empty file under the final name.
-func (w *blobWriter) publish(path string) error {
-	if err := w.Chmod(0o444); err != nil {
-		return err
-	}
-	if err := w.Sync(); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(w.Name(), path); err != nil {
-		return err
-	}
-	w.done = true
-	return syncDir(filepath.Dir(path))
+	return w.CommitAs(w.b.path(d))
 }
 
 // abort removes what was not committed. It may follow commit.
 func (w *blobWriter) abort() {
-	if w == nil || w.done {
-		return
+	if w != nil {
+		// Nothing to tell: what stays is removed when the store is opened.
+		_ = w.Discard()
 	}
-	// Nothing to tell: a file that stays is removed when the store is opened.
-	_ = w.Close()
-	_ = os.Remove(w.Name())
-	w.done = true
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // maxDocument bounds manifests, indexes and configs, as containerd and the

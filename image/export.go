@@ -2,10 +2,246 @@ package image
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Export writes an OCI archive.
+// Export writes an image, or a committed snapshot with all below it, to w as an
+// OCI archive: a tar of an OCI layout, the same bytes for the same content. For
+// what name may be see [Store.Resolve].
+//
+// An OCI image is written with the manifest, config and blobs it came with. The
+// manifest of a Docker image, and one of non-distributable layers, is rewritten
+// in OCI's terms around the same config and blobs. For a snapshot the config of
+// the image it stands on is continued. Layers that have no blob are made, kept
+// and remembered, so that the next export has the same.
 func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (Exported, error) {
-	panic("to be written")
+	if opts.Progress == nil {
+		opts.Progress = NoProgress{}
+	}
+	out, err := s.export(ctx, name, w, opts)
+	if err != nil {
+		return Exported{}, fmt.Errorf("export %s: %w", name, err)
+	}
+	return out, nil
+}
+
+func (s *Store) export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (_ Exported, err error) {
+	ref := ""
+	if opts.Name != "" {
+		if ref, err = ParseName(opts.Name); err != nil {
+			return Exported{}, err
+		}
+	}
+	what, err := s.Resolve(ctx, name)
+	if err != nil {
+		return Exported{}, err
+	}
+	if what.Image != nil && ref == "" {
+		ref = what.Image.Name
+	}
+	h := &hold{drop: map[string]func(context.Context) error{}}
+	defer func() { err = errors.Join(err, s.release(context.WithoutCancel(ctx), h)) }()
+	j := &job{s: s, hold: h, opts: opts}
+	if err := j.plan(ctx, what); err != nil {
+		return Exported{}, err
+	}
+	if err := j.makeLayers(ctx); err != nil {
+		return Exported{}, err
+	}
+	if err := j.documents(); err != nil {
+		return Exported{}, err
+	}
+	n, err := j.write(ctx, w, ref)
+	if err != nil {
+		return Exported{}, err
+	}
+	out := Exported{Name: ref, Target: j.target, Config: j.config, Made: j.made, Bytes: n, Layers: []Layer{}}
+	for _, p := range j.pieces {
+		out.Layers = append(out.Layers, p.Layer)
+	}
+	return out, nil
+}
+
+// A job is one export.
+type job struct {
+	s    *Store
+	hold *hold
+	opts ExportOptions
+
+	// base is the image whose config is continued, perhaps the one exported;
+	// nil for none.
+	base *base
+	// pieces are the layers, base first.
+	pieces []piece
+	// created is when the uppermost snapshot was committed.
+	created time.Time
+	made    int
+
+	rawManifest, rawConfig []byte
+	target, config         ocispec.Descriptor
+	platform               ocispec.Platform
+}
+
+// A piece is a layer of the export.
+type piece struct {
+	Layer
+	// key is the snapshot to make the layer of.
+	key string
+	// known: Layer is complete and its blob there.
+	known   bool
+	created time.Time
+}
+
+// A base is an image with its documents.
+type base struct {
+	Image
+	manifest            ocispec.Manifest
+	rawManifest, config []byte
+}
+
+// loadBase reads the manifest and config of an image we have.
+func (s *Store) loadBase(target ocispec.Descriptor) (*base, error) {
+	raw, err := s.blobs.read(target.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if target.MediaType == "" { // known by its digest alone
+		var doc document
+		if err := json.Unmarshal(raw, &doc); err != nil {
+			return nil, fmt.Errorf("%w: manifest %s: %w", ErrInvalid, target.Digest, err)
+		}
+		target = describe(ocispec.MediaTypeImageManifest, raw)
+		if doc.MediaType != "" {
+			target.MediaType = doc.MediaType
+		}
+	}
+	m, err := parseManifest(raw, target.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	rawConfig, err := s.blobs.read(m.Config.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	config, err := parseConfig(rawConfig)
+	if err != nil {
+		return nil, err
+	}
+	img, err := newImage(target, m, config)
+	if err != nil {
+		return nil, err
+	}
+	return &base{img, m, raw, rawConfig}, nil
+}
+
+// makeLayers makes the layers that have no blob.
+func (j *job) makeLayers(ctx context.Context) error {
+	list := make([]ProgressLayer, len(j.pieces))
+	for i, p := range j.pieces {
+		list[i] = ProgressLayer{p.Blob.Digest, p.Blob.Size}
+	}
+	j.opts.Progress.Begin(list)
+	for i := range j.pieces {
+		p := &j.pieces[i]
+		if p.known {
+			continue
+		}
+		j.opts.Progress.Layer(i, LayerStarted)
+		if err := j.makeLayer(ctx, p); err != nil {
+			return fmt.Errorf("layer %d of %d, snapshot %q: %w", i+1, len(j.pieces), p.key, err)
+		}
+		j.made++
+	}
+	return nil
+}
+
+// documents makes the config and manifest, or takes the ones the image has.
+func (j *job) documents() error {
+	if err := j.makeConfig(); err != nil {
+		return err
+	}
+	layers := make([]ocispec.Descriptor, len(j.pieces))
+	for i, p := range j.pieces {
+		layers[i] = p.Blob
+	}
+	if b := j.base; b != nil && b.Target.MediaType == ocispec.MediaTypeImageManifest &&
+		b.Config.Digest == j.config.Digest && slices.EqualFunc(layers, b.manifest.Layers, sameDescriptor) {
+		j.rawManifest, j.target = b.rawManifest, b.Target
+		j.config = b.Config
+		return nil
+	}
+	var annotations map[string]string
+	if j.base != nil && j.base.Config.Digest == j.config.Digest {
+		annotations = j.base.manifest.Annotations
+	}
+	var err error
+	j.rawManifest, j.target, err = newManifest(j.config, layers, annotations)
+	return err
+}
+
+// sameDescriptor: what is written of a layer has its media type in OCI's terms.
+func sameDescriptor(a, b ocispec.Descriptor) bool {
+	return a.MediaType == b.MediaType && a.Digest == b.Digest && a.Size == b.Size
+}
+
+// makeLayer writes the changes of a snapshot as a blob, and notes it on the
+// snapshot.
+func (j *job) makeLayer(ctx context.Context, p *piece) error {
+	out, err := j.s.blobs.create()
+	if err != nil {
+		return err
+	}
+	defer out.abort()
+	blob, diffID := digest.SHA256.Digester(), digest.SHA256.Digester()
+	size := &counter{w: io.MultiWriter(out, blob.Hash())}
+	packed, err := tar.Compress(size, tar.Gzip)
+	if err != nil {
+		return err
+	}
+	if _, err := j.s.snaps.Diff(ctx, p.key, io.MultiWriter(packed, diffID.Hash()), driver.DiffOptions{}); err != nil {
+		return errors.Join(err, packed.Close())
+	}
+	if err := packed.Close(); err != nil {
+		return err
+	}
+	p.DiffID = diffID.Digest()
+	p.Blob = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: blob.Digest(), Size: size.n}
+	if err := j.s.pin(ctx, j.hold, blobPin(p.Blob.Digest.String()), keepIt); err != nil {
+		return err
+	}
+	if _, have, err := j.s.blobs.has(p.Blob.Digest); err != nil {
+		return err
+	} else if !have {
+		if err := out.commit(p.Blob.Digest); err != nil {
+			return err
+		}
+	}
+	p.known = true
+	return j.s.noteLayer(ctx, p)
+}
+
+// keepIt is for pins of what an export makes: it belongs to the snapshot.
+func keepIt(context.Context) error { return nil }
+
+// counter counts what is written.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }

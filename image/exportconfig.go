@@ -1,0 +1,152 @@
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// makeConfig takes the base's config when it says what there is, else continues
+// it: fields that we do not know stay as they are.
+func (j *job) makeConfig() error {
+	diffIDs := make([]digest.Digest, len(j.pieces))
+	for i, p := range j.pieces {
+		diffIDs[i] = p.DiffID
+	}
+	own := 0 // layers of the base
+	if j.base != nil {
+		own = len(j.base.Layers)
+		j.platform = j.base.Platform
+		if sameDiffIDs(j.base.Layers, diffIDs) {
+			j.rawConfig = j.base.config
+			j.config = j.base.Config
+			j.config.MediaType = ocispec.MediaTypeImageConfig
+			return nil
+		}
+	} else {
+		host := platforms.DefaultSpec()
+		j.platform = ocispec.Platform{OS: "linux", Architecture: host.Architecture, Variant: host.Variant}
+	}
+	created, err := j.createdAt()
+	if err != nil {
+		return err
+	}
+	if j.rawConfig, err = j.continued(diffIDs, own, created); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	j.config = describe(ocispec.MediaTypeImageConfig, j.rawConfig)
+	return nil
+}
+
+func sameDiffIDs(layers []Layer, diffIDs []digest.Digest) bool {
+	if len(layers) != len(diffIDs) {
+		return false
+	}
+	for i, l := range layers {
+		if l.DiffID != diffIDs[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// createdAt is the time that is written: nothing that changes between two
+// exports of the same snapshot.
+func (j *job) createdAt() (time.Time, error) {
+	if !j.opts.Created.IsZero() {
+		return j.opts.Created.UTC(), nil
+	}
+	epoch, err := tar.SourceDateEpoch()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if !epoch.IsZero() {
+		return epoch.UTC(), nil
+	}
+	return j.created.UTC(), nil
+}
+
+// continued is the base's config, or a new one, with other layers. A map keeps
+// unknown fields, and its keys are written in order.
+func (j *job) continued(diffIDs []digest.Digest, own int, created time.Time) ([]byte, error) {
+	fields := map[string]json.RawMessage{}
+	var history []json.RawMessage
+	if j.base != nil {
+		if err := json.Unmarshal(j.base.config, &fields); err != nil {
+			return nil, err
+		}
+		if raw := fields["history"]; raw != nil {
+			if err := json.Unmarshal(raw, &history); err != nil {
+				return nil, err
+			}
+		}
+	}
+	set := func(key string, v any) (err error) {
+		fields[key], err = json.Marshal(v)
+		return err
+	}
+	if j.base == nil {
+		if err := set("architecture", j.platform.Architecture); err != nil {
+			return nil, err
+		}
+		if err := set("os", j.platform.OS); err != nil {
+			return nil, err
+		}
+		if j.platform.Variant != "" {
+			if err := set("variant", j.platform.Variant); err != nil {
+				return nil, err
+			}
+		}
+		fields["config"] = json.RawMessage("{}")
+	}
+	history, err := j.history(history, own, created)
+	if err != nil {
+		return nil, err
+	}
+	for key, v := range map[string]any{
+		"created": created,
+		"rootfs":  ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
+		"history": history,
+	} {
+		if err := set(key, v); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(fields)
+}
+
+// history appends an entry for each layer that is not the base's. Readers count
+// entries against layers, so those that the base lacks are made up.
+func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json.RawMessage, error) {
+	layers := 0
+	for _, raw := range old {
+		var h ocispec.History
+		if err := json.Unmarshal(raw, &h); err != nil {
+			return nil, err
+		}
+		if !h.EmptyLayer {
+			layers++
+		}
+	}
+	for ; layers < min(own, len(j.pieces)); layers++ {
+		old = append(old, json.RawMessage(`{"comment":"no history"}`))
+	}
+	for _, p := range j.pieces[min(own, len(j.pieces)):] {
+		at := p.created.UTC()
+		if at.After(created) || !j.opts.Created.IsZero() {
+			at = created // clamped, as SOURCE_DATE_EPOCH asks for
+		}
+		raw, err := json.Marshal(ocispec.History{Created: &at, CreatedBy: "layerkeep snapshot " + p.key})
+		if err != nil {
+			return nil, err
+		}
+		old = append(old, raw)
+	}
+	return old, nil
+}

@@ -1,0 +1,142 @@
+package image
+
+import (
+	stdtar "archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// write writes the archive: what tells a reader what it is first, then the
+// blobs by digest. Nothing of this machine is in it.
+func (j *job) write(ctx context.Context, w io.Writer, ref string) (int64, error) {
+	index, err := j.index(ref)
+	if err != nil {
+		return 0, err
+	}
+	count := &counter{w: w}
+	a := &archive{ctx: ctx, tar: stdtar.NewWriter(count), dirs: map[string]bool{}}
+	layout := []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
+	if err := a.file(ocispec.ImageLayoutFile, layout); err != nil {
+		return 0, err
+	}
+	if err := a.file(ocispec.ImageIndexFile, index); err != nil {
+		return 0, err
+	}
+	for _, e := range j.entries() {
+		if err := j.writeEntry(ctx, a, e); err != nil {
+			return 0, err
+		}
+	}
+	return count.n, a.tar.Close()
+}
+
+// An entry is a blob of the archive: a document, or the blob of a layer.
+type entry struct {
+	ocispec.Descriptor
+	raw   []byte
+	layer int
+}
+
+// entries are sorted; a blob that several layers have comes once.
+func (j *job) entries() []entry {
+	all := []entry{{j.target, j.rawManifest, -1}, {j.config, j.rawConfig, -1}}
+	for i, p := range j.pieces {
+		all = append(all, entry{p.Blob, nil, i})
+	}
+	slices.SortStableFunc(all, func(a, b entry) int { return cmp.Compare(a.Digest, b.Digest) })
+	return slices.CompactFunc(all, func(a, b entry) bool { return a.Digest == b.Digest })
+}
+
+func (j *job) writeEntry(ctx context.Context, a *archive, e entry) error {
+	name := path.Join(ocispec.ImageBlobsDir, string(e.Digest.Algorithm()), e.Digest.Encoded())
+	if e.raw != nil {
+		return a.file(name, e.raw)
+	}
+	f, err := j.s.blobs.open(e.Digest)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	v := newVerifier(ctx, f, e.Descriptor) // a disk that has forgotten bits must not spread
+	v.advance = func(n int64) { j.opts.Progress.Advance(e.layer, n) }
+	j.opts.Progress.Layer(e.layer, LayerStarted)
+	if err := a.stream(name, v, e.Size); err != nil {
+		return err
+	}
+	for i, p := range j.pieces {
+		if p.Blob.Digest == e.Digest {
+			j.opts.Progress.Layer(i, LayerDone)
+		}
+	}
+	return nil
+}
+
+// index names the one image of the archive. The tag is what skopeo and umoci
+// look for, the whole name is for containerd.
+func (j *job) index(ref string) ([]byte, error) {
+	d := ocispec.Descriptor{MediaType: j.target.MediaType, Digest: j.target.Digest, Size: j.target.Size}
+	if j.platform.OS != "" && j.platform.Architecture != "" {
+		d.Platform = &j.platform
+	}
+	if ref != "" {
+		d.Annotations = map[string]string{
+			ocispec.AnnotationRefName: tagOf(ref),
+			annotationImageName:       fullName(ref),
+		}
+	}
+	raw, err := json.Marshal(ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: []ocispec.Descriptor{d},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return raw, nil
+}
+
+// An archive is a tar in which only names and contents differ.
+type archive struct {
+	ctx  context.Context //nolint:containedctx // lives for one export
+	tar  *stdtar.Writer
+	dirs map[string]bool
+}
+
+func (a *archive) file(name string, raw []byte) error {
+	return a.stream(name, bytes.NewReader(raw), int64(len(raw)))
+}
+
+func (a *archive) stream(name string, r io.Reader, size int64) error {
+	if err := a.dir(path.Dir(name)); err != nil {
+		return err
+	}
+	h := &stdtar.Header{Typeflag: stdtar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0)}
+	if err := a.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := copyContext(a.ctx, a.tar, r)
+	return err
+}
+
+// dir writes a directory and those above it, once.
+func (a *archive) dir(name string) error {
+	if name == "." || a.dirs[name] {
+		return nil
+	}
+	a.dirs[name] = true
+	if err := a.dir(path.Dir(name)); err != nil {
+		return err
+	}
+	h := &stdtar.Header{Typeflag: stdtar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}
+	return a.tar.WriteHeader(h)
+}
