@@ -122,6 +122,10 @@ type Explainer interface {
 type Options struct {
 	// Logger receives warnings; nil discards them.
 	Logger *slog.Logger
+	// Metacopy lets overlay2 copy up attributes without the body (chmod, chown
+	// of a file of the parents). Off by default: such a layer is worth nothing
+	// without the parents it was made on. Ignored by other backends.
+	Metacopy bool
 	// Fallbacks forces the slower way where there is a faster one, for tests.
 	Fallbacks Fallbacks
 }

@@ -4,7 +4,10 @@ package all
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -73,5 +76,34 @@ func (r Rejections) Unwrap() []error {
 // Returns an error matching [driver.ErrUnsupported] for an unknown name and
 // when nothing works.
 func Select(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, Rejections, error) {
-	return nil, nil, fmt.Errorf("to be written: %w", driver.ErrUnsupported)
+	var rejected Rejections
+	for _, b := range Backends() {
+		if name != "" && name != b.Name {
+			continue
+		}
+		dir := filepath.Join(root, b.Name)
+		existed := exists(dir)
+		d, err := b.New(ctx, dir, opts)
+		if err == nil {
+			return d, rejected, nil
+		}
+		if !existed {
+			// What New could not use is of no use to anybody. A store that holds
+			// something is not empty and stays.
+			_ = os.Remove(dir)
+		}
+		if !errors.Is(err, driver.ErrUnsupported) {
+			return nil, rejected, err
+		}
+		rejected = append(rejected, Rejection{Name: b.Name, Err: err})
+	}
+	if len(rejected) == 0 {
+		return nil, nil, fmt.Errorf("driver %q: %w: there are %s", name, driver.ErrUnsupported, strings.Join(Names(), ", "))
+	}
+	return nil, rejected, rejected
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -1,0 +1,177 @@
+package layerdir
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// renameNew renames a directory to a name that must be free.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		// A file system without the flag. Over a layer, which is no empty
+		// directory, rename fails as well.
+		err = unix.Rename(from, to)
+		if errors.Is(err, unix.ENOTEMPTY) {
+			err = unix.EEXIST
+		}
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// SyncFS writes everything on the file system of path to disk.
+func SyncFS(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: path, Err: err}
+	}
+	return nil
+}
+
+// Usage walks the tree at path, path itself included.
+func Usage(ctx context.Context, path string) (driver.Usage, error) {
+	d, err := rootfd.Open(path, rootfd.Options{})
+	if err != nil {
+		return driver.Usage{}, err
+	}
+	defer d.Close()
+	w := usageWalk{seen: map[[2]uint64]bool{}}
+	st, err := d.Stat()
+	if err != nil {
+		return driver.Usage{}, err
+	}
+	w.add(st)
+	err = w.dir(ctx, d)
+	return w.usage, err
+}
+
+type usageWalk struct {
+	usage driver.Usage
+	seen  map[[2]uint64]bool // files with several names
+}
+
+func (w *usageWalk) add(st rootfd.Stat) {
+	if st.Nlink > 1 && !st.IsDir() {
+		key := [2]uint64{st.Dev, st.Ino}
+		if w.seen[key] {
+			return
+		}
+		w.seen[key] = true
+	}
+	w.usage.Inodes++
+	w.usage.Bytes += st.Blocks * 512
+}
+
+func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	names, err := d.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		st, err := d.Lookup(name)
+		if errors.Is(err, unix.ENOENT) {
+			continue // a writable layer may be in use
+		}
+		if err != nil {
+			return err
+		}
+		w.add(st)
+		if !st.IsDir() {
+			continue
+		}
+		sub, err := d.OpenDir(name)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = w.dir(ctx, sub)
+		sub.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A Use says how a layer is mounted.
+type Use uint8
+
+// The uses, in rising order.
+const (
+	Unmounted Use = iota
+	MountedReadOnly
+	MountedWritable
+)
+
+// Mounted reports whether, in this mount namespace, something is mounted from
+// the layer: a bind of one of its directories, an overlay with the layer's path
+// as its source or with an upper directory in it.
+func (s *Store) Mounted(id driver.ID) (Use, error) {
+	path := s.Path(id)
+	use := Unmounted
+	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		if !isMountOf(m, path) {
+			return true, false
+		}
+		use = MountedWritable
+		if isReadOnly(m.Options) || m.FSType == "overlay" && isReadOnly(m.VFSOptions) {
+			use = MountedReadOnly
+		}
+		return true, use == MountedWritable
+	})
+	return use, err
+}
+
+func isReadOnly(options string) bool {
+	return options == "ro" || strings.HasPrefix(options, "ro,")
+}
+
+func isMountOf(m *mountinfo.Info, path string) bool {
+	if m.FSType == "overlay" {
+		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/")
+	}
+	// Root is relative to the file system, which may be mounted anywhere; what
+	// follows the layer's name in it is relative to the layer.
+	name := path[strings.LastIndex(path, "/"):] + "/"
+	i := strings.LastIndex(m.Root, name)
+	if i < 0 {
+		return false
+	}
+	rel := m.Root[i+len(name)-1:]
+	var mounted, ours unix.Stat_t
+	if unix.Stat(m.Mountpoint, &mounted) != nil || unix.Stat(path+rel, &ours) != nil {
+		return false
+	}
+	return mounted.Dev == ours.Dev && mounted.Ino == ours.Ino
+}
+
+// UserNS reports whether this process is root of a user namespace that is not
+// the initial one, where device nodes cannot be made: it tries, in dir.
+func UserNS(dir string) bool {
+	path := dir + "/.device"
+	err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
+	if err == nil {
+		err = unix.Unlink(path)
+	}
+	return errors.Is(err, unix.EPERM)
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package layerdir
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+func renameNew(from, to string) error { return os.Rename(from, to) }
+
+// SyncFS is [errors.ErrUnsupported] here.
+func SyncFS(string) error { return errors.ErrUnsupported }
+
+// Usage is [errors.ErrUnsupported] here.
+func Usage(context.Context, string) (driver.Usage, error) {
+	return driver.Usage{}, errors.ErrUnsupported
+}
+
+// A Use says how a layer is mounted.
+type Use uint8
+
+// The uses, in rising order.
+const (
+	Unmounted Use = iota
+	MountedReadOnly
+	MountedWritable
+)
+
+// Mounted is [errors.ErrUnsupported] here.
+func (s *Store) Mounted(driver.ID) (Use, error) { return Unmounted, errors.ErrUnsupported }

@@ -1,0 +1,88 @@
+package layerdir
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// Seal records the usage of the layer's directory tree, writes the file system
+// to disk and then, last, the mark that the layer is sealed. prepare is called
+// before with the record, which it may change; what it does must be repeatable.
+// Idempotent. Returns [driver.ErrUnsupported] for a view and [driver.ErrBusy]
+// for a layer that is mounted writable.
+func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
+	m, err := s.Load(id)
+	switch {
+	case err != nil:
+		return err
+	case m.Sealed:
+		return nil
+	case m.View:
+		return fmt.Errorf("%w: it is a view", driver.ErrUnsupported)
+	}
+	if err := s.NotMounted(id, MountedReadOnly); err != nil {
+		return err
+	}
+	if err := prepare(&m); err != nil {
+		return err
+	}
+	usage, err := Usage(ctx, s.Path(id, tree))
+	if err != nil {
+		return err
+	}
+	if err := SyncFS(s.Path(id)); err != nil {
+		return err
+	}
+	m.Sealed, m.Usage = true, &usage
+	return s.Save(id, m)
+}
+
+// Usage returns what the layer's directory tree takes, or took when it was
+// sealed; nothing for a view.
+func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Usage, error) {
+	m, err := s.Load(id)
+	switch {
+	case err != nil:
+		return driver.Usage{}, err
+	case m.View:
+		return driver.Usage{}, nil
+	case m.Usage != nil:
+		return *m.Usage, nil
+	}
+	return Usage(ctx, s.Path(id, tree))
+}
+
+// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is
+// more than allowed.
+func (s *Store) NotMounted(id driver.ID, allowed Use) error {
+	use, err := s.Mounted(id)
+	if err == nil && use > allowed {
+		err = fmt.Errorf("%w: it is mounted", driver.ErrBusy)
+	}
+	return err
+}
+
+// Unpacking makes the directory that a layer is unpacked into before it is
+// merged. Returns [driver.ErrSealed] and [driver.ErrBusy] when the layer cannot
+// be changed now. done closes and removes it.
+func (s *Store) Unpacking(id driver.ID) (m Meta, staging *os.File, done func(), err error) {
+	if m, err = s.Writable(id); err != nil {
+		return m, nil, nil, err
+	}
+	if err := s.NotMounted(id, Unmounted); err != nil {
+		return m, nil, nil, err
+	}
+	dir, remove, err := s.Staging(id)
+	if err != nil {
+		return m, nil, nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		remove()
+		return m, nil, nil, err
+	}
+	return m, f, func() { f.Close(); remove() }, nil
+}

@@ -1,0 +1,109 @@
+package layerdir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+)
+
+const (
+	metaName    = "layer.json"
+	metaVersion = 1
+)
+
+// Meta is what a backend records of a layer.
+type Meta struct {
+	// Version is the format of this record; a newer one is refused.
+	Version int `json:"version"`
+	// Parents, nearest first.
+	Parents []driver.ID `json:"parents,omitempty"`
+	// View: the layer only shows its parents.
+	View bool `json:"view,omitempty"`
+	// Sealed: nothing in the layer changes any more.
+	Sealed bool `json:"sealed,omitempty"`
+	// Usage is set when the layer is sealed.
+	Usage *driver.Usage `json:"usage,omitempty"`
+	// Metacopy: this layer or one of its parents may hold files whose body is
+	// further down (overlay's metacopy).
+	Metacopy bool `json:"metacopy,omitempty"`
+	// Detached: unpacked without its parents, which are still to be given.
+	Detached bool `json:"detached,omitempty"`
+	// Merging: giving it its parents was begun. When it is found set, that was
+	// interrupted and the layer is unusable.
+	Merging bool `json:"merging,omitempty"`
+}
+
+// Load reads a layer's record. Returns [driver.ErrNotFound] without one.
+func (s *Store) Load(id driver.ID) (Meta, error) {
+	if err := id.Validate(); err != nil {
+		return Meta{}, err
+	}
+	var m Meta
+	b, err := os.ReadFile(s.Path(id, metaName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("%s: %w", id, driver.ErrNotFound)
+	}
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("layer %s: %s: %w", id, metaName, err)
+	}
+	if m.Version != metaVersion {
+		return m, fmt.Errorf("layer %s: %w: record of version %d, this program knows %d", id, driver.ErrUnsupported, m.Version, metaVersion)
+	}
+	return m, nil
+}
+
+// Writable is Load for a layer that is going to be changed. Returns
+// [driver.ErrSealed] for a sealed layer and a view.
+func (s *Store) Writable(id driver.ID) (Meta, error) {
+	m, err := s.Load(id)
+	switch {
+	case err != nil:
+		return m, err
+	case m.Sealed:
+		return m, fmt.Errorf("%s: %w", id, driver.ErrSealed)
+	case m.View:
+		return m, fmt.Errorf("%s: %w: it is a view", id, driver.ErrSealed)
+	}
+	return m, nil
+}
+
+// Save replaces a layer's record, durably: afterwards, also after a power cut,
+// either the old or the new one is there.
+func (s *Store) Save(id driver.ID, m Meta) error {
+	return m.write(s.Path(id))
+}
+
+// CheckParents loads the records of parents. Returns [driver.ErrNotFound] and
+// [driver.ErrNotSealed] naming the parent.
+func (s *Store) CheckParents(parents []driver.ID) ([]Meta, error) {
+	metas := make([]Meta, len(parents))
+	for i, p := range parents {
+		m, err := s.Load(p)
+		if err != nil {
+			return nil, fmt.Errorf("parent %w", err)
+		}
+		if !m.Sealed {
+			return nil, fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
+		}
+		metas[i] = m
+	}
+	return metas, nil
+}
+
+func (m Meta) write(dir string) error {
+	m.Version = metaVersion
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(durable.OS(), filepath.Join(dir, metaName), append(b, '\n'), 0o600)
+}

@@ -1,0 +1,180 @@
+package layerdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+)
+
+const (
+	newPrefix   = ".new-"
+	trashPrefix = ".trash-"
+)
+
+// A Store is a directory of layers. Its methods may be called concurrently for
+// different layers.
+type Store struct {
+	root string
+
+	mu    sync.Mutex
+	inUse map[string]bool // names of directories that Create and Staging made and still need
+
+	background sync.WaitGroup
+}
+
+// Open opens the store in root, an absolute path, creating it with mode 0700
+// when missing.
+func Open(root string) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	return &Store{root: root, inUse: map[string]bool{}}, nil
+}
+
+// Close waits until what was removed is gone.
+func (s *Store) Close() error {
+	s.background.Wait()
+	return nil
+}
+
+// Root returns the store's directory.
+func (s *Store) Root() string { return s.root }
+
+// Path returns the path of a layer's directory, or of a name in it.
+func (s *Store) Path(id driver.ID, names ...string) string {
+	return filepath.Join(append([]string{s.root, string(id)}, names...)...)
+}
+
+// Create makes a layer: fill puts what the backend needs into a directory that
+// becomes the layer's, with meta, once fill returns nil. Returns
+// [driver.ErrExists] when there is one, and leaves nothing behind on an error.
+func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(s.Path(id)); err == nil {
+		return fmt.Errorf("%s: %w", id, driver.ErrExists)
+	}
+	dir, done, err := s.Staging(id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := fill(dir); err != nil {
+		return err
+	}
+	if err := meta.write(dir); err != nil {
+		return err
+	}
+	if err := renameNew(dir, s.Path(id)); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s: %w", id, driver.ErrExists)
+		}
+		return err
+	}
+	return durable.OS().SyncDir(s.root)
+}
+
+// Staging makes an empty directory, mode 0700, on the layers' file system. done
+// removes it if it is still there under that name; an interrupted process leaves
+// it to Cleanup.
+func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, err = os.MkdirTemp(s.root, newPrefix+string(id)+"-")
+	if err != nil {
+		return "", nil, err
+	}
+	name := filepath.Base(dir)
+	s.inUse[name] = true
+	return dir, func() {
+		// Nothing else knows the name: if it cannot be removed now, Cleanup will.
+		_ = os.RemoveAll(dir)
+		s.mu.Lock()
+		delete(s.inUse, name)
+		s.mu.Unlock()
+	}, nil
+}
+
+// Remove moves a layer out of the way, durably, and deletes it in the
+// background. A missing layer is no error.
+func (s *Store) Remove(id driver.ID) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	trash, err := os.MkdirTemp(s.root, trashPrefix+string(id)+"-")
+	if err != nil {
+		return err
+	}
+	err = os.Rename(s.Path(id), filepath.Join(trash, "layer"))
+	if err != nil {
+		err = errors.Join(err, os.Remove(trash))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("remove layer %s: %w", id, err)
+	}
+	if err := durable.OS().SyncDir(s.root); err != nil {
+		return err
+	}
+	s.background.Go(func() {
+		// What cannot be deleted stays under its trash name for Cleanup, which
+		// reports the error.
+		_ = os.RemoveAll(trash)
+	})
+	return nil
+}
+
+// List returns the IDs of all layers, sorted.
+func (s *Store) List() ([]driver.ID, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, err
+	}
+	var ids []driver.ID
+	for _, e := range entries {
+		if id := driver.ID(e.Name()); e.IsDir() && id.Validate() == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Cleanup deletes what was removed and what interrupted calls left behind.
+func (s *Store) Cleanup(ctx context.Context) error {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if s.abandoned(e.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.root, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) abandoned(name string) bool {
+	if strings.HasPrefix(name, trashPrefix) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.HasPrefix(name, newPrefix) && !s.inUse[name]
+}

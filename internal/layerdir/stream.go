@@ -1,0 +1,62 @@
+package layerdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// UnpackOptions translates what a driver was given to what package tar takes.
+// Parents is left to the caller.
+func UnpackOptions(d driver.Options, a driver.ApplyOptions, id driver.ID, enc whiteout.Encoding, userNS bool) tar.UnpackOptions {
+	u := tar.UnpackOptions{
+		Detached: a.Detached, DiffID: a.DiffID, Limits: tar.Limits(a.Limits), Warn: warning(d.Logger, id, a.Warn),
+		Encoding: enc, UserNS: userNS,
+		NoOpenat2: d.Fallbacks.NoOpenat2, NoFchmodat2: d.Fallbacks.NoFchmodat2,
+	}
+	if d.Fallbacks.SingleThread {
+		u.Writers = 1
+	}
+	return u
+}
+
+// warning is warn or, without one, a line in the log.
+func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) func(path, message string) {
+	switch {
+	case warn != nil:
+		return warn
+	case log == nil:
+		return func(string, string) {}
+	}
+	return func(path, message string) { log.Warn(message, "layer", id, "path", path) }
+}
+
+// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff.
+func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
+	changes func(warn func(path, message string)) iter.Seq2[diff.Change, error],
+) (diff.Stats, error) {
+	latest, err := tar.SourceDateEpoch()
+	if err != nil {
+		return diff.Stats{}, err
+	}
+	warn := warning(log, id, opts.Warn)
+	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
+}
+
+// TarError makes the errors of package tar match those of the driver contract.
+func TarError(err error) error {
+	for _, pair := range [][2]error{{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}} {
+		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
+			return fmt.Errorf("%w: %w", pair[1], err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Features are what overlay mounts of this kernel can do on one file system.
+type Features struct {
+	// UserXattr: overlay's own attributes are in "user.overlay.", as in a user
+	// namespace, and the option userxattr is needed.
+	UserXattr bool
+	// These options are known and work.
+	RedirectDir, Metacopy, Xino, UUID, Volatile bool
+}
+
+// HaveAPI reports whether this kernel has the new mount API, and this process
+// may use it.
+func HaveAPI() bool {
+	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// Probe finds out by mounting what overlay can do with upper directories on the
+// file system of dir, an existing empty directory, in which it leaves what it
+// made. userXattr asks for that namespace where both would work. Returns an
+// error matching [ErrUnsupported] that says what is missing.
+func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Features, error) {
+	p := &prober{ctx: ctx, mr: mr, dir: dir}
+	f := Features{UserXattr: userXattr}
+	if !userXattr {
+		err := p.xattr("trusted.overlay.probe")
+		f.UserXattr = errors.Is(err, unix.EPERM)
+		if err != nil && !f.UserXattr {
+			return f, unsupportedBy("trusted extended attributes", err)
+		}
+	}
+	if f.UserXattr {
+		if err := p.xattr("user.overlay.probe"); err != nil {
+			return f, unsupportedBy("user extended attributes", err)
+		}
+	}
+	return f, p.options(&f)
+}
+
+func unsupportedBy(what string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnsupported, what, err)
+}
+
+type prober struct {
+	ctx context.Context //nolint:containedctx // lives as long as the call
+	mr  Mounter
+	dir string
+	n   int
+}
+
+func (p *prober) xattr(name string) error {
+	return unix.Setxattr(p.dir, name, []byte("1"), 0)
+}
+
+// options tries all options at once, which is what new kernels take, and only
+// then each by itself.
+func (p *prober) options(f *Features) error {
+	base := []string{"index=off"}
+	if f.UserXattr {
+		base = append(base, "userxattr")
+	}
+	optional := map[string]*bool{"xino=off": &f.Xino, "uuid=null": &f.UUID, "volatile": &f.Volatile}
+	if !f.UserXattr { // the kernel refuses these beside userxattr
+		optional["redirect_dir=on"] = &f.RedirectDir
+		optional["metacopy=on"] = &f.Metacopy
+	}
+	all := append([]string{}, base...)
+	for o := range optional {
+		all = append(all, o)
+	}
+	if p.try(all) == nil {
+		for _, has := range optional {
+			*has = true
+		}
+		return nil
+	}
+	if err := p.try(base); err != nil {
+		return unsupportedBy("overlay mount", err)
+	}
+	for o, has := range optional {
+		with := append(append([]string{}, base...), o)
+		if o == "metacopy=on" {
+			with = append(with, "redirect_dir=on")
+		}
+		*has = p.try(with) == nil
+	}
+	return p.ctx.Err()
+}
+
+// try mounts an overlay and does what fails when its attributes or whiteouts
+// do not work: removes a directory of the lower layer and makes it anew.
+func (p *prober) try(options []string) (err error) {
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	p.n++
+	at := func(name string) string { return filepath.Join(p.dir, name+strconv.Itoa(p.n)) }
+	for _, d := range []string{at("lower"), at("lower") + "/d", at("upper"), at("work"), at("merged")} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return err
+		}
+	}
+	err = p.mr.All(p.ctx, []Mount{{
+		Type: "overlay", Source: "overlay", Options: options,
+		Overlay: &Overlay{Lower: []string{at("lower")}, Upper: at("upper"), Work: at("work")},
+	}}, at("merged"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, Unmount(at("merged"))) }()
+	d := at("merged") + "/d"
+	if err := os.Remove(d); err != nil {
+		return err
+	}
+	return os.Mkdir(d, 0o700)
+}

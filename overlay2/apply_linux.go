@@ -1,0 +1,197 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// ApplyDiff unpacks the stream beside the layer and, once all of it is there and
+// right, moves it in.
+func (d *overlay) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	applied, err := d.apply(ctx, id, layer, opts)
+	if err != nil {
+		return driver.Applied{}, fmt.Errorf("overlay2: apply to layer %s: %w", id, layerdir.TarError(err))
+	}
+	return applied, nil
+}
+
+func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	m, staging, done, err := d.store.Unpacking(id)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer done()
+	if m.Detached {
+		return driver.Applied{}, errDetached
+	}
+	empty, err := isEmpty(d.store.Path(id, fsDir))
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	unpack := layerdir.UnpackOptions(d.opts, opts, id, d.marks.Encoding, d.userNS)
+	if !opts.Detached {
+		return d.applyMerged(ctx, id, m, staging, layer, unpack, empty)
+	}
+	if !empty || len(m.Parents) > 0 {
+		return driver.Applied{}, fmt.Errorf("%w: only an empty layer without parents can be unpacked detached", driver.ErrUnsupported)
+	}
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	return driver.Applied(applied), d.keep(id, m, delta, staging.Name())
+}
+
+func isEmpty(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
+}
+
+// applyMerged unpacks over what the layer's view shows now.
+func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, layer io.Reader, unpack tar.UnpackOptions, empty bool) (driver.Applied, error) {
+	dirs := d.dirs(id, m)
+	if empty {
+		dirs = dirs[1:]
+	}
+	if len(dirs) > 0 {
+		view, err := openStack(dirs, d.marks, d.read())
+		if err != nil {
+			return driver.Applied{}, err
+		}
+		defer view.Close()
+		unpack.Parents = view
+	}
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	return driver.Applied(applied), d.merge(ctx, id, m.Parents, delta)
+}
+
+// merge moves a delta into the layer's own directory, over parents.
+func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, delta *tar.Delta) error {
+	root, err := os.Open(d.store.Path(id, fsDir))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	target := tar.Target{Root: root, Encoding: d.marks.Encoding, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2}
+	if len(parents) > 0 {
+		below, err := openStack(d.dirs("", layerdir.Meta{View: true, Parents: parents}), d.marks, d.read())
+		if err != nil {
+			return err
+		}
+		defer below.Close()
+		target.Below = below
+	}
+	return delta.Merge(ctx, target)
+}
+
+// keep puts a delta that was unpacked without parents into the layer.
+func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging string) (err error) {
+	to := d.store.Path(id, deltaDir)
+	if err := os.RemoveAll(to); err != nil { // of an interrupted call
+		return err
+	}
+	err = durable.Write(durable.OS(), d.store.Path(id, deltaFile), 0o600, delta.Save)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(staging, to); err != nil {
+		return err
+	}
+	m.Detached = true
+	if err := d.store.Save(id, m); err != nil {
+		return errors.Join(err, os.RemoveAll(to))
+	}
+	return nil
+}
+
+// Rebase moves what was unpacked without parents into the layer, over them.
+func (d *overlay) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+	if err := d.rebase(ctx, id, parents); err != nil {
+		return fmt.Errorf("overlay2: rebase layer %s: %w", id, layerdir.TarError(err))
+	}
+	return nil
+}
+
+func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+	m, err := d.store.Writable(id)
+	switch {
+	case err != nil:
+		return err
+	case !m.Detached:
+		return fmt.Errorf("%w: it was not unpacked without its parents", driver.ErrUnsupported)
+	case m.Merging:
+		return fmt.Errorf("%w: an earlier attempt was interrupted", driver.ErrNeedsParents)
+	}
+	metas, err := d.checkParents(parents)
+	if err != nil {
+		return err
+	}
+	delta, staging, err := d.loadDelta(id)
+	if err != nil {
+		return err
+	}
+	defer staging.Close()
+	m.Merging = true
+	if err := d.store.Save(id, m); err != nil {
+		return err
+	}
+	own := d.store.Path(id, fsDir)
+	err = d.setRoot(own, parents)
+	if err == nil {
+		err = d.merge(ctx, id, parents, delta)
+	}
+	m.Merging = false
+	if err != nil {
+		return errors.Join(err, layerdir.EmptyRoot(own), d.store.Save(id, m))
+	}
+	m.Detached, m.Parents = false, parents
+	for _, p := range metas {
+		m.Metacopy = m.Metacopy || p.Metacopy
+	}
+	if err := d.store.Save(id, m); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(d.store.Path(id, deltaDir)), os.Remove(d.store.Path(id, deltaFile)))
+}
+
+func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
+	staging, err := os.Open(d.store.Path(id, deltaDir))
+	if err != nil {
+		return nil, nil, err
+	}
+	saved, err := os.Open(d.store.Path(id, deltaFile))
+	if err != nil {
+		return nil, nil, errors.Join(err, staging.Close())
+	}
+	defer saved.Close()
+	delta, err := tar.LoadDelta(saved, staging)
+	if err != nil {
+		return nil, nil, errors.Join(err, staging.Close())
+	}
+	return delta, staging, nil
+}
+
+// read is how trees are read.
+func (d *overlay) read() rootfd.Options {
+	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2}
+}

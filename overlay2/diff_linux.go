@@ -1,0 +1,137 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// View opens the merged tree of the layer.
+func (d *overlay) View(_ context.Context, id driver.ID) (diff.View, error) {
+	v, err := d.view(id)
+	if err != nil {
+		return nil, fmt.Errorf("overlay2: view layer %s: %w", id, err)
+	}
+	return v, nil
+}
+
+func (d *overlay) view(id driver.ID) (*stack, error) {
+	m, err := d.store.Load(id)
+	if err == nil && m.Detached {
+		err = errDetached
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := openStack(d.dirs(id, m), d.marks, d.read())
+	if err != nil {
+		return nil, err
+	}
+	v.hints = !m.View
+	return v, nil
+}
+
+// Diff reads the layer's own directory and, of its parents, only what has the
+// same names.
+func (d *overlay) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
+		return d.changes(ctx, id, warn)
+	})
+	if err != nil {
+		return stats, fmt.Errorf("overlay2: diff layer %s: %w", id, err)
+	}
+	return stats, nil
+}
+
+// Changes is Diff as a sequence.
+func (d *overlay) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
+	return d.changes(ctx, id, nil)
+}
+
+func (d *overlay) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	return func(yield func(diff.Change, error) bool) {
+		v, err := d.view(id)
+		if err != nil {
+			yield(diff.Change{}, fmt.Errorf("overlay2: changes of layer %s: %w", id, err))
+			return
+		}
+		defer v.Close()
+		if !v.hints { // a view changes nothing
+			return
+		}
+		for c, err := range diff.Compare(ctx, v.below(), v, diff.Options{Warn: warn}) {
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// Provider tells which layer a path comes from.
+func (d *overlay) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
+	from, err := d.provider(id, path)
+	if err != nil {
+		return "", fmt.Errorf("overlay2: provider of %s in layer %s: %w", path, id, err)
+	}
+	return from, nil
+}
+
+func (d *overlay) provider(id driver.ID, path string) (_ driver.ID, err error) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return "", err
+	}
+	v, err := d.view(id)
+	if err != nil {
+		return "", err
+	}
+	defer v.Close()
+	ids := m.Parents
+	if !m.View {
+		ids = append([]driver.ID{id}, ids...)
+	}
+	layer, err := v.provider(path)
+	if err != nil {
+		return "", err
+	}
+	return ids[layer], nil
+}
+
+// provider returns the uppermost layer that has the path.
+func (v *stack) provider(path string) (int, error) {
+	if path == "." {
+		return 0, nil
+	}
+	root, err := v.Root()
+	if err != nil {
+		return 0, err
+	}
+	at := root.(*dir)
+	defer func() { at.Close() }()
+	for {
+		name, rest, more := strings.Cut(path, "/")
+		f, err := v.lookup(at.places, name, !more)
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			return f.top.layer, nil
+		}
+		next, err := at.OpenDir(name)
+		if err != nil {
+			return 0, err
+		}
+		err = at.Close()
+		at, path = next.(*dir), rest
+		if err != nil {
+			return 0, errors.Join(err)
+		}
+	}
+}

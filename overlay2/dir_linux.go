@@ -1,0 +1,232 @@
+package overlay2
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// knowledge is what a directory of a stack knows of the changes in it.
+type knowledge uint8
+
+const (
+	// unknown: everything here and below has to be compared.
+	unknown knowledge = iota
+	// merged: the uppermost layer has it and it merges with the same directory
+	// below, so what changed is what that layer has in it.
+	merged
+	// untouched: the uppermost layer does not have it.
+	untouched
+)
+
+// dir is one merged directory. It is a [diff.Dir] and a [diff.Hinter].
+type dir struct {
+	v      *stack
+	places []place
+	known  knowledge
+}
+
+// open makes a dir of places, which it owns from here on.
+func (v *stack) open(places []place, known knowledge) (*dir, error) {
+	d := &dir{v: v, places: places, known: known}
+	if len(places) >= manyLayers {
+		return d, nil
+	}
+	for i, p := range places {
+		opened, err := v.layers[p.layer].OpenDirAt(p.path)
+		if err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		places[i].d = opened
+	}
+	return d, nil
+}
+
+// Close closes the directory.
+func (d *dir) Close() error {
+	var errs []error
+	for i := range d.places {
+		if p := &d.places[i]; p.d != nil {
+			errs = append(errs, p.d.Close())
+			p.d = nil
+		}
+	}
+	d.places = nil
+	return errors.Join(errs...)
+}
+
+func (d *dir) top(fn func(top *rootfd.Dir) error) error {
+	if len(d.places) == 0 {
+		return fs.ErrClosed
+	}
+	return d.v.with(d.places[0], fn)
+}
+
+// Stat returns the attributes of the uppermost of the merged directories.
+func (d *dir) Stat() (n diff.Node, err error) {
+	err = d.top(func(top *rootfd.Dir) error {
+		st, err := top.Stat()
+		n = diff.NodeOf(st)
+		return err
+	})
+	return n, err
+}
+
+// Xattrs returns those of the uppermost of the merged directories.
+func (d *dir) Xattrs() (attrs map[string]string, err error) {
+	err = d.top(func(top *rootfd.Dir) error {
+		attrs, err = top.Xattrs()
+		return err
+	})
+	return d.v.marks.shown(attrs), err
+}
+
+// Names lists what the merged directories hold and do not hide.
+func (d *dir) Names() ([]string, error) {
+	if len(d.places) == 0 {
+		return nil, fs.ErrClosed
+	}
+	decided := map[string]bool{} // name -> shown
+	for _, p := range d.places {
+		err := d.v.with(p, func(layer *rootfd.Dir) error { return d.v.list(layer, p.x, decided) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	names := make([]string, 0, len(decided))
+	for name, shown := range decided {
+		if shown {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func (v *stack) list(layer *rootfd.Dir, x bool, decided map[string]bool) error {
+	entries, err := layer.Entries()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, ok := decided[e.Name]; ok {
+			continue
+		}
+		hidden := false
+		if e.Type == 0 || e.Type == rootfd.TypeChar || x && e.Type == rootfd.TypeRegular {
+			st, err := layer.Lookup(e.Name)
+			if err != nil {
+				return err
+			}
+			if hidden, err = v.marks.isWhiteout(layer, x, e.Name, st); err != nil {
+				return err
+			}
+		}
+		decided[e.Name] = !hidden
+	}
+	return nil
+}
+
+// Lookup returns the attributes of a child.
+func (d *dir) Lookup(name string) (diff.Node, error) {
+	f, err := d.v.lookup(d.places, name, true)
+	if err != nil {
+		return diff.Node{}, err
+	}
+	return diff.NodeOf(f.top.st), nil
+}
+
+// LookupXattrs returns the extended attributes of a child.
+func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
+	f, err := d.v.lookup(d.places, name, true)
+	if err != nil {
+		return nil, err
+	}
+	err = d.v.with(f.top.dir, func(layer *rootfd.Dir) error {
+		attrs, err = layer.LookupXattrs(f.top.name)
+		return err
+	})
+	return d.v.marks.shown(attrs), err
+}
+
+// Readlink returns the target of a symbolic link.
+func (d *dir) Readlink(name string) (target string, err error) {
+	f, err := d.v.lookup(d.places, name, true)
+	if err != nil {
+		return "", err
+	}
+	err = d.v.with(f.top.dir, func(layer *rootfd.Dir) error {
+		target, err = layer.Readlink(f.top.name)
+		return err
+	})
+	return target, err
+}
+
+// Open opens the body of a regular file, which can be in a lower layer than its
+// attributes.
+func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
+	f, err := d.v.lookup(d.places, name, false)
+	if err != nil {
+		return nil, err
+	}
+	from := f.top
+	if f.body != nil {
+		from = *f.body
+	}
+	err = d.v.with(from.dir, func(layer *rootfd.Dir) error {
+		opened, err := layer.Open(from.name)
+		if err == nil {
+			rc = opened
+		}
+		return err
+	})
+	return rc, err
+}
+
+// OpenDir opens a child directory.
+func (d *dir) OpenDir(name string) (diff.Dir, error) {
+	f, err := d.v.lookup(d.places, name, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.dirs) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
+	}
+	return d.v.open(f.dirs, d.knowledgeOf(f))
+}
+
+func (d *dir) knowledgeOf(f *found) knowledge {
+	switch {
+	case d.known != merged:
+		return d.known
+	case f.top.layer != 0:
+		return untouched
+	case f.cut:
+		return unknown
+	}
+	return merged
+}
+
+// Hints returns the names the uppermost layer has in this directory.
+func (d *dir) Hints() ([]diff.Hint, bool, error) {
+	switch d.known {
+	case untouched:
+		return nil, true, nil
+	case unknown:
+		return nil, false, nil
+	}
+	var hints []diff.Hint
+	err := d.top(func(top *rootfd.Dir) error {
+		names, err := top.Names()
+		for _, name := range names {
+			hints = append(hints, diff.Hint{Name: name})
+		}
+		return err
+	})
+	return hints, err == nil, err
+}

@@ -1,0 +1,234 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// Names in a layer's directory.
+const (
+	fsDir     = "fs"         // the layer's own files: upper or lower directory
+	workDir   = "work"       // overlay's scratch space beside it, until sealed
+	deltaDir  = "delta"      // what was unpacked without parents, until rebased
+	deltaFile = "delta.json" // what the delta's tree cannot say
+)
+
+// overlay is the driver. It implements [driver.Driver], [driver.Rebaser] and
+// [driver.Explainer].
+type overlay struct {
+	store    *layerdir.Store
+	opts     driver.Options
+	marks    marks
+	features mount.Features
+	xattrs   []string
+	// userNS: devices cannot be made here.
+	userNS bool
+}
+
+// New opens the store of this driver in root, which it creates when missing.
+// Returns an error matching [driver.ErrUnsupported] that says what is missing
+// when the file system or the kernel cannot carry overlay mounts on it: it has
+// tried.
+func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
+	store, err := layerdir.Open(root)
+	if err != nil {
+		return nil, fmt.Errorf("overlay2: %w", err)
+	}
+	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
+	if err := d.probe(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
+	}
+	return d, nil
+}
+
+func (d *overlay) probe(ctx context.Context) error {
+	dir, done, err := d.store.Staging("probe")
+	if err != nil {
+		return err
+	}
+	defer done()
+	mounter := mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}
+	if d.features, err = mounter.Probe(ctx, dir, d.opts.Fallbacks.UserXattr); err != nil {
+		if errors.Is(err, mount.ErrUnsupported) {
+			err = fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
+		}
+		return err
+	}
+	if d.features.UserXattr {
+		d.marks = marks{whiteout.OverlayUser}
+	}
+	if d.opts.Fallbacks.NoMetadataOpt {
+		d.features.RedirectDir, d.features.Metacopy = false, false
+	}
+	if err := needTypes(dir); err != nil {
+		return err
+	}
+	d.xattrs = layerdir.XattrNamespaces(dir)
+	d.userNS = layerdir.UserNS(dir)
+	return nil
+}
+
+// needTypes refuses file systems whose listings do not tell types: overlay
+// cannot tell whiteouts from files there (xfs made with ftype=0).
+func needTypes(dir string) error {
+	d, err := rootfd.Open(dir, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	entries, err := d.Entries()
+	for _, e := range entries {
+		if e.Type == 0 {
+			return fmt.Errorf("%w: this file system's listings do not tell types (d_type)", driver.ErrUnsupported)
+		}
+	}
+	return err
+}
+
+// Name returns [Name].
+func (d *overlay) Name() string { return Name }
+
+// Properties returns the facts.
+func (d *overlay) Properties() driver.Properties {
+	return driver.Properties{
+		Rebase:          true,
+		Explain:         true,
+		NativeDiff:      true,
+		SharesPages:     true,
+		BreaksHardlinks: true,
+		RenameDir:       d.features.RedirectDir,
+		Rootless:        true,
+		MaxParents:      mount.MaxLower,
+		XattrNamespaces: d.xattrs,
+	}
+}
+
+// Create makes <id>/{fs,work}; the root directory's attributes are the nearest
+// parent's, since the uppermost directory gives those of the merged one.
+func (d *overlay) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := d.create(ctx, id, parents, opts); err != nil {
+		return fmt.Errorf("overlay2: create layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	metas, err := d.checkParents(parents)
+	if err != nil {
+		return err
+	}
+	if opts.View && len(parents) == 0 {
+		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
+	}
+	meta := layerdir.Meta{Parents: parents, View: opts.View}
+	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
+	for _, p := range metas {
+		meta.Metacopy = meta.Metacopy || p.Metacopy
+	}
+	return d.store.Create(id, meta, func(dir string) error {
+		if opts.View {
+			return nil
+		}
+		for _, name := range []string{fsDir, workDir} {
+			if err := os.Mkdir(dir+"/"+name, 0o755); err != nil {
+				return err
+			}
+		}
+		return d.setRoot(dir+"/"+fsDir, parents)
+	})
+}
+
+func (d *overlay) checkParents(parents []driver.ID) ([]layerdir.Meta, error) {
+	if len(parents) > mount.MaxLower {
+		return nil, fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), mount.MaxLower)
+	}
+	return d.store.CheckParents(parents)
+}
+
+// setRoot gives a layer's root directory the attributes it has before anything
+// is applied.
+func (d *overlay) setRoot(path string, parents []driver.ID) error {
+	if len(parents) == 0 {
+		return layerdir.EmptyRoot(path)
+	}
+	v, err := openStack([]string{d.store.Path(parents[0], fsDir)}, d.marks, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	root, err := v.Root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return layerdir.CopyRoot(path, root, d.marks.Encoding)
+}
+
+// Seal records the usage, writes the file system to disk and then the mark that
+// the layer is sealed, in this order.
+func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
+	if err := d.seal(ctx, id); err != nil {
+		return fmt.Errorf("overlay2: seal layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *overlay) seal(ctx context.Context, id driver.ID) error {
+	return d.store.Seal(ctx, id, fsDir, func(m *layerdir.Meta) error {
+		if m.Detached {
+			if err := d.rebase(ctx, id, nil); err != nil {
+				return err
+			}
+			m.Detached = false
+		}
+		return os.RemoveAll(d.store.Path(id, workDir))
+	})
+}
+
+// Remove renames the layer out of the way and deletes it in the background.
+func (d *overlay) Remove(_ context.Context, id driver.ID) error {
+	err := id.Validate()
+	if err == nil {
+		err = d.store.NotMounted(id, layerdir.Unmounted)
+	}
+	if err == nil {
+		err = d.store.Remove(id)
+	}
+	if err != nil {
+		return fmt.Errorf("overlay2: remove layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Usage counts the layer's own files, not overlay's work directory.
+func (d *overlay) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	tree := fsDir
+	if m, err := d.store.Load(id); err == nil && m.Detached {
+		tree = deltaDir
+	}
+	u, err := d.store.Usage(ctx, id, tree)
+	if err != nil {
+		return u, fmt.Errorf("overlay2: usage of layer %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// Layers lists the layers on disk.
+func (d *overlay) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
+
+// Cleanup deletes what Remove put aside and interrupted calls left behind.
+func (d *overlay) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
+
+// Close waits for deletions in the background.
+func (d *overlay) Close() error { return d.store.Close() }

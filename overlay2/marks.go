@@ -1,0 +1,37 @@
+package overlay2
+
+import "github.com/layerkeep/layerkeep/internal/whiteout"
+
+// marks are overlay's own extended attributes in one encoding:
+// "trusted.overlay." or, in a user namespace, "user.overlay.".
+type marks struct{ whiteout.Encoding }
+
+// Values of the opaque mark: the directory hides what is below it; the
+// directory may hold whiteouts that are regular files.
+const (
+	opaqueY = "y"
+	opaqueX = "x"
+)
+
+func (m marks) opaque() string   { return m.Xattr("opaque") }
+func (m marks) redirect() string { return m.Xattr("redirect") }
+func (m marks) metacopy() string { return m.Xattr("metacopy") }
+func (m marks) whiteout() string { return m.Xattr("whiteout") }
+
+// follows reports whether redirects and metacopy have a meaning: the kernel
+// refuses to look at them where an unprivileged user can write them.
+func (m marks) follows() bool { return m.Encoding == whiteout.Overlay }
+
+// shown translates the attributes on disk to those a mount shows.
+func (m marks) shown(attrs map[string]string) map[string]string {
+	if len(attrs) == 0 {
+		return attrs
+	}
+	view := make(map[string]string, len(attrs))
+	for name, value := range attrs {
+		if name, ok := m.XattrFromDisk(name); ok {
+			view[name] = value
+		}
+	}
+	return view
+}

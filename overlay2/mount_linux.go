@@ -1,0 +1,94 @@
+package overlay2
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// Mount returns one mount: a bind for a layer that is merged with nothing, else
+// an overlay, whose source is the layer's path so that the mount table tells
+// which layer it is. What a volatile mount left in the work directory to prevent
+// the next one is removed.
+func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
+	m, err := d.store.Load(id)
+	if err == nil && m.Detached {
+		err = errDetached
+	}
+	if err != nil {
+		return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
+	}
+	dirs := d.dirs(id, m)
+	writable := !m.View && !m.Sealed
+	if len(dirs) == 1 {
+		return []mount.Mount{{Type: "bind", Source: dirs[0], ReadOnly: opts.ReadOnly || !writable}}, nil
+	}
+	res := mount.Mount{
+		Type: "overlay", Source: layerdir.Label(d.store.Path(id)), ReadOnly: opts.ReadOnly || !writable,
+		Overlay: &mount.Overlay{Lower: dirs}, Options: d.options(m),
+	}
+	if writable {
+		res.Overlay.Lower = dirs[1:]
+		res.Overlay.Upper = dirs[0]
+		res.Overlay.Work = d.store.Path(id, workDir)
+		if opts.Volatile && d.features.Volatile {
+			res.Options = append(res.Options, "volatile")
+		}
+		if err := os.RemoveAll(res.Overlay.Work + "/work/incompat"); err != nil {
+			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
+		}
+	}
+	if len(res.Overlay.Lower) > mount.MaxLower {
+		return nil, fmt.Errorf("overlay2: mount layer %s: %w: %d layers, at most %d", id, driver.ErrUnsupported, len(dirs), mount.MaxLower)
+	}
+	return []mount.Mount{res}, nil
+}
+
+// errDetached says that a layer waits for its parents.
+var errDetached = fmt.Errorf("%w: it was unpacked without its parents and has to be rebased or sealed first", driver.ErrUnsupported)
+
+// dirs returns the directories that make up the view of a layer, uppermost first.
+func (d *overlay) dirs(id driver.ID, m layerdir.Meta) []string {
+	var dirs []string
+	if !m.View {
+		dirs = append(dirs, d.store.Path(id, fsDir))
+	}
+	for _, p := range m.Parents {
+		dirs = append(dirs, d.store.Path(p, fsDir))
+	}
+	return dirs
+}
+
+// options says everything whose default differs between kernels. An index would
+// tie the layer to the inodes of its parents; it has to stay independent of
+// them. Redirects are safe to follow: nothing but overlay itself can have
+// written them, see [whiteout.Encoding.XattrToDisk].
+func (d *overlay) options(m layerdir.Meta) []string {
+	opts := []string{"index=off"}
+	if d.features.Xino {
+		opts = append(opts, "xino=off")
+	}
+	if d.features.UUID {
+		opts = append(opts, "uuid=null")
+	}
+	if d.features.UserXattr {
+		return append(opts, "userxattr")
+	}
+	switch {
+	case d.features.RedirectDir:
+		opts = append(opts, "redirect_dir=on")
+	case d.opts.Fallbacks.NoMetadataOpt:
+		opts = append(opts, "redirect_dir=off")
+	}
+	switch {
+	case m.Metacopy && d.features.Metacopy:
+		opts = append(opts, "metacopy=on")
+	case d.features.Metacopy, d.opts.Fallbacks.NoMetadataOpt:
+		opts = append(opts, "metacopy=off")
+	}
+	return opts
+}

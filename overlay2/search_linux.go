@@ -1,0 +1,250 @@
+package overlay2
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// A file is a name in one layer.
+type file struct {
+	layer int
+	dir   place
+	name  string
+	st    rootfd.Stat
+}
+
+// found is what a name in a merged directory means.
+type found struct {
+	// top provides the attributes.
+	top file
+	// body has the content when it is not in top (metacopy).
+	body *file
+	// dirs are the merged directories, when it is one.
+	dirs []place
+	// cut: the uppermost layer's directory does not merge with the one of the
+	// same name below it: it is opaque, redirected, or there is none.
+	cut bool
+}
+
+// A search is the state of one lookup across the layers: struct ovl_lookup_data.
+type search struct {
+	v *stack
+	// name is what the next layer is asked for: one component, or an absolute
+	// path once a redirect said so.
+	name       string
+	isDir      bool
+	metacopy   bool
+	stop       bool
+	redirected bool
+	opaque     bool
+}
+
+// lookup finds name in the merged directory made of places. With topOnly it may
+// stop at the uppermost provider. A missing name matches [fs.ErrNotExist].
+func (v *stack) lookup(places []place, name string, topOnly bool) (*found, error) {
+	s := &search{v: v, name: name}
+	var res *found
+	atRoots := false
+	for i := 0; i < len(places) && !s.stop; i++ {
+		p := places[i]
+		hit, err := s.inLayer(p)
+		if err != nil {
+			return nil, err
+		}
+		if hit != nil {
+			if res == nil {
+				res = &found{top: hit.file, cut: s.opaque || s.redirected}
+				if topOnly {
+					return res, nil
+				}
+			}
+			res.add(hit, s)
+		}
+		// An absolute redirect restarts at the layer below this one, now among
+		// the roots of all layers. The kernel only sees it on what it found.
+		if hit != nil && !s.stop && strings.HasPrefix(s.name, "/") && !atRoots {
+			atRoots = true
+			if places, err = v.roots(); err != nil {
+				return nil, err
+			}
+			i = p.layer
+		}
+	}
+	switch {
+	case res == nil:
+		return nil, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
+	case res.top.st.IsRegular() && s.metacopy:
+		return nil, fmt.Errorf("%s in layer %d: metacopy without a body in any layer: %w", res.top.dir.child(name), res.top.layer, syscall.EIO)
+	}
+	res.cut = res.cut || len(res.dirs) < 2
+	return res, nil
+}
+
+func (f *found) add(h *hit, s *search) {
+	switch {
+	case h.st.IsDir():
+		f.dirs = append(f.dirs, h.asDir)
+	case f.top.layer != h.layer && !s.metacopy:
+		body := h.file
+		f.body = &body
+	}
+}
+
+type hit struct {
+	file
+	asDir place
+}
+
+// inLayer looks for s.name in one layer: in the directory p, or from the
+// layer's root for an absolute name.
+func (s *search) inLayer(p place) (*hit, error) {
+	if !strings.HasPrefix(s.name, "/") {
+		return s.single(p, s.name, 0, "")
+	}
+	at := place{layer: p.layer, path: ".", x: p.x}
+	// Counted from the end, since a redirect on the way changes the beginning.
+	for rest := len(s.name) - 1; ; {
+		before := len(s.name) - rest
+		name, _, more := strings.Cut(s.name[before:], "/")
+		after := ""
+		if more {
+			after = s.name[before+len(name):]
+		}
+		h, err := s.single(at, name, before, after)
+		if err != nil || h == nil || !more {
+			return h, err
+		}
+		at = h.asDir
+		rest -= len(name) + 1
+	}
+}
+
+// single looks up one component. before is how much of s.name precedes it and
+// after what follows, for redirects. A nil hit means: not in this layer; s.stop
+// then says whether that ends the search.
+func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
+	err = s.v.with(p, func(d *rootfd.Dir) error {
+		st, err := d.Lookup(name)
+		if isMissing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		hidden, err := s.v.marks.isWhiteout(d, p.x, name, st)
+		if err != nil {
+			return err
+		}
+		last := after == ""
+		switch {
+		case hidden:
+			s.stop, s.opaque = true, true
+			return nil
+		case last && s.metacopy && !st.IsRegular():
+			s.stop = true
+			return nil
+		case !st.IsDir() && (s.isDir || !last):
+			s.stop = true
+			return nil
+		}
+		h = &hit{file: file{layer: p.layer, dir: p, name: name, st: st}}
+		if st.IsDir() {
+			return s.directory(d, h, last, before, after)
+		}
+		return s.regular(d, h, before, after)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (s *search) regular(d *rootfd.Dir, h *hit, before int, after string) error {
+	s.metacopy = false
+	if h.st.IsRegular() && s.v.marks.follows() {
+		_, ok, err := d.LookupXattr(h.name, s.v.marks.metacopy())
+		if err != nil {
+			return err
+		}
+		s.metacopy = ok
+	}
+	if !s.metacopy {
+		s.stop = true
+		return nil
+	}
+	return s.followRedirect(d, h, before, after)
+}
+
+func (s *search) directory(d *rootfd.Dir, h *hit, last bool, before int, after string) error {
+	opaque, _, err := d.LookupXattr(h.name, s.v.marks.opaque())
+	if err != nil {
+		return err
+	}
+	h.asDir = place{layer: h.layer, path: path.Join(h.dir.path, h.name), x: opaque == opaqueX}
+	if last {
+		s.isDir = true
+	}
+	if opaque == opaqueY {
+		s.stop = true
+		s.opaque = s.opaque || last
+		return nil
+	}
+	return s.followRedirect(d, h, before, after)
+}
+
+// followRedirect changes the name that the layers below are asked for.
+func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string) error {
+	if !s.v.marks.follows() {
+		return nil
+	}
+	target, ok, err := d.LookupXattr(h.name, s.v.marks.redirect())
+	if err != nil || !ok {
+		return err
+	}
+	if !validRedirect(target) {
+		return fmt.Errorf("%s in layer %d: invalid redirect %q: %w", h.dir.child(h.name), h.layer, target, syscall.EIO)
+	}
+	if target[0] == '/' {
+		// A part of the way here may have been opaque; that says nothing about
+		// the new path.
+		s.stop = false
+		s.name = target + after
+	} else {
+		s.name = s.name[:before] + target + after
+	}
+	s.redirected = true
+	return nil
+}
+
+// validRedirect accepts one component, or an absolute path without empty ones.
+func validRedirect(target string) bool {
+	if target == "" {
+		return false
+	}
+	if target[0] != '/' {
+		return !strings.Contains(target, "/") && target != "." && target != ".."
+	}
+	for part := range strings.SplitSeq(target[1:], "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// isWhiteout reports whether the child hides its name in the layers below.
+func (m marks) isWhiteout(d *rootfd.Dir, x bool, name string, st rootfd.Stat) (bool, error) {
+	if st.Type() == rootfd.TypeChar {
+		return st.Rdev == 0, nil
+	}
+	if !x || !st.IsRegular() || st.Size != 0 {
+		return false, nil
+	}
+	_, ok, err := d.LookupXattr(name, m.whiteout())
+	return ok, err
+}

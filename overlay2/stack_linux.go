@@ -1,0 +1,113 @@
+package overlay2
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// A stack is the picture of the tree that an overlay of its layers shows, made
+// in user space. It is a [diff.View]. The rules are those of ovl_lookup in the
+// kernel's fs/overlayfs/namei.c, and of ovl_dir_read_merged in readdir.c; like
+// there, what is wrong on disk (a broken redirect, a body that is nowhere) is
+// an error and not a guess.
+type stack struct {
+	layers []*rootfd.Dir // roots, uppermost first
+	// owned are the descriptors in layers that Close closes.
+	owned []*rootfd.Dir
+	marks marks
+	// hints: the first layer holds the changes against the others.
+	hints bool
+}
+
+// manyLayers is from how many merged directories on their descriptors are opened
+// only while they are read: a deep walk over hundreds of layers would otherwise
+// hold thousands.
+const manyLayers = 16
+
+// openStack opens the layers at the given paths, uppermost first.
+func openStack(paths []string, m marks, opts rootfd.Options) (*stack, error) {
+	v := &stack{marks: m, hints: true}
+	for _, p := range paths {
+		d, err := rootfd.Open(p, opts)
+		if err != nil {
+			return nil, errors.Join(err, v.Close())
+		}
+		v.layers = append(v.layers, d)
+		v.owned = append(v.owned, d)
+	}
+	return v, nil
+}
+
+// below is the stack without its uppermost layer, nil when there is none. It
+// lives as long as v and need not be closed.
+func (v *stack) below() diff.View {
+	if len(v.layers) < 2 {
+		return nil
+	}
+	return &stack{layers: v.layers[1:], marks: v.marks}
+}
+
+// Close closes the layers. Directories that are still open must not be used
+// afterwards.
+func (v *stack) Close() error {
+	var errs []error
+	for _, d := range v.owned {
+		errs = append(errs, d.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Root opens the root, where all layers are merged whatever their marks say.
+func (v *stack) Root() (diff.Dir, error) {
+	places, err := v.roots()
+	if err != nil {
+		return nil, err
+	}
+	known := unknown
+	if v.hints && len(places) > 1 {
+		known = merged
+	}
+	return v.open(places, known)
+}
+
+func (v *stack) roots() ([]place, error) {
+	places := make([]place, len(v.layers))
+	for i, d := range v.layers {
+		opaque, _, err := d.Xattr(v.marks.opaque())
+		if err != nil {
+			return nil, err
+		}
+		places[i] = place{layer: i, path: ".", x: opaque == opaqueX}
+	}
+	return places, nil
+}
+
+// A place is a directory of one layer.
+type place struct {
+	layer int
+	path  string // in the layer
+	// x: regular files in it can be whiteouts (overlay.opaque=x).
+	x bool
+	d *rootfd.Dir // nil: opened when needed
+}
+
+func (p place) child(name string) string { return path.Join(p.path, name) }
+
+// with calls fn with the open directory.
+func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
+	if p.d != nil {
+		return fn(p.d)
+	}
+	d, err := v.layers[p.layer].OpenDirAt(p.path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return fn(d)
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

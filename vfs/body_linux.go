@@ -1,0 +1,128 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const bufferSize = 1 << 20
+
+// body copies the content of a file of the given size: by sharing its blocks,
+// else in the kernel, else through a buffer. The last two keep holes.
+func (c *copier) body(in, out int, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	if c.opts.reflink {
+		err := unix.IoctlFileClone(out, in)
+		if err == nil {
+			return nil
+		}
+		if !isUnsupported(err) {
+			return err
+		}
+		// It can be refused for this file alone, so the next one tries again.
+	}
+	if err := unix.Ftruncate(out, size); err != nil {
+		return err
+	}
+	for at := int64(0); at < size; {
+		start, end, err := nextData(in, at, size)
+		if err != nil || start >= size {
+			return err
+		}
+		if err := c.segment(in, out, start, end-start); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
+
+// nextData finds the next part of the file that is no hole.
+func nextData(in int, at, size int64) (start, end int64, err error) {
+	start, err = unix.Seek(in, at, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) { // a hole up to the end
+		return size, size, nil
+	}
+	if errors.Is(err, unix.EINVAL) { // not known here: all of it is data
+		return at, size, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	end, err = unix.Seek(in, start, unix.SEEK_HOLE)
+	return start, min(end, size), err
+}
+
+func (c *copier) segment(in, out int, at, length int64) error {
+	for length > 0 && c.opts.copyRange {
+		from, to := at, at
+		n, err := unix.CopyFileRange(in, &from, out, &to, int(min(length, 1<<30)), 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case isUnsupported(err), err == nil && n == 0:
+			// Also on file systems whose files read as empty to it.
+			c.opts.copyRange = false
+		case err != nil:
+			return err
+		}
+		if err == nil {
+			at, length = at+int64(n), length-int64(n)
+		}
+	}
+	return c.through(in, out, at, length)
+}
+
+// through copies through a buffer.
+func (c *copier) through(in, out int, at, length int64) error {
+	if length > 0 && c.buf == nil {
+		c.buf = make([]byte, bufferSize)
+	}
+	for length > 0 {
+		n, err := unix.Pread(in, c.buf[:min(length, int64(len(c.buf)))], at)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		for done := 0; done < n; {
+			w, err := unix.Pwrite(out, c.buf[done:n], at+int64(done))
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return err
+			}
+			done += max(w, 0)
+		}
+		at, length = at+int64(n), length-int64(n)
+	}
+	return nil
+}
+
+// canReflink tries to share blocks between two files in dir.
+func canReflink(dir string) bool {
+	try := func() error {
+		a, err := os.CreateTemp(dir, "reflink-")
+		if err != nil {
+			return err
+		}
+		defer a.Close()
+		if _, err := a.Write(make([]byte, 4096)); err != nil {
+			return err
+		}
+		b, err := os.CreateTemp(dir, "reflink-")
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		return unix.IoctlFileClone(int(b.Fd()), int(a.Fd()))
+	}
+	return try() == nil
+}

@@ -1,0 +1,309 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// Names in a layer's directory.
+const (
+	treeDir      = "tree"
+	manifestFile = "manifest" // what the tree looked like when it was copied
+)
+
+// vfs is the driver. It implements [driver.Driver].
+type vfs struct {
+	store   *layerdir.Store
+	opts    driver.Options
+	xattrs  []string
+	reflink bool
+	userNS  bool
+}
+
+// New opens the store of this driver in root, which it creates when missing.
+func New(_ context.Context, root string, opts driver.Options) (driver.Driver, error) {
+	store, err := layerdir.Open(root)
+	if err != nil {
+		return nil, fmt.Errorf("vfs: %w", err)
+	}
+	d := &vfs{store: store, opts: opts}
+	dir, done, err := store.Staging("probe")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
+	}
+	defer done()
+	d.xattrs = layerdir.XattrNamespaces(dir)
+	d.userNS = layerdir.UserNS(dir)
+	d.reflink = !opts.Fallbacks.NoReflink && canReflink(dir)
+	return d, nil
+}
+
+// Name returns [Name].
+func (d *vfs) Name() string { return Name }
+
+// Properties returns the facts.
+func (d *vfs) Properties() driver.Properties {
+	return driver.Properties{
+		Reflink: d.reflink, RenameDir: true, Rootless: true, XattrNamespaces: d.xattrs,
+	}
+}
+
+// Create copies the nearest parent's tree.
+func (d *vfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := d.create(ctx, id, parents, opts); err != nil {
+		return fmt.Errorf("vfs: create layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := d.store.CheckParents(parents); err != nil {
+		return err
+	}
+	if opts.View && len(parents) == 0 {
+		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
+	}
+	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View}, func(dir string) error {
+		if opts.View {
+			return nil
+		}
+		tree := dir + "/" + treeDir
+		if err := os.Mkdir(tree, 0o755); err != nil {
+			return err
+		}
+		if len(parents) == 0 {
+			return layerdir.EmptyRoot(tree)
+		}
+		return d.copyParent(ctx, parents[0], dir)
+	})
+}
+
+// copyParent fills dir/tree, and the manifest once nothing in it changes any more.
+func (d *vfs) copyParent(ctx context.Context, parent driver.ID, dir string) error {
+	m, err := copyTree(ctx, d.store.Path(parent, treeDir), dir+"/"+treeDir, copyOptions{
+		reflink: d.reflink, copyRange: !d.opts.Fallbacks.NoCopyRange, noFchmodat2: d.opts.Fallbacks.NoFchmodat2,
+	})
+	if err != nil {
+		return err
+	}
+	if m.stamp, err = laterThanNow(ctx, dir); err != nil {
+		return err
+	}
+	return m.save(dir + "/" + manifestFile)
+}
+
+// tree returns the path of the tree that the layer's view is.
+func (d *vfs) tree(id driver.ID, m layerdir.Meta) string {
+	if m.View {
+		return d.store.Path(m.Parents[0], treeDir)
+	}
+	return d.store.Path(id, treeDir)
+}
+
+// Mount binds the layer's tree, or that of the parent for a view.
+func (d *vfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return nil, fmt.Errorf("vfs: mount layer %s: %w", id, err)
+	}
+	return []mount.Mount{{Type: "bind", Source: d.tree(id, m), ReadOnly: opts.ReadOnly || m.View || m.Sealed}}, nil
+}
+
+// ApplyDiff unpacks the stream beside the tree and, once all of it is there and
+// right, moves it in.
+func (d *vfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	applied, err := d.apply(ctx, id, layer, opts)
+	if err != nil {
+		return driver.Applied{}, fmt.Errorf("vfs: apply to layer %s: %w", id, layerdir.TarError(err))
+	}
+	return applied, nil
+}
+
+func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	if opts.Detached {
+		return driver.Applied{}, fmt.Errorf("%w: a copy needs its parent", driver.ErrUnsupported)
+	}
+	_, staging, done, err := d.store.Unpacking(id)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer done()
+	tree, err := os.Open(d.store.Path(id, treeDir))
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer tree.Close()
+	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.Plain, d.userNS)
+	unpack.Parents = diff.DirView(tree)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	err = delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	return driver.Applied(applied), nil
+}
+
+// View opens the layer's tree.
+func (d *vfs) View(_ context.Context, id driver.ID) (diff.View, error) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return nil, fmt.Errorf("vfs: view layer %s: %w", id, err)
+	}
+	v, err := openTree(d.tree(id, m), d.read())
+	if err != nil {
+		return nil, fmt.Errorf("vfs: view layer %s: %w", id, err)
+	}
+	return v, nil
+}
+
+func (d *vfs) read() rootfd.Options {
+	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2}
+}
+
+// Diff looks at every inode of the tree, and reads only those that changed
+// since they were copied.
+func (d *vfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
+		return d.changes(ctx, id, warn)
+	})
+	if err != nil {
+		return stats, fmt.Errorf("vfs: diff layer %s: %w", id, err)
+	}
+	return stats, nil
+}
+
+// Changes is Diff as a sequence.
+func (d *vfs) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
+	return d.changes(ctx, id, nil)
+}
+
+func (d *vfs) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	return func(yield func(diff.Change, error) bool) {
+		old, updated, err := d.sides(id)
+		if err != nil {
+			yield(diff.Change{}, fmt.Errorf("vfs: changes of layer %s: %w", id, err))
+			return
+		}
+		if updated == nil { // a view changes nothing
+			return
+		}
+		defer updated.Close()
+		if old != nil {
+			defer old.Close()
+		}
+		for c, err := range diff.Compare(ctx, old, updated, diff.Options{Warn: warn}) {
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
+}
+
+// sides opens what Compare needs: nothing for a view, no old side for a layer
+// without parents.
+func (d *vfs) sides(id driver.ID) (old, updated diff.View, err error) {
+	m, err := d.store.Load(id)
+	if err != nil || m.View {
+		return nil, nil, err
+	}
+	t, err := openTree(d.tree(id, m), d.read())
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(m.Parents) == 0 {
+		return nil, t, nil
+	}
+	parent, err := openTree(d.store.Path(m.Parents[0], treeDir), d.read())
+	if err == nil {
+		t.old = parent.root
+		t.manifest, err = d.manifest(id)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, t.Close())
+	}
+	return parent, t, nil
+}
+
+// manifest returns nil when ctimes cannot be trusted.
+func (d *vfs) manifest(id driver.ID) (*manifest, error) {
+	m, err := loadManifest(d.store.Path(id, manifestFile))
+	if err != nil {
+		if d.opts.Logger != nil {
+			d.opts.Logger.Warn("comparing everything", "layer", id, "error", err)
+		}
+		return nil, nil //nolint:nilerr // it only saves work
+	}
+	dir, done, err := d.store.Staging(id)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	now, err := touch(dir)
+	if err != nil {
+		return nil, err
+	}
+	if now.Before(m.stamp) { // the clock was set back
+		return nil, nil
+	}
+	return m, nil
+}
+
+// Seal makes the layer immutable and durable.
+func (d *vfs) Seal(ctx context.Context, id driver.ID) error {
+	err := d.store.Seal(ctx, id, treeDir, func(*layerdir.Meta) error { return nil })
+	if err != nil {
+		return fmt.Errorf("vfs: seal layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Remove renames the layer out of the way and deletes it in the background.
+func (d *vfs) Remove(_ context.Context, id driver.ID) error {
+	err := id.Validate()
+	if err == nil {
+		err = d.store.NotMounted(id, layerdir.Unmounted)
+	}
+	if err == nil {
+		err = d.store.Remove(id)
+	}
+	if err != nil {
+		return fmt.Errorf("vfs: remove layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Usage counts the whole copy: blocks shared with the parent count on both sides.
+func (d *vfs) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	u, err := d.store.Usage(ctx, id, treeDir)
+	if err != nil {
+		return u, fmt.Errorf("vfs: usage of layer %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// Layers lists the layers on disk.
+func (d *vfs) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
+
+// Cleanup deletes what Remove put aside and interrupted calls left behind.
+func (d *vfs) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
+
+// Close waits for deletions in the background.
+func (d *vfs) Close() error { return d.store.Close() }

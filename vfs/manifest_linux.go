@@ -1,0 +1,126 @@
+package vfs
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
+)
+
+// A manifest says how a copy can be recognised later without looking at the
+// original: everything in it had an inode change time before stamp, and its
+// directories had these inode numbers.
+//
+// The change time of an inode is set by the kernel whenever its content,
+// attributes, links or name change, and user space cannot set it. The one thing
+// it does not tell is that a whole directory was moved: what is below keeps its
+// inodes, but at other paths. A moved directory has another inode number than
+// the manifest has for that path.
+type manifest struct {
+	stamp time.Time
+	dirs  map[string]uint64 // by path, "." is the root
+}
+
+const manifestMagic = "layerkeep vfs manifest 1"
+
+// save writes the manifest: text fields that end in NUL, since paths can hold
+// anything else.
+func (m *manifest) save(path string) error {
+	return durable.Write(durable.OS(), path, 0o600, func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		fmt.Fprintf(b, "%s\x00%d\x00%d\x00%d\x00", manifestMagic, m.stamp.Unix(), m.stamp.Nanosecond(), len(m.dirs))
+		for path, ino := range m.dirs {
+			fmt.Fprintf(b, "%d\x00%s\x00", ino, path)
+		}
+		return b.Flush()
+	})
+}
+
+func loadManifest(path string) (*manifest, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := fields{rest: content}
+	if r.text() != manifestMagic {
+		return nil, fmt.Errorf("%s: not a manifest of this version", path)
+	}
+	m := &manifest{stamp: time.Unix(r.number(), r.number()), dirs: map[string]uint64{}}
+	for range r.number() {
+		if r.err != nil {
+			break
+		}
+		ino := r.number()
+		m.dirs[r.text()] = uint64(ino)
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("%s: %w", path, r.err)
+	}
+	return m, nil
+}
+
+// fields reads fields that end in NUL and keeps the first error.
+type fields struct {
+	rest []byte
+	err  error
+}
+
+func (f *fields) text() string {
+	field, rest, ok := bytes.Cut(f.rest, []byte{0})
+	if !ok && f.err == nil {
+		f.err = io.ErrUnexpectedEOF
+	}
+	f.rest = rest
+	return string(field)
+}
+
+func (f *fields) number() int64 {
+	n, err := strconv.ParseInt(f.text(), 10, 64)
+	if err != nil && f.err == nil {
+		f.err = err
+	}
+	return n
+}
+
+// touch returns the file system's own time: the change time of a file made now.
+func touch(dir string) (time.Time, error) {
+	f, err := os.CreateTemp(dir, ".stamp-")
+	if err != nil {
+		return time.Time{}, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &st)
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(st.Ctim.Unix()), nil
+}
+
+// laterThanNow waits until the file system's clock, which may tick as slowly as
+// every 10 ms, is past everything that was done before, and returns that time.
+func laterThanNow(ctx context.Context, dir string) (time.Time, error) {
+	before, err := touch(dir)
+	if err != nil {
+		return before, err
+	}
+	for {
+		now, err := touch(dir)
+		if err != nil || now.After(before) {
+			return now, err
+		}
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}

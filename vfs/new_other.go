@@ -1,0 +1,17 @@
+//go:build !linux
+
+package vfs
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// New returns [driver.ErrUnsupported]: the copies are made with Linux's system
+// calls.
+func New(context.Context, string, driver.Options) (driver.Driver, error) {
+	return nil, fmt.Errorf("vfs: %w on %s", driver.ErrUnsupported, runtime.GOOS)
+}

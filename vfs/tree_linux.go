@@ -1,0 +1,185 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// A tree is the view of a layer's tree. With a manifest it knows what changed
+// since it was copied from old.
+type tree struct {
+	root     *rootfd.Dir
+	old      *rootfd.Dir // not closed by the tree
+	manifest *manifest
+}
+
+func openTree(path string, opts rootfd.Options) (*tree, error) {
+	root, err := rootfd.Open(path, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &tree{root: root}, nil
+}
+
+// Close closes the tree.
+func (t *tree) Close() error { return t.root.Close() }
+
+// Root opens the root directory.
+func (t *tree) Root() (diff.Dir, error) {
+	d, err := t.root.OpenDirAt(".")
+	if err != nil {
+		return nil, err
+	}
+	return t.dir(d, ".", t.manifest != nil)
+}
+
+// dir is one directory of a tree: a [diff.Dir] and a [diff.Hinter].
+type dir struct {
+	*rootfd.Dir
+	tree *tree
+	path string
+	// known: it is the directory that was copied to this path.
+	known bool
+}
+
+// dir wraps an open directory. parentKnown says that it is still where it was
+// copied to, if the directory itself is.
+func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, error) {
+	res := &dir{Dir: d, tree: t, path: path}
+	if parentKnown {
+		st, err := d.Stat()
+		if err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+		res.known = t.manifest.has(path, st.Ino)
+	}
+	return res, nil
+}
+
+func (m *manifest) has(path string, ino uint64) bool {
+	recorded, ok := m.dirs[path]
+	return ok && recorded == ino
+}
+
+// changed reports whether an inode was changed after the copy was finished.
+func (m *manifest) changed(ctime time.Time) bool { return !ctime.Before(m.stamp) }
+
+func (d *dir) Stat() (diff.Node, error) {
+	st, err := d.Dir.Stat()
+	return diff.NodeOf(st), err
+}
+
+func (d *dir) Lookup(name string) (diff.Node, error) {
+	st, err := d.Dir.Lookup(name)
+	return diff.NodeOf(st), err
+}
+
+func (d *dir) Xattrs() (map[string]string, error) {
+	attrs, err := d.Dir.Xattrs()
+	return carried(attrs), err
+}
+
+func (d *dir) LookupXattrs(name string) (map[string]string, error) {
+	attrs, err := d.Dir.LookupXattrs(name)
+	return carried(attrs), err
+}
+
+func carried(attrs map[string]string) map[string]string {
+	for name := range attrs {
+		if _, ok := whiteout.Plain.XattrFromDisk(name); !ok {
+			delete(attrs, name)
+		}
+	}
+	return attrs
+}
+
+func (d *dir) Open(name string) (io.ReadCloser, error) {
+	f, err := d.Dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (d *dir) OpenDir(name string) (diff.Dir, error) {
+	sub, err := d.Dir.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return d.tree.dir(sub, path.Join(d.path, name), d.known)
+}
+
+// Hints returns what was changed after the copy, directories that may hold such
+// things, and what is gone.
+func (d *dir) Hints() ([]diff.Hint, bool, error) {
+	if !d.known {
+		return nil, false, nil
+	}
+	names, err := d.Names()
+	if err != nil {
+		return nil, false, err
+	}
+	var hints []diff.Hint
+	for _, name := range names {
+		st, err := d.Dir.Lookup(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		changed := d.tree.manifest.changed(st.Ctime)
+		if st.IsDir() {
+			moved := !d.tree.manifest.has(path.Join(d.path, name), st.Ino)
+			hints = append(hints, diff.Hint{Name: name, Descend: !changed && !moved})
+		} else if changed {
+			hints = append(hints, diff.Hint{Name: name})
+		}
+	}
+	gone, err := d.gone(names)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, name := range gone {
+		hints = append(hints, diff.Hint{Name: name})
+	}
+	slices.SortFunc(hints, func(a, b diff.Hint) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return hints, true, nil
+}
+
+// gone returns the names that only the original has. A directory that was not
+// changed itself has lost none.
+func (d *dir) gone(names []string) ([]string, error) {
+	st, err := d.Dir.Stat()
+	if err != nil || !d.tree.manifest.changed(st.Ctime) {
+		return nil, err
+	}
+	old, err := d.tree.old.OpenDirAt(d.path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer old.Close()
+	had, err := old.Names()
+	return slices.DeleteFunc(had, func(name string) bool {
+		_, found := slices.BinarySearch(names, name)
+		return found
+	}), err
+}
