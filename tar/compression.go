@@ -1,6 +1,17 @@
 package tar
 
-import "io"
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
 
 // Compression is how a layer stream is compressed.
 type Compression uint8
@@ -15,26 +26,93 @@ const (
 // String returns "none", "gzip" or "zstd".
 func (c Compression) String() string {
 	switch c {
+	case None:
+		return "none"
 	case Gzip:
 		return "gzip"
 	case Zstd:
 		return "zstd"
 	default:
-		return "none"
+		return "unknown"
 	}
 }
+
+// maxWindow bounds the memory that a zstd frame can ask for; it is the largest
+// window that the zstd command accepts without being told to (zstd(1), --long).
+const maxWindow = 128 << 20
 
 // NewDecompressor tells the compression of r by its first bytes and returns the
 // uncompressed stream. Several gzip members and zstd frames, skippable ones too,
 // are one stream. Empty input is an empty uncompressed stream. A known format
-// that is not read here gives an error matching diff.ErrInvalidLayer. Closing
-// does not close r.
+// that is not read here gives an error matching [diff.ErrInvalidLayer], and so
+// does a bad header. Closing does not close r.
 func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
-	return newDecompressor(r)
+	br := bufio.NewReaderSize(r, 64<<10)
+	head, err := br.Peek(10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, None, err
+	}
+	switch c, other := detect(head); {
+	case other != "":
+		return nil, None, fmt.Errorf("%w: %s compression is not supported", diff.ErrInvalidLayer, other)
+	case c == Gzip:
+		z, err := gzip.NewReader(br)
+		if err != nil {
+			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
+		}
+		return z, c, nil
+	case c == Zstd:
+		z, err := zstd.NewReader(br, zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
+		}
+		return z.IOReadCloser(), c, nil
+	default:
+		return io.NopCloser(br), None, nil
+	}
+}
+
+// detect returns the compression that the first bytes tell, or the name of one
+// that is not read.
+func detect(head []byte) (c Compression, other string) {
+	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
+	switch {
+	case has("\x1f\x8b"):
+		return Gzip, ""
+	case has("\x28\xb5\x2f\xfd"), len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte("\x2a\x4d\x18")):
+		return Zstd, ""
+	case has("\xfd7zXZ\x00"):
+		return None, "xz"
+	case has("BZh") && bytes.Contains(head, []byte("1AY&SY")):
+		return None, "bzip2"
+	default:
+		return None, ""
+	}
+}
+
+// unexpected turns an end of input in the middle of something into what it is.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Compress returns a writer that compresses to w; the same bytes always give
 // the same compressed bytes. Closing it ends the stream and does not close w.
 func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
-	return newCompressor(w, c)
+	switch c {
+	case None:
+		return nopCloser{w}, nil
+	case Gzip:
+		return gzip.NewWriter(w), nil
+	case Zstd:
+		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	default:
+		return nil, fmt.Errorf("compress: unknown compression %d", c)
+	}
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }

@@ -1,6 +1,11 @@
 package tar
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
 
 var (
 	// ErrNeedsParents says that a layer unpacked without its parents says
@@ -10,3 +15,24 @@ var (
 	// ErrDigest says that the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 )
+
+// invalid returns an error matching diff.ErrInvalidLayer.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", diff.ErrInvalidLayer, fmt.Errorf(format, args...))
+}
+
+// atEntry says where in the stream an error happened. The name is that of the
+// entry being read, or of the last one whose header could be read. A negative
+// offset is that of a directory finished after the stream.
+func atEntry(name string, offset int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	if offset < 0 {
+		return fmt.Errorf("layer directory %q: %w", name, err)
+	}
+	if name == "" {
+		return fmt.Errorf("layer, at offset %d: %w", offset, err)
+	}
+	return fmt.Errorf("layer entry %q, at offset %d: %w", name, offset, err)
+}

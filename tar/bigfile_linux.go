@@ -1,0 +1,142 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// isSparse reports whether the body has holes in the stream already.
+func isSparse(hdr *stdtar.Header) bool {
+	if hdr.Typeflag == stdtar.TypeGNUSparse {
+		return true
+	}
+	for key := range hdr.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// streamFile writes a body that is too large to be buffered, or has holes.
+func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
+	fd, err := u.maker.create(j)
+	if err != nil {
+		return err
+	}
+	if u.buf == nil {
+		u.buf = make([]byte, 1<<20)
+	}
+	n, err := copyBody(u.ctx.Err, fd, u.tr, u.buf, isSparse(hdr))
+	switch {
+	case err == nil && n == hdr.Size:
+		u.unread = false
+	case err == nil:
+		err = io.ErrUnexpectedEOF
+		fallthrough
+	case !isLocal(err) && u.ctx.Err() == nil:
+		err = u.readError(err)
+	}
+	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)
+}
+
+// isLocal reports whether an error came from writing the file.
+func isLocal(err error) bool {
+	var perr *os.PathError
+	return errors.As(err, &perr) && perr.Op == opWrite
+}
+
+const (
+	opWrite  = "write"
+	holeSize = 4 << 10
+)
+
+var zeros [holeSize]byte
+
+// copyBody copies a body into an open file. With holes, runs of zeros that fill
+// a page are left out.
+func copyBody(cancelled func() error, fd int, r io.Reader, buf []byte, holes bool) (int64, error) {
+	var at int64
+	for {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 {
+			if werr := writeChunk(fd, buf[:n], at, holes); werr != nil {
+				return at, werr
+			}
+			at += int64(n)
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // of ReadFull itself
+			if holes {
+				return at, writeError(unix.Ftruncate(fd, at))
+			}
+			return at, nil
+		}
+		if err == nil {
+			err = cancelled()
+		}
+		if err != nil {
+			return at, err
+		}
+	}
+}
+
+func writeChunk(fd int, b []byte, at int64, holes bool) error {
+	for len(b) > 0 {
+		part := b
+		if holes {
+			skip := zeroRun(b)
+			b, at = b[skip:], at+int64(skip)
+			part = b[:dataRun(b)]
+		}
+		for len(part) > 0 {
+			n, err := unix.Pwrite(fd, part, at)
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			if err != nil {
+				return writeError(err)
+			}
+			part, b, at = part[n:], b[n:], at+int64(n)
+		}
+	}
+	return nil
+}
+
+// zeroRun is how many bytes at the start of b are pages of zeros.
+func zeroRun(b []byte) int {
+	n := 0
+	for n < len(b) {
+		page := b[n:min(n+holeSize, len(b))]
+		if !bytes.Equal(page, zeros[:len(page)]) {
+			break
+		}
+		n += len(page)
+	}
+	return n
+}
+
+// dataRun is how many bytes at the start of b are before the next page of zeros.
+func dataRun(b []byte) int {
+	n := 0
+	for n < len(b) {
+		page := b[n:min(n+holeSize, len(b))]
+		if bytes.Equal(page, zeros[:len(page)]) {
+			break
+		}
+		n += len(page)
+	}
+	return n
+}
+
+func writeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: opWrite, Path: "layer file", Err: err}
+}

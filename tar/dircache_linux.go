@@ -1,0 +1,93 @@
+package tar
+
+import (
+	"container/list"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// A dirCache keeps descriptors of the staging directory's directories open,
+// the most recently used ones. Only the parsing goroutine uses the cache; the
+// handles that it gives out are shared with the writers by counting references.
+type dirCache struct {
+	root int
+	max  int
+	lru  *list.List // of *dirHandle, most recent in front
+}
+
+// A dirHandle is an O_PATH descriptor of a directory.
+type dirHandle struct {
+	fd   int
+	node *node
+	elem *list.Element
+	refs atomic.Int32
+}
+
+const maxOpenDirs = 256
+
+// newDirCache sizes the cache so that it takes at most an eighth of the
+// descriptors this process may have: others unpack at the same time.
+func newDirCache(root int) *dirCache {
+	limit := maxOpenDirs
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil && r.Cur/8 < maxOpenDirs {
+		limit = max(4, int(r.Cur/8))
+	}
+	return &dirCache{root: root, max: limit, lru: list.New()}
+}
+
+// get returns a handle of a directory. The caller releases it.
+func (c *dirCache) get(n *node) (*dirHandle, error) {
+	if h := n.dir.handle; h != nil {
+		c.lru.MoveToFront(h.elem)
+		h.refs.Add(1)
+		return h, nil
+	}
+	h := &dirHandle{node: n}
+	if n.parent == nil {
+		fd, err := unix.FcntlInt(uintptr(c.root), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		h.fd = fd
+	} else {
+		parent, err := c.get(n.parent)
+		if err != nil {
+			return nil, err
+		}
+		h.fd, err = sys.Openat(parent.fd, n.name, unix.O_PATH|unix.O_DIRECTORY, 0)
+		parent.release()
+		if err != nil {
+			return nil, err
+		}
+	}
+	h.refs.Store(2) // the cache's and the caller's
+	h.elem = c.lru.PushFront(h)
+	n.dir.handle = h
+	for c.lru.Len() > c.max {
+		c.drop(c.lru.Back().Value.(*dirHandle))
+	}
+	return h, nil
+}
+
+// drop takes a handle out of the cache; whoever still has it may use it on.
+func (c *dirCache) drop(h *dirHandle) {
+	c.lru.Remove(h.elem)
+	h.node.dir.handle = nil
+	h.release()
+}
+
+func (c *dirCache) close() {
+	for c.lru.Len() > 0 {
+		c.drop(c.lru.Back().Value.(*dirHandle))
+	}
+}
+
+func (h *dirHandle) release() {
+	if h.refs.Add(-1) == 0 {
+		unix.Close(h.fd)
+	}
+}

@@ -1,0 +1,183 @@
+package tar
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// A maker makes single files with their attributes. It knows what the kernel
+// gives a new file by itself, and sets only what differs.
+type maker struct {
+	uid, gid    uint32 // of a new file here
+	masked      uint32 // permission bits that a new file does not get
+	userNS      bool
+	noFchmodat2 bool
+	warnLock    sync.Mutex
+	warnFunc    func(path, message string)
+}
+
+// probeName starts as a marker does, so no entry of a layer ever has it.
+const probeName = ".wh..probe"
+
+// newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
+// of the directory have their say in what a new file gets.
+func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
+	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn}
+	fd, err := sys.Openat(dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	st, err := sys.Fstat(fd)
+	if err != nil {
+		return nil, err
+	}
+	m.uid, m.gid, m.masked = st.Uid, st.Gid, 0o777&^st.Mode
+	return m, sys.Unlinkat(dirfd, probeName)
+}
+
+func (m *maker) warn(path, message string) {
+	if m.warnFunc != nil {
+		m.warnLock.Lock()
+		defer m.warnLock.Unlock()
+		m.warnFunc(path, message)
+	}
+}
+
+// times returns the argument of utimensat(2): the access time is that of the
+// last modification, so that it does not depend on when the layer is applied.
+func times(t time.Time) *[2]unix.Timespec {
+	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+	return &[2]unix.Timespec{ts, ts}
+}
+
+// file makes a regular file from a buffered body.
+func (m *maker) file(j *job) error {
+	fd, err := m.create(j)
+	if err != nil {
+		return err
+	}
+	for b := j.body; len(b) > 0 && err == nil; {
+		var n int
+		n, err = unix.Write(fd, b)
+		if errors.Is(err, unix.EINTR) {
+			n, err = 0, nil
+		}
+		b = b[max(n, 0):]
+	}
+	if err != nil {
+		err = &os.PathError{Op: "write", Path: j.path, Err: err}
+	}
+	return m.complete(fd, j, j.attrs.mode&^m.masked&0o777, err)
+}
+
+// create opens a new file with as much of its mode as it can be given at once.
+func (m *maker) create(j *job) (int, error) {
+	return sys.Openat(j.dir.fd, j.name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, j.attrs.mode&0o777)
+}
+
+// complete sets the attributes of a file that has the mode has, and closes it.
+func (m *maker) complete(fd int, j *job, has uint32, err error) error {
+	if err == nil {
+		err = m.setOpen(fd, j.path, &j.attrs, has)
+	}
+	if cerr := unix.Close(fd); cerr != nil && err == nil && !errors.Is(cerr, unix.EINTR) {
+		err = &os.PathError{Op: "close", Path: j.path, Err: cerr}
+	}
+	return err
+}
+
+// setOpen sets the attributes of an open file in the order that keeps them all:
+// chown(2) clears capabilities and setuid, an ACL changes the mode, and every
+// one of them sets ctime only (A1). has is the mode the file has now.
+func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
+	if a.uid != m.uid || a.gid != m.gid {
+		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
+			return err
+		}
+	}
+	for _, x := range a.xattrs {
+		if err := m.xattrError(path, x.name, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
+			return err
+		}
+	}
+	if a.mode != has || a.hasACL() {
+		if err := sys.Fchmod(fd, a.mode); err != nil {
+			return err
+		}
+	}
+	return sys.Futimens(fd, times(a.mtime))
+}
+
+// xattrError decides what an attribute that cannot be set means (A5).
+func (m *maker) xattrError(path, name string, special bool, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case special && len(name) > 5 && name[:5] == "user.":
+		m.warn(path, "extended attribute "+name+" is not possible on such a file, dropped")
+		return nil
+	case m.userNS && errors.Is(err, unix.EPERM):
+		m.warn(path, "extended attribute "+name+" is not allowed in a user namespace, dropped")
+		return nil
+	default:
+		return err
+	}
+}
+
+// symlink makes a symbolic link to j.body.
+func (m *maker) symlink(j *job, target string) error {
+	if err := sys.Symlinkat(target, j.dir.fd, j.name); err != nil {
+		return err
+	}
+	return m.setNamed(j, diff.TypeSymlink)
+}
+
+// special makes a device, a fifo or a socket.
+func (m *maker) special(j *job, typ uint32, dev uint64) error {
+	if err := sys.Mknodat(j.dir.fd, j.name, typ|0o600, dev); err != nil {
+		return err
+	}
+	return m.setNamed(j, typ)
+}
+
+// setNamed is setOpen for a file that must not be opened.
+func (m *maker) setNamed(j *job, typ uint32) error {
+	a := &j.attrs
+	if a.uid != m.uid || a.gid != m.gid {
+		if err := sys.Fchownat(j.dir.fd, j.name, a.uid, a.gid); err != nil {
+			return err
+		}
+	}
+	for _, x := range a.xattrs {
+		err := sys.Lsetxattrat(j.dir.fd, j.name, x.name, []byte(x.value))
+		if err := m.xattrError(j.path, x.name, true, err); err != nil {
+			return err
+		}
+	}
+	if typ != diff.TypeSymlink && (a.mode != 0o600&^m.masked || a.hasACL()) {
+		if err := sys.Fchmodat(j.dir.fd, j.name, a.mode, m.noFchmodat2); err != nil {
+			return err
+		}
+	}
+	return sys.Utimensat(j.dir.fd, j.name, times(a.mtime))
+}
+
+// modeUnknown is no mode: it makes setOpen set it.
+const modeUnknown = ^uint32(0)
+
+// directory sets the attributes of a directory made before.
+func (m *maker) directory(j *job) error {
+	fd, err := sys.OpenDirat(j.dir.fd, j.name)
+	if err != nil {
+		return err
+	}
+	return m.complete(fd, j, modeUnknown, nil)
+}

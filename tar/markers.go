@@ -1,0 +1,154 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// A mark is what is known of one path beyond the files in the staging directory.
+// Marks form a tree of names.
+type mark struct {
+	children map[string]*mark
+	// whiteout removes the path from the parents.
+	whiteout bool
+	// opaque removes all children that the parents have here.
+	opaque bool
+	// implied is a directory of the delta that no entry described.
+	implied bool
+	// cut is a directory of the delta that took the place of something else
+	// within the layer, so that nothing of the parents is left in it.
+	cut bool
+}
+
+// at returns the mark of a clean path, making it.
+func (m *mark) at(p string) *mark {
+	for rest := p; rest != "" && rest != "."; {
+		var c string
+		c, rest, _ = strings.Cut(rest, "/")
+		m = m.make(c)
+	}
+	return m
+}
+
+func (m *mark) make(name string) *mark {
+	next := m.children[name]
+	if next == nil {
+		if m.children == nil {
+			m.children = map[string]*mark{}
+		}
+		next = &mark{}
+		m.children[name] = next
+	}
+	return next
+}
+
+// child returns the mark of a name, or nil.
+func (m *mark) child(name string) *mark {
+	if m == nil {
+		return nil
+	}
+	return m.children[name]
+}
+
+// each visits the marks that say something, parents first, siblings in order.
+func (m *mark) each(p string, visit func(p string, m *mark)) {
+	if m.whiteout || m.opaque || m.implied || m.cut {
+		visit(p, m)
+	}
+	for _, name := range m.names() {
+		m.children[name].each(joinPath(p, name), visit)
+	}
+}
+
+// names returns the names of the children in order.
+func (m *mark) names() []string { return slices.Sorted(maps.Keys(m.children)) }
+
+// marksBelow reports whether there are markers here or below: implied and cut
+// say nothing of a directory that the delta does not have.
+func (m *mark) marksBelow() bool {
+	if m.opaque {
+		return true
+	}
+	for _, c := range m.children {
+		if c.whiteout || c.marksBelow() {
+			return true
+		}
+	}
+	return false
+}
+
+// removes reports whether the markers remove the path from the parents.
+func (m *mark) removes(p string) bool {
+	for rest, more := p, true; more && m != nil; {
+		if m.opaque {
+			return true
+		}
+		var c string
+		c, rest, more = strings.Cut(rest, "/")
+		if m = m.children[c]; m != nil && m.whiteout {
+			return true
+		}
+	}
+	return false
+}
+
+// role is what an entry is for.
+type role uint8
+
+const (
+	roleEntry  role = iota // makes something
+	roleMarker             // has been put into the marks
+	roleSkip               // bookkeeping, to be ignored
+)
+
+// readMarker tells the role of an entry with a clean path, and records markers.
+// Their paths are taken as they are: removals happen before any symbolic link of
+// the layer exists, and a directory that is a symbolic link in the parents is no
+// directory (M1).
+func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
+	if strings.Contains(p, whiteout.Prefix) {
+		if r, err := readMarkerName(marks, p); r != roleEntry || err != nil {
+			return r, err
+		}
+	}
+	if hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 && p != "." {
+		marks.at(p).whiteout = true
+		return roleMarker, nil
+	}
+	return roleEntry, nil
+}
+
+func readMarkerName(marks *mark, p string) (role, error) {
+	dir, rest, more := "", p, true
+	for more {
+		var c string
+		c, rest, more = strings.Cut(rest, "/")
+		kind, target, err := whiteout.Parse(c)
+		switch {
+		case err != nil:
+			return roleSkip, invalid("%w", err)
+		case kind == whiteout.Bookkeeping:
+			if dir == "" && c == whiteout.AUFSPseudo {
+				return roleEntry, nil // kept aside for hard links into it
+			}
+			return roleSkip, nil
+		case kind != whiteout.None && more:
+			return roleSkip, invalid("a path below the marker %q", c)
+		case kind == whiteout.Opaque:
+			marks.at(dir).opaque = true
+			return roleMarker, nil
+		case kind == whiteout.Whiteout:
+			if len(target) > maxName {
+				return roleMarker, nil // nothing can have that name
+			}
+			marks.at(joinPath(dir, target)).whiteout = true
+			return roleMarker, nil
+		}
+		dir = joinPath(dir, c)
+	}
+	return roleEntry, nil
+}

@@ -1,0 +1,117 @@
+package tar
+
+import (
+	"errors"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// prepare writes into a directory of the staging area, before it is moved to a
+// place where the target has nothing, what the layers below make necessary:
+// whiteouts, opaque marks, and the attributes of directories without an entry.
+// It visits only directories that have marks. below is the parents' directory
+// that holds name; replaces says that something else in the target gave way.
+//
+// It reports whether the directory hides anything.
+func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
+	if m == nil {
+		m = &mark{}
+	}
+	var under diff.Node
+	var exists bool
+	if below != nil {
+		if under, exists, err = lookupChild(below, name); err != nil {
+			return false, err
+		}
+	}
+	fd, err := sys.OpenDirat(src, name)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	a, err := readDirAttrs(fd, g.enc)
+	if err != nil {
+		return false, err
+	}
+	covers := replaces || m.cut || m.whiteout || exists && !under.IsDir()
+
+	var inside diff.Dir // what still shows through
+	if exists && under.IsDir() && !covers {
+		if inside, err = below.OpenDir(name); err != nil {
+			return false, err
+		}
+		defer inside.Close()
+		if m.implied {
+			if a, err = g.viewAttrs(inside); err != nil {
+				return false, err
+			}
+		}
+	}
+	if exists && (covers || m.opaque) {
+		if err := g.enc.SetOpaque(fd); err != nil {
+			return false, err
+		}
+		inside, hides = nil, true
+	}
+	if hides, err = g.prepareChildren(fd, m, inside, hides); err != nil {
+		return false, err
+	}
+	return hides, g.setDirAttrs(fd, *a, nil)
+}
+
+func (g *merger) prepareChildren(fd int, m *mark, inside diff.Dir, hides bool) (bool, error) {
+	for _, name := range m.names() {
+		cm := m.children[name]
+		st, exists, err := lstat(fd, name)
+		if err != nil {
+			return false, err
+		}
+		var h bool
+		switch {
+		case exists && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			h, err = g.prepare(fd, name, cm, inside, false)
+		case exists || inside == nil:
+		case cm.whiteout:
+			h, err = g.hide(fd, name, inside)
+		case cm.marksBelow():
+			h, err = g.prepareCopy(fd, name, cm, inside)
+		}
+		if err != nil {
+			return false, err
+		}
+		hides = hides || h
+	}
+	return hides, nil
+}
+
+// hide makes a whiteout where the parents have a name.
+func (g *merger) hide(fd int, name string, inside diff.Dir) (bool, error) {
+	ok, err := hasName(inside, name)
+	if err != nil || !ok {
+		return false, err
+	}
+	if err := g.enc.Whiteout(fd, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
+	}
+	return true, nil
+}
+
+// prepareCopy makes a directory that only the parents have, if a mark below it
+// hides anything.
+func (g *merger) prepareCopy(fd int, name string, m *mark, inside diff.Dir) (bool, error) {
+	if n, ok, err := lookupChild(inside, name); err != nil || !ok || !n.IsDir() {
+		return false, err
+	}
+	if err := sys.Mkdirat(fd, name, 0o700); err != nil {
+		return false, err
+	}
+	hides, err := g.prepare(fd, name, &mark{children: m.children, opaque: m.opaque, implied: true}, inside, false)
+	if err == nil && !hides {
+		err = sys.Rmdirat(fd, name)
+	}
+	return hides, err
+}

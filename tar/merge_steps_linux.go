@@ -1,0 +1,224 @@
+package tar
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// An undoStep takes one change of the target back. The directory is named by
+// its path, not held open: there may be thousands.
+type undoStep struct {
+	path string
+	do   func(dst int) error
+}
+
+// note records how to take back what is about to be done in a directory of the
+// target. Taking back what was not done yet must do no harm.
+func (g *merger) note(path string, do func(dst int) error) {
+	g.undo = append(g.undo, undoStep{path, do})
+}
+
+// rollBack takes everything back, the last step first. It goes on after an
+// error and returns all of them.
+func (g *merger) rollBack() error {
+	var errs []error
+	for i := len(g.undo) - 1; i >= 0; i-- {
+		s := g.undo[i]
+		fd, err := openBelow(g.root, s.path)
+		if err == nil {
+			err = s.do(fd)
+			unix.Close(fd)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openBelow opens a directory by a path without symbolic links.
+func openBelow(root int, path string) (int, error) {
+	fd, err := sys.OpenDirat(root, ".")
+	for rest := path; err == nil && rest != "" && rest != "."; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		var next int
+		next, err = sys.OpenDirat(fd, name)
+		unix.Close(fd)
+		fd = next
+	}
+	return fd, err
+}
+
+func (g *merger) openTrash() error {
+	if g.trash >= 0 {
+		return nil
+	}
+	if err := sys.Mkdirat(g.src, trashName, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	fd, err := sys.OpenDirat(g.src, trashName)
+	if err == nil {
+		g.trash = fd
+	}
+	return err
+}
+
+// moveAside takes a name out of the target.
+func (g *merger) moveAside(l *level, name string) error {
+	if err := g.openTrash(); err != nil {
+		return err
+	}
+	aside := g.unique()
+	g.note(l.path, func(dst int) error { return sys.Renameat2(g.trash, aside, dst, name, 0) })
+	return sys.Renameat2(l.dst, name, g.trash, aside, 0)
+}
+
+// moveIn moves a file or a whole tree into the target, where the name is free.
+func (g *merger) moveIn(l *level, src int, from, name string) error {
+	if err := sys.Renameat2(src, from, l.dst, name, 0); err != nil {
+		return err
+	}
+	g.note(l.path, func(dst int) error {
+		if err := g.openTrash(); err != nil {
+			return err
+		}
+		return sys.Renameat2(dst, name, g.trash, g.unique(), 0)
+	})
+	return nil
+}
+
+// readDirAttrs reads the attributes of an open directory, without those of the
+// encoding, under their names on disk.
+func readDirAttrs(fd int, enc whiteout.Encoding) (*attrs, error) {
+	st, err := sys.Fstat(fd)
+	if err != nil {
+		return nil, err
+	}
+	a := &attrs{mode: st.Mode & diff.PermMask, uid: st.Uid, gid: st.Gid, mtime: time.Unix(st.Mtim.Unix())}
+	names, err := sys.Flistxattr(fd)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if _, carried := enc.XattrFromDisk(name); !carried {
+			continue
+		}
+		value, ok, err := sys.Fgetxattr(fd, name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			a.xattrs = append(a.xattrs, xattr{name, string(value)})
+		}
+	}
+	a.sortXattrs()
+	return a, nil
+}
+
+// setDirAttrs gives an open directory of the target its attributes; before are
+// those it had, nil when that is not known.
+func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
+	if before == nil {
+		var err error
+		if before, err = readDirAttrs(fd, g.enc); err != nil {
+			return err
+		}
+	}
+	if a.sameMeta(before) {
+		return sys.Futimens(fd, times(a.mtime))
+	}
+	for _, x := range before.xattrs {
+		if !a.hasXattr(x.name) {
+			if err := sys.Fremovexattr(fd, x.name); err != nil && !errors.Is(err, unix.ENODATA) {
+				return err
+			}
+		}
+	}
+	return g.maker.setOpen(fd, ".", &a, modeUnknown)
+}
+
+// viewAttrs takes the attributes of a directory of the parents.
+func (g *merger) viewAttrs(d diff.Dir) (*attrs, error) {
+	n, err := d.Stat()
+	if err != nil {
+		return nil, err
+	}
+	xattrs, err := d.Xattrs()
+	if err != nil {
+		return nil, err
+	}
+	a := nodeAttrs(n, xattrs, g.enc)
+	return &a, nil
+}
+
+// A dirent is a name in a directory.
+type dirent struct {
+	name string
+	dir  bool
+}
+
+// listDir lists an open directory.
+func listDir(fd int) ([]dirent, error) {
+	again, err := sys.OpenDirat(fd, ".") // an offset of its own
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(again)
+	var list []dirent
+	err = sys.ReadDir(again, func(name string, typ uint8) error {
+		if typ == unix.DT_UNKNOWN {
+			st, err := sys.Fstatat(fd, name)
+			if err != nil {
+				return err
+			}
+			typ = uint8(st.Mode & unix.S_IFMT >> 12)
+		}
+		list = append(list, dirent{name, typ == unix.DT_DIR})
+		return nil
+	})
+	return list, err
+}
+
+func lstat(fd int, name string) (st unix.Stat_t, exists bool, err error) {
+	st, err = sys.Fstatat(fd, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return st, false, nil
+	}
+	return st, err == nil, err
+}
+
+// hasName reports whether a directory of the parents, nil for none, has a name.
+func hasName(d diff.Dir, name string) (bool, error) {
+	if d == nil {
+		return false, nil
+	}
+	_, ok, err := lookupChild(d, name)
+	return ok, err
+}
+
+// openPath opens a directory by an absolute path without symbolic links; it
+// closes root. It returns nil when there is no such directory.
+func openPath(root diff.Dir, path string) (diff.Dir, error) {
+	cur := root
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" {
+			continue
+		}
+		next, err := openChild(cur, name)
+		cur.Close()
+		if next == nil || err != nil {
+			return nil, err
+		}
+		cur = next
+	}
+	return cur, nil
+}

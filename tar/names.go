@@ -1,0 +1,70 @@
+package tar
+
+import (
+	"path"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+const (
+	// maxName and maxTarget are NAME_MAX and PATH_MAX less the final NUL.
+	maxName   = 255
+	maxTarget = 4095
+	// maxLinks is how many symbolic links one path may go through.
+	maxLinks = 255
+)
+
+// cleanPath brings the name of an entry into the form of diff.Change.Path:
+// relative to the root, without empty, "." and ".." components; "." is the root.
+// An absolute name is taken from the root. A name that leaves the root on its
+// way is refused, even if it came back.
+func cleanPath(name string, maxDepth int) (string, error) {
+	if strings.IndexByte(name, 0) >= 0 {
+		return "", invalid("name holds a NUL byte")
+	}
+	trimmed := strings.Trim(name, "/")
+	tidy, depth, levels := true, 0, 0
+	for rest, more := trimmed, true; more; {
+		var c string
+		c, rest, more = strings.Cut(rest, "/")
+		switch c {
+		case "", ".":
+			tidy = false
+			continue
+		case "..":
+			tidy = false
+			if depth--; depth < 0 {
+				return "", invalid("name leaves the root")
+			}
+			continue
+		}
+		depth++
+		if levels = max(levels, depth); levels > maxDepth {
+			return "", invalid("path is more than %d levels deep", maxDepth)
+		}
+		if len(c) > maxName && !strings.HasPrefix(c, whiteout.Prefix) {
+			return "", invalid("a name of %d bytes is over the limit of %d", len(c), maxName)
+		}
+	}
+	if tidy {
+		return trimmed, nil
+	}
+	return path.Clean(strings.TrimLeft(name, "/")), nil
+}
+
+// splitPath splits a clean path into its directory, "" for the root, and the
+// last component.
+func splitPath(p string) (dir, base string) {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i], p[i+1:]
+	}
+	return "", p
+}
+
+func joinPath(dir, base string) string {
+	if dir == "" || dir == "." {
+		return base
+	}
+	return dir + "/" + base
+}

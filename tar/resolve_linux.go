@@ -1,0 +1,210 @@
+package tar
+
+import (
+	"strings"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// resolveDir returns the directory that a clean path leads to at this moment,
+// following symbolic links inside the root as a process chrooted there would
+// (M4, R3). Directories that nothing has described are made.
+func (u *unpacker) resolveDir(p string) (*node, error) {
+	if u.lastNode != nil && p == u.lastDir {
+		return u.lastNode, nil
+	}
+	cur, rest, links := u.root, p, 0
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if cur.parent != nil {
+				cur = cur.parent
+			}
+			continue
+		}
+		next, target, err := u.step(cur, name)
+		if err != nil {
+			return nil, err
+		}
+		if next != nil {
+			cur = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return nil, invalid("more than %d symbolic links in the path", maxLinks)
+		}
+		if strings.HasPrefix(target, "/") {
+			cur = u.root
+		}
+		rest = target + "/" + rest
+	}
+	u.lastDir, u.lastNode = p, cur
+	return cur, nil
+}
+
+// step goes to a child directory, making it when nothing is there. When a
+// symbolic link is there it returns no node but the link's target.
+func (u *unpacker) step(cur *node, name string) (next *node, target string, err error) {
+	if c := cur.child(name); c != nil {
+		switch c.kind {
+		case kindDir:
+			return c, "", nil
+		case kindSymlink:
+			return nil, c.target, nil
+		default:
+			return nil, "", invalid("a path below %q, which is no directory", c.path())
+		}
+	}
+	blind := cur.blind()
+	if !blind {
+		target, err = u.parentLink(joinPath(cur.path(), name))
+		if target != "" || err != nil {
+			return nil, target, err
+		}
+	}
+	next, err = u.place(cur, name, kindDir)
+	if err != nil {
+		return nil, "", err
+	}
+	if u.opts.Detached && !blind {
+		u.assumed = append(u.assumed, next.path())
+	}
+	return next, "", nil
+}
+
+// parentLink looks at what the parents have at a path that is about to become a
+// directory: the target of a symbolic link, empty for a directory or nothing, an
+// error for another file.
+func (u *unpacker) parentLink(p string) (target string, err error) {
+	n, in, name, ok, err := u.parents.lookup(p)
+	if err != nil || !ok || n.IsDir() {
+		return "", err
+	}
+	// What counts is whether this layer removes it, wherever it says so.
+	if err := u.learnMarkers(); err != nil {
+		return "", err
+	}
+	if u.marks.removes(p) {
+		return "", nil
+	}
+	if !n.IsSymlink() {
+		return "", invalid("a path below %q, which is no directory in the parents", p)
+	}
+	return in.Readlink(name)
+}
+
+// A found is what the target of a hard link turned out to be: a node of the
+// layer, or a file that only the parents have.
+type found struct {
+	node   *node
+	path   string // in the parents
+	attrs  diff.Node
+	in     diff.Dir
+	exists bool
+}
+
+// A cursor is a position in the merged tree: a path without symbolic links, and
+// the node of the layer there if it has one.
+type cursor struct {
+	names []string
+	node  *node
+}
+
+func (c *cursor) path() string { return strings.Join(c.names, "/") }
+
+func (c *cursor) up(root *node) {
+	if len(c.names) == 0 {
+		return
+	}
+	c.names = c.names[:len(c.names)-1]
+	c.node = root
+	for _, name := range c.names {
+		if c.node = c.node.child(name); c.node == nil {
+			return
+		}
+	}
+}
+
+// find looks the target of a hard link up, not following a symbolic link in the
+// last component (H3), and without making anything.
+func (u *unpacker) find(p string) (found, error) {
+	cur, rest, links := &cursor{node: u.root}, p, 0
+	for {
+		var name string
+		var more bool
+		name, rest, more = strings.Cut(rest, "/")
+		if name == ".." {
+			cur.up(u.root)
+		}
+		if name == "" || name == "." || name == ".." {
+			if !more {
+				return found{node: cur.node, exists: true}, nil // the root
+			}
+			continue
+		}
+		f, err := u.look(cur, name)
+		if err != nil || !f.exists || !more {
+			return f, err
+		}
+		target, isDir, err := u.through(&f, name)
+		if err != nil || (target == "" && !isDir) {
+			return found{}, err
+		}
+		if isDir {
+			cur.names, cur.node = append(cur.names, name), f.node
+			continue
+		}
+		if links++; links > maxLinks {
+			return found{}, invalid("more than %d symbolic links in the path", maxLinks)
+		}
+		if strings.HasPrefix(target, "/") {
+			cur = &cursor{node: u.root}
+		}
+		rest = target + "/" + rest
+	}
+}
+
+// look looks one name up at a position.
+func (u *unpacker) look(cur *cursor, name string) (found, error) {
+	if cur.node != nil {
+		if c := cur.node.child(name); c != nil {
+			return found{node: c, exists: true}, nil
+		}
+		if cur.node.blind() {
+			return found{}, nil
+		}
+	}
+	p := joinPath(cur.path(), name)
+	n, in, _, ok, err := u.parents.lookup(p)
+	if err != nil || !ok || u.marks.removes(p) {
+		return found{}, err
+	}
+	return found{path: p, attrs: n, in: in, exists: true}, nil
+}
+
+// through tells how a path goes on through what was found: into a directory, or
+// on to the target of a symbolic link; neither when it ends there.
+func (u *unpacker) through(f *found, name string) (target string, isDir bool, err error) {
+	switch {
+	case f.node != nil && f.node.kind != kindSymlink:
+		return "", f.node.kind == kindDir, nil
+	case f.node != nil:
+		return f.node.target, false, nil
+	case f.attrs.IsDir():
+		return "", true, nil
+	case !f.attrs.IsSymlink():
+		return "", false, nil
+	}
+	if err := u.learnMarkers(); err != nil {
+		return "", false, err
+	}
+	if u.marks.removes(f.path) {
+		return "", false, nil
+	}
+	target, err = f.in.Readlink(name)
+	return target, false, err
+}

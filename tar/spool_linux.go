@@ -1,0 +1,104 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"bufio"
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// learnMarkers makes sure that every marker of the stream is known. Removals
+// happen before everything else wherever they stand in the stream, so whoever
+// needs to know whether the parents still have a file has to have seen the whole
+// stream. The rest of it, from the current entry's header on, is kept in a file
+// without a name and read again from there: the caller passes errAgain on.
+//
+// Few layers ever need this; see parentLink and through.
+func (u *unpacker) learnMarkers() error {
+	if u.allMarks {
+		return nil
+	}
+	f, err := u.openSpool()
+	if err != nil {
+		return err
+	}
+	u.spool = f
+	if _, err := f.Write(u.tape.header); err != nil {
+		return err
+	}
+	if _, err := io.Copy(onlyWriter{f}, onlyReader{u.src}); err != nil {
+		return err
+	}
+	size, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	start := u.tape.start
+	if err := u.scan(io.NewSectionReader(f, 0, size)); err != nil {
+		return err
+	}
+	u.allMarks = true
+	u.tape = &tape{
+		r: bufio.NewReaderSize(onlyReader{io.NewSectionReader(f, 0, size)}, blockSize), limit: u.limits.PAXBytes,
+		pos: start,
+	}
+	u.tr = stdtar.NewReader(u.tape)
+	u.entries, u.bytes = u.entries-1, u.bytes-u.size
+	u.unread = false
+	return errAgain
+}
+
+// scan reads the headers of the spooled stream for markers. What is wrong with
+// other entries is found when their turn comes.
+func (u *unpacker) scan(r io.ReadSeeker) error {
+	t := &tape{r: bufio.NewReaderSize(r, 64<<10), limit: u.limits.PAXBytes}
+	tr := stdtar.NewReader(t)
+	for entries := u.entries; entries <= u.limits.Entries+1; entries++ {
+		if err := u.ctx.Err(); err != nil {
+			return err
+		}
+		t.recording, t.header = true, t.header[:0]
+		hdr, err := tr.Next()
+		t.recording = false
+		if err != nil && !errors.Is(err, stdtar.ErrInsecurePath) {
+			return nil
+		}
+		if hdr.Typeflag == stdtar.TypeXGlobalHeader {
+			continue
+		}
+		p, err := cleanPath(hdr.Name, u.limits.PathDepth)
+		if err != nil {
+			return nil
+		}
+		if _, err := readMarker(u.marks, p, hdr); err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// openSpool opens a file in the staging directory that vanishes when closed.
+func (u *unpacker) openSpool() (*os.File, error) {
+	const name = ".wh..spool"
+	dir := int(u.staging.Fd())
+	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		// Not every file system has O_TMPFILE.
+		if fd, err = sys.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o600); err != nil {
+			return nil, err
+		}
+		if err := sys.Unlinkat(dir, name); err != nil {
+			unix.Close(fd)
+			return nil, err
+		}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// onlyWriter hides what else a writer can do.
+type onlyWriter struct{ io.Writer }

@@ -1,0 +1,209 @@
+package tar
+
+import (
+	"context"
+	_ "crypto/sha256" // for digest.SHA256
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+const (
+	blockSize  = 256 << 10
+	blockCount = 8
+)
+
+// A stream inflates and hashes a layer beside its reader: one goroutine reads
+// and inflates into blocks, one hashes them, and Read hands them out. The
+// blocks go round, so the memory is bounded.
+type stream struct {
+	ctx    context.Context
+	limits Limits
+
+	free, parse, sum chan *block
+	stop             chan struct{} // closed to end the reading goroutine
+	stopOnce         sync.Once
+	done             sync.WaitGroup
+	hash             hash.Hash
+	hashed           chan struct{}
+
+	cur   *block
+	off   int
+	total int64 // bytes handed out
+}
+
+type block struct {
+	buf  []byte
+	n    int
+	err  error // after the n bytes; io.EOF at the end
+	refs atomic.Int32
+}
+
+func newStream(ctx context.Context, layer io.Reader, algorithm digest.Algorithm, limits Limits) *stream {
+	s := &stream{
+		ctx: ctx, limits: limits, hash: algorithm.Hash(),
+		free: make(chan *block, blockCount), parse: make(chan *block, blockCount), sum: make(chan *block, blockCount),
+		stop: make(chan struct{}), hashed: make(chan struct{}),
+	}
+	for range blockCount {
+		s.free <- &block{}
+	}
+	s.done.Add(1)
+	go s.read(layer)
+	go s.digest()
+	return s
+}
+
+// input counts what is read of the layer as it came, and keeps its error, so
+// that trouble of the reader is not taken for a bad layer.
+type input struct {
+	r   io.Reader
+	n   int64
+	err error
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	in.n += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		in.err = err
+	}
+	return n, err
+}
+
+func (s *stream) read(layer io.Reader) {
+	defer s.done.Done()
+	defer close(s.sum)
+	in := &input{r: layer}
+	rc, _, err := NewDecompressor(in)
+	if err == nil {
+		defer rc.Close()
+	}
+	for total := int64(0); ; {
+		b := s.nextFree()
+		if b == nil {
+			return
+		}
+		if b.buf == nil {
+			b.buf = make([]byte, blockSize)
+		}
+		b.n = 0
+		for err == nil && b.n < len(b.buf) {
+			var n int
+			n, err = rc.Read(b.buf[b.n:])
+			b.n += n
+		}
+		total += int64(b.n)
+		if err == nil || err == io.EOF { //nolint:errorlint // readers return the bare io.EOF
+			err = s.check(total, in.n, err)
+		} else {
+			err = in.explain(err)
+		}
+		b.err = err
+		b.refs.Store(2)
+		s.sum <- b // never blocks: there are no more blocks than places
+		s.parse <- b
+		if err != nil {
+			return
+		}
+	}
+}
+
+// nextFree waits for a block to fill; nil means stop.
+func (s *stream) nextFree() *block {
+	select {
+	case <-s.stop:
+		return nil
+	default:
+	}
+	select {
+	case b := <-s.free:
+		return b
+	case <-s.stop:
+		return nil
+	}
+}
+
+// check enforces the limits on the stream as a whole.
+func (s *stream) check(total, compressed int64, err error) error {
+	if total > s.limits.Bytes {
+		return invalid("more than %d bytes", s.limits.Bytes)
+	}
+	if total > ratioFloor && total/s.limits.Ratio > compressed {
+		return invalid("inflates to more than %d times its size", s.limits.Ratio)
+	}
+	return err
+}
+
+// explain tells a reader in trouble from a corrupt stream.
+func (in *input) explain(err error) error {
+	if in.err != nil {
+		return fmt.Errorf("read layer: %w", in.err)
+	}
+	if errors.Is(err, diff.ErrInvalidLayer) {
+		return err
+	}
+	return invalid("%w", unexpected(err))
+}
+
+func (s *stream) digest() {
+	defer close(s.hashed)
+	for b := range s.sum {
+		s.hash.Write(b.buf[:b.n])
+		s.recycle(b)
+	}
+}
+
+func (s *stream) recycle(b *block) {
+	if b.refs.Add(-1) == 0 {
+		s.free <- b
+	}
+}
+
+// Read is io.Reader. Its errors are explained ones, or a bare io.EOF.
+func (s *stream) Read(p []byte) (int, error) {
+	for {
+		if s.cur == nil {
+			select {
+			case s.cur = <-s.parse:
+			case <-s.ctx.Done():
+				return 0, s.ctx.Err()
+			}
+			s.off = 0
+		}
+		b := s.cur
+		if s.off < b.n {
+			n := copy(p, b.buf[s.off:b.n])
+			s.off += n
+			s.total += int64(n)
+			return n, nil
+		}
+		if b.err != nil {
+			return 0, b.err // and stays: the last block is kept
+		}
+		s.cur = nil
+		s.recycle(b)
+	}
+}
+
+// sumAfterEOF returns the digest once Read has returned io.EOF.
+func (s *stream) sumAfterEOF(algorithm digest.Algorithm) digest.Digest {
+	<-s.hashed
+	return digest.NewDigest(algorithm, s.hash)
+}
+
+// close ends the goroutines. With wait it returns when nothing reads the layer
+// any more; a Read that blocks would hold it up.
+func (s *stream) close(wait bool) {
+	s.stopOnce.Do(func() { close(s.stop) })
+	if wait {
+		s.done.Wait()
+	}
+}

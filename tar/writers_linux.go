@@ -1,0 +1,141 @@
+package tar
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// A job makes one file in the staging directory. Its node is pending until it
+// is done; jobs are independent of each other otherwise.
+type job struct {
+	node  *node // may be nil
+	dir   *dirHandle
+	name  string
+	path  string // as the layer says it, for errors
+	pos   int64  // of the entry in the stream
+	attrs attrs
+	body  []byte
+	arena *arena
+	do    func(m *maker, j *job) error
+}
+
+// writers run jobs side by side.
+type writers struct {
+	maker   *maker
+	arenas  *arenas
+	jobs    chan *job
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	idle     *sync.Cond
+	waiting  atomic.Bool
+	inflight atomic.Int64
+
+	failed atomic.Bool
+	err    error // of the earliest entry that failed; guarded by mu
+	errPos int64
+}
+
+const queueLen = 128
+
+func newWriters(m *maker, n int) *writers {
+	if n <= 0 {
+		// More than one even on one processor: file systems make writers wait.
+		n = min(max(2, runtime.GOMAXPROCS(0)), 8)
+	}
+	w := &writers{maker: m, arenas: newArenas(), jobs: make(chan *job, queueLen)}
+	w.idle = sync.NewCond(&w.mu)
+	w.running.Add(n)
+	for range n {
+		go w.run()
+	}
+	return w
+}
+
+func (w *writers) run() {
+	defer w.running.Done()
+	for j := range w.jobs {
+		if !w.failed.Load() {
+			if err := j.do(w.maker, j); err != nil {
+				w.fail(j, err)
+			}
+		}
+		w.finish(j)
+	}
+}
+
+func (w *writers) fail(j *job, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil || j.pos < w.errPos {
+		w.err, w.errPos = atEntry(j.path, j.pos, err), j.pos
+	}
+	w.failed.Store(true)
+}
+
+func (w *writers) finish(j *job) {
+	j.dir.release()
+	if j.arena != nil {
+		w.arenas.release(j.arena)
+	}
+	if j.node != nil {
+		j.node.pending.Store(false)
+	}
+	w.inflight.Add(-1)
+	if w.waiting.Load() {
+		w.mu.Lock()
+		w.idle.Broadcast()
+		w.mu.Unlock()
+	}
+}
+
+// add hands a job over. The job owns its references from then on.
+func (w *writers) add(j *job) {
+	if j.node != nil {
+		j.node.pending.Store(true)
+	}
+	w.inflight.Add(1)
+	w.jobs <- j
+}
+
+// wait waits until a node is there, or until the writers have failed.
+func (w *writers) wait(n *node) error {
+	if n.pending.Load() {
+		w.until(func() bool { return !n.pending.Load() })
+	}
+	return w.error()
+}
+
+// drain waits until all jobs are done.
+func (w *writers) drain() error {
+	if w.inflight.Load() > 0 {
+		w.until(func() bool { return w.inflight.Load() == 0 })
+	}
+	return w.error()
+}
+
+func (w *writers) until(done func() bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting.Store(true)
+	for !done() {
+		w.idle.Wait()
+	}
+	w.waiting.Store(false)
+}
+
+func (w *writers) error() error {
+	if !w.failed.Load() {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// close waits for what has been handed over and ends the goroutines.
+func (w *writers) close() {
+	close(w.jobs)
+	w.running.Wait()
+}
