@@ -1,0 +1,108 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// Config says how to open the backend under test.
+type Config struct {
+	// New opens a store in dir, as the backend's constructor.
+	New func(ctx context.Context, dir string, opts driver.Options) (driver.Driver, error)
+	// Options are handed to New.
+	Options driver.Options
+	// Dir is where stores are made; default: a temporary directory of the test.
+	Dir string
+}
+
+// ability is what this process may do in a directory.
+type ability struct {
+	// mounts: mounting works.
+	mounts bool
+	// owners: files can be given any owner, device nodes and trusted
+	// attributes can be made.
+	owners bool
+}
+
+// suite is one run of the conformance suite.
+type suite struct {
+	Config
+	props driver.Properties
+	can   ability
+}
+
+// newSuite opens a store once to learn the properties. The test is skipped, and
+// told why, when the backend does not work here at all.
+func newSuite(tb testing.TB, cfg Config) *suite {
+	tb.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = tb.TempDir()
+	}
+	s := &suite{Config: cfg}
+	d, err := cfg.New(tb.Context(), s.freshDir(tb), cfg.Options)
+	if errors.Is(err, driver.ErrUnsupported) {
+		tb.Skipf("the backend does not work here: %v", err)
+	}
+	require.NoError(tb, err)
+	s.props = d.Properties()
+	require.NoError(tb, d.Close())
+	s.can = ability{mounts: fstest.CanMount(tb), owners: fstest.CanOwn(tb, cfg.Dir)}
+	return s
+}
+
+func (s *suite) freshDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp(s.Dir, "store-")
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, removeAll(dir)) })
+	return filepath.Join(dir, "root")
+}
+
+// removeAll is os.RemoveAll, for directories that an unprivileged test made
+// unreadable too.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil || !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	walkErr := filepath.WalkDir(dir, func(p string, e os.DirEntry, _ error) error {
+		if e != nil && e.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return errors.Join(walkErr, os.RemoveAll(dir))
+}
+
+// Run runs the whole suite in cfg.Dir.
+func Run(t *testing.T, cfg Config) {
+	s := newSuite(t, cfg)
+	t.Run("life cycle", s.testLifeCycle)
+	t.Run("semantics", s.testSemantics)
+	t.Run("stream", s.testStream)
+	t.Run("hostile input", s.testHostile)
+	t.Run("rollback", s.testRollback)
+	t.Run("canonical bytes", s.testCanonical)
+	t.Run("usage", s.testUsage)
+	t.Run("explain", s.testExplain)
+	t.Run("long chain", s.testLongChain)
+	t.Run("concurrency", s.testConcurrency)
+}
+
+// RunSemantics runs the part of the suite that depends on the file system and
+// on the fast paths: what layers mean, and the rollback of failed ones.
+func RunSemantics(t *testing.T, cfg Config) {
+	s := newSuite(t, cfg)
+	t.Run("semantics", s.testSemantics)
+	t.Run("hostile input", s.testHostile)
+	t.Run("rollback", s.testRollback)
+	t.Run("canonical bytes", s.testCanonical)
+}

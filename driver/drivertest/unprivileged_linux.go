@@ -1,0 +1,57 @@
+package drivertest
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// insideEnv says that this process is the one in the user namespace.
+const insideEnv = "LAYERKEEP_TEST_IN_USERNS"
+
+// RunUnprivileged runs the suite as root of a new user namespace that maps one
+// id only, on a tmpfs of its own. It runs the test that calls it again in a
+// child process; that test must do nothing else.
+func RunUnprivileged(t *testing.T, cfg Config) {
+	if os.Getenv(insideEnv) != "" {
+		cfg.Dir = fstest.Scratch(t, fstest.Tmpfs)
+		s := newSuite(t, cfg)
+		require.True(t, s.props.Rootless, "the driver works in a user namespace, so Properties.Rootless must say so")
+		Run(t, cfg)
+		return
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	if testing.Short() {
+		cmd.Args = append(cmd.Args, "-test.short")
+	}
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err != nil && !errors.As(err, &exit):
+		t.Skipf("no user namespace can be made here: %v", err)
+	case err != nil:
+		t.Fatalf("in a user namespace:\n%s", failures(string(out)))
+	case strings.Contains(string(out), "--- SKIP: "+t.Name()+" "):
+		t.Skipf("in a user namespace:\n%s", out)
+	}
+	t.Logf("%d tests passed in a user namespace", strings.Count(string(out), "--- PASS"))
+}
+
+var passed = regexp.MustCompile(`(?m)^(=== .*| *--- PASS.*)\n`)
+
+// failures drops the lines about tests that passed.
+func failures(out string) string { return passed.ReplaceAllString(out, "") }
