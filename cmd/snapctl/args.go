@@ -35,7 +35,7 @@ func checkArgs(cmd *cobra.Command, args []string, least, most int) error {
 	if problem == "" {
 		return nil
 	}
-	return advise(usagef("%s: %s", cmd.CommandPath(), problem), "usage: "+cmd.UseLine())
+	return advise(usagef("%s: %s", commandName(cmd), problem), "usage: "+cmd.UseLine())
 }
 
 // unknownCommand refuses what is no command, with the nearest ones.
@@ -52,6 +52,26 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 
 func helpFor(cmd *cobra.Command) string {
 	return strings.Replace(cmd.CommandPath(), "snapctl", "snapctl help", 1)
+}
+
+// commandName is the command as it is called after "snapctl".
+func commandName(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), "snapctl ")
+}
+
+// usageErrors gives the errors of cobra's own commands our kind.
+func usageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return advise(usagef("%w", err), "usage: "+cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		usageErrors(c)
+	}
 }
 
 func plural(n int, one, many string) string {

@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
@@ -53,11 +54,14 @@ var exitClasses = []struct {
 }{
 	{exitFailed, []error{errInterrupted}},
 	{exitUsage, []error{errUsage}},
+	// Of the kind of invalid input to package image; but it is we who named
+	// something that a good source does not have.
+	{exitNotFound, []error{image.ErrNoMatch}},
 	{exitInvalid, []error{
 		errInvalid, driver.ErrInvalidLayer, driver.ErrDigest,
 	}},
 	{exitState, []error{
-		errState, snapshotter.ErrLocked, snapshotter.ErrOtherDriver, snapshotter.ErrNewerStore,
+		errState, snapshotter.ErrLocked, snapshotter.ErrOtherDriver, snapshotter.ErrNewerStore, snapshotter.ErrNotStore,
 		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, mount.ErrBusy, mount.ErrNotDirectory,
 	}},
 	{exitExists, []error{driver.ErrExists, errdefs.ErrAlreadyExists, fs.ErrExist}},

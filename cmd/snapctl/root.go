@@ -92,24 +92,33 @@ func execute(ctx context.Context, s streams, args []string) error {
 func newRootCommand(s streams) *cobra.Command {
 	a := &app{streams: s, log: slog.New(slog.DiscardHandler), logOut: &swapWriter{w: s.Err}}
 	cmd := &cobra.Command{
-		Use:               "snapctl",
-		Short:             "Keep container image layers on disk, mount them, diff them, commit them",
-		Long:              rootLong + exitCodes,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		Args:              unknownCommand,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setUp() },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:                        "snapctl",
+		Short:                      "Keep container image layers on disk, mount them, diff them, commit them",
+		Long:                       rootLong + exitCodes,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       unknownCommand,
+		PersistentPreRunE:          func(*cobra.Command, []string) error { return a.setUp() },
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetIn(s.In)
 	cmd.SetOut(s.Out)
 	cmd.SetErr(s.Err)
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return advise(usagef("%s: %w", c.CommandPath(), err), "'"+helpFor(c)+"' shows how it is used")
+		return advise(usagef("%w", err), "'"+helpFor(c)+"' shows how it is used")
 	})
 	addGlobalFlags(cmd, &a.global)
 	cmd.AddCommand(commands(a)...)
 	cmd.SetHelpCommand(newHelpCommand())
+	for _, c := range cmd.Commands() {
+		c.DisableFlagsInUseLine = true
+	}
+	// Now rather than when it is needed, for its errors.
+	cmd.InitDefaultCompletionCmd()
+	if c, _, err := cmd.Find([]string{"completion"}); err == nil {
+		usageErrors(c)
+	}
 	return cmd
 }
 

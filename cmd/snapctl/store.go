@@ -40,7 +40,7 @@ func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*st
 		Driver: a.global.driver, LockTimeout: wait, Logger: a.log,
 	})
 	if err != nil {
-		return doing(err, "opening the store %s", a.global.root)
+		return err
 	}
 	defer func() { err = errors.Join(err, doing(s.Close(), "closing the store %s", a.global.root)) }()
 	images, err := image.Open(s)

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// The scripts of testdata/script run once for each backend. They have $ROOT, the
+// store; $SNAPCTL_ROOT names it too.
+//
+// Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
+// root of the machine; [driver:NAME] the backend under test.
+//
+// Commands: see scriptCommands.
+func TestScripts(t *testing.T) {
+	for _, b := range all.Backends() {
+		t.Run(b.Name, func(t *testing.T) {
+			d, err := b.New(t.Context(), filepath.Join(t.TempDir(), b.Name), driver.Options{})
+			if err != nil {
+				t.Skipf("backend %s does not work here: %v", b.Name, err)
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			testscript.Run(t, testscript.Params{
+				Dir:                "testdata/script",
+				Setup:              func(env *testscript.Env) error { return setUpScript(env, b.Name) },
+				Condition:          func(cond string) (bool, error) { return scriptCondition(cond, b.Name) },
+				Cmds:               scriptCommands(),
+				RequireUniqueNames: true,
+			})
+		})
+	}
+}
+
+func setUpScript(env *testscript.Env, driverName string) error {
+	env.Setenv("ROOT", filepath.Join(env.WorkDir, "store"))
+	env.Setenv(rootEnv, filepath.Join(env.WorkDir, "store"))
+	env.Setenv(driverEnv, driverName)
+	env.Setenv("TMPDIR", filepath.Join(env.WorkDir, ".tmp"))
+	env.Setenv("DRIVER", driverName)
+	env.Setenv("SOURCE_DATE_EPOCH", "")
+	env.Defer(func() { unmountBelow(env.WorkDir) })
+	return os.MkdirAll(filepath.Join(env.WorkDir, ".tmp"), 0o700)
+}
+
+// unmountBelow unmounts what a script that failed left mounted.
+func unmountBelow(dir string) {
+	out, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return
+	}
+	targets := []string{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 && within(f[1], dir) {
+			targets = append(targets, f[1])
+		}
+	}
+	for _, target := range slices.Backward(targets) {
+		_ = mount.Unmount(target) // the test fails on what stays, when it removes the directory
+	}
+}
+
+func scriptCondition(cond, driverName string) (bool, error) {
+	name, isDriver := strings.CutPrefix(cond, "driver:")
+	switch {
+	case isDriver:
+		return name == driverName, nil
+	case cond == "mount":
+		return canMount(), nil
+	case cond == "hostroot":
+		return isHostRoot(), nil
+	default:
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+}
+
+// scriptCommands are the commands that the scripts have besides testscript's own.
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"fails":     scriptFails,
+		"layer":     scriptLayer,
+		"oci":       scriptOCI,
+		"demoimage": scriptDemoImage,
+		"damage":    scriptDamage,
+		"truncate":  scriptTruncate,
+		"lock":      scriptLock,
+		"same":      scriptSame,
+		"empty":     scriptEmpty,
+	}
+}
+
+// fails CODE COMMAND...: the command exits with the code and says why in one
+// line on standard error.
+func scriptFails(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fails CODE COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := err.(*exec.ExitError); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, not %s", code, args[0])
+	}
+	stderr := ts.ReadFile("stderr")
+	if args[1] == "snapctl" && (strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "snapctl: ")) {
+		ts.Fatalf("standard error is not one line of snapctl's: %q", stderr)
+	}
+}
+
+// lock COMMAND...: runs the script's snapctl command line while another process
+// (this one) has the store open; the command must come with its own expectation.
+func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
+	a := &app{streams: streams{Err: os.Stderr}, log: nil}
+	a.global = globalOptions{root: ts.Getenv(rootEnv), driver: ts.Getenv(driverEnv)}
+	ts.Check(a.withStore(context.Background(), func(*store) error {
+		scriptFails(ts, neg, args)
+		return nil
+	}))
+}
+
+// same FILE FILE: both have the same bytes.
+func scriptSame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] same FILE FILE")
+	}
+	if same := ts.ReadFile(args[0]) == ts.ReadFile(args[1]); same == neg {
+		ts.Fatalf("%s and %s: same is %v", args[0], args[1], same)
+	}
+}
+
+// empty DIR: nothing is in it.
+func scriptEmpty(ts *testscript.TestScript, neg bool, args []string) {
+	for _, dir := range args {
+		entries, err := os.ReadDir(ts.MkAbs(dir))
+		ts.Check(err)
+		if (len(entries) == 0) == neg {
+			ts.Fatalf("%s holds %v", dir, entries)
+		}
+	}
+}
