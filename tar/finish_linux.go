@@ -2,15 +2,16 @@ package tar
 
 import (
 	"github.com/layerkeep/layerkeep/internal/sys"
-	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // finish sets the attributes of the directories, now that nothing changes in
 // them any more, deepest first, and makes the delta.
 func (u *unpacker) finish() (*Delta, error) {
-	if aside := u.root.child(whiteout.AUFSPseudo); aside != nil {
-		if err := u.remove(aside); err != nil {
-			return nil, err
+	for _, n := range u.root.dir.children {
+		if n.hidden {
+			if err := u.remove(n); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := u.finishDir(u.root, ".", u.marks); err != nil {

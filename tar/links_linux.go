@@ -4,6 +4,8 @@ import (
 	stdtar "archive/tar"
 	"io"
 	"io/fs"
+	"path"
+	"strconv"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/sys"
@@ -12,7 +14,9 @@ import (
 // hardLink gives an existing file another name. The entry's other attributes are
 // those of the file or wrong, and are ignored (M3).
 func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
-	target, err := cleanPath(hdr.Linkname, u.limits.PathDepth)
+	// A target is looked up as a process chrooted in the layer would: the root's
+	// parent is the root.
+	target, err := cleanPath(path.Clean("/"+hdr.Linkname), u.limits.PathDepth)
 	if err != nil {
 		return invalid("hard link to %q: %w", hdr.Linkname, err)
 	}
@@ -39,19 +43,22 @@ func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
 			return err
 		}
 	}
-	return u.link(from, parent, base, hdr.Linkname)
+	return u.link(from, parent, base)
 }
 
-func (u *unpacker) link(from, parent *node, base, linkname string) error {
+func (u *unpacker) link(from, parent *node, base string) error {
 	old := parent.child(base)
 	if old == from {
 		return nil // a link to itself
 	}
-	if old != nil && from.within(old) {
-		return invalid("hard link to %q, which it replaces", linkname)
-	}
 	if err := u.writers.wait(from); err != nil {
 		return err
+	}
+	if old != nil && from.within(old) {
+		// The directory that holds the target gives way to its new name.
+		if err := u.rescue(from); err != nil {
+			return err
+		}
 	}
 	n, err := u.place(parent, base, from.kind)
 	if err != nil {
@@ -69,6 +76,28 @@ func (u *unpacker) link(from, parent *node, base, linkname string) error {
 	}
 	defer dst.release()
 	return sys.Linkat(src.fd, from.name, dst.fd, base)
+}
+
+// rescuedName starts as a marker does, so no entry of a layer ever has it.
+const rescuedName = ".wh..rescued"
+
+// rescue moves a file out of a directory that is about to be removed: to a name
+// in the staging directory that is not part of the layer, and hidden from it.
+func (u *unpacker) rescue(n *node) error {
+	src, err := u.dirs.get(n.parent)
+	if err != nil {
+		return err
+	}
+	defer src.release()
+	name := rescuedName + strconv.Itoa(u.rescued)
+	u.rescued++
+	if err := sys.Renameat2(src.fd, n.name, int(u.staging.Fd()), name, 0); err != nil {
+		return err
+	}
+	delete(n.parent.dir.children, n.name)
+	n.parent, n.name, n.hidden = u.root, name, true
+	u.root.add(n)
+	return nil
 }
 
 // copyUp makes a file of the parents part of the layer, so that a hard link to
@@ -100,7 +129,7 @@ func (u *unpacker) copyUp(p string) (*node, error) {
 	}
 	defer h.release()
 	j := &job{node: n, dir: h, name: base, path: p, attrs: nodeAttrs(attrs, xattrs, u.opts.Encoding)}
-	u.copied = append(u.copied, p)
+	u.copied = append(u.copied, copied{path: p, by: u.name, pos: u.tape.start})
 	switch {
 	case attrs.IsRegular():
 		return n, u.copyFile(j, in, name)
@@ -113,6 +142,24 @@ func (u *unpacker) copyUp(p string) (*node, error) {
 	default:
 		return n, u.maker.special(j, attrs.Type(), attrs.Rdev)
 	}
+}
+
+// A copied is a file of the parents that a hard link made part of the layer.
+type copied struct {
+	path string
+	by   string // the entry
+	pos  int64
+}
+
+// checkCopied refuses hard links to files that the layer's markers remove: all
+// removals happen first, so there was nothing to link to (H4).
+func (u *unpacker) checkCopied() error {
+	for _, c := range u.copied {
+		if u.marks.removes(c.path) {
+			return atEntry(c.by, c.pos, invalid("hard link to %q, which this layer removes from its parents", c.path))
+		}
+	}
+	return nil
 }
 
 func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {

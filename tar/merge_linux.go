@@ -154,7 +154,9 @@ func (g *merger) removals(l *level) error {
 		return nil
 	}
 	if l.mark.opaque {
-		return g.empty(l)
+		if err := g.empty(l); err != nil {
+			return err
+		}
 	}
 	for _, name := range l.mark.names() {
 		if l.mark.children[name].whiteout {
@@ -179,13 +181,19 @@ func (g *merger) empty(l *level) error {
 			return err
 		}
 	}
-	if l.below != nil {
-		if err := g.setOpaque(l); err != nil {
-			return err
-		}
-		l.below = nil
+	if l.below == nil {
+		return nil
 	}
-	return nil
+	if l.path == "." {
+		// Overlayfs always merges the roots: each name has to be hidden.
+		names, err := l.below.Names()
+		for _, name := range names {
+			l.mark.make(name).whiteout = true
+		}
+		return err
+	}
+	l.below = nil
+	return g.setOpaque(l)
 }
 
 func (g *merger) setOpaque(l *level) error {

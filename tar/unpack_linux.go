@@ -40,7 +40,7 @@ type unpacker struct {
 	marks     *mark
 	allMarks  bool     // every marker of the stream is in marks
 	assumed   []string // detached: directories that nothing but a path below them told of
-	copied    []string // files of the parents that a hard link copied up
+	copied    []copied
 	osWindows windowsSigns
 
 	lastDir  string // path and node of the directory of the last entry
@@ -48,6 +48,7 @@ type unpacker struct {
 
 	name    string // of the current entry, as in the stream
 	size    int64  // of its body
+	rescued int
 	entries int64
 	bytes   int64 // of all bodies, holes included
 	buf     []byte
@@ -112,10 +113,8 @@ func (u *unpacker) run(algorithm digest.Algorithm) (*Delta, Applied, error) {
 	if u.opts.DiffID != "" && applied.DiffID != u.opts.DiffID {
 		return nil, Applied{}, fmt.Errorf("%w: layer is %s, want %s", ErrDigest, applied.DiffID, u.opts.DiffID)
 	}
-	for _, p := range u.copied {
-		if u.marks.removes(p) {
-			return nil, Applied{}, invalid("hard link to %q, which this layer removes from its parents", p)
-		}
+	if err := u.checkCopied(); err != nil {
+		return nil, Applied{}, err
 	}
 	delta, err := u.finish()
 	return delta, applied, err
@@ -183,6 +182,9 @@ func (u *unpacker) readError(err error) error {
 
 // entry carries out one entry.
 func (u *unpacker) entry(hdr *stdtar.Header) error {
+	if err := checkRecords(hdr, u.limits.PAXBytes); err != nil {
+		return err
+	}
 	if hdr.Typeflag == stdtar.TypeXGlobalHeader {
 		return nil // T1
 	}
@@ -214,6 +216,18 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 		return u.rootEntry(hdr)
 	}
 	return u.make(p, hdr)
+}
+
+// checkRecords enforces the limit on extended headers.
+func checkRecords(hdr *stdtar.Header, limit int64) error {
+	var size int64
+	for key, value := range hdr.PAXRecords {
+		size += int64(len(key) + len(value))
+	}
+	if size > limit {
+		return invalid("an extended header of more than %d bytes", limit)
+	}
+	return nil
 }
 
 // rootEntry sets the attributes of the root directory (A3).
