@@ -3,8 +3,9 @@ package snapshotter
 import (
 	"bytes"
 	"context"
-	"log/slog"
+	"errors"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -94,11 +96,24 @@ func requireSound(t testing.TB, s *Snapshotter) {
 	require.Empty(t, s.keys.locks, "locks that nobody holds any more")
 }
 
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// selectNamed opens the real driver called name, whatever the store asks for.
-func (s *Snapshotter) selectNamed(name string) openDriver {
+// realDriver opens the real driver called name, whatever the store asks for.
+func realDriver(name string) openDriver {
 	return func(ctx context.Context, root, _ string, opts driver.Options) (driver.Driver, error) {
-		return s.selectDriver(ctx, root, name, opts)
+		d, _, err := all.Select(ctx, root, name, opts)
+		return d, err
 	}
+}
+
+// requireBackend skips where the kernel or the file system lacks something.
+func requireBackend(t testing.TB, dir, name string) {
+	t.Helper()
+	root, err := os.MkdirTemp(dir, "probe-")
+	require.NoError(t, err)
+	d, _, err := all.Select(context.Background(), root, name, driver.Options{})
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Skipf("%s does not work here: %v", name, err)
+	}
+	require.NoError(t, err)
+	require.NoError(t, d.Close())
+	require.NoError(t, os.RemoveAll(root))
 }

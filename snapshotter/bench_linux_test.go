@@ -1,0 +1,66 @@
+package snapshotter
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver/all"
+)
+
+// benchEachBackend runs fn on a store of every backend that works here, with a
+// chain of snapshots "0", "1", ... in it, each one file on the one before.
+func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshotter, top string)) {
+	for _, name := range all.Names() {
+		b.Run(name, func(b *testing.B) {
+			requireBackend(b, b.TempDir(), name)
+			s := openAt(b, b.TempDir(), Options{Driver: name})
+			top := ""
+			for i := range depth {
+				next := fmt.Sprint(i)
+				commit(b, s, next, top, layerTar("file-"+next))
+				top = next
+			}
+			fn(b, s, top)
+		})
+	}
+}
+
+// BenchmarkPrepareMountsCommitRemove is the life of one snapshot, without
+// mounting it or writing to it.
+func BenchmarkPrepareMountsCommitRemove(b *testing.B) {
+	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
+		for b.Loop() {
+			_, err := s.Prepare(b.Context(), "key", top)
+			require.NoError(b, err)
+			_, err = s.Mounts(b.Context(), "key")
+			require.NoError(b, err)
+			require.NoError(b, s.Commit(b.Context(), "name", "key"))
+			require.NoError(b, s.Remove(b.Context(), "name"))
+		}
+	})
+}
+
+// BenchmarkPrepareCommit leaves what it commits.
+func BenchmarkPrepareCommit(b *testing.B) {
+	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
+		for i := 0; b.Loop(); i++ {
+			_, err := s.Prepare(b.Context(), "key", top)
+			require.NoError(b, err)
+			require.NoError(b, s.Commit(b.Context(), fmt.Sprint("name-", i), "key"))
+		}
+	})
+}
+
+// BenchmarkMounts asks how to mount an active snapshot over 100 layers.
+func BenchmarkMounts(b *testing.B) {
+	benchEachBackend(b, 100, func(b *testing.B, s *Snapshotter, top string) {
+		_, err := s.Prepare(b.Context(), "key", top)
+		require.NoError(b, err)
+		for b.Loop() {
+			_, err := s.Mounts(b.Context(), "key")
+			require.NoError(b, err)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package snapshotter
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+)
+
+func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
+	for _, name := range all.Names() {
+		t.Run(name, func(t *testing.T) {
+			requireMount(t)
+			dir := sizedTmpfs(t, "4m")
+			requireBackend(t, dir, name)
+			s := openAt(t, dir+"/store", Options{Driver: name})
+			commit(t, s, "base", "", layerTar("base"))
+			_, err := s.Prepare(t.Context(), "key", "base")
+			require.NoError(t, err)
+
+			_, err = s.Apply(t.Context(), "key", strings.NewReader(fileTar("big", strings.Repeat("x", 8<<20))), driver.ApplyOptions{})
+			require.ErrorIs(t, err, unix.ENOSPC)
+			require.Equal(t, emptyLayer(t, s), diffOf(t, s, "key"), "the layer was rolled back")
+
+			requireSound(t, s)
+			_, err = s.Apply(t.Context(), "key", strings.NewReader(layerTar("small")), driver.ApplyOptions{})
+			require.NoError(t, err)
+			require.NoError(t, s.Commit(t.Context(), "name", "key"))
+			require.NoError(t, errors.Join(s.Remove(t.Context(), "name"), s.Remove(t.Context(), "base")))
+			requireSound(t, s)
+		})
+	}
+}
+
+// emptyLayer is what a snapshot without changes gives.
+func emptyLayer(t *testing.T, s *Snapshotter) string {
+	t.Helper()
+	_, err := s.Prepare(t.Context(), "empty", "base")
+	require.NoError(t, err)
+	empty := diffOf(t, s, "empty")
+	require.NoError(t, s.Remove(t.Context(), "empty"))
+	return empty
+}

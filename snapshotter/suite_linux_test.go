@@ -1,0 +1,79 @@
+package snapshotter
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/snapshots/testsuite"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver/all"
+)
+
+// TestContainerdSuite runs containerd's own suite on every backend, on the
+// file system of the temporary directory and on a tmpfs.
+func TestContainerdSuite(t *testing.T) {
+	for _, where := range []struct {
+		name string
+		dir  func(t *testing.T) string
+	}{
+		{"default", func(t *testing.T) string { return t.TempDir() }},
+		{"tmpfs", tmpfs},
+	} {
+		for _, name := range all.Names() {
+			t.Run(where.name+"/"+name, func(t *testing.T) {
+				requireMount(t)
+				dir := where.dir(t)
+				requireBackend(t, dir, name)
+				useTempDir(t, dir)
+				// The suite leaves out the rename of a directory for names such
+				// as overlayfs; we pass it.
+				testsuite.SnapshotterSuite(t, "layerkeep-"+name, func(ctx context.Context, root string) (snapshots.Snapshotter, func() error, error) {
+					s, err := Open(ctx, root, Options{Driver: name})
+					if err != nil {
+						return nil, nil, err
+					}
+					return s, s.Close, nil
+				})
+			})
+		}
+	}
+}
+
+// requireMount skips where mounting is not allowed.
+func requireMount(t testing.TB) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Skipf("needs the right to mount: mount(2): %v", err)
+	}
+	require.NoError(t, unix.Unmount(dir, 0))
+}
+
+// tmpfs mounts one for the test.
+func tmpfs(t *testing.T) string { return sizedTmpfs(t, "50%") }
+
+func sizedTmpfs(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	return dir
+}
+
+// useTempDir makes os.MkdirTemp use dir: the suite takes its roots from there.
+// t.Setenv would forbid its subtests to run side by side.
+func useTempDir(t *testing.T, dir string) {
+	old, had := os.LookupEnv("TMPDIR")
+	require.NoError(t, os.Setenv("TMPDIR", dir)) //nolint:usetesting // see above
+	t.Cleanup(func() {
+		if had {
+			require.NoError(t, os.Setenv("TMPDIR", old)) //nolint:usetesting // see above
+			return
+		}
+		require.NoError(t, os.Unsetenv("TMPDIR"))
+	})
+}
