@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
@@ -133,6 +134,9 @@ func (d *overlay) Rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 }
 
 func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+	if m, err := d.store.Load(id); err == nil && !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
+		return d.dropDelta(id) // it was done before, though its caller may not know
+	}
 	m, err := d.store.Writable(id)
 	switch {
 	case err != nil:
@@ -171,7 +175,16 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	if err := d.store.Save(id, m); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(d.store.Path(id, deltaDir)), os.Remove(d.store.Path(id, deltaFile)))
+	// The record counts; what is left beside it goes at the latest with the layer.
+	if err := d.dropDelta(id); err != nil && d.opts.Logger != nil {
+		d.opts.Logger.WarnContext(ctx, "remove what a rebase has used up", "layer", id, "error", err)
+	}
+	return nil
+}
+
+// dropDelta removes what a layer was unpacked into without its parents.
+func (d *overlay) dropDelta(id driver.ID) error {
+	return errors.Join(os.RemoveAll(d.store.Path(id, deltaDir)), os.RemoveAll(d.store.Path(id, deltaFile)))
 }
 
 func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
