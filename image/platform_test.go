@@ -1,0 +1,84 @@
+package image
+
+import (
+	"io"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/require"
+)
+
+func fakeCandidate(id string, p *ocispec.Platform, refs ...string) candidate {
+	return candidate{refs: refs, id: id, platform: p, load: func() (*loaded, error) {
+		img := Image{Name: id}
+		if p != nil {
+			img.Platform = *p
+		}
+		return &loaded{Image: img, layer: func(int) (io.ReadCloser, error) { return nil, ErrMissingBlob }}, nil
+	}}
+}
+
+func linux(arch, variant string) *ocispec.Platform {
+	return &ocispec.Platform{OS: "linux", Architecture: arch, Variant: variant}
+}
+
+func choose(t *testing.T, all []candidate, ref, platform string) (string, error) {
+	t.Helper()
+	want, err := parsePlatform(platform)
+	require.NoError(t, err)
+	_, img, err := pick(all, ref, want)
+	if err != nil {
+		return "", err
+	}
+	return img.Name, nil
+}
+
+func TestTheAskedPlatformIsTakenAndNoOther(t *testing.T) {
+	all := []candidate{
+		fakeCandidate("386", linux("386", "")), fakeCandidate("v6", linux("arm", "v6")), fakeCandidate("v7", linux("arm", "v7")),
+		fakeCandidate("amd64", linux("amd64", "")), fakeCandidate("arm64", linux("arm64", "v8")),
+	}
+	for platform, want := range map[string]string{
+		"linux/amd64": "amd64", "linux/arm64": "arm64", "linux/arm/v6": "v6", "linux/arm/v7": "v7", "linux/386": "386",
+	} {
+		got, err := choose(t, all, "", platform)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err := choose(t, all, "", "linux/s390x")
+	require.ErrorIs(t, err, ErrNoMatch)
+	require.ErrorContains(t, err, "linux/s390x; it holds linux/386, linux/amd64, linux/arm/v6")
+
+	_, err = choose(t, all[:1], "", "linux/amd64")
+	require.ErrorIs(t, err, ErrNoMatch, "amd64 runs 386, but that was not asked for")
+}
+
+func TestTheOnlyImageIsTakenUnlessAnotherPlatformIsAskedFor(t *testing.T) {
+	all := []candidate{fakeCandidate("s390x", linux("s390x", ""))}
+	got, err := choose(t, all, "", "")
+	require.NoError(t, err)
+	require.Equal(t, "s390x", got)
+	_, err = choose(t, all, "", "linux/amd64")
+	require.ErrorIs(t, err, ErrNoMatch)
+}
+
+func TestSeveralImagesNeedAReference(t *testing.T) {
+	all := []candidate{fakeCandidate("1", nil, "app:1"), fakeCandidate("2", nil, "docker.io/library/app:2", "x")}
+	_, err := choose(t, all, "", "")
+	require.ErrorIs(t, err, ErrAmbiguous)
+	require.ErrorContains(t, err, "app:1, docker.io/library/app:2, x")
+	for ref, want := range map[string]string{"app:1": "1", "app:2": "2", "x": "2"} {
+		got, err := choose(t, all, ref, "")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err = choose(t, all, "app:3", "")
+	require.ErrorIs(t, err, ErrNoMatch)
+	_, err = choose(t, nil, "", "")
+	require.ErrorIs(t, err, ErrNoMatch)
+}
+
+func TestAPlatformThatIsNoneIsRefused(t *testing.T) {
+	_, err := parsePlatform("linux/amd64/v2/x/y/!")
+	require.ErrorIs(t, err, ErrInvalid)
+}
