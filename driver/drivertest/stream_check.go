@@ -44,7 +44,8 @@ func requireHeader(tb testing.TB, want fstest.Entry, h *stdtar.Header, body stri
 	require.Equal(tb, want.Target, h.Linkname, "link target of %s", name)
 	if want.Type == stdtar.TypeLink {
 		require.Zero(tb, h.Size, "size of the hard link %s", name)
-		require.Empty(tb, xattrsOf(h), "xattrs of the hard link %s", name)
+		// Appliers that heed the rest of the header do no harm when it says what
+		// the shared inode has already (M3); canonical.txt records it.
 		return
 	}
 	require.Equal(tb, want.Body, body, "body of %s", name)

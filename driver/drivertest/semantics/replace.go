@@ -193,7 +193,7 @@ func links() []Case {
 		},
 		{
 			Name:   "H3 an absolute link target resolves inside the root",
-			Layers: over(layer(Dir("d"), File("d/f", "f"), Link("a", "/d/f"), Link("b", "../../d/f"))),
+			Layers: over(layer(Dir("d"), File("d/f", "f"), Link("a", "/d/f"), Link("b", "./d/../d/f"))),
 			Tree:   []string{"a:f", "b==a", "d/", "d/f==a"},
 		},
 		{
