@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,23 +76,26 @@ func (s *suite) testCanonical(t *testing.T) {
 // listing says a stream header by header.
 func listing(tb testing.TB, stream []byte) string {
 	tb.Helper()
+	s, err := list(stream)
+	require.NoError(tb, err)
+	return s
+}
+
+func list(stream []byte) (string, error) {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%s\n%d bytes\n", digest.FromBytes(stream), len(stream))
 	r := stdtar.NewReader(bytes.NewReader(stream))
 	for {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return s.String()
+			return s.String(), nil
 		}
-		require.NoError(tb, err)
+		if err != nil {
+			return s.String(), err
+		}
 		fmt.Fprintf(&s, "%c %q -> %q mode %o owner %d:%d size %d mtime %d.%09d dev %d:%d format %v\n", h.Typeflag, h.Name, h.Linkname,
 			h.Mode, h.Uid, h.Gid, h.Size, h.ModTime.Unix(), h.ModTime.Nanosecond(), h.Devmajor, h.Devminor, h.Format)
-		var keys []string
-		for k := range h.PAXRecords {
-			keys = append(keys, k)
-		}
-		sort.Strings(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 			fmt.Fprintf(&s, "    %s=%q\n", k, h.PAXRecords[k])
 		}
 	}

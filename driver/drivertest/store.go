@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -195,9 +196,15 @@ func (st *store) changes(id driver.ID) []model.Change {
 // asModel turns a change into the model's form.
 func asModel(tb testing.TB, c diff.Change) model.Change {
 	tb.Helper()
+	m, err := toModel(c)
+	require.NoError(tb, err)
+	return m
+}
+
+func toModel(c diff.Change) (model.Change, error) {
 	m := model.Change{Kind: c.Kind, Path: c.Path, Hardlink: c.Hardlink}
 	if c.Kind == diff.Delete || c.Hardlink != "" {
-		return m
+		return m, nil
 	}
 	m.Node = fstest.Node{
 		Mode: c.Node.Mode, UID: c.Node.UID, GID: c.Node.GID, Mtime: c.Node.Mtime, Target: c.Linkname, Xattrs: c.Xattrs,
@@ -208,14 +215,17 @@ func asModel(tb testing.TB, c diff.Change) model.Change {
 	case c.Node.IsRegular():
 		m.Node.Size = c.Node.Size
 		r, err := c.Open()
-		require.NoError(tb, err, "open %s", c.Path)
+		if err != nil {
+			return m, fmt.Errorf("open /%s: %w", c.Path, err)
+		}
 		defer r.Close()
-		var body bytes.Buffer
-		_, err = body.ReadFrom(r)
-		require.NoError(tb, err, "read %s", c.Path)
-		m.Node.Body = fstest.Body(body.String())
+		body, err := io.ReadAll(r)
+		if err != nil {
+			return m, fmt.Errorf("read /%s: %w", c.Path, err)
+		}
+		m.Node.Body = fstest.Body(string(body))
 	}
-	return m
+	return m, nil
 }
 
 // countFiles counts what is on disk below the store, to find what was left.

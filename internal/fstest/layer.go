@@ -3,6 +3,7 @@ package fstest
 import (
 	stdtar "archive/tar"
 	"bytes"
+	"fmt"
 	"path"
 	"sort"
 	"strings"
@@ -142,17 +143,46 @@ func (e Entry) Header() *stdtar.Header {
 // library.
 func Layer(tb testing.TB, entries ...Entry) []byte {
 	tb.Helper()
+	layer, err := Encode(entries)
+	require.NoError(tb, err)
+	return layer
+}
+
+// Encode is [Layer] for those who want the error.
+func Encode(entries []Entry) ([]byte, error) {
 	var buf bytes.Buffer
 	w := stdtar.NewWriter(&buf)
 	for _, e := range entries {
-		require.NoError(tb, w.WriteHeader(e.Header()), "entry %s", e.Name)
+		if err := w.WriteHeader(e.Header()); err != nil {
+			return nil, fmt.Errorf("entry %s: %w", e.Name, err)
+		}
 		if e.Type == stdtar.TypeReg {
-			_, err := w.Write([]byte(e.Body))
-			require.NoError(tb, err)
+			if _, err := w.Write([]byte(e.Body)); err != nil {
+				return nil, fmt.Errorf("entry %s: %w", e.Name, err)
+			}
 		}
 	}
-	require.NoError(tb, w.Close())
-	return buf.Bytes()
+	err := w.Close()
+	return buf.Bytes(), err
+}
+
+// String says the entry in one line.
+func (e Entry) String() string {
+	s := fmt.Sprintf("%c %q", e.Type, e.Name)
+	if e.Target != "" {
+		s += fmt.Sprintf(" -> %q", e.Target)
+	}
+	if e.Type == stdtar.TypeReg {
+		s += fmt.Sprintf(" body %q", Body(e.Body))
+	}
+	s += fmt.Sprintf(" mode %o owner %d:%d mtime %d.%09d", e.Mode, e.UID, e.GID, e.Mtime.Unix(), e.Mtime.Nanosecond())
+	if e.Major+e.Minor != 0 {
+		s += fmt.Sprintf(" device %d:%d", e.Major, e.Minor)
+	}
+	if len(e.Xattrs) > 0 {
+		s += fmt.Sprintf(" xattrs %q", e.Xattrs)
+	}
+	return s
 }
 
 // ComparePaths orders paths as a walk meets them: a directory, then its

@@ -2,6 +2,7 @@ package model
 
 import (
 	stdtar "archive/tar"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -182,6 +183,10 @@ func checkIDs(e fstest.Entry) error {
 	return nil
 }
 
+// ErrUnspecified is the error of Apply for a layer whose meaning nobody says: a
+// hard link to itself.
+var ErrUnspecified = errors.New("unspecified")
+
 // maxHops is how many symbolic links one name may lead through.
 const maxHops = 255
 
@@ -257,6 +262,8 @@ func (l *layer) link(e fstest.Entry, dir *inode, name string) error {
 		return invalid("hard link target %s does not exist", e.Target)
 	case target.isDir():
 		return invalid("hard link target %s is a directory", e.Target)
+	case at == dir && last == name:
+		return ErrUnspecified
 	case !l.own[target]:
 		target = target.clone(map[*inode]*inode{})
 		at.kids[last] = target

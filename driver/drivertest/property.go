@@ -1,0 +1,327 @@
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/drivertest/model"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// ChecksEnv is the environment variable that says how many random stacks
+// [RunProperties] checks; -rapid.checks does the same.
+const ChecksEnv = "LAYERKEEP_PROPERTY_CHECKS"
+
+// A Subject is one backend of the property tests.
+type Subject struct {
+	Name string
+	Config
+}
+
+// subject is an open Subject.
+type subject struct {
+	name  string
+	d     driver.Driver
+	props driver.Properties
+	mount mount.Mounter
+}
+
+// RunProperties makes random stacks of layers and random edits on every subject
+// and checks each against the model and against the others:
+//
+//   - the tree, through View and through a mount, is the model's, also after a
+//     refused layer and for a layer that was unpacked detached and rebased;
+//   - the changes are the model's, and the bytes of the diff are the same on
+//     every subject and in a second run;
+//   - one subject's diff applied on another gives the same tree.
+//
+// It needs mounts and files of other owners, and skips without.
+func RunProperties(t *testing.T, subjects []Subject) {
+	setChecks(t)
+	if !fstest.CanMount(t) {
+		t.Skip("random edits need mounts, which are not permitted here")
+	}
+	if !fstest.CanOwn(t, t.TempDir()) {
+		t.Skip("random layers need files of other owners and devices, which are not permitted here")
+	}
+	var open []*subject
+	var props []driver.Properties
+	for _, s := range subjects {
+		if s.Dir == "" {
+			s.Dir = fstest.Scratch(t, fstest.Tmpfs)
+		}
+		d, err := s.New(t.Context(), s.Dir+"/root", s.Options)
+		require.NoError(t, err, s.Name)
+		t.Cleanup(func() { require.NoError(t, d.Close()) })
+		open = append(open, &subject{s.Name, d, d.Properties(), mount.Mounter{NoMountAPI: s.Options.Fallbacks.NoMountAPI}})
+		props = append(props, d.Properties())
+	}
+	base := commonRandom(props)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := base
+		r.T = rt
+		run := &run{random: r, ctx: t.Context(), subjects: open}
+		defer run.cleanup()
+		run.stack()
+	})
+}
+
+// setChecks sets rapid's flags: the number of checks from the environment, and
+// no files in the source tree (the seed is printed).
+func setChecks(t *testing.T) {
+	t.Helper()
+	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
+	checks := os.Getenv(ChecksEnv)
+	if checks == "" && testing.Short() {
+		checks = "20"
+	}
+	if checks != "" {
+		require.NoError(t, flag.Set("rapid.checks", checks))
+	}
+}
+
+// run is one random stack.
+type run struct {
+	random
+	ctx      context.Context
+	subjects []*subject
+	// chain holds the sealed layers, nearest first; it is the same everywhere.
+	chain []driver.ID
+	log   []string
+}
+
+// fail ends the run with the whole story.
+func (r *run) fail(format string, args ...any) {
+	r.Helper()
+	r.Fatalf("%s\nafter\n%s", fmt.Sprintf(format, args...), strings.Join(r.log, "\n"))
+}
+
+func (r *run) check(err error, format string, args ...any) {
+	r.Helper()
+	if err != nil {
+		r.fail("%s: %v", fmt.Sprintf(format, args...), err)
+	}
+}
+
+// cleanup removes all layers, children first.
+func (r *run) cleanup() {
+	for _, s := range r.subjects {
+		layers, err := s.d.Layers(r.ctx)
+		r.check(err, "%s: list", s.name)
+		slices.Sort(layers)
+		slices.Reverse(layers)
+		for _, id := range layers {
+			r.check(s.d.Remove(r.ctx, id), "%s: remove %s", s.name, id)
+		}
+	}
+}
+
+func (r *run) stack() {
+	tree := model.New()
+	for i := range rapid.IntRange(1, 4).Draw(r.T, "layers") {
+		parents := tree.Clone()
+		id := layerID(i)
+		r.log = append(r.log, fmt.Sprintf("layer %d:", i))
+		r.each(func(s *subject) {
+			r.check(s.d.Create(r.ctx, id, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, id)
+		})
+		r.apply(id, tree)
+		if rapid.Bool().Draw(r.T, "edit") {
+			r.edit(id, tree)
+		}
+		r.compare(id, parents, tree)
+		r.each(func(s *subject) { r.check(s.d.Seal(r.ctx, id), "%s: seal %s", s.name, id) })
+		r.chain = slices.Insert(r.chain, 0, id)
+	}
+}
+
+func (r *run) each(fn func(*subject)) {
+	for _, s := range r.subjects {
+		fn(s)
+	}
+}
+
+// apply applies a random layer everywhere, detached too where that can be done.
+func (r *run) apply(id driver.ID, tree *model.Tree) {
+	before := tree.Snapshot()
+	entries := r.layer(tree)
+	for _, e := range entries {
+		r.log = append(r.log, "  "+e.String())
+	}
+	stream, err := fstest.Encode(entries)
+	r.check(err, "encode the layer")
+	modelErr := tree.Apply(entries)
+	r.each(func(s *subject) {
+		err := s.apply(r.ctx, id, stream, driver.ApplyOptions{})
+		switch {
+		case modelErr == nil:
+			r.check(err, "%s: apply to %s", s.name, id)
+		case !errors.Is(err, driver.ErrInvalidLayer):
+			r.fail("%s: apply gives %v, the model %v", s.name, err, modelErr)
+		default:
+			r.compareTree(s, id, before, "after the refused layer")
+			return
+		}
+		r.compareTree(s, id, tree.Snapshot(), "after applying")
+		if s.props.Rebase && len(r.chain) > 0 {
+			r.rebase(s, id, stream, tree.Snapshot())
+		}
+	})
+}
+
+// rebase unpacks the same stream without its parents and compares.
+func (r *run) rebase(s *subject, id driver.ID, stream []byte, want fstest.Tree) {
+	tmp := id + "-detached"
+	r.check(s.d.Create(r.ctx, tmp, nil, driver.CreateOptions{}), "%s: create %s", s.name, tmp)
+	err := s.apply(r.ctx, tmp, stream, driver.ApplyOptions{Detached: true})
+	if err == nil {
+		err = s.d.(driver.Rebaser).Rebase(r.ctx, tmp, r.chain)
+	}
+	if !errors.Is(err, driver.ErrNeedsParents) {
+		r.check(err, "%s: unpack %s detached", s.name, tmp)
+		r.compareTree(s, tmp, want, "after Rebase")
+		if one, two := r.diff(s, id), r.diff(s, tmp); !bytes.Equal(one, two) {
+			r.fail("%s: the diff of the rebased layer is\n%s\nand of the same in sequence\n%s", s.name, r.listing(two), r.listing(one))
+		}
+	}
+	r.check(s.d.Remove(r.ctx, tmp), "%s: remove %s", s.name, tmp)
+}
+
+// edit makes random edits through mounts.
+func (r *run) edit(id driver.ID, tree *model.Tree) {
+	if len(r.chain) == 0 {
+		r.breaksLinks = false
+		defer func() { r.breaksLinks = true }()
+	}
+	edits := r.edits(tree)
+	for _, e := range edits {
+		r.log = append(r.log, "  "+e.String())
+	}
+	r.each(func(s *subject) {
+		r.check(s.mounted(r.ctx, id, func(root string) error {
+			for _, e := range edits {
+				if err := e.Apply(root); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), "%s: edit %s", s.name, id)
+	})
+}
+
+// compare compares everything there is to know about a layer.
+func (r *run) compare(id driver.ID, parents, tree *model.Tree) {
+	want, changes := tree.Snapshot(), model.Diff(parents, tree)
+	var stream []byte
+	var from string
+	r.each(func(s *subject) {
+		r.compareTree(s, id, want, "the view")
+		r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted", s.name, id)
+		got, err := s.changes(r.ctx, id)
+		r.check(err, "%s: changes of %s", s.name, id)
+		if w, g := model.Format(changes), model.Format(got); w != g {
+			r.fail("%s: changes of %s: want\n%s\ngot\n%s", s.name, id, w, g)
+		}
+		bytesNow := r.diff(s, id)
+		if again := r.diff(s, id); !bytes.Equal(bytesNow, again) {
+			r.fail("%s: two diffs of %s differ", s.name, id)
+		}
+		if stream == nil {
+			stream, from = bytesNow, s.name
+		}
+		if !bytes.Equal(stream, bytesNow) {
+			r.fail("the diff of %s has other bytes: %s\n%s\n%s\n%s", id, from, r.listing(stream), s.name, r.listing(bytesNow))
+		}
+	})
+	want = withoutSockets(want)
+	r.each(func(s *subject) {
+		again := id + "-again"
+		r.check(s.d.Create(r.ctx, again, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, again)
+		r.check(s.apply(r.ctx, again, stream, driver.ApplyOptions{}), "%s: apply the diff of %s", s.name, from)
+		r.compareTree(s, again, want, "the diff of "+from+" applied")
+		r.check(s.d.Remove(r.ctx, again), "%s: remove %s", s.name, again)
+	})
+}
+
+func (r *run) compareTree(s *subject, id driver.ID, want fstest.Tree, what string) {
+	r.Helper()
+	v, err := s.d.View(r.ctx, id)
+	r.check(err, "%s: view of %s", s.name, id)
+	got, err := fstest.ReadView(v)
+	r.check(errors.Join(err, v.Close()), "%s: view of %s", s.name, id)
+	if d := fstest.Compare(want, got); d != "" {
+		r.fail("%s: %s, %s:\n%s", s.name, id, what, d)
+	}
+}
+
+func (r *run) diff(s *subject, id driver.ID) []byte {
+	r.Helper()
+	var buf bytes.Buffer
+	_, err := s.d.Diff(r.ctx, id, &buf, driver.DiffOptions{Warn: func(string, string) {}})
+	r.check(err, "%s: diff of %s", s.name, id)
+	return buf.Bytes()
+}
+
+func (r *run) listing(stream []byte) string {
+	s, err := list(stream)
+	r.check(err, "list a diff")
+	return s
+}
+
+func (s *subject) apply(ctx context.Context, id driver.ID, stream []byte, opts driver.ApplyOptions) error {
+	opts.Warn = func(string, string) {}
+	_, err := s.d.ApplyDiff(ctx, id, bytes.NewReader(stream), opts)
+	return err
+}
+
+func (s *subject) mounted(ctx context.Context, id driver.ID, fn func(root string) error) error {
+	mounts, err := s.d.Mount(ctx, id, driver.MountOptions{})
+	if err != nil {
+		return err
+	}
+	return s.mount.WithTemp(ctx, mounts, fn)
+}
+
+func (s *subject) compareMounted(ctx context.Context, id driver.ID, want fstest.Tree) error {
+	mounts, err := s.d.Mount(ctx, id, driver.MountOptions{})
+	if err != nil {
+		return err
+	}
+	return s.mount.WithTemp(ctx, mounts, func(root string) error {
+		got, err := fstest.ReadPath(root)
+		if err != nil {
+			return err
+		}
+		if d := fstest.Compare(want, asShown(got, mounts)); d != "" {
+			return errors.New(d)
+		}
+		return nil
+	})
+}
+
+func (s *subject) changes(ctx context.Context, id driver.ID) ([]model.Change, error) {
+	var changes []model.Change
+	for c, err := range s.d.Changes(ctx, id) {
+		if err != nil {
+			return nil, err
+		}
+		m, err := toModel(c)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, m)
+	}
+	return changes, nil
+}
