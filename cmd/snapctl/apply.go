@@ -51,23 +51,22 @@ func newApplyCommand(a *app) *cobra.Command {
 }
 
 func runApply(ctx context.Context, a *app, opts applyOptions) error {
-	layer, length, err := a.openLayer(opts.file)
+	layer, length, err := a.openLayer(ctx, opts.file)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = layer.Close() }() // it was only read
 	return a.withStore(ctx, func(st *store) error {
-		var applied driver.Applied
-		_, err := st.activeInfo(ctx, a, opts.key)
-		if err == nil {
-			bar := a.newByteBar(ctx, "applying", length)
-			applied, err = st.Apply(ctx, opts.key, contextReader{ctx, bar.reader(layer)}, driver.ApplyOptions{
-				Warn: func(path, message string) { a.log.Warn(message, "path", "/"+path) },
-			})
-			bar.close()
-		}
-		if err != nil {
+		if _, err := st.activeInfo(ctx, a, opts.key); err != nil {
 			return doing(err, "applying the layer %s to the snapshot %q", sourceName(opts.file), opts.key)
+		}
+		bar := a.newByteBar(ctx, "applying", length)
+		applied, err := st.Apply(ctx, opts.key, contextReader{ctx, bar.reader(layer)}, driver.ApplyOptions{
+			Warn: func(path, message string) { a.log.Warn(message, "path", "/"+path) },
+		})
+		bar.close()
+		if err != nil {
+			return doing(err, "layer %s", sourceName(opts.file))
 		}
 		result := applyResult{Key: opts.key, DiffID: applied.DiffID, Bytes: applied.Bytes, Entries: applied.Entries}
 		return a.line(result, "%s", applied.DiffID)
@@ -75,12 +74,12 @@ func runApply(ctx context.Context, a *app, opts applyOptions) error {
 }
 
 // openLayer opens a layer and says how long it is, 0 when that is not known.
-func (a *app) openLayer(file string) (io.ReadCloser, int64, error) {
+func (a *app) openLayer(ctx context.Context, file string) (io.ReadCloser, int64, error) {
 	if file == "-" {
 		if isTerminal(a.In) {
 			return nil, 0, advise(usagef("apply: standard input is a terminal, not a layer"), "name a file, or pipe a layer in")
 		}
-		return io.NopCloser(a.In), 0, nil
+		return io.NopCloser(interruptible(ctx, a.In)), 0, nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -88,11 +87,17 @@ func (a *app) openLayer(file string) (io.ReadCloser, int64, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
-		err = as(errInvalid, fmt.Errorf("the layer %q is a directory", file))
+		err = advise(as(errInvalid, fmt.Errorf("the layer %q is a directory", file)), "name a layer's tar file, or - for standard input")
 	}
 	if err != nil {
 		_ = f.Close() // it was only opened for reading
 		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() { // such as a pipe that a shell made
+		return struct {
+			io.Reader
+			io.Closer
+		}{interruptible(ctx, f), f}, 0, nil
 	}
 	return f, info.Size(), nil
 }

@@ -27,10 +27,20 @@ func canMount() bool {
 // ownMounts keeps what is mounted from now on inside this mount namespace. It
 // fails where the machine lets one make a user namespace and mount nothing in it.
 func ownMounts() error {
+	if err := openToOurselves(); err != nil {
+		return err
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return noDemo(fmt.Errorf("mounting in a user namespace: %w", err))
 	}
 	return nil
+}
+
+// openToOurselves makes /proc/self belong to us. It does not when we may run but
+// not read our own binary (PR_SET_DUMPABLE in prctl(2)), and then nobody could
+// write the maps of a user namespace, or start this program again.
+func openToOurselves() error {
+	return doing(unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0), "preparing a user namespace")
 }
 
 func noDemo(err error) error {
@@ -47,6 +57,9 @@ const stopPatience = 20 * time.Second
 // demoInNamespace runs the demo in a copy of this process that is root in a new
 // user namespace, with mounts of its own.
 func demoInNamespace(ctx context.Context, a *app, opts demoOptions) error {
+	if err := openToOurselves(); err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", namespaceArgs(a, opts)...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdout, cmd.Stderr = a.Out, a.Err

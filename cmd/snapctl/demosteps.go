@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // demoTargets are the directories on which the demo mounts.
@@ -189,16 +191,18 @@ func stepDiff(ctx context.Context, d *demo) error {
 	if _, err := d.snapctl(ctx, "diff", "-o", "layer.tar", "work"); err != nil {
 		return err
 	}
-	d.narrator.say("The deleted file has become a whiteout. The same changes always give the same bytes.")
 	names, err := d.listTar("layer.tar")
 	if err != nil {
 		return err
 	}
+	d.narrator.say("The deleted file has become a whiteout. The same changes always give the same bytes:")
 	if _, err := d.snapctl(ctx, "diff", "-o", "again.tar", "work"); err != nil {
 		return err
 	}
 	first, err1 := os.ReadFile(d.path("layer.tar"))
 	second, err2 := os.ReadFile(d.path("again.tar"))
+	d.narrator.command("sha256sum layer.tar again.tar")
+	d.narrator.output(digest.FromBytes(first).Encoded() + "  layer.tar\n" + digest.FromBytes(second).Encoded() + "  again.tar")
 	return errors.Join(err1, err2,
 		expect(slices.Contains(names, "etc/.wh.os-release"), "the layer holds a whiteout of etc/os-release"),
 		expect(!slices.Contains(names, "bin/greet"), "the layer holds nothing that is unchanged"),

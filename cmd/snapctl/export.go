@@ -79,7 +79,7 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 		})
 		bars.close()
 		if err != nil {
-			return doing(st.explainParent(ctx, opts.source, err), "exporting %q to %s", opts.source, outputName(opts.file))
+			return doing(st.explainParent(ctx, opts.source, err), "writing %s", outputName(opts.file))
 		}
 		if toStdout {
 			return nil

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
@@ -82,19 +83,23 @@ var hints = []struct {
 	hint string
 }{
 	{errInterrupted, "everything was put back; run it again when you like"},
-	{snapshotter.ErrLocked, "wait for the other snapctl to end, or use another --root"},
+	{snapshotter.ErrLocked, "or use another --root"},
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
-	{snapshotter.ErrNewerStore, "use a newer snapctl, or another --root"},
+	{snapshotter.ErrNewerStore, "or use another --root"},
+	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
 	{syscall.EDQUOT, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
 	{syscall.EROFS, "choose a writable directory with --root"},
 	{driver.ErrDigest, "get the file again: it is not the one that was meant"},
+	{image.ErrNoMatch, "name one of those that it holds"},
+	{image.ErrAmbiguous, "name one of them"},
+	{image.ErrInvalid, "the store is as before; get the image again, or have it made anew"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
 	{driver.ErrBusy, "unmount it first, then run it again"},
 	{driver.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
 	{mount.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
-	{fs.ErrPermission, "run it as root, or choose another --root"},
+	{fs.ErrPermission, "run it as root, or name places that you may write to"},
 }
 
 // hintFor returns the advice for err, or "".
@@ -112,6 +117,9 @@ func hintFor(err error) string {
 	case exitUsage:
 		return "'snapctl help' shows how it is used"
 	case exitNotFound:
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			return "check the path, and that its directory is there"
+		}
 		return "'snapctl ls' and 'snapctl images' list what there is"
 	default:
 		return ""

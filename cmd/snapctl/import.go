@@ -88,6 +88,9 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	if src.Reader != nil && isTerminal(a.In) {
 		return advise(usagef("import: standard input is a terminal, not an archive"), "name a file, or pipe an archive in")
 	}
+	if src.Reader != nil {
+		src.Reader = interruptible(ctx, src.Reader)
+	}
 	if opts.name != "" {
 		if _, err := image.ParseName(opts.name); err != nil {
 			return as(errUsage, doing(err, "--name %q", opts.name))
@@ -103,7 +106,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		})
 		bars.close()
 		if err != nil {
-			return doing(err, "importing %s", sourceName(opts.source))
+			return err // it names the source
 		}
 		return a.line(newImageJSON(img), "%s", escape(img.Name))
 	})

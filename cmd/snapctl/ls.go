@@ -12,10 +12,12 @@ import (
 const lsJSON = `{
   "snapshots": [
     {
-      "key": "work",
-      "kind": "active",
-      "parent": "sha256:…",
-      "images": [],
+      "key": "sha256:…",
+      "kind": "committed",
+      "parent": "",
+      "images": [
+        "debian:12"
+      ],
       "mounts": [
         "/mnt"
       ],

@@ -17,7 +17,7 @@ func (a *app) writeOut(ctx context.Context, path string, write func(io.Writer) e
 		if isTerminal(a.Out) {
 			return errTerminal()
 		}
-		return write(contextWriter{ctx, a.Out})
+		return writeInterruptibly(ctx, a.Out, write)
 	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -42,7 +42,7 @@ func writeSpecial(ctx context.Context, path string, info os.FileInfo, write func
 	if isTerminal(f) {
 		return errors.Join(errTerminal(), f.Close())
 	}
-	return errors.Join(write(contextWriter{ctx, f}), f.Close())
+	return errors.Join(writeInterruptibly(ctx, f, write), f.Close())
 }
 
 // writeWhole writes beside the file and renames into place.
@@ -73,30 +73,4 @@ func writeWhole(ctx context.Context, path string, write func(io.Writer) error) (
 		return err
 	}
 	return f.Close()
-}
-
-// contextWriter ends a stream when its context ends.
-type contextWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (c contextWriter) Write(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.w.Write(p)
-}
-
-// contextReader ends a stream when its context ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
