@@ -77,9 +77,16 @@ func (d *dirBag) open(name string) (io.ReadCloser, int64, error) {
 
 func (d *dirBag) Close() error { return d.root.Close() }
 
+// randomFile is a file that can be read at any place, several at a time.
+type randomFile interface {
+	io.ReadSeeker
+	io.ReaderAt
+	io.Closer
+}
+
 // A tarBag is a tar file, read at random.
 type tarBag struct {
-	file  *os.File
+	file  randomFile
 	files map[string]extent
 	links map[string]string
 }

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -43,19 +44,20 @@ func dockerSave(t testing.TB, tags []string, layers ...layerSpec) []file {
 		file{name: "manifest.json", body: string(m.json([]dockerEntry{entry}))})
 }
 
-// indexed writes a tar to disk and reads its directory.
-func indexed(t testing.TB, raw []byte) (*tarBag, error) {
-	t.Helper()
-	f, err := os.Open(writeFile(t, "a.tar", raw))
-	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
-	return indexTar(context.Background(), f)
+// memoryFile is a file in memory.
+type memoryFile struct{ *bytes.Reader }
+
+func (memoryFile) Close() error { return nil }
+
+// indexed reads the directory of a tar.
+func indexed(raw []byte) (*tarBag, error) {
+	return indexTar(context.Background(), memoryFile{bytes.NewReader(raw)})
 }
 
 func TestADockerArchiveIsRead(t *testing.T) {
 	one := layerSpec{raw: makeTar(t, file{name: "a", body: "1"})}
 	two := layerSpec{raw: makeTar(t, file{name: "b", body: "2"}), packed: tar.Gzip}
-	bag, err := indexed(t, makeTar(t, dockerSave(t, []string{"app:1"}, one, two, one)...))
+	bag, err := indexed(makeTar(t, dockerSave(t, []string{"app:1"}, one, two, one)...))
 	require.NoError(t, err)
 	all, err := dockerCandidates(context.Background(), bag)
 	require.NoError(t, err)
@@ -102,7 +104,7 @@ func TestBadDockerArchivesAreRefused(t *testing.T) {
 		"no image at all":                 {manifest(`[]`), ErrNoMatch, "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bag, err := indexed(t, makeTar(t, c.files...))
+			bag, err := indexed(makeTar(t, c.files...))
 			require.NoError(t, err)
 			all, err := dockerCandidates(context.Background(), bag)
 			if err == nil {
@@ -116,7 +118,7 @@ func TestBadDockerArchivesAreRefused(t *testing.T) {
 }
 
 func TestLinksInAnArchiveStayInside(t *testing.T) {
-	bag, err := indexed(t, makeTar(t,
+	bag, err := indexed(makeTar(t,
 		file{name: "./d/real", body: "body"},
 		file{name: "d/rel", symlink: "real"},
 		file{name: "up", symlink: "d/../d/rel"},
@@ -146,11 +148,11 @@ func TestLinksInAnArchiveStayInside(t *testing.T) {
 }
 
 func TestWhatIsNoTarOrACutOneIsRefused(t *testing.T) {
-	_, err := indexed(t, []byte("this is not an archive, though it is longer than a block "+string(make([]byte, 600))))
+	_, err := indexed([]byte("this is not an archive, though it is longer than a block " + string(make([]byte, 600))))
 	require.ErrorIs(t, err, ErrInvalid)
 	whole := makeTar(t, file{name: "a", body: string(make([]byte, 5000))}, file{name: "b", body: "x"})
 	for _, n := range []int{100, 512, 3000, 512 + 5120 + 100} {
-		_, err := indexed(t, whole[:n])
+		_, err := indexed(whole[:n])
 		require.ErrorIs(t, err, ErrInvalid, "cut at %d", n)
 	}
 }
@@ -159,7 +161,7 @@ func FuzzIndexTar(f *testing.F) {
 	f.Add(makeTar(f, dockerSave(f, nil, layerSpec{raw: makeTar(f)})...))
 	f.Add(makeTar(f, file{name: "a", symlink: "b"}, file{name: "b", symlink: "a"}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		bag, err := indexed(t, raw)
+		bag, err := indexed(raw)
 		if err != nil {
 			return
 		}

@@ -38,16 +38,10 @@ func ParseName(s string) (string, error) {
 		return "", badName(s)
 	}
 	domain, path := splitDomain(rest)
-	if domain == "index.docker.io" {
-		domain = hubDomain
-	}
-	if domain == hubDomain {
-		domain = ""
-		path = strings.TrimPrefix(path, hubLibrary+"/")
-	}
 	if !pathRE.MatchString(path) || domain != "" && !domainRE.MatchString(domain) {
 		return "", badName(s)
 	}
+	domain, path = shorten(domain, path)
 	if isHex64(path) && domain == "" {
 		return "", badName(s) // it would be taken for a digest
 	}
@@ -55,6 +49,24 @@ func ParseName(s string) (string, error) {
 		path = domain + "/" + path
 	}
 	return path + ":" + tag, nil
+}
+
+// shorten leaves out what [fullName] puts in, and nothing that would be read as
+// something else without it.
+func shorten(domain, path string) (string, string) {
+	if domain == "index.docker.io" {
+		domain = hubDomain
+	}
+	if domain != "" && domain != hubDomain {
+		return domain, path
+	}
+	if short := strings.TrimPrefix(path, hubLibrary+"/"); !strings.Contains(short, "/") {
+		return "", short
+	}
+	if inner, _ := splitDomain(path); inner != "" {
+		return domain, path
+	}
+	return "", path
 }
 
 func badName(s string) error {

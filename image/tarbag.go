@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 )
@@ -19,7 +18,7 @@ const (
 
 // indexTar reads the headers of a tar file. No entry is ever unpacked: names
 // are only looked up, so those that leave the archive's root are left out.
-func indexTar(ctx context.Context, f *os.File) (*tarBag, error) {
+func indexTar(ctx context.Context, f randomFile) (*tarBag, error) {
 	bag := &tarBag{file: f, files: map[string]extent{}, links: map[string]string{}}
 	r := stdtar.NewReader(f)
 	names := 0
@@ -93,7 +92,7 @@ func isSparse(h *stdtar.Header) bool {
 	return h.Typeflag == stdtar.TypeGNUSparse
 }
 
-func badTar(f *os.File, err error) error {
+func badTar(f randomFile, err error) error {
 	at, _ := f.Seek(0, io.SeekCurrent) // for the message alone
 	if errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: not a whole tar archive (near byte %d): %w", ErrInvalid, at, err)
