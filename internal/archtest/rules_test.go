@@ -27,7 +27,7 @@ var (
 	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
-	testOnly = []string{"internal/fstest", "driver/drivertest"}
+	testOnly = []string{"internal/fstest", "driver/drivertest", "diff/difftest"}
 )
 
 // rules has one line for every package that is no command.
@@ -54,6 +54,7 @@ var rules = map[string]rule{
 	"scripts/testreport": {},
 
 	// For tests only; they may use what they test.
+	"diff/difftest":     append([]string{"diff", "internal/fstest"}, low...),
 	"internal/fstest":   append([]string{"diff", "mount"}, low...),
 	"driver/drivertest": append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),
 	"test/realimage":    {},

@@ -1,0 +1,72 @@
+package difftest
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// Collect gathers a sequence of changes. Their bodies cannot be opened any more.
+func Collect(changes iter.Seq2[diff.Change, error]) ([]diff.Change, error) {
+	var all []diff.Change
+	for c, err := range changes {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// Lines lists changes, one line each; see [Line].
+func Lines(changes []diff.Change) []string {
+	lines := make([]string, len(changes))
+	for i, c := range changes {
+		lines[i] = Line(c)
+	}
+	return lines
+}
+
+// Line says all that matters of a change.
+func Line(c diff.Change) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %q", c.Kind, c.Path)
+	switch {
+	case c.Kind == diff.Delete:
+		return b.String()
+	case c.Hardlink != "":
+		fmt.Fprintf(&b, " = %q", c.Hardlink)
+		return b.String()
+	}
+	n := c.Node
+	fmt.Fprintf(&b, " %o %d:%d %d.%09d", n.Mode, n.UID, n.GID, n.Mtime.Unix(), n.Mtime.Nanosecond())
+	switch {
+	case n.IsRegular():
+		fmt.Fprintf(&b, " size %d", n.Size)
+	case n.IsSymlink():
+		fmt.Fprintf(&b, " -> %q", c.Linkname)
+	case n.IsDevice():
+		fmt.Fprintf(&b, " rdev %#x", n.Rdev)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Xattrs)) {
+		fmt.Fprintf(&b, " %s=%q", name, c.Xattrs[name])
+	}
+	return b.String()
+}
+
+// Paths lists changes as "M /path", the root as "M /".
+func Paths(changes []diff.Change) []string {
+	lines := make([]string, len(changes))
+	for i, c := range changes {
+		p := "/" + c.Path
+		if c.Path == "." {
+			p = "/"
+		}
+		lines[i] = c.Kind.String() + " " + p
+	}
+	return lines
+}

@@ -1,0 +1,133 @@
+package difftest
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// Changes says what turns old into new by holding both trees in memory and
+// taking the definition word for word. A nil old is the empty tree. The changes
+// have no bodies, and their Nodes no inode numbers and link counts.
+func Changes(old, new fstest.Tree) []diff.Change {
+	if old == nil {
+		old = fstest.Tree{".": {Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}}
+	}
+	o := &oracle{old: old, new: withoutUnfit(new), all: new, first: map[string]string{}}
+	if attributesDiffer(old["."], new["."]) {
+		o.add(diff.Modify, ".")
+	}
+	o.dir(".")
+	return o.changes
+}
+
+type oracle struct {
+	old, new, all fstest.Tree
+	first         map[string]string // by Node.Link: the name yielded in full
+	changes       []diff.Change
+}
+
+// dir lists the changes in one directory of new.
+func (o *oracle) dir(dir string) {
+	for _, p := range children(o.old, dir) {
+		if _, stays := o.new[p]; !stays && !reserved(p) && !(unfit(o.old[p]) && has(o.all, p)) {
+			o.changes = append(o.changes, diff.Change{Kind: diff.Delete, Path: p})
+		}
+	}
+	for _, p := range children(o.new, dir) {
+		switch {
+		case !has(o.old, p):
+			o.add(diff.Add, p)
+		case o.changed(p):
+			o.add(diff.Modify, p)
+		}
+		if o.new[p].Type() == diff.TypeDir {
+			o.dir(p)
+		}
+	}
+}
+
+func (o *oracle) changed(p string) bool {
+	before, now := o.old[p], o.new[p]
+	if attributesDiffer(before, now) {
+		return true
+	}
+	for r := range o.new {
+		if r == p {
+			continue
+		}
+		linkedNow := linked(o.new, p, r)
+		linkedBefore := has(o.old, r) && linked(o.old, p, r)
+		if linkedNow != linkedBefore {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *oracle) add(kind diff.Kind, p string) {
+	n := o.new[p]
+	c := diff.Change{Kind: kind, Path: p, Linkname: n.Target, Xattrs: n.Xattrs, Node: diff.Node{
+		Mode: n.Mode, UID: n.UID, GID: n.GID, Size: n.Size, Rdev: n.Rdev, Mtime: n.Mtime,
+	}}
+	if n.Link != "" {
+		if first, ok := o.first[n.Link]; ok {
+			c.Hardlink = first
+		} else {
+			o.first[n.Link] = p
+		}
+	}
+	o.changes = append(o.changes, c)
+}
+
+func linked(t fstest.Tree, p, r string) bool {
+	return t[p].Link != "" && t[p].Link == t[r].Link
+}
+
+// attributesDiffer compares all but the links; of a directory, not the size.
+func attributesDiffer(a, b fstest.Node) bool {
+	return a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || !a.Mtime.Equal(b.Mtime) ||
+		a.Size != b.Size || a.Body != b.Body || a.Target != b.Target || a.Rdev != b.Rdev ||
+		!maps.Equal(a.Xattrs, b.Xattrs)
+}
+
+func has(t fstest.Tree, p string) bool {
+	_, ok := t[p]
+	return ok
+}
+
+// children lists the paths directly in a directory, sorted.
+func children(t fstest.Tree, dir string) []string {
+	var list []string
+	for p := range t {
+		if p != "." && path.Dir(p) == dir {
+			list = append(list, p)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// withoutUnfit returns the tree without what a layer cannot hold.
+func withoutUnfit(t fstest.Tree) fstest.Tree {
+	fit := fstest.Tree{}
+	for p, n := range t {
+		if !unfit(n) && !reserved(p) {
+			fit[p] = n
+		}
+	}
+	return fit
+}
+
+func unfit(n fstest.Node) bool {
+	return n.Type() == diff.TypeSocket || n.Type() == diff.TypeChar && n.Rdev == 0
+}
+
+func reserved(p string) bool {
+	return strings.HasPrefix(p, ".wh.") || strings.Contains(p, "/.wh.")
+}

@@ -1,0 +1,62 @@
+//go:build linux
+
+package diff_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/diff/difftest"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// needsRoot skips what only the owner of all files can do.
+func needsRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: chown, mknod and trusted xattrs")
+	}
+}
+
+// tree carries out edits in a new directory, whose root has fixed attributes.
+func tree(t testing.TB, edits ...fstest.Edit) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "t")
+	require.NoError(t, os.Mkdir(root, 0o755))
+	edit(t, root, edits...)
+	return root
+}
+
+func edit(t testing.TB, root string, edits ...fstest.Edit) {
+	t.Helper()
+	for _, e := range edits {
+		require.NoError(t, e.Apply(root))
+	}
+	require.NoError(t, fstest.Touch(".", fstest.EditTime).Apply(root))
+}
+
+// view opens a directory as a view for the length of the test.
+func view(t testing.TB, root string) diff.View {
+	t.Helper()
+	f, err := os.Open(root)
+	require.NoError(t, err)
+	v := diff.DirView(f)
+	t.Cleanup(func() {
+		_ = v.Close()
+		_ = f.Close()
+	})
+	return v
+}
+
+// compare compares two directories and gathers the warnings.
+func compare(t testing.TB, old, new string) (changes []diff.Change, warnings []string) {
+	t.Helper()
+	opts := diff.Options{Warn: func(path, message string) { warnings = append(warnings, path+": "+message) }}
+	changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), view(t, new), opts))
+	require.NoError(t, err)
+	return changes, warnings
+}

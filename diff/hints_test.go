@@ -1,0 +1,151 @@
+//go:build linux
+
+package diff_test
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/diff/difftest"
+	. "github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// hintView gives hints, by directory, as an overlay's upper layer would.
+type hintView struct {
+	diff.View
+	hints map[string][]diff.Hint
+}
+
+type hintDir struct {
+	diff.Dir
+	path  string
+	hints map[string][]diff.Hint
+}
+
+func (v hintView) Root() (diff.Dir, error) {
+	d, err := v.View.Root()
+	return hintDir{d, ".", v.hints}, err
+}
+
+func (d hintDir) OpenDir(name string) (diff.Dir, error) {
+	sub, err := d.Dir.OpenDir(name)
+	return hintDir{sub, path.Join(d.path, name), d.hints}, err
+}
+
+func (d hintDir) Hints() ([]diff.Hint, bool, error) { return d.hints[d.path], true, nil }
+
+// hints are those of a backend that knows which names were written: what
+// changed, but of the names that an old file keeps, none when only other names
+// of it came or went.
+func hints(old, new Tree, descend bool) map[string][]diff.Hint {
+	list := map[string]map[string]bool{} // by directory and name: descend
+	add := func(p string, descend bool) {
+		for p != "." {
+			dir, name := path.Dir(p), path.Base(p)
+			if list[dir] == nil {
+				list[dir] = map[string]bool{}
+			}
+			before, ok := list[dir][name]
+			list[dir][name] = descend && (!ok || before)
+			p, descend = dir, true
+		}
+	}
+	heirs := map[string]string{} // by group in old: the group in new that is the same file
+	for _, c := range difftest.Changes(old, new) {
+		o, ok := old[c.Path]
+		if c.Kind == diff.Modify && ok && o.Link != "" && sameButLinks(o, new[c.Path]) {
+			group := c.Path
+			if n := new[c.Path]; n.Link != "" {
+				group = n.Link
+			}
+			if heir, ok := heirs[o.Link]; !ok || heir == group {
+				heirs[o.Link] = group
+				continue
+			}
+		}
+		add(c.Path, false)
+	}
+	return sortHints(list, descend)
+}
+
+func sortHints(list map[string]map[string]bool, descend bool) map[string][]diff.Hint {
+	sorted := map[string][]diff.Hint{}
+	for dir, names := range list {
+		for name, d := range names {
+			sorted[dir] = append(sorted[dir], diff.Hint{Name: name, Descend: d && descend})
+		}
+		slices.SortFunc(sorted[dir], func(a, b diff.Hint) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return sorted
+}
+
+func sameButLinks(a, b Node) bool {
+	a.Link, b.Link = "", ""
+	return a.String() == b.String()
+}
+
+// Names outside the hints must come into the diff when the links between them
+// and hinted names changed, at their place in the order, and only then may the
+// rest of the tree be read.
+func TestHintedNamesPullInTheNamesTheyWereLinkedWith(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		base  []Edit
+		edits []Edit
+		hints map[string][]diff.Hint
+		want  []string
+	}{
+		{name: "a copy-up breaks a link with a name that comes first",
+			base:  []Edit{Mkdir("a"), Mkdir("a/b"), Create("a/b/f", "x"), MakeLink("z", "a/b/f")},
+			edits: []Edit{Remove("z"), Create("z", "x")},
+			hints: map[string][]diff.Hint{".": {{Name: "z"}}},
+			want:  []string{"M /a/b/f", "M /z"}},
+		{name: "a moved directory takes a name along",
+			base:  []Edit{Create("a", "x"), Mkdir("d"), MakeLink("d/f", "a")},
+			edits: []Edit{Rename("d", "e")},
+			hints: map[string][]diff.Hint{".": {{Name: "d"}, {Name: "e"}}},
+			want:  []string{"D /d", "M /a", "A /e", "A /e/f"}},
+		{name: "all names are hinted and nothing is pulled in",
+			base:  []Edit{Create("a", "x"), MakeLink("b", "a")},
+			edits: []Edit{Remove("b"), MakeLink("b", "a")},
+			hints: map[string][]diff.Hint{".": {{Name: "a"}, {Name: "b"}}}},
+		{name: "the other name is gone",
+			base:  []Edit{Create("a", "x"), MakeLink("b", "a")},
+			edits: []Edit{Remove("b")},
+			hints: map[string][]diff.Hint{".": {{Name: "a"}, {Name: "b"}}},
+			want:  []string{"D /b"}},
+		{name: "a hint for a name that neither side has", hints: map[string][]diff.Hint{".": {{Name: "ghost"}}}},
+		{name: "a pulled-in name below a hinted directory",
+			base:  []Edit{Mkdir("d"), Create("d/f", "x"), MakeLink("d/g", "d/f"), Create("d/h", "x")},
+			edits: []Edit{Remove("d/g"), Create("d/g", "x")},
+			hints: map[string][]diff.Hint{".": {{Name: "d", Descend: true}}, "d": {{Name: "g"}}},
+			want:  []string{"M /d/f", "M /d/g"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			old, new := tree(t, c.base...), tree(t, append(slices.Clone(c.base), c.edits...)...)
+			hinted := hintView{view(t, new), c.hints}
+			changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), hinted, diff.Options{}))
+			require.NoError(t, err)
+			require.Equal(t, len(c.want), len(changes), "%v", difftest.Paths(changes))
+			if len(c.want) > 0 {
+				require.Equal(t, c.want, difftest.Paths(changes))
+			}
+			require.Equal(t, difftest.Lines(difftest.Changes(FromPath(t, old), FromPath(t, new))), difftest.Lines(changes), "oracle")
+		})
+	}
+}
+
+func TestWhatIsNotHintedIsNotRead(t *testing.T) {
+	base := []Edit{Mkdir("d"), Create("d/f", "x"), Mkdir("e"), Create("e/f", "x")}
+	old := tree(t, base...)
+	new := tree(t, append(base, Write("d/f", "y"), Write("e/f", "y"))...)
+	hinted := hintView{view(t, new), map[string][]diff.Hint{".": {{Name: "d", Descend: true}}, "d": {{Name: "f"}}}}
+	changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), hinted, diff.Options{}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"M /d/f"}, difftest.Paths(changes))
+}
