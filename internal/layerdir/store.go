@@ -25,7 +25,7 @@ type Store struct {
 	root string
 
 	mu    sync.Mutex
-	inUse map[string]bool // names of directories that Create and Staging made and still need
+	inUse map[string]bool // names of directories that Staging and Remove made and still need
 
 	background sync.WaitGroup
 }
@@ -114,10 +114,11 @@ func (s *Store) Remove(id driver.ID) error {
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	trash, err := os.MkdirTemp(s.root, trashPrefix+string(id)+"-")
+	trash, done, err := s.trash(id)
 	if err != nil {
 		return err
 	}
+	defer done()
 	err = os.Rename(s.Path(id), filepath.Join(trash, "layer"))
 	if err != nil {
 		err = errors.Join(err, os.Remove(trash))
@@ -135,6 +136,24 @@ func (s *Store) Remove(id driver.ID) error {
 		_ = os.RemoveAll(trash)
 	})
 	return nil
+}
+
+// trash makes the directory that a layer is moved into. Until done, Cleanup
+// leaves it alone: without it the rename would fail as if the layer were missing.
+func (s *Store) trash(id driver.ID) (dir string, done func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, err = os.MkdirTemp(s.root, trashPrefix+string(id)+"-")
+	if err != nil {
+		return "", nil, err
+	}
+	name := filepath.Base(dir)
+	s.inUse[name] = true
+	return dir, func() {
+		s.mu.Lock()
+		delete(s.inUse, name)
+		s.mu.Unlock()
+	}, nil
 }
 
 // List returns the IDs of all layers, sorted.
@@ -171,10 +190,8 @@ func (s *Store) Cleanup(ctx context.Context) error {
 }
 
 func (s *Store) abandoned(name string) bool {
-	if strings.HasPrefix(name, trashPrefix) {
-		return true
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.HasPrefix(name, newPrefix) && !s.inUse[name]
+	ours := strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, trashPrefix)
+	return ours && !s.inUse[name]
 }
