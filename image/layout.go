@@ -71,7 +71,7 @@ func (l *layout) walk(index ocispec.Index, refs []string, depth int) error {
 		}
 		names := append(slices.Clone(refs), refsOf(d)...)
 		switch {
-		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "", d.ArtifactType != "":
+		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "", isArtifact(d):
 		case isManifestType(d.MediaType):
 			if err := l.add(d, names); err != nil {
 				return err
@@ -87,6 +87,12 @@ func (l *layout) walk(index ocispec.Index, refs []string, depth int) error {
 		}
 	}
 	return nil
+}
+
+// isArtifact reports what says of itself that it is no image. Some tools give
+// images a type too, that of their config.
+func isArtifact(d ocispec.Descriptor) bool {
+	return d.ArtifactType != "" && !isConfigType(d.ArtifactType)
 }
 
 // refsOf returns the names that annotations give to a descriptor.

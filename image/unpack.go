@@ -216,8 +216,11 @@ func (u *unpacker) commit(ctx context.Context, st *step) error {
 	}
 	switch {
 	case errdefs.IsAlreadyExists(err): // another image's import was faster
+		if err := u.remove(context.WithoutCancel(ctx), st.active); err != nil {
+			return err
+		}
 		u.state(st, LayerExists)
-		return u.remove(ctx, st.active)
+		return nil
 	case err != nil:
 		return errors.Join(err, u.remove(context.WithoutCancel(ctx), st.active))
 	}

@@ -1,0 +1,101 @@
+package image
+
+import (
+	"context"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
+	ctx := context.Background()
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		layers := threeLayers(t, tar.Gzip)
+		for i, name := range []string{"two", "three"} {
+			m := newMaker(t)
+			m.add(m.image(imageSpec{layers: layers[:i+2]}), "")
+			s.mustImport(t, m.dir(), ImportOptions{Name: name})
+		}
+		before := s.contents(t)
+		c, err := s.GC(ctx)
+		require.NoError(t, err)
+		require.Empty(t, c.Snapshots)
+		require.Zero(t, c.Blobs)
+		require.Equal(t, before, s.contents(t))
+
+		two, err := s.Get(ctx, "two")
+		require.NoError(t, err)
+		c, err = s.Remove(ctx, "three")
+		require.NoError(t, err)
+		require.Len(t, c.Snapshots, 1)
+		require.Equal(t, 3, c.Blobs, "its own layer, its config and its manifest")
+		require.Positive(t, c.Bytes)
+		require.Len(t, s.contents(t).Snapshots, 2)
+
+		// A user's snapshot keeps what it stands on, but not the image.
+		_, err = s.snaps.Prepare(ctx, "mine", two.Snapshot)
+		require.NoError(t, err)
+		c, err = s.Remove(ctx, "two")
+		require.NoError(t, err)
+		require.Empty(t, c.Snapshots)
+		require.Equal(t, 2, c.Blobs, "the blobs of the layers stay, for an export of what stands on them")
+		require.Len(t, s.contents(t).Snapshots, 3)
+
+		require.NoError(t, s.snaps.Commit(ctx, "kept", "mine"))
+		c, err = s.GC(ctx)
+		require.NoError(t, err)
+		require.Empty(t, c.Snapshots)
+
+		require.NoError(t, s.snaps.Remove(ctx, "kept"))
+		_, err = s.snaps.Prepare(ctx, "loose", "")
+		require.NoError(t, err)
+		require.NoError(t, s.snaps.Commit(ctx, "a user's", "loose"))
+		c, err = s.GC(ctx)
+		require.NoError(t, err)
+		require.Len(t, c.Snapshots, 2)
+		require.Equal(t, contents{Snapshots: []string{"Committed a user's"}}, s.contents(t))
+		s.requireNoLeak(t)
+	})
+}
+
+func TestTheBaseThatASnapshotNamesIsKept(t *testing.T) {
+	ctx := context.Background()
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.None)}), "")
+	img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
+	label := snapshots.WithLabels(map[string]string{LabelBase: img.Target.Digest.String()})
+	_, err := s.snaps.Prepare(ctx, "mine", img.Snapshot, label)
+	require.NoError(t, err)
+	before := s.contents(t).Blobs
+	_, err = s.Remove(ctx, "app")
+	require.NoError(t, err)
+	require.Equal(t, before, s.contents(t).Blobs)
+	require.NoError(t, s.snaps.Remove(ctx, "mine"))
+	_, err = s.GC(ctx)
+	require.NoError(t, err)
+	require.Equal(t, contents{}, s.contents(t))
+}
+
+func TestAnImageIsRemovedByNameOrByADigestThatMeansOne(t *testing.T) {
+	ctx := context.Background()
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.None)}), "")
+	dir := m.dir()
+	img := s.mustImport(t, dir, ImportOptions{Name: "a"})
+	s.mustImport(t, dir, ImportOptions{Name: "b"})
+	_, err := s.Remove(ctx, img.Target.Digest.Encoded()[:10])
+	require.ErrorIs(t, err, ErrAmbiguous)
+	require.ErrorContains(t, err, "a:latest, b:latest")
+	_, err = s.Remove(ctx, "a")
+	require.NoError(t, err)
+	_, err = s.Remove(ctx, "a")
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = s.Remove(ctx, img.Target.Digest.String())
+	require.NoError(t, err)
+	require.Equal(t, contents{}, s.contents(t))
+}

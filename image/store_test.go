@@ -1,0 +1,281 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// onEachDriver runs a test on a fresh store of every backend that works here.
+func onEachDriver(t *testing.T, test func(t *testing.T, s *Store)) {
+	for _, name := range all.Names() {
+		t.Run(name, func(t *testing.T) { test(t, newStore(t, name)) })
+	}
+}
+
+// newStore opens a fresh store; it needs to be root on Linux.
+func newStore(t testing.TB, driverName string) *Store {
+	t.Helper()
+	return reopen(t, filepath.Join(t.TempDir(), "store"), driverName)
+}
+
+func reopen(t testing.TB, root, driverName string) *Store {
+	t.Helper()
+	snaps, err := snapshotter.Open(context.Background(), root, snapshotter.Options{Driver: driverName})
+	if err != nil && os.Geteuid() != 0 {
+		t.Skipf("driver %s does not work here without root: %v", driverName, err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, snaps.Close()) })
+	s, err := Open(snaps)
+	require.NoError(t, err)
+	return s
+}
+
+func (s *Store) mustImport(t testing.TB, source string, opts ImportOptions) Image {
+	t.Helper()
+	img, err := s.importFrom(source, opts)
+	require.NoError(t, err)
+	return img
+}
+
+func (s *Store) importFrom(source string, opts ImportOptions) (Image, error) {
+	src, err := ParseSource(source, nil)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.Import(context.Background(), src, opts)
+}
+
+// tree lists what a snapshot shows: a line for each path.
+func (s *Store) tree(t testing.TB, key string) []string {
+	t.Helper()
+	view, err := s.snaps.OpenView(context.Background(), key)
+	require.NoError(t, err)
+	defer view.Close()
+	root, err := view.Root()
+	require.NoError(t, err)
+	defer root.Close()
+	var lines []string
+	node, err := root.Stat()
+	require.NoError(t, err)
+	lines = append(lines, fmt.Sprintf(". %o %d", node.Mode, node.Mtime.Unix()))
+	walkDir(t, root, "", &lines)
+	return lines
+}
+
+func walkDir(t testing.TB, d diff.Dir, prefix string, lines *[]string) {
+	names, err := d.Names()
+	require.NoError(t, err)
+	for _, name := range names {
+		n, err := d.Lookup(name)
+		require.NoError(t, err)
+		line := fmt.Sprintf("%s%s %o %d:%d %d", prefix, name, n.Mode, n.UID, n.GID, n.Mtime.Unix())
+		switch {
+		case n.IsRegular():
+			f, err := d.Open(name)
+			require.NoError(t, err)
+			raw, err := io.ReadAll(f)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			line += " " + digest.FromBytes(raw).Encoded()[:12]
+		case n.IsSymlink():
+			to, err := d.Readlink(name)
+			require.NoError(t, err)
+			line += " -> " + to
+		}
+		*lines = append(*lines, line)
+		if n.IsDir() {
+			sub, err := d.OpenDir(name)
+			require.NoError(t, err)
+			walkDir(t, sub, prefix+name+"/", lines)
+			require.NoError(t, sub.Close())
+		}
+	}
+}
+
+// paths lists only the names of what a snapshot shows.
+func (s *Store) paths(t testing.TB, key string) []string {
+	var names []string
+	for _, line := range s.tree(t, key)[1:] {
+		name, _, _ := strings.Cut(line, " ")
+		names = append(names, name)
+	}
+	return names
+}
+
+// contents is all that a store holds, for tests that nothing changes.
+type contents struct {
+	Snapshots, Blobs, Images, Ingest []string
+}
+
+func (s *Store) contents(t testing.TB) contents {
+	t.Helper()
+	var c contents
+	require.NoError(t, s.snaps.Walk(context.Background(), func(_ context.Context, info snapshots.Info) error {
+		c.Snapshots = append(c.Snapshots, info.Kind.String()+" "+info.Name)
+		return nil
+	}))
+	require.NoError(t, s.blobs.walk(func(d digest.Digest, _ int64) error {
+		c.Blobs = append(c.Blobs, d.String())
+		return nil
+	}))
+	slices.Sort(c.Blobs)
+	images, err := s.List(context.Background())
+	require.NoError(t, err)
+	for _, img := range images {
+		c.Images = append(c.Images, img.Name+" "+img.Target.Digest.String())
+	}
+	ingest, err := os.ReadDir(filepath.Join(s.blobs.dir, ingestDir))
+	require.NoError(t, err)
+	for _, e := range ingest {
+		c.Ingest = append(c.Ingest, e.Name())
+	}
+	return c
+}
+
+// layersOnDisk counts what the driver keeps, which must not be more than what
+// there are snapshots.
+func (s *Store) requireNoLeak(t testing.TB) {
+	t.Helper()
+	rows := 0
+	require.NoError(t, s.snaps.DB().View(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(meta.Snapshot) error { rows++; return nil })
+	}))
+	layers, err := s.snaps.Driver().Layers(context.Background())
+	require.NoError(t, err)
+	require.Len(t, layers, rows)
+	require.Empty(t, s.pins.count)
+	require.Empty(t, s.pins.fresh)
+	require.Empty(t, s.pins.leaving)
+	require.Empty(t, s.running.set)
+}
+
+// states records a Progress.
+type states struct {
+	NoProgress
+	on     func(i int, s LayerState)
+	onRead func(i int, n int64)
+	begun  []ProgressLayer
+}
+
+func (p *states) Begin(l []ProgressLayer) { p.begun = l }
+
+func (p *states) Layer(i int, s LayerState) {
+	if p.on != nil {
+		p.on(i, s)
+	}
+}
+
+func (p *states) Advance(i int, n int64) {
+	if p.onRead != nil {
+		p.onRead(i, n)
+	}
+}
+
+func requireProvides(t testing.TB, s *Store, key string, want ...string) {
+	t.Helper()
+	require.Equal(t, want, s.paths(t, key))
+}
+
+func TestNamesOfImagesAndSnapshotsAreResolved(t *testing.T) {
+	ctx := context.Background()
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		m := newMaker(t)
+		m.add(m.image(imageSpec{layers: []layerSpec{{raw: makeTar(t, file{name: "a", body: "1"})}, {raw: makeTar(t, file{name: "b", body: "2"})}}}), "1")
+		img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
+		require.Equal(t, "app:latest", img.Name)
+		_, err := s.snaps.Prepare(ctx, "work", img.Snapshot)
+		require.NoError(t, err)
+
+		for _, name := range []string{
+			"app", "app:latest", "docker.io/library/app", img.Target.Digest.String(), img.Target.Digest.Encoded()[:12],
+			img.Config.Digest.Encoded()[:8], img.Snapshot,
+		} {
+			r, err := s.Resolve(ctx, name)
+			require.NoError(t, err, name)
+			require.Equal(t, img.Snapshot, r.Key, name)
+		}
+		base := img.Layers[0].ChainID
+		r, err := s.Resolve(ctx, base.Encoded()[:10])
+		require.NoError(t, err)
+		require.Equal(t, base.String(), r.Key)
+		require.Nil(t, r.Image)
+
+		for _, name := range []string{"nothing", "app:2", "", "sha256:0000000000", "abc", "App!"} {
+			_, err := s.Resolve(ctx, name)
+			require.ErrorIs(t, err, ErrNotFound, name)
+			_, err = s.Get(ctx, name)
+			require.ErrorIs(t, err, ErrNotFound, name)
+		}
+		_, err = s.Resolve(ctx, "work")
+		require.ErrorIs(t, err, ErrNotCommitted)
+
+		require.NoError(t, s.snaps.Commit(ctx, "app", "work"))
+		r, err = s.Resolve(ctx, "app")
+		require.NoError(t, err)
+		require.Equal(t, "app", r.Key, "a snapshot of just this key goes before a tag that is not said")
+		r, err = s.Resolve(ctx, "app:latest")
+		require.NoError(t, err)
+		require.Equal(t, img.Snapshot, r.Key)
+	})
+}
+
+func TestOpeningDropsWhatAKilledImportLeft(t *testing.T) {
+	ctx := context.Background()
+	root := filepath.Join(t.TempDir(), "store")
+	snaps, err := snapshotter.Open(ctx, root, snapshotter.Options{Driver: "vfs"})
+	require.NoError(t, err)
+	s, err := Open(snaps)
+	require.NoError(t, err)
+	_, err = snaps.Prepare(ctx, "import-X-0", "", snapshots.WithLabels(map[string]string{LabelImporting: "X"}))
+	require.NoError(t, err)
+	_, err = snaps.Prepare(ctx, "mine", "")
+	require.NoError(t, err)
+	_, err = s.blobs.create()
+	require.NoError(t, err)
+	require.Len(t, s.contents(t).Ingest, 1)
+	require.NoError(t, snaps.Close())
+
+	s = reopen(t, root, "vfs")
+	require.Equal(t, contents{Snapshots: []string{"Active mine"}}, s.contents(t))
+}
+
+func TestRecordsAreTheDocumentedJSON(t *testing.T) {
+	raw, err := json.Marshal(Image{Name: "a:1"})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"name":"a:1","target":{"mediaType":"","digest":"","size":0},"config":{"mediaType":"","digest":"","size":0},
+		"platform":{"architecture":"","os":""},"layers":null,"snapshot":"","imported":"0001-01-01T00:00:00Z"}`, string(raw))
+}
+
+func TestAnImageOfTooManyLayersForTheDriverIsRefusedBeforeAnyWork(t *testing.T) {
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		most := s.snaps.Driver().Properties().MaxParents
+		if most == 0 {
+			most = 600 // no bound: this many must be no problem to read
+			return
+		}
+		m := newMaker(t)
+		layer := layerSpec{raw: makeTar(t)}
+		m.add(m.image(imageSpec{layers: slices.Repeat([]layerSpec{layer}, most+1)}), "")
+		_, err := s.importFrom(m.dir(), ImportOptions{})
+		require.ErrorIs(t, err, driver.ErrUnsupported)
+		require.Equal(t, contents{}, s.contents(t))
+	})
+}
