@@ -30,7 +30,7 @@ func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
 	case !f.exists:
 		return invalid("hard link to %q, which does not exist", hdr.Linkname)
 	case f.node == nil && f.attrs.IsDir(), f.node != nil && f.node.kind == kindDir:
-		return invalid("hard link to %q, which is a directory", hdr.Linkname)
+		return u.conflict("hard link to %q, which is a directory", hdr.Linkname)
 	}
 	dir, base := splitPath(p)
 	parent, err := u.resolveDir(dir) // before anything is made: it may ask to read again

@@ -1,6 +1,7 @@
 package tar
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -35,14 +36,17 @@ func (u *unpacker) resolveDir(p string) (*node, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return nil, invalid("more than %d symbolic links in the path", maxLinks)
+			return nil, u.conflict("more than %d symbolic links in the path", maxLinks)
 		}
 		if strings.HasPrefix(target, "/") {
 			cur = u.root
 		}
 		rest = target + "/" + rest
 	}
-	u.lastDir, u.lastNode = p, cur
+	if links == 0 {
+		// Only remove can change where a path without symbolic links leads.
+		u.lastDir, u.lastNode = p, cur
+	}
 	return cur, nil
 }
 
@@ -56,7 +60,7 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 		case kindSymlink:
 			return nil, c.target, nil
 		default:
-			return nil, "", invalid("a path below %q, which is no directory", c.path())
+			return nil, "", u.conflict("a path below %q, which is no directory", c.path())
 		}
 	}
 	blind := cur.blind()
@@ -74,6 +78,16 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 		u.assumed = append(u.assumed, next.path())
 	}
 	return next, "", nil
+}
+
+// conflict is the error for a path that does not fit with what is there. A
+// detached layer that has taken directories for granted may have got there by a
+// wrong path, so only its parents can tell.
+func (u *unpacker) conflict(format string, args ...any) error {
+	if len(u.assumed) > 0 {
+		return fmt.Errorf("%w: %w", ErrNeedsParents, fmt.Errorf(format, args...))
+	}
+	return invalid(format, args...)
 }
 
 // parentLink looks at what the parents have at a path that is about to become a
@@ -159,7 +173,7 @@ func (u *unpacker) find(p string) (found, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return found{}, invalid("more than %d symbolic links in the path", maxLinks)
+			return found{}, u.conflict("more than %d symbolic links in the path", maxLinks)
 		}
 		if strings.HasPrefix(target, "/") {
 			cur = &cursor{node: u.root}

@@ -305,15 +305,15 @@ func (u *unpacker) makeDir(parent *node, base string, a *attrs) error {
 // directory it makes the directory too.
 func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error) {
 	if int(parent.depth) >= u.limits.PathDepth {
-		return nil, invalid("path is more than %d levels deep", u.limits.PathDepth)
+		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
 	}
 	if len(base) > maxName {
-		return nil, invalid("a name of %d bytes is over the limit of %d", len(base), maxName)
+		return nil, u.conflict("a name of %d bytes is over the limit of %d", len(base), maxName)
 	}
 	// Symbolic links can lead to such a name, though no entry has one.
 	if w, _, err := whiteout.Parse(base); (w != whiteout.None || err != nil) &&
 		(parent.parent != nil || base != whiteout.AUFSPseudo) {
-		return nil, invalid("a path below the marker %q", base)
+		return nil, u.conflict("a path below the marker %q", base)
 	}
 	old := parent.child(base)
 	if old != nil {
