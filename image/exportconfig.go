@@ -135,7 +135,12 @@ func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json
 		}
 	}
 	for ; layers < min(own, len(j.pieces)); layers++ {
-		old = append(old, json.RawMessage(`{"comment":"no history"}`))
+		// With a time: umoci 0.4 panics on an entry without one.
+		raw, err := json.Marshal(ocispec.History{Created: &created, Comment: "no history"})
+		if err != nil {
+			return nil, err
+		}
+		old = append(old, raw)
 	}
 	for _, p := range j.pieces[min(own, len(j.pieces)):] {
 		at := p.created.UTC()

@@ -142,7 +142,7 @@ func (m *maker) image(s imageSpec) ocispec.Descriptor {
 			mt = ociLayerType(l.packed)
 		}
 		man.Layers = append(man.Layers, m.blob(mt, pack(m.t, l.raw, l.packed)))
-		config.History = append(config.History, ocispec.History{CreatedBy: "test"})
+		config.History = append(config.History, ocispec.History{Created: &epoch, CreatedBy: "test"})
 	}
 	if s.config != nil {
 		s.config(&config)
