@@ -12,6 +12,7 @@ import (
 	mobyarchive "github.com/moby/go-archive"
 	"github.com/opencontainers/go-digest"
 	podmanarchive "go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
@@ -51,6 +52,7 @@ func appliers(dir string, content []byte) []contender {
 		{"layerkeep", func(b *testing.B) (func() error, func()) {
 			b.Helper()
 			d, root := newDriver(b, dir)
+			settle(b, dir)
 			work := func() error {
 				if err := d.Create(ctx, "1", nil, driver.CreateOptions{}); err != nil {
 					return err
@@ -92,8 +94,23 @@ func into(dir, name string, apply func(root string) error) contender {
 		if err := os.Mkdir(root, 0o755); err != nil {
 			b.Fatal(err)
 		}
+		settle(b, dir)
 		return func() error { return apply(root) }, func() { remove(b, root) }
 	}}
+}
+
+// settle writes back what earlier work left in memory, so that its cost does not
+// fall to whoever comes next.
+func settle(tb testing.TB, dir string) {
+	tb.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func newDriver(tb testing.TB, dir string) (driver.Driver, string) {

@@ -50,7 +50,7 @@ func (w *layerWriter) file(name string, size int64) {
 }
 
 func (w *layerWriter) link(flag byte, name, target string) {
-	w.header(tar.Header{Typeflag: flag, Name: name, Linkname: target, Mode: 0o777})
+	w.header(tar.Header{Typeflag: flag, Name: name, Linkname: target, Mode: 0o644})
 }
 
 // smallFiles is a layer of n files of 4 KiB, a hundred in each directory.
