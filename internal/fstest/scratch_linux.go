@@ -81,7 +81,10 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 		tb.Fatalf("mkfs.%s: %v: %s", fs, err, out)
 	}
 	mountLoop(tb, fs, image, target)
-	tb.Cleanup(func() { unmount(tb, target) })
+	tb.Cleanup(func() {
+		unmount(tb, target)
+		awaitDetached(tb, image)
+	})
 	return target
 }
 
@@ -112,6 +115,39 @@ func mountLoop(tb testing.TB, fs FS, image, target string) {
 			tb.Skipf("no loop device could be had in %v: %s", loopWait, strings.TrimSpace(string(out)))
 		}
 	}
+}
+
+// awaitDetached waits until no loop device holds the image. The kernel detaches
+// a device some time after the unmount, and while another process has a copy of
+// the mount in a mount namespace of its own, not before that is gone. The kernel
+// tells nobody, so this asks.
+func awaitDetached(tb testing.TB, image string) {
+	tb.Helper()
+	for start := time.Now(); time.Since(start) < loopWait; time.Sleep(5 * time.Millisecond) {
+		held, err := loopHolds(image)
+		if err != nil {
+			tb.Errorf("look for the loop device of %s: %v", image, err)
+			return
+		}
+		if !held {
+			return
+		}
+	}
+	tb.Errorf("a loop device still holds %s after %v", image, loopWait)
+}
+
+func loopHolds(image string) (bool, error) {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return false, err
+	}
+	for _, f := range files {
+		backing, err := os.ReadFile(f)
+		if err == nil && strings.TrimSpace(string(backing)) == image {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // unmount unmounts a scratch file system, and complains when something still
