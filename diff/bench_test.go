@@ -1,0 +1,66 @@
+//go:build linux
+
+package diff_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/diff/difftest"
+	. "github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+const (
+	benchDirs  = 100
+	benchFiles = 100 // in each
+)
+
+// benchTree makes 10,000 files of 4 KiB.
+func benchTree(b *testing.B) string {
+	b.Helper()
+	root := tree(b)
+	body := make([]byte, 4096)
+	for d := range benchDirs {
+		dir := fmt.Sprintf("d%02d", d)
+		require.NoError(b, Mkdir(dir).Apply(root))
+		for f := range benchFiles {
+			name := filepath.Join(dir, fmt.Sprintf("f%02d", f))
+			require.NoError(b, os.WriteFile(filepath.Join(root, name), body, 0o644))
+			require.NoError(b, Touch(name, EditTime).Apply(root))
+		}
+		require.NoError(b, Touch(dir, EditTime).Apply(root))
+	}
+	require.NoError(b, Touch(".", EditTime).Apply(root))
+	return root
+}
+
+func benchCompare(b *testing.B, old, new diff.View, want int) {
+	b.ReportAllocs()
+	for b.Loop() {
+		changes, err := difftest.Collect(diff.Compare(b.Context(), old, new, diff.Options{}))
+		require.NoError(b, err)
+		require.Len(b, changes, want)
+	}
+}
+
+func BenchmarkCompare(b *testing.B) {
+	old, new := benchTree(b), benchTree(b)
+	for i := range 10 {
+		name := fmt.Sprintf("d%02d/f05", i)
+		require.NoError(b, Append(name, "x").Apply(new))
+	}
+	hints := map[string][]diff.Hint{}
+	for i := range 10 {
+		dir := fmt.Sprintf("d%02d", i)
+		hints["."] = append(hints["."], diff.Hint{Name: dir, Descend: true})
+		hints[dir] = []diff.Hint{{Name: "f05"}}
+	}
+	b.Run("10 of 10000 changed, by content", func(b *testing.B) { benchCompare(b, view(b, old), view(b, new), 10) })
+	b.Run("10 of 10000 changed, hinted", func(b *testing.B) { benchCompare(b, view(b, old), hintView{view(b, new), hints}, 10) })
+	b.Run("10000 new", func(b *testing.B) { benchCompare(b, nil, view(b, new), 10_101) })
+}
