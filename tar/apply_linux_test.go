@@ -2,7 +2,6 @@ package tar
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -226,11 +225,4 @@ func applyAll(t *testing.T, c semantics.Case, b bed, push func(i int) bool) {
 	for _, p := range c.Warns {
 		require.Contains(t, warned, p)
 	}
-}
-
-func unpackNew(t *testing.T, layer []byte, opts UnpackOptions) (*os.File, Applied, error) {
-	t.Helper()
-	s := staging(t, t.TempDir())
-	_, applied, err := Unpack(context.Background(), s, bytes.NewReader(layer), opts)
-	return s, applied, err
 }

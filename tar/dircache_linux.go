@@ -16,6 +16,10 @@ type dirCache struct {
 	root int
 	max  int
 	lru  *list.List // of *dirHandle, most recent in front
+	open atomic.Int32
+	// drain waits until no job has a handle any more: queued jobs keep handles
+	// open that have left the cache.
+	drain func() error
 }
 
 // A dirHandle is an O_PATH descriptor of a directory.
@@ -24,6 +28,7 @@ type dirHandle struct {
 	node *node
 	elem *list.Element
 	refs atomic.Int32
+	open *atomic.Int32 // of the cache
 }
 
 const maxOpenDirs = 256
@@ -46,7 +51,12 @@ func (c *dirCache) get(n *node) (*dirHandle, error) {
 		h.refs.Add(1)
 		return h, nil
 	}
-	h := &dirHandle{node: n}
+	if int(c.open.Load()) >= 2*c.max {
+		if err := c.drain(); err != nil {
+			return nil, err
+		}
+	}
+	h := &dirHandle{node: n, open: &c.open}
 	if n.parent == nil {
 		fd, err := unix.FcntlInt(uintptr(c.root), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -64,6 +74,7 @@ func (c *dirCache) get(n *node) (*dirHandle, error) {
 			return nil, err
 		}
 	}
+	c.open.Add(1)
 	h.refs.Store(2) // the cache's and the caller's
 	h.elem = c.lru.PushFront(h)
 	n.dir.handle = h
@@ -89,5 +100,6 @@ func (c *dirCache) close() {
 func (h *dirHandle) release() {
 	if h.refs.Add(-1) == 0 {
 		unix.Close(h.fd)
+		h.open.Add(-1)
 	}
 }

@@ -63,6 +63,9 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 			return nil, "", u.conflict("a path below %q, which is no directory", c.path())
 		}
 	}
+	if len(name) > maxName {
+		return nil, "", u.conflict("a name of %d bytes is over the limit of %d", len(name), maxName)
+	}
 	blind := cur.blind()
 	if !blind {
 		target, err = u.parentLink(joinPath(cur.path(), name))
@@ -191,6 +194,9 @@ func (u *unpacker) look(cur *cursor, name string) (found, error) {
 		if cur.node.blind() {
 			return found{}, nil
 		}
+	}
+	if len(name) > maxName {
+		return found{}, nil
 	}
 	p := joinPath(cur.path(), name)
 	n, in, _, ok, err := u.parents.lookup(p)

@@ -81,6 +81,7 @@ func unpack(ctx context.Context, staging *os.File, layer io.Reader, opts UnpackO
 		parents: &parentTree{view: opts.Parents}, marks: &mark{},
 	}
 	u.writers = newWriters(m, opts.Writers)
+	u.dirs.drain = u.writers.drain
 	u.src = newStream(ctx, layer, algorithm, u.limits)
 	u.tape = &tape{r: u.src, limit: u.limits.PAXBytes}
 	u.tr = stdtar.NewReader(u.tape)
