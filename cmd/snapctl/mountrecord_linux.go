@@ -3,9 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-
-	"github.com/moby/sys/mountinfo"
 )
 
 // place says where we are: this boot, this mount namespace.
@@ -21,12 +20,43 @@ func place() (mountPlace, error) {
 	return mountPlace{Boot: strings.TrimSpace(string(boot)), Namespace: ns}, nil
 }
 
-// mountsAt lists the mounts at target, the uppermost last.
-func mountsAt(target string) ([]*mountinfo.Info, error) {
-	found, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
-		return i.Mountpoint != target, false
-	})
-	return found, doing(err, "looking for the mount at %q", target)
+// mountsAt lists the IDs of the mounts at target, the uppermost last. It reads
+// /proc/self/mountinfo (proc_pid_mountinfo(5)) with no limit on the length of a
+// line: that of an overlay with 500 lower directories can have 100 kB.
+func mountsAt(target string) (ids []int, err error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, doing(err, "looking for the mount at %q", target)
+	}
+	for line := range strings.Lines(string(table)) {
+		// ID, parent, device, root, mount point, and more.
+		fields := strings.SplitN(line, " ", 6)
+		if len(fields) < 6 || unescapeOctal(fields[4]) != target {
+			continue
+		}
+		id, err := strconv.Atoi(fields[0])
+		if err != nil {
+			return nil, doing(err, "looking for the mount at %q", target)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// unescapeOctal undoes the kernel's escapes of blanks and backslashes: \ooo.
+func unescapeOctal(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+3 < len(text) {
+			if c, err := strconv.ParseUint(text[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
 }
 
 // mountID returns the ID of the uppermost mount at target, 0 for none.
@@ -35,7 +65,7 @@ func mountID(target string) (int, error) {
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
-	return found[len(found)-1].ID, nil
+	return found[len(found)-1], nil
 }
 
 // state finds out what has become of the mount.
@@ -54,9 +84,9 @@ func (r mountRecord) state() (mountState, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, i := range found {
-		// Before it is mounted for good a record has no ID; see runMount.
-		if r.Where.ID == 0 || r.Where.ID == i.ID {
+	for _, id := range found {
+		// Until it is mounted a record has no ID; see store.mount.
+		if r.Where.ID == 0 || r.Where.ID == id {
 			return mountLive, nil
 		}
 	}

@@ -99,8 +99,10 @@ func newRootCommand(s streams) *cobra.Command {
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
 		Args:                       unknownCommand,
-		PersistentPreRunE:          func(*cobra.Command, []string) error { return a.setUp() },
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(a.setUp(), cmd.Context().Err())
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetIn(s.In)
 	cmd.SetOut(s.Out)

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// runStory runs one command line on a store in dir and returns its exit code and
+// outputs.
+func runStory(ctx context.Context, dir string, in io.Reader, args ...string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	code = run(ctx, streams{In: in, Out: &stdout, Err: &stderr}, append([]string{"--root", filepath.Join(dir, "store")}, args...))
+	return code, stdout.String(), stderr.String()
+}
+
+// mustRun is runStory for what has to work.
+func mustRun(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	code, out, errs := runStory(t.Context(), dir, strings.NewReader(""), args...)
+	require.Equal(t, exitDone, code, "%v: %s", args, errs)
+	return out
+}
+
+// demoStore makes a store with the demo's image in a new directory.
+func demoStore(t *testing.T) string {
+	t.Helper()
+	if !canMount() {
+		t.Skip("needs root or a user namespace")
+	}
+	dir := t.TempDir()
+	t.Cleanup(func() { unmountBelow(dir) })
+	archive, err := demoImage(runtime.GOARCH)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "demo.tar"), archive, 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "m"), 0o700))
+	mustRun(t, dir, "import", filepath.Join(dir, "demo.tar"))
+	return dir
+}
+
+// stuck is a stream that delivers its beginning, calls back, and then waits for
+// ever, as a pipe does to which nobody writes.
+type stuck struct {
+	beginning io.Reader
+	then      func()
+}
+
+func (s *stuck) Read(p []byte) (int, error) {
+	n, err := s.beginning.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	s.then()
+	select {}
+}
+
+func TestAnInterruptedCommandThatWaitsForItsInputLeavesTheStoreAsItWas(t *testing.T) {
+	dir := demoStore(t)
+	mustRun(t, dir, "prepare", "work")
+	before := mustRun(t, dir, "--json", "ls")
+	archive, err := os.ReadFile(filepath.Join(dir, "demo.tar"))
+	require.NoError(t, err)
+	for _, args := range [][]string{{"import", "--name", "other", "-"}, {"apply", "work", "-"}} {
+		t.Run(args[0], func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			in := &stuck{bytes.NewReader(archive[:len(archive)/2]), func() { cancel(errInterrupted) }}
+			code, out, errs := runStory(ctx, dir, in, args...)
+			require.Equal(t, exitFailed, code, errs)
+			require.Empty(t, out)
+			require.Contains(t, errs, "interrupted")
+			require.Equal(t, 1, strings.Count(errs, "\n"), errs)
+			require.Equal(t, before, mustRun(t, dir, "--json", "ls"))
+			require.Empty(t, mustRun(t, dir, "changes", "work"))
+			require.Contains(t, mustRun(t, dir, "gc"), "removed 0 snapshots and 0 blobs")
+		})
+	}
+}
+
+func TestAnInterruptedDiffLeavesNoFile(t *testing.T) {
+	dir := demoStore(t)
+	out := filepath.Join(dir, "out")
+	require.NoError(t, os.Mkdir(out, 0o700))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a := &app{streams: streams{Err: io.Discard}}
+	err := a.writeOut(ctx, filepath.Join(out, "layer.tar"), func(w io.Writer) error {
+		_, err := w.Write([]byte("the beginning"))
+		require.NoError(t, err)
+		cancel(errInterrupted)
+		_, err = w.Write([]byte("the end"))
+		return err
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	left, err := os.ReadDir(out)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// A pipe that nobody reads must not keep an interrupted command.
+func TestAnInterruptedCommandDoesNotWaitForItsReader(t *testing.T) {
+	dir := demoStore(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	full := writerFunc(func([]byte) (int, error) {
+		cancel(errInterrupted)
+		select {}
+	})
+	var errs bytes.Buffer
+	code := run(ctx, streams{Out: full, Err: &errs}, []string{"--root", filepath.Join(dir, "store"), "diff", demoRef})
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs.String(), "interrupted")
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestACommandThatIsInterruptedBeforeItBeginsDoesNothing(t *testing.T) {
+	dir := demoStore(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errInterrupted)
+	before := mustRun(t, dir, "--json", "ls")
+	for _, args := range story(dir) {
+		code, _, errs := runStory(ctx, dir, strings.NewReader(""), args...)
+		require.Equal(t, exitFailed, code, "%v: %s", args, errs)
+	}
+	require.Equal(t, before, mustRun(t, dir, "--json", "ls"))
+}
