@@ -45,6 +45,10 @@ func (w *walker) candidates(path string, old, new Dir, m mode) ([]candidate, mod
 		names, err := new.Names()
 		return single(names, newOnly), allNames, err
 	}
+	if names, ok := w.scanned[path]; ok && m == askHints {
+		delete(w.scanned, path)
+		return addExtra(names, w.extra[path]), askHints, nil
+	}
 	var hints []Hint
 	if m == askHints {
 		var ok bool

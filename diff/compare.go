@@ -54,9 +54,10 @@ type walker struct {
 	warn     func(path, message string)
 	yield    func(Change, error) bool
 
-	links   *links               // nil until hard links matter
-	extra   map[string][]Hint    // by directory: names to visit beside the hinted ones
-	emitted map[inode]*firstName // files with names still to come
+	links   *links                 // nil until hard links matter
+	extra   map[string][]Hint      // by directory: names to visit beside the hinted ones
+	scanned map[string][]candidate // by directory: the hinted names, once
+	emitted map[inode]*firstName   // files with names still to come
 	content contentComparer
 }
 

@@ -164,7 +164,8 @@ func (w *walker) scanHinted(old, new Dir) error {
 		return err
 	}
 	s := &linkScan{walker: w, links: newLinks(), left: map[inode]uint64{}, leftOld: map[inode]uint64{}, needed: map[inode]struct{}{}}
-	if err := s.dir(".", old, new, askHints); err != nil {
+	w.scanned = map[string][]candidate{}
+	if _, err := s.dir(".", old, new, askHints); err != nil {
 		return err
 	}
 	if s.complete() {
@@ -206,6 +207,7 @@ type linkScan struct {
 	links         *links
 	left, leftOld map[inode]uint64   // names not seen, by link count
 	needed        map[inode]struct{} // files of old of which new has a candidate name
+	remembered    int
 }
 
 // complete reports whether the candidates are all names of their files.
@@ -223,36 +225,62 @@ func (s *linkScan) complete() bool {
 	return true
 }
 
-func (s *linkScan) dir(path string, old, new Dir, m mode) error {
+// dir scans a directory and reports whether anything in it may have changed.
+func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
 	names, below, err := s.candidates(path, old, new, m)
 	if err != nil {
-		return err
+		return false, err
 	}
+	kept := names[:0]
 	for _, c := range names {
 		if err := s.ctx.Err(); err != nil {
-			return err
+			return false, err
 		}
-		if reserved(c.name) {
-			continue
-		}
-		o, err := lookup(old, c.name, c.where != newOnly)
+		may, err := s.name(path, old, new, c, below)
 		if err != nil {
-			return err
+			return false, err
 		}
-		n, err := lookup(new, c.name, c.where != oldOnly)
-		if err != nil {
-			return err
-		}
-		if (o != nil && linked(o)) || (n != nil && linked(n)) {
-			s.note(join(path, c.name), o, n)
-		}
-		if n != nil && n.IsDir() {
-			if err := s.subdir(join(path, c.name), old, new, c.name, o, below); err != nil {
-				return err
-			}
+		if may || !c.descend {
+			kept = append(kept, c)
 		}
 	}
-	return nil
+	if below == askHints {
+		s.remember(path, kept)
+	}
+	return len(kept) > 0, nil
+}
+
+// name scans one name and reports whether anything below it may have changed.
+func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (bool, error) {
+	if reserved(c.name) {
+		return true, nil
+	}
+	o, err := lookup(old, c.name, c.where != newOnly)
+	if err != nil {
+		return false, err
+	}
+	n, err := lookup(new, c.name, c.where != oldOnly)
+	if err != nil {
+		return false, err
+	}
+	if (o != nil && linked(o)) || (n != nil && linked(n)) {
+		s.note(join(path, c.name), o, n)
+	}
+	if n == nil || !n.IsDir() {
+		return true, nil
+	}
+	return s.subdir(join(path, c.name), old, new, c.name, o, below)
+}
+
+// maxRemembered bounds the names kept of a scan.
+const maxRemembered = 1 << 18
+
+// remember spares the walk to come a second question for hints, and the
+// directories below which there is nothing.
+func (s *linkScan) remember(path string, names []candidate) {
+	if s.remembered += len(names) + 1; s.remembered < maxRemembered {
+		s.scanned[path] = names
+	}
 }
 
 // note records one name.
@@ -284,16 +312,16 @@ func count(left map[inode]uint64, n *Node) {
 	}
 }
 
-func (s *linkScan) subdir(path string, old, new Dir, name string, o *Node, below mode) error {
+func (s *linkScan) subdir(path string, old, new Dir, name string, o *Node, below mode) (bool, error) {
 	sub, err := new.OpenDir(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer sub.Close()
 	var oldSub Dir
 	if o != nil && o.IsDir() {
 		if oldSub, err = old.OpenDir(name); err != nil {
-			return err
+			return false, err
 		}
 		defer oldSub.Close()
 	}
