@@ -129,7 +129,7 @@ const (
 func (s *Store) Mounted(id driver.ID) (Use, error) {
 	path := s.Path(id)
 	use := Unmounted
-	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+	_, err := mounts(func(m *mountinfo.Info) (skip, stop bool) {
 		if !isMountOf(m, path) {
 			return true, false
 		}
