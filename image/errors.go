@@ -23,6 +23,9 @@ var (
 	// ErrNoMatch: the source holds images, but not the one asked for; the
 	// message lists those it holds.
 	ErrNoMatch error = &sentinel{"no matching image", ErrInvalid}
+	// ErrNoName: the source has no name for its image that could be used, and
+	// the caller gave none.
+	ErrNoName error = &sentinel{"image has no usable name", ErrInvalid}
 	// ErrAmbiguous: a name or a source that means several things
 	// (errdefs.ErrInvalidArgument).
 	ErrAmbiguous error = &sentinel{"ambiguous", errdefs.ErrInvalidArgument}

@@ -216,7 +216,7 @@ func (o *opened) names(c candidate) ([]string, error) {
 		names = append(names, o.base+":"+defaultTag)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("%w: the source has no usable name for its image; give it one", ErrInvalid)
+		return nil, fmt.Errorf("%w in its source; give it one", ErrNoName)
 	}
 	return names, nil
 }
