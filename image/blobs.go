@@ -41,6 +41,12 @@ func openBlobs(dir string) (*blobs, error) {
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
 	if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
+		// A blob is only as durable as the directories it is in.
+		for _, d := range []string{filepath.Join(dir, ocispec.ImageBlobsDir), filepath.Dir(dir)} {
+			if err := b.fs.SyncDir(d); err != nil {
+				return nil, fmt.Errorf("content directory: %w", err)
+			}
+		}
 		err = durable.WriteFile(b.fs, marker, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`), 0o444)
 		if err != nil {
 			return nil, fmt.Errorf("content directory: %w", err)
