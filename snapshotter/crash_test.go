@@ -135,7 +135,7 @@ type crashStore struct {
 // parent where the driver can do that, and "fresh" without content. The content
 // of each is its name.
 func newCrashStore(t *testing.T, open openDriver) *crashStore {
-	c := &crashStore{root: t.TempDir(), open: open}
+	c := &crashStore{root: memDir(t), open: open}
 	c.start(t)
 	commit(t, c.s, "base", "", layerTar("base"))
 	commit(t, c.s, "leaf", "base", layerTar("leaf"))
@@ -171,7 +171,7 @@ func eachDriver(t *testing.T, test func(t *testing.T, newDriver func() openDrive
 	t.Run("fake", func(t *testing.T) { test(t, func() openDriver { return newFakeDisk().open }) })
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			requireBackend(t, t.TempDir(), name)
+			requireBackend(t, memDir(t), name)
 			test(t, func() openDriver { return realDriver(name) })
 		})
 	}
@@ -290,7 +290,7 @@ func requireSealed(t *testing.T, s *Snapshotter, name string, row meta.Snapshot)
 
 func TestRecoveryRemovesLayersThatNoRowNames(t *testing.T) {
 	disk := newFakeDisk()
-	root := t.TempDir()
+	root := memDir(t)
 	s, err := Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	commit(t, s, "base", "", "base")
@@ -309,7 +309,7 @@ func TestRecoveryRemovesLayersThatNoRowNames(t *testing.T) {
 
 func TestRecoveryKeepsTheRowOfAMissingLayerAndItCanBeRemoved(t *testing.T) {
 	disk := newFakeDisk()
-	root := t.TempDir()
+	root := memDir(t)
 	s, err := Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	commit(t, s, "base", "", "base")

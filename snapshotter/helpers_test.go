@@ -21,7 +21,7 @@ import (
 func openFake(t testing.TB) (*Snapshotter, *fakeDisk) {
 	t.Helper()
 	disk := newFakeDisk()
-	return openAt(t, t.TempDir(), Options{open: disk.open}), disk
+	return openAt(t, memDir(t), Options{open: disk.open}), disk
 }
 
 // openAt opens a store that is closed with the test.
@@ -102,6 +102,21 @@ func realDriver(name string) openDriver {
 		d, _, err := all.Select(ctx, root, name, opts)
 		return d, err
 	}
+}
+
+// shm is a tmpfs that every user of a Linux machine can write to.
+const shm = "/dev/shm"
+
+// memDir is a directory of the test, in memory where that can be had: most
+// tests make many stores, and every commit syncs a whole file system.
+func memDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(shm, "snapshotter-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }
 
 // requireBackend skips where the kernel or the file system lacks something.

@@ -72,7 +72,7 @@ func hold(t *testing.T, root string) (process *os.Process, release func()) {
 }
 
 func TestAStoreHeldByAnotherProcessIsLockedAndItsPidNamed(t *testing.T) {
-	root := t.TempDir()
+	root := memDir(t)
 	holder, _ := hold(t, root)
 
 	_, err := Open(t.Context(), root, Options{open: newFakeDisk().open, LockTimeout: -1})
@@ -82,7 +82,7 @@ func TestAStoreHeldByAnotherProcessIsLockedAndItsPidNamed(t *testing.T) {
 }
 
 func TestWaitingForAStoreEndsWithTheTimeoutOrTheContext(t *testing.T) {
-	root := t.TempDir()
+	root := memDir(t)
 	hold(t, root)
 
 	_, err := Open(t.Context(), root, Options{open: newFakeDisk().open, LockTimeout: 20 * time.Millisecond})
@@ -101,7 +101,7 @@ func TestAStoreCanBeOpenedOnceItsHolderIsGone(t *testing.T) {
 		"killed": func(p *os.Process, _ func()) { _ = p.Kill() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			root := t.TempDir()
+			root := memDir(t)
 			process, release := hold(t, root)
 			opened := make(chan error)
 			go func() {
@@ -118,7 +118,7 @@ func TestAStoreCanBeOpenedOnceItsHolderIsGone(t *testing.T) {
 }
 
 func TestAStoreIsOpenOnceInOneProcessToo(t *testing.T) {
-	disk, root := newFakeDisk(), t.TempDir()
+	disk, root := newFakeDisk(), memDir(t)
 	first, err := Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	_, err = Open(t.Context(), root, Options{open: disk.open, LockTimeout: -1})

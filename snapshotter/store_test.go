@@ -16,7 +16,7 @@ import (
 // newStore makes an empty store on a fake disk and closes it.
 func newStore(t *testing.T) (root string, disk *fakeDisk) {
 	t.Helper()
-	root, disk = filepath.Join(t.TempDir(), "store"), newFakeDisk()
+	root, disk = filepath.Join(memDir(t), "store"), newFakeDisk()
 	s, err := Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
@@ -49,7 +49,7 @@ func TestANewStoreIsPrivateAndNamesItsDriver(t *testing.T) {
 }
 
 func TestAnEmptyDirectoryBecomesAStoreAndPrivate(t *testing.T) {
-	root := t.TempDir()
+	root := memDir(t)
 	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // that is the point
 	s := openAt(t, root, Options{open: newFakeDisk().open})
 	info, err := os.Stat(s.Root())
@@ -58,8 +58,8 @@ func TestAnEmptyDirectoryBecomesAStoreAndPrivate(t *testing.T) {
 }
 
 func TestTheRootIsNamedWithoutSymbolicLinks(t *testing.T) {
-	real := t.TempDir()
-	link := filepath.Join(t.TempDir(), "link")
+	real := memDir(t)
+	link := filepath.Join(memDir(t), "link")
 	require.NoError(t, os.Symlink(real, link))
 	s := openAt(t, link, Options{open: newFakeDisk().open})
 	want, err := filepath.EvalSymlinks(real)
@@ -121,7 +121,7 @@ func TestAStoreThatCannotBeOpenedIsLeftAsItIs(t *testing.T) {
 }
 
 func TestARootThatIsSomethingElseIsRefusedAndNotTouched(t *testing.T) {
-	dir := t.TempDir()
+	dir := memDir(t)
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o644)) //nolint:gosec // that is the point
 	require.NoError(t, os.Chmod(dir, 0o755))                      //nolint:gosec // that is the point
