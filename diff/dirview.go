@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // DirView returns the tree below a directory as a View: what is on disk is what
@@ -36,8 +37,15 @@ func (v dirView) Close() error { return nil }
 // plainDir shows a directory on disk as it is.
 type plainDir struct{ *rootfd.Dir }
 
-// notCarried is never part of a layer: it belongs to the host's policy (A5).
-const notCarried = "security.selinux"
+// carried removes what is never part of a layer.
+func carried(attrs map[string]string) map[string]string {
+	for name := range attrs {
+		if _, ok := whiteout.Plain.XattrFromDisk(name); !ok {
+			delete(attrs, name)
+		}
+	}
+	return attrs
+}
 
 func (d plainDir) Stat() (Node, error) {
 	st, err := d.Dir.Stat()
@@ -51,14 +59,12 @@ func (d plainDir) Lookup(name string) (Node, error) {
 
 func (d plainDir) Xattrs() (map[string]string, error) {
 	attrs, err := d.Dir.Xattrs()
-	delete(attrs, notCarried)
-	return attrs, err
+	return carried(attrs), err
 }
 
 func (d plainDir) LookupXattrs(name string) (map[string]string, error) {
 	attrs, err := d.Dir.LookupXattrs(name)
-	delete(attrs, notCarried)
-	return attrs, err
+	return carried(attrs), err
 }
 
 func (d plainDir) Open(name string) (io.ReadCloser, error) {

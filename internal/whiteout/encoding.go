@@ -58,10 +58,19 @@ func (e Encoding) Xattr(name string) string {
 	return ""
 }
 
-const (
-	selinux = "security.selinux"
-	escape  = "overlay."
-)
+const escape = "overlay."
+
+// notCarried reports attributes that are never part of a layer: the label of the
+// host's own policy (A5), and the names under which XFS lists POSIX ACLs a
+// second time, in its own format.
+func notCarried(name string) bool {
+	switch name {
+	case "security.selinux", "trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT":
+		return true
+	default:
+		return false
+	}
+}
 
 // XattrToDisk returns the name under which an attribute of the tree is kept on
 // disk, and false when it is not carried. Names that the encoding uses itself
@@ -72,7 +81,7 @@ const (
 // The inverse law: XattrFromDisk(XattrToDisk(x)) is x for every x that is
 // carried.
 func (e Encoding) XattrToDisk(name string) (string, bool) {
-	if name == selinux {
+	if notCarried(name) {
 		return "", false
 	}
 	if p := e.XattrPrefix(); p != "" && strings.HasPrefix(name, p) {
@@ -85,7 +94,7 @@ func (e Encoding) XattrToDisk(name string) (string, bool) {
 // disk, and false when it belongs to the encoding or is not carried. See
 // XattrToDisk for the law.
 func (e Encoding) XattrFromDisk(name string) (string, bool) {
-	if name == selinux {
+	if notCarried(name) {
 		return "", false
 	}
 	p := e.XattrPrefix()

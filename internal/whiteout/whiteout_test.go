@@ -54,7 +54,7 @@ func TestXattrNamesSurviveTheDisk(t *testing.T) {
 		for _, e := range []Encoding{Plain, Overlay, OverlayUser, AUFS} {
 			disk, ok := e.XattrToDisk(name)
 			if !ok {
-				if name != selinux {
+				if name != "security.selinux" {
 					t.Fatalf("%s does not carry %q", e, name)
 				}
 				continue
