@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"strings"
 
@@ -123,6 +124,9 @@ func (v *stack) provider(path string) (int, error) {
 		}
 		if !more {
 			return f.top.layer, nil
+		}
+		if !f.top.st.IsDir() {
+			return 0, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
 		}
 		next, err := at.OpenDir(name)
 		if err != nil {
