@@ -103,6 +103,7 @@ var hints = []struct {
 	{driver.ErrBusy, "unmount it first, then run it again"},
 	{driver.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
 	{mount.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
+	{syscall.EPERM, "run it as root, or in a user namespace such as 'unshare -Urm' makes"},
 	{fs.ErrPermission, "run it as root, or name places that you may write to"},
 }
 

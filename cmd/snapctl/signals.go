@@ -32,7 +32,7 @@ func withSignals(parent context.Context) (context.Context, func()) {
 					os.Exit(exitFailed)
 				}
 				interrupted = true
-				cancel(fmt.Errorf("%w by %v", errInterrupted, s))
+				cancel(fmt.Errorf("%w by %s", errInterrupted, signalName(s)))
 			}
 		}
 	}()
@@ -41,4 +41,11 @@ func withSignals(parent context.Context) (context.Context, func()) {
 		close(done)
 		cancel(nil)
 	}
+}
+
+func signalName(s os.Signal) string {
+	if s == os.Interrupt {
+		return "Ctrl-C"
+	}
+	return "SIGTERM"
 }
