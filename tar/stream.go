@@ -62,18 +62,19 @@ func newStream(ctx context.Context, layer io.Reader, algorithm digest.Algorithm,
 }
 
 // input counts what is read of the layer as it came, and keeps its error, so
-// that trouble of the reader is not taken for a bad layer.
+// that trouble of the reader is not taken for a bad layer. A zstd decoder reads
+// from a goroutine of its own.
 type input struct {
 	r   io.Reader
-	n   int64
-	err error
+	n   atomic.Int64
+	err atomic.Pointer[error]
 }
 
 func (in *input) Read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
-	in.n += int64(n)
+	in.n.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
-		in.err = err
+		in.err.Store(&err)
 	}
 	return n, err
 }
@@ -102,7 +103,7 @@ func (s *stream) read(layer io.Reader) {
 		}
 		total += int64(b.n)
 		if err == nil || err == io.EOF { //nolint:errorlint // readers return the bare io.EOF
-			err = s.check(total, in.n, err)
+			err = s.check(total, in.n.Load(), err)
 		} else {
 			err = in.explain(err)
 		}
@@ -144,8 +145,8 @@ func (s *stream) check(total, compressed int64, err error) error {
 
 // explain tells a reader in trouble from a corrupt stream.
 func (in *input) explain(err error) error {
-	if in.err != nil {
-		return fmt.Errorf("read layer: %w", in.err)
+	if own := in.err.Load(); own != nil {
+		return fmt.Errorf("read layer: %w", *own)
 	}
 	if errors.Is(err, diff.ErrInvalidLayer) {
 		return err
