@@ -49,7 +49,7 @@ var rules = map[string]rule{
 	"internal/rootfd":    {"internal/sys"},
 	"internal/whiteout":  {"internal/sys"},
 	"internal/durable":   {"internal/sys"},
-	"internal/layerdir":  append([]string{"driver", "diff"}, low...),
+	"internal/layerdir":  append([]string{"driver", "diff", "tar"}, low...),
 	"internal/archtest":  {},
 	"scripts/testreport": {},
 
