@@ -29,7 +29,7 @@ func (m Mount) Command(target string) string {
 	}
 	args = append(args, "-o", strings.Join(m.Strings(), ","), m.Source, target)
 	for i, a := range args {
-		args[i] = quote(a)
+		args[i] = Quote(a)
 	}
 	return strings.Join(args, " ")
 }
@@ -63,8 +63,8 @@ func escapeComma(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
 }
 
-// quote quotes an argument for a POSIX shell when it needs it.
-func quote(s string) string {
+// Quote quotes an argument for a POSIX shell when it needs it.
+func Quote(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("%+,-./:=@_", r)
 	}

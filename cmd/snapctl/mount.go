@@ -208,7 +208,7 @@ func (st *store) refuseTaken(target string) error {
 	}
 	for _, r := range records {
 		if r.Target == target {
-			return advise(fmt.Errorf("%w: %q is mounted there already", errState, r.Name), "'snapctl umount "+shellQuote(target)+"' first")
+			return advise(fmt.Errorf("%w: %q is mounted there already", errState, r.Name), "'snapctl umount "+mount.Quote(target)+"' first")
 		}
 	}
 	id, err := mountID(target)
@@ -237,7 +237,7 @@ func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent) error
 
 func explainMount(err error, target string) error {
 	if errors.Is(err, mount.ErrBusy) {
-		return advise(err, "something is mounted at "+shellQuote(target)+" already; name another directory")
+		return advise(err, "something is mounted at "+mount.Quote(target)+" already; name another directory")
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return advise(err, "mounting needs root, or a user and mount namespace of your own such as 'unshare -Urm' makes")
@@ -262,15 +262,4 @@ func (u *undoer) onError(err error) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// shellQuote quotes text for a POSIX shell when it needs it.
-func shellQuote(text string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("%+,-./:=@_", r)
-	}
-	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

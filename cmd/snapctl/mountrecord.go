@@ -9,6 +9,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -163,6 +164,6 @@ func (st *store) refuseMounted(key string) error {
 	target := records[0].Target
 	return advise(
 		fmt.Errorf("%w: the snapshot %q is mounted at %q", errState, key, target),
-		"'snapctl umount "+shellQuote(target)+"' first",
+		"'snapctl umount "+mount.Quote(target)+"' first",
 	)
 }

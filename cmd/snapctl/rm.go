@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 const rmLong = `Remove snapshots: active ones, views and committed ones. What is mounted, has
@@ -99,7 +101,7 @@ func (st *store) remove(ctx context.Context, key string) error {
 		return err
 	}
 	if names := images[key]; len(names) > 0 {
-		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+shellQuote(names[0])+"' removes the image")
+		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+mount.Quote(names[0])+"' removes the image")
 	}
 	err = st.Remove(ctx, key)
 	if exitCode(err) == exitState {

@@ -108,7 +108,7 @@ func (st *store) unmountOurs(r mountRecord) error {
 	case errors.Is(err, mount.ErrNotMounted):
 		return nil
 	case errors.Is(err, mount.ErrBusy):
-		return advise(err, "end the processes that use it, and leave it yourself; 'fuser -m "+shellQuote(r.Target)+"' lists them")
+		return advise(err, "end the processes that use it, and leave it yourself; 'fuser -m "+mount.Quote(r.Target)+"' lists them")
 	default:
 		return err
 	}
