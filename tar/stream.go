@@ -30,7 +30,7 @@ type stream struct {
 	free, parse, sum chan *block
 	stop             chan struct{} // closed to end the reading goroutine
 	stopOnce         sync.Once
-	done             sync.WaitGroup
+	done             chan struct{} // closed when nothing reads the layer any more
 	hash             hash.Hash
 	hashed           chan struct{}
 
@@ -50,12 +50,11 @@ func newStream(ctx context.Context, layer io.Reader, algorithm digest.Algorithm,
 	s := &stream{
 		ctx: ctx, limits: limits, hash: algorithm.Hash(),
 		free: make(chan *block, blockCount), parse: make(chan *block, blockCount), sum: make(chan *block, blockCount),
-		stop: make(chan struct{}), hashed: make(chan struct{}),
+		stop: make(chan struct{}), hashed: make(chan struct{}), done: make(chan struct{}),
 	}
 	for range blockCount {
 		s.free <- &block{}
 	}
-	s.done.Add(1)
 	go s.read(layer)
 	go s.digest()
 	return s
@@ -80,7 +79,7 @@ func (in *input) Read(p []byte) (int, error) {
 }
 
 func (s *stream) read(layer io.Reader) {
-	defer s.done.Done()
+	defer close(s.done)
 	defer close(s.sum)
 	in := &input{r: layer}
 	rc, _, err := NewDecompressor(in)
@@ -200,11 +199,12 @@ func (s *stream) sumAfterEOF(algorithm digest.Algorithm) digest.Digest {
 	return digest.NewDigest(algorithm, s.hash)
 }
 
-// close ends the goroutines. With wait it returns when nothing reads the layer
-// any more; a Read that blocks would hold it up.
-func (s *stream) close(wait bool) {
+// close ends the goroutines and returns when nothing reads the layer any more,
+// or the context has ended: a Read that blocks cannot be called off.
+func (s *stream) close() {
 	s.stopOnce.Do(func() { close(s.stop) })
-	if wait {
-		s.done.Wait()
+	select {
+	case <-s.done:
+	case <-s.ctx.Done():
 	}
 }

@@ -39,9 +39,11 @@ type UnpackOptions struct {
 	// UserNS says that this process is not the initial user namespace's root:
 	// devices are skipped with a warning.
 	UserNS bool
-	// NoOpenat2 and NoFchmodat2 keep away from the system calls of that name,
-	// as on an older kernel.
-	NoOpenat2, NoFchmodat2 bool
+	// NoFchmodat2 keeps away from that system call, as on a kernel before 6.6.
+	NoFchmodat2 bool
+	// NoOpenat2 changes nothing: no path of a layer is ever handed to the
+	// kernel, with or without openat2(2).
+	NoOpenat2 bool
 }
 
 // Applied says what [Unpack] read.

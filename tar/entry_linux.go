@@ -1,0 +1,191 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// entry carries out one entry.
+func (u *unpacker) entry(hdr *stdtar.Header) error {
+	if err := checkRecords(hdr, u.limits.PAXBytes); err != nil {
+		return err
+	}
+	if hdr.Typeflag == stdtar.TypeXGlobalHeader {
+		return nil // T1
+	}
+	u.name, u.size, u.unread = hdr.Name, hdr.Size, hdr.Size > 0
+	if u.entries++; u.entries > u.limits.Entries {
+		return invalid("more than %d entries", u.limits.Entries)
+	}
+	if u.bytes += hdr.Size; hdr.Size < 0 || u.bytes < 0 || u.bytes > u.limits.Bytes {
+		return invalid("more than %d bytes of content", u.limits.Bytes)
+	}
+	p, err := cleanPath(hdr.Name, u.limits.PathDepth)
+	if err != nil {
+		return err
+	}
+	if err := u.osWindows.check(p, hdr); err != nil {
+		return err
+	}
+	r, err := readMarker(u.marks, p, hdr)
+	if err != nil || r == roleSkip {
+		return err
+	}
+	if r == roleMarker {
+		if hdr.Typeflag == stdtar.TypeChar && !strings.Contains(p, whiteout.Prefix) {
+			u.maker.warn(p, "a 0:0 character device is taken for a whiteout")
+		}
+		return nil
+	}
+	if p == "." {
+		return u.rootEntry(hdr)
+	}
+	return u.make(p, hdr)
+}
+
+// checkRecords enforces the limit on extended headers.
+func checkRecords(hdr *stdtar.Header, limit int64) error {
+	var size int64
+	for key, value := range hdr.PAXRecords {
+		size += int64(len(key) + len(value))
+	}
+	if size > limit {
+		return invalid("an extended header of more than %d bytes", limit)
+	}
+	return nil
+}
+
+// rootEntry sets the attributes of the root directory (A3).
+func (u *unpacker) rootEntry(hdr *stdtar.Header) error {
+	if hdr.Typeflag != stdtar.TypeDir {
+		return invalid("the root must be a directory")
+	}
+	a, err := headerAttrs(hdr, u.opts.Encoding)
+	if err != nil {
+		return err
+	}
+	u.root.explicit, u.root.dir.attrs = true, &a
+	return nil
+}
+
+// make makes the file that an entry describes.
+func (u *unpacker) make(p string, hdr *stdtar.Header) error {
+	if hdr.Typeflag == stdtar.TypeLink {
+		return u.hardLink(p, hdr)
+	}
+	a, err := headerAttrs(hdr, u.opts.Encoding)
+	if err != nil {
+		return err
+	}
+	if skip, err := u.checkType(p, hdr); skip || err != nil {
+		return err
+	}
+	dir, base := splitPath(p)
+	parent, err := u.resolveDir(dir)
+	if err != nil {
+		return err
+	}
+	if hdr.Typeflag == stdtar.TypeDir {
+		return u.makeDir(parent, base, &a)
+	}
+	n, err := u.place(parent, base, kindOther)
+	if err != nil {
+		return err
+	}
+	return u.fill(n, p, hdr, a)
+}
+
+// checkType refuses what no file can be made of, and tells what is skipped.
+func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error) {
+	switch hdr.Typeflag {
+	case stdtar.TypeDir, stdtar.TypeReg, stdtar.TypeCont, stdtar.TypeGNUSparse, stdtar.TypeFifo:
+	case stdtar.TypeSymlink:
+		if hdr.Linkname == "" || len(hdr.Linkname) > maxTarget || strings.IndexByte(hdr.Linkname, 0) >= 0 {
+			return false, invalid("symbolic link with a target of %d bytes", len(hdr.Linkname))
+		}
+	case stdtar.TypeChar, stdtar.TypeBlock:
+		if hdr.Devmajor < 0 || hdr.Devminor < 0 || hdr.Devmajor > math.MaxUint32 || hdr.Devminor > math.MaxUint32 {
+			return false, invalid("device number %d:%d is out of range", hdr.Devmajor, hdr.Devminor)
+		}
+		if u.opts.UserNS {
+			u.maker.warn(p, "devices cannot be made in a user namespace, skipped")
+			return true, nil
+		}
+	case 's', 'V': // star's socket, GNU tar's volume label
+		u.maker.warn(p, fmt.Sprintf("entry of type %q skipped", hdr.Typeflag))
+		return true, nil
+	default:
+		return false, invalid("unknown type flag %q", hdr.Typeflag)
+	}
+	return false, nil
+}
+
+// makeDir makes a directory, or gives one that is there other attributes (R1).
+func (u *unpacker) makeDir(parent *node, base string, a *attrs) error {
+	if old := parent.child(base); old != nil && old.kind == kindDir {
+		old.explicit, old.dir.attrs = true, a
+		return nil
+	}
+	n, err := u.place(parent, base, kindDir)
+	if err != nil {
+		return err
+	}
+	n.explicit, n.dir.attrs = true, a
+	return nil
+}
+
+// fill makes the non-directory of a new node, beside this goroutine if it can.
+func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attrs) error {
+	h, err := u.dirs.get(n.parent)
+	if err != nil {
+		return err
+	}
+	j := &job{node: n, dir: h, name: n.name, path: p, pos: u.tape.start, attrs: a}
+	switch hdr.Typeflag {
+	case stdtar.TypeSymlink:
+		n.kind, n.target = kindSymlink, hdr.Linkname
+		j.do = func(m *maker, j *job) error { return m.symlink(j, j.node.target) }
+	case stdtar.TypeFifo:
+		j.do = func(m *maker, j *job) error { return m.special(j, diff.TypeFifo, 0) }
+	case stdtar.TypeChar, stdtar.TypeBlock:
+		typ, dev := uint32(diff.TypeChar), unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
+		if hdr.Typeflag == stdtar.TypeBlock {
+			typ = diff.TypeBlock
+		}
+		j.do = func(m *maker, j *job) error { return m.special(j, typ, dev) }
+	default:
+		if hdr.Size > smallBody || isSparse(hdr) {
+			defer h.release()
+			return u.streamFile(j, hdr)
+		}
+		if err := u.readBody(j, int(hdr.Size)); err != nil {
+			h.release()
+			return err
+		}
+		j.do = (*maker).file
+	}
+	u.writers.add(j)
+	return nil
+}
+
+// readBody reads a small body into an arena.
+func (u *unpacker) readBody(j *job, size int) error {
+	if size == 0 {
+		return nil
+	}
+	j.body, j.arena = u.writers.arenas.alloc(size)
+	if _, err := io.ReadFull(u.tr, j.body); err != nil {
+		u.writers.arenas.release(j.arena)
+		return u.readError(err)
+	}
+	u.unread = false
+	return nil
+}

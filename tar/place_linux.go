@@ -1,0 +1,80 @@
+package tar
+
+import (
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// place makes room for a new node, removing what the layer had there. Of a
+// directory it makes the directory too.
+func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error) {
+	if int(parent.depth) >= u.limits.PathDepth {
+		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
+	}
+	if len(base) > maxName {
+		return nil, u.conflict("a name of %d bytes is over the limit of %d", len(base), maxName)
+	}
+	// Symbolic links can lead to such a name, though no entry has one.
+	if w, _, err := whiteout.Parse(base); (w != whiteout.None || err != nil) &&
+		(parent.parent != nil || base != whiteout.AUFSPseudo) {
+		return nil, u.conflict("a path below the marker %q", base)
+	}
+	old := parent.child(base)
+	if old != nil {
+		if err := u.remove(old); err != nil {
+			return nil, err
+		}
+	}
+	n := &node{parent: parent, name: base, kind: kind, depth: parent.depth + 1}
+	if kind == kindDir {
+		n = newDirNode(parent, base)
+		n.cut = old != nil
+	}
+	n.hidden = parent.hidden || parent.parent == nil && base == whiteout.AUFSPseudo
+	if kind == kindDir {
+		h, err := u.dirs.get(parent)
+		if err != nil {
+			return nil, err
+		}
+		err = sys.Mkdirat(h.fd, base, 0o700)
+		h.release()
+		if err != nil {
+			return nil, err
+		}
+	}
+	parent.add(n)
+	return n, nil
+}
+
+// remove removes a node and what is below it from the staging directory.
+func (u *unpacker) remove(n *node) error {
+	u.lastNode = nil
+	if n.kind != kindDir {
+		if err := u.writers.wait(n); err != nil {
+			return err
+		}
+	} else {
+		if err := u.writers.drain(); err != nil {
+			return err
+		}
+		for _, c := range n.dir.children {
+			if err := u.remove(c); err != nil {
+				return err
+			}
+		}
+		if n.dir.handle != nil {
+			u.dirs.drop(n.dir.handle)
+		}
+	}
+	n.dead = true
+	delete(n.parent.dir.children, n.name)
+	h, err := u.dirs.get(n.parent)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	if n.kind == kindDir {
+		return sys.Rmdirat(h.fd, n.name)
+	}
+	return sys.Unlinkat(h.fd, n.name)
+}
