@@ -58,11 +58,25 @@ func (r random) path(tree *model.Tree) string {
 	return path.Join(comps...)
 }
 
+// linkTarget draws a path, mostly of a file that exists.
+func (r random) linkTarget(tree *model.Tree) string {
+	var paths []string
+	for _, f := range tree.Files() {
+		if f.Mode&diff.TypeMask != diff.TypeDir {
+			paths = append(paths, f.Path)
+		}
+	}
+	if len(paths) == 0 || r.chance(10, "link to anything") {
+		return r.path(tree)
+	}
+	return pick(r, "link target", paths)
+}
+
 // layer draws a layer for a tree. One in some is invalid.
 func (r random) layer(tree *model.Tree) []fstest.Entry {
 	var entries []fstest.Entry
 	now := tree.Clone()
-	for range rapid.IntRange(0, 8).Draw(r.T, "entries") {
+	for range rapid.IntRange(0, 14).Draw(r.T, "entries") {
 		e := r.entry(now)
 		with := append(entries[:len(entries):len(entries)], e)
 		next := tree.Clone()
@@ -81,15 +95,15 @@ func (r random) layer(tree *model.Tree) []fstest.Entry {
 func (r random) entry(tree *model.Tree) fstest.Entry {
 	p := r.path(tree)
 	var e fstest.Entry
-	switch rapid.IntRange(0, 15).Draw(r.T, "kind") {
+	switch rapid.IntRange(0, 16).Draw(r.T, "kind") {
 	case 0, 1, 2:
 		e = fstest.Dir(p)
 	case 3, 4, 5:
 		e = fstest.File(p, pick(r, "body", randomBodies))
 	case 6, 7:
 		e = fstest.Symlink(p, pick(r, "target", randomTargets))
-	case 8, 9:
-		return fstest.Link(p, r.path(tree))
+	case 8, 9, 16:
+		return fstest.Link(p, r.linkTarget(tree))
 	case 10:
 		e = fstest.Fifo(p)
 	case 11:
@@ -142,7 +156,7 @@ func (r random) edits(tree *model.Tree) []fstest.Edit {
 		shared[f.ID] = r.breaksLinks && f.Names > 1
 	}
 	var edits []fstest.Edit
-	for range rapid.IntRange(0, 6).Draw(r.T, "edits") {
+	for range rapid.IntRange(0, 10).Draw(r.T, "edits") {
 		e, ok := r.edit(tree, shared)
 		if !ok {
 			continue
@@ -225,9 +239,13 @@ func (r random) makeEdit(tree *model.Tree, e fstest.Edit, shared map[any]bool) (
 		e.Mode |= diff.TypeChar
 		e.Rdev = pick(r, "device", randomDevices)
 	case fstest.OpLink:
-		target := pick(r, "link target", tree.Files())
-		e.To = target.Path
-		return e, target.Mode&diff.TypeMask != diff.TypeDir && (target.Names < 2 || !shared[target.ID])
+		e.To = r.linkTarget(tree)
+		for _, target := range tree.Files() {
+			if target.Path == e.To {
+				return e, target.Mode&diff.TypeMask != diff.TypeDir && (target.Names < 2 || !shared[target.ID])
+			}
+		}
+		return e, false
 	}
 	return e, true
 }

@@ -115,7 +115,9 @@ func (i *inode) change(e fstest.Edit) {
 		delete(i.xattrs, "security.capability")
 	case fstest.OpAppend:
 		i.body, i.mtime = i.body+e.Body, e.Mtime
-		delete(i.xattrs, "security.capability")
+		if e.Body != "" { // nothing written is no write
+			delete(i.xattrs, "security.capability")
+		}
 	case fstest.OpChmod:
 		i.mode = i.kind() | e.Mode&diff.PermMask
 	case fstest.OpChown:
