@@ -2,6 +2,9 @@ package snapshotter
 
 import (
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,6 +36,31 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 			require.NoError(t, s.Commit(t.Context(), "name", "key"))
 			require.NoError(t, errors.Join(s.Remove(t.Context(), "name"), s.Remove(t.Context(), "base")))
 			requireSound(t, s)
+		})
+	}
+}
+
+func TestARootThatCannotBeWrittenIsRefusedByName(t *testing.T) {
+	requireMount(t)
+	for name, prepare := range map[string]func(t *testing.T, root string){
+		"no store yet": func(t *testing.T, root string) { require.NoError(t, os.Mkdir(root, 0o700)) },
+		"a store": func(t *testing.T, root string) {
+			s, err := Open(t.Context(), root, Options{open: newFakeDisk().open})
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tmpfs(t)
+			root := filepath.Join(dir, "store")
+			prepare(t, root)
+			require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+
+			_, err := Open(t.Context(), root, Options{open: newFakeDisk().open})
+			var failure *fs.PathError
+			require.ErrorAs(t, err, &failure)
+			require.ErrorIs(t, err, unix.EROFS)
+			require.ErrorContains(t, err, root)
 		})
 	}
 }

@@ -294,6 +294,51 @@ func TestACancelledCallLeavesNothing(t *testing.T) {
 	requireSound(t, s)
 }
 
+func TestACallCancelledInItsMidstIsUndoneOrFinished(t *testing.T) {
+	for name, c := range map[string]struct {
+		point string
+		call  func(ctx context.Context, s *Snapshotter) error
+		want  error
+	}{
+		"prepare, before its layer is made": {"announce after", func(ctx context.Context, s *Snapshotter) error {
+			_, err := s.Prepare(ctx, "new", "base")
+			return err
+		}, context.Canceled},
+		"remove, before its layer is removed": {"condemn after", func(ctx context.Context, s *Snapshotter) error {
+			return s.Remove(ctx, "key")
+		}, context.Canceled},
+		"commit on a parent, before its rebase": {"rebase after", func(ctx context.Context, s *Snapshotter) error {
+			return s.Commit(ctx, "new", "alone", snapshots.WithParent("base"))
+		}, context.Canceled},
+		"commit, when its layer is sealed": {"commit before", func(ctx context.Context, s *Snapshotter) error {
+			return s.Commit(ctx, "new", "key")
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			armed := false
+			s := openAt(t, memDir(t), Options{open: newFakeDisk().open, hook: func(point string) error {
+				if armed && point == c.point {
+					cancel()
+				}
+				return nil
+			}})
+			commit(t, s, "base", "", "base")
+			active(t, s, "key", "base", "key")
+			active(t, s, "alone", "", "alone")
+			before := rowsOf(t, s)
+
+			armed = true
+			require.ErrorIs(t, c.call(ctx, s), c.want)
+			require.Error(t, ctx.Err())
+			if c.want != nil {
+				require.Equal(t, before, rowsOf(t, s))
+			}
+			requireSound(t, s)
+		})
+	}
+}
+
 func TestWaitingForAnotherCallEndsWithTheContext(t *testing.T) {
 	s, _ := openFake(t)
 	active(t, s, "key", "", "content")

@@ -58,11 +58,11 @@ func TestAnEmptyDirectoryBecomesAStoreAndPrivate(t *testing.T) {
 }
 
 func TestTheRootIsNamedWithoutSymbolicLinks(t *testing.T) {
-	real := memDir(t)
+	target := memDir(t)
 	link := filepath.Join(memDir(t), "link")
-	require.NoError(t, os.Symlink(real, link))
+	require.NoError(t, os.Symlink(target, link))
 	s := openAt(t, link, Options{open: newFakeDisk().open})
-	want, err := filepath.EvalSymlinks(real)
+	want, err := filepath.EvalSymlinks(target)
 	require.NoError(t, err)
 	require.Equal(t, want, s.Root())
 }
