@@ -127,6 +127,7 @@ func TestOfHardLinksTheFirstNameInTheOrderIsWrittenInFull(t *testing.T) {
 }
 
 func TestWithoutAnOldTreeTheWholeContentIsNew(t *testing.T) {
+	needsRoot(t)
 	root := tree(t, Mkdir("d"), Create("d/f", "x"))
 	require.NoError(t, Touch(".", time.Unix(0, 0)).Apply(root))
 	changes, err := difftest.Collect(diff.Compare(t.Context(), nil, view(t, root), diff.Options{}))
