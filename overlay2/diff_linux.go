@@ -118,7 +118,7 @@ func (v *stack) provider(path string) (int, error) {
 	defer func() { at.Close() }()
 	for {
 		name, rest, more := strings.Cut(path, "/")
-		f, err := v.lookup(at.places, name, !more)
+		f, err := at.lookup(name, !more)
 		if err != nil {
 			return 0, err
 		}

@@ -29,6 +29,25 @@ type dir struct {
 	v      *stack
 	places []place
 	known  knowledge
+	// first has, once the directory was listed, the uppermost place of each
+	// name: a search through hundreds of layers need not begin at the top.
+	first map[string]int
+}
+
+// hidden is in dir.first for names that a whiteout hides.
+const hidden = -1
+
+// lookup finds a child.
+func (d *dir) lookup(name string, topOnly bool) (*found, error) {
+	first := 0
+	if d.first != nil {
+		at, ok := d.first[name]
+		if !ok || at == hidden {
+			return nil, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
+		}
+		first = at
+	}
+	return d.v.lookup(d.places, name, first, topOnly)
 }
 
 // open makes a dir of places, which it owns from here on.
@@ -91,50 +110,58 @@ func (d *dir) Names() ([]string, error) {
 	if len(d.places) == 0 {
 		return nil, fs.ErrClosed
 	}
-	decided := map[string]bool{} // name -> shown
-	for _, p := range d.places {
-		err := d.v.with(p, func(layer *rootfd.Dir) error { return d.v.list(layer, p.x, decided) })
+	first := map[string]int{}
+	for i, p := range d.places {
+		err := d.v.with(p, func(layer *rootfd.Dir) error { return d.v.list(layer, i, p.x, first) })
 		if err != nil {
 			return nil, err
 		}
 	}
-	names := make([]string, 0, len(decided))
-	for name, shown := range decided {
-		if shown {
+	names := make([]string, 0, len(first))
+	for name, at := range first {
+		if at != hidden {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
+	if len(d.places) >= manyLayers {
+		d.first = first
+	}
 	return names, nil
 }
 
-func (v *stack) list(layer *rootfd.Dir, x bool, decided map[string]bool) error {
+// list adds what the place at has and none above it.
+func (v *stack) list(layer *rootfd.Dir, at int, x bool, first map[string]int) error {
 	entries, err := layer.Entries()
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if _, ok := decided[e.Name]; ok {
+		if _, ok := first[e.Name]; ok {
 			continue
 		}
-		hidden := false
-		if e.Type == 0 || e.Type == rootfd.TypeChar || x && e.Type == rootfd.TypeRegular {
-			st, err := layer.Lookup(e.Name)
-			if err != nil {
-				return err
-			}
-			if hidden, err = v.marks.isWhiteout(layer, x, e.Name, st); err != nil {
-				return err
-			}
+		first[e.Name] = at
+		if e.Type != 0 && e.Type != rootfd.TypeChar && !(x && e.Type == rootfd.TypeRegular) {
+			continue
 		}
-		decided[e.Name] = !hidden
+		st, err := layer.Lookup(e.Name)
+		if err != nil {
+			return err
+		}
+		gone, err := v.marks.isWhiteout(layer, x, e.Name, st)
+		if err != nil {
+			return err
+		}
+		if gone {
+			first[e.Name] = hidden
+		}
 	}
 	return nil
 }
 
 // Lookup returns the attributes of a child.
 func (d *dir) Lookup(name string) (diff.Node, error) {
-	f, err := d.v.lookup(d.places, name, true)
+	f, err := d.lookup(name, true)
 	if err != nil {
 		return diff.Node{}, err
 	}
@@ -143,7 +170,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 
 // LookupXattrs returns the extended attributes of a child.
 func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
-	f, err := d.v.lookup(d.places, name, true)
+	f, err := d.lookup(name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +183,7 @@ func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
 
 // Readlink returns the target of a symbolic link.
 func (d *dir) Readlink(name string) (target string, err error) {
-	f, err := d.v.lookup(d.places, name, true)
+	f, err := d.lookup(name, true)
 	if err != nil {
 		return "", err
 	}
@@ -170,7 +197,7 @@ func (d *dir) Readlink(name string) (target string, err error) {
 // Open opens the body of a regular file, which can be in a lower layer than its
 // attributes.
 func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
-	f, err := d.v.lookup(d.places, name, false)
+	f, err := d.lookup(name, false)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +217,7 @@ func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 
 // OpenDir opens a child directory.
 func (d *dir) OpenDir(name string) (diff.Dir, error) {
-	f, err := d.v.lookup(d.places, name, false)
+	f, err := d.lookup(name, false)
 	if err != nil {
 		return nil, err
 	}

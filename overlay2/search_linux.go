@@ -44,13 +44,14 @@ type search struct {
 	opaque     bool
 }
 
-// lookup finds name in the merged directory made of places. With topOnly it may
-// stop at the uppermost provider. A missing name matches [fs.ErrNotExist].
-func (v *stack) lookup(places []place, name string, topOnly bool) (*found, error) {
+// lookup finds name in the merged directory made of places, of which the first
+// ones are known not to have it. With topOnly it may stop at the uppermost
+// provider. A missing name matches [fs.ErrNotExist].
+func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*found, error) {
 	s := &search{v: v, name: name}
 	var res *found
 	atRoots := false
-	for i := 0; i < len(places) && !s.stop; i++ {
+	for i := first; i < len(places) && !s.stop; i++ {
 		p := places[i]
 		hit, err := s.inLayer(p)
 		if err != nil {

@@ -26,7 +26,7 @@ type stack struct {
 // manyLayers is from how many merged directories on their descriptors are opened
 // only while they are read: a deep walk over hundreds of layers would otherwise
 // hold thousands.
-const manyLayers = 16
+const manyLayers = 64
 
 // openStack opens the layers at the given paths, uppermost first.
 func openStack(paths []string, m marks, opts rootfd.Options) (*stack, error) {

@@ -1,0 +1,165 @@
+package overlay2
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+func open(t *testing.T, opts driver.Options) *overlay {
+	t.Helper()
+	if !fstest.CanMount(t) {
+		t.Skip("no permission to mount")
+	}
+	d, err := New(t.Context(), t.TempDir(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d.(*overlay)
+}
+
+func (d *overlay) sealed(t *testing.T, id driver.ID, parents []driver.ID, entries ...fstest.Entry) {
+	t.Helper()
+	require.NoError(t, d.Create(t.Context(), id, parents, driver.CreateOptions{}))
+	_, err := d.ApplyDiff(t.Context(), id, bytes.NewReader(fstest.Layer(t, entries...)), driver.ApplyOptions{})
+	require.NoError(t, err)
+	require.NoError(t, d.Seal(t.Context(), id))
+}
+
+func (d *overlay) mounted(t *testing.T, id driver.ID, opts driver.MountOptions, fn func(root string)) {
+	t.Helper()
+	m, err := d.Mount(t.Context(), id, opts)
+	require.NoError(t, err)
+	mr := mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}
+	require.NoError(t, mr.WithTemp(t.Context(), m, func(root string) error {
+		fn(root)
+		return nil
+	}))
+}
+
+func (d *overlay) shows(t *testing.T, id driver.ID) fstest.Tree {
+	t.Helper()
+	v, err := d.View(t.Context(), id)
+	require.NoError(t, err)
+	defer v.Close()
+	return fstest.FromView(t, v)
+}
+
+func TestFiveHundredLayersMountByBothInterfaces(t *testing.T) {
+	d := open(t, driver.Options{})
+	var parents []driver.ID
+	for i := range mount.MaxLower {
+		id := driver.ID(fmt.Sprint(i))
+		require.NoError(t, os.Mkdir(d.store.Path(id), 0o700))
+		write(t, d.store.Path(id, fsDir, "d", fmt.Sprint("f", i)), "x")
+		// What Seal leaves, without its 500 times syncing the disk.
+		require.NoError(t, os.WriteFile(d.store.Path(id, "layer.json"), []byte(`{"version":1,"sealed":true}`), 0o600))
+		parents = append([]driver.ID{id}, parents...)
+	}
+	require.NoError(t, d.Create(t.Context(), "view", parents, driver.CreateOptions{View: true}))
+	require.NoError(t, d.Create(t.Context(), "rw", parents, driver.CreateOptions{}))
+	for _, noAPI := range []bool{false, true} {
+		d.opts.Fallbacks.NoMountAPI = noAPI
+		for _, id := range []driver.ID{"view", "rw"} {
+			d.mounted(t, id, driver.MountOptions{}, func(root string) {
+				names, err := os.ReadDir(root + "/d")
+				require.NoError(t, err)
+				require.Len(t, names, mount.MaxLower)
+			})
+			require.Len(t, d.shows(t, id), mount.MaxLower+2)
+		}
+	}
+	require.ErrorIs(t, d.Create(t.Context(), "more", append(parents, "0"), driver.CreateOptions{}), driver.ErrUnsupported)
+}
+
+func TestAMountedLayerIsBusy(t *testing.T) {
+	for _, noAPI := range []bool{false, true} {
+		d := open(t, driver.Options{Fallbacks: driver.Fallbacks{NoMountAPI: noAPI}})
+		d.sealed(t, "a", nil, fstest.File("f", "1"))
+		require.NoError(t, d.Create(t.Context(), "overlay", []driver.ID{"a"}, driver.CreateOptions{}))
+		require.NoError(t, d.Create(t.Context(), "bind", nil, driver.CreateOptions{}))
+		for _, id := range []driver.ID{"overlay", "bind"} {
+			d.mounted(t, id, driver.MountOptions{}, func(string) {
+				_, err := d.ApplyDiff(t.Context(), id, bytes.NewReader(nil), driver.ApplyOptions{})
+				require.ErrorIs(t, err, driver.ErrBusy)
+				require.ErrorIs(t, d.Seal(t.Context(), id), driver.ErrBusy)
+				require.ErrorIs(t, d.Remove(t.Context(), id), driver.ErrBusy)
+			})
+			d.mounted(t, id, driver.MountOptions{ReadOnly: true}, func(root string) {
+				require.ErrorIs(t, os.WriteFile(root+"/x", nil, 0o644), unix.EROFS)
+				require.NoError(t, d.Seal(t.Context(), id))
+			})
+			require.NoError(t, d.Remove(t.Context(), id))
+		}
+	}
+}
+
+func TestAVolatileMountDoesNotPreventTheNext(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.sealed(t, "a", nil, fstest.File("f", "1"))
+	require.NoError(t, d.Create(t.Context(), "b", []driver.ID{"a"}, driver.CreateOptions{}))
+	m, err := d.Mount(t.Context(), "b", driver.MountOptions{Volatile: true})
+	require.NoError(t, err)
+	require.Contains(t, m[0].Options, "volatile")
+	for range 2 {
+		d.mounted(t, "b", driver.MountOptions{Volatile: true}, func(root string) { write(t, root+"/n", "n") })
+	}
+	d.mounted(t, "b", driver.MountOptions{}, func(root string) { write(t, root+"/n", "n") })
+	require.NoError(t, d.Seal(t.Context(), "b"))
+}
+
+func TestMetacopyOnRequestIsFoundAgainByAllThatStandsOnIt(t *testing.T) {
+	d := open(t, driver.Options{Metacopy: true})
+	if !d.features.Metacopy {
+		t.Skip("no metacopy in this kernel")
+	}
+	d.sealed(t, "a", nil, fstest.File("f", "the body"), fstest.Dir("d"), fstest.File("d/g", "g"))
+	require.NoError(t, d.Create(t.Context(), "b", []driver.ID{"a"}, driver.CreateOptions{}))
+	d.mounted(t, "b", driver.MountOptions{}, func(root string) {
+		require.NoError(t, os.Chmod(root+"/f", 0o600))
+		require.NoError(t, os.Rename(root+"/d", root+"/e"))
+	})
+	require.NoError(t, d.Seal(t.Context(), "b"))
+	_, err := unix.Getxattr(d.store.Path("b", fsDir, "f"), "trusted.overlay.metacopy", nil)
+	require.NoError(t, err, "only the attributes were copied up")
+
+	var layer bytes.Buffer
+	_, err = d.Diff(t.Context(), "b", &layer, driver.DiffOptions{})
+	require.NoError(t, err)
+	require.Contains(t, layer.String(), "the body")
+	plain := open(t, driver.Options{})
+	plain.store = d.store
+	require.NoError(t, plain.Create(t.Context(), "c", []driver.ID{"b", "a"}, driver.CreateOptions{View: true}))
+	plain.mounted(t, "c", driver.MountOptions{}, func(root string) {
+		fstest.RequireEqual(t, fstest.FromPath(t, root), plain.shows(t, "c"), "the view")
+	})
+	from, err := plain.Provider(t.Context(), "c", "e/g")
+	require.NoError(t, err)
+	require.Equal(t, driver.ID("a"), from)
+}
+
+func TestRebaseGivesWhatApplyingInSequenceGives(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.sealed(t, "a", nil, fstest.Dir(".").WithMode(0o711), fstest.Dir("d").WithMode(0o750), fstest.File("d/x", "1"), fstest.Dir("o"), fstest.File("o/gone", "1"))
+	above := []fstest.Entry{fstest.File("d/y", "2"), fstest.Whiteout("d/x"), fstest.Whiteout("d/never"), fstest.Opaque("o"), fstest.File("new/z", "3")}
+	d.sealed(t, "sequence", []driver.ID{"a"}, above...)
+	require.NoError(t, d.Create(t.Context(), "later", nil, driver.CreateOptions{}))
+	_, err := d.ApplyDiff(t.Context(), "later", bytes.NewReader(fstest.Layer(t, above...)), driver.ApplyOptions{Detached: true})
+	require.NoError(t, err)
+	_, err = d.Mount(t.Context(), "later", driver.MountOptions{})
+	require.ErrorIs(t, err, driver.ErrUnsupported, "not before it has its parents")
+	require.NoError(t, d.Rebase(t.Context(), "later", []driver.ID{"a"}))
+	require.NoError(t, d.Seal(t.Context(), "later"))
+	fstest.RequireEqual(t, d.shows(t, "sequence"), d.shows(t, "later"), "the view")
+	require.Equal(t, fstest.FromPath(t, d.store.Path("sequence", fsDir)).Paths(), fstest.FromPath(t, d.store.Path("later", fsDir)).Paths(), "the layer's own files")
+	entries, err := os.ReadDir(d.store.Path("later"))
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "fs and layer.json")
+}
