@@ -1,0 +1,74 @@
+package all
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/overlay2"
+	"github.com/layerkeep/layerkeep/vfs"
+)
+
+func TestTheOrderOfPreferenceIsFixed(t *testing.T) {
+	require.Equal(t, []string{"overlay2", "vfs"}, Names())
+}
+
+func TestAnUnknownNameIsRefusedWithTheKnownOnes(t *testing.T) {
+	_, _, err := Select(t.Context(), t.TempDir(), "zfs", driver.Options{})
+	require.ErrorIs(t, err, driver.ErrUnsupported)
+	require.ErrorContains(t, err, "overlay2, vfs")
+}
+
+func TestTheBestOneThatWorksIsSelected(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("no permission to mount")
+	}
+	root := t.TempDir()
+	d, rejected, err := Select(t.Context(), root, "", driver.Options{})
+	require.NoError(t, err)
+	require.Empty(t, rejected)
+	require.Equal(t, overlay2.Name, d.Name())
+	require.NoError(t, d.Close())
+	entries, err := os.ReadDir(filepath.Join(root, overlay2.Name))
+	require.NoError(t, err)
+	require.Empty(t, entries, "probing leaves nothing behind")
+}
+
+func TestOnAnOverlayTheCopyingBackendIsSelectedAndTheReasonTold(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("no permission to mount")
+	}
+	dir := t.TempDir()
+	o := &mount.Overlay{Lower: []string{dir + "/l"}, Upper: dir + "/u", Work: dir + "/w"}
+	for _, p := range []string{o.Lower[0], o.Upper, o.Work} {
+		require.NoError(t, os.Mkdir(p, 0o755))
+	}
+	require.NoError(t, mount.WithTemp(t.Context(), []mount.Mount{{Type: "overlay", Source: "overlay", Overlay: o}}, func(root string) error {
+		d, rejected, err := Select(t.Context(), root, "", driver.Options{})
+		require.NoError(t, err)
+		require.Equal(t, vfs.Name, d.Name())
+		require.NoError(t, d.Close())
+		require.Len(t, rejected, 1)
+		require.ErrorIs(t, rejected[0].Err, driver.ErrUnsupported)
+		require.ErrorContains(t, rejected, "overlay2: ")
+		require.NoDirExists(t, filepath.Join(root, overlay2.Name))
+		return nil
+	}))
+}
+
+func TestADirectoryThatCannotBeWrittenIsAnErrorAndNoRejection(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no backend on " + runtime.GOOS)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, _, err := Select(t.Context(), file, "", driver.Options{})
+	require.Error(t, err)
+	require.NotErrorIs(t, err, driver.ErrUnsupported)
+}

@@ -1,0 +1,118 @@
+package layerdir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func entries(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestALayerAppearsWholeOrNotAtAll(t *testing.T) {
+	s := open(t)
+	boom := errors.New("boom")
+	require.ErrorIs(t, s.Create("a", Meta{}, func(dir string) error {
+		require.NoError(t, os.Mkdir(dir+"/fs", 0o755))
+		require.Equal(t, filepath.Dir(dir), s.Root())
+		return boom
+	}), boom)
+	require.Empty(t, entries(t, s.Root()))
+
+	require.NoError(t, s.Create("a", Meta{Parents: []driver.ID{"p"}}, func(string) error { return nil }))
+	require.ErrorIs(t, s.Create("a", Meta{}, func(string) error { return nil }), driver.ErrExists)
+	m, err := s.Load("a")
+	require.NoError(t, err)
+	require.Equal(t, Meta{Version: 1, Parents: []driver.ID{"p"}}, m)
+	ids, err := s.List()
+	require.NoError(t, err)
+	require.Equal(t, []driver.ID{"a"}, ids)
+}
+
+func TestALayerThatAppearsMeanwhileIsNotReplaced(t *testing.T) {
+	s := open(t)
+	err := s.Create("a", Meta{}, func(string) error {
+		require.NoError(t, os.MkdirAll(s.Path("a", "other"), 0o700))
+		return nil
+	})
+	require.ErrorIs(t, err, driver.ErrExists)
+	require.DirExists(t, s.Path("a", "other"))
+	require.Equal(t, []string{"a"}, entries(t, s.Root()))
+}
+
+func TestRemoveTwiceIsNoErrorAndCleanupFreesWhatIsLeft(t *testing.T) {
+	s := open(t)
+	require.NoError(t, s.Create("a", Meta{}, func(string) error { return nil }))
+	require.NoError(t, s.Remove("a"))
+	require.NoError(t, s.Remove("a"))
+	_, err := s.Load("a")
+	require.ErrorIs(t, err, driver.ErrNotFound)
+
+	for _, left := range []string{".trash-x-1", ".new-x-1"} { // of a process that was killed
+		require.NoError(t, os.MkdirAll(filepath.Join(s.Root(), left, "d"), 0o700))
+	}
+	mine, done, err := s.Staging("y")
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.Equal(t, []string{filepath.Base(mine)}, entries(t, s.Root()), "what is in use stays")
+	done()
+	require.Empty(t, entries(t, s.Root()))
+}
+
+func TestARecordOfANewerVersionIsRefused(t *testing.T) {
+	s := open(t)
+	require.NoError(t, s.Create("a", Meta{}, func(string) error { return nil }))
+	require.NoError(t, os.WriteFile(s.Path("a", metaName), []byte(`{"version":2}`), 0o600))
+	_, err := s.Load("a")
+	require.ErrorIs(t, err, driver.ErrUnsupported)
+	require.NoError(t, os.WriteFile(s.Path("a", metaName), nil, 0o600))
+	_, err = s.Load("a")
+	require.ErrorContains(t, err, "a: layer.json")
+}
+
+func TestIDsThatWouldLeaveTheStoreAreRefused(t *testing.T) {
+	s := open(t)
+	for _, id := range []driver.ID{"", ".", "..", "a/b", ".new-a"} {
+		require.ErrorIs(t, s.Create(id, Meta{}, func(string) error { return nil }), driver.ErrInvalidID)
+		require.ErrorIs(t, s.Remove(id), driver.ErrInvalidID)
+		_, err := s.Load(id)
+		require.ErrorIs(t, err, driver.ErrInvalidID)
+	}
+}
+
+func TestUsageCountsBlocksAndHardLinksOnce(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(dir+"/d", 0o755))
+	require.NoError(t, os.WriteFile(dir+"/d/f", make([]byte, 100_000), 0o644))
+	require.NoError(t, os.Link(dir+"/d/f", dir+"/link"))
+	f, err := os.Create(dir + "/sparse")
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(1<<30))
+	require.NoError(t, f.Close())
+	u, err := Usage(t.Context(), dir)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, u.Inodes, "root, d, f, sparse")
+	require.Greater(t, u.Bytes, int64(90_000))
+	require.Less(t, u.Bytes, int64(190_000))
+}
