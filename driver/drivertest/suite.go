@@ -93,6 +93,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("canonical bytes", s.testCanonical)
 	t.Run("usage", s.testUsage)
 	t.Run("explain", s.testExplain)
+	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)
 	t.Run("concurrency", s.testConcurrency)
 }
