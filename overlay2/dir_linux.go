@@ -54,14 +54,18 @@ func (d *dir) lookup(name string, topOnly bool) (*found, error) {
 func (v *stack) open(places []place, known knowledge) (*dir, error) {
 	d := &dir{v: v, places: places, known: known}
 	if len(places) >= manyLayers {
+		for i := range places {
+			places[i].parent = nil // will not stay open
+		}
 		return d, nil
 	}
-	for i, p := range places {
-		opened, err := v.layers[p.layer].OpenDirAt(p.path)
+	for i := range places {
+		p := &places[i]
+		opened, err := p.openIn(v.layers[p.layer])
 		if err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
-		places[i].d = opened
+		p.d = opened
 	}
 	return d, nil
 }

@@ -186,7 +186,7 @@ func (s *search) directory(d *rootfd.Dir, h *hit, last bool, before int, after s
 	if err != nil {
 		return err
 	}
-	h.asDir = place{layer: h.layer, path: path.Join(h.dir.path, h.name), x: opaque == opaqueX}
+	h.asDir = place{layer: h.layer, path: path.Join(h.dir.path, h.name), x: opaque == opaqueX, parent: h.dir.d}
 	if last {
 		s.isDir = true
 	}

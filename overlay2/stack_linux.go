@@ -93,6 +93,19 @@ type place struct {
 	// x: regular files in it can be whiteouts (overlay.opaque=x).
 	x bool
 	d *rootfd.Dir // nil: opened when needed
+	// parent, if not nil, is open and has it under its name: in a deep tree
+	// that is a shorter way than path.
+	parent *rootfd.Dir
+}
+
+// openIn opens the directory in its layer.
+func (p *place) openIn(layer *rootfd.Dir) (d *rootfd.Dir, err error) {
+	if p.parent != nil {
+		d, err = p.parent.OpenDir(path.Base(p.path))
+		p.parent = nil
+		return d, err
+	}
+	return layer.OpenDirAt(p.path)
 }
 
 func (p place) child(name string) string { return path.Join(p.path, name) }
@@ -102,7 +115,7 @@ func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
 	if p.d != nil {
 		return fn(p.d)
 	}
-	d, err := v.layers[p.layer].OpenDirAt(p.path)
+	d, err := p.openIn(v.layers[p.layer])
 	if err != nil {
 		return err
 	}
