@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -265,11 +266,32 @@ func TestWithTempUnmountsAlsoAfterAnError(t *testing.T) {
 func TestTheCommandLineMountsTheSame(t *testing.T) {
 	needMounts(t)
 	dir := t.TempDir()
-	m := overlayIn(t, dir, "it's, a:lower", "u", "w")
-	write(t, m.Overlay.Lower[0]+"/a", "a")
-	mkdirs(t, dir+"/dst")
-	mountFor(t, Mounter{NoMountAPI: true}, m, dir+"/dst")
-	require.Equal(t, "a", read(t, dir+"/dst/a"))
-	require.Contains(t, m.Command(dir+"/dst"), `'\''s\, a\:lower`)
-	require.True(t, strings.HasPrefix(m.Command("/mnt"), "mount -t overlay -o "))
+	for i, m := range []Mount{
+		{Type: "bind", Source: dir + "/it's a source", ReadOnly: true},
+		overlayIn(t, dir, "it's a lower", "u", "w"),
+	} {
+		src, dst := m.Source, fmt.Sprintf("%s/dst %d", dir, i)
+		if m.Overlay != nil {
+			m.Options = []string{"index=off", "redirect_dir=on"}
+			src = m.Overlay.Lower[0]
+		}
+		mkdirs(t, src, dst)
+		write(t, src+"/a", "a")
+		out, err := exec.Command("sh", "-c", m.Command(dst)).CombinedOutput()
+		require.NoError(t, err, "%s\n%s", m.Command(dst), out)
+		require.Equal(t, "a", read(t, dst+"/a"))
+		err = os.WriteFile(dst+"/b", nil, 0o644)
+		if m.ReadOnly {
+			require.ErrorIs(t, err, unix.EROFS)
+		} else {
+			require.NoError(t, err)
+		}
+		require.NoError(t, Unmount(dst))
+	}
+}
+
+func TestOptionsAreEscapedForTheKernelsParser(t *testing.T) {
+	m := Mount{Type: "overlay", Source: "x", Overlay: &Overlay{Lower: []string{"/a,b", "/c:d"}, Upper: "/e:f,g", Work: `/h\i`}, Options: []string{"index=off"}}
+	require.Equal(t, []string{"rw", `lowerdir=/a\,b:/c\:d`, `upperdir=/e:f\,g`, `workdir=/h\\i`, "index=off"}, m.Strings())
+	require.Equal(t, `mount -o bind,ro /it\''s /mnt`, strings.ReplaceAll(Mount{Type: "bind", Source: "/it's", ReadOnly: true}.Command("/mnt"), `'/it'\''s'`, `/it\''s`))
 }
