@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -21,6 +23,10 @@ const (
 	deltaFile = "delta.json" // what the delta's tree cannot say
 )
 
+// emptyDir, in the store's directory, is what a layer without parents is
+// mounted over. No layer's ID starts with a dot.
+const emptyDir = ".empty"
+
 // overlay is the driver. It implements [driver.Driver], [driver.Rebaser] and
 // [driver.Explainer].
 type overlay struct {
@@ -28,6 +34,7 @@ type overlay struct {
 	opts     driver.Options
 	marks    marks
 	features mount.Features
+	empty    string // path of emptyDir
 	xattrs   []string
 	// userNS: devices cannot be made here.
 	userNS bool
@@ -43,10 +50,22 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
 	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
-	if err := d.probe(ctx); err != nil {
+	if err = d.probe(ctx); err == nil {
+		d.empty, err = makeEmpty(store.Root())
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
 	return d, nil
+}
+
+// makeEmpty makes the empty lower directory.
+func makeEmpty(root string) (string, error) {
+	dir := filepath.Join(root, emptyDir)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return dir, nil
 }
 
 func (d *overlay) probe(ctx context.Context) error {

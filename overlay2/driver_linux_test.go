@@ -101,6 +101,29 @@ func TestAMountedLayerIsBusy(t *testing.T) {
 	}
 }
 
+func TestAContainerOnALayerWithoutParentsCannotWriteAnActiveAttribute(t *testing.T) {
+	for _, user := range []bool{false, true} {
+		d := open(t, driver.Options{Fallbacks: driver.Fallbacks{UserXattr: user}})
+		namespace := "trusted."
+		if user {
+			namespace = "user."
+		}
+		require.NoError(t, d.Create(t.Context(), "a", nil, driver.CreateOptions{}))
+		d.mounted(t, "a", driver.MountOptions{}, func(root string) {
+			require.NoError(t, os.Mkdir(root+"/d", 0o755))
+			require.NoError(t, unix.Setxattr(root+"/d", namespace+"overlay.redirect", []byte("/elsewhere"), 0))
+		})
+		onDisk := d.store.Path("a", fsDir) + "/d"
+		_, err := unix.Getxattr(onDisk, namespace+"overlay.redirect", nil)
+		require.ErrorIs(t, err, unix.ENODATA, "overlay would follow it")
+		value := make([]byte, 64)
+		n, err := unix.Getxattr(onDisk, namespace+"overlay.overlay.redirect", value)
+		require.NoError(t, err)
+		require.Equal(t, "/elsewhere", string(value[:n]))
+		require.NoError(t, d.Seal(t.Context(), "a"))
+	}
+}
+
 func TestAVolatileMountDoesNotPreventTheNext(t *testing.T) {
 	d := open(t, driver.Options{})
 	d.sealed(t, "a", nil, fstest.File("f", "1"))
