@@ -55,11 +55,17 @@ func (o *Overlay) dirs(rename func(string) string) []string {
 // colons after the options were split at commas. Backslashes are taken away
 // only once, at the end.
 func escapeLower(s string) string {
+	if !strings.ContainsAny(s, `\:,`) {
+		return s
+	}
 	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(s)
 }
 
 // escapeComma escapes a value for overlay's option string.
 func escapeComma(s string) string {
+	if !strings.ContainsAny(s, `\,`) {
+		return s
+	}
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
 }
 
