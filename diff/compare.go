@@ -23,18 +23,24 @@ type Options struct {
 // tree, whose root is root:root 0755 with mtime 0. Neither view is closed.
 //
 // A path is changed when it exists on one side only, or when its type, mode,
-// owner, device number, size, mtime, link target, extended attributes, content
-// or set of hard links differ. Size and link count of a directory never count.
-// Of hard links, the first name in the order is yielded in full and the further
-// ones with Hardlink set; when a file gains or loses a name that new still has,
-// all its names are changed.
+// owner, device number, size, mtime, link target, extended attributes or content
+// differ. Size and link count of a directory never count.
+//
+// Hard links change names that are otherwise the same. Of a file with several
+// names in new, all are changed or none: the first in the order is yielded in
+// full and the further ones with Hardlink set. They are changed when one of them
+// is, or when two of them were not links of each other in old. Names that were
+// links of each other in old and are none in new count only when more than one
+// of the files they are now is unchanged by all of this: then the names of these
+// files are changed too. So neither the loss of a name nor a write that gave one
+// name a file of its own changes the others: applying the layer parts them.
 //
 // Sockets, character devices 0:0 and names that start with ".wh." cannot be in a
-// layer: they count as missing in new, and new ones give a warning. A file that vanishes during the walk is an error. An
-// error ends the sequence.
+// layer: they count as missing in new, and new ones give a warning. A file that
+// vanishes during the walk is an error. An error ends the sequence.
 func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		w := &walker{ctx: ctx, old: old, new: new, warn: opts.Warn, yield: yield, emitted: map[inode]*firstName{}}
+		w := &walker{ctx: ctx, old: old, new: new, warn: opts.Warn, yield: yield, emitted: map[inode]*firstName{}, same: map[string]bool{}}
 		if w.warn == nil {
 			w.warn = func(string, string) {}
 		}
@@ -55,6 +61,7 @@ type walker struct {
 	yield    func(Change, error) bool
 
 	links   *links                 // nil until hard links matter
+	same    map[string]bool        // by path: files compared ahead of their turn
 	extra   map[string][]Hint      // by directory: names to visit beside the hinted ones
 	scanned map[string][]candidate // by directory: the hinted names, once
 	emitted map[inode]*firstName   // files with names still to come
@@ -302,21 +309,32 @@ func (w *walker) file(dir string, old, new Dir, name string, o, n *Node) error {
 		}
 	}
 	if o != nil {
-		same, err := w.sameFile(old, new, name, o, n)
-		if err != nil {
+		same, err := w.unchanged(join(dir, name), old, new, name, o, n)
+		if err != nil || same {
 			return err
-		}
-		if same && (n.Nlink > 1 || o.Nlink > 1) {
-			same, err = w.sameLinks(join(dir, name))
-			if err != nil {
-				return err
-			}
-		}
-		if same {
-			return nil
 		}
 	}
 	return w.emitFile(dir, new, name, change)
+}
+
+// unchanged compares what is no directory in new and is there in old, the links
+// included.
+func (w *walker) unchanged(path string, old, new Dir, name string, o, n *Node) (bool, error) {
+	links := n.Nlink > 1 || o.Nlink > 1
+	if links && w.links.joined(path) {
+		return false, nil // without reading the content
+	}
+	same, known := w.same[path]
+	if !known {
+		var err error
+		if same, err = w.sameFile(old, new, name, o, n); err != nil {
+			return false, err
+		}
+	}
+	if !same || !links {
+		return same, nil
+	}
+	return w.sameLinks(path)
 }
 
 // emitFile yields a file.
@@ -355,11 +373,4 @@ func kindOf(o *Node) Kind {
 		return Add
 	}
 	return Modify
-}
-
-func join(dir, name string) string {
-	if dir == "." {
-		return name
-	}
-	return dir + "/" + name
 }

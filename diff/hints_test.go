@@ -40,9 +40,9 @@ func (d hintDir) OpenDir(name string) (diff.Dir, error) {
 func (d hintDir) Hints() ([]diff.Hint, bool, error) { return d.hints[d.path], true, nil }
 
 // hints are those of a backend that knows which names were written: what
-// changed, but of the names that an old file keeps, none when only other names
-// of it came or went.
-func hints(old, new Tree, descend bool) map[string][]diff.Hint {
+// changed, and of the files that an old file has become, all but one; that one
+// is the first found in the order of the names, or in the reverse order.
+func hints(old, new Tree, descend, reverse bool) map[string][]diff.Hint {
 	list := map[string]map[string]bool{} // by directory and name: descend
 	add := func(p string, descend bool) {
 		for p != "." {
@@ -55,22 +55,43 @@ func hints(old, new Tree, descend bool) map[string][]diff.Hint {
 			p, descend = dir, true
 		}
 	}
-	heirs := map[string]string{} // by group in old: the group in new that is the same file
-	for _, c := range difftest.Changes(old, new) {
-		o, ok := old[c.Path]
-		if c.Kind == diff.Modify && ok && o.Link != "" && sameButLinks(o, new[c.Path]) {
-			group := c.Path
-			if n := new[c.Path]; n.Link != "" {
-				group = n.Link
-			}
-			if heir, ok := heirs[o.Link]; !ok || heir == group {
-				heirs[o.Link] = group
-				continue
-			}
+	kept := keptLinks(old, new, reverse)
+	for p, keeps := range kept {
+		if !keeps {
+			add(p, false)
 		}
-		add(c.Path, false)
+	}
+	for _, c := range difftest.Changes(old, new) {
+		if !kept[c.Path] {
+			add(c.Path, false)
+		}
 	}
 	return sortHints(list, descend)
+}
+
+// keptLinks says of the names of old that had others, and are the same but for
+// these, whether they still are the file they were.
+func keptLinks(old, new Tree, reverse bool) map[string]bool {
+	paths := new.Paths()
+	if reverse {
+		slices.Reverse(paths)
+	}
+	kept, heirs, origins := map[string]bool{}, map[string]string{}, map[string]string{}
+	for _, p := range paths {
+		o, n := old[p], new[p]
+		if o.Link == "" || !sameButLinks(o, n) {
+			continue
+		}
+		group := n.Link
+		if group == "" {
+			group = p
+		}
+		if heirs[o.Link] == "" && origins[group] == "" {
+			heirs[o.Link], origins[group] = group, o.Link
+		}
+		kept[p] = heirs[o.Link] == group && origins[group] == o.Link
+	}
+	return kept
 }
 
 func sortHints(list map[string]map[string]bool, descend bool) map[string][]diff.Hint {

@@ -1,11 +1,6 @@
 package diff
 
-import (
-	"context"
-	"errors"
-	"io/fs"
-	"strings"
-)
+import "context"
 
 // inode identifies a file within one view.
 type inode struct{ dev, ino uint64 }
@@ -15,58 +10,94 @@ func inodeOf(n *Node) inode { return inode{n.Dev, n.Ino} }
 // linked reports whether a node counts in the index of hard links.
 func linked(n *Node) bool { return n.Nlink > 1 && !n.IsDir() && !unfit(n) }
 
-// links knows the names of the files with several names, on both sides, either
-// in the whole trees or among the candidates, when those are all names.
+// links knows the names of the files with several names, on both sides: of all
+// files, or of those of which a candidate is a name.
+//
+// A group is all names of one file of new. Names of a group that were one file
+// in old as well are all the same as before or all changed, as both times they
+// are one file; so it suffices to compare one of them.
 type links struct {
 	old, new map[string]inode
-	stays    map[string]struct{} // names of old that new has too, as whatever
-	changed  map[string]struct{} // names whose set of links changed; see settle
+	stays    map[string]struct{} // linked names of old at which new has a file too
+
+	// By settle:
+
+	groups map[inode]*group   // by file of new
+	parts  map[inode][]string // by file of old: a name of every group, not joined, that came of it
+	split  map[inode]bool     // by file of old, once known: two of its parts are otherwise the same
 }
+
+// group is what settle finds out about the names of one file of new.
+type group struct {
+	first string // the least name
+	names int
+	was   inode // the file of first in old; zero when that had no other names
+	mixed bool  // another name was another file
+}
+
+// joined reports whether names came together that were not linked in old.
+func (g *group) joined() bool { return g.names > 1 && (g.mixed || g.was == inode{}) }
 
 func newLinks() *links {
 	return &links{old: map[string]inode{}, new: map[string]inode{}, stays: map[string]struct{}{}}
 }
 
-// settle finds the names whose set of links changed. The links of a name in new
-// must be those it had in old, less the names that are gone. Counting does it:
-// of the names that share the name's inode on both sides there must be as many
-// as share it in new, and as many as share it in old and are still there.
-func (l *links) settle() {
-	type pair struct{ old, new inode }
-	var none inode // the only name of its file
-	var pairs = map[pair]int{}
-	var inOld, inNew = map[inode]int{}, map[inode]int{}
-	each := func(visit func(name string, p pair)) {
-		for name, n := range l.new {
-			visit(name, pair{l.old[name], n})
-		}
-		for name := range l.stays {
-			if _, ok := l.new[name]; !ok {
-				visit(name, pair{l.old[name], none})
-			}
+// note records a name; a side that does not have it, or no file there, is nil.
+func (l *links) note(path string, o, n *Node) {
+	if n != nil && linked(n) {
+		l.new[path] = inodeOf(n)
+	}
+	if o != nil && linked(o) {
+		l.old[path] = inodeOf(o)
+		if n != nil && !n.IsDir() && !unfit(n) {
+			l.stays[path] = struct{}{}
 		}
 	}
-	each(func(_ string, p pair) {
-		pairs[p]++
-		inOld[p.old]++
-		inNew[p.new]++
-	})
-	l.changed = map[string]struct{}{}
-	each(func(name string, p pair) {
-		together, before, now := pairs[p], inOld[p.old], inNew[p.new]
-		if p.old == none {
-			together, before = 1, 1
-		}
-		if p.new == none {
-			together, now = 1, 1
-		}
-		if together != before || together != now {
-			l.changed[name] = struct{}{}
-		}
-	})
 }
 
-// sameLinks reports whether a path that is otherwise the same has the same links.
+// settle finds the groups, and what came of every file of old.
+func (l *links) settle() {
+	l.groups = map[inode]*group{}
+	for path, id := range l.new {
+		was := l.old[path]
+		g := l.groups[id]
+		if g == nil {
+			l.groups[id] = &group{first: path, names: 1, was: was}
+			continue
+		}
+		g.names++
+		g.mixed = g.mixed || was != g.was
+		g.first = min(g.first, path)
+	}
+	l.parts, l.split = map[inode][]string{}, map[inode]bool{}
+	for path := range l.stays {
+		if !l.joined(path) && l.part(path) == path {
+			id := l.old[path]
+			l.parts[id] = append(l.parts[id], path)
+		}
+	}
+}
+
+// joined reports whether the group of a name is in the diff because it joins
+// names that were not linked in old.
+func (l *links) joined(path string) bool {
+	if l == nil {
+		return false
+	}
+	id, ok := l.new[path]
+	return ok && l.groups[id].joined()
+}
+
+// part returns the name that stands for the group of a name.
+func (l *links) part(path string) string {
+	if id, ok := l.new[path]; ok {
+		return l.groups[id].first
+	}
+	return path
+}
+
+// sameLinks reports whether a path that is otherwise the same is not in the diff
+// for its links.
 func (w *walker) sameLinks(path string) (bool, error) {
 	if w.links == nil {
 		l, err := indexLinks(w.ctx, w.old, w.new)
@@ -75,16 +106,63 @@ func (w *walker) sameLinks(path string) (bool, error) {
 		}
 		w.links = l
 	}
-	_, changed := w.links.changed[path]
-	return !changed, nil
+	l := w.links
+	if l.joined(path) {
+		return false, nil
+	}
+	id := l.old[path]
+	if split, ok := l.split[id]; ok {
+		return !split, nil
+	}
+	split := false
+	for _, other := range l.parts[id] {
+		if other == l.part(path) {
+			continue
+		}
+		same, err := w.sameAt(other)
+		if err != nil {
+			return false, err
+		}
+		if split = same; split {
+			break
+		}
+	}
+	l.split[id] = split
+	return !split, nil
+}
+
+// sameAt compares the files at a path, all but their links.
+func (w *walker) sameAt(path string) (bool, error) {
+	if same, ok := w.same[path]; ok {
+		return same, nil
+	}
+	old, o, err := lookupAt(w.old, path)
+	if err != nil || o == nil {
+		return false, err
+	}
+	defer old.Close()
+	new, n, err := lookupAt(w.new, path)
+	if err != nil || n == nil {
+		return false, err
+	}
+	defer new.Close()
+	_, name := splitPath(path)
+	same := !o.IsDir() && !n.IsDir()
+	if same {
+		if same, err = w.sameFile(old, new, name, o, n); err != nil {
+			return false, err
+		}
+	}
+	w.same[path] = same
+	return same, nil
 }
 
 // indexLinks walks both trees whole.
 func indexLinks(ctx context.Context, old, new View) (*links, error) {
 	l := newLinks()
-	err := walkFiles(ctx, old, func(path []byte, n *Node) {
-		if linked(n) {
-			l.old[string(path)] = inodeOf(n)
+	err := walkFiles(ctx, old, func(path []byte, o *Node) {
+		if linked(o) {
+			l.old[string(path)] = inodeOf(o)
 		}
 	})
 	if err != nil {
@@ -94,7 +172,7 @@ func indexLinks(ctx context.Context, old, new View) (*links, error) {
 		if linked(n) {
 			l.new[string(path)] = inodeOf(n)
 		}
-		if _, ok := l.old[string(path)]; ok {
+		if _, ok := l.old[string(path)]; ok && !n.IsDir() {
 			l.stays[string(path)] = struct{}{}
 		}
 	})
@@ -151,194 +229,4 @@ func walkFilesIn(ctx context.Context, d Dir, path []byte, visit func([]byte, *No
 		}
 	}
 	return nil
-}
-
-// scanHinted finds out, before anything is yielded, whether links between
-// hinted and other names changed: then the others have to be visited too, and
-// they may come first in the order. It looks at the candidates only, unless
-// their link counts say that they have names elsewhere; and at nothing when
-// the new side gives no hints, as all names are candidates then.
-func (w *walker) scanHinted(old, new Dir) error {
-	_, ok, err := hintsOf(new)
-	if err != nil || !ok {
-		return err
-	}
-	s := &linkScan{walker: w, links: newLinks(), left: map[inode]uint64{}, leftOld: map[inode]uint64{}, needed: map[inode]struct{}{}}
-	w.scanned = map[string][]candidate{}
-	if _, err := s.dir(".", old, new, askHints); err != nil {
-		return err
-	}
-	if s.complete() {
-		s.links.settle()
-		w.links = s.links
-		return nil
-	}
-	if w.links, err = indexLinks(w.ctx, w.old, w.new); err != nil {
-		return err
-	}
-	w.extra = map[string][]Hint{}
-	added := map[string]struct{}{}
-	for path := range w.links.changed {
-		addPath(w.extra, added, path)
-	}
-	return nil
-}
-
-// addPath adds a path and the directories above it to the names to visit.
-func addPath(extra map[string][]Hint, added map[string]struct{}, path string) {
-	descend := false
-	for path != "." {
-		if _, ok := added[path]; ok {
-			return
-		}
-		added[path] = struct{}{}
-		dir, name := ".", path
-		if i := strings.LastIndexByte(path, '/'); i >= 0 {
-			dir, name = path[:i], path[i+1:]
-		}
-		extra[dir] = append(extra[dir], Hint{Name: name, Descend: descend})
-		path, descend = dir, true
-	}
-}
-
-// linkScan collects the links among the candidates.
-type linkScan struct {
-	*walker
-	links         *links
-	left, leftOld map[inode]uint64   // names not seen, by link count
-	needed        map[inode]struct{} // files of old of which new has a candidate name
-	remembered    int
-}
-
-// complete reports whether the candidates are all names of their files.
-func (s *linkScan) complete() bool {
-	for _, left := range s.left {
-		if left > 0 {
-			return false
-		}
-	}
-	for id := range s.needed {
-		if s.leftOld[id] > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// dir scans a directory and reports whether anything in it may have changed.
-func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
-	names, below, err := s.candidates(path, old, new, m)
-	if err != nil {
-		return false, err
-	}
-	kept := names[:0]
-	for _, c := range names {
-		if err := s.ctx.Err(); err != nil {
-			return false, err
-		}
-		may, err := s.name(path, old, new, c, below)
-		if err != nil {
-			return false, err
-		}
-		if may || !c.descend {
-			kept = append(kept, c)
-		}
-	}
-	if below == askHints {
-		s.remember(path, kept)
-	}
-	return len(kept) > 0, nil
-}
-
-// name scans one name and reports whether anything below it may have changed.
-func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (bool, error) {
-	if reserved(c.name) {
-		return true, nil
-	}
-	o, err := lookup(old, c.name, c.where != newOnly)
-	if err != nil {
-		return false, err
-	}
-	n, err := lookup(new, c.name, c.where != oldOnly)
-	if err != nil {
-		return false, err
-	}
-	if (o != nil && linked(o)) || (n != nil && linked(n)) {
-		s.note(join(path, c.name), o, n)
-	}
-	if n == nil || !n.IsDir() {
-		return true, nil
-	}
-	return s.subdir(join(path, c.name), old, new, c.name, o, below)
-}
-
-// maxRemembered bounds the names kept of a scan.
-const maxRemembered = 1 << 18
-
-// remember spares the walk to come a second question for hints, and the
-// directories below which there is nothing.
-func (s *linkScan) remember(path string, names []candidate) {
-	if s.remembered += len(names) + 1; s.remembered < maxRemembered {
-		s.scanned[path] = names
-	}
-}
-
-// note records one name.
-func (s *linkScan) note(path string, o, n *Node) {
-	if n != nil && unfit(n) {
-		n = nil
-	}
-	if n != nil && linked(n) {
-		s.links.new[path] = inodeOf(n)
-		count(s.left, n)
-	}
-	if o != nil && linked(o) {
-		s.links.old[path] = inodeOf(o)
-		count(s.leftOld, o)
-		if n != nil {
-			s.links.stays[path] = struct{}{}
-			s.needed[inodeOf(o)] = struct{}{}
-		}
-	}
-}
-
-func count(left map[inode]uint64, n *Node) {
-	id := inodeOf(n)
-	if _, ok := left[id]; !ok {
-		left[id] = n.Nlink
-	}
-	if left[id] > 0 {
-		left[id]--
-	}
-}
-
-func (s *linkScan) subdir(path string, old, new Dir, name string, o *Node, below mode) (bool, error) {
-	sub, err := new.OpenDir(name)
-	if err != nil {
-		return false, err
-	}
-	defer sub.Close()
-	var oldSub Dir
-	if o != nil && o.IsDir() {
-		if oldSub, err = old.OpenDir(name); err != nil {
-			return false, err
-		}
-		defer oldSub.Close()
-	}
-	return s.dir(path, oldSub, sub, below)
-}
-
-// lookup returns nil for a name that is not there.
-func lookup(d Dir, name string, may bool) (*Node, error) {
-	if d == nil || !may {
-		return nil, nil
-	}
-	n, err := d.Lookup(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &n, nil
 }

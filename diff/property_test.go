@@ -122,7 +122,7 @@ func TestCompareAgreesWithTheOracle(t *testing.T) {
 		require.Equal(t, want, difftest.Lines(got))
 
 		keepDescend := rapid.Bool().Draw(t, "descend hints")
-		hinted := hintView{diff.DirView(new), hints(oldTree, newTree, keepDescend)}
+		hinted := hintView{diff.DirView(new), hints(oldTree, newTree, keepDescend, rapid.Bool().Draw(t, "last name keeps the file"))}
 		got, err = difftest.Collect(diff.Compare(t.Context(), diff.DirView(old), hinted, diff.Options{}))
 		require.NoError(t, err)
 		require.Equal(t, want, difftest.Lines(got), "with hints %v", hinted.hints)

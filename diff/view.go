@@ -49,7 +49,8 @@ type Hinter interface {
 	// only the old side holds included. All other names are the same on both
 	// sides, their subtrees included; same as what the old side has at the same
 	// path, so a directory that was moved here, or put in the place of another,
-	// has no hints for what it holds. ok is false when nothing is known and every
+	// has no hints for what it holds. Two of these names are links of each other
+	// on both sides or on none. ok is false when nothing is known and every
 	// name, here and below, has to be compared. Compare may ask twice.
 	Hints() (hints []Hint, ok bool, err error)
 }

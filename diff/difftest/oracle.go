@@ -19,6 +19,7 @@ func Changes(old, new fstest.Tree) []diff.Change {
 		old = fstest.Tree{".": {Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}}
 	}
 	o := &oracle{old: old, new: withoutUnfit(new), all: new, first: map[string]string{}}
+	o.findWritten()
 	if attributesDiffer(old["."], new["."]) {
 		o.add(diff.Modify, ".")
 	}
@@ -28,6 +29,7 @@ func Changes(old, new fstest.Tree) []diff.Change {
 
 type oracle struct {
 	old, new, all fstest.Tree
+	written       map[string]bool   // non-directories that are in the diff
 	first         map[string]string // by Node.Link: the name yielded in full
 	changes       []diff.Change
 }
@@ -43,7 +45,7 @@ func (o *oracle) dir(dir string) {
 		switch {
 		case !has(o.old, p):
 			o.add(diff.Add, p)
-		case o.changed(p):
+		case o.written[p] || o.new[p].Type() == diff.TypeDir && attributesDiffer(o.old[p], o.new[p]):
 			o.add(diff.Modify, p)
 		}
 		if o.new[p].Type() == diff.TypeDir {
@@ -52,22 +54,46 @@ func (o *oracle) dir(dir string) {
 	}
 }
 
-func (o *oracle) changed(p string) bool {
-	before, now := o.old[p], o.new[p]
-	if attributesDiffer(before, now) {
-		return true
-	}
-	for r := range o.new {
-		if r == p {
-			continue
-		}
-		linkedNow := linked(o.new, p, r)
-		linkedBefore := has(o.old, r) && linked(o.old, p, r)
-		if linkedNow != linkedBefore {
-			return true
+// findWritten finds the non-directories of new that are in the diff.
+func (o *oracle) findWritten() {
+	o.written = map[string]bool{}
+	var files []string
+	for p, n := range o.new {
+		if n.Type() != diff.TypeDir {
+			files = append(files, p)
 		}
 	}
-	return false
+	// What differs itself, and what is linked now and was not.
+	for _, p := range files {
+		if !has(o.old, p) || attributesDiffer(o.old[p], o.new[p]) {
+			o.written[p] = true
+		}
+		for _, r := range files {
+			if r != p && linked(o.new, p, r) && !linked(o.old, p, r) {
+				o.written[p] = true
+			}
+		}
+	}
+	// What is linked now with a name that is in the diff.
+	for _, p := range files {
+		for _, r := range files {
+			if o.written[r] && linked(o.new, p, r) {
+				o.written[p] = true
+			}
+		}
+	}
+	// What was linked, and is no more, with a name that would be left out too.
+	var split []string
+	for _, p := range files {
+		for _, r := range files {
+			if r != p && !o.written[p] && !o.written[r] && linked(o.old, p, r) && !linked(o.new, p, r) {
+				split = append(split, p)
+			}
+		}
+	}
+	for _, p := range split {
+		o.written[p] = true
+	}
 }
 
 func (o *oracle) add(kind diff.Kind, p string) {

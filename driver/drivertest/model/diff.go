@@ -38,8 +38,8 @@ func (c Change) String() string {
 // comparison is the state of one Diff.
 type comparison struct {
 	old, new *Tree
-	oldLinks map[*inode][]string
-	newLinks map[*inode][]string
+	// regrouped holds the new inodes that changed by their links alone.
+	regrouped map[*inode]bool
 	// written is the first name in the diff of each new inode.
 	written map[*inode]string
 	changes []Change
@@ -53,7 +53,8 @@ func Diff(old, new *Tree) []Change {
 	if old == nil {
 		old = New()
 	}
-	c := &comparison{old: old, new: new, oldLinks: old.links(), newLinks: new.links(), written: map[*inode]string{}}
+	c := &comparison{old: old, new: new, regrouped: map[*inode]bool{}, written: map[*inode]string{}}
+	c.regroup()
 	if differ(old.root, new.root) {
 		c.add(diff.Modify, ".", new.root)
 	}
@@ -80,7 +81,7 @@ func (c *comparison) dir(prefix string, old, new *inode) {
 			// A layer cannot hold it.
 		case o == nil:
 			c.add(diff.Add, p, n)
-		case differ(o, n) || !n.isDir() && c.regrouped(p, o, n):
+		case differ(o, n) || c.regrouped[n]:
 			c.add(diff.Modify, p, n)
 		}
 		if !n.isDir() {
@@ -108,21 +109,31 @@ func differ(o, n *inode) bool {
 		o.body != n.body || o.target != n.target || !o.mtime.Equal(n.mtime) || !maps.Equal(o.xattrs, n.xattrs)
 }
 
-// regrouped reports whether the file at p, the same in both trees otherwise, is
-// linked with other names than before. Names that only the old tree has do not
-// matter.
-func (c *comparison) regrouped(p string, o, n *inode) bool {
-	for _, r := range c.newLinks[n] {
-		if r != p && c.old.lookup(r) != o {
-			return true
+// regroup finds the files all of whose names are in the diff because of their
+// links: those that join names which were not one file, and, of each old file,
+// those that it was split into, if more than one of them is unchanged otherwise.
+// Names that only the old tree has do not matter.
+func (c *comparison) regroup() {
+	heirs := map[*inode][]*inode{}
+	for n, names := range c.new.links() {
+		was := c.old.lookup(names[0])
+		for _, name := range names[1:] {
+			if was == nil || c.old.lookup(name) != was {
+				c.regrouped[n] = true
+			}
+		}
+		if was != nil && !c.regrouped[n] && !differ(was, n) {
+			heirs[was] = append(heirs[was], n)
 		}
 	}
-	for _, r := range c.oldLinks[o] {
-		if now := c.new.lookup(r); r != p && now != nil && now != n {
-			return true
+	for _, split := range heirs {
+		if len(split) < 2 {
+			continue
+		}
+		for _, n := range split {
+			c.regrouped[n] = true
 		}
 	}
-	return false
 }
 
 // Entries returns the layer that says the changes, as entries that [Tree.Apply]

@@ -1,0 +1,124 @@
+//go:build linux
+
+package diff_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/diff/difftest"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// linkPaths are the names of few files, so that most have several.
+var linkPaths = []string{"a", "b", "c", "d/a", "d/b", "d/e/a", "f/a", "f/b", "g"}
+
+// maxLinked is the greatest number of files in a tree of linkPaths.
+const maxLinked = 4
+
+// linkedTree says which of a few files each name is, 0 being none, and which
+// content a file has.
+type linkedTree struct {
+	file   map[string]int
+	bodies [maxLinked + 1]string
+}
+
+func drawLinkedTree(t *rapid.T) linkedTree {
+	tree := linkedTree{file: map[string]int{}}
+	for _, p := range linkPaths {
+		tree.file[p] = rapid.IntRange(0, maxLinked).Draw(t, p)
+	}
+	for i := range tree.bodies {
+		tree.bodies[i] = rapid.SampledFrom([]string{"x", "x", "y"}).Draw(t, "body")
+	}
+	return tree
+}
+
+// edit gives a few names another file, and a few files another content.
+func (tree linkedTree) edit(t *rapid.T) linkedTree {
+	edited := linkedTree{file: map[string]int{}, bodies: tree.bodies}
+	for p, file := range tree.file {
+		edited.file[p] = file
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "names") {
+		p := rapid.SampledFrom(linkPaths).Draw(t, "path")
+		edited.file[p] = rapid.IntRange(0, maxLinked).Draw(t, "file")
+	}
+	for range rapid.IntRange(0, 1).Draw(t, "contents") {
+		edited.bodies[rapid.IntRange(1, maxLinked).Draw(t, "file")] = "z"
+	}
+	return edited
+}
+
+// make makes the tree; a directory is there when there is something in it.
+func (tree linkedTree) make(t *rapid.T, root string) {
+	first := map[int]string{}
+	var dirs []string
+	require.NoError(t, os.Mkdir(root, 0o755))
+	for _, p := range linkPaths {
+		file, full := tree.file[p], filepath.Join(root, p)
+		if file == 0 {
+			continue
+		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(full), 0o755))
+		for dir := filepath.Dir(full); len(dir) >= len(root); dir = filepath.Dir(dir) {
+			dirs = append(dirs, dir)
+		}
+		if target, ok := first[file]; ok {
+			require.NoError(t, os.Link(target, full))
+			continue
+		}
+		first[file] = full
+		require.NoError(t, os.WriteFile(full, []byte(tree.bodies[file]), 0o644))
+		require.NoError(t, os.Chtimes(full, fstest.EditTime, fstest.EditTime))
+	}
+	for _, dir := range append(dirs, root) {
+		require.NoError(t, os.Chtimes(dir, time.Time{}, fstest.EditTime))
+	}
+}
+
+// The rule for hard links, on trees that are hardly more than hard links: the
+// definition taken word for word, all of both trees read, and as little read as
+// hints allow.
+func TestHintsAndFullWalksAgreeWithTheOracleOnHardLinks(t *testing.T) {
+	dir, run := t.TempDir(), 0
+	rapid.Check(t, func(t *rapid.T) {
+		run++
+		before := drawLinkedTree(t)
+		after := before.edit(t)
+		oldRoot, newRoot := filepath.Join(dir, fmt.Sprint(run, "old")), filepath.Join(dir, fmt.Sprint(run, "new"))
+		defer os.RemoveAll(oldRoot)
+		defer os.RemoveAll(newRoot)
+		before.make(t, oldRoot)
+		after.make(t, newRoot)
+		oldTree, err := fstest.ReadPath(oldRoot)
+		require.NoError(t, err)
+		newTree, err := fstest.ReadPath(newRoot)
+		require.NoError(t, err)
+		want := difftest.Lines(difftest.Changes(oldTree, newTree))
+
+		old, err := os.Open(oldRoot)
+		require.NoError(t, err)
+		defer old.Close()
+		new, err := os.Open(newRoot)
+		require.NoError(t, err)
+		defer new.Close()
+		got, err := difftest.Collect(diff.Compare(t.Context(), diff.DirView(old), diff.DirView(new), diff.Options{}))
+		require.NoError(t, err)
+		require.Equal(t, want, difftest.Lines(got))
+
+		for _, reverse := range []bool{false, true} {
+			hinted := hintView{diff.DirView(new), hints(oldTree, newTree, rapid.Bool().Draw(t, "descend hints"), reverse)}
+			got, err = difftest.Collect(diff.Compare(t.Context(), diff.DirView(old), hinted, diff.Options{}))
+			require.NoError(t, err)
+			require.Equal(t, want, difftest.Lines(got), "with hints %v", hinted.hints)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+package diff
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+)
+
+func join(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// splitPath returns the directory of a path and its name there.
+func splitPath(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return ".", path
+}
+
+// lookup returns nil for a name that is not there.
+func lookup(d Dir, name string, may bool) (*Node, error) {
+	if d == nil || !may {
+		return nil, nil
+	}
+	n, err := d.Lookup(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &n, nil
+}
+
+// lookupAt finds a path from the root on, and its directory, which the caller
+// closes. Both are nil when there is no such path.
+func lookupAt(v View, path string) (Dir, *Node, error) {
+	d, err := v.Root()
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		name, rest, more := strings.Cut(path, "/")
+		n, err := lookup(d, name, true)
+		if err != nil || n == nil || more && !n.IsDir() {
+			_ = d.Close()
+			return nil, nil, err
+		}
+		if !more {
+			return d, n, nil
+		}
+		sub, err := d.OpenDir(name)
+		_ = d.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		d, path = sub, rest
+	}
+}
+
+// nodeAt returns nil for a path that is not there.
+func nodeAt(v View, path string) (*Node, error) {
+	d, n, err := lookupAt(v, path)
+	if d != nil {
+		_ = d.Close()
+	}
+	return n, err
+}
