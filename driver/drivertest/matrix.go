@@ -18,26 +18,29 @@ var allFallbacks = driver.Fallbacks{
 type variant struct {
 	name string
 	fs   fstest.FS
-	fall driver.Fallbacks
+	opts driver.Options
 	run  func(*testing.T, Config)
 }
 
 func variants() []variant {
+	without := func(f driver.Fallbacks) driver.Options { return driver.Options{Fallbacks: f} }
 	return []variant{
-		{"tmpfs", fstest.Tmpfs, driver.Fallbacks{}, Run},
-		{"tmpfs without any fast path", fstest.Tmpfs, allFallbacks, Run},
-		{"ext4", fstest.Ext4, driver.Fallbacks{}, RunSemantics},
-		{"xfs", fstest.XFS, driver.Fallbacks{}, RunSemantics},
-		{"btrfs", fstest.Btrfs, driver.Fallbacks{}, RunSemantics},
-		{"xfs without reflinks", fstest.XFS, driver.Fallbacks{NoReflink: true}, RunSemantics},
-		{"ext4 without copy_file_range", fstest.Ext4, driver.Fallbacks{NoReflink: true, NoCopyRange: true}, RunSemantics},
-		{"btrfs without any fast path", fstest.Btrfs, allFallbacks, RunSemantics},
-		{"tmpfs without openat2", fstest.Tmpfs, driver.Fallbacks{NoOpenat2: true}, RunSemantics},
-		{"tmpfs without the new mount API", fstest.Tmpfs, driver.Fallbacks{NoMountAPI: true}, RunSemantics},
-		{"tmpfs without fchmodat2", fstest.Tmpfs, driver.Fallbacks{NoFchmodat2: true}, RunSemantics},
-		{"tmpfs with one thread", fstest.Tmpfs, driver.Fallbacks{SingleThread: true}, RunSemantics},
-		{"tmpfs with user attributes", fstest.Tmpfs, driver.Fallbacks{UserXattr: true}, RunSemantics},
-		{"tmpfs without redirects and metacopy", fstest.Tmpfs, driver.Fallbacks{NoMetadataOpt: true}, RunSemantics},
+		{"tmpfs", fstest.Tmpfs, driver.Options{}, Run},
+		{"tmpfs without any fast path", fstest.Tmpfs, without(allFallbacks), Run},
+		{"ext4", fstest.Ext4, driver.Options{}, RunSemantics},
+		{"xfs", fstest.XFS, driver.Options{}, RunSemantics},
+		{"btrfs", fstest.Btrfs, driver.Options{}, RunSemantics},
+		{"xfs without reflinks", fstest.XFS, without(driver.Fallbacks{NoReflink: true}), runBrief},
+		{"ext4 without copy_file_range", fstest.Ext4, without(driver.Fallbacks{NoReflink: true, NoCopyRange: true}), runBrief},
+		{"btrfs without any fast path", fstest.Btrfs, without(allFallbacks), runBrief},
+		{"tmpfs without openat2", fstest.Tmpfs, without(driver.Fallbacks{NoOpenat2: true}), RunSemantics},
+		{"tmpfs without the new mount API", fstest.Tmpfs, without(driver.Fallbacks{NoMountAPI: true}), runBrief},
+		{"tmpfs without fchmodat2", fstest.Tmpfs, without(driver.Fallbacks{NoFchmodat2: true}), runBrief},
+		{"tmpfs with one thread", fstest.Tmpfs, without(driver.Fallbacks{SingleThread: true}), runBrief},
+		{"tmpfs with user attributes", fstest.Tmpfs, without(driver.Fallbacks{UserXattr: true}), RunSemantics},
+		{"tmpfs without redirects and metacopy", fstest.Tmpfs, without(driver.Fallbacks{NoMetadataOpt: true}), runBrief},
+		{"tmpfs with metacopy", fstest.Tmpfs, driver.Options{Metacopy: true}, runBrief},
+		{"xfs with metacopy", fstest.XFS, driver.Options{Metacopy: true}, runBrief},
 	}
 }
 
@@ -52,7 +55,7 @@ func RunMatrix(t *testing.T, cfg Config) {
 		t.Run(v.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Dir = fstest.Scratch(t, v.fs)
-			cfg.Options.Fallbacks = v.fall
+			cfg.Options = v.opts
 			v.run(t, cfg)
 		})
 		if testing.Short() {

@@ -25,10 +25,10 @@ func (s *suite) testSemantics(t *testing.T) {
 		}
 		t.Run(c.Name, func(t *testing.T) {
 			t.Run("in sequence", func(t *testing.T) { s.inSequence(t, c) })
-			if s.props.Rebase && len(c.Layers) > 1 {
+			if s.props.Rebase && len(c.Layers) > 1 && !s.brief {
 				t.Run("rebased", func(t *testing.T) { s.rebased(t, c) })
 			}
-			if len(c.Layers) > 1 && len(c.Edits) == 0 {
+			if len(c.Layers) > 1 && len(c.Edits) == 0 && !s.brief {
 				t.Run("in one layer", func(t *testing.T) { s.inOneLayer(t, c) })
 			}
 		})

@@ -37,6 +37,8 @@ type suite struct {
 	Config
 	props driver.Properties
 	can   ability
+	// brief leaves out what does not depend on the place and the fast paths.
+	brief bool
 }
 
 // newSuite opens a store once to learn the properties. The test is skipped, and
@@ -101,7 +103,17 @@ func Run(t *testing.T, cfg Config) {
 // RunSemantics runs the part of the suite that depends on the file system and
 // on the fast paths: what layers mean, and the rollback of failed ones.
 func RunSemantics(t *testing.T, cfg Config) {
+	runSemantics(t, newSuite(t, cfg))
+}
+
+// runBrief is RunSemantics with every layer applied in one way only.
+func runBrief(t *testing.T, cfg Config) {
 	s := newSuite(t, cfg)
+	s.brief = true
+	runSemantics(t, s)
+}
+
+func runSemantics(t *testing.T, s *suite) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
