@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -57,25 +58,60 @@ func remountReadOnly(source, target string) error {
 	return unix.Mount("", target, "", flags, "")
 }
 
+// legacyOverlay writes the directories as they are, relative to the directory
+// they are all in, or as the names of open descriptors: the first of these that
+// fits. The kernel cuts what does not fit into its page silently, and a list cut
+// at a path's end would mount without some of the layers.
 func (m Mount) legacyOverlay(target string) error {
-	if opts := strings.Join(append(m.Overlay.dirs(nil), m.Options...), ","); len(opts) < os.Getpagesize() {
+	if opts := m.overlayOptions(nil); fits(opts) {
 		return m.mountOverlay(target, opts)
 	}
 	base := m.Overlay.base()
-	opts := strings.Join(append(m.Overlay.dirs(func(s string) string {
+	opts := m.overlayOptions(func(s string) string {
 		rel, err := filepath.Rel(base, s)
 		if err != nil {
 			return s
 		}
 		return rel
-	}), m.Options...), ",")
-	// The kernel cuts what does not fit into its page silently, and a list
-	// cut at a path's end would mount without some of the layers.
-	if len(opts) >= os.Getpagesize() {
+	})
+	if fits(opts) {
+		return inDirectory(base, func() error { return m.mountOverlay(target, opts) })
+	}
+	return m.legacyByDescriptor(target)
+}
+
+// legacyByDescriptor names every directory by a number below /proc/self/fd.
+func (m Mount) legacyByDescriptor(target string) (err error) {
+	var open []*os.File
+	defer func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}()
+	opts := m.overlayOptions(func(s string) string {
+		f, oerr := openDir(s)
+		if oerr != nil {
+			err = errors.Join(err, oerr)
+			return s
+		}
+		open = append(open, f)
+		return strconv.Itoa(int(f.Fd()))
+	})
+	if err != nil {
+		return err
+	}
+	if !fits(opts) {
 		return fmt.Errorf("%w: %d bytes for %d lower directories, at most %d", ErrTooLong, len(opts), len(m.Overlay.Lower), os.Getpagesize()-1)
 	}
-	return inDirectory(base, func() error { return m.mountOverlay(target, opts) })
+	return inDirectory("/proc/self/fd", func() error { return m.mountOverlay(target, opts) })
 }
+
+func (m Mount) overlayOptions(rename func(string) string) string {
+	return strings.Join(append(m.Overlay.dirs(rename), m.Options...), ",")
+}
+
+// fits reports whether the kernel takes an option string whole.
+func fits(opts string) bool { return len(opts) < os.Getpagesize() }
 
 func (m Mount) mountOverlay(target, opts string) error {
 	var flags uintptr

@@ -146,21 +146,35 @@ func TestFiveHundredLowersMountAndOneMoreIsRefused(t *testing.T) {
 	})
 }
 
-func TestOptionsThatTheKernelWouldCutAreRefused(t *testing.T) {
+func TestLongNamesOfManyLayersMountWithoutTheNewInterface(t *testing.T) {
 	needMounts(t)
 	dir := t.TempDir()
 	m := manyLowers(t, dir, 2)
 	m.Overlay.Lower = nil
-	for i := range 220 {
-		l := filepath.Join(dir, fmt.Sprintf("layer-with-a-long-name-%d", i))
+	for i := range MaxLower {
+		l := filepath.Join(dir, strings.Repeat("long", 20), fmt.Sprintf("layer-with-a-long-name-%d", i))
 		mkdirs(t, l)
+		write(t, fmt.Sprintf("%s/f%d", l, i), fmt.Sprint(i))
 		m.Overlay.Lower = append(m.Overlay.Lower, l)
+	}
+	mkdirs(t, dir+"/dst")
+	mountFor(t, Mounter{NoMountAPI: true}, m, dir+"/dst")
+	for i := range MaxLower {
+		require.Equal(t, fmt.Sprint(i), read(t, fmt.Sprintf("%s/dst/f%d", dir, i)))
+	}
+}
+
+func TestOptionsThatTheKernelWouldCutAreRefused(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := manyLowers(t, dir, 2)
+	for range 500 {
+		m.Options = append(m.Options, "index=off")
 	}
 	mkdirs(t, dir+"/dst")
 	err := Mounter{NoMountAPI: true}.All(t.Context(), []Mount{m}, dir+"/dst")
 	require.ErrorIs(t, err, ErrTooLong)
 	require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted, "nothing was mounted")
-	mountFor(t, Mounter{}, m, dir+"/dst")
 }
 
 func TestTheWorkingDirectoryOfTheProcessStays(t *testing.T) {
