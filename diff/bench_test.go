@@ -64,3 +64,29 @@ func BenchmarkCompare(b *testing.B) {
 	b.Run("10 of 10000 changed, hinted", func(b *testing.B) { benchCompare(b, view(b, old), hintView{view(b, new), hints}, 10) })
 	b.Run("10000 new", func(b *testing.B) { benchCompare(b, nil, view(b, new), 10_101) })
 }
+
+// With hints, the size of the old tree must not matter, though every file in it
+// has two names and the changes part them.
+func BenchmarkCompareHinted(b *testing.B) {
+	for _, dirs := range []int{10, 1000} {
+		old, new := tree(b), tree(b)
+		hints := map[string][]diff.Hint{}
+		for d := range dirs {
+			dir := fmt.Sprintf("d%03d", d)
+			edit(b, old, Mkdir(dir))
+			for f := 0; f < benchFiles; f += 2 {
+				first := filepath.Join(old, dir, fmt.Sprintf("f%02d", f))
+				require.NoError(b, os.WriteFile(first, []byte("x"), 0o644))
+				require.NoError(b, os.Link(first, filepath.Join(old, dir, fmt.Sprintf("f%02d", f+1))))
+			}
+			if d < 10 {
+				edit(b, new, Mkdir(dir), Create(dir+"/f05", "y"))
+				hints["."] = append(hints["."], diff.Hint{Name: dir, Descend: true})
+				hints[dir] = []diff.Hint{{Name: "f05"}}
+			}
+		}
+		b.Run(fmt.Sprintf("10 changes over %d names", dirs*benchFiles), func(b *testing.B) {
+			benchCompare(b, view(b, old), hintView{view(b, new), hints}, 10)
+		})
+	}
+}
