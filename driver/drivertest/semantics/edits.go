@@ -104,6 +104,11 @@ func renames() []Case {
 			},
 		},
 	}
+	cases = append(cases,
+		edited("L6 a renamed directory that takes one of two hard links with it", layer(Dir("a"), File("a/x", "x"), Link("b", "a/x")),
+			[]Edit{Rename("a", "m")}, "D a", "M b", "A m", "A m/x = b"),
+		edited("L6 the same when the renamed one sorts first", layer(Dir("z"), File("z/x", "x"), Dir("y"), Link("y/b", "z/x")),
+			[]Edit{Rename("z", "m")}, "D z", "A m", "A m/x", "M y/b = m/x"))
 	for i := range cases {
 		cases[i].RenamesDir = true
 	}

@@ -68,7 +68,7 @@ func (c Case) Unprivileged() bool {
 
 func privileged(xattrs map[string]string) bool {
 	for name := range xattrs {
-		if strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "security.") {
+		if strings.HasPrefix(name, "trusted.") || strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "system.") {
 			return true
 		}
 	}
