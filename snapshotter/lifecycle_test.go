@@ -344,11 +344,11 @@ func TestWaitingForAnotherCallEndsWithTheContext(t *testing.T) {
 	active(t, s, "key", "", "content")
 	unlock, err := s.keys.read(t.Context(), "key")
 	require.NoError(t, err)
+	require.Equal(t, "content", diffOf(t, s, "key"), "readers do not wait for readers")
+
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.Remove(ctx, "key") }()
-
-	require.Equal(t, "content", diffOf(t, s, "key"), "readers do not wait for readers")
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	unlock()
