@@ -93,3 +93,10 @@ func TestSkipsOfSeveralRunsGoToOneFile(t *testing.T) {
 	require.Contains(t, string(text), "skipped as root:")
 	require.Contains(t, string(text), "skipped as nobody:")
 }
+
+func TestReasonsThatDifferOnlyInATemporaryPathAreOne(t *testing.T) {
+	one := reason([]string{"    a_test.go:3: no overlay on /tmp/TestA1/001/store: not permitted\n", "--- SKIP: TestA (0.00s)\n"})
+	other := reason([]string{"    a_test.go:4: no overlay on /tmp/TestB2/001/store: not permitted\n"})
+	require.Equal(t, "no overlay on /tmp/…: not permitted", one)
+	require.Equal(t, one, other)
+}

@@ -37,8 +37,12 @@ func (r *report) writeSkips(w io.Writer, label string) {
 	}
 }
 
-// position matches what the testing package puts before a message.
-var position = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
+var (
+	// position matches what the testing package puts before a message.
+	position = regexp.MustCompile(`^[\w.-]+\.go:\d+: `)
+	// temporary matches a path that is another one in every test.
+	temporary = regexp.MustCompile(`/(tmp|dev/shm)/[^\s:,]+`)
+)
 
 // reason is what a test said before it was skipped, on one line.
 func reason(output []string) string {
@@ -46,7 +50,8 @@ func reason(output []string) string {
 	for _, line := range output {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "--- SKIP") {
-			words = append(words, position.ReplaceAllString(line, ""))
+			line = position.ReplaceAllString(line, "")
+			words = append(words, temporary.ReplaceAllString(line, "/$1/…"))
 		}
 	}
 	if len(words) == 0 {
