@@ -130,6 +130,9 @@ func (r *run) cleanup() {
 
 func (r *run) stack() {
 	tree := model.New()
+	if r.breaksLinks {
+		tree.BreakHardlinks()
+	}
 	for i := range rapid.IntRange(1, 4).Draw(r.T, "layers") {
 		parents := tree.Clone()
 		id := layerID(i)
@@ -144,6 +147,7 @@ func (r *run) stack() {
 		r.compare(id, parents, tree)
 		r.each(func(s *subject) { r.check(s.d.Seal(r.ctx, id), "%s: seal %s", s.name, id) })
 		r.chain = slices.Insert(r.chain, 0, id)
+		tree.Seal()
 	}
 }
 
@@ -201,11 +205,11 @@ func (r *run) rebase(s *subject, id driver.ID, stream []byte, want fstest.Tree) 
 
 // edit makes random edits through mounts.
 func (r *run) edit(id driver.ID, tree *model.Tree) {
+	first := r.random
 	if len(r.chain) == 0 {
-		r.breaksLinks = false
-		defer func() { r.breaksLinks = true }()
+		first.avoidLinks = false // there are no parents
 	}
-	edits := r.edits(tree)
+	edits := first.edits(tree)
 	for _, e := range edits {
 		r.log = append(r.log, "  "+e.String())
 	}

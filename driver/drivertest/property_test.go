@@ -28,6 +28,13 @@ func TestRandomStacksAreTheSameWithMetacopy(t *testing.T) {
 	drivertest.RunProperties(t, subjects(driver.Options{Metacopy: true}))
 }
 
+// Each backend by itself: where it breaks hard links, so may the edits.
+func TestRandomStacksAreTheSameOnEachBackendAlone(t *testing.T) {
+	for _, s := range append(subjects(driver.Options{}), subjects(driver.Options{Metacopy: true})[0]) {
+		t.Run(s.Name, func(t *testing.T) { drivertest.RunProperties(t, []drivertest.Subject{s}) })
+	}
+}
+
 func subjects(opts driver.Options) []drivertest.Subject {
 	var subjects []drivertest.Subject
 	for _, b := range all.Backends() {

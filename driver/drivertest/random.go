@@ -31,8 +31,10 @@ var (
 type random struct {
 	*rapid.T
 	renameDirs bool
-	// breaksLinks: writing to one of several names of a parents' file breaks
-	// the link on some backend, so that is left out.
+	// avoidLinks leaves out writing to one of several names of a parents' file:
+	// that breaks the link on some of the backends.
+	avoidLinks bool
+	// breaksLinks: it does so on all of them.
 	breaksLinks bool
 }
 
@@ -153,7 +155,7 @@ func (r random) xattr(name string, regular, dir bool) (string, bool) {
 func (r random) edits(tree *model.Tree) []fstest.Edit {
 	shared := map[any]bool{}
 	for _, f := range tree.Files() {
-		shared[f.ID] = r.breaksLinks && f.Names > 1
+		shared[f.ID] = r.avoidLinks && f.Names > 1
 	}
 	var edits []fstest.Edit
 	for range rapid.IntRange(0, 10).Draw(r.T, "edits") {
@@ -252,10 +254,12 @@ func (r random) makeEdit(tree *model.Tree, e fstest.Edit, shared map[any]bool) (
 
 // commonRandom says what all backends take.
 func commonRandom(props []driver.Properties) random {
-	r := random{renameDirs: true}
+	r := random{renameDirs: true, breaksLinks: true}
 	for _, p := range props {
 		r.renameDirs = r.renameDirs && p.RenameDir
-		r.breaksLinks = r.breaksLinks || p.BreaksHardlinks
+		r.avoidLinks = r.avoidLinks || p.BreaksHardlinks
+		r.breaksLinks = r.breaksLinks && p.BreaksHardlinks
 	}
+	r.avoidLinks = r.avoidLinks && !r.breaksLinks
 	return r
 }

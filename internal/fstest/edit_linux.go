@@ -150,7 +150,11 @@ func (e Edit) change(p string) error {
 func copyUp(p string, st unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return writeFile(p, "", os.O_WRONLY)
+		// Overlay's late copy of the body, with metacopy, sets the time to now.
+		if err := writeFile(p, "", os.O_WRONLY); err != nil {
+			return err
+		}
+		return setMtime(p, time.Unix(st.Mtim.Unix()))
 	case unix.S_IFLNK:
 		return unix.Lchown(p, int(st.Uid), int(st.Gid))
 	default:

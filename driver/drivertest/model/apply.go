@@ -26,7 +26,8 @@ type layer struct {
 // Apply applies a layer. After an error, which matches [diff.ErrInvalidLayer],
 // the tree is as before.
 func (t *Tree) Apply(entries []fstest.Entry) error {
-	l := &layer{root: t.Clone().root, own: map[*inode]bool{}, plnk: map[string]*inode{}}
+	c := t.Clone()
+	l := &layer{root: c.root, own: map[*inode]bool{}, plnk: map[string]*inode{}}
 	if err := l.remove(entries); err != nil {
 		return err
 	}
@@ -35,7 +36,8 @@ func (t *Tree) Apply(entries []fstest.Entry) error {
 			return fmt.Errorf("%s: %w", e.Name, err)
 		}
 	}
-	t.root = l.root
+	maps.Copy(c.own, l.own)
+	*t = *c
 	return nil
 }
 

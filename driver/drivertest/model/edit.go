@@ -49,9 +49,24 @@ func (t *Tree) Edit(e fstest.Edit) error {
 	case fstest.OpRename:
 		return t.rename(e, dir, name)
 	default:
-		i.change(e)
+		t.copyUp(dir, name).change(e)
 	}
 	return nil
+}
+
+// copyUp returns the inode to change for what is called name in dir, a new one
+// where the change breaks a hard link.
+func (t *Tree) copyUp(dir *inode, name string) *inode {
+	i := dir.kids[name]
+	if i == nil {
+		return t.root // the path was "."
+	}
+	if t.breaks && !i.isDir() && !t.own[i] {
+		i = i.clone(map[*inode]*inode{})
+		dir.kids[name] = i
+		t.own[i] = true
+	}
+	return i
 }
 
 func touch(e fstest.Edit, dirs ...*inode) {
@@ -69,7 +84,7 @@ func (t *Tree) create(e fstest.Edit, dir *inode, name string) error {
 		if target == nil || target.isDir() {
 			return fmt.Errorf("edit %s: nothing to link to", e)
 		}
-		dir.kids[name] = target
+		dir.kids[name] = t.copyUp(t.lookup(path.Dir(e.To)), path.Base(e.To))
 		return nil
 	}
 	i := &inode{mode: e.Mode & diff.PermMask, uid: e.UID, gid: e.GID, mtime: e.Mtime}
@@ -89,6 +104,7 @@ func (t *Tree) create(e fstest.Edit, dir *inode, name string) error {
 		i.mode |= diff.TypeSocket
 	}
 	dir.kids[name] = i
+	t.own[i] = true
 	return nil
 }
 
@@ -101,6 +117,7 @@ func (t *Tree) rename(e fstest.Edit, dir *inode, name string) error {
 	if old != nil && (old == i || old.isDir() != i.isDir() || len(old.kids) > 0) {
 		return fmt.Errorf("edit %s: rename(2) refuses or ignores this", e)
 	}
+	i = t.copyUp(dir, name)
 	delete(dir.kids, name)
 	to.kids[path.Base(e.To)] = i
 	touch(e, dir, to)

@@ -35,14 +35,32 @@ func impliedDir() *inode {
 // A Tree is a file system tree. The zero value is not usable; see [New].
 type Tree struct {
 	root *inode
+	// own are the files made since the last Seal; all others are the parents'.
+	own map[*inode]bool
+	// breaks: see BreakHardlinks.
+	breaks bool
 }
 
 // New returns the empty tree: a root directory, root:root 0755 with mtime 0.
-func New() *Tree { return &Tree{root: impliedDir()} }
+func New() *Tree { return &Tree{root: impliedDir(), own: map[*inode]bool{}} }
+
+// BreakHardlinks makes edits behave as in a union file system: to change a file
+// of the parents by one of its names gives that name an inode of its own.
+func (t *Tree) BreakHardlinks() { t.breaks = true }
+
+// Seal ends a layer: from now on, all files are the parents'.
+func (t *Tree) Seal() { t.own = map[*inode]bool{} }
 
 // Clone returns a copy that shares nothing with t.
 func (t *Tree) Clone() *Tree {
-	return &Tree{root: t.root.clone(map[*inode]*inode{})}
+	done := map[*inode]*inode{}
+	c := &Tree{root: t.root.clone(done), own: map[*inode]bool{}, breaks: t.breaks}
+	for i := range t.own {
+		if copied := done[i]; copied != nil {
+			c.own[copied] = true
+		}
+	}
+	return c
 }
 
 // clone copies an inode; done keeps names of one inode together.
