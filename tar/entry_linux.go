@@ -4,7 +4,6 @@ import (
 	stdtar "archive/tar"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +102,13 @@ func (u *unpacker) make(p string, hdr *stdtar.Header) error {
 	return u.fill(n, p, hdr, a)
 }
 
+// Device numbers have 12 and 20 bits (linux/kdev_t.h). mknod(2) drops what is
+// above: 4096:0 would become 0:0, a whiteout.
+const (
+	maxMajor = 1<<12 - 1
+	maxMinor = 1<<20 - 1
+)
+
 // checkType refuses what no file can be made of, and tells what is skipped.
 func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error) {
 	switch hdr.Typeflag {
@@ -112,7 +118,7 @@ func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error
 			return false, invalid("symbolic link with a target of %d bytes", len(hdr.Linkname))
 		}
 	case stdtar.TypeChar, stdtar.TypeBlock:
-		if hdr.Devmajor < 0 || hdr.Devminor < 0 || hdr.Devmajor > math.MaxUint32 || hdr.Devminor > math.MaxUint32 {
+		if hdr.Devmajor < 0 || hdr.Devminor < 0 || hdr.Devmajor > maxMajor || hdr.Devminor > maxMinor {
 			return false, invalid("device number %d:%d is out of range", hdr.Devmajor, hdr.Devminor)
 		}
 		if u.opts.UserNS {

@@ -100,6 +100,47 @@ func TestWhatNoLayerMaySay(t *testing.T) {
 	}
 }
 
+func TestADeviceNumberIsNeverCutOff(t *testing.T) {
+	requireRoot(t)
+	for name, c := range map[string]struct {
+		flag         byte
+		major, minor int64
+	}{
+		"a major number of 13 bits, which would be a whiteout": {stdtar.TypeChar, 1 << 12, 0},
+		"a minor number of 21 bits":                            {stdtar.TypeChar, 1, 1 << 20},
+		"another disk":                                         {stdtar.TypeBlock, 1<<12 + 8, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			layer := fstest.Layer(t, fstest.Char("d", c.major, c.minor).WithType(c.flag))
+			_, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{})
+			require.ErrorIs(t, err, diff.ErrInvalidLayer)
+			require.ErrorContains(t, err, fmt.Sprintf("%d:%d", c.major, c.minor))
+		})
+	}
+	_, _, err := unpackNew(t, bytes.NewReader(fstest.Layer(t, fstest.Char("d", 1<<12-1, 1<<20-1))), UnpackOptions{})
+	require.NoError(t, err)
+}
+
+func TestChainsOfLongSymlinksDoNotMultiplyTheWork(t *testing.T) {
+	requireRoot(t)
+	const chain = 250
+	long := strings.Repeat("/.", 2000)
+	entries := []fstest.Entry{fstest.Dir("l0")}
+	for i := range chain {
+		entries = append(entries, fstest.Symlink(fmt.Sprintf("l%d", i+1), fmt.Sprintf("l%d%s", i, long)))
+	}
+	last := fmt.Sprintf("l%d/", chain)
+	once := append(entries, fstest.File(last+"f", ""))
+	_, _, err := unpackNew(t, bytes.NewReader(fstest.Layer(t, once...)), UnpackOptions{})
+	require.NoError(t, err, "once is no harm")
+	for i := range 100 {
+		entries = append(entries, fstest.File(fmt.Sprintf("%sd%d/f", last, i), ""))
+	}
+	_, _, err = unpackNew(t, bytes.NewReader(fstest.Layer(t, entries...)), UnpackOptions{})
+	require.ErrorIs(t, err, diff.ErrInvalidLayer)
+	require.ErrorContains(t, err, "symbolic links")
+}
+
 func TestANameWithANULIsRefused(t *testing.T) {
 	requireRoot(t)
 	_, _, err := unpackNew(t, bytes.NewReader(rawLayer(t, fstest.File("f", ""), map[string]string{"path": "a\x00b"})), UnpackOptions{})

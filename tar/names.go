@@ -13,6 +13,10 @@ const (
 	maxTarget = 4095
 	// maxLinks is how many symbolic links one path may go through.
 	maxLinks = 255
+	// followedSlack and followedEach bound the bytes of link targets that the
+	// paths of a layer go through: so many, and so many more for each entry.
+	followedSlack = 4 << 20
+	followedEach  = 1 << 10
 )
 
 // cleanPath brings the name of an entry into the form of diff.Change.Path:

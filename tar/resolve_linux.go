@@ -35,8 +35,9 @@ func (u *unpacker) resolveDir(p string) (*node, error) {
 			cur = next
 			continue
 		}
-		if links++; links > maxLinks {
-			return nil, u.conflict("more than %d symbolic links in the path", maxLinks)
+		links++
+		if err := u.follow(links, target); err != nil {
+			return nil, err
 		}
 		if strings.HasPrefix(target, "/") {
 			cur = u.root
@@ -48,6 +49,20 @@ func (u *unpacker) resolveDir(p string) (*node, error) {
 		u.lastDir, u.lastNode = p, cur
 	}
 	return cur, nil
+}
+
+// follow allows a path to go through one more symbolic link. Chains of links
+// with long targets make a path of a few bytes cost as much as a megabyte, so
+// what all entries together may follow is bounded.
+func (u *unpacker) follow(links int, target string) error {
+	if links > maxLinks {
+		return u.conflict("more than %d symbolic links in the path", maxLinks)
+	}
+	u.followed += int64(len(target))
+	if u.followed > followedSlack+u.entries*followedEach {
+		return u.conflict("the layer's paths go through too many symbolic links with long targets")
+	}
+	return nil
 }
 
 // step goes to a child directory, making it when nothing is there. When a
@@ -175,8 +190,9 @@ func (u *unpacker) find(p string) (found, error) {
 			cur.names, cur.node = append(cur.names, name), f.node
 			continue
 		}
-		if links++; links > maxLinks {
-			return found{}, u.conflict("more than %d symbolic links in the path", maxLinks)
+		links++
+		if err := u.follow(links, target); err != nil {
+			return found{}, err
 		}
 		if strings.HasPrefix(target, "/") {
 			cur = &cursor{node: u.root}

@@ -44,7 +44,9 @@ type unpacker struct {
 	rescued int
 	entries int64
 	bytes   int64 // of all bodies, holes included
-	buf     []byte
+	// followed are the bytes of the link targets that paths have led through.
+	followed int64
+	buf      []byte
 }
 
 // errAgain says that the current entry has to be read again, from the spool.
