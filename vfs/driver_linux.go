@@ -179,7 +179,7 @@ func (d *vfs) read() rootfd.Options {
 }
 
 // Diff looks at every inode of the tree, and reads only those that changed
-// since they were copied.
+// since they were copied; on a tmpfs, all regular files.
 func (d *vfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
 	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
 		return d.changes(ctx, id, warn)
@@ -263,7 +263,8 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 	if now.Before(m.stamp) { // the clock was set back
 		return nil, nil
 	}
-	return m, nil
+	m.bodies, err = noticesMapped(dir)
+	return m, err
 }
 
 // Seal makes the layer immutable and durable.

@@ -25,9 +25,13 @@ import (
 // it does not tell is that a whole directory was moved: what is below keeps its
 // inodes, but at other paths. A moved directory has another inode number than
 // the manifest has for that path.
+//
+// Where the file system does not notice every write through a shared mapping,
+// the change time tells all but the content of regular files; see noticesMapped.
 type manifest struct {
-	stamp time.Time
-	dirs  map[string]uint64 // by path, "." is the root
+	stamp  time.Time
+	dirs   map[string]uint64 // by path, "." is the root
+	bodies bool              // change times tell of content too
 }
 
 const manifestMagic = "layerkeep vfs manifest 1"
@@ -89,6 +93,24 @@ func (f *fields) number() int64 {
 		f.err = err
 	}
 	return n
+}
+
+// noticesMapped reports whether the file system sets the change time at every
+// write through a shared mapping. Those that write to a disk do, as they get a
+// page fault when a clean page is written to; tmpfs does not: a page that was
+// read first is writable already, and nothing tells of the write. It goes by the
+// type, since a trial would end in SIGBUS on a full disk.
+func noticesMapped(path string) (bool, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	switch int64(st.Type) { //nolint:unconvert // 32 bits on some architectures
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true, nil
+	default:
+		return false, nil
+	}
 }
 
 // touch returns the file system's own time: the change time of a file made now.

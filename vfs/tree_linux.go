@@ -119,8 +119,8 @@ func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	return d.tree.dir(sub, path.Join(d.path, name), d.known)
 }
 
-// Hints returns what was changed after the copy, directories that may hold such
-// things, and what is gone.
+// Hints returns what was changed after the copy, files of which that is not
+// known, directories that may hold such things, and what is gone.
 func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	if !d.known {
 		return nil, false, nil
@@ -142,7 +142,7 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 		if st.IsDir() {
 			moved := !d.tree.manifest.has(path.Join(d.path, name), st.Ino)
 			hints = append(hints, diff.Hint{Name: name, Descend: !changed && !moved})
-		} else if changed {
+		} else if changed || st.IsRegular() && st.Size > 0 && !d.tree.manifest.bodies {
 			hints = append(hints, diff.Hint{Name: name})
 		}
 	}

@@ -119,6 +119,31 @@ func TestEveryKindOfChangeIsFoundByCtime(t *testing.T) {
 	}, changesOf(t, d, "b"))
 }
 
+func TestAWriteThroughAMappingThatWasReadBeforeIsFound(t *testing.T) {
+	for _, fs := range fstest.All() {
+		t.Run(string(fs), func(t *testing.T) {
+			d, tree := layered(t, fstest.Scratch(t, fs), driver.Options{}, func(tree string) {
+				write(t, tree+"/d/f", "before")
+				write(t, tree+"/d/same", "before")
+			})
+			f, err := os.OpenFile(tree+"/d/f", os.O_RDWR, 0)
+			require.NoError(t, err)
+			defer f.Close()
+			mapped, err := unix.Mmap(int(f.Fd()), 0, len("before"), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+			require.NoError(t, err)
+			require.Equal(t, "before", string(mapped))
+			copy(mapped, "behind")
+			require.NoError(t, unix.Munmap(mapped))
+			var paths []string
+			for c, err := range d.Changes(t.Context(), "b") {
+				require.NoError(t, err)
+				paths = append(paths, c.Path)
+			}
+			require.Equal(t, []string{"d/f"}, paths)
+		})
+	}
+}
+
 func TestRandomMovesAreFoundByCtime(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for round := range uint64(10) {
