@@ -48,8 +48,9 @@ type Driver interface {
 	//
 	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
 	// stream that cannot be applied, ErrDigest when opts.DiffID is given and
-	// differs, and ErrNeedsParents only with opts.Detached. After any error the
-	// layer is as before.
+	// differs, and ErrNeedsParents only with opts.Detached. After any error but
+	// ErrTorn the layer is as before. Where the process was killed in the middle
+	// of changing the layer, this and Seal return ErrTorn from then on.
 	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)
 
 	// Diff writes the changes of the layer against its parents to w as an
@@ -102,9 +103,10 @@ type Rebaser interface {
 	// over the parents and the same stream applied to it. Idempotent: a layer
 	// that has these very parents already stays as it is.
 	//
-	// After any error the layer is as it was. Returns ErrNeedsParents when only a
-	// second reading of the stream can give that result: remove the layer,
-	// create it over its parents and apply again.
+	// Returns ErrNeedsParents when only a second reading of the stream can give
+	// that result: remove the layer, create it over its parents and apply again.
+	// So it does from then on when it was interrupted, or the disk failed, in the
+	// middle. After any other error the layer is as it was.
 	Rebase(ctx context.Context, id ID, parents []ID) error
 }
 

@@ -24,6 +24,9 @@ var (
 	// ErrNeedsParents: a layer unpacked without its parents says something that
 	// only its parents can give a meaning to. Apply it again on its parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
+	// ErrTorn: the process or the disk failed in the middle of applying something
+	// to the layer, so it holds a part of that. It can only be removed.
+	ErrTorn = errors.New("layer is torn: applying to it was interrupted, so remove it")
 	// ErrDigest: the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 	// ErrInvalidID: the ID is empty or not a plain file name.

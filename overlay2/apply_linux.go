@@ -83,7 +83,7 @@ func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	return driver.Applied(applied), d.merge(ctx, id, m.Parents, delta)
+	return driver.Applied(applied), d.store.Merging(id, func() error { return d.merge(ctx, id, m.Parents, delta) })
 }
 
 // merge moves a delta into the layer's own directory, over parents.
@@ -144,7 +144,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	case !m.Detached:
 		return fmt.Errorf("%w: it was not unpacked without its parents", driver.ErrUnsupported)
 	case m.Merging:
-		return fmt.Errorf("%w: an earlier attempt was interrupted", driver.ErrNeedsParents)
+		return fmt.Errorf("%w: an earlier attempt ended in the middle", driver.ErrNeedsParents)
 	}
 	metas, err := d.checkParents(parents)
 	if err != nil {
@@ -161,14 +161,21 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	}
 	own := d.store.Path(id, fsDir)
 	err = d.setRoot(own, parents)
+	spent := false
 	if err == nil {
 		err = d.merge(ctx, id, parents, delta)
+		// Of parents that do not fit, Merge tells before it moves anything.
+		spent = err != nil && !errors.Is(err, tar.ErrNeedsParents)
 	}
-	m.Merging = false
 	if err != nil {
-		return errors.Join(err, layerdir.EmptyRoot(own), d.store.Save(id, m))
+		err = errors.Join(err, layerdir.EmptyRoot(own))
+		if spent {
+			return err // what was unpacked is not whole any more: it stays marked
+		}
+		m.Merging = false
+		return errors.Join(err, d.store.Save(id, m))
 	}
-	m.Detached, m.Parents = false, parents
+	m.Merging, m.Detached, m.Parents = false, false, parents
 	for _, p := range metas {
 		m.Metacopy = m.Metacopy || p.Metacopy
 	}

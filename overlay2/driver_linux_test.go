@@ -186,3 +186,19 @@ func TestRebaseGivesWhatApplyingInSequenceGives(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 2, "fs and layer.json")
 }
+
+func TestARebaseThatFailedInTheMiddleIsNotTriedAgainWithWhatIsLeft(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.sealed(t, "a", nil, fstest.Dir("d"), fstest.File("d/x", "1"))
+	require.NoError(t, d.Create(t.Context(), "later", nil, driver.CreateOptions{}))
+	layer := fstest.Layer(t, fstest.File("f", "1"), fstest.Whiteout("d/x"))
+	_, err := d.ApplyDiff(t.Context(), "later", bytes.NewReader(layer), driver.ApplyOptions{Detached: true})
+	require.NoError(t, err)
+	damaged, redirect := d.store.Path("a", fsDir, "d"), d.marks.redirect()
+	require.NoError(t, unix.Setxattr(damaged, redirect, []byte("not/valid"), 0))
+	require.ErrorIs(t, d.Rebase(t.Context(), "later", []driver.ID{"a"}), unix.EIO)
+	require.NoError(t, unix.Removexattr(damaged, redirect))
+	require.ErrorIs(t, d.Rebase(t.Context(), "later", []driver.ID{"a"}), driver.ErrNeedsParents)
+	require.ErrorIs(t, d.Seal(t.Context(), "later"), driver.ErrNeedsParents)
+	require.NoError(t, d.Remove(t.Context(), "later"))
+}

@@ -52,7 +52,8 @@ func classify(err error) error {
 		return classified{err, errdefs.ErrNotFound}
 	case errors.Is(err, driver.ErrExists):
 		return classified{err, errdefs.ErrAlreadyExists}
-	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents):
+	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),
+		errors.Is(err, driver.ErrTorn):
 		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, driver.ErrBusy):
 		return classified{err, errdefs.ErrUnavailable}

@@ -12,6 +12,9 @@ var (
 	// something that only its parents can give a meaning to. Read it again with
 	// UnpackOptions.Parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
+	// ErrTorn says that a merge failed and so did taking it back: the target
+	// holds a part of the layer.
+	ErrTorn = errors.New("target is left in the middle of a merge")
 	// ErrDigest says that the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 )

@@ -32,8 +32,8 @@ type Target struct {
 //
 // A delta that was unpacked detached gives [ErrNeedsParents] when the parents
 // turn out to hold something else than a directory where the layer needs one.
-// After any error the target is as before; the staging directory can only be
-// deleted then. After success it holds what was replaced and should be deleted
+// After any error but [ErrTorn] the target is as before. After any but
+// [ErrNeedsParents] the staging directory can only be deleted. After success it holds what was replaced and should be deleted
 // too.
 func (d *Delta) Merge(ctx context.Context, t Target) error {
 	return d.merge(ctx, t)

@@ -2,7 +2,6 @@ package tar
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -52,7 +51,9 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 	defer g.view.close()
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, g.rollBack())
+			if back := g.rollBack(); back != nil {
+				err = fmt.Errorf("%w: %w, after: %w", ErrTorn, back, err)
+			}
 		}
 		if g.trash >= 0 {
 			unix.Close(g.trash)

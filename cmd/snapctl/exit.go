@@ -62,7 +62,7 @@ var exitClasses = []struct {
 	}},
 	{exitState, []error{
 		errState, snapshotter.ErrLocked, snapshotter.ErrOtherDriver, snapshotter.ErrNewerStore, snapshotter.ErrNotStore,
-		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, mount.ErrBusy, mount.ErrNotDirectory,
+		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, driver.ErrTorn, mount.ErrBusy, mount.ErrNotDirectory,
 	}},
 	{exitExists, []error{driver.ErrExists, errdefs.ErrAlreadyExists, fs.ErrExist}},
 	{exitUnsupported, []error{

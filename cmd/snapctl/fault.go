@@ -99,6 +99,7 @@ var hints = []struct {
 	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
 	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
+	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
 	{driver.ErrBusy, "unmount it first, then run it again"},
 	{driver.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},

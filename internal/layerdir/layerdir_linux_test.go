@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 func open(t *testing.T) *Store {
@@ -78,6 +79,41 @@ func TestRemoveTwiceIsNoErrorAndCleanupFreesWhatIsLeft(t *testing.T) {
 	require.Equal(t, []string{filepath.Base(mine)}, entries(t, s.Root()), "what is in use stays")
 	done()
 	require.Empty(t, entries(t, s.Root()))
+}
+
+func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
+	boom := errors.New("boom")
+	for name, c := range map[string]struct {
+		merge func() error
+		torn  bool
+	}{
+		"merged":                  {func() error { return nil }, false},
+		"taken back":              {func() error { return boom }, false},
+		"killed":                  {func() error { panic(boom) }, true},
+		"could not be taken back": {func() error { return tar.ErrTorn }, true},
+		"and that error, wrapped": {func() error { return errors.Join(boom, tar.ErrTorn) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			require.NoError(t, s.Create("a", Meta{}, func(dir string) error { return os.Mkdir(dir+"/tree", 0o755) }))
+			func() {
+				defer func() { _ = recover() }()
+				_ = s.Merging("a", c.merge)
+			}()
+			_, err := s.Writable("a")
+			sealed := s.Seal(t.Context(), "a", "tree", func(*Meta) error { return nil })
+			if !c.torn {
+				require.NoError(t, err)
+				require.NoError(t, sealed)
+				return
+			}
+			require.ErrorIs(t, err, driver.ErrTorn)
+			require.ErrorIs(t, sealed, driver.ErrTorn)
+			require.NoError(t, s.Remove("a"))
+			_, err = s.Load("a")
+			require.ErrorIs(t, err, driver.ErrNotFound)
+		})
+	}
 }
 
 func TestARecordOfANewerVersionIsRefused(t *testing.T) {

@@ -2,17 +2,20 @@ package layerdir
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Seal records the usage of the layer's directory tree, writes the file system
 // to disk and then, last, the mark that the layer is sealed. prepare is called
 // before with the record, which it may change; what it does must be repeatable.
-// Idempotent. Returns [driver.ErrUnsupported] for a view and [driver.ErrBusy]
-// for a layer that is mounted writable.
+// Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrBusy] for a
+// layer that is mounted writable and [driver.ErrTorn] for one in which Merging
+// was interrupted.
 func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
 	m, err := s.Load(id)
 	switch {
@@ -22,6 +25,9 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 		return nil
 	case m.View:
 		return fmt.Errorf("%w: it is a view", driver.ErrUnsupported)
+	}
+	if err := s.notTorn(id); err != nil {
+		return err
 	}
 	if err := s.NotMounted(id, MountedReadOnly); err != nil {
 		return err
@@ -63,6 +69,26 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 		err = fmt.Errorf("%w: it is mounted", driver.ErrBusy)
 	}
 	return err
+}
+
+// Merging runs merge, which moves something into the layer, whole or not at all
+// unless it says [tar.ErrTorn]. A file in the layer says meanwhile that it is
+// under way: found later, it says that the process did not live to the end. It
+// need not be synced, as it cannot get lost in a power cut without what came
+// after it.
+func (s *Store) Merging(id driver.ID, merge func() error) error {
+	mark := s.Path(id, mergingName)
+	f, err := os.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err = merge(); errors.Is(err, tar.ErrTorn) {
+		return err
+	}
+	return errors.Join(err, os.Remove(mark))
 }
 
 // Unpacking makes the directory that a layer is unpacked into before it is

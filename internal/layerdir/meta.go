@@ -15,6 +15,7 @@ import (
 const (
 	metaName    = "layer.json"
 	metaVersion = 1
+	mergingName = "merging"
 )
 
 // Meta is what a backend records of a layer.
@@ -34,8 +35,8 @@ type Meta struct {
 	Metacopy bool `json:"metacopy,omitempty"`
 	// Detached: unpacked without its parents, which are still to be given.
 	Detached bool `json:"detached,omitempty"`
-	// Merging: giving it its parents was begun. When it is found set, that was
-	// interrupted and the layer is unusable.
+	// Merging: giving it its parents was begun. When it is found set, that ended
+	// in the middle and the layer is unusable.
 	Merging bool `json:"merging,omitempty"`
 }
 
@@ -62,7 +63,8 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 }
 
 // Writable is Load for a layer that is going to be changed. Returns
-// [driver.ErrSealed] for a sealed layer and a view.
+// [driver.ErrSealed] for a sealed layer and a view, [driver.ErrTorn] for one in
+// which Merging was interrupted.
 func (s *Store) Writable(id driver.ID) (Meta, error) {
 	m, err := s.Load(id)
 	switch {
@@ -73,7 +75,19 @@ func (s *Store) Writable(id driver.ID) (Meta, error) {
 	case m.View:
 		return m, fmt.Errorf("%s: %w: it is a view", id, driver.ErrSealed)
 	}
-	return m, nil
+	return m, s.notTorn(id)
+}
+
+// notTorn returns [driver.ErrTorn] for a layer in which Merging did not end.
+func (s *Store) notTorn(id driver.ID) error {
+	_, err := os.Lstat(s.Path(id, mergingName))
+	if err == nil {
+		return fmt.Errorf("%s: %w", id, driver.ErrTorn)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Save replaces a layer's record, durably: afterwards, also after a power cut,

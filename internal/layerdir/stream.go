@@ -53,7 +53,9 @@ func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer,
 
 // TarError makes the errors of package tar match those of the driver contract.
 func TarError(err error) error {
-	for _, pair := range [][2]error{{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}} {
+	for _, pair := range [][2]error{
+		{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}, {tar.ErrTorn, driver.ErrTorn},
+	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
 			return fmt.Errorf("%w: %w", pair[1], err)
 		}
