@@ -34,7 +34,6 @@ type overlay struct {
 	opts     driver.Options
 	marks    marks
 	features mount.Features
-	empty    string // path of emptyDir
 	xattrs   []string
 	// userNS: devices cannot be made here.
 	userNS bool
@@ -50,22 +49,10 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
 	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
-	if err = d.probe(ctx); err == nil {
-		d.empty, err = makeEmpty(store.Root())
-	}
-	if err != nil {
+	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
 	return d, nil
-}
-
-// makeEmpty makes the empty lower directory.
-func makeEmpty(root string) (string, error) {
-	dir := filepath.Join(root, emptyDir)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	return dir, nil
 }
 
 func (d *overlay) probe(ctx context.Context) error {
@@ -155,6 +142,11 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	for _, p := range metas {
 		meta.Metacopy = meta.Metacopy || p.Metacopy
 	}
+	if len(parents) == 0 {
+		if err := os.Mkdir(d.empty(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
 	return d.store.Create(id, meta, func(dir string) error {
 		if opts.View {
 			return nil
@@ -167,6 +159,10 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 		return d.setRoot(dir+"/"+fsDir, parents)
 	})
 }
+
+// empty is the path of the directory that layers without parents are mounted
+// over; the first of them makes it.
+func (d *overlay) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
 
 func (d *overlay) checkParents(parents []driver.ID) ([]layerdir.Meta, error) {
 	if len(parents) > mount.MaxLower {

@@ -32,7 +32,7 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 		return []mount.Mount{{Type: "bind", Source: dirs[0], ReadOnly: true}}, nil
 	}
 	if len(dirs) == 1 {
-		dirs = append(dirs, d.empty)
+		dirs = append(dirs, d.empty())
 	}
 	res := mount.Mount{
 		Type: "overlay", Source: layerdir.Label(d.store.Path(id)), ReadOnly: opts.ReadOnly || !writable,
