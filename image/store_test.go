@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -241,6 +242,9 @@ func TestOpeningDropsWhatAKilledImportLeft(t *testing.T) {
 	ctx := context.Background()
 	root := filepath.Join(t.TempDir(), "store")
 	snaps, err := snapshotter.Open(ctx, root, snapshotter.Options{Driver: "vfs"})
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Skipf("driver vfs does not work here: %v", err)
+	}
 	require.NoError(t, err)
 	s, err := Open(snaps)
 	require.NoError(t, err)

@@ -33,6 +33,8 @@ type vfs struct {
 }
 
 // New opens the store of this driver in root, which it creates when missing.
+// Returns an error matching [driver.ErrUnsupported] where files cannot be given
+// to root: it has tried.
 func New(_ context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.Open(root)
 	if err != nil {
@@ -44,6 +46,9 @@ func New(_ context.Context, root string, opts driver.Options) (driver.Driver, er
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
 	defer done()
+	if err := layerdir.CheckOwners(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
+	}
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
 	d.reflink = !opts.Fallbacks.NoReflink && canReflink(dir)

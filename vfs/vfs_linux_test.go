@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -21,6 +22,9 @@ import (
 func layered(t *testing.T, root string, opts driver.Options, fill func(tree string)) (d *vfs, tree string) {
 	t.Helper()
 	opened, err := New(t.Context(), root, opts)
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Skip(err)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	d = opened.(*vfs)
