@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 )
 
 // Errors of this package; match them with [errors.Is].
@@ -68,8 +69,24 @@ func (mr Mounter) WithTemp(ctx context.Context, mounts []Mount, fn func(root str
 	}
 	defer func() {
 		for range mounts {
-			err = errors.Join(err, Unmount(dir))
+			err = errors.Join(err, unmountOwn(dir))
 		}
 	}()
 	return fn(dir)
+}
+
+// patience bounds how long unmountOwn tries.
+const patience = time.Second
+
+// unmountOwn unmounts what nobody but this process uses. A child that another
+// goroutine forks holds copies of all descriptors until it starts its program,
+// and the mount is busy that long.
+func unmountOwn(target string) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := Unmount(target)
+		if !errors.Is(err, ErrBusy) || wait > patience {
+			return err
+		}
+		time.Sleep(wait)
+	}
 }
