@@ -309,3 +309,12 @@ func TestOptionsAreEscapedForTheKernelsParser(t *testing.T) {
 	require.Equal(t, []string{"rw", `lowerdir=/a\,b:/c\:d`, `upperdir=/e:f\,g`, `workdir=/h\\i`, "index=off"}, m.Strings())
 	require.Equal(t, `mount -o bind,ro /it\''s /mnt`, strings.ReplaceAll(Mount{Type: "bind", Source: "/it's", ReadOnly: true}.Command("/mnt"), `'/it'\''s'`, `/it\''s`))
 }
+
+func TestACancelledProbeSaysNothingOfTheMachine(t *testing.T) {
+	needMounts(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Mounter{}.Probe(ctx, t.TempDir(), false)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, ErrUnsupported)
+}

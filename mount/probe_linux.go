@@ -91,6 +91,9 @@ func (p *prober) options(f *Features) error {
 		return nil
 	}
 	if err := p.try(base); err != nil {
+		if p.ctx.Err() != nil { // it says nothing of the machine
+			return err
+		}
 		return unsupportedBy("overlay mount", err)
 	}
 	for o, has := range optional {

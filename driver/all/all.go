@@ -81,6 +81,9 @@ func Select(ctx context.Context, root, name string, opts driver.Options) (driver
 		if name != "" && name != b.Name {
 			continue
 		}
+		if err := ctx.Err(); err != nil { // or else a lesser backend would be the store's
+			return nil, rejected, err
+		}
 		dir := filepath.Join(root, b.Name)
 		existed := exists(dir)
 		d, err := b.New(ctx, dir, opts)

@@ -1,6 +1,7 @@
 package all
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,6 +61,23 @@ func TestOnAnOverlayTheCopyingBackendIsSelectedAndTheReasonTold(t *testing.T) {
 		require.NoDirExists(t, filepath.Join(root, overlay2.Name))
 		return nil
 	}))
+}
+
+func TestACancelledSelectionChoosesNothing(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("no permission to mount")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	root := t.TempDir()
+	d, rejected, err := Select(ctx, root, "", driver.Options{})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorIs(t, err, driver.ErrUnsupported)
+	require.Nil(t, d, "a store would keep the second best for ever")
+	require.Empty(t, rejected)
+	left, err := os.ReadDir(root)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestADirectoryThatCannotBeWrittenIsAnErrorAndNoRejection(t *testing.T) {
