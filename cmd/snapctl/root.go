@@ -68,6 +68,9 @@ func run(ctx context.Context, s streams, args []string) int {
 	if errors.As(err, &told) {
 		return told.code
 	}
+	if pipeBroke(err) {
+		return exitBrokenPipe
+	}
 	if cause := context.Cause(ctx); cause != nil && exitCode(err) == exitFailed {
 		err = interruption{err: err, cause: cause}
 	}

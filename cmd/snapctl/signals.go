@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,14 +13,24 @@ import (
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
 
-// withSignals returns a context that ends at the first SIGINT or SIGTERM, so
-// that the running command can put everything back. A second Ctrl-C gives up on
-// that and exits at once; a second SIGTERM does not, because our own parent
-// (see demo) passes one on after the terminal has sent its SIGINT to both.
+// withSignals returns a context that ends at the first SIGINT, SIGTERM or SIGHUP
+// that we were not started to ignore (nohup(1)), so that the running command can
+// put everything back. A second Ctrl-C gives up on that and exits at once; a
+// second SIGTERM does not, because our own parent (see demo) passes one on after
+// the terminal has sent its SIGINT to both.
+//
+// That a reader has gone (snapctl demo | head) must not kill us with mounts and
+// temporary files about either: the write fails instead, see pipeBroke.
 func withSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	brokenPipes := make(chan os.Signal, 1)
+	signal.Notify(brokenPipes, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
 		interrupted := false
@@ -38,14 +49,29 @@ func withSignals(parent context.Context) (context.Context, func()) {
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(brokenPipes)
 		close(done)
 		cancel(nil)
 	}
 }
 
 func signalName(s os.Signal) string {
-	if s == os.Interrupt {
+	switch s {
+	case os.Interrupt:
 		return "Ctrl-C"
+	case syscall.SIGHUP:
+		return "SIGHUP"
+	default:
+		return "SIGTERM"
 	}
-	return "SIGTERM"
+}
+
+// exitBrokenPipe is what a shell calls the end of a process by SIGPIPE.
+const exitBrokenPipe = 128 + int(syscall.SIGPIPE)
+
+// pipeBroke reports whether err says that nobody reads our standard output any
+// more, which is nothing to complain about.
+func pipeBroke(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(path, syscall.EPIPE)
 }
