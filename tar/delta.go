@@ -17,42 +17,47 @@ type Delta struct {
 	detached bool
 	root     bool  // the layer has an entry for the root
 	marks    *mark // markers, and directories that are not what they seem
-	assumed  []string
 }
 
-// saved is the form on disk. Paths are bytes: they need not be UTF-8.
+// saved is the form on disk.
 type saved struct {
 	Version  int         `json:"version"`
 	Encoding string      `json:"encoding"`
 	Detached bool        `json:"detached,omitempty"`
 	Root     bool        `json:"root,omitempty"`
 	Marks    []savedMark `json:"marks,omitempty"`
-	Assumed  [][]byte    `json:"assumed,omitempty"`
 }
 
+// savedMark is one mark. They stand in the order of a walk, with names rather
+// than paths: hundreds of directories in each other have paths of many times
+// their names' length.
 type savedMark struct {
-	Path     []byte `json:"path"`
+	Depth    int    `json:"depth"` // the root has 0
+	Name     []byte `json:"name"`  // bytes: it need not be UTF-8
 	Whiteout bool   `json:"whiteout,omitempty"`
 	Opaque   bool   `json:"opaque,omitempty"`
 	Implied  bool   `json:"implied,omitempty"`
 	Cut      bool   `json:"cut,omitempty"`
+	Assumed  bool   `json:"assumed,omitempty"`
 }
 
-const savedVersion = 1
+const savedVersion = 2
 
 // Save writes what the staging directory does not hold, for [LoadDelta].
 func (d *Delta) Save(w io.Writer) error {
 	s := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root}
-	d.marks.each(".", func(p string, m *mark) {
-		s.Marks = append(s.Marks, savedMark{[]byte(p), m.whiteout, m.opaque, m.implied, m.cut})
-	})
-	for _, p := range d.assumed {
-		s.Assumed = append(s.Assumed, []byte(p))
-	}
+	s.add(0, "", d.marks)
 	if err := json.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("save delta: %w", err)
 	}
 	return nil
+}
+
+func (s *saved) add(depth int, name string, m *mark) {
+	s.Marks = append(s.Marks, savedMark{depth, []byte(name), m.whiteout, m.opaque, m.implied, m.cut, m.assumed})
+	for _, name := range m.names() {
+		s.add(depth+1, name, m.children[name])
+	}
 }
 
 // LoadDelta reads what [Delta.Save] wrote; staging is the directory that the
@@ -71,12 +76,18 @@ func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 			d.encoding = e
 		}
 	}
-	for _, sm := range s.Marks {
-		m := d.marks.at(string(sm.Path))
-		m.whiteout, m.opaque, m.implied, m.cut = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut
-	}
-	for _, p := range s.Assumed {
-		d.assumed = append(d.assumed, string(p))
+	way := []*mark{d.marks} // from the root to the last mark
+	for i, sm := range s.Marks {
+		m := d.marks
+		if i > 0 {
+			if sm.Depth < 1 || sm.Depth > len(way) {
+				return nil, fmt.Errorf("load delta: mark %d is at no depth that follows the one before: %d", i, sm.Depth)
+			}
+			way = way[:sm.Depth]
+			m = way[sm.Depth-1].make(string(sm.Name))
+			way = append(way, m)
+		}
+		m.whiteout, m.opaque, m.implied, m.cut, m.assumed = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut, sm.Assumed
 	}
 	return d, nil
 }

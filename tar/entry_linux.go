@@ -21,8 +21,9 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 		return nil // T1
 	}
 	u.name, u.size, u.unread = hdr.Name, hdr.Size, hdr.Size > 0
-	if u.entries++; u.entries > u.limits.Entries {
-		return invalid("more than %d entries", u.limits.Entries)
+	u.entries++
+	if err := u.countEntries(); err != nil {
+		return err
 	}
 	if u.bytes += hdr.Size; hdr.Size < 0 || u.bytes < 0 || u.bytes > u.limits.Bytes {
 		return invalid("more than %d bytes of content", u.limits.Bytes)
@@ -39,6 +40,9 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 		return err
 	}
 	if r == roleMarker {
+		if err := u.countEntries(); err != nil {
+			return err
+		}
 		if hdr.Typeflag == stdtar.TypeChar && !strings.Contains(p, whiteout.Prefix) {
 			u.maker.warn(p, "a 0:0 character device is taken for a whiteout")
 		}
@@ -48,6 +52,15 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 		return u.rootEntry(hdr)
 	}
 	return u.make(p, hdr)
+}
+
+// countEntries enforces the limit on entries. What costs as much as an entry
+// counts as one: a few bytes of a path can ask for hundreds of directories.
+func (u *unpacker) countEntries() error {
+	if u.entries+u.implied+u.marks.made > u.limits.Entries {
+		return invalid("more than %d entries, with the directories that their paths imply", u.limits.Entries)
+	}
+	return nil
 }
 
 // checkRecords enforces the limit on extended headers.

@@ -25,7 +25,7 @@ func (u *unpacker) finish() (*Delta, error) {
 	}
 	return &Delta{
 		staging: u.staging, encoding: u.opts.Encoding, detached: u.opts.Detached,
-		root: u.root.explicit, marks: u.marks, assumed: u.assumed,
+		root: u.root.explicit, marks: u.marks,
 	}, nil
 }
 

@@ -141,6 +141,37 @@ func TestChainsOfLongSymlinksDoNotMultiplyTheWork(t *testing.T) {
 	require.ErrorContains(t, err, "symbolic links")
 }
 
+func TestWhatPathsImplyCountsAsEntries(t *testing.T) {
+	requireRoot(t)
+	deep := strings.Repeat("d/", 40)
+	for name, entries := range map[string][]fstest.Entry{
+		"directories": {fstest.File("a/"+deep+"f", ""), fstest.File("b/"+deep+"f", ""), fstest.File("c/"+deep+"f", "")},
+		"markers":     {fstest.Whiteout("a/" + deep + "f"), fstest.Opaque("b/" + deep), fstest.Whiteout("c/" + deep + "f")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			layer := fstest.Layer(t, entries...)
+			for _, detached := range []bool{false, true} {
+				_, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{Detached: detached, Limits: Limits{Entries: 100}})
+				require.ErrorIs(t, err, diff.ErrInvalidLayer)
+				require.ErrorContains(t, err, "100 entries")
+				_, _, err = unpackNew(t, bytes.NewReader(layer), UnpackOptions{Detached: detached, Limits: Limits{Entries: 130}})
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+func TestADeepPathIsKeptInThePlaceOfItsNames(t *testing.T) {
+	requireRoot(t)
+	deep := strings.Repeat(strings.Repeat("d", 200)+"/", 400)
+	layer := fstest.Layer(t, fstest.File(deep+"f", ""))
+	d, _, err := Unpack(t.Context(), staging(t, t.TempDir()), bytes.NewReader(layer), UnpackOptions{Detached: true})
+	require.NoError(t, err)
+	var kept bytes.Buffer
+	require.NoError(t, d.Save(&kept))
+	require.Less(t, kept.Len(), 4*len(deep))
+}
+
 func TestANameWithANULIsRefused(t *testing.T) {
 	requireRoot(t)
 	_, _, err := unpackNew(t, bytes.NewReader(rawLayer(t, fstest.File("f", ""), map[string]string{"path": "a\x00b"})), UnpackOptions{})

@@ -3,7 +3,7 @@ package tar
 // Limits bound what a layer may ask for. A zero field means its default. The
 // fields are those of driver.Limits.
 type Limits struct {
-	Entries   int64 // entries in the stream; default 10,000,000
+	Entries   int64 // entries in the stream, and directories that their paths imply; default 10,000,000
 	Bytes     int64 // bytes of the uncompressed stream, and of all bodies with their holes; default 1 TiB
 	Ratio     int64 // uncompressed bytes for each compressed byte; default 2,000, checked past 64 MiB
 	PathDepth int   // components of a path after cleaning; default 512

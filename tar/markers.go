@@ -22,6 +22,11 @@ type mark struct {
 	// cut is a directory of the delta that took the place of something else
 	// within the layer, so that nothing of the parents is left in it.
 	cut bool
+	// assumed is a directory that a detached layer took for granted, see
+	// Delta.checkAssumed.
+	assumed bool
+	// made, at the root, is how many marks the markers made.
+	made int64
 }
 
 // at returns the mark of a clean path, making it.
@@ -29,6 +34,21 @@ func (m *mark) at(p string) *mark {
 	for rest := p; rest != "" && rest != "."; {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
+		m = m.make(c)
+	}
+	return m
+}
+
+// marker is at for what a marker says, and counts in the root's made what it
+// makes.
+func (m *mark) marker(p string) *mark {
+	root := m
+	for rest := p; rest != "" && rest != "."; {
+		var c string
+		c, rest, _ = strings.Cut(rest, "/")
+		if m.children[c] == nil {
+			root.made++
+		}
 		m = m.make(c)
 	}
 	return m
@@ -52,16 +72,6 @@ func (m *mark) child(name string) *mark {
 		return nil
 	}
 	return m.children[name]
-}
-
-// each visits the marks that say something, parents first, siblings in order.
-func (m *mark) each(p string, visit func(p string, m *mark)) {
-	if m.whiteout || m.opaque || m.implied || m.cut {
-		visit(p, m)
-	}
-	for _, name := range m.names() {
-		m.children[name].each(joinPath(p, name), visit)
-	}
 }
 
 // names returns the names of the children in order.
@@ -116,7 +126,7 @@ func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
 		}
 	}
 	if hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 && p != "." {
-		marks.at(p).whiteout = true
+		marks.marker(p).whiteout = true
 		return roleMarker, nil
 	}
 	return roleEntry, nil
@@ -139,13 +149,13 @@ func readMarkerName(marks *mark, p string) (role, error) {
 		case kind != whiteout.None && more:
 			return roleSkip, invalid("a path below the marker %q", c)
 		case kind == whiteout.Opaque:
-			marks.at(dir).opaque = true
+			marks.marker(dir).opaque = true
 			return roleMarker, nil
 		case kind == whiteout.Whiteout:
 			if len(target) > maxName {
 				return roleMarker, nil // nothing can have that name
 			}
-			marks.at(joinPath(dir, target)).whiteout = true
+			marks.marker(joinPath(dir, target)).whiteout = true
 			return roleMarker, nil
 		}
 		dir = joinPath(dir, c)

@@ -85,19 +85,29 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 // checkAssumed verifies what a detached layer took for granted: that the
 // parents have directories or nothing where it needed directories.
 func (g *merger) checkAssumed() error {
-	if g.view.view == nil {
+	if g.view.view == nil || !g.delta.detached || g.delta.marks.opaque {
 		return nil
 	}
-	for _, p := range g.delta.assumed {
-		if g.delta.marks.removes(p) {
-			continue
+	return g.checkBelow(".", g.delta.marks)
+}
+
+func (g *merger) checkBelow(dir string, m *mark) error {
+	for _, name := range m.names() {
+		p, c := joinPath(dir, name), m.children[name]
+		if c.whiteout {
+			continue // and what is below it
 		}
 		n, _, _, ok, err := g.view.lookup(p)
 		if err != nil {
 			return err
 		}
-		if ok && !n.IsDir() {
+		if ok && !n.IsDir() && c.assumed {
 			return fmt.Errorf("%w: %q is no directory there", ErrNeedsParents, p)
+		}
+		if ok && n.IsDir() && !c.opaque {
+			if err := g.checkBelow(p, c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

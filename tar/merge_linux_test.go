@@ -76,7 +76,7 @@ func TestADetachedLayerOverASymlinkNeedsItsParents(t *testing.T) {
 }
 
 func TestLoadDeltaRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, text := range []string{"", "{", `{"version":2}`} {
+	for _, text := range []string{"", "{", `{"version":1}`, `{"version":2,"marks":[{"depth":0},{"depth":2,"name":"YQ=="}]}`} {
 		_, err := LoadDelta(strings.NewReader(text), nil)
 		require.Error(t, err, "%q", text)
 	}

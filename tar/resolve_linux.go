@@ -88,12 +88,17 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 			return nil, target, err
 		}
 	}
+	u.implied++
+	if err := u.countEntries(); err != nil {
+		return nil, "", err
+	}
 	next, err = u.place(cur, name, kindDir)
 	if err != nil {
 		return nil, "", err
 	}
 	if u.opts.Detached && !blind {
-		u.assumed = append(u.assumed, next.path())
+		u.marks.at(next.path()).assumed = true
+		u.assumed = true
 	}
 	return next, "", nil
 }
@@ -102,7 +107,7 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 // detached layer that has taken directories for granted may have got there by a
 // wrong path, so only its parents can tell.
 func (u *unpacker) conflict(format string, args ...any) error {
-	if len(u.assumed) > 0 {
+	if u.assumed {
 		return fmt.Errorf("%w: %w", ErrNeedsParents, fmt.Errorf(format, args...))
 	}
 	return invalid(format, args...)

@@ -78,6 +78,9 @@ func (u *unpacker) scan(r io.ReadSeeker) error {
 		if _, err := readMarker(u.marks, p, hdr); err != nil {
 			return nil
 		}
+		if err := u.countEntries(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

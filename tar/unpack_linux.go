@@ -31,8 +31,8 @@ type unpacker struct {
 	parents *parentTree
 
 	marks     *mark
-	allMarks  bool     // every marker of the stream is in marks
-	assumed   []string // detached: directories that nothing but a path below them told of
+	allMarks  bool // every marker of the stream is in marks
+	assumed   bool // detached: a mark is
 	copied    []copied
 	osWindows windowsSigns
 
@@ -43,6 +43,7 @@ type unpacker struct {
 	size    int64  // of its body
 	rescued int
 	entries int64
+	implied int64 // directories made without an entry
 	bytes   int64 // of all bodies, holes included
 	// followed are the bytes of the link targets that paths have led through.
 	followed int64
