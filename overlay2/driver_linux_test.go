@@ -202,3 +202,31 @@ func TestARebaseThatFailedInTheMiddleIsNotTriedAgainWithWhatIsLeft(t *testing.T)
 	require.ErrorIs(t, d.Seal(t.Context(), "later"), driver.ErrNeedsParents)
 	require.NoError(t, d.Remove(t.Context(), "later"))
 }
+
+// A layer says "redirect", and the kernel writes marks of its own: neither shows,
+// whether the layer is alone or not.
+func TestOverlaysOwnAttributesDoNotShowInAMountedLayer(t *testing.T) {
+	for name, fb := range map[string]driver.Fallbacks{"trusted": {}, "user": {UserXattr: true}} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, driver.Options{Fallbacks: fb})
+			said := d.marks.redirect()
+			require.NoError(t, d.Create(t.Context(), "a", nil, driver.CreateOptions{}))
+			layer := fstest.Layer(t, fstest.Dir("d").WithXattr(said, "/etc"))
+			_, err := d.ApplyDiff(t.Context(), "a", bytes.NewReader(layer), driver.ApplyOptions{})
+			require.NoError(t, err)
+			d.mounted(t, "a", driver.MountOptions{}, func(root string) {
+				require.NoError(t, os.Mkdir(root+"/made", 0o755))
+			})
+			require.NoError(t, d.Seal(t.Context(), "a"))
+			d.sealed(t, "b", []driver.ID{"a"}, fstest.File("f", ""))
+			require.NoError(t, d.Create(t.Context(), "v", []driver.ID{"a"}, driver.CreateOptions{View: true}))
+			for _, id := range []driver.ID{"a", "v", "b"} {
+				d.mounted(t, id, driver.MountOptions{}, func(root string) {
+					got := fstest.FromPath(t, root)
+					require.Empty(t, got["made"].Xattrs, id)
+					require.Equal(t, map[string]string{said: "/etc"}, got["d"].Xattrs, id)
+				})
+			}
+		})
+	}
+}

@@ -10,14 +10,14 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Mount returns one mount: a read-only bind for a view of one layer, else an
-// overlay, whose source is the layer's path so that the mount table tells which
-// layer it is. What a volatile mount left in the work directory to prevent the
-// next one is removed.
+// Mount returns one mount, an overlay whose source is the layer's path so that
+// the mount table tells which layer it is. What a volatile mount left in the work
+// directory to prevent the next one is removed.
 //
-// A writable layer without parents is an overlay too, over an empty directory:
-// through a bind, a container could write the attributes with which overlay
-// itself redirects, and they would take effect once the layer is a parent.
+// A layer that is alone is an overlay too, over an empty directory. Through a
+// bind, overlay's own attributes would be seen, and those of a layer under the
+// names that keep them from being taken for such (A6); and a container could
+// write attributes that redirect once the layer is a parent.
 func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
 	m, err := d.store.Load(id)
 	if err == nil && m.Detached {
@@ -28,9 +28,6 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	}
 	dirs := d.dirs(id, m)
 	writable := !m.View && !m.Sealed
-	if len(dirs) == 1 && !writable {
-		return []mount.Mount{{Type: "bind", Source: dirs[0], ReadOnly: true}}, nil
-	}
 	if len(dirs) == 1 {
 		dirs = append(dirs, d.empty())
 	}
