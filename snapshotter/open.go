@@ -40,6 +40,7 @@ func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) 
 		opts.open = s.selectDriver
 	}
 	if err := s.open(ctx, root, opts); err != nil {
+		s.bg.wait() // it must not touch what the next owner of the lock makes
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", root, err), s.release())
 	}
 	return s, nil

@@ -47,8 +47,11 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 			s.log.WarnContext(ctx, "remove layer without a snapshot", "layer", id, "error", err)
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.cleanLater(ctx)
-	return ctx.Err()
+	return nil
 }
 
 // reconcile removes what is left of a snapshot that was being made or removed.
