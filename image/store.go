@@ -103,7 +103,8 @@ func (s *Store) named(name string) (img Image, err error) {
 }
 
 // Remove removes the image's name, and whatever of it nothing else needs, see
-// [Store.GC]. A digest that has several names is refused with ErrAmbiguous.
+// [Store.GC]. A digest that has several names is refused with ErrAmbiguous. When
+// ctx ends before the name is gone nothing is removed, after that all of it is.
 func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	img, err := s.Get(ctx, name)
 	if err != nil {
@@ -118,6 +119,9 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 			return Collected{}, fmt.Errorf("%w: image %q has several names: %s", ErrAmbiguous, name, listNames(same))
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return Collected{}, err
+	}
 	err = s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) })
 	if errors.Is(err, meta.ErrNotFound) {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, ErrNotFound)
@@ -125,5 +129,5 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err != nil {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
 	}
-	return s.GC(ctx)
+	return s.GC(context.WithoutCancel(ctx))
 }

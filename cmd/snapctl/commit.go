@@ -65,7 +65,8 @@ func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commit
 	if err := st.Commit(ctx, opts.name, opts.key, snapshots.WithLabels(info.Labels)); err != nil {
 		return commitResult{}, explainTaken(err)
 	}
-	usage, err := st.Usage(ctx, opts.name)
+	// It is committed: whoever interrupts us now must not be told that it is not.
+	usage, err := st.Usage(context.WithoutCancel(ctx), opts.name)
 	return commitResult{
 		Name: opts.name, Key: opts.key, Parent: info.Parent, Bytes: usage.Size, Inodes: usage.Inodes,
 	}, err

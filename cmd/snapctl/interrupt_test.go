@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,4 +131,59 @@ func TestACommandThatIsInterruptedBeforeItBeginsDoesNothing(t *testing.T) {
 		require.Equal(t, exitFailed, code, "%v: %s", args, errs)
 	}
 	require.Equal(t, before, mustRun(t, dir, "--json", "ls"))
+}
+
+// hesitant is a context that ends when it is looked at for the n-th time.
+type hesitant struct {
+	context.Context
+	left   *atomic.Int64
+	cancel context.CancelCauseFunc
+}
+
+func newHesitant(parent context.Context, n int) hesitant {
+	ctx, cancel := context.WithCancelCause(parent)
+	h := hesitant{Context: ctx, left: new(atomic.Int64), cancel: cancel}
+	h.left.Store(int64(n))
+	return h
+}
+
+func (h hesitant) look() {
+	if h.left.Add(-1) == 0 {
+		h.cancel(errInterrupted)
+	}
+}
+
+func (h hesitant) Done() <-chan struct{} { h.look(); return h.Context.Done() }
+func (h hesitant) Err() error            { h.look(); return h.Context.Err() }
+
+func TestACommandThatSaysItWasInterruptedHasDoneNothing(t *testing.T) {
+	dir := demoStore(t)
+	target := filepath.Join(dir, "m")
+	for _, args := range [][]string{
+		{"prepare", "work", demoRef},
+		{"mount", "work", target},
+		{"umount", target},
+		{"commit", "changed", "work"},
+		{"view", "look", "changed"},
+		{"mount", demoRef, target},
+		{"umount", target},
+		{"mount", "--rw", "other", "changed", target},
+		{"umount", target},
+		{"rm", "look"},
+		{"rmi", demoRef},
+		{"import", "--name", "again", filepath.Join(dir, "demo.tar")},
+	} {
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			before := mustRun(t, dir, "--json", "ls") + mustRun(t, dir, "--json", "images")
+			for n, done := 1, false; !done; n += 1 + n/8 {
+				code, _, errs := runStory(newHesitant(t.Context(), n), dir, strings.NewReader(""), args...)
+				if done = code == exitDone; done {
+					break
+				}
+				require.Contains(t, errs, "interrupted", "look %d", n)
+				after := mustRun(t, dir, "--json", "ls") + mustRun(t, dir, "--json", "images")
+				require.Equal(t, before, after, "look %d: %s", n, errs)
+			}
+		})
+	}
 }

@@ -59,8 +59,16 @@ func runRm(ctx context.Context, a *app, keys []string) error {
 			errs = append(errs, doing(err, "removing the snapshot %q", key))
 		}
 		errs = append(errs, a.result(result, func(w io.Writer) error { return lines(w, result.Removed) }))
-		return errors.Join(errs...)
+		return someRemoved(ctx, result.Removed, errors.Join(errs...))
 	})
+}
+
+// someRemoved says of an interrupted removal that a part of it is done.
+func someRemoved(ctx context.Context, removed []string, err error) error {
+	if len(removed) == 0 || ctx.Err() == nil {
+		return err
+	}
+	return advise(err, "those that were listed are removed; run it again for the others")
 }
 
 // childrenFirst sorts keys so that no snapshot comes before one built on it.

@@ -69,7 +69,7 @@ func runRmi(ctx context.Context, a *app, names []string) error {
 			errs = append(errs, doing(err, "removing the image %q", name))
 		}
 		errs = append(errs, a.result(result, func(w io.Writer) error { return lines(w, result.Removed) }))
-		return errors.Join(errs...)
+		return someRemoved(ctx, result.Removed, errors.Join(errs...))
 	})
 }
 

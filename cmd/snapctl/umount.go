@@ -91,7 +91,8 @@ func (st *store) umount(ctx context.Context, r mountRecord) error {
 			return err
 		}
 	}
-	return st.forgetMount(ctx, r)
+	// It is unmounted: whoever interrupts us now must not be left with the view.
+	return st.forgetMount(context.WithoutCancel(ctx), r)
 }
 
 // unmountOurs unmounts our mount, which must be the uppermost one there.
