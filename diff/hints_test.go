@@ -121,31 +121,41 @@ func TestHintedNamesPullInTheNamesTheyWereLinkedWith(t *testing.T) {
 		hints map[string][]diff.Hint
 		want  []string
 	}{
-		{name: "a copy-up breaks a link with a name that comes first",
+		{
+			name:  "a copy-up breaks a link with a name that comes first",
 			base:  []Edit{Mkdir("a"), Mkdir("a/b"), Create("a/b/f", "x"), MakeLink("z", "a/b/f")},
 			edits: []Edit{Remove("z"), Create("z", "x")},
 			hints: map[string][]diff.Hint{".": {{Name: "z"}}},
-			want:  []string{"M /a/b/f", "M /z"}},
-		{name: "a moved directory takes a name along",
+			want:  []string{"M /a/b/f", "M /z"},
+		},
+		{
+			name:  "a moved directory takes a name along",
 			base:  []Edit{Create("a", "x"), Mkdir("d"), MakeLink("d/f", "a")},
 			edits: []Edit{Rename("d", "e")},
 			hints: map[string][]diff.Hint{".": {{Name: "d"}, {Name: "e"}}},
-			want:  []string{"D /d", "M /a", "A /e", "A /e/f"}},
-		{name: "all names are hinted and nothing is pulled in",
+			want:  []string{"D /d", "M /a", "A /e", "A /e/f"},
+		},
+		{
+			name:  "all names are hinted and nothing is pulled in",
 			base:  []Edit{Create("a", "x"), MakeLink("b", "a")},
 			edits: []Edit{Remove("b"), MakeLink("b", "a")},
-			hints: map[string][]diff.Hint{".": {{Name: "a"}, {Name: "b"}}}},
-		{name: "the other name is gone",
+			hints: map[string][]diff.Hint{".": {{Name: "a"}, {Name: "b"}}},
+		},
+		{
+			name:  "the other name is gone",
 			base:  []Edit{Create("a", "x"), MakeLink("b", "a")},
 			edits: []Edit{Remove("b")},
 			hints: map[string][]diff.Hint{".": {{Name: "a"}, {Name: "b"}}},
-			want:  []string{"D /b"}},
+			want:  []string{"D /b"},
+		},
 		{name: "a hint for a name that neither side has", hints: map[string][]diff.Hint{".": {{Name: "ghost"}}}},
-		{name: "a pulled-in name below a hinted directory",
+		{
+			name:  "a pulled-in name below a hinted directory",
 			base:  []Edit{Mkdir("d"), Create("d/f", "x"), MakeLink("d/g", "d/f"), Create("d/h", "x")},
 			edits: []Edit{Remove("d/g"), Create("d/g", "x")},
 			hints: map[string][]diff.Hint{".": {{Name: "d", Descend: true}}, "d": {{Name: "g"}}},
-			want:  []string{"M /d/f", "M /d/g"}},
+			want:  []string{"M /d/f", "M /d/g"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old, new := tree(t, c.base...), tree(t, append(slices.Clone(c.base), c.edits...)...)

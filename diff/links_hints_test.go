@@ -99,12 +99,18 @@ func TestOnlyHintedNamesAreReadWhenNamesOfAnOldFile(t *testing.T) {
 		{name: "are replaced by a directory", edits: []Edit{Remove("d/b"), Mkdir("d/b")}, hints: []string{"b"}, want: []string{"M /d/b"}},
 		{name: "are deleted", edits: []Edit{Remove("d/b"), Remove("d/a")}, hints: []string{"a", "b"}, want: []string{"D /d/a", "D /d/b"}},
 		{name: "are renamed", edits: []Edit{Remove("d/b"), Create("d/n", "x")}, hints: []string{"b", "n"}, want: []string{"D /d/b", "A /d/n"}},
-		{name: "are linked, which copies one up", edits: []Edit{Remove("d/a"), Create("d/a", "x"), MakeLink("d/n", "d/a")},
-			hints: []string{"a", "n"}, want: []string{"M /d/a", "A /d/n"}},
-		{name: "are linked with another old file", edits: []Edit{Remove("d/b"), Create("d/b", "x"), Remove("d/f00"), MakeLink("d/f00", "d/b")},
-			hints: []string{"b", "f00"}, want: []string{"M /d/b", "M /d/f00"}},
-		{name: "are written, two of them into one new file", edits: []Edit{Remove("d/b"), Create("d/b", "y"), Remove("d/c"), MakeLink("d/c", "d/b")},
-			hints: []string{"b", "c"}, want: []string{"M /d/b", "M /d/c"}},
+		{
+			name: "are linked, which copies one up", edits: []Edit{Remove("d/a"), Create("d/a", "x"), MakeLink("d/n", "d/a")},
+			hints: []string{"a", "n"}, want: []string{"M /d/a", "A /d/n"},
+		},
+		{
+			name: "are linked with another old file", edits: []Edit{Remove("d/b"), Create("d/b", "x"), Remove("d/f00"), MakeLink("d/f00", "d/b")},
+			hints: []string{"b", "f00"}, want: []string{"M /d/b", "M /d/f00"},
+		},
+		{
+			name: "are written, two of them into one new file", edits: []Edit{Remove("d/b"), Create("d/b", "y"), Remove("d/c"), MakeLink("d/c", "d/b")},
+			hints: []string{"b", "c"}, want: []string{"M /d/b", "M /d/c"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old, new := tree(t, linkedBase()...), tree(t, append(linkedBase(), c.edits...)...)

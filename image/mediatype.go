@@ -77,7 +77,7 @@ func sniff(r io.Reader) (tar.Compression, io.Reader, error) {
 	head = head[:n]
 	rest := io.MultiReader(bytes.NewReader(head), r)
 	switch {
-	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF: //nolint:errorlint // ReadFull returns them bare
+	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
 		return 0, nil, err
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		return tar.Gzip, rest, nil

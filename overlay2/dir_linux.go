@@ -250,6 +250,7 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 		return nil, true, nil
 	case unknown:
 		return nil, false, nil
+	case merged:
 	}
 	var hints []diff.Hint
 	err := d.top(func(top *rootfd.Dir) error {

@@ -39,7 +39,7 @@ func readHeader(root string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, maxHeader))
 	if err != nil {
 		return header{}, err
@@ -142,6 +142,6 @@ func readNames(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	return f.Readdirnames(-1)
 }

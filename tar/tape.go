@@ -34,7 +34,7 @@ func (t *tape) record() {
 func (t *tape) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
 	t.pos += int64(n)
-	if err != nil && err != io.EOF { //nolint:errorlint // a bare io.EOF is the contract
+	if err != nil && err != io.EOF {
 		t.err = err
 	}
 	if t.recording && n > 0 {

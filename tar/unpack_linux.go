@@ -174,7 +174,7 @@ func (u *unpacker) next() (*stdtar.Header, error) {
 	u.tape.record()
 	hdr, err := u.tr.Next()
 	u.tape.recording = false
-	if err == io.EOF { //nolint:errorlint // the reader's contract
+	if err == io.EOF {
 		return nil, io.EOF
 	}
 	if err != nil && !errors.Is(err, stdtar.ErrInsecurePath) {

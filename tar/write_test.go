@@ -102,8 +102,12 @@ func richChanges() []diff.Change {
 	char.Node.Rdev, block.Node.Rdev = 1<<8|3, 0xfe<<8|0x12|0x345<<20
 	long := strings.Repeat("long/", 60) + "name"
 	return []diff.Change{
-		root, {Kind: diff.Delete, Path: "gone"}, {Kind: diff.Delete, Path: "old\xff"},
-		before, special("dir", diff.TypeDir|0o1777), {Kind: diff.Delete, Path: "dir/gone"}, changed("dir/f", strings.Repeat("0123456789abcdef", 100)),
+		root,
+		{Kind: diff.Delete, Path: "gone"},
+		{Kind: diff.Delete, Path: "old\xff"},
+		before, special("dir", diff.TypeDir|0o1777),
+		{Kind: diff.Delete, Path: "dir/gone"},
+		changed("dir/f", strings.Repeat("0123456789abcdef", 100)),
 		special("fifo", diff.TypeFifo|0o600), ids, link, changed(long, "x"), nanos, char,
 		suid, linked, changed("trailing ", ""), block, changed("ü\xfe\n", ""),
 	}

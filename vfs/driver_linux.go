@@ -256,7 +256,7 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 		if d.opts.Logger != nil {
 			d.opts.Logger.Warn("comparing everything", "layer", id, "error", err)
 		}
-		return nil, nil //nolint:nilerr // it only saves work
+		return nil, nil
 	}
 	dir, done, err := d.store.Staging(id)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // entries and edits
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // canonicalListing is the canonical form of the diff below, header by header,

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // entries and edits
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // testRollback checks that what failed leaves the layer as it was, whatever the

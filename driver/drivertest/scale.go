@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layerkeep/layerkeep/driver"
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // entries and edits
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // testUsage checks that Usage counts what is there, once.

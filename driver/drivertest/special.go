@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layerkeep/layerkeep/driver"
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // entries and edits
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // testSpecial holds the statements whose outcome depends on the file system and

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // entries and edits
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 func (s *suite) testStream(t *testing.T) {

@@ -197,7 +197,7 @@ func (b *builder) readName(d diff.Dir, prefix, name string) error {
 		return err
 	}
 	if own.Mode != n.Mode || own.UID != n.UID || own.GID != n.GID || !own.Mtime.Equal(n.Mtime) {
-		return fmt.Errorf("Lookup says %+v, Stat says %+v", n, own)
+		return fmt.Errorf("names differ: as a child %+v, opened %+v", n, own)
 	}
 	return b.readDir(sub, p)
 }

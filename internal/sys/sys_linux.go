@@ -32,7 +32,7 @@ func Openat(dirfd int, name string, flags int, perm uint32) (int, error) {
 		if err == nil {
 			return fd, nil
 		}
-		if err != unix.EINTR { //nolint:errorlint // bare errno
+		if err != unix.EINTR {
 			return -1, pathErr("openat", name, err)
 		}
 	}

@@ -1,7 +1,7 @@
 package semantics
 
 import (
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // a table of entries
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // base is what most cases apply something to.

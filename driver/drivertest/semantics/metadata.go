@@ -3,7 +3,7 @@ package semantics
 import (
 	"strings"
 
-	. "github.com/layerkeep/layerkeep/internal/fstest" //nolint:revive // a table of entries
+	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 const (
