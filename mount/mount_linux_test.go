@@ -318,3 +318,36 @@ func TestACancelledProbeSaysNothingOfTheMachine(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrUnsupported)
 }
+
+func TestAFullDiskSaysNothingOfTheMachine(t *testing.T) {
+	needMounts(t)
+	disk := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "nr_inodes=64"))
+	t.Cleanup(func() { require.NoError(t, Unmount(disk)) })
+	probe := func() (Features, error) {
+		dir := filepath.Join(disk, "probe")
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		defer os.RemoveAll(dir)
+		return Mounter{}.Probe(t.Context(), dir, false)
+	}
+	want, err := probe()
+	require.NoError(t, err)
+	var fill []string
+	for {
+		path := filepath.Join(disk, fmt.Sprint(len(fill)))
+		if os.Mkdir(path, 0o700) != nil {
+			break
+		}
+		fill = append(fill, path)
+	}
+	for i, path := range fill {
+		require.NoError(t, os.Remove(path))
+		got, err := probe()
+		if err == nil {
+			require.Equal(t, want, got, "with %d inodes free", i+1)
+			continue
+		}
+		require.ErrorIs(t, err, unix.ENOSPC)
+		require.NotErrorIs(t, err, ErrUnsupported)
+	}
+}

@@ -34,7 +34,8 @@ func HaveAPI() bool {
 // Probe finds out by mounting what overlay can do with upper directories on the
 // file system of dir, an existing empty directory, in which it leaves what it
 // made. userXattr asks for that namespace where both would work. Returns an
-// error matching [ErrUnsupported] that says what is missing.
+// error matching [ErrUnsupported] that says what is missing; another one when
+// that could not be found out now, as on a full disk.
 func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Features, error) {
 	p := &prober{ctx: ctx, mr: mr, dir: dir}
 	f := Features{UserXattr: userXattr}
@@ -53,8 +54,27 @@ func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Featur
 	return f, p.options(&f)
 }
 
+// unsupportedBy makes err one of the machine, unless it says nothing of it.
 func unsupportedBy(what string, err error) error {
+	if passing(err) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	return fmt.Errorf("%w: %s: %w", ErrUnsupported, what, err)
+}
+
+// passing reports an error that says nothing of what the machine can do, only
+// that something is used up now, or that the call was cancelled. Taken for a
+// missing feature, it would leave out an option that layers rely on.
+func passing(err error) bool {
+	for _, e := range []error{
+		context.Canceled, context.DeadlineExceeded,
+		unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO, unix.EINTR,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 type prober struct {
@@ -84,16 +104,17 @@ func (p *prober) options(f *Features) error {
 	for o := range optional {
 		all = append(all, o)
 	}
-	if p.try(all) == nil {
+	err := p.try(all)
+	if err == nil {
 		for _, has := range optional {
 			*has = true
 		}
 		return nil
 	}
+	if passing(err) {
+		return err
+	}
 	if err := p.try(base); err != nil {
-		if p.ctx.Err() != nil { // it says nothing of the machine
-			return err
-		}
 		return unsupportedBy("overlay mount", err)
 	}
 	for o, has := range optional {
@@ -101,9 +122,12 @@ func (p *prober) options(f *Features) error {
 		if o == "metacopy=on" {
 			with = append(with, "redirect_dir=on")
 		}
-		*has = p.try(with) == nil
+		err := p.try(with)
+		if *has = err == nil; passing(err) {
+			return err
+		}
 	}
-	return p.ctx.Err()
+	return nil
 }
 
 // try mounts an overlay and does what fails when its attributes or whiteouts
