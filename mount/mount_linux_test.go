@@ -351,3 +351,24 @@ func TestAFullDiskSaysNothingOfTheMachine(t *testing.T) {
 		require.NotErrorIs(t, err, ErrUnsupported)
 	}
 }
+
+func TestAProbeIsMountedNowhere(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	p := &prober{ctx: t.Context(), dir: dir}
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		mkdirs(t, filepath.Join(dir, name))
+	}
+	root, done, err := p.mount(Mount{
+		Type: "overlay", Source: "overlay", Options: []string{"index=off"},
+		Overlay: &Overlay{Lower: []string{dir + "/lower"}, Upper: dir + "/upper", Work: dir + "/work"},
+	}, dir+"/merged")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, done()) }()
+	if !HaveAPI() {
+		t.Skip("this kernel has no new mount API")
+	}
+	require.NoError(t, unix.Mkdirat(int(root.Fd()), "made", 0o700))
+	require.DirExists(t, dir+"/upper/made")
+	require.ErrorIs(t, Unmount(dir+"/merged"), ErrNotMounted)
+}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // Features are what overlay mounts of this kernel can do on one file system.
@@ -143,17 +145,33 @@ func (p *prober) try(options []string) (err error) {
 			return err
 		}
 	}
-	err = p.mr.All(p.ctx, []Mount{{
+	merged, done, err := p.mount(Mount{
 		Type: "overlay", Source: "overlay", Options: options,
 		Overlay: &Overlay{Lower: []string{at("lower")}, Upper: at("upper"), Work: at("work")},
-	}}, at("merged"))
+	}, at("merged"))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, Unmount(at("merged"))) }()
-	d := at("merged") + "/d"
-	if err := os.Remove(d); err != nil {
+	defer func() { err = errors.Join(err, done()) }()
+	if err := sys.Rmdirat(int(merged.Fd()), "d"); err != nil {
 		return err
 	}
-	return os.Mkdir(d, 0o700)
+	return sys.Mkdirat(int(merged.Fd()), "d", 0o700)
+}
+
+// mount mounts m and opens its root. It is mounted nowhere, if the kernel can do
+// that: then nothing stays when this process is killed.
+func (p *prober) mount(m Mount, target string) (root *os.File, done func() error, err error) {
+	if !p.mr.NoMountAPI {
+		if root, err = detached(m); !errors.Is(err, errNoAPI) {
+			return root, func() error { return root.Close() }, err
+		}
+	}
+	if err := p.mr.All(p.ctx, []Mount{m}, target); err != nil {
+		return nil, nil, err
+	}
+	if root, err = os.Open(target); err != nil {
+		return nil, nil, errors.Join(err, Unmount(target))
+	}
+	return root, func() error { return errors.Join(root.Close(), Unmount(target)) }, nil
 }

@@ -12,6 +12,8 @@ import (
 
 func renameNew(from, to string) error { return os.Rename(from, to) }
 
+func unmountBelow(string) error { return nil }
+
 // SyncFS is [errors.ErrUnsupported] here.
 func SyncFS(string) error { return errors.ErrUnsupported }
 

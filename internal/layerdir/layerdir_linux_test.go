@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/tar"
@@ -114,6 +115,20 @@ func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
 			require.ErrorIs(t, err, driver.ErrNotFound)
 		})
 	}
+}
+
+func TestCleanupUnmountsWhatAKilledProbeHasLeftMounted(t *testing.T) {
+	s := open(t)
+	left := filepath.Join(s.Root(), ".new-probe-1")
+	outside := t.TempDir()
+	require.NoError(t, os.WriteFile(outside+"/f", nil, 0o600))
+	require.NoError(t, os.MkdirAll(left+"/merged", 0o700))
+	if err := unix.Mount(outside, left+"/merged", "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no permission to mount: %v", err)
+	}
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.Empty(t, entries(t, s.Root()))
+	require.FileExists(t, outside+"/f", "nothing was deleted through the mount")
 }
 
 func TestARecordOfANewerVersionIsRefused(t *testing.T) {

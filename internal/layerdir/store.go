@@ -183,10 +183,18 @@ func (s *Store) Cleanup(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if s.abandoned(e.Name()) {
-			errs = append(errs, os.RemoveAll(filepath.Join(s.root, e.Name())))
+			errs = append(errs, s.delete(filepath.Join(s.root, e.Name())))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// delete deletes what an interrupted process left, not through a mount in it.
+func (s *Store) delete(path string) error {
+	if err := unmountBelow(path); err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
 }
 
 func (s *Store) abandoned(name string) bool {
