@@ -341,3 +341,22 @@ func TestAPathOfTheWrongKindIsRefused(t *testing.T) {
 	}
 	require.Equal(t, contents{}, s.contents(t))
 }
+
+// endless is a stream that never ends.
+type endless byte
+
+func (e endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(e)
+	}
+	return len(p), nil
+}
+
+func TestAStreamThatBeginsAsNoArchiveIsNotPutAside(t *testing.T) {
+	s := newStore(t, "vfs")
+	for _, b := range []byte{0, 'y'} {
+		_, err := s.Import(t.Context(), Source{Path: "-", Reader: endless(b)}, ImportOptions{})
+		require.ErrorIs(t, err, ErrInvalid)
+		require.ErrorContains(t, err, "not a tar archive")
+	}
+}

@@ -1,6 +1,8 @@
 package image
 
 import (
+	stdtar "archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,7 +165,12 @@ func fillSpool(ctx context.Context, spool *os.File, r io.Reader, limit int64, p 
 			done <- err
 			return
 		}
-		n, err := copyContext(ctx, spool, io.LimitReader(&counted{plain, p.Spooled}, limit+1))
+		archive, err := beginsAsTar(plain)
+		if err != nil {
+			done <- errors.Join(err, plain.Close())
+			return
+		}
+		n, err := copyContext(ctx, spool, io.LimitReader(&counted{archive, p.Spooled}, limit+1))
 		if err == nil && n > limit {
 			err = fmt.Errorf("%w: a stream of more than %d bytes", ErrInvalid, limit)
 		}
@@ -178,6 +185,26 @@ func fillSpool(ctx context.Context, spool *os.File, r io.Reader, limit int64, p 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// beginsAsTar returns all of r when its first block can be that of an archive
+// with something in it, so that no other stream, perhaps without end, is put
+// aside first. Empty input is left to those who look for a manifest in it.
+func beginsAsTar(r io.Reader) (io.Reader, error) {
+	head := make([]byte, 512)
+	n, err := io.ReadFull(r, head)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return r, nil
+	}
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	_, err = stdtar.NewReader(bytes.NewReader(head[:n])).Next()
+	// What a header announces, a long name say, comes in the blocks behind it.
+	if n < len(head) || errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: not a tar archive", ErrInvalid)
+	}
+	return io.MultiReader(bytes.NewReader(head), r), nil
 }
 
 func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) {
