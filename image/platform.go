@@ -15,6 +15,13 @@ type wanted struct {
 	text     string
 }
 
+// CheckPlatform returns ErrInvalid for a text that is not "os/arch[/variant]".
+// Empty means the host's platform.
+func CheckPlatform(s string) error {
+	_, err := parsePlatform(s)
+	return err
+}
+
 // parsePlatform reads "os/arch[/variant]"; empty means the host. An explicit
 // platform is matched strictly: who asks for amd64 does not want to be given a
 // 386 image silently.

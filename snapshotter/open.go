@@ -92,6 +92,9 @@ func (s *Snapshotter) openMeta(fresh bool) (err error) {
 	if errors.Is(err, meta.ErrNewer) {
 		return fmt.Errorf("%w: %w", ErrNewerStore, err)
 	}
+	if errors.Is(err, meta.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	return err
 }
 

@@ -52,7 +52,7 @@ var exitClasses = []struct {
 	code int
 	errs []error
 }{
-	{exitFailed, []error{errInterrupted}},
+	{exitFailed, []error{errInterrupted, snapshotter.ErrDamaged}},
 	{exitUsage, []error{errUsage}},
 	// Of the kind of invalid input to package image; but it is we who named
 	// something that a good source does not have.

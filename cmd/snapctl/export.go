@@ -60,7 +60,7 @@ func newExportCommand(a *app) *cobra.Command {
 func runExport(ctx context.Context, a *app, opts exportOptions) error {
 	if opts.name != "" {
 		if _, err := image.ParseName(opts.name); err != nil {
-			return as(errUsage, doing(err, "--name %q", opts.name))
+			return badName(opts.name, err)
 		}
 	}
 	toStdout := opts.file == "-"

@@ -86,6 +86,7 @@ var hints = []struct {
 	{snapshotter.ErrLocked, "or use another --root"},
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
 	{snapshotter.ErrNewerStore, "or use another --root"},
+	{snapshotter.ErrDamaged, "restore it from a copy, or use another --root"},
 	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
 	{syscall.EDQUOT, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},

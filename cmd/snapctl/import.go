@@ -93,8 +93,11 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	}
 	if opts.name != "" {
 		if _, err := image.ParseName(opts.name); err != nil {
-			return as(errUsage, doing(err, "--name %q", opts.name))
+			return badName(opts.name, err)
 		}
+	}
+	if err := image.CheckPlatform(opts.platform); err != nil {
+		return advise(as(errUsage, doing(err, "--platform")), "it is os/arch or os/arch/variant, such as linux/arm64")
 	}
 	return a.withStore(ctx, func(st *store) error {
 		bars := newLayerBars(ctx, a)
@@ -110,6 +113,10 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		}
 		return a.line(newImageJSON(img), "%s", escape(img.Name))
 	})
+}
+
+func badName(name string, err error) error {
+	return advise(as(errUsage, doing(err, "--name %q", name)), "such as example.com/team/app:1.0")
 }
 
 func sourceName(source string) string {

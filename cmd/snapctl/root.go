@@ -123,6 +123,7 @@ func newRootCommand(s streams) *cobra.Command {
 	cmd.InitDefaultCompletionCmd()
 	if c, _, err := cmd.Find([]string{"completion"}); err == nil {
 		usageErrors(c)
+		c.Args, c.RunE = unknownCommand, cmd.RunE
 	}
 	return cmd
 }

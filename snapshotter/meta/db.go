@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -27,6 +28,8 @@ var (
 	ErrNewer = errors.New("database is of a newer version")
 	// ErrInUse: another process has the database open.
 	ErrInUse = errors.New("database is in use")
+	// ErrDamaged: the file is no database, or none of ours.
+	ErrDamaged = errors.New("database is damaged")
 )
 
 // The schema. All keys of one level:
@@ -53,15 +56,20 @@ type DB struct {
 }
 
 // Open opens the database at path and makes it, with mode 0600, when it is
-// missing. Returns ErrNewer for a schema it does not know and ErrInUse when
-// another process has it open.
+// missing. Returns ErrNewer for a schema it does not know, ErrInUse when another
+// process has it open and ErrDamaged for what is no database of ours.
 func Open(path string) (*DB, error) {
 	b, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      openTimeout,
 		FreelistType: bbolt.FreelistMapType,
 	})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
+	var system syscall.Errno
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		err = ErrInUse
+	case err != nil && !errors.As(err, &system):
+		// Not all of what bbolt says of a file that is none of its has a sentinel.
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open metadata %s: %w", path, err)
@@ -80,7 +88,7 @@ func prepare(b *bbolt.DB) error {
 		if store := tx.Bucket(bucketStore); store != nil {
 			raw := store.Get(keyVersion)
 			if len(raw) != 8 {
-				return errors.New("its version is unreadable")
+				return fmt.Errorf("%w: its version is unreadable", ErrDamaged)
 			}
 			version = binary.BigEndian.Uint64(raw)
 		}
