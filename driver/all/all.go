@@ -55,7 +55,8 @@ type Rejections []Rejection
 func (r Rejections) Error() string {
 	parts := make([]string, 0, len(r))
 	for _, x := range r {
-		parts = append(parts, x.Name+": "+x.Err.Error())
+		// A driver's own errors begin with its name.
+		parts = append(parts, x.Name+": "+strings.TrimPrefix(x.Err.Error(), x.Name+": "))
 	}
 	return "no backend works here: " + strings.Join(parts, "; ")
 }

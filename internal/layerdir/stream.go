@@ -51,12 +51,21 @@ func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer,
 	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
 }
 
+// kind is an error that matches a sentinel too, which says the same as its text.
+type kind struct{ err, sentinel error }
+
+func (k kind) Error() string   { return k.err.Error() }
+func (k kind) Unwrap() []error { return []error{k.err, k.sentinel} }
+
 // TarError makes the errors of package tar match those of the driver contract.
 func TarError(err error) error {
 	for _, pair := range [][2]error{
 		{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}, {tar.ErrTorn, driver.ErrTorn},
 	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
+			if pair[0].Error() == pair[1].Error() {
+				return kind{err, pair[1]}
+			}
 			return fmt.Errorf("%w: %w", pair[1], err)
 		}
 	}
