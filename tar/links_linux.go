@@ -51,6 +51,9 @@ func (u *unpacker) link(from, parent *node, base string) error {
 	if old == from {
 		return nil // a link to itself
 	}
+	if old == nil && from.pending.Load() && u.writers.inflight.Load() < maxAhead {
+		return u.linkLater(from, parent, base)
+	}
 	if err := u.writers.wait(from); err != nil {
 		return err
 	}
@@ -76,6 +79,42 @@ func (u *unpacker) link(from, parent *node, base string) error {
 	}
 	defer dst.release()
 	return sys.Linkat(src.fd, from.name, dst.fd, base)
+}
+
+// maxAhead is how many files may be in the making before a link waits for its
+// target.
+const maxAhead = 4 * queueLen
+
+// linkLater links to a file that is still being made, without waiting for it.
+// Links to a link go to the first name, so that what waits does not form chains.
+func (u *unpacker) linkLater(from, parent *node, base string) error {
+	if from.first != nil {
+		from = from.first
+	}
+	n, err := u.place(parent, base, from.kind)
+	if err != nil {
+		return err
+	}
+	n.target, n.first = from.target, from
+	src, err := u.dirs.get(from.parent)
+	if err != nil {
+		return err
+	}
+	dst, err := u.dirs.get(parent)
+	if err != nil {
+		src.release()
+		return err
+	}
+	j := &job{node: n, dir: dst, from: src, name: base, path: u.name, pos: u.tape.start}
+	target := from.name
+	j.do = func(_ *maker, j *job) error { return sys.Linkat(j.from.fd, target, j.dir.fd, j.name) }
+	if u.writers.addAfter(from, j) {
+		return nil
+	}
+	// It is there by now. Nothing keeps it there while a job is in the queue.
+	defer src.release()
+	defer dst.release()
+	return j.do(u.maker, j)
 }
 
 // rescuedName starts as a marker does, so no entry of a layer ever has it.

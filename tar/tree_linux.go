@@ -28,8 +28,10 @@ type node struct {
 	hidden   bool // aufs' pseudo-link directory and what is in it: not part of the layer
 	dead     bool // has been removed
 
-	// pending is set while a writer is at it.
+	// pending is set while a writer is at it, or at what waits for it.
 	pending atomic.Bool
+	after   []*job // to be done once it is there; guarded by writers.mu
+	first   *node  // of a hard link: the name that the file was made under
 
 	target string // of a symbolic link
 	dir    *dirInfo

@@ -11,6 +11,7 @@ import (
 type job struct {
 	node  *node // may be nil
 	dir   *dirHandle
+	from  *dirHandle // of a hard link: where its target is; else nil
 	name  string
 	path  string // as the layer says it, for errors
 	pos   int64  // of the entry in the stream
@@ -56,12 +57,34 @@ func newWriters(m *maker, n int) *writers {
 func (w *writers) run() {
 	defer w.running.Done()
 	for j := range w.jobs {
-		if !w.failed.Load() {
-			if err := j.do(w.maker, j); err != nil {
-				w.fail(j, err)
-			}
+		w.carryOut(j)
+	}
+}
+
+func (w *writers) carryOut(j *job) {
+	if !w.failed.Load() {
+		if err := j.do(w.maker, j); err != nil {
+			w.fail(j, err)
 		}
-		w.finish(j)
+	}
+	w.finish(j)
+}
+
+// settle says that a node is there, once everything that waited for it is done.
+func (w *writers) settle(n *node) {
+	for {
+		w.mu.Lock()
+		after := n.after
+		n.after = nil
+		if len(after) == 0 {
+			n.pending.Store(false)
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		for _, j := range after {
+			w.carryOut(j)
+		}
 	}
 }
 
@@ -76,11 +99,14 @@ func (w *writers) fail(j *job, err error) {
 
 func (w *writers) finish(j *job) {
 	j.dir.release()
+	if j.from != nil {
+		j.from.release()
+	}
 	if j.arena != nil {
 		w.arenas.release(j.arena)
 	}
 	if j.node != nil {
-		j.node.pending.Store(false)
+		w.settle(j.node)
 	}
 	w.inflight.Add(-1)
 	if w.waiting.Load() {
@@ -97,6 +123,20 @@ func (w *writers) add(j *job) {
 	}
 	w.inflight.Add(1)
 	w.jobs <- j
+}
+
+// addAfter hands over a job that needs a pending node to be there first. It does
+// nothing, and returns false, when the node is there already.
+func (w *writers) addAfter(n *node, j *job) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !n.pending.Load() {
+		return false
+	}
+	j.node.pending.Store(true)
+	w.inflight.Add(1)
+	n.after = append(n.after, j)
+	return true
 }
 
 // wait waits until a node is there, or until the writers have failed.
