@@ -32,14 +32,17 @@ func detachedBind(m Mount) (*os.File, error) {
 		return nil, explain("open_tree", m.Source, err)
 	}
 	f := os.NewFile(uintptr(fd), m.Source)
+	// Not private, it would be a peer of the source's mount: what is mounted in
+	// it later would be mounted in the source as well, and taken for a part of it.
+	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if m.ReadOnly {
-		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr)
-		if errors.Is(err, unix.ENOSYS) { // Linux 5.2 to 5.11
-			err = fmt.Errorf("%w: mount_setattr: %w", errNoAPI, err)
-		} else {
-			err = explain("mount_setattr", m.Source, err)
-		}
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+	}
+	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr)
+	if errors.Is(err, unix.ENOSYS) { // Linux 5.2 to 5.11
+		err = fmt.Errorf("%w: mount_setattr: %w", errNoAPI, err)
+	} else {
+		err = explain("mount_setattr", m.Source, err)
 	}
 	if err != nil {
 		f.Close()

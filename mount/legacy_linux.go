@@ -24,17 +24,17 @@ func (m Mount) legacyBind(target string) error {
 	if err := unix.Mount(m.Source, target, "", unix.MS_BIND, ""); err != nil {
 		return explain("mount --bind", m.Source, err)
 	}
-	if !m.ReadOnly {
-		return nil
-	}
 	// The handle still means the directory below the new mount; only its path
 	// leads to what is mounted there now.
 	path, err := os.Readlink(target)
 	if err == nil {
+		err = unix.Mount("", path, "", unix.MS_PRIVATE, "") // as in detachedBind
+	}
+	if err == nil && m.ReadOnly {
 		err = remountReadOnly(m.Source, path)
 	}
 	if err != nil {
-		err = errors.Join(explain("remount read-only", m.Source, err), unmount(path))
+		err = errors.Join(explain("remount private or read-only", m.Source, err), unmount(path))
 	}
 	return err
 }

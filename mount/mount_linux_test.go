@@ -372,3 +372,18 @@ func TestAProbeIsMountedNowhere(t *testing.T) {
 	require.DirExists(t, dir+"/upper/made")
 	require.ErrorIs(t, Unmount(dir+"/merged"), ErrNotMounted)
 }
+
+func TestWhatIsMountedInABindStaysOutOfItsSource(t *testing.T) {
+	eachWay(t, func(t *testing.T, mr Mounter) {
+		shared, target := t.TempDir(), t.TempDir()
+		require.NoError(t, unix.Mount("tmpfs", shared, "tmpfs", 0, ""))
+		t.Cleanup(func() { require.NoError(t, Unmount(shared)) })
+		require.NoError(t, unix.Mount("", shared, "", unix.MS_SHARED, ""))
+		mkdirs(t, shared+"/tree/in")
+		mountFor(t, mr, Mount{Type: "bind", Source: shared + "/tree"}, target)
+		require.NoError(t, unix.Mount("tmpfs", target+"/in", "tmpfs", 0, ""))
+		t.Cleanup(func() { require.NoError(t, Unmount(target+"/in")) })
+		write(t, target+"/in/f", "")
+		require.NoFileExists(t, shared+"/tree/in/f")
+	})
+}
