@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -71,13 +70,7 @@ func (m Mount) legacyOverlay(target string) error {
 		return m.mountOverlay(target, opts)
 	}
 	base := m.Overlay.base()
-	opts := m.overlayOptions(func(s string) string {
-		rel, err := filepath.Rel(base, s)
-		if err != nil {
-			return s
-		}
-		return rel
-	})
+	opts := m.overlayOptions(relativeTo(base))
 	if fits(opts) {
 		return inDirectory(base, func() error { return m.mountOverlay(target, opts) })
 	}
@@ -114,9 +107,6 @@ func (m Mount) overlayOptions(rename func(string) string) string {
 	return strings.Join(append(m.Overlay.dirs(rename), m.Options...), ",")
 }
 
-// fits reports whether the kernel takes an option string whole.
-func fits(opts string) bool { return len(opts) < os.Getpagesize() }
-
 func (m Mount) mountOverlay(target, opts string) error {
 	var flags uintptr
 	if m.ReadOnly {
@@ -124,17 +114,6 @@ func (m Mount) mountOverlay(target, opts string) error {
 	}
 	err := ignoringEINTR(func() error { return unix.Mount(m.Source, target, "overlay", flags, opts) })
 	return explain("mount overlay", opts, err)
-}
-
-// base is the directory that all directories of the overlay are in.
-func (o *Overlay) base() string {
-	base := filepath.Dir(o.Lower[0])
-	for _, p := range append([]string{o.Upper, o.Work}, o.Lower...) {
-		for p != "" && p != base && !strings.HasPrefix(p, strings.TrimSuffix(base, "/")+"/") {
-			base = filepath.Dir(base)
-		}
-	}
-	return base
 }
 
 // inDirectory calls fn on a thread whose working directory is dir. The thread

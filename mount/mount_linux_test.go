@@ -387,3 +387,23 @@ func TestWhatIsMountedInABindStaysOutOfItsSource(t *testing.T) {
 		require.NoFileExists(t, shared+"/tree/in/f")
 	})
 }
+
+func TestACommandLineThatWouldNotFitIntoThePageMountsAllTheSame(t *testing.T) {
+	needMounts(t)
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long ", 20))
+	m := Mount{Type: "overlay", Source: "overlay", Overlay: &Overlay{Upper: dir + "/upper", Work: dir + "/work"}}
+	dst := dir + "/dst"
+	mkdirs(t, m.Overlay.Upper, m.Overlay.Work, dst)
+	for i := range 200 {
+		lower := fmt.Sprintf("%s/%d/fs", dir, i)
+		mkdirs(t, lower)
+		write(t, fmt.Sprintf("%s/file%d", lower, i), "x")
+		m.Overlay.Lower = append(m.Overlay.Lower, lower)
+	}
+	out, err := exec.Command("sh", "-c", m.Command(dst)).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	defer func() { require.NoError(t, Unmount(dst)) }()
+	seen, err := os.ReadDir(dst)
+	require.NoError(t, err)
+	require.Len(t, seen, len(m.Overlay.Lower))
+}

@@ -1,11 +1,18 @@
 package mount
 
-import "strings"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
 
 // Strings renders the mount as the options mount(8) takes with -o: flags,
 // then directories, then the other options. Names are escaped as the kernel's
 // parser of overlay options needs it.
-func (m Mount) Strings() []string {
+func (m Mount) Strings() []string { return m.options(nil) }
+
+// options is Strings with the directories' paths mapped by rename, see dirs.
+func (m Mount) options(rename func(string) string) []string {
 	var opts []string
 	if m.Type == "bind" {
 		opts = append(opts, "bind")
@@ -16,22 +23,58 @@ func (m Mount) Strings() []string {
 		opts = append(opts, "rw")
 	}
 	if o := m.Overlay; o != nil {
-		opts = append(opts, o.dirs(nil)...)
+		opts = append(opts, o.dirs(rename)...)
 	}
 	return append(opts, m.Options...)
 }
 
-// Command renders the mount as a mount(8) command line for a shell.
+// Command renders the mount as a mount(8) command line for a shell. Directories
+// that do not fit into the kernel's page for options are named from the one that
+// they are all in; the command goes there first, so target has to be absolute.
 func (m Mount) Command(target string) string {
+	opts, in := strings.Join(m.Strings(), ","), ""
+	if m.Overlay != nil && !fits(opts) {
+		in = m.Overlay.base()
+		opts = strings.Join(m.options(relativeTo(in)), ",")
+	}
 	args := []string{"mount"}
 	if m.Type != "bind" {
 		args = append(args, "-t", m.Type)
 	}
-	args = append(args, "-o", strings.Join(m.Strings(), ","), m.Source, target)
+	args = append(args, "-o", opts, m.Source, target)
 	for i, a := range args {
 		args[i] = Quote(a)
 	}
-	return strings.Join(args, " ")
+	line := strings.Join(args, " ")
+	if in != "" {
+		line = "(cd " + Quote(in) + " && " + line + ")"
+	}
+	return line
+}
+
+// relativeTo maps paths below base to relative ones.
+func relativeTo(base string) func(string) string {
+	return func(path string) string {
+		rel, err := filepath.Rel(base, path)
+		if err != nil {
+			return path
+		}
+		return rel
+	}
+}
+
+// fits reports whether the kernel takes an option string whole.
+func fits(opts string) bool { return len(opts) < os.Getpagesize() }
+
+// base is the directory that all directories of the overlay are in.
+func (o *Overlay) base() string {
+	base := filepath.Dir(o.Lower[0])
+	for _, p := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		for p != "" && p != base && !strings.HasPrefix(p, strings.TrimSuffix(base, "/")+"/") {
+			base = filepath.Dir(base)
+		}
+	}
+	return base
 }
 
 // dirs renders the directories as overlay options. rename, unless nil, maps

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -11,8 +12,8 @@ import (
 )
 
 const mountsLong = `Print how to mount the snapshot KEY by hand: mount(8) command lines for a shell, to be
-run in this order. Without TARGET the word TARGET stands in its place. A committed
-snapshot and a view give read-only mounts.
+run in this order. Without TARGET the word TARGET stands in the place of an
+absolute path. A committed snapshot and a view give read-only mounts.
 
 snapctl knows nothing of such a mount: unmount it before you commit or remove KEY.`
 
@@ -56,7 +57,10 @@ func newMountsCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target := "TARGET"
 			if len(args) > 1 {
-				target = args[1]
+				var err error
+				if target, err = filepath.Abs(args[1]); err != nil {
+					return err
+				}
 			}
 			return runMounts(cmd.Context(), a, args[0], target)
 		},
