@@ -198,7 +198,8 @@ func (s *Store) dropSnapshot(ctx context.Context, key string) error {
 	return err
 }
 
-// committed reports whether there is a committed snapshot of this key.
+// committed reports whether there is a committed snapshot of this key, which an
+// import has made. Returns an error for one that somebody else gave that name.
 func (s *Store) committed(ctx context.Context, key string) (bool, error) {
 	info, err := s.snaps.Stat(ctx, key)
 	switch {
@@ -208,6 +209,8 @@ func (s *Store) committed(ctx context.Context, key string) (bool, error) {
 		return false, err
 	case info.Kind != snapshots.KindCommitted:
 		return false, fmt.Errorf("snapshot %s: %w: its name belongs to a layer of this image", key, ErrNotCommitted)
+	case info.Labels[LabelLayer] != key: // nobody has verified what it holds
+		return false, fmt.Errorf("snapshot %s: %w, and no import made it; remove it first", key, ErrExists)
 	}
 	return true, nil
 }

@@ -22,7 +22,8 @@ import (
 // On an error, also that of a cancelled ctx, nothing of this import stays: no
 // name, no snapshot, no blob. Returns ErrInvalid for what is wrong with the
 // source, driver.ErrInvalidLayer and driver.ErrDigest for what is wrong with a
-// layer, ErrNotFound for a path that does not exist and driver.ErrUnsupported
+// layer, ErrNotFound for a path that does not exist, ErrExists for a snapshot of
+// somebody else's that is called as one of the layers, and driver.ErrUnsupported
 // for an image of more layers than the driver can stack.
 func (s *Store) Import(ctx context.Context, src Source, opts ImportOptions) (Image, error) {
 	if opts.Progress == nil {
