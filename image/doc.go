@@ -3,8 +3,9 @@
 // It reads OCI image layouts, tar archives of such layouts and the archives of
 // `docker save`, from a path or a stream, checks every digest on the way,
 // unpacks the layers into committed snapshots named by their chainID, and keeps
-// the manifest, config and layer blobs, so that an export gives the very same
-// digests. It writes OCI archives of images and of committed snapshots.
+// the manifest, config and layer blobs, so that an export of an OCI image gives
+// the very same digests; a Docker manifest is rewritten in the OCI's terms. It
+// writes OCI archives of images and of committed snapshots.
 //
 // It pulls nothing from the network and runs no containers.
 //
