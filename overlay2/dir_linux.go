@@ -53,7 +53,7 @@ func (d *dir) lookup(name string, topOnly bool) (*found, error) {
 // open makes a dir of places, which it owns from here on.
 func (v *stack) open(places []place, known knowledge) (*dir, error) {
 	d := &dir{v: v, places: places, known: known}
-	if len(places) >= manyLayers {
+	if len(places) >= v.many {
 		for i := range places {
 			places[i].parent = nil // will not stay open
 		}
@@ -128,7 +128,7 @@ func (d *dir) Names() ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	if len(d.places) >= manyLayers {
+	if len(d.places) >= d.v.many {
 		d.first = first
 	}
 	return names, nil

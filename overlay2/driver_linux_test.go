@@ -230,3 +230,27 @@ func TestOverlaysOwnAttributesDoNotShowInAMountedLayer(t *testing.T) {
 		})
 	}
 }
+
+func TestDeepDirectoriesOfManyLayersNeedFewDescriptors(t *testing.T) {
+	d := open(t, driver.Options{})
+	var deep []fstest.Entry
+	for path := "x"; len(path) < 60; path += "/x" {
+		deep = append(deep, fstest.Dir(path))
+	}
+	var parents []driver.ID
+	for i := range 12 {
+		id := driver.ID(fmt.Sprint("l", i))
+		d.sealed(t, id, parents, append(deep, fstest.File(deep[len(deep)-1].Name+"/f", fmt.Sprint(i)))...)
+		parents = append([]driver.ID{id}, parents...)
+	}
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: before.Max}))
+	defer func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) }()
+	var paths []string
+	for c, err := range d.Changes(t.Context(), parents[0]) {
+		require.NoError(t, err)
+		paths = append(paths, c.Path)
+	}
+	require.Len(t, paths, 1)
+}

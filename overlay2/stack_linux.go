@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
@@ -19,18 +21,30 @@ type stack struct {
 	// owned are the descriptors in layers that Close closes.
 	owned []*rootfd.Dir
 	marks marks
+	// many is manyLayers.
+	many int
 	// hints: the first layer holds the changes against the others.
 	hints bool
 }
 
-// manyLayers is from how many merged directories on their descriptors are opened
+// maxHeld is from how many merged directories on their descriptors are opened
 // only while they are read: a deep walk over hundreds of layers would otherwise
 // hold thousands.
-const manyLayers = 64
+const maxHeld = 64
+
+// manyLayers is maxHeld, or less where this process may have few descriptors:
+// two walks at a depth of dozens should do.
+func manyLayers() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil || r.Cur/128 > maxHeld {
+		return maxHeld
+	}
+	return max(2, int(r.Cur/128))
+}
 
 // openStack opens the layers at the given paths, uppermost first.
 func openStack(paths []string, m marks, opts rootfd.Options) (*stack, error) {
-	v := &stack{marks: m, hints: true}
+	v := &stack{marks: m, many: manyLayers(), hints: true}
 	for _, p := range paths {
 		d, err := rootfd.Open(p, opts)
 		if err != nil {
@@ -48,7 +62,7 @@ func (v *stack) below() diff.View {
 	if len(v.layers) < 2 {
 		return nil
 	}
-	return &stack{layers: v.layers[1:], marks: v.marks}
+	return &stack{layers: v.layers[1:], marks: v.marks, many: v.many}
 }
 
 // Close closes the layers. Directories that are still open must not be used
