@@ -130,7 +130,9 @@ func inDirectory(dir string, fn func() error) error {
 			done <- explain("chdir", dir, err)
 			return
 		}
-		done <- fn()
+		err := fn()
+		// The thread lives on for a moment, and would keep dir's file system busy.
+		done <- errors.Join(err, unix.Chdir("/"))
 	}()
 	return <-done
 }
