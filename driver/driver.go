@@ -36,7 +36,7 @@ type Driver interface {
 	// of the layer is left on disk.
 	Create(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
 
-	// Mount says how to mount the view of the layer. It has no side effects and
+	// Mount says how to mount the view of the layer. It changes nothing of what the layer holds and
 	// may be called at any time and any number of times; the same layer gives
 	// the same mounts. A sealed layer, and one created with View, gives
 	// read-only mounts.
@@ -176,7 +176,11 @@ type ApplyOptions struct {
 	// Detached unpacks a layer whose parents are not known yet, for Rebase.
 	// Only for an empty layer created without parents.
 	Detached bool
-	Limits   Limits
+	// Sync puts the layer on disk before ApplyDiff returns. Without it a power
+	// cut before Seal leaves any part of what was applied, as it does of what is
+	// written through a mount. Not for Detached, which Rebase and Seal complete.
+	Sync   bool
+	Limits Limits
 	// Warn is told of what was skipped or reinterpreted; nil logs it.
 	Warn func(path, message string)
 }

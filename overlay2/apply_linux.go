@@ -40,7 +40,7 @@ func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts
 	}
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, d.marks.Encoding, d.userNS)
 	if !opts.Detached {
-		return d.applyMerged(ctx, id, m, staging, layer, unpack, empty)
+		return d.applyMerged(ctx, id, m, staging, layer, unpack, empty, opts.Sync)
 	}
 	if !empty || len(m.Parents) > 0 {
 		return driver.Applied{}, fmt.Errorf("%w: only an empty layer without parents can be unpacked detached", driver.ErrUnsupported)
@@ -66,7 +66,7 @@ func isEmpty(path string) (bool, error) {
 }
 
 // applyMerged unpacks over what the layer's view shows now.
-func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, layer io.Reader, unpack tar.UnpackOptions, empty bool) (driver.Applied, error) {
+func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, layer io.Reader, unpack tar.UnpackOptions, empty, sync bool) (driver.Applied, error) {
 	dirs := d.dirs(id, m)
 	if empty {
 		dirs = dirs[1:]
@@ -83,7 +83,7 @@ func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	return driver.Applied(applied), d.store.Merging(id, func() error { return d.merge(ctx, id, m.Parents, delta) })
+	return driver.Applied(applied), d.store.Merging(id, sync, func() error { return d.merge(ctx, id, m.Parents, delta) })
 }
 
 // merge moves a delta into the layer's own directory, over parents.

@@ -159,7 +159,7 @@ func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dri
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	err = d.store.Merging(id, func() error {
+	err = d.store.Merging(id, opts.Sync, func() error {
 		return delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
 	})
 	if err != nil {

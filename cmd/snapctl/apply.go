@@ -62,6 +62,7 @@ func runApply(ctx context.Context, a *app, opts applyOptions) error {
 		}
 		bar := a.newByteBar(ctx, "applying", length)
 		applied, err := st.Apply(ctx, opts.key, contextReader{ctx, bar.reader(layer)}, driver.ApplyOptions{
+			Sync: true, // the next command may come after a power cut
 			Warn: func(path, message string) { a.log.Warn(message, "path", "/"+path) },
 		})
 		bar.close()

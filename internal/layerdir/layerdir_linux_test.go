@@ -86,20 +86,24 @@ func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
 	boom := errors.New("boom")
 	for name, c := range map[string]struct {
 		merge func() error
+		sync  bool
 		torn  bool
 	}{
-		"merged":                  {func() error { return nil }, false},
-		"taken back":              {func() error { return boom }, false},
-		"killed":                  {func() error { panic(boom) }, true},
-		"could not be taken back": {func() error { return tar.ErrTorn }, true},
-		"and that error, wrapped": {func() error { return errors.Join(boom, tar.ErrTorn) }, true},
+		"merged":                  {func() error { return nil }, false, false},
+		"merged, on disk":         {func() error { return nil }, true, false},
+		"taken back for good":     {func() error { return boom }, true, false},
+		"killed before the sync":  {func() error { panic(boom) }, true, true},
+		"taken back":              {func() error { return boom }, false, false},
+		"killed":                  {func() error { panic(boom) }, false, true},
+		"could not be taken back": {func() error { return tar.ErrTorn }, false, true},
+		"and that error, wrapped": {func() error { return errors.Join(boom, tar.ErrTorn) }, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
 			require.NoError(t, s.Create("a", Meta{}, func(dir string) error { return os.Mkdir(dir+"/tree", 0o755) }))
 			func() {
 				defer func() { _ = recover() }()
-				_ = s.Merging("a", c.merge)
+				_ = s.Merging("a", c.sync, c.merge)
 			}()
 			_, err := s.Writable("a")
 			sealed := s.Seal(t.Context(), "a", "tree", func(*Meta) error { return nil })

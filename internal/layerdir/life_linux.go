@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -75,8 +76,8 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 // unless it says [tar.ErrTorn]. A file in the layer says meanwhile that it is
 // under way: found later, it says that the process did not live to the end. It
 // need not be synced, as it cannot get lost in a power cut without what came
-// after it.
-func (s *Store) Merging(id driver.ID, merge func() error) error {
+// after it. With sync, all of the layer is on disk before that file goes.
+func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	mark := s.Path(id, mergingName)
 	f, err := os.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -88,7 +89,17 @@ func (s *Store) Merging(id driver.ID, merge func() error) error {
 	if err = merge(); errors.Is(err, tar.ErrTorn) {
 		return err
 	}
-	return errors.Join(err, os.Remove(mark))
+	if err != nil || !sync {
+		return errors.Join(err, os.Remove(mark))
+	}
+	if err := SyncFS(s.Path(id)); err != nil {
+		// What the disk holds is not known, so it stays marked.
+		return fmt.Errorf("%w: %w", driver.ErrTorn, err)
+	}
+	if err := os.Remove(mark); err != nil {
+		return err
+	}
+	return durable.OS().SyncDir(s.Path(id))
 }
 
 // Unpacking makes the directory that a layer is unpacked into before it is
