@@ -36,9 +36,9 @@ type Driver interface {
 	// of the layer is left on disk.
 	Create(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
 
-	// Mount says how to mount the view of the layer. It changes nothing of what the layer holds and
-	// may be called at any time and any number of times; the same layer gives
-	// the same mounts. A sealed layer, and one created with View, gives
+	// Mount says how to mount the view of the layer. It changes nothing of what
+	// the layer holds and may be called at any time and any number of times; the
+	// same layer gives the same mounts. A sealed layer, and one created with View, gives
 	// read-only mounts.
 	Mount(ctx context.Context, id ID, opts MountOptions) ([]mount.Mount, error)
 
