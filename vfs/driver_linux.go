@@ -285,14 +285,7 @@ func (d *vfs) Seal(ctx context.Context, id driver.ID) error {
 
 // Remove renames the layer out of the way and deletes it in the background.
 func (d *vfs) Remove(_ context.Context, id driver.ID) error {
-	err := id.Validate()
-	if err == nil {
-		err = d.store.NotMounted(id, layerdir.Unmounted)
-	}
-	if err == nil {
-		err = d.store.Remove(id)
-	}
-	if err != nil {
+	if err := d.store.RemoveIdle(id); err != nil {
 		return fmt.Errorf("vfs: remove layer %s: %w", id, err)
 	}
 	return nil

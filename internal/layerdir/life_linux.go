@@ -72,6 +72,18 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 	return err
 }
 
+// RemoveIdle is Remove for a layer that nothing has mounted; returns
+// [driver.ErrBusy] for another.
+func (s *Store) RemoveIdle(id driver.ID) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	if err := s.NotMounted(id, Unmounted); err != nil {
+		return err
+	}
+	return s.Remove(id)
+}
+
 // Merging runs merge, which moves something into the layer, whole or not at all
 // unless it says [tar.ErrTorn]. A file in the layer says meanwhile that it is
 // under way: found later, it says that the process did not live to the end. It
