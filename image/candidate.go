@@ -37,7 +37,7 @@ func pick(all []candidate, ref string, want wanted) (candidate, *loaded, error) 
 		return candidate{}, nil, err
 	}
 	if len(some) == 0 {
-		return candidate{}, nil, fmt.Errorf("%w: it holds none", ErrNoMatch)
+		return candidate{}, nil, fmt.Errorf("%w: the source holds none", ErrInvalid)
 	}
 	if len(some) == 1 && !want.explicit {
 		img, err := some[0].load()

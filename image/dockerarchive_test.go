@@ -101,7 +101,7 @@ func TestBadDockerArchivesAreRefused(t *testing.T) {
 		"a missing layer":                 {without(2), ErrMissingBlob, "layer.tar"},
 		"a layer more than diffIDs":       {append(without(5), file{name: "manifest.json", body: `[{"Config":"` + good[3].name + `","Layers":["a","b"]}]`}), ErrInvalid, "2 layers and the config 1"},
 		"a config that is not its digest": {append(without(3), file{name: good[3].name, body: "{}"}), ErrDigest, "has the digest"},
-		"no image at all":                 {manifest(`[]`), ErrNoMatch, "none"},
+		"no image at all":                 {manifest(`[]`), ErrInvalid, "holds none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bag, err := indexed(makeTar(t, c.files...))

@@ -75,7 +75,8 @@ func TestSeveralImagesNeedAReference(t *testing.T) {
 	_, err = choose(t, all, "app:3", "")
 	require.ErrorIs(t, err, ErrNoMatch)
 	_, err = choose(t, nil, "", "")
-	require.ErrorIs(t, err, ErrNoMatch)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.NotErrorIs(t, err, ErrNoMatch, "there is nothing to choose from")
 }
 
 func TestAPlatformThatIsNoneIsRefused(t *testing.T) {
