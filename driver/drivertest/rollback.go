@@ -99,7 +99,9 @@ func (s *suite) fullDisk(t *testing.T, fs FS) {
 	err := st.apply("a", layer...)
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.NotErrorIs(t, err, driver.ErrInvalidLayer)
-	require.ErrorContains(t, err, "big/", "the error names the entry")
+	// Not always one of the big ones: files are written side by side, and an
+	// earlier one may come to its write when they have taken all there was.
+	require.ErrorContains(t, err, "layer entry ", "the error names the entry")
 	st.requireTree(want, "a", "after the disk was full")
 	require.NoError(t, st.d.Cleanup(t.Context()))
 	require.Equal(t, files, st.countFiles(), "files left behind in the store")
