@@ -155,27 +155,10 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	defer staging.Close()
-	m.Merging = true
-	if err := d.store.Save(id, m); err != nil {
+	if err := d.mergeDetached(ctx, id, m, parents, delta); err != nil {
 		return err
 	}
-	own := d.store.Path(id, fsDir)
-	err = d.setRoot(own, parents)
-	spent := false
-	if err == nil {
-		err = d.merge(ctx, id, parents, delta)
-		// Of parents that do not fit, Merge tells before it moves anything.
-		spent = err != nil && !errors.Is(err, tar.ErrNeedsParents)
-	}
-	if err != nil {
-		err = errors.Join(err, layerdir.EmptyRoot(own))
-		if spent {
-			return err // what was unpacked is not whole any more: it stays marked
-		}
-		m.Merging = false
-		return errors.Join(err, d.store.Save(id, m))
-	}
-	m.Merging, m.Detached, m.Parents = false, false, parents
+	m.Detached, m.Parents = false, parents
 	for _, p := range metas {
 		m.Metacopy = m.Metacopy || p.Metacopy
 	}
@@ -187,6 +170,32 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		d.opts.Logger.WarnContext(ctx, "remove what a rebase has used up", "layer", id, "error", err)
 	}
 	return nil
+}
+
+// mergeDetached merges what was unpacked without parents, marking the layer for
+// as long as that takes. After success the mark is left to the caller's record.
+func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
+	m.Merging = true
+	if err := d.store.Save(id, m); err != nil {
+		return err
+	}
+	own := d.store.Path(id, fsDir)
+	err := d.setRoot(own, parents)
+	spent := false
+	if err == nil {
+		err = d.merge(ctx, id, parents, delta)
+		// Of parents that do not fit, Merge tells before it moves anything.
+		spent = err != nil && !errors.Is(err, tar.ErrNeedsParents)
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, layerdir.EmptyRoot(own))
+	if spent {
+		return err // what was unpacked is not whole any more: it stays marked
+	}
+	m.Merging = false
+	return errors.Join(err, d.store.Save(id, m))
 }
 
 // dropDelta removes what a layer was unpacked into without its parents.
