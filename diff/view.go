@@ -63,6 +63,25 @@ type Hint struct {
 	Descend bool
 }
 
+// A Linker is a View that finds all names of a file without walking the tree.
+// Default without it: Compare walks the tree when it has to know them.
+type Linker interface {
+	// Links returns the paths of the names that the View shows of a
+	// non-directory of it, in no particular order; ok is false when they are not
+	// known.
+	Links(n Node) (paths []string, ok bool, err error)
+}
+
+// A BodyMatcher is a Dir of the new side that can tell that a file has the
+// content it has on the old side without reading either, because both share
+// their blocks. Default without it: the content is read.
+type BodyMatcher interface {
+	// SameBody reports whether the regular file called name is known to have the
+	// same content as in old, the directory at the same path on the old side.
+	// False says nothing.
+	SameBody(name string, old Dir) (bool, error)
+}
+
 // A Node is what stat(2) says of a file.
 type Node struct {
 	// Mode is st_mode: the file type and all twelve permission bits.

@@ -120,6 +120,22 @@ type Explainer interface {
 	Provider(ctx context.Context, id ID, path string) (ID, error)
 }
 
+// An Adopter is a Driver whose store may hold layers that another engine has
+// left there. Default without it: every layer is the driver's own.
+type Adopter interface {
+	// Foreign lists the layers that another engine made, parents before their
+	// children. To the other methods they are sealed layers; Layers does not list
+	// them and Cleanup leaves them alone, Remove removes them.
+	Foreign(ctx context.Context) ([]Foreign, error)
+}
+
+// Foreign is a layer that another engine made.
+type Foreign struct {
+	ID ID
+	// Parents, nearest first.
+	Parents []ID
+}
+
 // Options are what every backend's constructor takes.
 type Options struct {
 	// Logger receives warnings; nil discards them.
@@ -142,6 +158,7 @@ type Fallbacks struct {
 	SingleThread  bool // no parallel writers
 	NoFchmodat2   bool // chmod by /proc/self/fd
 	NoMetadataOpt bool // redirect_dir=off and metacopy=off
+	NoSimpleQuota bool // qgroups instead of simple quotas
 }
 
 // CreateOptions tune [Driver.Create].
@@ -149,6 +166,10 @@ type CreateOptions struct {
 	// View makes a read-only layer that only shows its parents: it cannot be
 	// applied to or sealed. It needs at least one parent.
 	View bool
+	// Size limits what the layer may take on disk beside its parents, in bytes; 0
+	// for no limit. A writer then gets EDQUOT or ENOSPC. Returns ErrUnsupported
+	// without Properties.Quota. It may switch quotas on for the file system.
+	Size int64
 }
 
 // MountOptions tune [Driver.Mount].
@@ -227,12 +248,17 @@ type Properties struct {
 	BreaksHardlinks bool
 	// RenameDir: rename(2) of a directory of the parents works in a view.
 	RenameDir bool
-	// Quota: a size limit can be set on a layer.
+	// MountsWritable: writable layers can be mounted here. Without it Mount of
+	// one returns ErrUnsupported, while sealed layers and views can be mounted.
+	MountsWritable bool
+	// Quota: a size limit can be set on a layer, see CreateOptions.Size.
 	Quota bool
 	// Idmap: views can be mounted with mapped ids.
 	Idmap bool
 	// Rootless: works in a user namespace.
 	Rootless bool
+	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
+	MaxName int
 	// MaxParents is the longest chain of parents; 0 means no limit.
 	MaxParents int
 	// XattrNamespaces are the prefixes this driver can store, "user." say.

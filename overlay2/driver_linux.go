@@ -112,6 +112,7 @@ func (d *overlay) Properties() driver.Properties {
 		BreaksHardlinks: true,
 		RenameDir:       d.features.RedirectDir,
 		Rootless:        true,
+		MountsWritable:  true,
 		MaxParents:      mount.MaxLower,
 		XattrNamespaces: d.xattrs,
 	}

@@ -61,7 +61,7 @@ func (d *vfs) Name() string { return Name }
 // Properties returns the facts.
 func (d *vfs) Properties() driver.Properties {
 	return driver.Properties{
-		Reflink: d.reflink, RenameDir: true, Rootless: true, XattrNamespaces: d.xattrs,
+		Reflink: d.reflink, RenameDir: true, Rootless: true, MountsWritable: true, XattrNamespaces: d.xattrs,
 	}
 }
 

@@ -27,7 +27,7 @@ var (
 	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
-	testOnly = []string{"internal/fstest", "driver/drivertest", "diff/difftest"}
+	testOnly = []string{"internal/fstest", "driver/drivertest", "diff/difftest", "aufs/aufstest"}
 )
 
 // rules has one line for every package that is no command.
@@ -39,9 +39,9 @@ var rules = map[string]rule{
 	"driver":             {"mount", "diff"},
 	"driver/all":         append([]string{"driver"}, backends...),
 	"overlay2":           backend,
-	"btrfs":              backend,
+	"btrfs":              append([]string{"internal/subvol", "internal/copytree"}, backend...),
 	"aufs":               backend,
-	"vfs":                backend,
+	"vfs":                append([]string{"internal/copytree"}, backend...),
 	"snapshotter":        append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
 	"snapshotter/meta":   {},
 	"image":              append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
@@ -49,11 +49,14 @@ var rules = map[string]rule{
 	"internal/rootfd":    {"internal/sys"},
 	"internal/whiteout":  {"internal/sys"},
 	"internal/durable":   {"internal/sys"},
+	"internal/subvol":    {"internal/sys"},
+	"internal/copytree":  {"internal/sys", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":  append([]string{"driver", "diff", "tar"}, low...),
 	"internal/archtest":  {},
 	"scripts/testreport": {},
 
 	// For tests only; they may use what they test.
+	"aufs/aufstest":     append([]string{"diff", "internal/fstest"}, low...),
 	"diff/difftest":     append([]string{"diff", "internal/fstest"}, low...),
 	"internal/fstest":   append([]string{"diff", "mount"}, low...),
 	"driver/drivertest": append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),

@@ -23,6 +23,8 @@ const (
 // different layers.
 type Store struct {
 	root string
+	// remove deletes a directory with all that is in it.
+	remove func(dir string) error
 
 	mu    sync.Mutex
 	inUse map[string]bool // names of directories that Staging and Remove made and still need
@@ -40,8 +42,12 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{root: root, inUse: map[string]bool{}}, nil
+	return &Store{root: root, remove: os.RemoveAll, inUse: map[string]bool{}}, nil
 }
+
+// DeleteWith makes the store delete directories with remove instead of
+// [os.RemoveAll], whose contract it has to keep; before the store is used.
+func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 
 // Close waits until what was removed is gone.
 func (s *Store) Close() error {
@@ -101,7 +107,7 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	s.inUse[name] = true
 	return dir, func() {
 		// Nothing else knows the name: if it cannot be removed now, Cleanup will.
-		_ = os.RemoveAll(dir)
+		_ = s.remove(dir)
 		s.mu.Lock()
 		delete(s.inUse, name)
 		s.mu.Unlock()
@@ -133,7 +139,7 @@ func (s *Store) Remove(id driver.ID) error {
 	s.background.Go(func() {
 		// What cannot be deleted stays under its trash name for Cleanup, which
 		// reports the error.
-		_ = os.RemoveAll(trash)
+		_ = s.remove(trash)
 	})
 	return nil
 }
@@ -194,7 +200,7 @@ func (s *Store) delete(path string) error {
 	if err := unmountBelow(path); err != nil {
 		return err
 	}
-	return os.RemoveAll(path)
+	return s.remove(path)
 }
 
 func (s *Store) abandoned(name string) bool {
