@@ -43,6 +43,21 @@ const (
 	// OpCopyUp opens a file for writing, or changes the mode of anything else
 	// to what it is, and changes nothing.
 	OpCopyUp
+	// OpTruncate cuts a regular file to Size, or lengthens it with a hole.
+	OpTruncate
+	// OpPunch makes a hole of Size bytes at Offset in a regular file, whose
+	// length stays.
+	OpPunch
+	// OpClone replaces the content of a regular file by that of the file To, in
+	// shared blocks where the file system has them.
+	OpClone
+	// OpExchange makes Path and To change places.
+	OpExchange
+	// OpRead reads a file, a directory or a link, and changes nothing but the
+	// time of access.
+	OpRead
+	// OpTouchAtime sets the time of access to now.
+	OpTouchAtime
 )
 
 var opNames = map[Op]string{
@@ -50,6 +65,7 @@ var opNames = map[Op]string{
 	OpLink: "link", OpMknod: "mknod", OpSocket: "socket", OpChmod: "chmod", OpChown: "chown",
 	OpTouch: "touch", OpSetXattr: "setxattr", OpRemoveXattr: "removexattr", OpRemove: "remove",
 	OpRename: "rename", OpCopyUp: "copyup",
+	OpTruncate: "truncate", OpPunch: "punch", OpClone: "clone", OpExchange: "exchange", OpRead: "read", OpTouchAtime: "touch -a",
 }
 
 func (op Op) String() string { return opNames[op] }
@@ -71,6 +87,7 @@ type Edit struct {
 	Mode         uint32
 	UID, GID     uint32
 	Rdev         uint64
+	Size, Offset int64
 	Mtime        time.Time
 	TouchParents bool
 }
@@ -79,12 +96,14 @@ type Edit struct {
 func (e Edit) String() string {
 	s := fmt.Sprintf("%s %q", e.Op, e.Path)
 	switch e.Op {
-	case OpSymlink, OpLink, OpRename:
+	case OpSymlink, OpLink, OpRename, OpClone, OpExchange:
 		s += fmt.Sprintf(" %q", e.To)
 	case OpSetXattr, OpRemoveXattr:
 		s += fmt.Sprintf(" %s=%q", e.Name, e.Body)
 	case OpCreate, OpWrite, OpAppend:
 		s += fmt.Sprintf(" body %q", Body(e.Body))
+	case OpTruncate, OpPunch:
+		s += fmt.Sprintf(" at %d size %d", e.Offset, e.Size)
 	}
 	return s + fmt.Sprintf(" mode %o owner %d:%d mtime %d.%09d touch %v",
 		e.Mode, e.UID, e.GID, e.Mtime.Unix(), e.Mtime.Nanosecond(), e.TouchParents)
@@ -152,3 +171,27 @@ func Rename(path, to string) Edit { return Edit{Op: OpRename, Path: path, To: to
 
 // CopyUp makes a union file system copy the path up without a change.
 func CopyUp(path string) Edit { return Edit{Op: OpCopyUp, Path: path} }
+
+// Truncate cuts a file to a length, or lengthens it.
+func Truncate(path string, size int64) Edit {
+	return Edit{Op: OpTruncate, Path: path, Size: size, Mtime: EditTime}
+}
+
+// Punch makes a hole in a file.
+func Punch(path string, offset, size int64) Edit {
+	return Edit{Op: OpPunch, Path: path, Offset: offset, Size: size, Mtime: EditTime}
+}
+
+// Clone replaces the content of a file by that of another.
+func Clone(path, from string) Edit { return Edit{Op: OpClone, Path: path, To: from, Mtime: EditTime} }
+
+// Exchange makes two paths change places.
+func Exchange(path, to string) Edit {
+	return Edit{Op: OpExchange, Path: path, To: to, Mtime: EditTime}
+}
+
+// Read reads a path.
+func Read(path string) Edit { return Edit{Op: OpRead, Path: path} }
+
+// TouchAtime sets the time of access.
+func TouchAtime(path string) Edit { return Edit{Op: OpTouchAtime, Path: path} }

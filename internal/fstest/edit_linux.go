@@ -2,6 +2,7 @@ package fstest
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,7 +23,7 @@ func (e Edit) Apply(root string) error {
 // movesNames reports whether the edit adds or removes names.
 func (op Op) movesNames() bool {
 	switch op {
-	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename:
+	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename, OpExchange:
 		return true
 	default:
 		return false
@@ -32,10 +33,10 @@ func (op Op) movesNames() bool {
 func (e Edit) apply(root string) error {
 	p := filepath.Join(root, e.Path)
 	if !e.Op.movesNames() {
-		return e.change(p)
+		return e.change(root, p)
 	}
 	parents := []string{filepath.Dir(p)}
-	if e.Op == OpRename {
+	if e.Op == OpRename || e.Op == OpExchange {
 		parents = append(parents, filepath.Dir(filepath.Join(root, e.To)))
 	}
 	mtimes := make([]time.Time, len(parents))
@@ -89,6 +90,8 @@ func (e Edit) name(root, p string) error {
 		return os.RemoveAll(p)
 	case OpRename:
 		return unix.Rename(p, filepath.Join(root, e.To))
+	case OpExchange:
+		return unix.Renameat2(unix.AT_FDCWD, p, unix.AT_FDCWD, filepath.Join(root, e.To), unix.RENAME_EXCHANGE)
 	}
 	return e.attributes(p)
 }
@@ -107,18 +110,14 @@ func (e Edit) attributes(p string) error {
 }
 
 // change carries out the edits of what is there.
-func (e Edit) change(p string) error {
+func (e Edit) change(root, p string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(p, &st); err != nil {
 		return err
 	}
 	switch e.Op {
-	case OpWrite, OpAppend:
-		flags := os.O_WRONLY | os.O_TRUNC
-		if e.Op == OpAppend {
-			flags = os.O_WRONLY | os.O_APPEND
-		}
-		if err := writeFile(p, e.Body, flags); err != nil {
+	case OpWrite, OpAppend, OpTruncate, OpPunch, OpClone:
+		if err := e.content(root, p); err != nil {
 			return err
 		}
 		if err := unix.Chmod(p, st.Mode&diff.PermMask); err != nil {
@@ -143,8 +142,75 @@ func (e Edit) change(p string) error {
 		return unix.Lremovexattr(p, e.Name)
 	case OpCopyUp:
 		return copyUp(p, st)
+	case OpRead:
+		return read(p, st)
+	case OpTouchAtime:
+		ts := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_OMIT}}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, p, ts, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	return fmt.Errorf("no such edit: %d", e.Op)
+}
+
+// content carries out the edits of a regular file's content.
+func (e Edit) content(root, p string) error {
+	switch e.Op {
+	case OpWrite:
+		return writeFile(p, e.Body, os.O_WRONLY|os.O_TRUNC)
+	case OpAppend:
+		return writeFile(p, e.Body, os.O_WRONLY|os.O_APPEND)
+	case OpTruncate:
+		return unix.Truncate(p, e.Size)
+	case OpPunch:
+		return punch(p, e.Offset, e.Size)
+	default:
+		return clone(p, filepath.Join(root, e.To))
+	}
+}
+
+func punch(p string, offset, size int64) error {
+	f, err := os.OpenFile(p, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, offset, size); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// clone shares the blocks of a file where that can be done, and copies elsewhere.
+func clone(p, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(p, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) != nil {
+		// Not by copy_file_range(2), which may share blocks on its own.
+		if _, err := io.Copy(struct{ io.Writer }{dst}, src); err != nil {
+			return err
+		}
+	}
+	return dst.Close()
+}
+
+func read(p string, st unix.Stat_t) error {
+	var err error
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		_, err = os.ReadFile(p)
+	case unix.S_IFDIR:
+		_, err = os.ReadDir(p)
+	case unix.S_IFLNK:
+		_, err = os.Readlink(p)
+	}
+	return err
 }
 
 func copyUp(p string, st unix.Stat_t) error {
