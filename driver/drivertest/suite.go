@@ -21,6 +21,19 @@ type Config struct {
 	Options driver.Options
 	// Dir is where stores are made; default: a temporary directory of the test.
 	Dir string
+	// Filesystems are the kinds of file system that the backend can live on, that
+	// of the whole suite first; default: all, a tmpfs first.
+	Filesystems []fstest.FS
+	// Editor, where there is one, takes the place of a writable mount as long as
+	// Properties.MountsWritable says that there is none: it makes edits in the
+	// layer id of the store in dir, whose parents, nearest first, are given.
+	Editor func(dir string, id driver.ID, parents []driver.ID) Editor
+}
+
+// An Editor makes edits as one writable mount of a layer would, and returns the
+// errors that the mount would give.
+type Editor interface {
+	Apply(e fstest.Edit) error
 }
 
 // ability is what this process may do in a directory.
