@@ -28,7 +28,7 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 	if u.bytes += hdr.Size; hdr.Size < 0 || u.bytes < 0 || u.bytes > u.limits.Bytes {
 		return invalid("more than %d bytes of content", u.limits.Bytes)
 	}
-	p, err := cleanPath(hdr.Name, u.limits.PathDepth)
+	p, err := cleanPath(hdr.Name, u.limits.PathDepth, u.longest)
 	if err != nil {
 		return err
 	}

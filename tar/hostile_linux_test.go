@@ -176,7 +176,7 @@ func TestANameWithANULIsRefused(t *testing.T) {
 	requireRoot(t)
 	_, _, err := unpackNew(t, bytes.NewReader(rawLayer(t, fstest.File("f", ""), map[string]string{"path": "a\x00b"})), UnpackOptions{})
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
-	_, err = cleanPath("a\x00b", 10)
+	_, err = cleanPath("a\x00b", 10, maxName)
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
 

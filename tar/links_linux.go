@@ -16,7 +16,7 @@ import (
 func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
 	// A target is looked up as a process chrooted in the layer would: the root's
 	// parent is the root.
-	target, err := cleanPath(path.Clean("/"+hdr.Linkname), u.limits.PathDepth)
+	target, err := cleanPath(path.Clean("/"+hdr.Linkname), u.limits.PathDepth, maxName)
 	if err != nil {
 		return invalid("hard link to %q: %w", hdr.Linkname, err)
 	}

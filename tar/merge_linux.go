@@ -188,6 +188,9 @@ func (g *merger) empty(l *level) error {
 		return err
 	}
 	for _, e := range names {
+		if g.enc.Keeps(e.name) {
+			continue
+		}
 		if err := g.moveAside(l, e.name); err != nil {
 			return err
 		}
@@ -196,7 +199,7 @@ func (g *merger) empty(l *level) error {
 		return nil
 	}
 	if l.path == "." {
-		// Overlayfs always merges the roots: each name has to be hidden.
+		// Overlayfs and aufs always merge the roots: each name has to be hidden.
 		names, err := l.below.Names()
 		for _, name := range names {
 			l.mark.make(name).whiteout = true
@@ -219,17 +222,15 @@ func (g *merger) removeName(l *level, name string) error {
 	if err != nil {
 		return err
 	}
-	st, exists, err := lstat(l.dst, name)
+	at, err := g.find(l.dst, name)
 	if err != nil {
 		return err
 	}
-	if exists {
-		if shows && g.enc.IsWhiteoutNode(st.Mode, st.Rdev) && l.src < 0 {
-			return nil // is hidden already
-		}
-		if err := g.moveAside(l, name); err != nil {
-			return err
-		}
+	if shows && at.isHidden(g.enc) && l.src < 0 {
+		return g.clear(l, name, at.withoutMark()) // is hidden already
+	}
+	if err := g.clear(l, name, at); err != nil {
+		return err
 	}
 	if !shows {
 		return nil // a mark for nothing would be a ghost (W8)
@@ -239,7 +240,7 @@ func (g *merger) removeName(l *level, name string) error {
 			return err
 		}
 	}
-	g.note(l.path, func(dst int) error { return sys.Unlinkat(dst, name) })
+	g.note(l.path, func(dst int) error { return g.enc.ClearWhiteout(dst, name) })
 	return g.enc.Whiteout(l.dst, name)
 }
 
@@ -267,21 +268,19 @@ func (g *merger) entries(l *level) (map[string]bool, error) {
 
 func (g *merger) entry(l *level, e dirent) error {
 	m := l.mark.child(e.name)
-	st, exists, err := lstat(l.dst, e.name)
+	at, err := g.find(l.dst, e.name)
 	if err != nil {
 		return err
 	}
 	hides := m != nil && (m.cut || m.whiteout)
-	if exists && e.dir && st.Mode&unix.S_IFMT == unix.S_IFDIR && !hides {
+	if e.dir && at.isDir() && !hides {
 		return g.descend(l, e.name, m, true)
 	}
-	if exists {
-		if err := g.moveAside(l, e.name); err != nil {
-			return err
-		}
+	if err := g.clear(l, e.name, at); err != nil {
+		return err
 	}
-	if e.dir && (g.view.view != nil) && (m != nil || exists) {
-		if _, err := g.prepare(l.src, e.name, m, l.below, hides || exists); err != nil {
+	if e.dir && g.view.view != nil && (m != nil || at.any() || g.enc.MergesPastFiles()) {
+		if _, err := g.prepare(l.src, e.name, m, l.below, hides || at.any()); err != nil {
 			return err
 		}
 	}
@@ -350,13 +349,13 @@ func (g *merger) lonely(l *level, inDelta map[string]bool) error {
 		if inDelta[name] || m.whiteout || !m.marksBelow() {
 			continue
 		}
-		st, exists, err := lstat(l.dst, name)
+		at, err := g.find(l.dst, name)
 		switch {
 		case err != nil:
 			return err
-		case exists && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		case at.isDir():
 			err = g.descend(l, name, m, false)
-		case !exists && l.below != nil:
+		case !at.any() && l.below != nil:
 			err = g.copyUpDir(l, name, m)
 		}
 		if err != nil {

@@ -13,20 +13,25 @@ import (
 // prepare writes into a directory of the staging area, before it is moved to a
 // place where the target has nothing, what the layers below make necessary:
 // whiteouts, opaque marks, and the attributes of directories without an entry.
-// It visits only directories that have marks. below is the parents' directory
+// It visits only directories that have marks, and for aufs those that the
+// parents have too. below is the parents' directory
 // that holds name; replaces says that something else in the target gave way.
 //
 // It reports whether the directory hides anything.
 func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
-	if m == nil {
-		m = &mark{}
-	}
 	var under diff.Node
 	var exists bool
 	if below != nil {
 		if under, exists, err = lookupChild(below, name); err != nil {
 			return false, err
 		}
+	}
+	plain := m == nil
+	if plain {
+		if !exists {
+			return false, nil
+		}
+		m = &mark{}
 	}
 	fd, err := sys.OpenDirat(src, name)
 	if err != nil {
@@ -57,14 +62,22 @@ func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces
 		}
 		inside, hides = nil, true
 	}
+	covered := hides
 	if hides, err = g.prepareChildren(fd, m, inside, hides); err != nil {
 		return false, err
+	}
+	if plain && !covered {
+		return hides, nil // was not touched itself
 	}
 	return hides, g.setDirAttrs(fd, *a, nil)
 }
 
 func (g *merger) prepareChildren(fd int, m *mark, inside diff.Dir, hides bool) (bool, error) {
-	for _, name := range m.names() {
+	names, err := g.prepared(fd, m, inside != nil)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
 		cm := m.children[name]
 		st, exists, err := lstat(fd, name)
 		if err != nil {

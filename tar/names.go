@@ -1,8 +1,10 @@
 package tar
 
 import (
+	"fmt"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -22,8 +24,9 @@ const (
 // cleanPath brings the name of an entry into the form of diff.Change.Path:
 // relative to the root, without empty, "." and ".." components; "." is the root.
 // An absolute name is taken from the root. A name that leaves the root on its
-// way is refused, even if it came back.
-func cleanPath(name string, maxDepth int) (string, error) {
+// way is refused, even if it came back, and so is one with a component of more
+// than longest bytes that is no marker.
+func cleanPath(name string, maxDepth, longest int) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", invalid("name holds a NUL byte")
 	}
@@ -47,14 +50,20 @@ func cleanPath(name string, maxDepth int) (string, error) {
 		if levels = max(levels, depth); levels > maxDepth {
 			return "", invalid("path is more than %d levels deep", maxDepth)
 		}
-		if len(c) > maxName && !strings.HasPrefix(c, whiteout.Prefix) {
-			return "", invalid("a name of %d bytes is over the limit of %d", len(c), maxName)
+		if len(c) > longest && !strings.HasPrefix(c, whiteout.Prefix) {
+			return "", invalid("%w", tooLong(c, longest))
 		}
 	}
 	if tidy {
 		return trimmed, nil
 	}
 	return path.Clean(strings.TrimLeft(name, "/")), nil
+}
+
+// tooLong is the error for a name over the limit: that of the kernel, or a
+// lower one of where the layer is kept.
+func tooLong(name string, limit int) error {
+	return fmt.Errorf("a name of %d bytes is over the limit of %d: %w", len(name), limit, syscall.ENAMETOOLONG)
 }
 
 // splitPath splits a clean path into its directory, "" for the root, and the

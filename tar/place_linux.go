@@ -11,8 +11,8 @@ func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error
 	if int(parent.depth) >= u.limits.PathDepth {
 		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
 	}
-	if len(base) > maxName {
-		return nil, u.conflict("a name of %d bytes is over the limit of %d", len(base), maxName)
+	if err := u.checkLength(base); err != nil {
+		return nil, err
 	}
 	// Symbolic links can lead to such a name, though no entry has one.
 	if w, _, err := whiteout.Parse(base); (w != whiteout.None || err != nil) &&
@@ -44,6 +44,14 @@ func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error
 	}
 	parent.add(n)
 	return n, nil
+}
+
+// checkLength refuses a name that nothing can have.
+func (u *unpacker) checkLength(name string) error {
+	if len(name) > u.longest {
+		return u.conflict("%w", tooLong(name, u.longest))
+	}
+	return nil
 }
 
 // remove removes a node and what is below it from the staging directory.

@@ -78,8 +78,8 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 			return nil, "", u.conflict("a path below %q, which is no directory", c.path())
 		}
 	}
-	if len(name) > maxName {
-		return nil, "", u.conflict("a name of %d bytes is over the limit of %d", len(name), maxName)
+	if err := u.checkLength(name); err != nil {
+		return nil, "", err
 	}
 	blind := cur.blind()
 	if !blind {

@@ -71,7 +71,7 @@ func (u *unpacker) scan(r io.ReadSeeker) error {
 		if hdr.Typeflag == stdtar.TypeXGlobalHeader {
 			continue
 		}
-		p, err := cleanPath(hdr.Name, u.limits.PathDepth)
+		p, err := cleanPath(hdr.Name, u.limits.PathDepth, u.longest)
 		if err != nil {
 			return nil //nolint:nilerr // its turn comes
 		}

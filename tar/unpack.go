@@ -34,6 +34,9 @@ type UnpackOptions struct {
 	// Encoding is how the tree will be kept on disk; it decides the names of
 	// extended attributes. It must be the one given to Merge.
 	Encoding whiteout.Encoding
+	// MaxName is the longest name of a file that the layer may have, in bytes; 0
+	// for 255. Whiteouts of longer names are no error.
+	MaxName int
 	// Writers is how many files are written side by side; 0 chooses.
 	Writers int
 	// UserNS says that this process is not the initial user namespace's root:

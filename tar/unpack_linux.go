@@ -16,6 +16,7 @@ type unpacker struct {
 	ctx     context.Context
 	opts    UnpackOptions
 	limits  Limits
+	longest int // bytes of a name
 	staging *os.File
 
 	src    *stream
@@ -89,6 +90,9 @@ func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*un
 		ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(), staging: staging,
 		root: newDirNode(nil, ""), dirs: newDirCache(int(staging.Fd())), maker: m,
 		parents: &parentTree{view: opts.Parents}, marks: &mark{},
+	}
+	if u.longest = opts.MaxName; u.longest <= 0 || u.longest > maxName {
+		u.longest = maxName
 	}
 	u.writers = newWriters(m, opts.Writers)
 	u.dirs.drain = u.writers.drain

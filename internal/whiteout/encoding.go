@@ -16,7 +16,8 @@ const (
 	// OverlayUser is the same with "user.overlay." attributes, for mounts with
 	// userxattr.
 	OverlayUser
-	// AUFS keeps the names of the OCI format as files.
+	// AUFS keeps the names of the OCI format as empty files, mode 0444: a
+	// whiteout has another name than what it hides. Extended attributes are plain.
 	AUFS
 )
 
@@ -115,6 +116,11 @@ func (e Encoding) IsWhiteoutNode(mode uint32, rdev uint64) bool {
 	const typeMask, char = 0o170000, 0o020000
 	return (e == Overlay || e == OverlayUser) && mode&typeMask == char && rdev == 0
 }
+
+// MergesPastFiles reports whether a directory that is not opaque merges with one
+// further below although a layer between has another file of that name. Overlayfs
+// ends the search there; aufs passes over what is of another type.
+func (e Encoding) MergesPastFiles() bool { return e == AUFS }
 
 // Opacity is what a directory says of the layers below it.
 type Opacity uint8
