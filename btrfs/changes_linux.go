@@ -1,0 +1,215 @@
+package btrfs
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+
+	"github.com/layerkeep/layerkeep/internal/subvol"
+)
+
+// A changeSet says which inodes of a subvolume changed since a transaction, and
+// in which directories they are. A million of them take some 25 MB.
+//
+// Whatever changes a file or a directory writes its inode, and the kernel puts the
+// number of the transaction into it: content, attributes, links, a new name; and
+// of a directory, the names in it. So, unlike the number of the leaf that an inode
+// is in, that of the inode says exactly what changed, if more than somebody may
+// ask: a read can change it, by setting the access time.
+type changeSet struct {
+	base uint64
+	// inodes that changed and have a name, sorted by number, which is shifted by
+	// newBit; the bit says that the inode was created since.
+	inodes []uint64
+	// links has, sorted, every changed inode with the directories it has names
+	// in, and the directories that are above those.
+	links []link
+}
+
+const newBit = 1
+
+// A link says that an inode has a name in a directory.
+type link struct{ dir, ino uint64 }
+
+func byDir(a, b link) int {
+	if c := cmp.Compare(a.dir, b.dir); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.ino, b.ino)
+}
+
+// find returns the entry of an inode that changed.
+func (s *changeSet) find(ino uint64) (entry uint64, ok bool) {
+	i, ok := slices.BinarySearchFunc(s.inodes, ino, func(e, ino uint64) int { return cmp.Compare(e>>newBit, ino) })
+	if !ok {
+		return 0, false
+	}
+	return s.inodes[i], true
+}
+
+// has reports whether an inode changed.
+func (s *changeSet) has(ino uint64) bool {
+	_, ok := s.find(ino)
+	return ok
+}
+
+// isNew reports whether an inode was created since. An inode number says nothing:
+// that of a deleted file may be given to a new one.
+func (s *changeSet) isNew(ino uint64) bool {
+	e, ok := s.find(ino)
+	return ok && e&newBit != 0
+}
+
+// in returns what is in a directory.
+func (s *changeSet) in(dir uint64) []link {
+	from, _ := slices.BinarySearchFunc(s.links, link{dir, 0}, byDir)
+	to, _ := slices.BinarySearchFunc(s.links, link{dir, math.MaxUint64}, byDir)
+	return s.links[from:to]
+}
+
+// isIn reports whether an inode is among those that in returned.
+func isIn(children []link, ino uint64) bool {
+	_, ok := slices.BinarySearchFunc(children, ino, func(l link, ino uint64) int { return cmp.Compare(l.ino, ino) })
+	return ok
+}
+
+// A changeScan fills a changeSet.
+type changeScan struct {
+	*changeSet
+	tree *tree
+	// The inode whose links are being read: where they start, and how many are
+	// still to come.
+	ino   uint64
+	start int
+	left  uint32
+}
+
+// changedSince searches the leaves that were written since base.
+func changedSince(ctx context.Context, t *tree, base uint64) (*changeSet, error) {
+	s := &changeScan{changeSet: &changeSet{base: base}, tree: t}
+	seen := 0
+	err := t.each(inodesSince(base), func(i subvol.Item) error {
+		if seen++; seen%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return s.item(i)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.complete(); err != nil {
+		return nil, err
+	}
+	if err := s.climb(ctx); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.links, byDir)
+	s.links = slices.Clip(slices.Compact(s.links))
+	s.inodes = slices.Clip(s.inodes)
+	return s.changeSet, nil
+}
+
+// inodesSince is the query for all inodes in leaves written since base.
+func inodesSince(base uint64) subvol.Query {
+	last := uint64(math.MaxUint64) - 256 // BTRFS_LAST_FREE_OBJECTID
+	return subvol.Query{
+		Min: subvol.Key{ObjectID: subvol.FirstInode}, Max: subvol.Key{ObjectID: last, Type: math.MaxUint8, Offset: math.MaxUint64},
+		MinTransid: base + 1,
+	}
+}
+
+// item notes an inode that changed, and its links, which come after it.
+func (s *changeScan) item(i subvol.Item) error {
+	switch i.Key.Type {
+	case subvol.InodeItem:
+		if err := s.complete(); err != nil {
+			return err
+		}
+		n, err := i.Inode()
+		if err != nil || n.Transid <= s.base || n.Nlink == 0 {
+			return err
+		}
+		entry := i.Key.ObjectID << newBit
+		if n.Generation > s.base {
+			entry |= newBit
+		}
+		s.inodes = append(s.inodes, entry)
+		s.ino, s.start, s.left = i.Key.ObjectID, len(s.links), n.Nlink
+	case subvol.InodeRef, subvol.InodeExtref:
+		if i.Key.ObjectID == s.ino && s.left > 0 {
+			return s.refs(i)
+		}
+	}
+	return nil
+}
+
+func (s *changeScan) refs(i subvol.Item) error {
+	return i.Refs(func(dir uint64, _ []byte) error {
+		if s.left > 0 {
+			s.left--
+		}
+		l := link{dir, i.Key.ObjectID}
+		if len(s.links) == s.start || s.links[len(s.links)-1] != l {
+			s.links = append(s.links, l)
+		}
+		return nil
+	})
+}
+
+// complete reads the links of the last inode when some of them are in leaves that
+// did not change.
+func (s *changeScan) complete() error {
+	if s.left == 0 {
+		return nil
+	}
+	s.links = s.links[:s.start]
+	err := s.tree.each(refsOf(s.ino), s.refs)
+	s.left = 0
+	return err
+}
+
+func refsOf(ino uint64) subvol.Query {
+	q := subvol.OfInode(ino, subvol.InodeRef, subvol.InodeExtref)
+	q.Few = true
+	return q
+}
+
+// climb adds the directories above those that hold a changed inode. One that
+// changed itself has its links already.
+func (s *changeScan) climb(ctx context.Context) error {
+	level := make([]uint64, len(s.links))
+	for i, l := range s.links {
+		level[i] = l.dir
+	}
+	level = sorted(level)
+	seen := level
+	for len(level) > 0 {
+		var above []uint64
+		for _, d := range level {
+			if d == s.tree.ino || d <= subvol.FirstInode || s.has(d) {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			up, _, err := s.tree.parent(d)
+			if err != nil {
+				return err
+			}
+			s.links = append(s.links, link{up, d})
+			above = append(above, up)
+		}
+		level = slices.DeleteFunc(sorted(above), func(d uint64) bool {
+			_, ok := slices.BinarySearch(seen, d)
+			return ok
+		})
+		seen = sorted(slices.Concat(seen, level))
+	}
+	return nil
+}
+
+func sorted(list []uint64) []uint64 {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
