@@ -1,24 +1,227 @@
 package aufstest
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // An Editor is a mounted aufs whose uppermost branch is writable.
 type Editor struct {
-	branch  string
-	parents []string
+	branches []string // uppermost first
+	mounted  bool
+	// links are the pseudo-links: files in .wh..wh.plnk by the inode of a lower
+	// branch that they are copies of. They live as long as the mount.
+	links map[inode]string
 }
 
+type inode struct{ dev, ino uint64 }
+
+func inodeOf(h hit) inode { return inode{h.st.Dev, h.st.Ino} }
+
 // New mounts the branch at branchDir, writable, over the read-only branches
-// parents, nearest first.
+// parents, nearest first. All must be on one file system.
 func New(branchDir string, parents []string) *Editor {
-	return &Editor{branch: branchDir, parents: parents}
+	return &Editor{branches: append([]string{branchDir}, parents...), links: map[inode]string{}}
 }
 
 // Apply makes an edit. It returns what the system call through the mount would:
-// EXDEV for the rename of a directory that a lower branch has, EPERM for names
-// that start with ".wh.", ENAMETOOLONG for names over 242 bytes.
+// EXDEV for the rename of a directory with anything in a lower branch, EPERM for
+// names that start with ".wh.", ENAMETOOLONG for names over 242 bytes.
+//
+// Paths must not lead through symbolic links.
 func (e *Editor) Apply(edit fstest.Edit) error {
-	return edit.Apply(e.branch)
+	err := e.mount()
+	if err == nil {
+		err = e.apply(edit)
+	}
+	if err != nil {
+		return fmt.Errorf("aufs: edit %s: %w", edit, err)
+	}
+	return nil
+}
+
+// mount leaves what the module leaves in the root of a writable branch.
+func (e *Editor) mount() error {
+	if e.mounted {
+		return nil
+	}
+	e.mounted = true
+	if _, ok, err := lstat(e.up(baseFile)); err != nil || !ok {
+		if err != nil {
+			return err
+		}
+		if err := makeMark(e.up(baseFile)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{orphanDir, linkDir} {
+		if err := os.Mkdir(e.up(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeMark(path string) error {
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o444)
+}
+
+// up is a path in the writable branch.
+func (e *Editor) up(rel string) string { return filepath.Join(e.branches[0], rel) }
+
+// checkPath refuses what no lookup through the mount gets past.
+func checkPath(rel string) error {
+	for name := range strings.SplitSeq(rel, "/") {
+		if len(name) > maxName {
+			return unix.ENAMETOOLONG
+		}
+		if strings.HasPrefix(name, prefix) {
+			return unix.EPERM
+		}
+	}
+	return nil
+}
+
+// lookup finds what the mount shows at a path; nothing when there is nothing.
+func (e *Editor) lookup(rel string) ([]hit, error) {
+	hits, err := e.dirs(filepath.Dir(rel))
+	if err != nil || rel == "." {
+		return hits, err
+	}
+	return child(paths(hits), filepath.Base(rel))
+}
+
+// dirs finds a directory that must be there.
+func (e *Editor) dirs(rel string) ([]hit, error) {
+	var hits []hit
+	for _, b := range e.branches {
+		h, ok, err := lstat(b)
+		if err != nil || !ok {
+			return nil, errors.Join(err, fs.ErrNotExist)
+		}
+		hits = append(hits, h)
+	}
+	if rel == "." {
+		return hits, nil
+	}
+	for name := range strings.SplitSeq(rel, "/") {
+		var err error
+		if hits, err = child(paths(hits), name); err != nil {
+			return nil, err
+		}
+		switch {
+		case len(hits) == 0:
+			return nil, fs.ErrNotExist
+		case !hits[0].isDir():
+			return nil, unix.ENOTDIR
+		}
+	}
+	return hits, nil
+}
+
+// isUp reports whether a hit is in the writable branch.
+func (e *Editor) isUp(h hit, rel string) bool { return h.path == e.up(rel) }
+
+// hasLower reports whether the branches below have something at a path, as far
+// as the directory that holds it shows them: au_wr_dir_need_wh.
+func (e *Editor) hasLower(rel string) (bool, error) {
+	dirs, err := e.dirs(filepath.Dir(rel))
+	if err != nil {
+		return false, err
+	}
+	lower := slices.DeleteFunc(paths(dirs), func(p string) bool { return p == e.up(filepath.Dir(rel)) })
+	hits, err := child(lower, filepath.Base(rel))
+	return len(hits) > 0, err
+}
+
+// copyUpDir copies a directory and those above it up, without what is in them.
+func (e *Editor) copyUpDir(rel string) error {
+	if rel == "." {
+		return nil
+	}
+	hits, err := e.dirs(rel)
+	if err != nil || e.isUp(hits[0], rel) {
+		return err
+	}
+	parent := filepath.Dir(rel)
+	if err := e.copyUpDir(parent); err != nil {
+		return err
+	}
+	return keepTimes(e.up(parent), func() error {
+		if err := os.Mkdir(e.up(rel), 0o700); err != nil {
+			return err
+		}
+		return copyAttributes(hits[0].path, e.up(rel))
+	})
+}
+
+// copyUp copies a file up. What a pseudo-link stands for becomes a hard link of
+// it; a file with several names becomes a pseudo-link itself: au_cpup_single.
+func (e *Editor) copyUp(rel string) error {
+	hits, err := e.lookup(rel)
+	if err == nil && len(hits) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil || e.isUp(hits[0], rel) {
+		return err
+	}
+	if hits[0].isDir() {
+		return e.copyUpDir(rel)
+	}
+	if err := e.copyUpDir(filepath.Dir(rel)); err != nil {
+		return err
+	}
+	from := hits[0]
+	return keepTimes(filepath.Dir(e.up(rel)), func() error {
+		if link := e.links[inodeOf(from)]; link != "" {
+			return unix.Link(link, e.up(rel))
+		}
+		if err := copyFile(from, e.up(rel)); err != nil {
+			return err
+		}
+		if from.st.Nlink > 1 {
+			return e.appendLink(from, e.up(rel))
+		}
+		return nil
+	})
+}
+
+// appendLink makes a pseudo-link of a lower file that was copied up to a path.
+// Its name is made of two inode numbers; the first one, that of the aufs, is
+// arbitrary.
+func (e *Editor) appendLink(from hit, to string) error {
+	h, _, err := lstat(to)
+	if err != nil {
+		return err
+	}
+	link := e.up(filepath.Join(linkDir, fmt.Sprintf("%d.%d", len(e.links)+2, h.st.Ino)))
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // left by an earlier mount
+	}
+	e.links[inodeOf(from)] = link
+	return unix.Link(to, link)
+}
+
+// keepTimes calls fn and gives the directory the times back that it had.
+func keepTimes(dir string, fn func() error) error {
+	h, _, err := lstat(dir)
+	if err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{h.st.Atim, h.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }

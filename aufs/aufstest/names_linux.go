@@ -1,0 +1,312 @@
+package aufstest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+func (e *Editor) apply(edit fstest.Edit) error {
+	if err := checkPath(edit.Path); err != nil {
+		return err
+	}
+	switch edit.Op {
+	case fstest.OpCreate, fstest.OpMkdir, fstest.OpSymlink, fstest.OpMknod, fstest.OpSocket:
+		return e.inParents(edit, []string{edit.Path}, func() error { return e.add(edit) })
+	case fstest.OpLink:
+		return e.inParents(edit, []string{edit.Path}, func() error { return e.link(edit.Path, edit.To) })
+	case fstest.OpRemove:
+		return e.inParents(edit, []string{edit.Path}, func() error { return e.remove(edit.Path) })
+	case fstest.OpRename:
+		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.rename(edit.Path, edit.To) })
+	default:
+		if err := e.copyUp(edit.Path); err != nil {
+			return err
+		}
+		return edit.Apply(e.branches[0])
+	}
+}
+
+// inParents calls fn with the directories that hold the names in the writable
+// branch, and gives them the times afterwards that the edit says.
+func (e *Editor) inParents(edit fstest.Edit, names []string, fn func() error) error {
+	var dirs []string
+	var times []unix.Timespec
+	for _, name := range names {
+		if err := checkPath(name); err != nil {
+			return err
+		}
+		dir := filepath.Dir(name)
+		if err := e.copyUpDir(dir); err != nil {
+			return err
+		}
+		h, _, err := lstat(e.up(dir))
+		if err != nil {
+			return err
+		}
+		dirs, times = append(dirs, e.up(dir)), append(times, h.st.Mtim)
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	for i, dir := range dirs {
+		mtime := time.Unix(times[i].Unix())
+		if edit.TouchParents {
+			mtime = edit.Mtime
+		}
+		if err := setMtime(dir, mtime); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setMtime(path string, t time.Time) error {
+	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: t.Unix(), Nsec: int64(t.Nanosecond())}}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// whiteoutOf is where the writable branch has the whiteout of a path.
+func (e *Editor) whiteoutOf(rel string) string {
+	return e.up(filepath.Join(filepath.Dir(rel), prefix+filepath.Base(rel)))
+}
+
+// hide makes a whiteout: a hard link of the base file, link_or_create_wh.
+func (e *Editor) hide(rel string) error {
+	return unix.Link(e.up(baseFile), e.whiteoutOf(rel))
+}
+
+// free returns whether the writable branch has a whiteout of a path where the
+// mount shows nothing.
+func (e *Editor) free(rel string) (whitedOut bool, err error) {
+	hits, err := e.lookup(rel)
+	if err == nil && len(hits) > 0 {
+		err = fs.ErrExist
+	}
+	if err != nil {
+		return false, err
+	}
+	_, whitedOut, err = lstat(e.whiteoutOf(rel))
+	return whitedOut, err
+}
+
+// add makes a new file: add_simple and aufs_mkdir.
+func (e *Editor) add(edit fstest.Edit) error {
+	whitedOut, err := e.free(edit.Path)
+	if err != nil {
+		return err
+	}
+	if err := edit.Apply(e.branches[0]); err != nil {
+		return err
+	}
+	if !whitedOut {
+		return nil
+	}
+	if edit.Op == fstest.OpMkdir {
+		if err := keepTimes(e.up(edit.Path), func() error { return e.setOpaque(edit.Path) }); err != nil {
+			return err
+		}
+	}
+	return os.Remove(e.whiteoutOf(edit.Path))
+}
+
+func (e *Editor) setOpaque(rel string) error {
+	return unix.Link(e.up(baseFile), e.up(filepath.Join(rel, opaqueMark)))
+}
+
+// link makes a hard link. A file of a lower branch is copied up under the new
+// name only, and both are one file through a pseudo-link: au_cpup_or_link.
+func (e *Editor) link(rel, target string) error {
+	if err := checkPath(target); err != nil {
+		return err
+	}
+	whitedOut, err := e.free(rel)
+	if err != nil {
+		return err
+	}
+	hits, err := e.lookup(target)
+	switch {
+	case err != nil:
+		return err
+	case len(hits) == 0:
+		return fs.ErrNotExist
+	case hits[0].isDir():
+		return unix.EPERM
+	}
+	from := hits[0]
+	link := e.links[inodeOf(from)]
+	switch {
+	case e.isUp(from, target):
+		err = unix.Link(from.path, e.up(rel))
+	case link != "":
+		err = unix.Link(link, e.up(rel))
+	default:
+		if err = copyFile(from, e.up(rel)); err == nil {
+			err = e.appendLink(from, e.up(rel))
+		}
+	}
+	if err != nil || !whitedOut {
+		return err
+	}
+	return os.Remove(e.whiteoutOf(rel))
+}
+
+// remove removes a path and all below it; a missing one is no error. Of a
+// directory in the writable branch the whiteouts in it go too.
+func (e *Editor) remove(rel string) error {
+	hits, err := e.lookup(rel)
+	if err != nil || len(hits) == 0 {
+		return err
+	}
+	lower, err := e.hasLower(rel)
+	if err != nil {
+		return err
+	}
+	if lower {
+		if err := e.hide(rel); err != nil {
+			return err
+		}
+	}
+	if e.isUp(hits[0], rel) {
+		return os.RemoveAll(e.up(rel))
+	}
+	return nil
+}
+
+// rename renames: aufs_rename.
+func (e *Editor) rename(rel, to string) error {
+	src, dst, done, err := e.mayRename(rel, to)
+	if done || err != nil {
+		return err
+	}
+	if err := e.copyUp(rel); err != nil {
+		return err
+	}
+	hideSrc, err := e.hasLower(rel)
+	if err != nil {
+		return err
+	}
+	hiddenDst, err := e.hasLower(to)
+	if err != nil {
+		return err
+	}
+	_, whitedOut, err := lstat(e.whiteoutOf(to))
+	if err != nil {
+		return err
+	}
+	opaque := src[0].isDir() && (whitedOut || hiddenDst || slices.ContainsFunc(dst, isOpaque))
+	if len(dst) > 0 && dst[0].isDir() && e.isUp(dst[0], to) {
+		if err := os.RemoveAll(e.up(to)); err != nil {
+			return err
+		}
+	}
+	if hideSrc {
+		if err := e.hide(rel); err != nil {
+			return err
+		}
+	}
+	if err := unix.Rename(e.up(rel), e.up(to)); err != nil {
+		return err
+	}
+	if opaque && !isOpaque(hit{path: e.up(to)}) {
+		if err := e.setOpaque(to); err != nil {
+			return err
+		}
+	}
+	if whitedOut {
+		return os.Remove(e.whiteoutOf(to))
+	}
+	return nil
+}
+
+func isOpaque(h hit) bool {
+	_, ok, err := lstat(filepath.Join(h.path, opaqueMark))
+	return ok && err == nil
+}
+
+// mayRename checks what the kernel checks before. done means that there is
+// nothing to do, as both are names of one file.
+func (e *Editor) mayRename(rel, to string) (src, dst []hit, done bool, err error) {
+	if src, err = e.lookup(rel); err == nil && len(src) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if dst, err = e.lookup(to); err != nil {
+		return nil, nil, false, err
+	}
+	switch {
+	case rel == to, len(dst) > 0 && !src[0].isDir() && e.identity(src[0]) == e.identity(dst[0]):
+		return src, dst, true, nil
+	case strings.HasPrefix(to, rel+"/"):
+		return nil, nil, false, unix.EINVAL
+	case strings.HasPrefix(rel, to+"/"):
+		return nil, nil, false, unix.ENOTEMPTY
+	case len(dst) > 0 && src[0].isDir() && !dst[0].isDir():
+		return nil, nil, false, unix.ENOTDIR
+	case len(dst) > 0 && !src[0].isDir() && dst[0].isDir():
+		return nil, nil, false, unix.EISDIR
+	}
+	if len(dst) > 0 && dst[0].isDir() {
+		if err := requireEmpty(paths(dst), unix.ENOTEMPTY); err != nil {
+			return nil, nil, false, err
+		}
+	}
+	if src[0].isDir() {
+		err = e.mayRenameDir(rel, src)
+	}
+	return src, dst, false, err
+}
+
+// mayRenameDir is may_rename_srcdir: only an empty directory can leave lower
+// branches behind.
+func (e *Editor) mayRenameDir(rel string, src []hit) error {
+	if !e.isUp(src[0], rel) {
+		return requireEmpty(paths(src), unix.EXDEV)
+	}
+	return requireNothing(paths(src)[1:], paths(src), unix.EXDEV)
+}
+
+func requireEmpty(dirs []string, otherwise error) error {
+	return requireNothing(dirs, dirs, otherwise)
+}
+
+// requireNothing fails when a merged directory shows a name that one of some of
+// its branches has.
+func requireNothing(some, all []string, otherwise error) error {
+	for _, dir := range some {
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, entry := range list {
+			if strings.HasPrefix(entry.Name(), prefix) {
+				continue
+			}
+			hits, err := child(all, entry.Name())
+			if err != nil {
+				return err
+			}
+			if len(hits) > 0 {
+				return otherwise
+			}
+		}
+	}
+	return nil
+}
+
+// identity is the inode that the mount shows of a file.
+func (e *Editor) identity(h hit) inode {
+	if link, ok, err := lstat(e.links[inodeOf(h)]); ok && err == nil {
+		return inodeOf(link)
+	}
+	return inodeOf(h)
+}
