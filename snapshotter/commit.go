@@ -13,8 +13,8 @@ import (
 )
 
 // Commit turns the active snapshot key into the committed snapshot name, which
-// survives a power cut once Commit has returned. Labels are those of opts, none
-// are inherited. With snapshots.WithParent a snapshot without a parent is put
+// survives a power cut once Commit has returned. Labels are those of opts
+// without [LabelSize], none are inherited. With snapshots.WithParent a snapshot without a parent is put
 // on a committed one first, where the driver is a [driver.Rebaser].
 //
 // Errors match errdefs.ErrAlreadyExists when name is taken, ErrNotFound when
@@ -35,6 +35,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
+	delete(info.Labels, LabelSize) // nobody writes to it any more
 	unlock, err := s.keys.write(ctx, name, key)
 	if err != nil {
 		return err

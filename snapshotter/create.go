@@ -18,18 +18,36 @@ import (
 // when parent is empty, and says how to mount it.
 //
 // Errors match errdefs.ErrAlreadyExists when key is taken, ErrNotFound when the
-// parent is missing and ErrInvalidArgument when it is not committed. After an
+// parent is missing, ErrInvalidArgument when it is not committed or [LabelSize]
+// is no size, and ErrNotImplemented when the driver cannot limit sizes. After an
 // error there is no snapshot.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
-	return s.create(ctx, meta.Active, key, parent, opts)
+	return s.create(ctx, creation{kind: meta.Active, key: key, parent: parent, mounted: true}, opts)
+}
+
+// Make is Prepare for a snapshot that is filled with [Snapshotter.Apply]: it
+// does not say how to mount it, and so works where the driver mounts no writable
+// layers, see [driver.Properties].MountsWritable. Prepare fails there.
+func (s *Snapshotter) Make(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
+	_, err := s.create(ctx, creation{kind: meta.Active, key: key, parent: parent}, opts)
+	return err
 }
 
 // View is Prepare for a snapshot that can only be read.
 func (s *Snapshotter) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
-	return s.create(ctx, meta.View, key, parent, opts)
+	return s.create(ctx, creation{kind: meta.View, key: key, parent: parent, mounted: true}, opts)
 }
 
-func (s *Snapshotter) create(ctx context.Context, kind meta.Kind, key, parent string, opts []snapshots.Opt) ([]ctdmount.Mount, error) {
+// A creation is a snapshot that is to be made.
+type creation struct {
+	kind        meta.Kind
+	key, parent string
+	labels      map[string]string
+	size        int64 // limit in bytes, 0 for none
+	mounted     bool  // the caller wants to know how to mount it
+}
+
+func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.Opt) ([]ctdmount.Mount, error) {
 	end, err := s.calls.begin()
 	if err != nil {
 		return nil, err
@@ -39,19 +57,23 @@ func (s *Snapshotter) create(ctx context.Context, kind meta.Kind, key, parent st
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.keys.write(ctx, key)
+	c.labels = info.Labels
+	if c.size, err = s.checkSize(c.kind, c.key, c.labels); err != nil {
+		return nil, err
+	}
+	unlock, err := s.keys.write(ctx, c.key)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := s.settle(ctx, key); err != nil {
+	if err := s.settle(ctx, c.key); err != nil {
 		return nil, err
 	}
-	row, above, err := s.announce(kind, key, parent, info.Labels)
+	row, above, err := s.announce(c)
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := s.build(ctx, row, above)
+	mounts, err := s.build(ctx, c, row, above)
 	if err != nil {
 		return nil, errors.Join(err, s.discard(ctx, row))
 	}
@@ -60,17 +82,17 @@ func (s *Snapshotter) create(ctx context.Context, kind meta.Kind, key, parent st
 
 // announce writes the pending row, which holds the key and the parent while the
 // driver works.
-func (s *Snapshotter) announce(kind meta.Kind, key, parent string, labels map[string]string) (row meta.Snapshot, above []driver.ID, err error) {
+func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID, err error) {
 	t := now()
 	row = meta.Snapshot{
-		Name: key, Parent: parent, Kind: kind, State: meta.Pending,
-		Labels: labels, Created: t, Updated: t,
+		Name: c.key, Parent: c.parent, Kind: c.kind, State: meta.Pending,
+		Labels: c.labels, Created: t, Updated: t,
 	}
 	err = s.update("announce", func(tx *meta.Tx) error {
-		if err := checkParent(tx, parent, errdefs.ErrInvalidArgument); err != nil {
+		if err := checkParent(tx, c.parent, errdefs.ErrInvalidArgument); err != nil {
 			return err
 		}
-		if above, err = parents(tx, parent); err != nil {
+		if above, err = parents(tx, c.parent); err != nil {
 			return err
 		}
 		row, err = tx.CreateSnapshot(row)
@@ -97,14 +119,15 @@ func checkParent(tx *meta.Tx, name string, kind error) error {
 
 // build makes the layer of a pending row and turns the row ready. That
 // transaction is the moment at which the snapshot exists.
-func (s *Snapshotter) build(ctx context.Context, row meta.Snapshot, above []driver.ID) ([]mount.Mount, error) {
-	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0}
+func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, above []driver.ID) (mounts []mount.Mount, err error) {
+	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size}
 	if err := s.driver.Create(ctx, layerOf(row), above, create); err != nil {
 		return nil, classify(fmt.Errorf("make snapshot %q: %w", row.Name, err))
 	}
-	mounts, err := s.mounts(ctx, row, driver.MountOptions{})
-	if err != nil {
-		return nil, err
+	if c.mounted {
+		if mounts, err = s.mounts(ctx, row, driver.MountOptions{}); err != nil {
+			return nil, err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -24,6 +24,8 @@ type fakeDisk struct {
 	mu     sync.Mutex
 	layers map[driver.ID]*fakeLayer
 	trash  int
+	quota  bool // sizes of layers can be limited
+	noRW   bool // no writable layer can be mounted
 }
 
 // fakeLayer is a layer whose whole content is one string.
@@ -32,6 +34,7 @@ type fakeLayer struct {
 	view, sealed bool
 	content      []byte
 	busy         bool
+	size         int64
 }
 
 func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
@@ -53,7 +56,7 @@ func (d *fakeDisk) open(_ context.Context, root, name string, _ driver.Options) 
 func (d *fakeDriver) Name() string { return "fake" }
 
 func (d *fakeDriver) Properties() driver.Properties {
-	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true}
+	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW}
 }
 
 // with runs fn on a layer under the disk's lock.
@@ -94,12 +97,15 @@ func (d *fakeDriver) Create(ctx context.Context, id driver.ID, parents []driver.
 	if err := d.checkParents(parents); err != nil {
 		return err
 	}
-	d.disk.layers[id] = &fakeLayer{parents: slices.Clone(parents), view: opts.View}
+	d.disk.layers[id] = &fakeLayer{parents: slices.Clone(parents), view: opts.View, size: opts.Size}
 	return nil
 }
 
 func (d *fakeDriver) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions) (mounts []mount.Mount, err error) {
 	err = d.with(ctx, id, func(l *fakeLayer) error {
+		if d.disk.noRW && !opts.ReadOnly && !l.view && !l.sealed {
+			return driver.ErrUnsupported
+		}
 		source := filepath.Join(d.root, "fake", string(id))
 		mounts = []mount.Mount{{Type: "bind", Source: source, ReadOnly: opts.ReadOnly || l.view || l.sealed}}
 		return nil

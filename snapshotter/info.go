@@ -28,7 +28,8 @@ func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error
 
 // Update replaces the labels of the snapshot info.Name, or with fieldpaths only
 // those named "labels.NAME"; an empty value removes a label. Any other path
-// gives errdefs.ErrInvalidArgument: nothing else can be changed.
+// gives errdefs.ErrInvalidArgument: nothing else can be changed, [LabelSize]
+// neither.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	end, err := s.calls.begin()
 	if err != nil {
@@ -36,11 +37,15 @@ func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths 
 	}
 	defer end()
 	var row meta.Snapshot
-	err = s.update("update", func(tx *meta.Tx) error {
+	err = s.update("update", func(tx *meta.Tx) (err error) {
 		if row, err = ready(tx, info.Name); err != nil {
 			return err
 		}
-		if row.Labels, err = mergeLabels(row.Labels, info, fieldpaths); err != nil {
+		labels, err := mergeLabels(row.Labels, info, fieldpaths)
+		if err != nil {
+			return err
+		}
+		if row.Labels, err = keepSize(row.Labels, labels, fieldpaths); err != nil {
 			return err
 		}
 		row.Updated = now()

@@ -25,6 +25,7 @@ func TestEveryKindOfErrorHasItsExitCode(t *testing.T) {
 		{nil, exitDone},
 		{errors.New("anything else"), exitFailed},
 		{syscall.ENOSPC, exitFailed},
+		{syscall.EDQUOT, exitFailed},
 		{syscall.EROFS, exitFailed},
 		{fs.ErrPermission, exitFailed},
 		{snapshotter.ErrDamaged, exitFailed},

@@ -89,7 +89,7 @@ var hints = []struct {
 	{snapshotter.ErrDamaged, "restore it from a copy, or use another --root"},
 	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
-	{syscall.EDQUOT, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
+	{syscall.EDQUOT, "the snapshot is at its limit, which 'snapctl info' shows, or the disk at yours: make it anew with a larger --size, or free some space"},
 	{syscall.EROFS, "choose a writable directory with --root"},
 	{driver.ErrDigest, "get the file again: it is not the one that was meant"},
 	{image.ErrNoMatch, "name one of those that it holds"},

@@ -13,7 +13,8 @@ import (
 )
 
 const infoLong = `Show what is known of the snapshot KEY, or of the snapshot of an image: its kind,
-its parents (nearest first), what it takes on the disk without them, its labels.`
+its parents (nearest first), what it takes on the disk without them and may take at
+most, its labels.`
 
 const infoJSON = `{
   "key": "work",
@@ -29,6 +30,7 @@ const infoJSON = `{
   "driver": "overlay2",
   "bytes": 4096,
   "inodes": 2,
+  "limit": 536870912,
   "labels": {
     "layerkeep.dev/snapctl.image": "debian:12"
   },
@@ -46,6 +48,7 @@ type infoResult struct {
 	Driver  string            `json:"driver"`
 	Bytes   int64             `json:"bytes"`
 	Inodes  int64             `json:"inodes"`
+	Limit   int64             `json:"limit"`
 	Labels  map[string]string `json:"labels"`
 	Created string            `json:"created"`
 	Updated string            `json:"updated"`
@@ -108,7 +111,7 @@ func (st *store) info(ctx context.Context, key string) (infoResult, error) {
 	s := newSnapshotJSON(info, images, mounts)
 	result := infoResult{
 		Key: s.Key, Kind: s.Kind, Parent: s.Parent, Parents: []string{}, Images: s.Images, Mounts: s.Mounts,
-		Driver: st.Driver().Name(), Bytes: usage.Size, Inodes: usage.Inodes, Labels: info.Labels,
+		Driver: st.Driver().Name(), Bytes: usage.Size, Inodes: usage.Inodes, Limit: s.Limit, Labels: info.Labels,
 		Created: s.Created, Updated: stamp(info.Updated),
 	}
 	if result.Labels == nil {
@@ -131,6 +134,7 @@ func (r infoResult) print(w io.Writer) error {
 		{"mounted", orDash(strings.Join(r.Mounts, ", "))},
 		{"driver", r.Driver},
 		{"size", fmt.Sprintf("%s, %d %s", size(r.Bytes), r.Inodes, plural(int(r.Inodes), "inode", "inodes"))},
+		{"limit", limitText(r.Limit)},
 		{"created", r.Created},
 		{"updated", r.Updated},
 	}

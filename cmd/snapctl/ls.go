@@ -21,6 +21,7 @@ const lsJSON = `{
       "mounts": [
         "/mnt"
       ],
+      "limit": 0,
       "created": "2026-01-02T03:04:05Z"
     }
   ]
@@ -37,6 +38,7 @@ type snapshotJSON struct {
 	Parent  string   `json:"parent"`
 	Images  []string `json:"images"`
 	Mounts  []string `json:"mounts"`
+	Limit   int64    `json:"limit"`
 	Created string   `json:"created"`
 }
 
@@ -62,10 +64,10 @@ func runLs(ctx context.Context, a *app) error {
 			for _, s := range all {
 				rows = append(rows, []string{
 					s.Key, s.Kind, orDash(s.Parent), orDash(strings.Join(s.Images, ",")),
-					orDash(strings.Join(s.Mounts, ",")), s.Created,
+					orDash(strings.Join(s.Mounts, ",")), limitText(s.Limit), s.Created,
 				})
 			}
-			return table(w, []string{"KEY", "KIND", "PARENT", "IMAGE", "MOUNTED", "CREATED"}, rows)
+			return table(w, []string{"KEY", "KIND", "PARENT", "IMAGE", "MOUNTED", "LIMIT", "CREATED"}, rows)
 		})
 	})
 }
@@ -102,7 +104,7 @@ func newSnapshotJSON(info snapshots.Info, images, mounts map[string][]string) sn
 	return snapshotJSON{
 		Key: info.Name, Kind: kindName(info.Kind), Parent: info.Parent,
 		Images: append([]string{}, images[info.Name]...), Mounts: append([]string{}, mounts[info.Name]...),
-		Created: stamp(info.Created),
+		Limit: limitOf(info.Labels), Created: stamp(info.Created),
 	}
 }
 

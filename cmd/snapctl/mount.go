@@ -19,6 +19,7 @@ import (
 
 type mountOptions struct {
 	name, target, rw string
+	size             sizeFlag
 }
 
 const mountLong = `Mount the root file system of NAME, an image or a snapshot, at the directory
@@ -27,7 +28,8 @@ TARGET.
 An active snapshot mounts itself, writable; a view mounts itself, read-only. An
 image or a committed snapshot is mounted read-only, through a view that is made
 for it and that 'snapctl umount' drops again. With --rw a new writable snapshot
-KEY is made on it and mounted; it stays when it is unmounted.
+KEY is made on it and mounted; it stays when it is unmounted. --size limits what
+that takes on the disk, as for 'snapctl prepare'.
 
 TARGET must be a directory, neither a mount point nor part of the store.`
 
@@ -55,7 +57,7 @@ func (r mountRecord) json() mountJSONResult {
 func newMountCommand(a *app) *cobra.Command {
 	var opts mountOptions
 	cmd := &cobra.Command{
-		Use:   "mount [--rw KEY] NAME TARGET",
+		Use:   "mount [--rw KEY [--size SIZE]] NAME TARGET",
 		Short: "Mount an image or a snapshot",
 		Long:  jsonHelp(mountLong, mountJSON),
 		Args:  exactArgs(2),
@@ -70,11 +72,15 @@ func newMountCommand(a *app) *cobra.Command {
 			if cmd.Flags().Changed("rw") && opts.rw == "" {
 				return usagef("mount: --rw needs a key")
 			}
+			if opts.size != 0 && opts.rw == "" {
+				return advise(usagef("mount: --size needs --rw"), "only a new writable snapshot has a size limit")
+			}
 			return runMount(cmd.Context(), a, opts)
 		},
 	}
 	cmd.Flags().StringVar(&opts.rw, "rw", "", "make the new writable snapshot `KEY` on NAME and mount that")
 	completeFlag(cmd, "rw", cobra.NoFileCompletions)
+	addSizeFlag(cmd, &opts.size)
 	return cmd
 }
 
@@ -87,7 +93,11 @@ func runMount(ctx context.Context, a *app, opts mountOptions) error {
 		if err := st.forgetGone(ctx, a); err != nil {
 			return err
 		}
-		r, err := st.mount(ctx, mountOptions{name: opts.name, target: target, rw: opts.rw})
+		if err := st.checkQuota(ctx, a, opts.size); err != nil {
+			return doing(err, "mounting %q at %q", opts.name, opts.target)
+		}
+		opts.target = target
+		r, err := st.mount(ctx, opts)
 		if err != nil {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
@@ -154,7 +164,7 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 	}
 	undo.add(func() error { return st.deleteMountRecord(r.Target) })
 	if base != nil {
-		if err := st.makeMounted(ctx, r, *base); err != nil {
+		if err := st.makeMounted(ctx, r, *base, opts.size); err != nil {
 			return r, err
 		}
 		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key) })
@@ -226,9 +236,9 @@ func viewKey(target string, at time.Time) string {
 }
 
 // makeMounted makes the snapshot that is about to be mounted.
-func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent) error {
+func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent, limit sizeFlag) error {
 	if !r.View {
-		_, err := st.Prepare(ctx, r.Key, p.key, snapshots.WithLabels(p.labels))
+		_, err := st.Prepare(ctx, r.Key, p.key, snapshots.WithLabels(limit.limit(p.labels)))
 		return explainTaken(err)
 	}
 	_, err := st.View(ctx, r.Key, p.key, snapshots.WithLabels(p.labels))

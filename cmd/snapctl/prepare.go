@@ -10,13 +10,15 @@ import (
 type prepareOptions struct {
 	key, parent string
 	view        bool
+	size        sizeFlag
 }
 
 const prepareJSON = `{
   "key": "work",
   "kind": "active",
   "parent": "sha256:…",
-  "image": "debian:12"
+  "image": "debian:12",
+  "limit": 536870912
 }`
 
 // A prepared is the result of prepare and view.
@@ -25,27 +27,42 @@ type prepared struct {
 	Kind   string `json:"kind"`
 	Parent string `json:"parent"`
 	Image  string `json:"image"`
+	Limit  int64  `json:"limit"`
 }
 
+const prepareLong = `Make the active snapshot KEY on PARENT, an image or a committed snapshot; without
+PARENT it is empty. Prints KEY.
+
+With --size the snapshot takes no more than that on the disk, what it shares with
+its parent not counted: who writes more gets EDQUOT ("disk quota exceeded") or
+ENOSPC. Not every backend can; 'snapctl version' says which. SIZE is in bytes, or
+with K, M, G, T, P or E in powers of 1024.`
+
 func newPrepareCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "prepare KEY [PARENT]",
+	var opts prepareOptions
+	cmd := &cobra.Command{
+		Use:               "prepare [--size SIZE] KEY [PARENT]",
 		Short:             "Make a writable snapshot on a parent, or an empty one",
-		Long:              jsonHelp("Make the active snapshot KEY on PARENT, an image or a committed snapshot; without\nPARENT it is empty. Prints KEY.", prepareJSON),
+		Long:              jsonHelp(prepareLong, prepareJSON),
 		Args:              rangeArgs(1, 2),
 		ValidArgsFunction: a.complete(parents(), argAt(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts := prepareOptions{key: args[0]}
+			opts.key = args[0]
 			if len(args) > 1 {
 				opts.parent = args[1]
 			}
 			return runPrepare(cmd.Context(), a, opts)
 		},
 	}
+	addSizeFlag(cmd, &opts.size)
+	return cmd
 }
 
 func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
 	return a.withStore(ctx, func(st *store) error {
+		if err := st.checkQuota(ctx, a, opts.size); err != nil {
+			return doing(err, "preparing the snapshot %q", opts.key)
+		}
 		result, err := st.prepare(ctx, opts)
 		if err != nil {
 			return err
@@ -56,9 +73,9 @@ func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
 
 // prepare makes an active snapshot or a view.
 func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, error) {
-	kind, create := snapshots.KindActive, st.Prepare
+	kind, create := snapshots.KindActive, st.Make
 	if opts.view {
-		kind, create = snapshots.KindView, st.View
+		kind, create = snapshots.KindView, st.look
 	}
 	var p parent
 	if opts.parent != "" {
@@ -67,10 +84,16 @@ func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, er
 			return prepared{}, doing(err, "preparing the snapshot %q on %q", opts.key, opts.parent)
 		}
 	}
-	if _, err := create(ctx, opts.key, p.key, snapshots.WithLabels(p.labels)); err != nil {
+	if err := create(ctx, opts.key, p.key, snapshots.WithLabels(opts.size.limit(p.labels))); err != nil {
 		return prepared{}, explainTaken(doing(err, "preparing the snapshot %q", opts.key))
 	}
-	return prepared{Key: opts.key, Kind: kindName(kind), Parent: p.key, Image: p.image}, nil
+	return prepared{Key: opts.key, Kind: kindName(kind), Parent: p.key, Image: p.image, Limit: int64(opts.size)}, nil
+}
+
+// look makes a view, for what does not want to know how to mount it.
+func (st *store) look(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
+	_, err := st.View(ctx, key, parent, opts...)
+	return err
 }
 
 // explainTaken says what to do about a key that is taken.

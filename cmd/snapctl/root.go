@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/driver/all"
 )
 
 const (
@@ -143,7 +145,7 @@ func commands(a *app) []*cobra.Command {
 func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "`DIR` of the store")
-	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME` (default: the store's own, for a new store the best that works)")
+	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the store's own, for a new store the best that works)")
 	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
 	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
 	flags.StringVar(&g.logLevel, "log-level", "warn", "`LEVEL` of the log on standard error: debug, info, warn or error")

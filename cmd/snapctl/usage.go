@@ -9,7 +9,8 @@ import (
 )
 
 const usageLong = `Show what snapshots take on the disk, each without its parents: bytes allocated, and
-inodes. Without KEY, all of them and their sum.`
+inodes, and the most that a writable one may take. Without KEY, all of them and
+their sum.`
 
 const usageJSON = `{
   "snapshots": [
@@ -17,7 +18,8 @@ const usageJSON = `{
       "key": "work",
       "kind": "active",
       "bytes": 4096,
-      "inodes": 2
+      "inodes": 2,
+      "limit": 536870912
     }
   ],
   "bytes": 4096,
@@ -36,6 +38,7 @@ type usageRow struct {
 	Kind   string `json:"kind"`
 	Bytes  int64  `json:"bytes"`
 	Inodes int64  `json:"inodes"`
+	Limit  int64  `json:"limit"`
 }
 
 func newUsageCommand(a *app) *cobra.Command {
@@ -94,19 +97,21 @@ func (st *store) usage(ctx context.Context, key string) (usageRow, error) {
 		return usageRow{}, err
 	}
 	u, err := st.Usage(ctx, key)
-	return usageRow{Key: key, Kind: kindName(info.Kind), Bytes: u.Size, Inodes: u.Inodes}, err
+	return usageRow{
+		Key: key, Kind: kindName(info.Kind), Bytes: u.Size, Inodes: u.Inodes, Limit: limitOf(info.Labels),
+	}, err
 }
 
 func (r usageResult) print(w io.Writer, total bool) error {
 	var rows [][]string
-	row := func(key, kind string, bytes, inodes int64) {
-		rows = append(rows, []string{key, kind, fmt.Sprint(bytes), size(bytes), fmt.Sprint(inodes)})
+	row := func(key, kind string, bytes, inodes int64, limit string) {
+		rows = append(rows, []string{key, kind, fmt.Sprint(bytes), size(bytes), fmt.Sprint(inodes), limit})
 	}
 	for _, s := range r.Snapshots {
-		row(s.Key, s.Kind, s.Bytes, s.Inodes)
+		row(s.Key, s.Kind, s.Bytes, s.Inodes, limitText(s.Limit))
 	}
 	if total {
-		row("total", "", r.Bytes, r.Inodes)
+		row("total", "", r.Bytes, r.Inodes, "")
 	}
-	return table(w, []string{"KEY", "KIND", "BYTES", "SIZE", "INODES"}, rows)
+	return table(w, []string{"KEY", "KIND", "BYTES", "SIZE", "INODES", "LIMIT"}, rows)
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,9 +20,13 @@ import (
 // version is set by the linker: -X main.version=v1.2.3.
 var version = "devel"
 
-const versionLong = `Show the version of snapctl and which backends work on the file system of the store,
-with the reason for each that does not. The first that works is the one a new
-store gets.`
+const versionLong = `Show the version of snapctl and which backends work on the file system of the store:
+what each can and cannot do there, and the reason for each that does not work. The
+first that works is the one a new store gets; --driver NAME makes one of another.
+
+Backends: overlay2, layers as upper directories of overlay mounts; btrfs, layers as
+subvolumes; vfs, layers as copies, on any file system; aufs, branches of aufs as old
+engines have left them.`
 
 const versionJSON = `{
   "version": "v0.1.0",
@@ -33,7 +38,13 @@ const versionJSON = `{
     {
       "name": "overlay2",
       "available": true,
-      "reason": ""
+      "reason": "",
+      "can": [
+        "mountsWritable",
+        "nativeDiff"
+      ],
+      "maxParents": 500,
+      "maxName": 0
     }
   ]
 }`
@@ -52,6 +63,12 @@ type driverVerdict struct {
 	Name      string `json:"name"`
 	Available bool   `json:"available"`
 	Reason    string `json:"reason"`
+	// Can names the abilities that it has here.
+	Can        []string `json:"can"`
+	MaxParents int      `json:"maxParents"`
+	MaxName    int      `json:"maxName"`
+
+	props driver.Properties
 }
 
 func newVersionCommand(a *app) *cobra.Command {
@@ -83,8 +100,14 @@ func (r versionResult) print(w io.Writer) error {
 		if !d.Available {
 			verdict = escapeLine(d.Reason)
 		}
+		lines := []string{fmt.Sprintf("  %-9s %s", d.Name, verdict)}
+		if d.Available {
+			for _, line := range abilityLines(d.props) {
+				lines = append(lines, fmt.Sprintf("  %-9s %s", "", line))
+			}
+		}
 		if err == nil {
-			_, err = fmt.Fprintf(w, "  %-9s %s\n", d.Name, verdict)
+			_, err = fmt.Fprintln(w, strings.Join(lines, "\n"))
 		}
 	}
 	return err
@@ -113,26 +136,31 @@ func buildCommit() string {
 func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	var verdicts []driverVerdict
 	for _, b := range all.Backends() {
-		verdict := driverVerdict{Name: b.Name, Available: true}
-		if err := probeDriver(ctx, a, b); err != nil {
-			verdict.Available, verdict.Reason = false, faultText(err)
+		verdict := driverVerdict{Name: b.Name, Can: []string{}}
+		props, err := probeDriver(ctx, a, b)
+		if err != nil {
+			verdict.Reason = faultText(err)
+		} else {
+			verdict.Available, verdict.props, verdict.Can = true, props, abilityNames(props)
+			verdict.MaxParents, verdict.MaxName = props.MaxParents, props.MaxName
 		}
 		verdicts = append(verdicts, verdict)
 	}
 	return verdicts
 }
 
-func probeDriver(ctx context.Context, a *app, b all.Backend) (err error) {
+// probeDriver opens a backend there and returns what it can.
+func probeDriver(ctx context.Context, a *app, b all.Backend) (props driver.Properties, err error) {
 	dir, err := os.MkdirTemp(existingParent(a.global.root), ".snapctl-probe-")
 	if err != nil {
-		return err
+		return props, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d, err := b.New(ctx, filepath.Join(dir, b.Name), driver.Options{})
 	if err != nil {
-		return err
+		return props, err
 	}
-	return d.Close()
+	return d.Properties(), d.Close()
 }
 
 // existingParent returns path or the nearest directory above it that exists.

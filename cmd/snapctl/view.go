@@ -8,7 +8,8 @@ const viewJSON = `{
   "key": "look",
   "kind": "view",
   "parent": "sha256:…",
-  "image": "debian:12"
+  "image": "debian:12",
+  "limit": 0
 }`
 
 func newViewCommand(a *app) *cobra.Command {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// An ability is a fact of a backend by the name it has in JSON, with what it
+// means to the user of a store.
+type ability struct {
+	name, text string
+	has        bool
+}
+
+// abilities lists what a backend may be able to do, in the order in which it is
+// shown.
+func abilities(p driver.Properties) []ability {
+	return []ability{
+		{"mountsWritable", "writable mounts", p.MountsWritable},
+		{"nativeDiff", "diff reads only what changed", p.NativeDiff},
+		{"rebase", "layers unpack side by side", p.Rebase},
+		{"quota", "size limits", p.Quota},
+		{"renameDir", "directories can be renamed", p.RenameDir},
+		{"sharesPages", "one page cache for all containers of a layer", p.SharesPages},
+		{"reflink", "copies share blocks", p.Reflink},
+		{"explain", "knows which layer a path comes from", p.Explain},
+		{"idmap", "mapped ids", p.Idmap},
+		{"rootless", "works in a user namespace", p.Rootless},
+	}
+}
+
+// abilityNames lists what the backend can.
+func abilityNames(p driver.Properties) []string {
+	names := []string{}
+	for _, a := range abilities(p) {
+		if a.has {
+			names = append(names, a.name)
+		}
+	}
+	return names
+}
+
+// abilityLines says in two lines at most what the backend can and cannot, and
+// its bounds.
+func abilityLines(p driver.Properties) []string {
+	var can, cannot []string
+	for _, a := range abilities(p) {
+		if a.has {
+			can = append(can, a.text)
+		} else {
+			cannot = append(cannot, a.text)
+		}
+	}
+	if p.MaxParents > 0 {
+		can = append(can, fmt.Sprintf("up to %d layers below another", p.MaxParents))
+	}
+	if p.MaxName > 0 {
+		can = append(can, fmt.Sprintf("file names of up to %d bytes", p.MaxName))
+	}
+	var lines []string
+	if len(can) > 0 {
+		lines = append(lines, "can: "+strings.Join(can, ", "))
+	}
+	if len(cannot) > 0 {
+		lines = append(lines, "not: "+strings.Join(cannot, ", "))
+	}
+	return lines
+}

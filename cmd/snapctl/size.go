@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// sizeUnits are the suffixes of a size, in powers of 1024.
+const sizeUnits = "KMGTPE"
+
+// A sizeFlag is the value of --size: bytes, 0 for no limit.
+type sizeFlag int64
+
+// addSizeFlag adds --size to a command.
+func addSizeFlag(cmd *cobra.Command, size *sizeFlag) {
+	cmd.Flags().Var(size, "size", "let the new writable snapshot take `SIZE` on the disk at most, 512M for instance")
+	completeFlag(cmd, "size", cobra.NoFileCompletions)
+}
+
+// String returns the flag's value in bytes; none is the empty text.
+func (s *sizeFlag) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return fmt.Sprint(int64(*s))
+}
+
+// Type names the flag's type in its help.
+func (*sizeFlag) Type() string { return "SIZE" }
+
+// Set takes a number of bytes, or of units of 1024 with a suffix: 4096, 512M, 2GiB.
+func (s *sizeFlag) Set(text string) error {
+	digits, suffix := text, ""
+	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		digits, suffix = text[:i], text[i:]
+	}
+	unit, ok := sizeUnit(suffix)
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil || n < 1 || n > math.MaxInt64/unit {
+		return fmt.Errorf("%q is no size: it is a number of bytes, or one with K, M, G, T, P or E, at least 1", text)
+	}
+	*s = sizeFlag(n * unit)
+	return nil
+}
+
+// sizeUnit returns what a suffix multiplies by. KB and its like are refused:
+// they mean one thing to some and another to others.
+func sizeUnit(suffix string) (int64, bool) {
+	letter := strings.TrimSuffix(suffix, "iB")
+	if suffix == "" || suffix == "B" {
+		return 1, true
+	}
+	i := strings.Index(sizeUnits, strings.ToUpper(letter))
+	if len(letter) != 1 || i < 0 {
+		return 0, false
+	}
+	return 1 << (10 * (i + 1)), true
+}
+
+// limit adds the size to the labels of a new snapshot.
+func (s sizeFlag) limit(labels map[string]string) map[string]string {
+	if s == 0 {
+		return labels
+	}
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[snapshotter.LabelSize] = s.String()
+	return labels
+}
+
+// checkQuota says, before anything is made, that the store cannot limit sizes,
+// and which could.
+func (st *store) checkQuota(ctx context.Context, a *app, limit sizeFlag) error {
+	if limit == 0 || st.Driver().Properties().Quota {
+		return nil
+	}
+	err := fmt.Errorf("%w: the %s backend cannot limit the size of a snapshot", driver.ErrUnsupported, st.Driver().Name())
+	var able []string
+	for _, b := range all.Backends() {
+		if props, err := probeDriver(ctx, a, b); err == nil && props.Quota {
+			able = append(able, b.Name)
+		}
+	}
+	if len(able) == 0 {
+		return advise(err, "no backend can on this file system: use a --root on btrfs; 'snapctl version' says what each can")
+	}
+	return advise(err, "a store of its own made with --driver "+strings.Join(able, " or ")+" can: name another --root")
+}
+
+// limitOf is the size limit of a snapshot in bytes, 0 for none.
+func limitOf(labels map[string]string) int64 {
+	limit, err := snapshotter.SizeLimit(labels)
+	if err != nil {
+		return 0 // the snapshotter takes no other
+	}
+	return limit
+}
+
+// limitText renders a limit for people.
+func limitText(limit int64) string {
+	if limit == 0 {
+		return "-"
+	}
+	return size(limit)
+}

@@ -1,0 +1,70 @@
+package snapshotter
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// LabelSize limits what an active snapshot may take on disk beside its parents:
+// a number of bytes, decimal and at least 1. It is given to
+// [Snapshotter.Prepare] and stays as it is until the snapshot is committed,
+// which ends the limit. Engines hand labels of this prefix down to snapshotters.
+const LabelSize = "containerd.io/snapshot/layerkeep.size"
+
+// SizeLimit returns the limit that the labels of a snapshot give it, in bytes,
+// and 0 for none. An error matches errdefs.ErrInvalidArgument.
+func SizeLimit(labels map[string]string) (int64, error) {
+	text, ok := labels[LabelSize]
+	if !ok {
+		return 0, nil
+	}
+	limit, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || limit < 1 {
+		return 0, fail(errdefs.ErrInvalidArgument, "label %s: %q is no number of bytes", LabelSize, text)
+	}
+	return limit, nil
+}
+
+// checkSize returns the limit for a new snapshot, or an error when it cannot
+// have one.
+func (s *Snapshotter) checkSize(kind meta.Kind, key string, labels map[string]string) (int64, error) {
+	limit, err := SizeLimit(labels)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("snapshot %q: %w", key, err)
+	case limit == 0:
+		return 0, nil
+	case kind != meta.Active:
+		return 0, fail(errdefs.ErrInvalidArgument, "snapshot %q: label %s: only a writable snapshot has a size limit", key, LabelSize)
+	case !s.driver.Properties().Quota:
+		return 0, classify(fmt.Errorf("snapshot %q: driver %s cannot limit the size of a layer: %w",
+			key, s.driver.Name(), driver.ErrUnsupported))
+	}
+	return limit, nil
+}
+
+// keepSize puts the limit into labels that replace old: one that would change
+// it is an error, one that says nothing of it changes nothing.
+func keepSize(old, labels map[string]string, fieldpaths []string) (map[string]string, error) {
+	was, is := old[LabelSize], labels[LabelSize]
+	named := slices.Contains(fieldpaths, "labels."+LabelSize)
+	if is != was && (is != "" || named) {
+		return nil, fail(errdefs.ErrInvalidArgument, "label %s cannot be changed: a size limit is given when a snapshot is made", LabelSize)
+	}
+	if is == was {
+		return labels, nil
+	}
+	labels = maps.Clone(labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[LabelSize] = was
+	return labels, nil
+}
