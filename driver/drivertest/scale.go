@@ -85,12 +85,13 @@ func (s *suite) testLongChain(t *testing.T) {
 	require.Equal(t, fmt.Sprint(n-1), want[fmt.Sprintf("n%d", (n-1)%40)].Body)
 	st.requireTree(want, "top", "a chain of layers")
 	st.mustApply("top", Whiteout("last"), File("new", "new"))
-	if s.can.mounts {
+	if s.edits() {
 		st.edit("top", Create("edited", "e"))
 	}
 	require.NotContains(t, st.tree("top"), "last")
+	st.seal("top")
+	st.requireTree(st.tree("top"), "top", "the chain, sealed")
 	if n == s.props.MaxParents {
-		st.seal("top")
 		tooMany := slices.Insert(slices.Clone(chain), 0, driver.ID("top"))
 		require.Error(t, st.d.Create(t.Context(), "more", tooMany, driver.CreateOptions{}))
 		require.NotContains(t, st.tree("top"), "last")

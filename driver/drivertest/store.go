@@ -26,6 +26,10 @@ type store struct {
 	t   testing.TB
 	d   driver.Driver
 	dir string
+	// parents of the layers that were created, and which of these were sealed or
+	// are views.
+	parents  map[driver.ID][]driver.ID
+	readOnly map[driver.ID]bool
 
 	mu    sync.Mutex
 	warns []string
@@ -41,9 +45,13 @@ func (s *suite) openAt(t testing.TB, dir string) *store {
 	t.Helper()
 	d, err := s.New(t.Context(), dir, s.Options)
 	require.NoError(t, err, "open the driver")
-	st := &store{suite: s, t: t, d: d, dir: dir}
+	st := s.newStore(t, d, dir)
 	t.Cleanup(func() { require.NoError(t, d.Close(), "close the driver") })
 	return st
+}
+
+func (s *suite) newStore(t testing.TB, d driver.Driver, dir string) *store {
+	return &store{suite: s, t: t, d: d, dir: dir, parents: map[driver.ID][]driver.ID{}, readOnly: map[driver.ID]bool{}}
 }
 
 func (st *store) ctx() context.Context { return st.t.Context() }
@@ -51,11 +59,13 @@ func (st *store) ctx() context.Context { return st.t.Context() }
 func (st *store) create(id driver.ID, parents ...driver.ID) {
 	st.t.Helper()
 	require.NoError(st.t, st.d.Create(st.ctx(), id, parents, driver.CreateOptions{}), "create %s", id)
+	st.remember(id, parents)
 }
 
 func (st *store) seal(id driver.ID) {
 	st.t.Helper()
 	require.NoError(st.t, st.d.Seal(st.ctx(), id), "seal %s", id)
+	st.readOnly[id] = true
 }
 
 // apply applies entries and remembers the paths that were warned of.
@@ -119,8 +129,10 @@ func (st *store) requireTree(want fstest.Tree, id driver.ID, what string) {
 	if !st.can.mounts {
 		return
 	}
-	mounts, err := st.d.Mount(st.ctx(), id, driver.MountOptions{})
-	require.NoError(st.t, err, "mounts of %s", id)
+	mounts, ok := st.mountsOf(id, driver.MountOptions{})
+	if !ok {
+		return
+	}
 	require.NoError(st.t, st.mounter().WithTemp(st.ctx(), mounts, func(root string) error {
 		got, err := fstest.ReadPath(root)
 		if err == nil {
@@ -138,19 +150,6 @@ func (st *store) requireLayers(want ...driver.ID) {
 	slices.Sort(got)
 	slices.Sort(want)
 	require.Equal(st.t, append([]driver.ID{}, want...), append([]driver.ID{}, got...), "the layers on disk")
-}
-
-// edit makes edits through a mount of the layer.
-func (st *store) edit(id driver.ID, edits ...fstest.Edit) {
-	st.t.Helper()
-	st.mounted(id, driver.MountOptions{}, func(root string) error {
-		for _, e := range edits {
-			if err := e.Apply(root); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // diff returns the layer that the driver writes.

@@ -101,6 +101,7 @@ func removeAll(dir string) error {
 func Run(t *testing.T, cfg Config) {
 	s := newSuite(t, cfg)
 	t.Run("life cycle", s.testLifeCycle)
+	t.Run("facts", s.testFacts)
 	t.Run("semantics", s.testSemantics)
 	t.Run("stream", s.testStream)
 	t.Run("special", s.testSpecial)

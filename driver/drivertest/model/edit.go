@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -48,6 +49,11 @@ func (t *Tree) Edit(e fstest.Edit) error {
 		touch(e, dir)
 	case fstest.OpRename:
 		return t.rename(e, dir, name)
+	case fstest.OpExchange:
+		return t.exchange(e, dir, name)
+	case fstest.OpRead:
+	case fstest.OpWrite, fstest.OpAppend, fstest.OpTruncate, fstest.OpPunch, fstest.OpClone:
+		return t.write(e, dir, name)
 	default:
 		t.copyUp(dir, name).change(e)
 	}
@@ -124,17 +130,61 @@ func (t *Tree) rename(e fstest.Edit, dir *inode, name string) error {
 	return nil
 }
 
-// change carries out the edits of what is there.
-func (i *inode) change(e fstest.Edit) {
+func (t *Tree) exchange(e fstest.Edit, dir *inode, name string) error {
+	to, other := t.lookup(path.Dir(e.To)), path.Base(e.To)
+	one, two := t.lookup(e.Path), t.lookup(e.To)
+	switch {
+	case e.Path == "." || e.To == "." || two == nil || one == two:
+		return fmt.Errorf("edit %s: nothing to change places with", e)
+	case below(e.Path, e.To) || below(e.To, e.Path):
+		return fmt.Errorf("edit %s: one is in the other", e)
+	}
+	one, two = t.copyUp(dir, name), t.copyUp(to, other)
+	dir.kids[name], to.kids[other] = two, one
+	touch(e, dir, to)
+	return nil
+}
+
+// below reports whether p is dir or in it.
+func below(p, dir string) bool { return strings.HasPrefix(p+"/", dir+"/") }
+
+// write carries out the edits of the content of a regular file.
+func (t *Tree) write(e fstest.Edit, dir *inode, name string) error {
+	i, from := dir.kids[name], t.lookup(e.To)
+	if i == nil || i.kind() != diff.TypeRegular {
+		return fmt.Errorf("edit %s: not a regular file", e)
+	}
+	if e.Op == fstest.OpClone && (from == nil || from == i || from.kind() != diff.TypeRegular) {
+		return fmt.Errorf("edit %s: no other regular file to clone", e)
+	}
+	i = t.copyUp(dir, name)
 	switch e.Op {
 	case fstest.OpWrite:
-		i.body, i.mtime = e.Body, e.Mtime
-		delete(i.xattrs, "security.capability")
+		i.body = e.Body
 	case fstest.OpAppend:
-		i.body, i.mtime = i.body+e.Body, e.Mtime
-		if e.Body != "" { // nothing written is no write
-			delete(i.xattrs, "security.capability")
-		}
+		i.body += e.Body
+	case fstest.OpTruncate:
+		i.body += zeros(e.Size - int64(len(i.body)))
+		i.body = i.body[:e.Size]
+	case fstest.OpPunch:
+		start := min(e.Offset, int64(len(i.body)))
+		end := min(e.Offset+e.Size, int64(len(i.body)))
+		i.body = i.body[:start] + zeros(end-start) + i.body[end:]
+	case fstest.OpClone:
+		i.body = from.body
+	}
+	i.mtime = e.Mtime
+	if e.Op != fstest.OpAppend || e.Body != "" { // nothing written is no write
+		delete(i.xattrs, "security.capability")
+	}
+	return nil
+}
+
+func zeros(n int64) string { return strings.Repeat("\x00", int(max(n, 0))) }
+
+// change carries out the edits of attributes.
+func (i *inode) change(e fstest.Edit) {
+	switch e.Op {
 	case fstest.OpChmod:
 		i.mode = i.kind() | e.Mode&diff.PermMask
 	case fstest.OpChown:

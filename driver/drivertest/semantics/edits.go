@@ -1,6 +1,8 @@
 package semantics
 
 import (
+	"strings"
+
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -56,6 +58,8 @@ func changes() []Case {
 		edited("C5 made and removed again leaves nothing", file, []Edit{Mkdir("n"), Create("n/x", ""), Remove("n"), Create("y", ""), Remove("y")}),
 		edited("C5 removed and made the same again is no change", layer(Dir("d"), File("d/f", "body")),
 			[]Edit{Remove("d/f"), Create("d/f", "body"), Touch("d/f", Epoch)}),
+		edited("C5 removed and made again under the same name, size and time", file,
+			[]Edit{Remove("f"), Create("f", "BODY"), Touch("f", Epoch)}, "M f"),
 		edited("C6 everything removed", base(), []Edit{Remove("d"), Remove("e"), Remove("f"), Remove("l")}, "D d", "D e", "D f", "D l"),
 		{
 			Name: "C7 edits over several layers", Layers: over(base(), layer(File("d/z", "z"), Whiteout("d/x")), layer(File("m", "m"))),
@@ -75,6 +79,31 @@ func changes() []Case {
 	}
 }
 
+// contents are edits that change the content of a file, or could.
+func contents() []Case {
+	long := strings.Repeat("0123456789abcdef", 1000) // more than a file system keeps inline
+	file := layer(File("f", long), File("g", strings.ToUpper(long)), File("same", long), File("zeros", strings.Repeat("\x00", 16000)))
+	return []Case{
+		edited("C8 a file cut short", file, []Edit{Truncate("f", 5000), Touch("f", Epoch)}, "M f"),
+		edited("C8 a file cut to nothing", file, []Edit{Truncate("f", 0)}, "M f"),
+		edited("C8 a file lengthened by a hole", file, []Edit{Truncate("f", 1<<20), Touch("f", Epoch)}, "M f"),
+		edited("C8 a file cut and lengthened again holds other content", file,
+			[]Edit{Truncate("f", 15999), Truncate("f", 16000), Touch("f", Epoch)}, "M f"),
+		edited("C8 a hole punched in the middle", file, []Edit{Punch("f", 4096, 4096), Touch("f", Epoch)}, "M f"),
+		edited("C8 a hole punched where there were zeros is no change", file, []Edit{Punch("zeros", 4096, 8192), Touch("zeros", Epoch)}),
+		edited("C8 a body cloned from another file", file, []Edit{Clone("f", "g"), Touch("f", Epoch)}, "M f"),
+		edited("C8 a body cloned from a file of the same content is no change", file, []Edit{Clone("f", "same"), Touch("f", Epoch)}),
+		edited("C9 reading is no change", file, []Edit{Read("f"), Read("."), TouchAtime("f"), TouchAtime("."), Read("g")}),
+		edited("C10 two files that changed places", file, []Edit{Exchange("f", "g")}, "M f", "M g"),
+		edited("C10 two files of the same content that changed places", file, []Edit{Exchange("f", "same")}),
+		edited("C10 a file and a symlink that changed places", layer(Dir("d"), File("d/f", "f"), Symlink("l", "f")),
+			[]Edit{Exchange("d/f", "l")}, "M d/f", "M l"),
+		edited("C10 a file renamed over another", file, []Edit{Rename("f", "g")}, "D f", "M g"),
+		edited("C10 a file renamed there and back", file, []Edit{Rename("f", "n"), Rename("n", "f")}),
+		edited("C10 a file renamed over one that was the same", file, []Edit{Rename("f", "same")}, "D f"),
+	}
+}
+
 func renames() []Case {
 	tree := layer(Dir("a"), Dir("a/b"), File("a/b/x", "x"), File("a/y", "y"), Symlink("a/l", "y"), Dir("c"), File("c/z", "z"))
 	cases := []Case{
@@ -91,6 +120,9 @@ func renames() []Case {
 		edited("D1 a directory renamed there and back", tree, []Edit{Rename("a", "m"), Rename("m", "a")}),
 		edited("D1 a directory renamed over an empty one", layer(Dir("a"), File("a/x", "x"), Dir("e").WithMode(0o700)),
 			[]Edit{Rename("a", "e")}, "D a", "M e", "A e/x"),
+		edited("D1 two directories that changed places in one step", tree, []Edit{Exchange("a", "c")},
+			"D a/b", "D a/l", "D a/y", "A a/z", "D c/z", "A c/b", "A c/b/x", "A c/l", "A c/y"),
+		edited("D1 a directory and a file that changed places", tree, []Edit{Exchange("a/b", "c/z")}, "M a/b", "M c/z", "A c/z/x"),
 		edited("D1 two directories that changed places", tree, []Edit{Rename("a", "t"), Rename("c", "a"), Rename("t", "c")},
 			"D a/b", "D a/l", "D a/y", "A a/z", "D c/z", "A c/b", "A c/b/x", "A c/l", "A c/y"),
 		edited("D1 a renamed directory with hard links inside", layer(Dir("a"), File("a/x", "x"), Link("a/y", "a/x")),
@@ -130,6 +162,8 @@ func linkChanges() []Case {
 		edited("L3 a name replaced by a directory is no change of the others", pair, []Edit{Remove("b"), Mkdir("b")}, "M b"),
 		edited("L3 two names written into one new file are no change of the third", pair,
 			[]Edit{Remove("b"), Create("b", "9"), Remove("c"), MakeLink("c", "b")}, "M b", "M c = b"),
+		edited("L7 a second name in another directory that outlives the first", layer(Dir("d"), File("f", "2")),
+			[]Edit{MakeLink("d/h", "f"), Remove("f")}, "D f", "A d/h"),
 		edited("L4 new names linked among themselves", pair, []Edit{Create("x", "x"), MakeLink("w", "x"), MakeLink("y", "x")},
 			"A w", "A x = w", "A y = w"),
 		edited("L5 two old files linked now", layer(File("f", "2"), File("g", "2")), []Edit{Remove("g"), MakeLink("g", "f")},

@@ -39,7 +39,7 @@ type Case struct {
 // Cases returns every case.
 func Cases() []Case {
 	return slices.Concat(model(), whiteouts(), opaques(), replacements(), parentSymlinks(), links(),
-		metadata(), special(), changes(), renames(), linkChanges())
+		metadata(), special(), changes(), contents(), renames(), linkChanges())
 }
 
 // layer makes the layers of a case read well.

@@ -1,0 +1,117 @@
+package drivertest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// mountsWritable reports whether writable layers can be mounted by this process.
+func (s *suite) mountsWritable() bool { return s.can.mounts && s.props.MountsWritable }
+
+// edits reports whether layers can be edited as through a mount: through one, or
+// with the editor that stands for it.
+func (s *suite) edits() bool {
+	if !s.props.MountsWritable {
+		return s.Editor != nil
+	}
+	return s.can.mounts
+}
+
+// needMounts skips a test that needs a writable mount.
+func (s *suite) needMounts(t testing.TB) {
+	t.Helper()
+	if !s.can.mounts {
+		t.Skip("mounting is not permitted here")
+	}
+	if !s.props.MountsWritable {
+		t.Skip("this backend cannot mount writable layers here: Properties.MountsWritable")
+	}
+}
+
+// needEdits skips a test that edits a layer as through a mount.
+func (s *suite) needEdits(t testing.TB) {
+	t.Helper()
+	if !s.edits() {
+		s.needMounts(t)
+	}
+}
+
+// An editError says which edit failed, and how.
+type editError struct {
+	edit fstest.Edit
+	err  error
+}
+
+func (e *editError) Error() string { return fmt.Sprintf("edit %s: %v", e.edit, e.err) }
+func (e *editError) Unwrap() error { return e.err }
+
+// applyAll makes edits, until one fails.
+func applyAll(e Editor, edits []fstest.Edit) error {
+	for _, edit := range edits {
+		if err := e.Apply(edit); err != nil {
+			return &editError{edit, err}
+		}
+	}
+	return nil
+}
+
+// mountEditor edits a mounted tree.
+type mountEditor string
+
+func (root mountEditor) Apply(e fstest.Edit) error { return e.Apply(string(root)) }
+
+// tryEdit makes edits in one writable mount of the layer, or with one Editor.
+func (st *store) tryEdit(id driver.ID, edits ...fstest.Edit) error {
+	st.t.Helper()
+	if !st.props.MountsWritable && st.Editor != nil {
+		return applyAll(st.Editor(st.dir, id, st.parents[id]), edits)
+	}
+	mounts, err := st.d.Mount(st.ctx(), id, driver.MountOptions{})
+	require.NoError(st.t, err, "mounts of %s", id)
+	err = st.mounter().WithTemp(st.ctx(), mounts, func(root string) error { return applyAll(mountEditor(root), edits) })
+	var failed *editError
+	if err != nil && !errors.As(err, &failed) {
+		require.NoError(st.t, err, "with %s mounted", id)
+	}
+	return err
+}
+
+// edit makes edits in one writable mount of the layer, or with one Editor.
+func (st *store) edit(id driver.ID, edits ...fstest.Edit) {
+	st.t.Helper()
+	require.NoError(st.t, st.tryEdit(id, edits...))
+}
+
+// createView makes a view and remembers that it cannot be written to.
+func (st *store) createView(id driver.ID, parents ...driver.ID) {
+	st.t.Helper()
+	require.NoError(st.t, st.d.Create(st.ctx(), id, parents, driver.CreateOptions{View: true}), "create the view %s", id)
+	st.readOnly[id] = true
+}
+
+// mountsOf returns the mounts of a layer; ok is false where there are none: the
+// layer is writable, and the backend says that it cannot mount such.
+func (st *store) mountsOf(id driver.ID, opts driver.MountOptions) (mounts []mount.Mount, ok bool) {
+	st.t.Helper()
+	m, err := st.d.Mount(st.ctx(), id, opts)
+	if !st.props.MountsWritable && !st.readOnly[id] {
+		require.ErrorIs(st.t, err, driver.ErrUnsupported, "mounts of %s, which is writable", id)
+		return nil, false
+	}
+	require.NoError(st.t, err, "mounts of %s", id)
+	return m, true
+}
+
+// remember keeps what the suite has to know of a layer that it created.
+func (st *store) remember(id driver.ID, parents []driver.ID) {
+	st.parents[id] = slices.Clone(parents)
+	delete(st.readOnly, id)
+}
