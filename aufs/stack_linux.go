@@ -2,27 +2,79 @@ package aufs
 
 import (
 	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
 // A stack is the picture of the tree that an aufs of its branches shows, made
-// in user space. It is a [diff.View].
+// in user space. It is a [diff.View]. The rules are those of au_lkup_dentry in
+// the module's fs/aufs/dentry.c, with all branches mounted "+wh"; like there,
+// what has the name of a mark and is no regular file is an error and not a guess.
+//
+// Where the module's listing of a directory and its lookup disagree, as of a
+// name that has a whiteout beside it in the lowest branch, the lookup counts: no
+// name is shown that cannot be opened.
 type stack struct {
 	branches []*branch // uppermost first
+	// owned: Close closes the branches.
+	owned bool
 	// hints: the first branch holds the changes against the others.
 	hints bool
+	// held is shared with below.
+	held *budget
 }
 
 // A branch is one directory of a stack.
 type branch struct {
 	root *rootfd.Dir
+
+	once    sync.Once
+	pseudo  map[uint64]uint64 // names in .wh..wh.plnk by inode number
+	linkErr error
 }
+
+// A budget limits the descriptors that open directories of a stack keep: a deep
+// walk over a hundred branches would otherwise hold thousands. What is over it
+// is opened each time that it is read.
+type budget struct{ left atomic.Int64 }
+
+// maxHeld is how many descriptors the directories of a stack keep, or fewer
+// where this process may have few: several stacks are open at once.
+const maxHeld = 4096
+
+func newBudget() *budget {
+	var b budget
+	b.left.Store(maxHeld)
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil && r.Cur/16 < maxHeld {
+		b.left.Store(int64(r.Cur / 16))
+	}
+	return &b
+}
+
+// take asks for n descriptors and reports whether they may be held.
+func (b *budget) take(n int) bool {
+	if b.left.Add(-int64(n)) < 0 {
+		b.give(n)
+		return false
+	}
+	return true
+}
+
+// give returns n descriptors.
+func (b *budget) give(n int) { b.left.Add(int64(n)) }
 
 // openStack opens the branches at the given paths, uppermost first.
 func openStack(paths []string, opts rootfd.Options) (*stack, error) {
-	v := &stack{hints: true}
+	v := &stack{owned: true, hints: true, held: newBudget()}
 	for _, p := range paths {
 		d, err := rootfd.Open(p, opts)
 		if err != nil {
@@ -39,17 +91,15 @@ func (v *stack) below() diff.View {
 	if len(v.branches) < 2 {
 		return nil
 	}
-	return &stack{branches: v.branches[1:]}
-}
-
-// provider returns the index of the uppermost branch that has the path.
-func (v *stack) provider(path string) (int, error) {
-	return 0, errors.ErrUnsupported
+	return &stack{branches: v.branches[1:], held: v.held}
 }
 
 // Close closes the branches. Directories that are still open must not be used
 // afterwards.
 func (v *stack) Close() error {
+	if !v.owned {
+		return nil
+	}
 	var errs []error
 	for _, b := range v.branches {
 		errs = append(errs, b.root.Close())
@@ -57,5 +107,80 @@ func (v *stack) Close() error {
 	return errors.Join(errs...)
 }
 
-// Root opens the root, where all branches are merged whatever their marks say.
-func (v *stack) Root() (diff.Dir, error) { return nil, errors.ErrUnsupported }
+// Root opens the root, where all branches are merged whatever their marks say:
+// the module looks for opaque marks only in what it looked up.
+func (v *stack) Root() (diff.Dir, error) {
+	places := make([]place, len(v.branches))
+	for i := range v.branches {
+		places[i] = place{branch: i, path: "."}
+	}
+	known := unknown
+	if v.hints && len(places) > 1 {
+		known = merged
+	}
+	return v.open(places, known)
+}
+
+// provider returns the index of the uppermost branch that has the path.
+func (v *stack) provider(path string) (int, error) {
+	if path == "." {
+		return 0, nil
+	}
+	root, err := v.Root()
+	if err != nil {
+		return 0, err
+	}
+	at := root.(*dir)
+	defer func() { at.Close() }()
+	for {
+		name, rest, more := strings.Cut(path, "/")
+		f, err := at.lookup(name, !more)
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			return f.place.branch, nil
+		}
+		if !f.st.IsDir() {
+			return 0, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
+		}
+		next, err := v.open(f.dirs, unknown)
+		if err != nil {
+			return 0, err
+		}
+		err = at.Close()
+		at, path = next, rest
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// A place is a directory of one branch.
+type place struct {
+	branch int
+	path   string      // in the branch
+	d      *rootfd.Dir // nil: opened when needed
+	// parent, if not nil, is open and has it under its name: a shorter way than
+	// path while it is open.
+	parent *rootfd.Dir
+}
+
+func (p place) child(name string) string { return path.Join(p.path, name) }
+
+func (p place) name() string { return path.Base(p.path) }
+
+// with calls fn with the open directory.
+func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
+	if p.d != nil {
+		return fn(p.d)
+	}
+	d, err := v.branches[p.branch].root.OpenDirAt(p.path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return fn(d)
+}
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

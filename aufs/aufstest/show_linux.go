@@ -121,13 +121,31 @@ func names(dirs []string) ([]string, error) {
 // shows, uppermost first: directories anew, and all else as hard links of the
 // branches' files. It is the oracle for whatever reads branches.
 func Show(dst string, branches ...string) error {
+	return show(dst, branches, func(from hit, to string) error {
+		if err := unix.Linkat(unix.AT_FDCWD, from.path, unix.AT_FDCWD, to, 0); err != nil {
+			return &os.LinkError{Op: "link", Old: from.path, New: to, Err: err}
+		}
+		return nil
+	})
+}
+
+// Copy is Show with copies of the files; those that are hard links of each other
+// stay it.
+func Copy(dst string, branches ...string) error {
+	copies := map[inode]string{}
+	return show(dst, branches, func(from hit, to string) error {
+		if first := copies[inodeOf(from)]; first != "" {
+			return unix.Link(first, to)
+		}
+		copies[inodeOf(from)] = to
+		return copyFile(from, to)
+	})
+}
+
+func show(dst string, dirs []string, file func(from hit, to string) error) error {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
-	return show(dst, branches)
-}
-
-func show(dst string, dirs []string) error {
 	list, err := names(dirs)
 	if err != nil {
 		return err
@@ -138,13 +156,12 @@ func show(dst string, dirs []string) error {
 			return err
 		}
 		to := filepath.Join(dst, name)
-		if !hits[0].isDir() {
-			if err := unix.Linkat(unix.AT_FDCWD, hits[0].path, unix.AT_FDCWD, to, 0); err != nil {
-				return &os.LinkError{Op: "link", Old: hits[0].path, New: to, Err: err}
-			}
-			continue
+		if hits[0].isDir() {
+			err = show(to, paths(hits), file)
+		} else {
+			err = file(hits[0], to)
 		}
-		if err := Show(to, paths(hits)...); err != nil {
+		if err != nil {
 			return err
 		}
 	}

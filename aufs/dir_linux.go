@@ -1,0 +1,294 @@
+package aufs
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// knowledge is what a directory of a stack knows of the changes in it.
+type knowledge uint8
+
+const (
+	// unknown: everything here and below has to be compared.
+	unknown knowledge = iota
+	// merged: the uppermost branch has it and it merges with the same directory
+	// below, so what changed is what that branch has in it.
+	merged
+	// untouched: the uppermost branch does not have it.
+	untouched
+)
+
+// dir is one merged directory. It is a [diff.Dir] and a [diff.Hinter].
+type dir struct {
+	v      *stack
+	places []place
+	taken  int // of the budget
+	known  knowledge
+	// first has, once the directory was listed, the uppermost place of each
+	// name: a search through a hundred branches need not begin at the top.
+	first map[string]int
+}
+
+// hidden is in dir.first for names that a whiteout hides.
+const hidden = -1
+
+// manyPlaces is from how many merged directories on the listing is kept.
+const manyPlaces = 8
+
+// open makes a dir of places, which it owns from here on.
+func (v *stack) open(places []place, known knowledge) (*dir, error) {
+	d := &dir{v: v, places: places, known: known}
+	if !v.held.take(len(places)) {
+		for i := range places {
+			places[i].parent = nil // will not stay open
+		}
+		return d, nil
+	}
+	d.taken = len(places)
+	for i := range places {
+		p := &places[i]
+		var err error
+		if p.parent != nil {
+			p.d, err = p.parent.OpenDir(p.name())
+		} else {
+			p.d, err = v.branches[p.branch].root.OpenDirAt(p.path)
+		}
+		p.parent = nil
+		if err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	return d, nil
+}
+
+// Close closes the directory.
+func (d *dir) Close() error {
+	var errs []error
+	for i := range d.places {
+		if p := &d.places[i]; p.d != nil {
+			errs = append(errs, p.d.Close())
+			p.d = nil
+		}
+	}
+	d.v.held.give(d.taken)
+	d.places, d.taken = nil, 0
+	return errors.Join(errs...)
+}
+
+func (d *dir) top(fn func(top *rootfd.Dir) error) error {
+	if len(d.places) == 0 {
+		return fs.ErrClosed
+	}
+	return d.v.with(d.places[0], fn)
+}
+
+// lookup finds a child.
+func (d *dir) lookup(name string, topOnly bool) (*found, error) {
+	if len(d.places) == 0 {
+		return nil, fs.ErrClosed
+	}
+	first := 0
+	if d.first != nil {
+		at, ok := d.first[name]
+		if !ok || at == hidden {
+			return nil, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
+		}
+		first = at
+	}
+	return d.v.lookup(d.places, name, first, topOnly)
+}
+
+// Stat returns the attributes of the uppermost of the merged directories.
+func (d *dir) Stat() (n diff.Node, err error) {
+	err = d.top(func(top *rootfd.Dir) error {
+		st, err := top.Stat()
+		n = diff.NodeOf(st)
+		return err
+	})
+	return n, err
+}
+
+// Xattrs returns those of the uppermost of the merged directories.
+func (d *dir) Xattrs() (attrs map[string]string, err error) {
+	err = d.top(func(top *rootfd.Dir) error {
+		attrs, err = top.Xattrs()
+		return err
+	})
+	return shown(attrs), err
+}
+
+// shown removes what is never part of a layer; aufs has no attributes of its own.
+func shown(attrs map[string]string) map[string]string {
+	for name := range attrs {
+		if _, ok := whiteout.AUFS.XattrFromDisk(name); !ok {
+			delete(attrs, name)
+		}
+	}
+	return attrs
+}
+
+// Names lists what the merged directories hold and do not hide.
+func (d *dir) Names() ([]string, error) {
+	if len(d.places) == 0 {
+		return nil, fs.ErrClosed
+	}
+	first := map[string]int{}
+	for i, p := range d.places {
+		if err := d.v.with(p, func(b *rootfd.Dir) error { return list(b, i, first) }); err != nil {
+			return nil, err
+		}
+	}
+	names := make([]string, 0, len(first))
+	for name, at := range first {
+		if at != hidden {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if len(d.places) >= manyPlaces {
+		d.first = first
+	}
+	return names, nil
+}
+
+// list adds what the place at has and none above it. A whiteout hides a file of
+// its own branch too, so whiteouts come first.
+func list(b *rootfd.Dir, at int, first map[string]int) error {
+	entries, err := b.Entries()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		kind, target, err := whiteout.Parse(e.Name)
+		if err != nil || kind != whiteout.Whiteout {
+			continue
+		}
+		if err := checkMark(b, e.Name, e.Type); err != nil {
+			return err
+		}
+		if _, ok := first[target]; !ok {
+			first[target] = hidden
+		}
+	}
+	for _, e := range entries {
+		if _, ok := first[e.Name]; !ok && !isMark(e.Name) {
+			first[e.Name] = at
+		}
+	}
+	return nil
+}
+
+// Lookup returns the attributes of a child.
+func (d *dir) Lookup(name string) (diff.Node, error) {
+	f, err := d.lookup(name, true)
+	if err != nil {
+		return diff.Node{}, err
+	}
+	n := diff.NodeOf(f.st)
+	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.st)
+	return n, err
+}
+
+// in finds a child and calls fn with the directory of the branch that has it.
+func (d *dir) in(name string, fn func(b *rootfd.Dir) error) error {
+	f, err := d.lookup(name, true)
+	if err != nil {
+		return err
+	}
+	return d.v.with(f.place, fn)
+}
+
+// LookupXattrs returns the extended attributes of a child.
+func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
+	err = d.in(name, func(b *rootfd.Dir) error {
+		attrs, err = b.LookupXattrs(name)
+		return err
+	})
+	return shown(attrs), err
+}
+
+// Readlink returns the target of a symbolic link.
+func (d *dir) Readlink(name string) (target string, err error) {
+	err = d.in(name, func(b *rootfd.Dir) error {
+		target, err = b.Readlink(name)
+		return err
+	})
+	return target, err
+}
+
+// Open opens the body of a regular file.
+func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
+	err = d.in(name, func(b *rootfd.Dir) error {
+		opened, err := b.Open(name)
+		if err == nil {
+			rc = opened
+		}
+		return err
+	})
+	return rc, err
+}
+
+// OpenDir opens a child directory.
+func (d *dir) OpenDir(name string) (diff.Dir, error) {
+	f, err := d.lookup(name, false)
+	if err != nil {
+		return nil, err
+	}
+	if !f.st.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
+	}
+	next, err := d.v.open(f.dirs, d.knowledgeOf(f))
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+func (d *dir) knowledgeOf(f *found) knowledge {
+	switch {
+	case d.known != merged:
+		return d.known
+	case f.place.branch != 0:
+		return untouched
+	case f.replaced:
+		return unknown
+	}
+	return merged
+}
+
+// Hints returns the names that the uppermost branch has in this directory or
+// removes from it.
+func (d *dir) Hints() ([]diff.Hint, bool, error) {
+	switch d.known {
+	case untouched:
+		return nil, true, nil
+	case unknown:
+		return nil, false, nil
+	case merged:
+	}
+	var hints []diff.Hint
+	err := d.top(func(top *rootfd.Dir) error {
+		names, err := top.Names()
+		for _, name := range names {
+			kind, target, bad := whiteout.Parse(name)
+			switch {
+			case bad != nil:
+			case kind == whiteout.None:
+				hints = append(hints, diff.Hint{Name: name})
+			case kind == whiteout.Whiteout:
+				hints = append(hints, diff.Hint{Name: target})
+			}
+		}
+		return err
+	})
+	slices.SortFunc(hints, func(a, b diff.Hint) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.Compact(hints), err == nil, err
+}

@@ -1,0 +1,45 @@
+package aufs
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// nlink is the link count of a file of the branch without its pseudo-links: what
+// was a hard link to a file of a lower branch keeps one more name, in
+// .wh..wh.plnk at the root of the branch.
+func (b *branch) nlink(st rootfd.Stat) (uint64, error) {
+	if st.Nlink < 2 || st.IsDir() {
+		return st.Nlink, nil
+	}
+	b.once.Do(func() { b.pseudo, b.linkErr = pseudoLinks(b.root) })
+	if b.linkErr != nil {
+		return 0, b.linkErr
+	}
+	return st.Nlink - min(b.pseudo[st.Ino], st.Nlink-1), nil
+}
+
+// pseudoLinks counts the names in the directory of pseudo-links by inode.
+func pseudoLinks(root *rootfd.Dir) (map[uint64]uint64, error) {
+	d, err := root.OpenDir(whiteout.AUFSPseudo)
+	if isMissing(err) || errors.Is(err, unix.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	entries, err := d.Entries()
+	if err != nil {
+		return nil, err
+	}
+	links := map[uint64]uint64{}
+	for _, e := range entries {
+		links[e.Ino]++
+	}
+	return links, nil
+}

@@ -1,0 +1,127 @@
+package aufs
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// found is what a name in a merged directory means.
+type found struct {
+	// place is the directory of the branch that provides it.
+	place place
+	st    rootfd.Stat
+	// dirs are the merged directories, when it is one.
+	dirs []place
+	// replaced: what the branches below have at the name, seen by themselves, is
+	// not the directory that merges with this one, or there is nothing.
+	replaced bool
+}
+
+// lookup finds name in the merged directory made of places, of which those
+// before first are known not to have it. With topOnly it may stop at the
+// uppermost provider. A missing name matches [fs.ErrNotExist].
+func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*found, error) {
+	missing := &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
+	if isMark(name) {
+		return nil, missing
+	}
+	var res *found
+	for _, p := range places[first:] {
+		hit, err := v.inBranch(p, name)
+		if err != nil {
+			return nil, err
+		}
+		if hit.removed {
+			break
+		}
+		if !hit.exists {
+			continue
+		}
+		switch {
+		case res == nil:
+			res = &found{place: p, st: hit.st}
+		case !hit.st.IsDir():
+			// The module passes over what is of another type than the first one.
+			res.replaced = res.replaced || len(res.dirs) == 1
+			continue
+		}
+		if topOnly || !hit.st.IsDir() {
+			break
+		}
+		res.dirs = append(res.dirs, place{branch: p.branch, path: p.child(name), parent: p.d})
+		if hit.opaque {
+			break
+		}
+	}
+	if res == nil {
+		return nil, missing
+	}
+	res.replaced = res.replaced || len(res.dirs) < 2
+	return res, nil
+}
+
+// hit is what one branch says of a name.
+type hit struct {
+	removed bool // by a whiteout, which hides the branch's own file too
+	exists  bool
+	st      rootfd.Stat
+	opaque  bool // a directory that hides those below
+}
+
+func (v *stack) inBranch(p place, name string) (h hit, err error) {
+	err = v.with(p, func(d *rootfd.Dir) error {
+		if h.removed, err = hasMark(d, whiteout.Name(name)); h.removed || err != nil {
+			return err
+		}
+		h.st, err = d.Lookup(name)
+		if isMissing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		h.exists = true
+		if !h.st.IsDir() {
+			return nil
+		}
+		child, err := d.OpenDir(name)
+		if err != nil {
+			return err
+		}
+		defer child.Close()
+		h.opaque, err = hasMark(child, whiteout.OpaqueMarker)
+		return err
+	})
+	return h, err
+}
+
+// hasMark reports whether a directory of a branch holds a mark.
+func hasMark(d *rootfd.Dir, name string) (bool, error) {
+	st, err := d.Lookup(name)
+	switch {
+	case isMissing(err), errors.Is(err, unix.ENAMETOOLONG):
+		return false, nil // also for what has too long a name to be removed
+	case err != nil:
+		return false, err
+	}
+	return true, checkMark(d, name, st.Type())
+}
+
+// checkMark refuses what has the name of a mark and is something else, as
+// au_wh_test in the module's whout.c. An unknown type passes.
+func checkMark(d *rootfd.Dir, name string, fileType uint32) error {
+	if fileType == rootfd.TypeRegular || fileType == 0 {
+		return nil
+	}
+	return &fs.PathError{Op: "whiteout", Path: d.Path() + "/" + name, Err: unix.EIO}
+}
+
+// isMark reports whether no view ever shows the name: marks and bookkeeping, and
+// what is neither but cannot be looked up through a mount.
+func isMark(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
