@@ -40,6 +40,7 @@ type work struct {
 	searches, items int // calls that look into the tree of a subvolume, and what they gave
 	listed          int // directories listed
 	opened, dirs    int // files and directories opened
+	looked          int // files whose attributes were read
 }
 
 // openTree opens the tree in the directory dir of the subvolume at path vol.
@@ -133,6 +134,7 @@ func (d *dir) Stat() (diff.Node, error) {
 }
 
 func (d *dir) Lookup(name string) (diff.Node, error) {
+	d.tree.work.looked++
 	st, err := d.Dir.Lookup(name)
 	return diff.NodeOf(st), err
 }
