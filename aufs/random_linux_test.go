@@ -1,0 +1,239 @@
+package aufs
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/aufs/aufstest"
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// twins is one tree kept twice: as branches that aufs would have written, and as
+// a plain directory.
+type twins struct {
+	*branches
+	rnd    *rand.Rand
+	plain  string
+	owns   bool // other owners and devices can be made
+	editor *aufstest.Editor
+	// shared are the files of the parents with several names: writing to one
+	// parts it from the others in a branch.
+	shared map[string]bool
+	log    []string
+}
+
+func newTwins(t *testing.T, rnd *rand.Rand) *twins {
+	b := newBranches(t)
+	tw := &twins{branches: b, rnd: rnd, plain: filepath.Join(b.dir, "plain"), owns: fstest.CanOwn(t, b.dir)}
+	require.NoError(t, os.Mkdir(tw.plain, 0o755))
+	require.NoError(t, os.Chtimes(tw.plain, time.Time{}, time.Unix(1, 0)))
+	return tw
+}
+
+// layer puts a branch on top, as a driver does for a writable layer, and returns
+// a copy of the tree before.
+func (tw *twins) layer() (old string) {
+	root := tw.add()
+	for _, dir := range []string{whiteout.AUFSOrphan, whiteout.AUFSPseudo} {
+		require.NoError(tw.t, os.Mkdir(filepath.Join(root, dir), 0o700))
+	}
+	makeFile(tw.t, root, whiteout.AUFSBase)
+	old = filepath.Join(tw.dir, fmt.Sprint("old", len(tw.paths)))
+	require.NoError(tw.t, aufstest.Copy(old, tw.plain))
+	tw.editor = aufstest.New(root, tw.paths[1:])
+	// The root of the branch gets the attributes of the tree's.
+	now := fstest.FromPath(tw.t, tw.plain)["."]
+	require.NoError(tw.t, os.Chmod(root, os.FileMode(now.Perm())))
+	if tw.owns {
+		require.NoError(tw.t, os.Chown(root, int(now.UID), int(now.GID)))
+	}
+	require.NoError(tw.t, os.Chtimes(root, time.Time{}, now.Mtime))
+	tw.shared = map[string]bool{}
+	for p, n := range fstest.FromPath(tw.t, tw.plain) {
+		tw.shared[p] = n.Link != ""
+	}
+	return old
+}
+
+func one[T any](tw *twins, values ...T) T { return values[tw.rnd.IntN(len(values))] }
+
+// path draws a path, most often one that exists.
+func (tw *twins) path(tree fstest.Tree) string {
+	if paths := tree.Paths(); len(paths) > 1 && tw.rnd.IntN(3) > 0 {
+		return one(tw, paths[1:]...)
+	}
+	names := []string{one(tw, "a", "b", "c", "d")}
+	for tw.rnd.IntN(2) > 0 {
+		names = append(names, one(tw, "a", "b", "c", "d"))
+	}
+	return strings.Join(names, "/")
+}
+
+// edit draws one edit; ok is false for what no two file systems answer alike.
+func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
+	e = fstest.Edit{
+		Path: tw.path(tree), Mode: one[uint32](tw, 0o644, 0o755, 0o600, 0o700, 0o4711), TouchParents: tw.rnd.IntN(2) > 0,
+		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 5), Body: one(tw, "", "x", "y", "long"),
+		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
+	}
+	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
+		fstest.OpWrite, fstest.OpAppend, fstest.OpChmod, fstest.OpChown, fstest.OpTouch, fstest.OpSetXattr, fstest.OpRemove,
+		fstest.OpRemove, fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp)
+	n, exists := tree[e.Path]
+	kind := n.Type()
+	switch e.Op {
+	case fstest.OpMknod:
+		e.Mode |= diff.TypeFifo
+		if tw.owns {
+			e.Mode, e.Rdev = e.Mode&diff.PermMask|diff.TypeChar, 0x103
+		}
+		return e, true
+	case fstest.OpSymlink:
+		e.To = one(tw, "a", "/b", "../c")
+		return e, true
+	case fstest.OpCreate, fstest.OpMkdir, fstest.OpRemove:
+		return e, true
+	case fstest.OpLink:
+		e.To = tw.path(tree)
+		return e, !tw.shared[e.To] && tree[e.To].Type() != diff.TypeDir
+	case fstest.OpRename:
+		e.To = tw.path(tree)
+		return e, !tw.shared[e.Path] && kind != diff.TypeDir
+	case fstest.OpChown:
+		if tw.owns {
+			e.UID, e.GID = one[uint32](tw, 0, 1, 70000), one[uint32](tw, 0, 1)
+		}
+	case fstest.OpSetXattr:
+		e.Name = one(tw, "user.a", "user.b")
+		return e, exists && !tw.shared[e.Path] && (kind == diff.TypeRegular || kind == diff.TypeDir)
+	case fstest.OpWrite, fstest.OpAppend:
+		return e, kind == diff.TypeRegular && !tw.shared[e.Path]
+	case fstest.OpChmod:
+		return e, kind != diff.TypeSymlink && !tw.shared[e.Path]
+	}
+	return e, exists && !tw.shared[e.Path]
+}
+
+// step makes one edit on both.
+func (tw *twins) step() {
+	tree := fstest.FromPath(tw.t, tw.plain)
+	e, ok := tw.edit(tree)
+	for dir := filepath.Dir(e.Path); ok && dir != "."; dir = filepath.Dir(dir) {
+		ok = tree[dir].Type() != diff.TypeSymlink // would lead elsewhere
+	}
+	for dir := filepath.Dir(e.To); ok && e.Op != fstest.OpSymlink && dir != "." && e.To != ""; dir = filepath.Dir(dir) {
+		ok = tree[dir].Type() != diff.TypeSymlink
+	}
+	if !ok {
+		return
+	}
+	want, got := e.Apply(tw.plain), tw.editor.Apply(e)
+	tw.log = append(tw.log, fmt.Sprintf("%s: %v", e, want))
+	require.Equal(tw.t, want == nil, got == nil, "%v, aufs: %v\n%s", want, got, strings.Join(tw.log, "\n"))
+	if e.Op == fstest.OpLink && want == nil {
+		// Until the other name is touched as well it is only a pseudo-link.
+		require.NoError(tw.t, tw.editor.Apply(fstest.CopyUp(e.To)))
+	}
+}
+
+func stream(t *testing.T, old, now diff.View) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	_, err := tar.Write(t.Context(), &buf, diff.Compare(t.Context(), old, now, diff.Options{}), tar.WriteOptions{})
+	require.NoError(t, err)
+	return buf.Bytes()
+}
+
+func dirView(t *testing.T, path string) diff.View {
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return diff.DirView(f)
+}
+
+func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rounds := uint64(15)
+	if testing.Short() {
+		rounds = 4
+	}
+	for round := range rounds {
+		tw := newTwins(t, rand.New(rand.NewPCG(seed, round)))
+		for layer := range 5 {
+			old := tw.layer()
+			tw.log = append(tw.log, fmt.Sprintf("-- layer %d", layer))
+			for range 20 {
+				tw.step()
+			}
+			what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
+			fstest.RequireEqual(t, fstest.FromPath(t, tw.plain), tw.check(what), what)
+			if layer == 0 {
+				continue
+			}
+			v := tw.view()
+			require.Equal(t, changes(t, dirView(t, old), dirView(t, tw.plain)), changes(t, v.below(), v), what)
+			require.Equal(t, stream(t, dirView(t, old), dirView(t, tw.plain)), stream(t, v.below(), v), what)
+		}
+	}
+}
+
+// TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has what no mount writes:
+// marks beside what they hide, in opaque directories, of nothing, on other types.
+func TestAnyFilesInBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	for round := range uint64(60) {
+		rnd := rand.New(rand.NewPCG(seed, round))
+		b := newBranches(t)
+		for range 2 + rnd.IntN(4) {
+			litter(t, rnd, b.add(), 2)
+		}
+		b.check(fmt.Sprintf("seed %d, round %d: %q", seed, round, b.files()))
+	}
+}
+
+// litter fills a directory of a branch at random.
+func litter(t *testing.T, rnd *rand.Rand, dir string, depth int) {
+	for _, name := range []string{"a", "b", "c"} {
+		if rnd.IntN(4) == 0 {
+			makeFile(t, dir, ".wh."+name)
+		}
+		switch rnd.IntN(6) {
+		case 0:
+			makeFile(t, dir, fmt.Sprint(name, "=", rnd.IntN(3)))
+		case 1:
+			makeFile(t, dir, name+"->x")
+		case 2, 3, 4:
+			if depth > 0 {
+				makeFile(t, dir, name+"/")
+				litter(t, rnd, filepath.Join(dir, name), depth-1)
+			}
+		}
+		if name != "a" && rnd.IntN(8) == 0 {
+			_ = unix.Link(filepath.Join(dir, "a"), filepath.Join(dir, name)) // fails for directories and what is there
+		}
+	}
+	if rnd.IntN(4) == 0 {
+		makeFile(t, dir, ".wh..wh..opq")
+	}
+}
+
+func (b *branches) files() (all []string) {
+	for _, root := range b.paths {
+		for p := range fstest.FromPath(b.t, root) {
+			all = append(all, filepath.Join(filepath.Base(root), p))
+		}
+	}
+	return all
+}
