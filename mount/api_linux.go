@@ -20,6 +20,9 @@ func detached(m Mount) (*os.File, error) {
 	if m.Type == "bind" {
 		return detachedBind(m)
 	}
+	if m.Type == "aufs" {
+		return nil, fmt.Errorf("%w: aufs is mounted in several steps", ErrUnsupported)
+	}
 	return detachedOverlay(m)
 }
 

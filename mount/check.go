@@ -5,8 +5,12 @@ import "fmt"
 // check refuses what cannot be mounted before any system call is made.
 func (m Mount) check() error {
 	switch {
+	case m.AUFS != nil && m.Type != "aufs":
+		return fmt.Errorf("%w: branches of a mount of type %q", ErrUnsupported, m.Type)
 	case m.Type == "bind":
 		return nil
+	case m.Type == "aufs":
+		return m.checkAUFS()
 	case m.Type != "overlay":
 		return fmt.Errorf("%w: file system type %q", ErrUnsupported, m.Type)
 	case m.Overlay == nil || len(m.Overlay.Lower) == 0:

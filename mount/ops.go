@@ -29,9 +29,12 @@ var (
 type Mounter struct {
 	// NoMountAPI uses mount(2) only, for tests and old kernels.
 	NoMountAPI bool
+
+	kernel *kernel // nil for the real one
 }
 
-// All mounts mounts at target, each over the one before. Nothing stays mounted
+// All mounts mounts at target, each over the one before, an aufs and its remounts
+// being one. Nothing stays mounted
 // after an error. The target must be a directory, and no mount point: see
 // [ErrNotDirectory] and [ErrBusy]. It is resolved once, symbolic links included.
 func All(ctx context.Context, mounts []Mount, target string) error {
@@ -42,8 +45,8 @@ func All(ctx context.Context, mounts []Mount, target string) error {
 // when it is in use and [ErrNotMounted] when target is no mount point.
 func Unmount(target string) error { return unmount(target) }
 
-// Detached mounts m nowhere: the descriptor is the root of a mount that lives
-// until the last descriptor into it is closed. Needs the new mount API.
+// Detached mounts m, no aufs, nowhere: the descriptor is the root of a mount that
+// lives until the last descriptor into it is closed. Needs the new mount API.
 func Detached(m Mount) (*os.File, error) { return detached(m) }
 
 // WithTemp mounts mounts on a new temporary directory, calls fn with it and
@@ -68,7 +71,7 @@ func (mr Mounter) WithTemp(ctx context.Context, mounts []Mount, fn func(root str
 		return err
 	}
 	defer func() {
-		for range mounts {
+		for range mountsIn(mounts) {
 			err = errors.Join(err, unmountOwn(dir))
 		}
 	}()

@@ -17,12 +17,15 @@ func (mr Mounter) all(ctx context.Context, mounts []Mount, target string) error 
 		return err
 	}
 	defer dir.Close()
+	if err := checkAll(mounts, dir); err != nil {
+		return fmt.Errorf("mount on %s: %w", target, err)
+	}
 	for i, m := range mounts {
 		if err = ctx.Err(); err == nil {
 			err = mr.one(m, dir)
 		}
 		if err != nil {
-			for ; i > 0; i-- {
+			for range mountsIn(mounts[:i]) {
 				err = errors.Join(err, unmount(target))
 			}
 			return fmt.Errorf("mount %s on %s: %w", m.Type, target, err)
@@ -31,10 +34,25 @@ func (mr Mounter) all(ctx context.Context, mounts []Mount, target string) error 
 	return nil
 }
 
+// checkAll refuses what cannot be mounted on dir before any of it is.
+func checkAll(mounts []Mount, dir *os.File) error {
+	if err := checkList(mounts); err != nil {
+		return err
+	}
+	path, err := os.Readlink(procPath(dir))
+	if err != nil {
+		return err
+	}
+	return checkTarget(mounts, path)
+}
+
 // one mounts m on the directory dir, whatever is mounted there already.
 func (mr Mounter) one(m Mount, dir *os.File) error {
 	if err := m.check(); err != nil {
 		return err
+	}
+	if m.Type == "aufs" {
+		return mr.aufs(m, dir)
 	}
 	if !mr.NoMountAPI {
 		fd, err := detached(m)

@@ -11,6 +11,8 @@ import (
 
 func (mr Mounter) all(context.Context, []Mount, string) error { return unsupported() }
 
+type kernel struct{}
+
 func unmount(string) error { return unsupported() }
 
 func detached(Mount) (*os.File, error) { return nil, unsupported() }
