@@ -1,0 +1,105 @@
+package layerdir
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// sysfsAUFS has a directory si_ID for each aufs; the mount table names the ID only.
+const sysfsAUFS = "/sys/fs/aufs"
+
+// BranchUse reports whether, in this mount namespace, the directory at path is a
+// branch of an aufs: MountedWritable if it can be written to through it.
+func BranchUse(path string) (Use, error) {
+	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
+	if err != nil {
+		return Unmounted, err
+	}
+	return branchUse(table, path, sysfsAUFS)
+}
+
+// branchUse is BranchUse with a mount table and a directory like sysfsAUFS.
+func branchUse(table []*mountinfo.Info, path, sysfs string) (Use, error) {
+	use := Unmounted
+	for _, m := range table {
+		if m.FSType != "aufs" {
+			continue
+		}
+		branches, err := branchesOf(m, sysfs)
+		if err != nil {
+			return use, err
+		}
+		for _, b := range branches {
+			dir, perm, _ := cutLast(b, "=")
+			if filepath.Clean(dir) != path {
+				continue
+			}
+			this := MountedReadOnly
+			if strings.HasPrefix(perm, "rw") && !isReadOnly(m.VFSOptions) && !isReadOnly(m.Options) {
+				this = MountedWritable
+			}
+			use = max(use, this)
+		}
+	}
+	return use, nil
+}
+
+// branchesOf lists the branches of an aufs, each as PATH=PERMISSION. With the
+// module's parameter brs=1 they are in the mount table, else in sysfs.
+func branchesOf(m *mountinfo.Info, sysfs string) ([]string, error) {
+	var id string
+	for _, o := range strings.Split(m.VFSOptions, ",") {
+		if list, ok := strings.CutPrefix(o, "br:"); ok {
+			return strings.Split(list, ":"), nil
+		}
+		if v, ok := strings.CutPrefix(o, "si="); ok {
+			id = v
+		}
+	}
+	if id == "" || strings.ContainsAny(id, "/.") {
+		return nil, nil
+	}
+	return readBranches(filepath.Join(sysfs, "si_"+id))
+}
+
+// readBranches reads br0, br1 and so on of a directory, and leaves out brid0 and
+// others. An aufs that was unmounted meanwhile has none.
+func readBranches(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var branches []string
+	for _, e := range entries {
+		n, ok := strings.CutPrefix(e.Name(), "br")
+		if !ok || n == "" || strings.Trim(n, "0123456789") != "" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		branches = append(branches, strings.TrimSuffix(string(b), "\n"))
+	}
+	return branches, nil
+}
+
+// cutLast is [strings.Cut] around the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
