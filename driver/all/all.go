@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/layerkeep/layerkeep/aufs"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/overlay2"
 	"github.com/layerkeep/layerkeep/vfs"
@@ -29,6 +30,7 @@ func Backends() []Backend {
 	return []Backend{
 		{Name: overlay2.Name, New: overlay2.New},
 		{Name: vfs.Name, New: vfs.New},
+		{Name: aufs.Name, New: aufs.New},
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 func TestTheOrderOfPreferenceIsFixed(t *testing.T) {
-	require.Equal(t, []string{"overlay2", "vfs"}, Names())
+	require.Equal(t, []string{"overlay2", "vfs", "aufs"}, Names())
 }
 
 func TestAnUnknownNameIsRefusedWithTheKnownOnes(t *testing.T) {

@@ -72,6 +72,11 @@ func SyncFS(path string) error {
 
 // Usage walks the tree at path, path itself included.
 func Usage(ctx context.Context, path string) (driver.Usage, error) {
+	return UsageWithout(ctx, path)
+}
+
+// UsageWithout is Usage without the children of path that have the given names.
+func UsageWithout(ctx context.Context, path string, without ...string) (driver.Usage, error) {
 	d, err := rootfd.Open(path, rootfd.Options{})
 	if err != nil {
 		return driver.Usage{}, err
@@ -83,7 +88,7 @@ func Usage(ctx context.Context, path string) (driver.Usage, error) {
 		return driver.Usage{}, err
 	}
 	w.add(st)
-	err = w.dir(ctx, d)
+	err = w.dir(ctx, d, without)
 	return w.usage, err
 }
 
@@ -104,7 +109,7 @@ func (w *usageWalk) add(st rootfd.Stat) {
 	w.usage.Bytes += st.Blocks * 512
 }
 
-func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir) error {
+func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir, without []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -113,6 +118,9 @@ func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir) error {
 		return err
 	}
 	for _, name := range names {
+		if slices.Contains(without, name) {
+			continue
+		}
 		st, err := d.Lookup(name)
 		if errors.Is(err, unix.ENOENT) {
 			continue // a writable layer may be in use
@@ -131,7 +139,7 @@ func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir) error {
 		if err != nil {
 			return err
 		}
-		err = w.dir(ctx, sub)
+		err = w.dir(ctx, sub, nil)
 		sub.Close()
 		if err != nil {
 			return err
@@ -151,8 +159,8 @@ const (
 )
 
 // Mounted reports whether, in this mount namespace, something is mounted from
-// the layer: a bind of one of its directories, an overlay with the layer's path
-// as its source or with an upper directory in it.
+// the layer: a bind of one of its directories, an overlay or aufs with the layer's
+// path as its source, or an overlay with an upper directory in it.
 func (s *Store) Mounted(id driver.ID) (Use, error) {
 	path := s.Path(id)
 	use := Unmounted
@@ -161,7 +169,7 @@ func (s *Store) Mounted(id driver.ID) (Use, error) {
 			return true, false
 		}
 		use = MountedWritable
-		if isReadOnly(m.Options) || m.FSType == "overlay" && isReadOnly(m.VFSOptions) {
+		if isReadOnly(m.Options) || isUnion(m) && isReadOnly(m.VFSOptions) {
 			use = MountedReadOnly
 		}
 		return true, use == MountedWritable
@@ -173,8 +181,11 @@ func isReadOnly(options string) bool {
 	return options == "ro" || strings.HasPrefix(options, "ro,")
 }
 
+// isUnion reports whether the mount is of a kind whose source is but a name.
+func isUnion(m *mountinfo.Info) bool { return m.FSType == "overlay" || m.FSType == "aufs" }
+
 func isMountOf(m *mountinfo.Info, path string) bool {
-	if m.FSType == "overlay" {
+	if isUnion(m) {
 		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/")
 	}
 	// Root is relative to the file system, which may be mounted anywhere; what

@@ -1,0 +1,66 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// The files that aufs keeps in the root of a writable branch, as the kernel
+// module makes them.
+const (
+	baseName   = ".wh..wh.aufs" // whiteouts are its hard links
+	orphanName = ".wh..wh.orph" // files that are removed but open
+	pseudoName = ".wh..wh.plnk" // hard links of files of other branches
+)
+
+func makeBookkeeping(branch string) error {
+	base := filepath.Join(branch, baseName)
+	if err := os.WriteFile(base, nil, 0o444); err != nil {
+		return err
+	}
+	if err := os.Chmod(base, 0o444); err != nil { // whatever the umask
+		return err
+	}
+	for _, name := range []string{orphanName, pseudoName} {
+		if err := os.Mkdir(filepath.Join(branch, name), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emptyBookkeeping removes what a mount that is gone has left in the two
+// directories. The directories stay: removing them would change the times of the
+// root.
+func emptyBookkeeping(branch string) error {
+	var errs []error
+	for _, name := range []string{orphanName, pseudoName} {
+		dir := filepath.Join(branch, name)
+		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue // not made by aufs
+		}
+		if err != nil {
+			return err
+		}
+		left, err := f.Readdirnames(-1)
+		errs = append(errs, err, f.Close())
+		for _, child := range left {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, child)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// branchUsage returns what the files of a branch take, bookkeeping left out.
+func branchUsage(ctx context.Context, branch string) (driver.Usage, error) {
+	return layerdir.UsageWithout(ctx, branch, baseName, orphanName, pseudoName)
+}

@@ -1,0 +1,293 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// aufs is the driver. It implements [driver.Driver], [driver.Explainer] and
+// [driver.Adopter].
+type aufs struct {
+	store  *store
+	mounts *mounter
+	opts   driver.Options
+	xattrs []string
+	// userNS: devices cannot be made here.
+	userNS bool
+}
+
+// layers are the branches of one view.
+type layers struct {
+	// id is the layer whose view it is. With own, its branch is the first one.
+	id  driver.ID
+	own bool
+	// sealed: nothing in the first branch changes any more.
+	sealed bool
+	// ids and branches name the layers and their directories (absolute paths),
+	// uppermost first.
+	ids      []driver.ID
+	branches []string
+	// label is the source under which a mount of it appears in the mount table.
+	label string
+	// target is the classic mount point, mnt/<id>.
+	target string
+}
+
+// New opens the store of this driver in root, which it creates when missing.
+// Returns an error matching [driver.ErrUnsupported] where files cannot be given
+// to root: it has tried.
+func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
+	d := &aufs{opts: opts}
+	if err := d.open(ctx, root); err != nil {
+		return nil, errors.Join(fmt.Errorf("aufs: %w", err), d.Close())
+	}
+	return d, nil
+}
+
+func (d *aufs) read() rootfd.Options {
+	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2}
+}
+
+// Name returns [Name].
+func (d *aufs) Name() string { return Name }
+
+// Properties returns the facts.
+func (d *aufs) Properties() driver.Properties {
+	return driver.Properties{
+		Explain:         true,
+		NativeDiff:      true,
+		SharesPages:     true,
+		BreaksHardlinks: true,
+		Rootless:        true,
+		MountsWritable:  d.mounts.writable(),
+		MaxName:         maxName,
+		MaxParents:      maxParents,
+		XattrNamespaces: d.xattrs,
+	}
+}
+
+// Mount returns an aufs mount of the layer's branches where the kernel has aufs.
+// Without it, a sealed layer or a view is translated once into something that
+// can be mounted read-only.
+func (d *aufs) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
+	l, err := d.layers(id)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
+	}
+	m, err := d.mounts.mount(ctx, l, opts)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
+	}
+	return m, nil
+}
+
+// layers returns the branches of the layer's view.
+func (d *aufs) layers(id driver.ID) (layers, error) {
+	m, err := d.store.load(id)
+	if err != nil {
+		return layers{}, err
+	}
+	return d.branches(id, m), nil
+}
+
+// branches is layers for a record that was read.
+func (d *aufs) branches(id driver.ID, m layerdir.Meta) layers {
+	l := layers{
+		id: id, own: !m.View, sealed: m.Sealed || m.View, ids: m.Parents,
+		label: layerdir.Label(d.store.records.Path(id)), target: d.store.mnt(id),
+	}
+	if l.own {
+		l.ids = append([]driver.ID{id}, m.Parents...)
+	}
+	for _, b := range l.ids {
+		l.branches = append(l.branches, d.store.branch(b))
+	}
+	return l
+}
+
+func (d *aufs) open(ctx context.Context, root string) (err error) {
+	if d.store, err = openStore(root, d.opts.Logger); err != nil {
+		return err
+	}
+	if err := d.probe(); err != nil {
+		return err
+	}
+	if d.mounts, err = newMounter(ctx, d.store.own("mounts"), d.opts); err != nil {
+		return err
+	}
+	return d.store.recover(ctx)
+}
+
+// probe tries what can be kept in the store's directory.
+func (d *aufs) probe() error {
+	dir, done, err := d.store.records.Staging("probe")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := layerdir.CheckOwners(dir); err != nil {
+		return err
+	}
+	d.xattrs = layerdir.XattrNamespaces(dir)
+	d.userNS = layerdir.UserNS(dir)
+	return nil
+}
+
+// Create makes the layer's branch, whose root has the attributes of the nearest
+// parent's, since the uppermost branch gives those of the merged one.
+func (d *aufs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := d.create(ctx, id, parents, opts); err != nil {
+		return fmt.Errorf("aufs: create layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	limit := maxParents
+	if opts.View {
+		limit++ // it has no branch of its own
+	}
+	switch {
+	case opts.Size != 0:
+		return fmt.Errorf("%w: there are no size limits", driver.ErrUnsupported)
+	case opts.View && len(parents) == 0:
+		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
+	case len(parents) > limit:
+		return fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), limit)
+	}
+	if err := d.store.checkParents(parents); err != nil {
+		return err
+	}
+	return d.store.create(id, layerdir.Meta{Parents: parents, View: opts.View}, func(branch string) error {
+		return d.fill(branch, parents)
+	})
+}
+
+// fill makes the bookkeeping that aufs would make at the first mount, which
+// would change the root's times then, and gives the root its attributes.
+func (d *aufs) fill(branch string, parents []driver.ID) error {
+	if err := makeBookkeeping(branch); err != nil {
+		return err
+	}
+	if len(parents) == 0 {
+		return layerdir.EmptyRoot(branch)
+	}
+	v, err := openStack([]string{d.store.branch(parents[0])}, d.read())
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	root, err := v.Root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return layerdir.CopyRoot(branch, root, whiteout.AUFS)
+}
+
+// Seal records the usage, writes the file system to disk and then the mark that
+// the layer is sealed, in this order.
+func (d *aufs) Seal(ctx context.Context, id driver.ID) error {
+	if err := d.seal(ctx, id); err != nil {
+		return fmt.Errorf("aufs: seal layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *aufs) seal(ctx context.Context, id driver.ID) error {
+	m, err := d.store.load(id)
+	if err != nil || m.Sealed {
+		return err
+	}
+	return d.store.records.Seal(ctx, id, "../../../diff/"+string(id), func(*layerdir.Meta) error {
+		return emptyBookkeeping(d.store.branch(id))
+	})
+}
+
+// Usage counts the files of the layer's branch, aufs's bookkeeping left out.
+func (d *aufs) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	u, err := d.usage(ctx, id)
+	if err != nil {
+		return u, fmt.Errorf("aufs: usage of layer %s: %w", id, err)
+	}
+	return u, nil
+}
+
+func (d *aufs) usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	m, err := d.store.load(id)
+	switch {
+	case err != nil, m.View:
+		return driver.Usage{}, err
+	case m.Usage != nil:
+		return *m.Usage, nil
+	}
+	return branchUsage(ctx, d.store.branch(id))
+}
+
+// Remove takes the layer out of the classic directories and deletes it in the
+// background.
+func (d *aufs) Remove(_ context.Context, id driver.ID) error {
+	err := id.Validate()
+	if err == nil {
+		err = d.mounts.drop(id)
+	}
+	if err == nil {
+		err = d.store.remove(id)
+	}
+	if err != nil {
+		return fmt.Errorf("aufs: remove layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Layers lists the layers that this driver made.
+func (d *aufs) Layers(context.Context) ([]driver.ID, error) { return d.store.list() }
+
+// Foreign lists the layers that another engine left.
+func (d *aufs) Foreign(ctx context.Context) ([]driver.Foreign, error) {
+	list, err := d.store.foreign(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("aufs: layers of another engine: %w", err)
+	}
+	return list, nil
+}
+
+// Cleanup deletes what Remove put aside and interrupted calls left behind.
+func (d *aufs) Cleanup(ctx context.Context) error {
+	err := errors.Join(
+		d.store.recover(ctx),
+		d.store.records.Cleanup(ctx),
+		d.mounts.cleanup(ctx, d.keeps))
+	if err != nil {
+		return fmt.Errorf("aufs: clean up: %w", err)
+	}
+	return nil
+}
+
+// keeps reports whether what was made of the layer for mounts is still of use.
+func (d *aufs) keeps(id driver.ID) bool {
+	_, err := d.store.load(id)
+	return !errors.Is(err, driver.ErrNotFound)
+}
+
+// Close waits for deletions in the background.
+func (d *aufs) Close() error {
+	var errs []error
+	if d.mounts != nil {
+		errs = append(errs, d.mounts.close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.close())
+	}
+	return errors.Join(errs...)
+}

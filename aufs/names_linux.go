@@ -1,0 +1,212 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// create makes a layer; fill makes its branch. The record says that the layer is
+// incomplete until all of it is in place; taking that away is what makes it
+// exist. After an error nothing of it is left, or what is left is incomplete.
+func (s *store) create(id driver.ID, m layerdir.Meta, fill func(branch string) error) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	s.names.Lock()
+	defer s.names.Unlock()
+	if err := s.vacant(id); err != nil {
+		return err
+	}
+	if err := s.announce(id, m); err != nil {
+		return err
+	}
+	if err := s.complete(id, m, fill); err != nil {
+		return errors.Join(err, s.erase(id))
+	}
+	return nil
+}
+
+// vacant returns [driver.ErrExists] when anything has the layer's name. What is
+// left of a layer that does not exist any more goes.
+func (s *store) vacant(id driver.ID) error {
+	incomplete, err := s.incomplete(id)
+	if err != nil {
+		return err
+	}
+	if incomplete {
+		return s.erase(id)
+	}
+	for _, path := range []string{s.records.Path(id), s.parentsFile(id), s.branch(id), s.mnt(id)} {
+		taken, err := exists(path)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return fmt.Errorf("%s: %w", id, driver.ErrExists)
+		}
+	}
+	return nil
+}
+
+// announce puts a record of an incomplete layer in place, durably.
+func (s *store) announce(id driver.ID, m layerdir.Meta) error {
+	if err := s.step("record"); err != nil {
+		return err
+	}
+	return s.records.Create(id, m, func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, incompleteName), nil, 0o600)
+	})
+}
+
+// complete puts the rest of an announced layer in place. A view has no branch.
+func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string) error) error {
+	err := s.run(
+		step{"mount point", func() error { return os.Mkdir(s.mnt(id), 0o700) }},
+		step{"sync mount points", func() error { return s.sync(mntDir) }},
+	)
+	if err == nil && !m.View {
+		err = s.run(
+			step{"branch", func() error { return os.Mkdir(s.branch(id), 0o755) }},
+			step{"fill", func() error { return fill(s.branch(id)) }},
+			step{"sync branches", func() error { return s.sync(diffDir) }},
+			step{"parents", func() error {
+				return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600)
+			}},
+		)
+	}
+	if err != nil {
+		return err
+	}
+	return s.run(
+		step{"exist", func() error { return os.Remove(s.records.Path(id, incompleteName)) }},
+		step{"sync record", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
+	)
+}
+
+// remove removes a layer, ours or foreign. Saying in its record, durably, that
+// it is incomplete is what makes it not exist. Returns [driver.ErrBusy] for a
+// mounted one, which stays as it is. A missing layer is no error.
+func (s *store) remove(id driver.ID) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	s.names.Lock()
+	defer s.names.Unlock()
+	ours, err := s.ours(id)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		if foreign, err := exists(s.parentsFile(id)); err != nil || !foreign {
+			return err
+		}
+	}
+	if err := s.idle(id); err != nil {
+		return err
+	}
+	if ours {
+		err = s.condemn(id)
+	} else {
+		err = s.announce(id, layerdir.Meta{Sealed: true})
+	}
+	if err != nil {
+		return err
+	}
+	return s.erase(id)
+}
+
+// condemn says that a layer of ours does not exist any more.
+func (s *store) condemn(id driver.ID) error {
+	return s.run(
+		step{"condemn", func() error { return os.WriteFile(s.records.Path(id, incompleteName), nil, 0o600) }},
+		step{"sync condemned", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
+	)
+}
+
+// erase removes what there is of an incomplete layer, the record last. What is
+// big only moves into the record, whose directory is deleted in the background.
+func (s *store) erase(id driver.ID) error {
+	return s.run(
+		step{"take branch", func() error { return s.take(s.branch(id), s.records.Path(id, diffDir)) }},
+		step{"sync taken branch", func() error { return s.sync(diffDir) }},
+		step{"take parents", func() error { return s.take(s.parentsFile(id), s.records.Path(id, layersDir)) }},
+		step{"sync taken parents", func() error { return s.sync(layersDir) }},
+		step{"take mount point", func() error { return s.take(s.mnt(id), s.records.Path(id, mntDir)) }},
+		step{"sync taken mount point", func() error { return s.sync(mntDir) }},
+		step{"drop record", func() error { return s.records.Remove(id) }},
+	)
+}
+
+// take moves what is at path, whatever it is, away. Nothing there is no error.
+func (s *store) take(path, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, to, 0)
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, path)
+	}
+	return &os.LinkError{Op: "rename", Old: path, New: to, Err: err}
+}
+
+func (s *store) sync(dir string) error { return durable.OS().SyncDir(filepath.Join(s.root, dir)) }
+
+// A step is one change on disk.
+type step struct {
+	name string
+	run  func() error
+}
+
+// run takes the steps until one returns an error.
+func (s *store) run(steps ...step) error {
+	for _, t := range steps {
+		if err := s.step(t.name); err != nil {
+			return err
+		}
+		if err := t.run(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle returns [driver.ErrBusy] for a layer that is mounted, by us or on its
+// classic mount point.
+func (s *store) idle(id driver.ID) error {
+	if err := s.records.NotMounted(id, layerdir.Unmounted); err != nil {
+		return err
+	}
+	for _, path := range []string{s.mnt(id), s.branch(id)} {
+		var st unix.Statx_t
+		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return &os.PathError{Op: "statx", Path: path, Err: err}
+		}
+		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			return fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, path)
+		}
+	}
+	return nil
+}
+
+// parentsText is the classic form of a list of parents, nearest first.
+func parentsText(parents []driver.ID) []byte {
+	var b strings.Builder
+	for _, p := range parents {
+		b.WriteString(string(p) + "\n")
+	}
+	return []byte(b.String())
+}

@@ -1,0 +1,215 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// Names in the store's directory.
+const (
+	layersDir = "layers" // a file for each layer: the IDs of its parents
+	diffDir   = "diff"   // the branches
+	mntDir    = "mnt"    // mount points
+	// ownDir holds what is ours: the records of the layers we made in layers, and
+	// in mounts what Mount keeps. No layer's ID starts with a dot.
+	ownDir = ".layerkeep"
+)
+
+// incompleteName is a file in the record of a layer that is being made or
+// removed. As long as it is there the layer does not exist, and whatever there
+// is of it can be deleted.
+const incompleteName = "incomplete"
+
+// A store is the classic layout with our records beside it. What has no record
+// is another engine's. So a record comes first when a layer is made and goes
+// last when one is removed, and nothing of ours is ever taken for foreign.
+type store struct {
+	root    string
+	records *layerdir.Store
+	log     *slog.Logger // nil discards
+	// names is held while layers are made and removed.
+	names sync.Mutex
+	// step is called before each step of that. An error from it is one of the
+	// step. For tests.
+	step func(name string) error
+}
+
+func openStore(root string, log *slog.Logger) (*store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{root: root, log: log, step: func(string) error { return nil }}
+	if s.records, err = layerdir.Open(s.own(layersDir)); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(s.own("mounts"), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return s, s.checkPlaces()
+}
+
+// checkPlaces makes the three classic directories where they are missing. They
+// must be on one file system with the records, as layers move between them.
+func (s *store) checkPlaces() error {
+	own, err := os.Lstat(s.own())
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{layersDir, diffDir, mntDir} {
+		path := filepath.Join(s.root, name)
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		st, err := os.Lstat(path)
+		switch {
+		case err != nil:
+			return err
+		case !st.IsDir():
+			return fmt.Errorf("%w: %s is no directory", driver.ErrUnsupported, path)
+		case device(st) != device(own):
+			return fmt.Errorf("%w: %s is on another file system than %s", driver.ErrUnsupported, path, s.own())
+		}
+	}
+	return nil
+}
+
+func device(st fs.FileInfo) uint64 {
+	if sys, ok := st.Sys().(*unix.Stat_t); ok {
+		return sys.Dev
+	}
+	return 0
+}
+
+// own returns the path of our directory, or of names in it.
+func (s *store) own(names ...string) string {
+	return filepath.Join(append([]string{s.root, ownDir}, names...)...)
+}
+
+// branch returns the path of a layer's branch.
+func (s *store) branch(id driver.ID) string { return filepath.Join(s.root, diffDir, string(id)) }
+
+// mnt returns the path of a layer's mount point.
+func (s *store) mnt(id driver.ID) string { return filepath.Join(s.root, mntDir, string(id)) }
+
+// parentsFile returns the path of the file that names a layer's parents.
+func (s *store) parentsFile(id driver.ID) string { return filepath.Join(s.root, layersDir, string(id)) }
+
+// load returns the record of a layer, made up for a foreign one. Returns
+// [driver.ErrNotFound] for a layer that does not exist.
+func (s *store) load(id driver.ID) (layerdir.Meta, error) {
+	m, err := s.records.Load(id)
+	if errors.Is(err, driver.ErrNotFound) {
+		return s.loadForeign(id)
+	}
+	if err != nil {
+		return m, err
+	}
+	incomplete, err := s.incomplete(id)
+	if incomplete {
+		err = fmt.Errorf("%s: %w", id, driver.ErrNotFound)
+	}
+	return m, err
+}
+
+// writable is load for a layer that is going to be changed.
+func (s *store) writable(id driver.ID) (layerdir.Meta, error) {
+	m, err := s.load(id)
+	if err == nil && m.Sealed {
+		err = fmt.Errorf("%s: %w", id, driver.ErrSealed)
+	}
+	return m, err
+}
+
+func (s *store) incomplete(id driver.ID) (bool, error) {
+	return exists(s.records.Path(id, incompleteName))
+}
+
+// ours reports whether there is a record of the layer, which may be incomplete.
+func (s *store) ours(id driver.ID) (bool, error) { return exists(s.records.Path(id)) }
+
+// exists reports whether there is anything at path, a link that leads nowhere included.
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// checkParents loads the records of parents. Returns [driver.ErrNotFound] and
+// [driver.ErrNotSealed] naming the parent.
+func (s *store) checkParents(parents []driver.ID) error {
+	for _, p := range parents {
+		m, err := s.load(p)
+		if err != nil {
+			return fmt.Errorf("parent %w", err)
+		}
+		if !m.Sealed {
+			return fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
+		}
+	}
+	return nil
+}
+
+// list returns the layers that we made.
+func (s *store) list() ([]driver.ID, error) {
+	ids, err := s.records.List()
+	if err != nil {
+		return nil, err
+	}
+	var there []driver.ID
+	for _, id := range ids {
+		incomplete, err := s.incomplete(id)
+		if err != nil {
+			return nil, err
+		}
+		if !incomplete {
+			there = append(there, id)
+		}
+	}
+	return there, nil
+}
+
+// recover removes what is left of layers that were being made or removed.
+func (s *store) recover(ctx context.Context) error {
+	ids, err := s.records.List()
+	if err != nil {
+		return err
+	}
+	s.names.Lock()
+	defer s.names.Unlock()
+	var errs []error
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if incomplete, err := s.incomplete(id); err != nil {
+			errs = append(errs, err)
+		} else if incomplete {
+			errs = append(errs, s.erase(id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// warn logs something that is passed over.
+func (s *store) warn(ctx context.Context, message string, args ...any) {
+	if s.log != nil {
+		s.log.WarnContext(ctx, message, args...)
+	}
+}
+
+// close waits for deletions in the background.
+func (s *store) close() error { return s.records.Close() }
