@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type twins struct {
 	// shared are the files of the parents with several names: writing to one
 	// parts it from the others in a branch.
 	shared map[string]bool
+	old    fstest.Tree // of the parents
 	log    []string
 }
 
@@ -60,8 +62,8 @@ func (tw *twins) layer() (old string) {
 		require.NoError(tw.t, os.Chown(root, int(now.UID), int(now.GID)))
 	}
 	require.NoError(tw.t, os.Chtimes(root, time.Time{}, now.Mtime))
-	tw.shared = map[string]bool{}
-	for p, n := range fstest.FromPath(tw.t, tw.plain) {
+	tw.old, tw.shared = fstest.FromPath(tw.t, tw.plain), map[string]bool{}
+	for p, n := range tw.old {
 		tw.shared[p] = n.Link != ""
 	}
 	return old
@@ -74,11 +76,30 @@ func (tw *twins) path(tree fstest.Tree) string {
 	if paths := tree.Paths(); len(paths) > 1 && tw.rnd.IntN(3) > 0 {
 		return one(tw, paths[1:]...)
 	}
-	names := []string{one(tw, "a", "b", "c", "d")}
-	for tw.rnd.IntN(2) > 0 {
-		names = append(names, one(tw, "a", "b", "c", "d"))
+	dirs := []string{"."}
+	for p, n := range tree {
+		if n.Type() == diff.TypeDir {
+			dirs = append(dirs, p)
+		}
 	}
-	return strings.Join(names, "/")
+	slices.Sort(dirs)
+	return filepath.Join(one(tw, dirs...), one(tw, "a", "b", "c"))
+}
+
+// again draws a path that the parents hold and the tree does not, so that things
+// are made where others were.
+func (tw *twins) again(tree fstest.Tree) string {
+	var gone []string
+	for p := range tw.old {
+		if _, ok := tree[p]; !ok {
+			gone = append(gone, p)
+		}
+	}
+	slices.Sort(gone)
+	if len(gone) == 0 || tw.rnd.IntN(2) > 0 {
+		return tw.path(tree)
+	}
+	return one(tw, gone...)
 }
 
 // edit draws one edit; ok is false for what no two file systems answer alike.
@@ -88,9 +109,9 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 5), Body: one(tw, "", "x", "y", "long"),
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
 	}
-	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
+	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
 		fstest.OpWrite, fstest.OpAppend, fstest.OpChmod, fstest.OpChown, fstest.OpTouch, fstest.OpSetXattr, fstest.OpRemove,
-		fstest.OpRemove, fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp)
+		fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp)
 	n, exists := tree[e.Path]
 	kind := n.Type()
 	switch e.Op {
@@ -103,7 +124,10 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	case fstest.OpSymlink:
 		e.To = one(tw, "a", "/b", "../c")
 		return e, true
-	case fstest.OpCreate, fstest.OpMkdir, fstest.OpRemove:
+	case fstest.OpCreate, fstest.OpMkdir:
+		e.Path = tw.again(tree)
+		return e, true
+	case fstest.OpRemove:
 		return e, true
 	case fstest.OpLink:
 		e.To = tw.path(tree)
@@ -174,7 +198,7 @@ func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
 		for layer := range 5 {
 			old := tw.layer()
 			tw.log = append(tw.log, fmt.Sprintf("-- layer %d", layer))
-			for range 20 {
+			for range 40 {
 				tw.step()
 			}
 			what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
