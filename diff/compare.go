@@ -321,7 +321,7 @@ func (w *walker) file(dir string, old, new Dir, name string, o, n *Node) error {
 // included.
 func (w *walker) unchanged(path string, old, new Dir, name string, o, n *Node) (bool, error) {
 	links := n.Nlink > 1 || o.Nlink > 1
-	if links && w.links.joined(path) {
+	if links && w.links.joined(n) {
 		return false, nil // without reading the content
 	}
 	same, known := w.same[path]
@@ -334,7 +334,7 @@ func (w *walker) unchanged(path string, old, new Dir, name string, o, n *Node) (
 	if !same || !links {
 		return same, nil
 	}
-	return w.sameLinks(path)
+	return w.sameLinks(o, n)
 }
 
 // emitFile yields a file.

@@ -1,6 +1,10 @@
 package diff
 
-import "context"
+import (
+	"cmp"
+	"math"
+	"slices"
+)
 
 // inode identifies a file within one view.
 type inode struct{ dev, ino uint64 }
@@ -8,225 +12,226 @@ type inode struct{ dev, ino uint64 }
 func inodeOf(n *Node) inode { return inode{n.Dev, n.Ino} }
 
 // linked reports whether a node counts in the index of hard links.
-func linked(n *Node) bool { return n.Nlink > 1 && !n.IsDir() && !unfit(n) }
+func linked(n *Node) bool { return n.Nlink > 1 && isFile(n) }
 
-// links knows the names of the files with several names, on both sides: of all
-// files, or of those of which a candidate is a name.
+// isFile reports whether a node, nil for none, is a file that a layer can hold.
+func isFile(n *Node) bool { return n != nil && !n.IsDir() && !unfit(n) }
+
+// links knows of the files with several names, on both sides, what the diff of
+// one name has to know of the others. It is filled name by name, and forgets a
+// file once all of its names were seen and they turned out not to matter. So it
+// holds the files of which names are still to come, and those that do matter.
 //
 // A group is all names of one file of new. Names of a group that were one file
 // in old as well are all the same as before or all changed, as both times they
 // are one file; so it suffices to compare one of them.
 type links struct {
-	old, new map[string]inode
-	stays    map[string]struct{} // linked names of old at which new has a file too
-
-	// By settle:
-
-	groups map[inode]*group   // by file of new
-	parts  map[inode][]string // by file of old: a name of every group, not joined, that came of it
-	split  map[inode]bool     // by file of old, once known: two of its parts are otherwise the same
+	groups map[inode]group   // by file of new
+	files  map[inode]oldFile // by file of old
 }
 
-// group is what settle finds out about the names of one file of new.
+// group is what is known of the names of one file of new.
 type group struct {
-	first string // the least name
-	names int
-	was   inode // the file of first in old; zero when that had no other names
-	mixed bool  // another name was another file
+	was     inode  // the file of its first name in old; zero when that had no other names
+	left    uint32 // names not seen, going by the link count
+	several bool   // more than one name was seen
+	mixed   bool   // one of them was another file than was
+	inOld   bool   // one of them is a file in old
 }
 
 // joined reports whether names came together that were not linked in old.
-func (g *group) joined() bool { return g.names > 1 && (g.mixed || g.was == inode{}) }
+func (g group) joined() bool { return g.several && (g.mixed || g.was == inode{}) }
 
-func newLinks() *links {
-	return &links{old: map[string]inode{}, new: map[string]inode{}, stays: map[string]struct{}{}}
+// oldFile is what is known of the names of one file of old.
+type oldFile struct {
+	left  uint32 // names not seen, going by the link count; always for never all
+	split answer // two of its parts, one of which was asked for, are otherwise the same
+	parts *part
 }
 
-// note records a name; a side that does not have it, or no file there, is nil.
+// always is more names than can be seen.
+const always = math.MaxUint32
+
+type answer uint8
+
+const (
+	notAsked answer = iota
+	yes
+	no
+)
+
+// A part is a name of old, and the group that it belongs to now, of which
+// nothing is known to have changed but its links.
+type part struct {
+	path string
+	now  inode
+	next *part
+}
+
+func newLinks() *links { return &links{groups: map[inode]group{}, files: map[inode]oldFile{}} }
+
+// note records a name; a side that does not have it is nil.
 func (l *links) note(path string, o, n *Node) {
 	if n != nil && linked(n) {
-		l.new[path] = inodeOf(n)
+		l.noteNew(o, n)
 	}
 	if o != nil && linked(o) {
-		l.old[path] = inodeOf(o)
-		if n != nil && !n.IsDir() && !unfit(n) {
-			l.stays[path] = struct{}{}
-		}
+		l.noteOld(path, o, n)
 	}
 }
 
-// settle finds the groups, and what came of every file of old.
+func (l *links) noteNew(o, n *Node) {
+	id := inodeOf(n)
+	g, known := l.groups[id]
+	if !known {
+		g.left = count(n)
+	}
+	g = g.with(o, known)
+	if g.left == 0 && !(g.joined() && g.inOld) {
+		delete(l.groups, id)
+		return
+	}
+	l.groups[id] = g
+}
+
+// with returns the group with one more name.
+func (g group) with(o *Node, further bool) group {
+	var was inode
+	if o != nil && linked(o) {
+		was = inodeOf(o)
+	}
+	if !further {
+		g.was = was
+	}
+	g.several = further
+	g.mixed = g.mixed || was != g.was
+	g.inOld = g.inOld || isFile(o)
+	g.left = less(g.left)
+	return g
+}
+
+func (l *links) noteOld(path string, o, n *Node) {
+	id := inodeOf(o)
+	f, known := l.files[id]
+	if !known {
+		f.left = count(o)
+	}
+	if f.left = less(f.left); isFile(n) && alike(o, n) {
+		f.add(path, inodeOf(n))
+	}
+	if f.left == 0 && !f.several() {
+		delete(l.files, id)
+		return
+	}
+	l.files[id] = f
+}
+
+// add records a part. That of the name before, which most often is a neighbour,
+// is not recorded again.
+func (f *oldFile) add(path string, now inode) {
+	if f.parts == nil || f.parts.now != now {
+		f.parts = &part{path, now, f.parts}
+	}
+}
+
+// several reports whether there are two different parts.
+func (f *oldFile) several() bool {
+	for p := f.parts; p != nil; p = p.next {
+		if p.now != f.parts.now {
+			return true
+		}
+	}
+	return false
+}
+
+// count is the number of names of a file.
+func count(n *Node) uint32 { return uint32(min(n.Nlink, always)) }
+
+func less(left uint32) uint32 {
+	if left == 0 || left == always {
+		return left
+	}
+	return left - 1
+}
+
+// settle leaves of an old file one part for each group that is not in the diff
+// already. Call it when all groups are complete.
 func (l *links) settle() {
-	l.groups = map[inode]*group{}
-	for path, id := range l.new {
-		was := l.old[path]
-		g := l.groups[id]
-		if g == nil {
-			l.groups[id] = &group{first: path, names: 1, was: was}
+	for id, g := range l.groups {
+		if !g.joined() || !g.inOld {
+			delete(l.groups, id)
+		}
+	}
+	for id, f := range l.files {
+		f.parts = l.distinct(f.parts)
+		if f.parts == nil || f.left == 0 && f.parts.next == nil {
+			delete(l.files, id)
 			continue
 		}
-		g.names++
-		g.mixed = g.mixed || was != g.was
-		g.first = min(g.first, path)
+		l.files[id] = f
 	}
-	l.parts, l.split = map[inode][]string{}, map[inode]bool{}
-	for path := range l.stays {
-		if !l.joined(path) && l.part(path) == path {
-			id := l.old[path]
-			l.parts[id] = append(l.parts[id], path)
+}
+
+func (l *links) distinct(parts *part) *part {
+	var list []*part
+	for p := parts; p != nil; p = p.next {
+		if !l.groups[p.now].joined() {
+			list = append(list, p)
 		}
 	}
+	slices.SortFunc(list, func(a, b *part) int {
+		return cmp.Or(cmp.Compare(a.now.dev, b.now.dev), cmp.Compare(a.now.ino, b.now.ino), cmp.Compare(a.path, b.path))
+	})
+	list = slices.CompactFunc(list, func(a, b *part) bool { return a.now == b.now })
+	var head *part
+	for _, p := range slices.Backward(list) {
+		p.next, head = head, p
+	}
+	return head
 }
 
-// joined reports whether the group of a name is in the diff because it joins
-// names that were not linked in old.
-func (l *links) joined(path string) bool {
-	if l == nil {
-		return false
-	}
-	id, ok := l.new[path]
-	return ok && l.groups[id].joined()
-}
-
-// part returns the name that stands for the group of a name.
-func (l *links) part(path string) string {
-	if id, ok := l.new[path]; ok {
-		return l.groups[id].first
-	}
-	return path
+// joined reports whether the group of a file of new is in the diff because it
+// joins names that were not linked in old.
+func (l *links) joined(n *Node) bool {
+	return l != nil && linked(n) && l.groups[inodeOf(n)].joined()
 }
 
 // sameLinks reports whether a path that is otherwise the same is not in the diff
 // for its links.
-func (w *walker) sameLinks(path string) (bool, error) {
+func (w *walker) sameLinks(o, n *Node) (bool, error) {
 	if w.links == nil {
-		l, err := indexLinks(w.ctx, w.old, w.new)
+		l, err := w.indexLinks()
 		if err != nil {
 			return false, err
 		}
 		w.links = l
 	}
 	l := w.links
-	if l.joined(path) {
+	if l.joined(n) {
 		return false, nil
 	}
-	id := l.old[path]
-	if split, ok := l.split[id]; ok {
-		return !split, nil
+	if !linked(o) {
+		return true, nil
 	}
-	split := false
-	for _, other := range l.parts[id] {
-		if other == l.part(path) {
-			continue
-		}
-		same, err := w.sameAt(other)
-		if err != nil {
-			return false, err
-		}
-		if split = same; split {
-			break
-		}
+	f, ok := l.files[inodeOf(o)]
+	if !ok {
+		return true, nil
 	}
-	l.split[id] = split
-	return !split, nil
-}
-
-// sameAt compares the files at a path, all but their links.
-func (w *walker) sameAt(path string) (bool, error) {
-	if same, ok := w.same[path]; ok {
-		return same, nil
-	}
-	old, o, err := lookupAt(w.old, path)
-	if err != nil || o == nil {
-		return false, err
-	}
-	defer old.Close()
-	new, n, err := lookupAt(w.new, path)
-	if err != nil || n == nil {
-		return false, err
-	}
-	defer new.Close()
-	_, name := splitPath(path)
-	same := !o.IsDir() && !n.IsDir()
-	if same {
-		if same, err = w.sameFile(old, new, name, o, n); err != nil {
-			return false, err
+	if f.split == notAsked {
+		f.split = no
+		for p := f.parts; p != nil && f.split == no; p = p.next {
+			if p.now == inodeOf(n) {
+				continue
+			}
+			same, err := w.sameAt(p.path)
+			if err != nil {
+				return false, err
+			}
+			if same {
+				f.split = yes
+			}
 		}
+		l.files[inodeOf(o)] = f
 	}
-	w.same[path] = same
-	return same, nil
-}
-
-// indexLinks walks both trees whole.
-func indexLinks(ctx context.Context, old, new View) (*links, error) {
-	l := newLinks()
-	err := walkFiles(ctx, old, func(path []byte, o *Node) {
-		if linked(o) {
-			l.old[string(path)] = inodeOf(o)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = walkFiles(ctx, new, func(path []byte, n *Node) {
-		if linked(n) {
-			l.new[string(path)] = inodeOf(n)
-		}
-		if _, ok := l.old[string(path)]; ok && !n.IsDir() {
-			l.stays[string(path)] = struct{}{}
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	l.settle()
-	return l, nil
-}
-
-// walkFiles visits everything below the root that a layer can hold. The path is
-// only lent.
-func walkFiles(ctx context.Context, v View, visit func(path []byte, n *Node)) error {
-	root, err := v.Root()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	return walkFilesIn(ctx, root, nil, visit)
-}
-
-func walkFilesIn(ctx context.Context, d Dir, path []byte, visit func([]byte, *Node)) error {
-	names, err := d.Names()
-	if err != nil {
-		return err
-	}
-	if len(path) > 0 {
-		path = append(path, '/')
-	}
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := d.Lookup(name)
-		if err != nil {
-			return err
-		}
-		if unfit(&n) || reserved(name) {
-			continue
-		}
-		full := append(path, name...)
-		visit(full, &n)
-		if !n.IsDir() {
-			continue
-		}
-		sub, err := d.OpenDir(name)
-		if err != nil {
-			return err
-		}
-		err = walkFilesIn(ctx, sub, full, visit)
-		_ = sub.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.split == no, nil
 }

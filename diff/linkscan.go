@@ -5,17 +5,18 @@ package diff
 // too, and they may come first in the order. It does nothing when the new side
 // gives no hints, as all names are candidates then.
 //
-// It looks at the candidates only, with two exceptions. New is walked when a
+// It looks at the candidates only, with two exceptions. New is searched when a
 // candidate's file has names in new that are no candidates, as a directory that
-// was moved with one of several names in it. Old is walked when a candidate is
+// was moved with one of several names in it. Old is searched when a candidate is
 // unchanged, and its file in old has names that are no candidates: then these
-// and the candidate may be parts of one file.
+// and the candidate may be parts of one file. A side that is no [Linker] is
+// walked whole then.
 func (w *walker) scanHinted(old, new Dir) error {
 	_, ok, err := hintsOf(new)
 	if err != nil || !ok {
 		return err
 	}
-	s := &linkScan{walker: w, links: newLinks(), left: map[inode]uint64{}, leftOld: map[inode]uint64{}, added: map[string]struct{}{}}
+	s := &linkScan{walker: w, links: newLinks(), keep: true, added: map[string]struct{}{}}
 	w.scanned, w.extra = map[string][]candidate{}, map[string][]Hint{}
 	if _, err := s.dir(".", old, new, askHints); err != nil {
 		return err
@@ -27,118 +28,38 @@ func (w *walker) scanHinted(old, new Dir) error {
 	if err := s.findOld(); err != nil {
 		return err
 	}
+	s.links.settle()
 	w.links = s.links
 	return nil
+}
+
+// indexLinks looks at all of both trees.
+func (w *walker) indexLinks() (*links, error) {
+	old, err := w.old.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer old.Close()
+	new, err := w.new.Root()
+	if err != nil {
+		return nil, err
+	}
+	defer new.Close()
+	s := &linkScan{walker: w, links: newLinks()}
+	if _, err := s.dir(".", old, new, allNames); err != nil {
+		return nil, err
+	}
+	s.links.settle()
+	return s.links, nil
 }
 
 // linkScan collects the links among the candidates.
 type linkScan struct {
 	*walker
-	links         *links
-	left, leftOld map[inode]uint64    // names not seen, by link count
-	added         map[string]struct{} // paths in extra
-	remembered    int
-}
-
-// findNew adds the other names of the candidates' files in new.
-func (s *linkScan) findNew() error {
-	wanted := map[inode]struct{}{}
-	for id, left := range s.left {
-		if left > 0 {
-			wanted[id] = struct{}{}
-		}
-	}
-	paths, err := s.namesOf(s.new, wanted, s.links.new)
-	if err != nil {
-		return err
-	}
-	return s.addAll(paths)
-}
-
-// findOld adds the other names of those files in old that may be several
-// unchanged files in new.
-func (s *linkScan) findOld() error {
-	wanted := map[inode]struct{}{}
-	for id, parts := range s.links.parts {
-		if s.leftOld[id] == 0 {
-			continue
-		}
-		for _, path := range parts {
-			if err := s.ctx.Err(); err != nil {
-				return err
-			}
-			same, err := s.sameAt(path)
-			if err != nil {
-				return err
-			}
-			if same {
-				wanted[id] = struct{}{}
-				break
-			}
-		}
-	}
-	paths, err := s.namesOf(s.old, wanted, s.links.old)
-	if err != nil || len(paths) == 0 {
-		return err
-	}
-	if err := s.addAll(paths); err != nil {
-		return err
-	}
-	s.links.settle()
-	return nil
-}
-
-// namesOf walks a view for the names of files, but those already known.
-func (s *linkScan) namesOf(v View, wanted map[inode]struct{}, known map[string]inode) ([]string, error) {
-	if len(wanted) == 0 {
-		return nil, nil
-	}
-	var paths []string
-	err := walkFiles(s.ctx, v, func(path []byte, n *Node) {
-		if !linked(n) {
-			return
-		}
-		if _, ok := wanted[inodeOf(n)]; !ok {
-			return
-		}
-		if _, ok := known[string(path)]; !ok {
-			paths = append(paths, string(path))
-		}
-	})
-	return paths, err
-}
-
-// addAll adds names that are no candidates.
-func (s *linkScan) addAll(paths []string) error {
-	for _, path := range paths {
-		n, err := nodeAt(s.new, path)
-		if err != nil {
-			return err
-		}
-		o, err := nodeAt(s.old, path)
-		if err != nil {
-			return err
-		}
-		s.note(path, o, n)
-		if n != nil {
-			s.addPath(path)
-		}
-	}
-	return nil
-}
-
-// addPath adds a path and the directories above it to the names to visit.
-func (s *linkScan) addPath(path string) {
-	descend := false
-	for path != "." {
-		if _, ok := s.added[path]; ok {
-			return
-		}
-		s.added[path] = struct{}{}
-		dir, name := splitPath(path)
-		s.extra[dir] = append(s.extra[dir], Hint{Name: name, Descend: descend})
-		path, descend = dir, true
-	}
+	links      *links
+	keep       bool                // the names of hinted directories for the walk to come
+	added      map[string]struct{} // paths in extra
+	remembered int
 }
 
 // dir scans a directory and reports whether anything in it may have changed.
@@ -160,7 +81,7 @@ func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
 			kept = append(kept, c)
 		}
 	}
-	if below == askHints {
+	if below == askHints && s.keep {
 		s.remember(path, kept)
 	}
 	return len(kept) > 0, nil
@@ -180,7 +101,7 @@ func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (boo
 		return false, err
 	}
 	if (o != nil && linked(o)) || (n != nil && linked(n)) {
-		s.note(join(path, c.name), o, n)
+		s.links.note(join(path, c.name), o, n)
 	}
 	if n == nil || !n.IsDir() {
 		return true, nil
@@ -189,34 +110,13 @@ func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (boo
 }
 
 // maxRemembered bounds the names kept of a scan.
-const maxRemembered = 1 << 18
+const maxRemembered = 1 << 16
 
 // remember spares the walk to come a second question for hints, and the
 // directories below which there is nothing.
 func (s *linkScan) remember(path string, names []candidate) {
 	if s.remembered += len(names) + 1; s.remembered < maxRemembered {
 		s.scanned[path] = names
-	}
-}
-
-// note records one name.
-func (s *linkScan) note(path string, o, n *Node) {
-	s.links.note(path, o, n)
-	if n != nil && linked(n) {
-		count(s.left, n)
-	}
-	if o != nil && linked(o) {
-		count(s.leftOld, o)
-	}
-}
-
-func count(left map[inode]uint64, n *Node) {
-	id := inodeOf(n)
-	if _, ok := left[id]; !ok {
-		left[id] = n.Nlink
-	}
-	if left[id] > 0 {
-		left[id]--
 	}
 }
 

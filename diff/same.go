@@ -32,21 +32,25 @@ func sameDir(old, new Dir, o, n Node) (bool, map[string]string, error) {
 	return maps.Equal(before, xattrs), xattrs, nil
 }
 
+// alike compares what stat(2) tells of two non-directories, but their links.
+func alike(o, n *Node) bool {
+	switch {
+	case !sameAttributes(o, n):
+		return false
+	case n.IsRegular():
+		return o.Size == n.Size
+	case n.IsDevice():
+		return o.Rdev == n.Rdev
+	}
+	return true
+}
+
 // sameFile compares two non-directories, from the cheapest to the dearest.
 func (w *walker) sameFile(old, new Dir, name string, o, n *Node) (bool, error) {
-	if !sameAttributes(o, n) {
+	if !alike(o, n) {
 		return false, nil
 	}
-	switch n.Type() {
-	case TypeRegular:
-		if o.Size != n.Size {
-			return false, nil
-		}
-	case TypeBlock, TypeChar:
-		if o.Rdev != n.Rdev {
-			return false, nil
-		}
-	case TypeSymlink:
+	if n.IsSymlink() {
 		if same, err := sameTarget(old, new, name); err != nil || !same {
 			return false, err
 		}
@@ -56,6 +60,11 @@ func (w *walker) sameFile(old, new Dir, name string, o, n *Node) (bool, error) {
 	}
 	if !n.IsRegular() || n.Size == 0 {
 		return true, nil
+	}
+	if m, ok := new.(BodyMatcher); ok {
+		if same, err := m.SameBody(name, old); err != nil || same {
+			return same, err
+		}
 	}
 	return w.content.same(w.ctx.Err, old, new, name, n.Size)
 }
@@ -131,4 +140,30 @@ func readBoth(a, b io.Reader, bufA, bufB []byte) error {
 		}
 	}
 	return nil
+}
+
+// sameAt compares the files at a path, all but their links.
+func (w *walker) sameAt(path string) (bool, error) {
+	if same, ok := w.same[path]; ok {
+		return same, nil
+	}
+	old, o, err := lookupAt(w.old, path)
+	if err != nil || o == nil {
+		return false, err
+	}
+	defer old.Close()
+	new, n, err := lookupAt(w.new, path)
+	if err != nil || n == nil {
+		return false, err
+	}
+	defer new.Close()
+	_, name := splitPath(path)
+	same := !o.IsDir() && !n.IsDir()
+	if same {
+		if same, err = w.sameFile(old, new, name, o, n); err != nil {
+			return false, err
+		}
+	}
+	w.same[path] = same
+	return same, nil
 }

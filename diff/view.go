@@ -66,9 +66,9 @@ type Hint struct {
 // A Linker is a View that finds all names of a file without walking the tree.
 // Default without it: Compare walks the tree when it has to know them.
 type Linker interface {
-	// Links returns the paths of the names that the View shows of a
+	// Links returns the paths of all names that the View shows of a
 	// non-directory of it, in no particular order; ok is false when they are not
-	// known.
+	// known. Of n only Dev and Ino are set.
 	Links(n Node) (paths []string, ok bool, err error)
 }
 
