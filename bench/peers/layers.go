@@ -22,12 +22,24 @@ type layerWriter struct {
 // layer returns what fill writes, as an uncompressed layer.
 func layer(fill func(*layerWriter)) ([]byte, error) {
 	var buf bytes.Buffer
-	w := &layerWriter{tar: tar.NewWriter(&buf), random: rand.NewChaCha8([32]byte{1})}
+	err := writeLayer(&buf, fill)
+	return buf.Bytes(), err
+}
+
+// stream is layer for one that is read once and may not fit into memory.
+func stream(fill func(*layerWriter)) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(writeLayer(w, fill)) }()
+	return r
+}
+
+func writeLayer(out io.Writer, fill func(*layerWriter)) error {
+	w := &layerWriter{tar: tar.NewWriter(out), random: rand.NewChaCha8([32]byte{1})}
 	fill(w)
 	if w.err == nil {
 		w.err = w.tar.Close()
 	}
-	return buf.Bytes(), w.err
+	return w.err
 }
 
 func (w *layerWriter) header(h tar.Header) {
@@ -54,10 +66,10 @@ func (w *layerWriter) link(flag byte, name, target string) {
 }
 
 // smallFiles is a layer of n files of 4 KiB, a hundred in each directory.
-func smallFiles(n int) ([]byte, error) { return smallFilesOf(n, 4096) }
+func smallFiles(n int) ([]byte, error) { return layer(smallFilesOf(n, 4096)) }
 
-func smallFilesOf(n int, size int64) ([]byte, error) {
-	return layer(func(w *layerWriter) {
+func smallFilesOf(n int, size int64) func(*layerWriter) {
+	return func(w *layerWriter) {
 		for i := range n {
 			dir := fmt.Sprintf("d%04d", i/100)
 			if i%100 == 0 {
@@ -65,7 +77,7 @@ func smallFilesOf(n int, size int64) ([]byte, error) {
 			}
 			w.file(fmt.Sprintf("%s/f%06d", dir, i), size)
 		}
-	})
+	}
 }
 
 // mixedFiles is a layer shaped like a distribution's: many small files, a few
