@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/aufs/aufstest"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver/drivertest/model"
 	"github.com/layerkeep/layerkeep/driver/drivertest/semantics"
@@ -73,17 +74,25 @@ func (b *plainBed) push(*testing.T) {}
 
 func (b *plainBed) tree(t *testing.T) fstest.Tree { return fstest.FromPath(t, b.root) }
 
-// overlayBed is a stack of overlay layers, the last one writable. It reads
-// through mounts, so that what counts is what the kernel makes of the encoding.
+// overlayBed is a stack of layers, the last one writable. Those of overlayfs are
+// read through mounts, so that what counts is what the kernel makes of the
+// encoding, and those of aufs through a model of its module.
 type overlayBed struct {
 	base     string
+	enc      whiteout.Encoding
 	layers   []string // lowest first; the last is the upper
 	mounted  int
 	detached bool
 }
 
 func newOverlayBed(t *testing.T, base string) *overlayBed {
-	b := &overlayBed{base: base}
+	b := &overlayBed{base: base, enc: whiteout.Overlay}
+	b.push(t)
+	return b
+}
+
+func newAUFSBed(t *testing.T, base string) *overlayBed {
+	b := &overlayBed{base: base, enc: whiteout.AUFS}
 	b.push(t)
 	return b
 }
@@ -101,7 +110,7 @@ func (b *overlayBed) push(t *testing.T) {
 	newRoot(t, dir)
 	if len(b.layers) > 0 { // as a driver does at Create
 		f := open(t, dir)
-		g := &merger{enc: whiteout.Overlay, maker: &maker{uid: ^uint32(0)}}
+		g := &merger{enc: b.enc, maker: &maker{uid: ^uint32(0)}}
 		require.NoError(t, g.setDirAttrs(int(f.Fd()), below, nil))
 	}
 	b.layers = append(b.layers, dir)
@@ -111,12 +120,16 @@ func (b *overlayBed) push(t *testing.T) {
 func (b *overlayBed) show(t *testing.T, n int) string {
 	t.Helper()
 	lowers := slices.Clone(b.layers[:n])
-	if n == 1 { // a stack of one is no stack
+	if n == 1 && b.enc != whiteout.AUFS { // a stack of one is no stack
 		lowers = []string{t.TempDir(), b.layers[0]}
 	}
 	slices.Reverse(lowers)
 	b.mounted++
 	target := filepath.Join(b.base, "m"+string(rune('a'+b.mounted)))
+	if b.enc == whiteout.AUFS {
+		require.NoError(t, aufstest.Show(target, lowers...))
+		return target
+	}
 	require.NoError(t, os.Mkdir(target, 0o700))
 	require.NoError(t, unix.Mount("overlay", target, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(lowers, ":")))
 	t.Cleanup(func() { unix.Unmount(target, unix.MNT_DETACH) })
@@ -125,11 +138,11 @@ func (b *overlayBed) show(t *testing.T, n int) string {
 
 func (b *overlayBed) apply(t *testing.T, layer []byte, opts UnpackOptions) (Applied, error) {
 	n := len(b.layers)
-	target := Target{Root: open(t, b.layers[n-1]), Encoding: whiteout.Overlay}
+	target := Target{Root: open(t, b.layers[n-1]), Encoding: b.enc}
 	if n > 1 {
 		target.Below = diff.DirView(open(t, b.show(t, n-1)))
 	}
-	opts.Encoding = whiteout.Overlay
+	opts.Encoding = b.enc
 	switch {
 	case b.detached:
 		opts.Detached = true
@@ -161,6 +174,12 @@ var beds = map[string]func(*testing.T) bed{
 		b.detached = true
 		return b
 	},
+	"aufs": func(t *testing.T) bed { return newAUFSBed(t, fstest.Scratch(t, fstest.Tmpfs)) },
+	"aufs, detached": func(t *testing.T) bed {
+		b := newAUFSBed(t, fstest.Scratch(t, fstest.Tmpfs))
+		b.detached = true
+		return b
+	},
 }
 
 func requireRoot(t *testing.T) {
@@ -179,7 +198,7 @@ func TestEveryStatementOnLayersHoldsForTheApplier(t *testing.T) {
 		for name, newBed := range beds {
 			name = strings.ReplaceAll(c.Name+"/"+name, ",", "") // an option separator of mount(2)
 			t.Run(name, func(t *testing.T) { inSequence(t, c, newBed(t), true) })
-			if len(c.Layers) > 1 && strings.HasSuffix(name, "/overlay") {
+			if len(c.Layers) > 1 && (strings.HasSuffix(name, "/overlay") || strings.HasSuffix(name, "/aufs")) {
 				// The upper directory has something in it when the second layer comes.
 				t.Run(name+" one upper", func(t *testing.T) { inSequence(t, c, newBed(t), false) })
 				t.Run(name+" last two in one upper", func(t *testing.T) { lastTwo(t, c, newBed(t)) })
