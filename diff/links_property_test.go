@@ -119,6 +119,14 @@ func TestHintsAndFullWalksAgreeWithTheOracleOnHardLinks(t *testing.T) {
 			got, err = difftest.Collect(diff.Compare(t.Context(), diff.DirView(old), hinted, diff.Options{}))
 			require.NoError(t, err)
 			require.Equal(t, want, difftest.Lines(got), "with hints %v", hinted.hints)
+
+			// Views that know the names of all, of some or of no files.
+			known := rapid.SampledFrom([]uint64{1, 2, 1 << 40}).Draw(t, "files with known names")
+			unknown := func(n diff.Node) bool { return n.Ino%known != 0 }
+			oldLinks, newLinks := linker(t, diff.DirView(old), unknown), linker(t, diff.DirView(new), unknown)
+			got, err = difftest.Collect(diff.Compare(t.Context(), oldLinks, hintedLinks{hinted, newLinks}, diff.Options{}))
+			require.NoError(t, err)
+			require.Equal(t, want, difftest.Lines(got), "with known links and hints %v", hinted.hints)
 		}
 	})
 }

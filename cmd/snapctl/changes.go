@@ -1,9 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -29,6 +33,7 @@ const changesJSON = `{
   ]
 }`
 
+// changesResult is the object of --json; see jsonChanges.
 type changesResult struct {
 	Key     string       `json:"key"`
 	Changes []changeJSON `json:"changes"`
@@ -59,31 +64,86 @@ func runChanges(ctx context.Context, a *app, name string) error {
 		if err != nil {
 			return doing(err, "looking up %q", name)
 		}
-		err = a.writeChanges(ctx, st, key)
+		err = a.writeChanges(key, st.Changes(ctx, key))
 		return doing(err, "listing the changes of the snapshot %q", key)
 	})
 }
 
-func (a *app) writeChanges(ctx context.Context, st *store, key string) error {
-	result := changesResult{Key: key, Changes: []changeJSON{}}
-	out := bufio.NewWriter(a.Out)
-	for c, err := range st.Changes(ctx, key) {
+// writeChanges prints changes as they come and keeps none. After an error it has
+// printed those before it; the object of --json is not closed then, and nothing
+// is printed at all when the error comes first.
+func (a *app) writeChanges(key string, changes iter.Seq2[diff.Change, error]) (err error) {
+	out := newLineWriter(a.Out)
+	defer func() { err = errors.Join(err, doing(out.Flush(), "writing to standard output")) }()
+	list := changeList(textChanges{out})
+	if a.global.json {
+		list = &jsonChanges{out: out, key: key}
+	}
+	for c, err := range changes {
 		if err != nil {
 			return err
 		}
-		path := absolute(c)
-		if a.global.json {
-			result.Changes = append(result.Changes, newChangeJSON(c.Kind, path))
-			continue
-		}
-		if _, err := fmt.Fprintf(out, "%s %s\n", c.Kind, escape(path)); err != nil {
+		if err := list.add(c.Kind, absolute(c)); err != nil {
 			return err
 		}
 	}
-	if a.global.json {
-		return a.printJSON(result)
+	return list.end()
+}
+
+// A changeList prints changes one by one.
+type changeList interface {
+	add(kind diff.Kind, path string) error
+	end() error
+}
+
+type textChanges struct{ out io.Writer }
+
+func (l textChanges) add(kind diff.Kind, path string) error {
+	_, err := fmt.Fprintf(l.out, "%s %s\n", kind, escape(path))
+	return err
+}
+
+func (textChanges) end() error { return nil }
+
+// jsonChanges writes a changesResult, as encoding/json would indent it, member
+// by member.
+type jsonChanges struct {
+	out   io.Writer
+	key   string
+	begun bool
+}
+
+func (l *jsonChanges) add(kind diff.Kind, path string) error {
+	before := ",\n    "
+	if !l.begun {
+		before = l.head() + "\n    "
 	}
-	return out.Flush()
+	l.begun = true
+	_, err := io.WriteString(l.out, before+indented(newChangeJSON(kind, path), "    "))
+	return err
+}
+
+func (l *jsonChanges) end() error {
+	tail := "\n  ]\n}\n"
+	if !l.begun {
+		tail = l.head() + "]\n}\n"
+	}
+	_, err := io.WriteString(l.out, tail)
+	return err
+}
+
+func (l *jsonChanges) head() string {
+	return "{\n  \"key\": " + indented(l.key, "") + ",\n  \"changes\": ["
+}
+
+// indented is a value in JSON, its further lines indented by prefix.
+func indented(v any, prefix string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent(prefix, "  ")
+	_ = enc.Encode(v) // strings and bytes: cannot fail
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // absolute is the path of a change as a container sees it.
