@@ -10,6 +10,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/copytree"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -51,7 +52,7 @@ func New(_ context.Context, root string, opts driver.Options) (driver.Driver, er
 	}
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
-	d.reflink = !opts.Fallbacks.NoReflink && canReflink(dir)
+	d.reflink = !opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
 	return d, nil
 }
 
@@ -83,6 +84,9 @@ func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 	if opts.View && len(parents) == 0 {
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
 	}
+	if opts.Size != 0 {
+		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
+	}
 	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View}, func(dir string) error {
 		if opts.View {
 			return nil
@@ -100,8 +104,20 @@ func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 
 // copyParent fills dir/tree, and the manifest once nothing in it changes any more.
 func (d *vfs) copyParent(ctx context.Context, parent driver.ID, dir string) error {
-	m, err := copyTree(ctx, d.store.Path(parent, treeDir), dir+"/"+treeDir, copyOptions{
-		reflink: d.reflink, copyRange: !d.opts.Fallbacks.NoCopyRange, noFchmodat2: d.opts.Fallbacks.NoFchmodat2,
+	src, err := rootfd.Open(d.store.Path(parent, treeDir), rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := rootfd.Open(dir+"/"+treeDir, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	m := &manifest{dirs: map[string]uint64{}}
+	err = copytree.Copy(ctx, src, dst, copytree.Options{
+		Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
+		Made: func(path string, ino uint64) { m.dirs[path] = ino },
 	})
 	if err != nil {
 		return err
@@ -270,7 +286,10 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 	if now.Before(m.stamp) { // the clock was set back
 		return nil, nil
 	}
-	m.bodies, err = noticesMapped(dir)
+	if m.bodies, err = noticesMapped(dir); err != nil {
+		return nil, err
+	}
+	m.swaps, err = noticesExchange(dir)
 	return m, err
 }
 

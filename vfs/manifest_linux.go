@@ -28,10 +28,13 @@ import (
 //
 // Where the file system does not notice every write through a shared mapping,
 // the change time tells all but the content of regular files; see noticesMapped.
+// Where it does not notice that two files changed places, in a directory that was
+// changed nothing is taken for known; see noticesExchange.
 type manifest struct {
 	stamp  time.Time
 	dirs   map[string]uint64 // by path, "." is the root
 	bodies bool              // change times tell of content too
+	swaps  bool              // and of exchanged names
 }
 
 const manifestMagic = "layerkeep vfs manifest 1"
@@ -107,6 +110,22 @@ func noticesMapped(path string) (bool, error) {
 	}
 	switch int64(st.Type) { //nolint:unconvert // 32 bits on some architectures
 	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+// noticesExchange reports whether the file system sets the change times of two
+// files that change places (renameat2(2) with RENAME_EXCHANGE), as it does of a
+// file that is renamed. XFS only sets those of the directories.
+func noticesExchange(path string) (bool, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	switch int64(st.Type) { //nolint:unconvert // 32 bits on some architectures
+	case unix.EXT4_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.BTRFS_SUPER_MAGIC:
 		return true, nil
 	default:
 		return false, nil

@@ -129,6 +129,11 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	own, err := d.Dir.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	swapped := !d.tree.manifest.swaps && d.tree.manifest.changed(own.Ctime)
 	var hints []diff.Hint
 	for _, name := range names {
 		st, err := d.Dir.Lookup(name)
@@ -142,7 +147,7 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 		if st.IsDir() {
 			moved := !d.tree.manifest.has(path.Join(d.path, name), st.Ino)
 			hints = append(hints, diff.Hint{Name: name, Descend: !changed && !moved})
-		} else if changed || st.IsRegular() && st.Size > 0 && !d.tree.manifest.bodies {
+		} else if changed || swapped || st.IsRegular() && st.Size > 0 && !d.tree.manifest.bodies {
 			hints = append(hints, diff.Hint{Name: name})
 		}
 	}

@@ -1,4 +1,4 @@
-package vfs
+package copytree
 
 import (
 	"context"
@@ -13,45 +13,28 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// copyOptions say which fast ways may be tried.
-type copyOptions struct {
-	reflink, copyRange bool
-	noFchmodat2        bool
-}
-
 // copier copies one tree.
 type copier struct {
 	ctx  context.Context //nolint:containedctx // lives as long as the call
-	opts copyOptions
+	opts Options
 	root *rootfd.Dir // of the copy
-	dirs map[string]uint64
 	// links has where the first name of a file with several was copied to.
 	links map[[2]uint64]string
 	buf   []byte
 }
 
-// copyTree copies the directory at from into the existing empty one at to, its
-// own attributes included, and returns a manifest that still lacks its stamp.
-func copyTree(ctx context.Context, from, to string, opts copyOptions) (*manifest, error) {
-	src, err := rootfd.Open(from, rootfd.Options{})
-	if err != nil {
-		return nil, err
+// Copy copies what is in src, and the attributes of src itself, into the
+// existing empty directory dst.
+func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
+	if opts.Made == nil {
+		opts.Made = func(string, uint64) {}
 	}
-	defer src.Close()
-	dst, err := rootfd.Open(to, rootfd.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer dst.Close()
-	c := &copier{ctx: ctx, opts: opts, root: dst, dirs: map[string]uint64{}, links: map[[2]uint64]string{}}
+	c := &copier{ctx: ctx, opts: opts, root: dst, links: map[[2]uint64]string{}}
 	st, err := src.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.dir(src, dst.Fd(), st, "."); err != nil {
-		return nil, err
-	}
-	return &manifest{dirs: c.dirs}, nil
+	return c.dir(src, dst.Fd(), st, ".")
 }
 
 // dir copies what is in src, and then, last since children change them, the
@@ -61,7 +44,7 @@ func (c *copier) dir(src *rootfd.Dir, dst int, st rootfd.Stat, at string) error 
 	if err != nil {
 		return err
 	}
-	c.dirs[at] = own.Ino
+	c.opts.Made(at, own.Ino)
 	names, err := src.Names()
 	if err != nil {
 		return err
@@ -157,7 +140,7 @@ func (c *copier) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat) 
 		}
 	}
 	if !st.IsSymlink() {
-		if err := sys.Fchmodat(dst, name, st.Mode&0o7777, c.opts.noFchmodat2); err != nil {
+		if err := sys.Fchmodat(dst, name, st.Mode&0o7777, c.opts.NoFchmodat2); err != nil {
 			return err
 		}
 	}

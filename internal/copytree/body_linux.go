@@ -1,4 +1,4 @@
-package vfs
+package copytree
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ func (c *copier) body(in, out int, size int64) error {
 	if size == 0 {
 		return nil
 	}
-	if c.opts.reflink {
+	if c.opts.Reflink {
 		err := unix.IoctlFileClone(out, in)
 		if err == nil {
 			return nil
@@ -59,7 +59,7 @@ func nextData(in int, at, size int64) (start, end int64, err error) {
 }
 
 func (c *copier) segment(in, out int, at, length int64) error {
-	for length > 0 && c.opts.copyRange {
+	for length > 0 && c.opts.CopyRange {
 		from, to := at, at
 		n, err := unix.CopyFileRange(in, &from, out, &to, int(min(length, 1<<30)), 0)
 		switch {
@@ -67,7 +67,7 @@ func (c *copier) segment(in, out int, at, length int64) error {
 			continue
 		case isUnsupported(err), err == nil && n == 0:
 			// Also on file systems whose files read as empty to it.
-			c.opts.copyRange = false
+			c.opts.CopyRange = false
 		case err != nil:
 			return err
 		}
@@ -106,10 +106,10 @@ func (c *copier) through(in, out int, at, length int64) error {
 	return nil
 }
 
-// canReflink tries to share blocks between two files in dir.
-func canReflink(dir string) bool {
+// CanReflink tries to share blocks between two files in dir.
+func CanReflink(dir string) bool {
 	try := func() error {
-		a, err := os.CreateTemp(dir, "reflink-")
+		a, err := os.CreateTemp(dir, ".reflink-")
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func canReflink(dir string) bool {
 		if _, err := a.Write(make([]byte, 4096)); err != nil {
 			return err
 		}
-		b, err := os.CreateTemp(dir, "reflink-")
+		b, err := os.CreateTemp(dir, ".reflink-")
 		if err != nil {
 			return err
 		}
