@@ -46,7 +46,11 @@ type layers struct {
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	d := &aufs{opts: opts}
 	if err := d.open(ctx, root); err != nil {
-		return nil, errors.Join(fmt.Errorf("aufs: %w", err), d.Close())
+		err = errors.Join(fmt.Errorf("aufs: %w", err), d.Close())
+		if d.store != nil {
+			d.store.unmake()
+		}
+		return nil, err
 	}
 	return d, nil
 }
@@ -119,7 +123,7 @@ func (d *aufs) open(ctx context.Context, root string) (err error) {
 	if err := d.probe(); err != nil {
 		return err
 	}
-	if d.mounts, err = newMounter(ctx, d.store.own("mounts"), d.opts); err != nil {
+	if d.mounts, err = newMounter(ctx, d.store.own(mountsDir), d.opts); err != nil {
 		return err
 	}
 	return d.store.recover(ctx)

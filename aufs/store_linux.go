@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,8 @@ const (
 	mntDir    = "mnt"    // mount points
 	// ownDir holds what is ours: the records of the layers we made in layers, and
 	// in mounts what Mount keeps. No layer's ID starts with a dot.
-	ownDir = ".layerkeep"
+	ownDir    = ".layerkeep"
+	mountsDir = "mounts"
 )
 
 // incompleteName is a file in the record of a layer that is being made or
@@ -43,33 +45,39 @@ type store struct {
 	// step is called before each step of that. An error from it is one of the
 	// step. For tests.
 	step func(name string) error
+	// made are the directories that opening has made, parents first.
+	made []string
 }
 
+// openStore returns a store to be closed after an error too.
 func openStore(root string, log *slog.Logger) (*store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
 	}
 	s := &store{root: root, log: log, step: func(string) error { return nil }}
-	if s.records, err = layerdir.Open(s.own(layersDir)); err != nil {
-		return nil, err
+	if err := s.makePlaces(); err != nil {
+		return s, err
 	}
-	if err := os.Mkdir(s.own("mounts"), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	return s, s.checkPlaces()
+	s.records, err = layerdir.Open(s.own(layersDir))
+	return s, err
 }
 
-// checkPlaces makes the three classic directories where they are missing. They
-// must be on one file system with the records, as layers move between them.
-func (s *store) checkPlaces() error {
-	own, err := os.Lstat(s.own())
-	if err != nil {
+// makePlaces makes the directories of the layout where they are missing. They
+// must be on one file system, as layers move between them.
+func (s *store) makePlaces() error {
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{layersDir, diffDir, mntDir} {
-		path := filepath.Join(s.root, name)
-		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	own := s.own()
+	for _, path := range []string{
+		own, s.own(layersDir), s.own(mountsDir),
+		filepath.Join(s.root, layersDir), filepath.Join(s.root, diffDir), filepath.Join(s.root, mntDir),
+	} {
+		err := os.Mkdir(path, 0o700)
+		if err == nil {
+			s.made = append(s.made, path)
+		} else if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		st, err := os.Lstat(path)
@@ -78,18 +86,28 @@ func (s *store) checkPlaces() error {
 			return err
 		case !st.IsDir():
 			return fmt.Errorf("%w: %s is no directory", driver.ErrUnsupported, path)
-		case device(st) != device(own):
-			return fmt.Errorf("%w: %s is on another file system than %s", driver.ErrUnsupported, path, s.own())
+		}
+		if same, err := sameDevice(path, own); err != nil || !same {
+			return errors.Join(err, fmt.Errorf("%w: %s is on another file system than %s", driver.ErrUnsupported, path, own))
 		}
 	}
 	return nil
 }
 
-func device(st fs.FileInfo) uint64 {
-	if sys, ok := st.Sys().(*unix.Stat_t); ok {
-		return sys.Dev
+// unmake removes the directories that opening has made, of a store that cannot
+// be used. One that is not empty stays.
+func (s *store) unmake() {
+	for _, path := range slices.Backward(s.made) {
+		_ = os.Remove(path)
 	}
-	return 0
+}
+
+func sameDevice(a, b string) (bool, error) {
+	var x, y unix.Stat_t
+	if err := errors.Join(unix.Lstat(a, &x), unix.Lstat(b, &y)); err != nil {
+		return false, err
+	}
+	return x.Dev == y.Dev, nil
 }
 
 // own returns the path of our directory, or of names in it.
@@ -212,4 +230,9 @@ func (s *store) warn(ctx context.Context, message string, args ...any) {
 }
 
 // close waits for deletions in the background.
-func (s *store) close() error { return s.records.Close() }
+func (s *store) close() error {
+	if s.records == nil {
+		return nil
+	}
+	return s.records.Close()
+}

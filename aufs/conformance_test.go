@@ -1,0 +1,35 @@
+package aufs_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/layerkeep/layerkeep/aufs"
+	"github.com/layerkeep/layerkeep/aufs/aufstest"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/drivertest"
+)
+
+// config makes edits as aufs would where the kernel has none.
+var config = drivertest.Config{
+	New: aufs.New,
+	Editor: func(dir string, id driver.ID, parents []driver.ID) drivertest.Editor {
+		var lower []string
+		for _, p := range parents {
+			lower = append(lower, filepath.Join(dir, "diff", string(p)))
+		}
+		return aufstest.New(filepath.Join(dir, "diff", string(id)), lower)
+	},
+}
+
+func TestConformance(t *testing.T) {
+	drivertest.RunMatrix(t, config)
+}
+
+func TestConformanceInAUserNamespace(t *testing.T) {
+	drivertest.RunUnprivileged(t, config)
+}
+
+func BenchmarkDriver(b *testing.B) {
+	drivertest.Benchmark(b, config)
+}

@@ -1,0 +1,231 @@
+package aufs
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// openTest opens a store in dir; the tests of names need no rights to owners.
+func openTest(t *testing.T, dir string) *store {
+	t.Helper()
+	s, err := openStore(dir, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	return s
+}
+
+// places lists all files of a store.
+func places(t *testing.T, dir string) []string {
+	t.Helper()
+	var list []string
+	require.NoError(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		list = append(list, strings.TrimPrefix(path, dir))
+		return err
+	}))
+	return list
+}
+
+// empty is what places lists for a store without layers.
+var empty = []string{"", "/.layerkeep", "/.layerkeep/layers", "/.layerkeep/mounts", "/diff", "/layers", "/mnt"}
+
+// foreignLayer makes a layer as an old engine did.
+func foreignLayer(t *testing.T, dir string, id driver.ID, parents ...driver.ID) {
+	t.Helper()
+	for _, name := range []string{layersDir, diffDir, mntDir} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name), 0o700))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, diffDir, string(id)), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, mntDir, string(id)), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, layersDir, string(id)), parentsText(parents), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, diffDir, string(id), "of-"+string(id)), nil, 0o644))
+}
+
+// scene is one call that changes names: what it needs, and the call.
+type scene struct {
+	name    string
+	prepare func(t *testing.T, dir string)
+	call    func(s *store) error
+}
+
+func makeLayer(s *store, id driver.ID, m layerdir.Meta) error {
+	return s.create(id, m, func(branch string) error { return os.WriteFile(branch+"/file", nil, 0o600) })
+}
+
+func scenes() []scene {
+	ours := func(t *testing.T, dir string) {
+		require.NoError(t, makeLayer(openTest(t, dir), "layer", layerdir.Meta{Sealed: true}))
+	}
+	remove := func(s *store) error { return s.remove("layer") }
+	return []scene{
+		{"create", func(*testing.T, string) {}, func(s *store) error { return makeLayer(s, "layer", layerdir.Meta{}) }},
+		{"create a view", func(*testing.T, string) {}, func(s *store) error {
+			return makeLayer(s, "layer", layerdir.Meta{View: true, Parents: []driver.ID{"p"}})
+		}},
+		{"remove", ours, remove},
+		{"remove a foreign layer", func(t *testing.T, dir string) { foreignLayer(t, dir, "layer") }, remove},
+	}
+}
+
+// stepsOf lists the steps of a scene, by running it.
+func stepsOf(t *testing.T, c scene) []string {
+	dir := t.TempDir()
+	c.prepare(t, dir)
+	s := openTest(t, dir)
+	var names []string
+	s.step = func(name string) error { names = append(names, name); return nil }
+	require.NoError(t, c.call(s))
+	require.NotEmpty(t, names)
+	return names
+}
+
+// requireWholeOrAbsent checks that the layer is as before the call or as after
+// it, with nothing of it left in the latter case, and that none was mistaken.
+func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
+	t.Helper()
+	foreign, err := s.foreign(t.Context())
+	require.NoError(t, err)
+	m, err := s.load("layer")
+	if err == nil {
+		if !m.View {
+			require.FileExists(t, s.parentsFile("layer"))
+			files, err := os.ReadDir(s.branch("layer"))
+			require.NoError(t, err)
+			require.Len(t, files, 1)
+		}
+		require.DirExists(t, s.mnt("layer"))
+		require.Equal(t, wasForeign, len(foreign) == 1, "foreign layers: %v", foreign)
+		require.NoError(t, s.remove("layer"), "it can be removed")
+	} else {
+		require.ErrorIs(t, err, driver.ErrNotFound)
+		require.Empty(t, foreign)
+	}
+	require.NoError(t, s.close())
+	require.NoError(t, s.records.Cleanup(t.Context()))
+	require.Equal(t, empty, places(t, s.root))
+	require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}), "the name is free")
+}
+
+func TestAStepThatFailsLeavesTheLayerWholeOrAbsent(t *testing.T) {
+	injected := errors.New("injected")
+	for _, c := range scenes() {
+		for _, at := range stepsOf(t, c) {
+			t.Run(c.name+": "+at, func(t *testing.T) {
+				dir := t.TempDir()
+				c.prepare(t, dir)
+				s := openTest(t, dir)
+				s.step = func(name string) error {
+					if name == at {
+						return injected
+					}
+					return nil
+				}
+				require.ErrorIs(t, c.call(s), injected)
+				if strings.HasPrefix(c.name, "create") {
+					_, err := s.load("layer")
+					require.ErrorIs(t, err, driver.ErrNotFound)
+					require.NoError(t, s.close())
+					require.Equal(t, empty, places(t, dir), "nothing is left of it at once")
+				}
+				s.step = func(string) error { return nil }
+				require.NoError(t, s.recover(t.Context()))
+				requireWholeOrAbsent(t, s, strings.Contains(c.name, "foreign"))
+			})
+		}
+	}
+}
+
+func TestAFailedRemovalIsFinishedByTheNextOneAndByCreate(t *testing.T) {
+	injected := errors.New("injected")
+	again := map[string]func(s *store) error{
+		"remove": func(s *store) error { return s.remove("layer") },
+		"create": func(s *store) error {
+			if err := makeLayer(s, "layer", layerdir.Meta{}); err != nil {
+				return err
+			}
+			return s.remove("layer")
+		},
+	}
+	for name, call := range again {
+		for _, at := range []string{"take branch", "take parents", "sync taken mount point", "drop record"} {
+			t.Run(at+" then "+name, func(t *testing.T) {
+				s := openTest(t, t.TempDir())
+				require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}))
+				s.step = func(name string) error {
+					if name == at {
+						return injected
+					}
+					return nil
+				}
+				require.ErrorIs(t, s.remove("layer"), injected)
+				_, err := s.load("layer")
+				require.ErrorIs(t, err, driver.ErrNotFound)
+				s.step = func(string) error { return nil }
+				require.NoError(t, call(s))
+				requireWholeOrAbsent(t, s, false)
+			})
+		}
+	}
+}
+
+// The variables that make this test binary kill itself in the middle of a call.
+const (
+	dieIn    = "LAYERKEEP_TEST_AUFS_STORE"
+	dieScene = "LAYERKEEP_TEST_AUFS_SCENE"
+	dieAt    = "LAYERKEEP_TEST_AUFS_STEP"
+)
+
+func TestKilledHere(t *testing.T) {
+	dir := os.Getenv(dieIn)
+	if dir == "" {
+		t.Skip("the process that another test kills")
+	}
+	for _, c := range scenes() {
+		if c.name != os.Getenv(dieScene) {
+			continue
+		}
+		s, err := openStore(dir, nil)
+		require.NoError(t, err)
+		s.step = func(name string) error {
+			if name == os.Getenv(dieAt) {
+				return unix.Kill(unix.Getpid(), unix.SIGKILL)
+			}
+			return nil
+		}
+		require.NoError(t, c.call(s))
+	}
+}
+
+func TestAKilledProcessLeavesTheLayerWholeOrAbsent(t *testing.T) {
+	for _, c := range scenes() {
+		for _, at := range stepsOf(t, c) {
+			t.Run(c.name+": "+at, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				c.prepare(t, dir)
+				self, err := os.Executable()
+				require.NoError(t, err)
+				cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestKilledHere$")
+				cmd.Env = append(os.Environ(), dieIn+"="+dir, dieScene+"="+c.name, dieAt+"="+at)
+				out, err := cmd.CombinedOutput()
+				var exit *exec.ExitError
+				require.ErrorAs(t, err, &exit, "it was not killed: %s", out)
+				require.Equal(t, unix.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal(), "%s", out)
+
+				s := openTest(t, dir)
+				require.NoError(t, s.recover(t.Context()))
+				requireWholeOrAbsent(t, s, strings.Contains(c.name, "foreign"))
+			})
+		}
+	}
+}
