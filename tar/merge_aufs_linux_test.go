@@ -162,13 +162,14 @@ func TestMarksLeaveTheTimesOfDirectories(t *testing.T) {
 func TestAMergeThatFailsLeavesTheBranchAsItWas(t *testing.T) {
 	requireRoot(t)
 	base := t.TempDir()
-	lower := branch(t, base+"/lower", "a/x a/s/y b/x f o/1 o/2 m/n/q r/s t/u gone/x")
+	lower := branch(t, base+"/lower", "a/x a/s/y b/x f o/1 o/2 m/n/q r/s t/u gone/x hide a/s/hide")
 	upper := branch(t, base+"/upper", "a/s/y a/.wh.x o/.wh.1 o/3 .wh.r .wh.t t/beside .wh.gone .wh..wh.aufs .wh..wh.plnk/1.2 .wh..wh.orph/ p/.wh..wh..opq p/q")
 	layer := []fstest.Entry{
 		fstest.Dir(".").WithMode(0o700), fstest.Whiteout("a/x"), fstest.File("a/s/z", "z"), fstest.Dir("a").WithMode(0o711),
 		fstest.Whiteout("b"), fstest.Dir("b"), fstest.File("b/new", "n"), fstest.Dir("f"), fstest.File("f/in", ""),
 		fstest.Opaque("o"), fstest.File("o/2", "2"), fstest.Whiteout("m/n/q"), fstest.File("new/deep/er", ""), fstest.File("a/s/y", "Y"),
 		fstest.Dir("r"), fstest.File("r/v", "v"), fstest.File("t/w", "w"), fstest.File("gone", "back"), fstest.Opaque("p"), fstest.File("p/z", ""),
+		fstest.Whiteout("hide"), fstest.Whiteout("a/s/hide"),
 	}
 	before := fstest.FromPath(t, upper)
 	for n := 0; ; n++ {
@@ -210,10 +211,10 @@ func TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := fstest.Scratch(t, fstest.Tmpfs)
-			lower, upper := branch(t, base+"/lower", "a/x b/x c d/x z/x"), branch(t, base+"/upper", ".wh.b d/ z/")
+			lower, upper := branch(t, base+"/lower", "a/x b/x c d/x hide z/x"), branch(t, base+"/upper", ".wh.b d/ z/")
 			shown := diff.DirView(open(t, lower))
 			d, _, err := Unpack(t.Context(), staging(t, base), bytes.NewReader(fstest.Layer(t,
-				fstest.Whiteout("a/x"), fstest.Dir("b"), fstest.Dir("c"), fstest.Opaque("d"), fstest.Whiteout("z/x"),
+				fstest.Whiteout("a/x"), fstest.Dir("b"), fstest.Dir("c"), fstest.Opaque("d"), fstest.Whiteout("hide"), fstest.Whiteout("z/x"),
 			)), UnpackOptions{Parents: shown, Encoding: whiteout.AUFS})
 			require.NoError(t, err)
 			obstacle(t, upper)
