@@ -138,6 +138,9 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	if opts.View && len(parents) == 0 {
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
 	}
+	if opts.Size != 0 {
+		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
+	}
 	meta := layerdir.Meta{Parents: parents, View: opts.View}
 	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
 	for _, p := range metas {

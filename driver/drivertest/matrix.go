@@ -20,46 +20,103 @@ type variant struct {
 	fs   fstest.FS
 	opts driver.Options
 	run  func(*testing.T, Config)
+	// prepare, when set, does something to the file system and returns the
+	// directory to use.
+	prepare func(tb testing.TB, dir string) string
 }
 
-func variants() []variant {
-	without := func(f driver.Fallbacks) driver.Options { return driver.Options{Fallbacks: f} }
-	return []variant{
-		{"tmpfs", fstest.Tmpfs, driver.Options{}, Run},
-		{"tmpfs without any fast path", fstest.Tmpfs, without(allFallbacks), Run},
-		{"ext4", fstest.Ext4, driver.Options{}, RunSemantics},
-		{"xfs", fstest.XFS, driver.Options{}, RunSemantics},
-		{"btrfs", fstest.Btrfs, driver.Options{}, RunSemantics},
-		{"xfs without reflinks", fstest.XFS, without(driver.Fallbacks{NoReflink: true}), runBrief},
-		{"ext4 without copy_file_range", fstest.Ext4, without(driver.Fallbacks{NoReflink: true, NoCopyRange: true}), runBrief},
-		{"btrfs without any fast path", fstest.Btrfs, without(allFallbacks), runBrief},
-		{"tmpfs without openat2", fstest.Tmpfs, without(driver.Fallbacks{NoOpenat2: true}), RunSemantics},
-		{"tmpfs without the new mount API", fstest.Tmpfs, without(driver.Fallbacks{NoMountAPI: true}), runBrief},
-		{"tmpfs without fchmodat2", fstest.Tmpfs, without(driver.Fallbacks{NoFchmodat2: true}), runBrief},
-		{"tmpfs with one thread", fstest.Tmpfs, without(driver.Fallbacks{SingleThread: true}), runBrief},
-		{"tmpfs with user attributes", fstest.Tmpfs, without(driver.Fallbacks{UserXattr: true}), RunSemantics},
-		{"tmpfs without redirects and metacopy", fstest.Tmpfs, without(driver.Fallbacks{NoMetadataOpt: true}), runBrief},
-		{"tmpfs with metacopy", fstest.Tmpfs, driver.Options{Metacopy: true}, runBrief},
-		{"xfs with metacopy", fstest.XFS, driver.Options{Metacopy: true}, runBrief},
+func without(f driver.Fallbacks) driver.Options { return driver.Options{Fallbacks: f} }
+
+// variants are those of a backend that lives on the given file systems. The
+// whole suite runs on the first of these.
+func variants(filesystems []fstest.FS) []variant {
+	first := filesystems[0]
+	on := string(first)
+	vs := []variant{
+		{name: on, fs: first, run: Run},
+		{name: on + " without any fast path", fs: first, opts: without(allFallbacks), run: Run},
+	}
+	for _, fs := range filesystems[1:] {
+		vs = append(vs, variant{name: string(fs), fs: fs, run: RunSemantics})
+	}
+	vs = append(vs, []variant{
+		{name: on + " without openat2", fs: first, opts: without(driver.Fallbacks{NoOpenat2: true}), run: RunSemantics},
+		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{NoMountAPI: true}), run: runBrief},
+		{name: on + " without fchmodat2", fs: first, opts: without(driver.Fallbacks{NoFchmodat2: true}), run: runBrief},
+		{name: on + " with one thread", fs: first, opts: without(driver.Fallbacks{SingleThread: true}), run: runBrief},
+	}...)
+	for _, fs := range filesystems {
+		vs = append(vs, special(fs)...)
+	}
+	if first == fstest.Btrfs {
+		return append(vs, btrfsPlaces()...)
+	}
+	return vs
+}
+
+// special are the variants that only tell something on one file system.
+func special(fs fstest.FS) []variant {
+	switch fs {
+	case fstest.Tmpfs:
+		return []variant{
+			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: RunSemantics},
+			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief},
+			{name: "tmpfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},
+		}
+	case fstest.Ext4:
+		return []variant{
+			{name: "ext4 without copy_file_range", fs: fs, opts: without(driver.Fallbacks{NoReflink: true, NoCopyRange: true}), run: runBrief},
+		}
+	case fstest.XFS:
+		return []variant{
+			{name: "xfs without reflinks", fs: fs, opts: without(driver.Fallbacks{NoReflink: true}), run: runBrief},
+			{name: "xfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},
+		}
+	default:
+		return []variant{
+			{name: "btrfs without reflinks and openat2", fs: fs, opts: without(driver.Fallbacks{NoOpenat2: true, NoReflink: true}), run: runBrief},
+		}
 	}
 }
 
-// RunMatrix runs the suite on scratch file systems of every kind, and with every
-// fast path forced off, alone and together. With -short it runs the whole suite
-// once, on a tmpfs. Without root it skips; see [RunUnprivileged].
+// btrfsPlaces are for a backend that keeps layers in ways only a btrfs has.
+func btrfsPlaces() []variant {
+	const fs = fstest.Btrfs
+	return []variant{
+		{name: "a mounted sub-directory of a btrfs", fs: fs, run: runBrief, prepare: fstest.BindSubdirectory},
+		{name: "a mounted subvolume of a btrfs", fs: fs, run: runBrief, prepare: fstest.BindSubvolume},
+		{name: "btrfs with simple quotas switched on", fs: fs, run: runQuota, prepare: fstest.SimpleQuotas},
+		{name: "btrfs with qgroups switched on", fs: fs, run: runQuota, prepare: fstest.Qgroups},
+	}
+}
+
+// RunMatrix runs the suite on scratch file systems of every kind that the
+// backend can live on, and with every fast path forced off, alone and together.
+// With -short it runs the whole suite once, on the first of them. Without root it
+// skips; see [RunUnprivileged].
 func RunMatrix(t *testing.T, cfg Config) {
 	if os.Geteuid() != 0 {
 		t.Skip("scratch file systems and files of other owners need root; the part that does not runs in a user namespace")
 	}
-	for _, v := range variants() {
+	for _, v := range variants(cfg.filesystems()) {
 		t.Run(v.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Dir = fstest.Scratch(t, v.fs)
 			cfg.Options = v.opts
+			if v.prepare != nil {
+				cfg.Dir = v.prepare(t, cfg.Dir)
+			}
 			v.run(t, cfg)
 		})
 		if testing.Short() {
 			return
 		}
 	}
+}
+
+func (cfg Config) filesystems() []fstest.FS {
+	if cfg.Filesystems != nil {
+		return cfg.Filesystems
+	}
+	return fstest.All()
 }

@@ -90,7 +90,9 @@ func (s *suite) testLongChain(t *testing.T) {
 	}
 	require.NotContains(t, st.tree("top"), "last")
 	st.seal("top")
-	st.requireTree(st.tree("top"), "top", "the chain, sealed")
+	if !s.props.MountsWritable {
+		st.requireTree(st.tree("top"), "top", "the chain, sealed")
+	}
 	if n == s.props.MaxParents {
 		tooMany := slices.Insert(slices.Clone(chain), 0, driver.ID("top"))
 		require.Error(t, st.d.Create(t.Context(), "more", tooMany, driver.CreateOptions{}))

@@ -52,6 +52,8 @@ type suite struct {
 	can   ability
 	// brief leaves out what does not depend on the place and the fast paths.
 	brief bool
+	// whole: this is a run of the whole suite.
+	whole bool
 }
 
 // newSuite opens a store once to learn the properties. The test is skipped, and
@@ -100,6 +102,7 @@ func removeAll(dir string) error {
 // Run runs the whole suite in cfg.Dir.
 func Run(t *testing.T, cfg Config) {
 	s := newSuite(t, cfg)
+	s.whole = true
 	t.Run("life cycle", s.testLifeCycle)
 	t.Run("facts", s.testFacts)
 	t.Run("semantics", s.testSemantics)
@@ -109,6 +112,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
 	t.Run("usage", s.testUsage)
+	t.Run("quota", s.testQuota)
 	t.Run("explain", s.testExplain)
 	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)

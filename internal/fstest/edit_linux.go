@@ -35,30 +35,48 @@ func (e Edit) apply(root string) error {
 	if !e.Op.movesNames() {
 		return e.change(root, p)
 	}
-	parents := []string{filepath.Dir(p)}
-	if e.Op == OpRename || e.Op == OpExchange {
-		parents = append(parents, filepath.Dir(filepath.Join(root, e.To)))
-	}
-	mtimes := make([]time.Time, len(parents))
-	for i, dir := range parents {
-		fi, err := os.Lstat(dir)
-		if err != nil {
-			return err
-		}
-		mtimes[i] = fi.ModTime()
-		if e.TouchParents {
-			mtimes[i] = e.Mtime
-		}
+	keep, err := e.keptTimes(root, p)
+	if err != nil {
+		return err
 	}
 	if err := e.name(root, p); err != nil {
 		return err
 	}
-	for i, dir := range parents {
-		if err := setMtime(dir, mtimes[i]); err != nil {
+	for dir, mtime := range keep {
+		if err := setMtime(dir, mtime); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keptTimes returns the directories whose modification times an edit of names
+// changes, and the times they are to have.
+func (e Edit) keptTimes(root, p string) (map[string]time.Time, error) {
+	to := filepath.Join(root, e.To)
+	keep := map[string]time.Time{}
+	parents := []string{filepath.Dir(p)}
+	if e.Op == OpRename || e.Op == OpExchange {
+		parents = append(parents, filepath.Dir(to))
+	}
+	if e.Op == OpExchange { // xfs changes the times of directories that move
+		for from, there := range map[string]string{p: to, to: p} {
+			if fi, err := os.Lstat(from); err == nil && fi.IsDir() {
+				keep[there] = fi.ModTime()
+			}
+		}
+	}
+	for _, dir := range parents {
+		fi, err := os.Lstat(dir)
+		if err != nil {
+			return nil, err
+		}
+		keep[dir] = fi.ModTime()
+		if e.TouchParents {
+			keep[dir] = e.Mtime
+		}
+	}
+	return keep, nil
 }
 
 // name carries out the edits that add or remove names.
