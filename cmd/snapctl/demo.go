@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -95,9 +96,27 @@ func runDemo(ctx context.Context, a *app, opts demoOptions) (err error) {
 			return err
 		}
 	}
+	if err := demoable(ctx, a, opts.dir); err != nil {
+		return err
+	}
 	d := &demo{app: a, narrator: newNarrator(a), dir: opts.dir, namespace: opts.inNamespace}
 	defer func() { err = errors.Join(err, d.unmountAll()) }()
 	return d.run(ctx)
+}
+
+// demoable refuses, before anything is shown, a backend that was asked for and
+// mounts nothing writable here.
+func demoable(ctx context.Context, a *app, dir string) error {
+	for _, b := range all.Backends() {
+		if b.Name != a.global.driver {
+			continue
+		}
+		props, err := probeDriver(ctx, dir, b)
+		if err == nil && !props.MountsWritable {
+			return advise(fmt.Errorf("%w: the backend %s mounts no writable snapshots here", errNoDemo, b.Name), "leave out --driver and "+driverEnv)
+		}
+	}
+	return nil // any other error is the first step's
 }
 
 // A demo is one run of the demo.

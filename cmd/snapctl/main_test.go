@@ -15,5 +15,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "snapctl" {
 		enterNamespace()
 	}
-	testscript.Main(m, map[string]func(){"snapctl": func() { os.Exit(mainCode()) }})
+	testscript.Main(m, map[string]func(){"snapctl": func() {
+		code := mainCode()
+		tellPeak()
+		os.Exit(code)
+	}})
 }

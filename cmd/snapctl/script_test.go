@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,38 +12,65 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The scripts of testdata/script run once for each backend. They have $ROOT, the
-// store; $SNAPCTL_ROOT names it too.
+// The scripts of testdata/script run once for each backend, in a temporary
+// directory or, where the backend does not work there, on a btrfs. They have
+// $ROOT, the store; $SNAPCTL_ROOT names it too.
 //
 // Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
-// root of the machine; [driver:NAME] the backend under test.
+// root of the machine; [driver:NAME] the backend under test; [writable] it mounts
+// writable snapshots; [quota] it limits sizes; [nativediff] its diffs cost what
+// changed.
 //
 // Commands: see scriptCommands.
 func TestScripts(t *testing.T) {
 	for _, b := range all.Backends() {
 		t.Run(b.Name, func(t *testing.T) {
-			d, err := b.New(t.Context(), filepath.Join(t.TempDir(), b.Name), driver.Options{})
-			if err != nil {
-				t.Skipf("backend %s does not work here: %v", b.Name, err)
-			}
-			if err := d.Close(); err != nil {
-				t.Fatal(err)
-			}
+			dir, props := scriptDir(t, b)
 			testscript.Run(t, testscript.Params{
 				Dir:                "testdata/script",
+				WorkdirRoot:        dir,
 				Setup:              func(env *testscript.Env) error { return setUpScript(env, b.Name) },
-				Condition:          func(cond string) (bool, error) { return scriptCondition(cond, b.Name) },
+				Condition:          func(cond string) (bool, error) { return scriptCondition(cond, b.Name, props) },
 				Cmds:               scriptCommands(),
 				RequireUniqueNames: true,
 			})
 		})
 	}
+}
+
+// scriptDir finds a directory in which the backend works, and what it can there.
+func scriptDir(t *testing.T, b all.Backend) (string, driver.Properties) {
+	t.Helper()
+	dir := t.TempDir()
+	props, err := openedIn(t, b, dir)
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Logf("no directory for backend %s: %v", b.Name, err)
+		dir = fstest.Scratch(t, fstest.Btrfs)
+		props, err = openedIn(t, b, dir)
+	}
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Skipf("backend %s does not work here: %v", b.Name, err)
+	}
+	require.NoError(t, err)
+	return dir, props
+}
+
+func openedIn(t *testing.T, b all.Backend, dir string) (driver.Properties, error) {
+	t.Helper()
+	root := filepath.Join(dir, "probe")
+	d, err := b.New(t.Context(), root, driver.Options{})
+	if err != nil {
+		return driver.Properties{}, err
+	}
+	return d.Properties(), errors.Join(d.Close(), os.RemoveAll(root))
 }
 
 func setUpScript(env *testscript.Env, driverName string) error {
@@ -73,7 +101,7 @@ func unmountBelow(dir string) {
 	}
 }
 
-func scriptCondition(cond, driverName string) (bool, error) {
+func scriptCondition(cond, driverName string, props driver.Properties) (bool, error) {
 	name, isDriver := strings.CutPrefix(cond, "driver:")
 	switch {
 	case isDriver:
@@ -82,6 +110,12 @@ func scriptCondition(cond, driverName string) (bool, error) {
 		return canMount(), nil
 	case cond == "hostroot":
 		return isHostRoot(), nil
+	case cond == "writable":
+		return props.MountsWritable, nil
+	case cond == "quota":
+		return props.Quota, nil
+	case cond == "nativediff":
+		return props.NativeDiff, nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

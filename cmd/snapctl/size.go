@@ -87,7 +87,7 @@ func (st *store) checkQuota(ctx context.Context, a *app, limit sizeFlag) error {
 	err := fmt.Errorf("%w: the %s backend cannot limit the size of a snapshot", driver.ErrUnsupported, st.Driver().Name())
 	var able []string
 	for _, b := range all.Backends() {
-		if props, err := probeDriver(ctx, a, b); err == nil && props.Quota {
+		if props, err := probeDriver(ctx, a.global.root, b); err == nil && props.Quota {
 			able = append(able, b.Name)
 		}
 	}

@@ -137,7 +137,7 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	var verdicts []driverVerdict
 	for _, b := range all.Backends() {
 		verdict := driverVerdict{Name: b.Name, Can: []string{}}
-		props, err := probeDriver(ctx, a, b)
+		props, err := probeDriver(ctx, a.global.root, b)
 		if err != nil {
 			verdict.Reason = faultText(err)
 		} else {
@@ -149,9 +149,10 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	return verdicts
 }
 
-// probeDriver opens a backend there and returns what it can.
-func probeDriver(ctx context.Context, a *app, b all.Backend) (props driver.Properties, err error) {
-	dir, err := os.MkdirTemp(existingParent(a.global.root), ".snapctl-probe-")
+// probeDriver opens a backend in a scratch directory, in root or the nearest
+// directory above it that exists, and returns what it can.
+func probeDriver(ctx context.Context, root string, b all.Backend) (props driver.Properties, err error) {
+	dir, err := os.MkdirTemp(existingParent(root), ".snapctl-probe-")
 	if err != nil {
 		return props, err
 	}
