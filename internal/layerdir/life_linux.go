@@ -11,13 +11,24 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Seal records the usage of the layer's directory tree, writes the file system
-// to disk and then, last, the mark that the layer is sealed. prepare is called
-// before with the record, which it may change; what it does must be repeatable.
+// Seal records the usage of the layer's directory tree, which it walks. For the
+// rest see SealWith.
+func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
+	return s.SealWith(id, prepare, func(m *Meta) error {
+		usage, err := Usage(ctx, s.Path(id, tree))
+		m.Usage = &usage
+		return err
+	})
+}
+
+// SealWith writes the file system to disk and then, last, the mark that the
+// layer is sealed. prepare is called before, with the record, which it may
+// change. settle is called when everything is on disk; it sets the record's Usage
+// and does what makes the layer immutable. What they do must be repeatable.
 // Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrBusy] for a
 // layer that is mounted writable and [driver.ErrTorn] for one in which Merging
 // was interrupted.
-func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
+func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
 	m, err := s.Load(id)
 	switch {
 	case err != nil:
@@ -36,20 +47,25 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 	if err := prepare(&m); err != nil {
 		return err
 	}
-	usage, err := Usage(ctx, s.Path(id, tree))
-	if err != nil {
-		return err
-	}
 	if err := SyncFS(s.Path(id)); err != nil {
 		return err
 	}
-	m.Sealed, m.Usage = true, &usage
+	if err := settle(&m); err != nil {
+		return err
+	}
+	m.Sealed = true
 	return s.Save(id, m)
 }
 
 // Usage returns what the layer's directory tree takes, or took when it was
 // sealed; nothing for a view.
 func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Usage, error) {
+	return s.UsageWith(id, func(Meta) (driver.Usage, error) { return Usage(ctx, s.Path(id, tree)) })
+}
+
+// UsageWith is Usage for a layer that, until it is sealed, measure has to be
+// called for.
+func (s *Store) UsageWith(id driver.ID, measure func(Meta) (driver.Usage, error)) (driver.Usage, error) {
 	m, err := s.Load(id)
 	switch {
 	case err != nil:
@@ -59,7 +75,7 @@ func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Us
 	case m.Usage != nil:
 		return *m.Usage, nil
 	}
-	return Usage(ctx, s.Path(id, tree))
+	return measure(m)
 }
 
 // NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is

@@ -30,6 +30,8 @@ type Meta struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// Usage is set when the layer is sealed.
 	Usage *driver.Usage `json:"usage,omitempty"`
+	// Size is how many bytes the layer may take beside its parents; 0: no limit.
+	Size int64 `json:"size,omitempty"`
 	// Metacopy: this layer or one of its parents may hold files whose body is
 	// further down (overlay's metacopy).
 	Metacopy bool `json:"metacopy,omitempty"`
