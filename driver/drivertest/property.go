@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,16 +37,24 @@ type subject struct {
 	d     driver.Driver
 	props driver.Properties
 	mount mount.Mounter
+	// editor stands for writable mounts where there are none.
+	editor func(id driver.ID, parents []driver.ID) Editor
 }
 
 // RunProperties makes random stacks of layers and random edits on every subject
 // and checks each against the model and against the others:
 //
 //   - the tree, through View and through a mount, is the model's, also after a
-//     refused layer and for a layer that was unpacked detached and rebased;
+//     refused layer and for a layer that was unpacked detached and rebased; where
+//     writable layers cannot be mounted, the sealed one is, and the edits are made
+//     by the subject's Editor;
 //   - the changes are the model's, and the bytes of the diff are the same on
 //     every subject and in a second run;
-//   - one subject's diff applied on another gives the same tree.
+//   - one subject's diff applied on another gives the same tree;
+//   - sealing changes nothing.
+//
+// A subject without a Dir works on one scratch file system for the whole run, the
+// first that its backend can live on.
 //
 // It needs mounts and files of other owners, and skips without.
 func RunProperties(t *testing.T, subjects []Subject) {
@@ -59,14 +68,9 @@ func RunProperties(t *testing.T, subjects []Subject) {
 	var open []*subject
 	var props []driver.Properties
 	for _, s := range subjects {
-		if s.Dir == "" {
-			s.Dir = fstest.Scratch(t, fstest.Tmpfs)
-		}
-		d, err := s.New(t.Context(), s.Dir+"/root", s.Options)
-		require.NoError(t, err, s.Name)
-		t.Cleanup(func() { require.NoError(t, d.Close()) })
-		open = append(open, &subject{s.Name, d, d.Properties(), mount.Mounter{NoMountAPI: s.Options.Fallbacks.NoMountAPI}})
-		props = append(props, d.Properties())
+		sub := openSubject(t, s)
+		open = append(open, sub)
+		props = append(props, sub.props)
 	}
 	base := commonRandom(props)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -76,6 +80,25 @@ func RunProperties(t *testing.T, subjects []Subject) {
 		defer run.cleanup()
 		run.stack()
 	})
+}
+
+func openSubject(t *testing.T, s Subject) *subject {
+	t.Helper()
+	if s.Dir == "" {
+		s.Dir = fstest.Scratch(t, s.filesystems()[0])
+	}
+	root := filepath.Join(s.Dir, "root")
+	d, err := s.New(t.Context(), root, s.Options)
+	require.NoError(t, err, s.Name)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	sub := &subject{
+		name: s.Name, d: d, props: d.Properties(), mount: mount.Mounter{NoMountAPI: s.Options.Fallbacks.NoMountAPI},
+	}
+	if !sub.props.MountsWritable {
+		require.NotNil(t, s.Editor, "%s can neither mount writable layers nor has an editor", s.Name)
+		sub.editor = func(id driver.ID, parents []driver.ID) Editor { return s.Editor(root, id, parents) }
+	}
+	return sub
 }
 
 // setChecks sets rapid's flags: the number of checks from the environment, and
@@ -145,10 +168,26 @@ func (r *run) stack() {
 			r.edit(id, tree)
 		}
 		r.compare(id, parents, tree)
-		r.each(func(s *subject) { r.check(s.d.Seal(r.ctx, id), "%s: seal %s", s.name, id) })
+		r.seal(id, tree)
 		r.chain = slices.Insert(r.chain, 0, id)
 		tree.Seal()
 	}
+}
+
+// seal seals the layer everywhere and looks at it once more.
+func (r *run) seal(id driver.ID, tree *model.Tree) {
+	want := tree.Snapshot()
+	r.each(func(s *subject) {
+		before := r.diff(s, id)
+		r.check(s.d.Seal(r.ctx, id), "%s: seal %s", s.name, id)
+		after := r.diff(s, id)
+		if !bytes.Equal(before, after) {
+			r.fail("%s: the diff of %s is\n%s\nand sealed\n%s", s.name, id, r.listing(before), r.listing(after))
+		}
+		if s.editor != nil {
+			r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted, sealed", s.name, id)
+		}
+	})
 }
 
 func (r *run) each(fn func(*subject)) {
@@ -214,14 +253,11 @@ func (r *run) edit(id driver.ID, tree *model.Tree) {
 		r.log = append(r.log, "  "+e.String())
 	}
 	r.each(func(s *subject) {
-		r.check(s.mounted(r.ctx, id, func(root string) error {
-			for _, e := range edits {
-				if err := e.Apply(root); err != nil {
-					return err
-				}
-			}
-			return nil
-		}), "%s: edit %s", s.name, id)
+		if s.editor != nil {
+			r.check(applyAll(s.editor(id, r.chain), edits), "%s: edit %s", s.name, id)
+			return
+		}
+		r.check(s.mounted(r.ctx, id, func(root string) error { return applyAll(mountEditor(root), edits) }), "%s: edit %s", s.name, id)
 	})
 }
 
@@ -232,7 +268,9 @@ func (r *run) compare(id driver.ID, parents, tree *model.Tree) {
 	var from string
 	r.each(func(s *subject) {
 		r.compareTree(s, id, want, "the view")
-		r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted", s.name, id)
+		if s.editor == nil {
+			r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted", s.name, id)
+		}
 		got, err := s.changes(r.ctx, id)
 		r.check(err, "%s: changes of %s", s.name, id)
 		if w, g := model.Format(changes), model.Format(got); w != g {
