@@ -111,7 +111,9 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	}
 	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
 		fstest.OpWrite, fstest.OpAppend, fstest.OpChmod, fstest.OpChown, fstest.OpTouch, fstest.OpSetXattr, fstest.OpRemove,
-		fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp)
+		fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp, fstest.OpTruncate, fstest.OpPunch, fstest.OpClone,
+		fstest.OpExchange, fstest.OpRead, fstest.OpTouchAtime)
+	e.Offset, e.Size = int64(tw.rnd.IntN(3)), int64(1+tw.rnd.IntN(3))
 	n, exists := tree[e.Path]
 	kind := n.Type()
 	switch e.Op {
@@ -135,6 +137,14 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	case fstest.OpRename:
 		e.To = tw.path(tree)
 		return e, !tw.shared[e.Path] && kind != diff.TypeDir
+	case fstest.OpExchange:
+		e.To = tw.path(tree)
+		return e, exists && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
+	case fstest.OpClone:
+		e.To = tw.path(tree)
+		return e, kind == diff.TypeRegular && !tw.shared[e.Path] && tree[e.To].Type() == diff.TypeRegular
+	case fstest.OpRead:
+		return e, true
 	case fstest.OpChown:
 		if tw.owns {
 			e.UID, e.GID = one[uint32](tw, 0, 1, 70000), one[uint32](tw, 0, 1)
@@ -142,7 +152,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	case fstest.OpSetXattr:
 		e.Name = one(tw, "user.a", "user.b")
 		return e, exists && !tw.shared[e.Path] && (kind == diff.TypeRegular || kind == diff.TypeDir)
-	case fstest.OpWrite, fstest.OpAppend:
+	case fstest.OpWrite, fstest.OpAppend, fstest.OpTruncate, fstest.OpPunch:
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path]
 	case fstest.OpChmod:
 		return e, kind != diff.TypeSymlink && !tw.shared[e.Path]

@@ -103,6 +103,15 @@ func (e *Editor) lookup(rel string) ([]hit, error) {
 	return child(paths(hits), filepath.Base(rel))
 }
 
+// mustLookup is lookup of what must be there.
+func (e *Editor) mustLookup(rel string) ([]hit, error) {
+	hits, err := e.lookup(rel)
+	if err == nil && len(hits) == 0 {
+		err = fs.ErrNotExist
+	}
+	return hits, err
+}
+
 // dirs finds a directory that must be there.
 func (e *Editor) dirs(rel string) ([]hit, error) {
 	var hits []hit
@@ -170,10 +179,7 @@ func (e *Editor) copyUpDir(rel string) error {
 // copyUp copies a file up. What a pseudo-link stands for becomes a hard link of
 // it; a file with several names becomes a pseudo-link itself: au_cpup_single.
 func (e *Editor) copyUp(rel string) error {
-	hits, err := e.lookup(rel)
-	if err == nil && len(hits) == 0 {
-		err = fs.ErrNotExist
-	}
+	hits, err := e.mustLookup(rel)
 	if err != nil || e.isUp(hits[0], rel) {
 		return err
 	}

@@ -4,8 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,12 +24,42 @@ func (e *Editor) apply(edit fstest.Edit) error {
 		return e.inParents(edit, []string{edit.Path}, func() error { return e.remove(edit.Path) })
 	case fstest.OpRename:
 		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.rename(edit.Path, edit.To) })
+	case fstest.OpExchange:
+		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.exchange(edit.Path, edit.To) })
+	case fstest.OpRead:
+		_, err := e.mustLookup(edit.Path)
+		return err
+	case fstest.OpClone:
+		return e.clone(edit)
 	default:
 		if err := e.copyUp(edit.Path); err != nil {
 			return err
 		}
 		return edit.Apply(e.branches[0])
 	}
+}
+
+// clone replaces the content of a file by that of another, which is read where
+// it is.
+func (e *Editor) clone(edit fstest.Edit) error {
+	if err := e.copyUp(edit.Path); err != nil {
+		return err
+	}
+	if err := checkPath(edit.To); err != nil {
+		return err
+	}
+	from, err := e.mustLookup(edit.To)
+	if err != nil {
+		return err
+	}
+	if e.isUp(from[0], edit.To) {
+		return edit.Apply(e.branches[0])
+	}
+	body, err := os.ReadFile(from[0].path)
+	if err != nil {
+		return err
+	}
+	return fstest.Edit{Op: fstest.OpWrite, Path: edit.Path, Body: string(body), Mtime: edit.Mtime}.Apply(e.branches[0])
 }
 
 // inParents calls fn with the directories that hold the names in the writable
@@ -178,135 +206,4 @@ func (e *Editor) remove(rel string) error {
 		return os.RemoveAll(e.up(rel))
 	}
 	return nil
-}
-
-// rename renames: aufs_rename.
-func (e *Editor) rename(rel, to string) error {
-	src, dst, done, err := e.mayRename(rel, to)
-	if done || err != nil {
-		return err
-	}
-	if err := e.copyUp(rel); err != nil {
-		return err
-	}
-	hideSrc, err := e.hasLower(rel)
-	if err != nil {
-		return err
-	}
-	hiddenDst, err := e.hasLower(to)
-	if err != nil {
-		return err
-	}
-	_, whitedOut, err := lstat(e.whiteoutOf(to))
-	if err != nil {
-		return err
-	}
-	opaque := src[0].isDir() && (whitedOut || hiddenDst || slices.ContainsFunc(dst, isOpaque))
-	if len(dst) > 0 && dst[0].isDir() && e.isUp(dst[0], to) {
-		if err := os.RemoveAll(e.up(to)); err != nil {
-			return err
-		}
-	}
-	if hideSrc {
-		if err := e.hide(rel); err != nil {
-			return err
-		}
-	}
-	if err := unix.Rename(e.up(rel), e.up(to)); err != nil {
-		return err
-	}
-	if opaque && !isOpaque(hit{path: e.up(to)}) {
-		if err := e.setOpaque(to); err != nil {
-			return err
-		}
-	}
-	if whitedOut {
-		return os.Remove(e.whiteoutOf(to))
-	}
-	return nil
-}
-
-func isOpaque(h hit) bool {
-	_, ok, err := lstat(filepath.Join(h.path, opaqueMark))
-	return ok && err == nil
-}
-
-// mayRename checks what the kernel checks before. done means that there is
-// nothing to do, as both are names of one file.
-func (e *Editor) mayRename(rel, to string) (src, dst []hit, done bool, err error) {
-	if src, err = e.lookup(rel); err == nil && len(src) == 0 {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		return nil, nil, false, err
-	}
-	if dst, err = e.lookup(to); err != nil {
-		return nil, nil, false, err
-	}
-	switch {
-	case rel == to, len(dst) > 0 && !src[0].isDir() && e.identity(src[0]) == e.identity(dst[0]):
-		return src, dst, true, nil
-	case strings.HasPrefix(to, rel+"/"):
-		return nil, nil, false, unix.EINVAL
-	case strings.HasPrefix(rel, to+"/"):
-		return nil, nil, false, unix.ENOTEMPTY
-	case len(dst) > 0 && src[0].isDir() && !dst[0].isDir():
-		return nil, nil, false, unix.ENOTDIR
-	case len(dst) > 0 && !src[0].isDir() && dst[0].isDir():
-		return nil, nil, false, unix.EISDIR
-	}
-	if len(dst) > 0 && dst[0].isDir() {
-		if err := requireEmpty(paths(dst), unix.ENOTEMPTY); err != nil {
-			return nil, nil, false, err
-		}
-	}
-	if src[0].isDir() {
-		err = e.mayRenameDir(rel, src)
-	}
-	return src, dst, false, err
-}
-
-// mayRenameDir is may_rename_srcdir: only an empty directory can leave lower
-// branches behind.
-func (e *Editor) mayRenameDir(rel string, src []hit) error {
-	if !e.isUp(src[0], rel) {
-		return requireEmpty(paths(src), unix.EXDEV)
-	}
-	return requireNothing(paths(src)[1:], paths(src), unix.EXDEV)
-}
-
-func requireEmpty(dirs []string, otherwise error) error {
-	return requireNothing(dirs, dirs, otherwise)
-}
-
-// requireNothing fails when a merged directory shows a name that one of some of
-// its branches has.
-func requireNothing(some, all []string, otherwise error) error {
-	for _, dir := range some {
-		list, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, entry := range list {
-			if strings.HasPrefix(entry.Name(), prefix) {
-				continue
-			}
-			hits, err := child(all, entry.Name())
-			if err != nil {
-				return err
-			}
-			if len(hits) > 0 {
-				return otherwise
-			}
-		}
-	}
-	return nil
-}
-
-// identity is the inode that the mount shows of a file.
-func (e *Editor) identity(h hit) inode {
-	if link, ok, err := lstat(e.links[inodeOf(h)]); ok && err == nil {
-		return inodeOf(link)
-	}
-	return inodeOf(h)
 }
