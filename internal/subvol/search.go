@@ -47,8 +47,16 @@ type Item struct {
 	Data []byte
 }
 
+// Trees that are not those of a subvolume (linux/btrfs_tree.h).
+const (
+	RootTree  = 1 // lists the subvolumes
+	QuotaTree = 8 // only while quotas are on
+)
+
 // A Query says which items to look for.
 type Query struct {
+	// Tree is where to look; 0 for the subvolume that the file is in.
+	Tree uint64
 	// Min and Max are the first and the last key.
 	Min, Max Key
 	// MinTransid leaves out items of leaves that were last written in an earlier

@@ -143,12 +143,12 @@ func (c *Cursor) fill() bool {
 	}
 }
 
-// call makes one system call. The tree is 0, that of the file itself.
+// call makes one system call.
 func (c *Cursor) call() error {
 	b, ne := *c.buf, binary.NativeEndian
 	clear(b[:searchHeader])
 	for i, v := range []uint64{
-		0, c.from.ObjectID, c.query.Max.ObjectID, c.from.Offset, c.query.Max.Offset, c.query.MinTransid, math.MaxUint64,
+		c.query.Tree, c.from.ObjectID, c.query.Max.ObjectID, c.from.Offset, c.query.Max.Offset, c.query.MinTransid, math.MaxUint64,
 	} {
 		ne.PutUint64(b[8*i:], v)
 	}

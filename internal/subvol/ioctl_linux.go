@@ -1,0 +1,89 @@
+package subvol
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Directions of ioctl(2) requests, as on all architectures that btrfs is used on.
+const (
+	none  = 0
+	write = 1
+	read  = 2
+)
+
+// request is the kernel's _IOC for the magic number of btrfs.
+func request(direction, number, size uintptr) uintptr {
+	return direction<<30 | size<<16 | 0x94<<8 | number
+}
+
+// ioctl hands arg to a request on f.
+func ioctl(f *os.File, name string, req uintptr, arg unsafe.Pointer) error {
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), req, uintptr(arg))
+		runtime.KeepAlive(f)
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+			continue
+		}
+		return &os.PathError{Op: name, Path: f.Name(), Err: errno}
+	}
+}
+
+// volArgs is struct btrfs_ioctl_vol_args.
+type volArgs struct {
+	fd   int64
+	name [4088]byte
+}
+
+// volArgsV2 is struct btrfs_ioctl_vol_args_v2.
+type volArgsV2 struct {
+	fd      int64
+	transid uint64
+	flags   uint64
+	unused  [4]uint64
+	name    [4040]byte
+}
+
+// maxComponent is NAME_MAX.
+const maxComponent = 255
+
+// checkName refuses what is not one component of a path; the kernel does so too.
+func checkName(op, name string) error {
+	if len(name) > maxComponent {
+		return &os.PathError{Op: op, Path: name, Err: unix.ENAMETOOLONG}
+	}
+	if name == "." || name == ".." || !isName([]byte(name), len(name)) {
+		return &os.PathError{Op: op, Path: name, Err: unix.EINVAL}
+	}
+	return nil
+}
+
+// Sync commits what was changed in the file system of f, and makes the kernel
+// begin to free destroyed subvolumes.
+func Sync(f *os.File) error {
+	return ioctl(f, "BTRFS_IOC_SYNC", request(none, 8, 0), nil)
+}
+
+// AwaitFreed waits until what a destroyed subvolume took is free. Returns an error
+// matching [errors.ErrUnsupported] before Linux 6.13.
+func AwaitFreed(f *os.File, id uint64) error {
+	args := struct {
+		id          uint64
+		mode, count uint32
+	}{id: id}
+	err := ioctl(f, "BTRFS_IOC_SUBVOL_SYNC_WAIT", request(write, 65, unsafe.Sizeof(args)), unsafe.Pointer(&args))
+	switch {
+	case errors.Is(err, unix.ENOENT): // it is gone
+		return nil
+	case errors.Is(err, unix.ENOTTY):
+		return errors.Join(errors.ErrUnsupported, err)
+	}
+	return err
+}
