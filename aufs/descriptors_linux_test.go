@@ -1,0 +1,100 @@
+package aufs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// limitDescriptors lets the process have n until the test ends.
+func limitDescriptors(t *testing.T, n uint64) {
+	t.Helper()
+	var old unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	low := old
+	low.Cur = n
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
+	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) })
+}
+
+// deep makes branches that all have the same chain of directories, each with a
+// file of its own at the bottom.
+func deep(t *testing.T, layers, depth int) (b *branches, way string) {
+	b = newBranches(t)
+	way = strings.TrimSuffix(strings.Repeat("d/", depth), "/")
+	for i := range layers {
+		root := b.add()
+		require.NoError(t, os.MkdirAll(filepath.Join(root, way), 0o755))
+		makeFile(t, root, fmt.Sprintf("%s/f%d=%d", way, i, i))
+		if i > 0 {
+			makeFile(t, root, fmt.Sprintf("%s/.wh.f%d", way, i-1))
+		}
+	}
+	return b, way
+}
+
+func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
+	const layers, depth = 126, 25
+	b, way := deep(t, layers, depth)
+	limitDescriptors(t, 384)
+	v := b.view()
+	last := changes(t, v.below(), v) // after the directories, of which each has a time of its own
+	require.Equal(t, []string{"D " + way + "/f124 -> ", "A " + way + "/f125 -> "}, last[len(last)-2:])
+	dirs := []diff.Dir{}
+	d, err := v.Root()
+	for range depth { // all of them open at once
+		require.NoError(t, err)
+		dirs = append(dirs, d)
+		d, err = d.OpenDir("d")
+	}
+	require.NoError(t, err)
+	names, err := d.Names()
+	require.NoError(t, err)
+	require.Equal(t, []string{"f125"}, names)
+	require.NoError(t, d.Close())
+	for _, d := range dirs {
+		n, err := d.Lookup("d")
+		require.NoError(t, err)
+		require.True(t, n.IsDir())
+		require.NoError(t, d.Close())
+	}
+	i, err := v.provider(way + "/f125")
+	require.NoError(t, err)
+	require.Equal(t, 0, i)
+}
+
+func TestDescriptorsAreGivenBack(t *testing.T) {
+	b, way := deep(t, 3, 4)
+	v := b.view()
+	before, budget := countDescriptors(t), v.held.left.Load()
+	for range 3 {
+		changes(t, v.below(), v)
+		changes(t, nil, v)
+		_, err := v.provider(way + "/f2")
+		require.NoError(t, err)
+		root, err := v.Root()
+		require.NoError(t, err)
+		_, err = root.OpenDir("none")
+		require.Error(t, err)
+		require.NoError(t, root.Close())
+		require.NoError(t, root.Close(), "twice")
+		_, err = root.Names()
+		require.ErrorIs(t, err, os.ErrClosed)
+	}
+	require.Equal(t, before, countDescriptors(t))
+	require.Equal(t, budget, v.held.left.Load())
+}
+
+func countDescriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(list)
+}
