@@ -243,6 +243,9 @@ func (d *aufs) usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
 func (d *aufs) Remove(_ context.Context, id driver.ID) error {
 	err := id.Validate()
 	if err == nil {
+		err = d.store.idle(id) // before what is mounted of it goes
+	}
+	if err == nil {
 		err = d.mounts.drop(id)
 	}
 	if err == nil {
@@ -271,17 +274,39 @@ func (d *aufs) Cleanup(ctx context.Context) error {
 	err := errors.Join(
 		d.store.recover(ctx),
 		d.store.records.Cleanup(ctx),
-		d.mounts.cleanup(ctx, d.keeps))
+		d.mounts.cleanup(ctx, func() ([]layers, error) { return d.all(ctx) }))
 	if err != nil {
 		return fmt.Errorf("aufs: clean up: %w", err)
 	}
 	return nil
 }
 
-// keeps reports whether what was made of the layer for mounts is still of use.
-func (d *aufs) keeps(id driver.ID) bool {
-	_, err := d.store.load(id)
-	return !errors.Is(err, driver.ErrNotFound)
+// all returns all layers there are, ours and foreign. Those that disappear
+// meanwhile are left out.
+func (d *aufs) all(ctx context.Context) ([]layers, error) {
+	ids, err := d.store.list()
+	if err != nil {
+		return nil, err
+	}
+	foreign, err := d.store.foreign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range foreign {
+		ids = append(ids, f.ID)
+	}
+	list := make([]layers, 0, len(ids))
+	for _, id := range ids {
+		l, err := d.layers(id)
+		switch {
+		case errors.Is(err, driver.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
 }
 
 // Close waits for deletions in the background.

@@ -3,35 +3,72 @@ package aufs
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A mounter says how layers are mounted on this kernel.
-type mounter struct{}
+// A mounter says how layers are mounted on this kernel: by aufs or, where there
+// is none, by what shows a translation.
+type mounter struct {
+	kernel     kernel
+	translator *translator
+}
 
 // newMounter tries what this kernel can mount. In dir, which exists, it keeps
 // translations.
 func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter, error) {
-	return &mounter{}, nil
+	t, err := newTranslator(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	m := &mounter{translator: t}
+	probe, done, err := t.copies.Staging("probe")
+	if err == nil {
+		m.kernel, err = probeKernel(ctx, procFilesystems, probe, opts)
+		done()
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	return m, nil
 }
 
 // writable reports whether writable layers can be mounted: the kernel has aufs.
-func (m *mounter) writable() bool { return false }
+func (m *mounter) writable() bool { return m.kernel.lacks == nil }
 
 // mount says how to mount the view that l describes.
 func (m *mounter) mount(ctx context.Context, l layers, opts driver.MountOptions) ([]mount.Mount, error) {
-	return nil, errors.ErrUnsupported
+	switch {
+	case m.writable():
+		return m.union(l, !opts.ReadOnly && !l.sealed)
+	case !l.sealed:
+		return nil, fmt.Errorf("%w; without it only sealed layers and views can be mounted, for reading: "+
+			"commit the layer, or keep it in a store of another driver", m.kernel.lacks)
+	}
+	return m.translator.mount(ctx, l)
+}
+
+// union is the aufs of all branches.
+func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
+	u := union{source: l.label, branches: l.branches, writable: writable, options: m.kernel.options}
+	var err error
+	if u.xino, err = chooseXINO(m.kernel.xino, u.source, u.branches); err != nil {
+		return nil, err
+	}
+	return u.mounts()
 }
 
 // drop removes what was made of a layer, which is going to be removed. A layer of
-// which nothing was made is no error; what is mounted is driver.ErrBusy.
-func (m *mounter) drop(id driver.ID) error { return nil }
+// which nothing was made is no error; what is mounted is [driver.ErrBusy].
+func (m *mounter) drop(id driver.ID) error { return m.translator.drop(id) }
 
-// cleanup removes the translations of layers that keep does not name, and what
-// interrupted calls left.
-func (m *mounter) cleanup(ctx context.Context, keep func(driver.ID) bool) error { return nil }
+// cleanup removes the translations that no mount needs, and what interrupted
+// calls left. all returns all layers there are.
+func (m *mounter) cleanup(ctx context.Context, all func() ([]layers, error)) error {
+	return m.translator.cleanup(ctx, all)
+}
 
 // close waits for work in the background.
-func (m *mounter) close() error { return nil }
+func (m *mounter) close() error { return m.translator.close() }

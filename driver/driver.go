@@ -159,6 +159,7 @@ type Fallbacks struct {
 	NoFchmodat2   bool // chmod by /proc/self/fd
 	NoMetadataOpt bool // redirect_dir=off and metacopy=off
 	NoSimpleQuota bool // qgroups instead of simple quotas
+	NoOverlay     bool // aufs without the kernel's: one merged copy instead of translated layers
 }
 
 // CreateOptions tune [Driver.Create].

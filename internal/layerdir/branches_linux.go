@@ -23,6 +23,20 @@ func BranchUse(path string) (Use, error) {
 	return branchUse(table, path, sysfsAUFS)
 }
 
+// Sources returns the sources of all mounts of a file system type in this mount
+// namespace, see [Label].
+func Sources(fsType string) (map[string]bool, error) {
+	table, err := mounts(mountinfo.FSTypeFilter(fsType))
+	if err != nil {
+		return nil, err
+	}
+	sources := map[string]bool{}
+	for _, m := range table {
+		sources[m.Source] = true
+	}
+	return sources, nil
+}
+
 // branchUse is BranchUse with a mount table and a directory like sysfsAUFS.
 func branchUse(table []*mountinfo.Info, path, sysfs string) (Use, error) {
 	use := Unmounted

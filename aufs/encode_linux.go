@@ -1,0 +1,270 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// errUnfit says that overlay cannot show what a layer holds.
+var errUnfit = errors.New("overlay cannot show the layer")
+
+// unfitSuffix makes, of the path of a translated tree, that of the file that
+// says why there is none.
+const unfitSuffix = ".unfit"
+
+// unfit returns an error matching errUnfit when the layer could not be translated
+// into the tree at path.
+func unfit(path string) error {
+	why, err := os.ReadFile(path + unfitSuffix)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errUnfit, why)
+}
+
+// manyNames is from how many names on a file is copied: links to it could become
+// more than a file can have.
+const manyNames = 1000
+
+// An encoder translates one branch into a tree in overlay's encoding.
+type encoder struct {
+	ctx         context.Context //nolint:containedctx // lives as long as the call
+	enc         whiteout.Encoding
+	noFchmodat2 bool
+	// view is the branch over those of its parents.
+	view *stack
+	out  *rootfd.Dir // the root of the tree
+	// first has, of files with several names that were copied, where to.
+	first map[[2]uint64]string
+	// copied are the files that cannot have as many links as it takes.
+	copied map[[2]uint64]bool
+}
+
+// tooManyLinks is a file of which some names were linked before it could not have
+// any more.
+type tooManyLinks struct{ file [2]uint64 }
+
+func (tooManyLinks) Error() string { return "too many links" }
+
+// translate fills dir/fs with the first of the branches, as overlay has to find
+// it over the others. When that cannot be said in overlay's terms, dir gets a
+// file that says so and no tree.
+func translate(ctx context.Context, branches []string, dir string, enc whiteout.Encoding, f driver.Fallbacks) error {
+	view, err := openStack(branches, rootfd.Options{NoOpenat2: f.NoOpenat2})
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	tree := filepath.Join(dir, treeDir)
+	e := &encoder{ctx: ctx, enc: enc, noFchmodat2: f.NoFchmodat2, view: view, copied: map[[2]uint64]bool{}}
+	for {
+		err := e.fill(branches[0], tree)
+		var links tooManyLinks
+		switch {
+		case errors.As(err, &links):
+			e.copied[links.file] = true
+			err = os.RemoveAll(tree) // and once more
+		case errors.Is(err, errUnfit):
+			return errors.Join(os.RemoveAll(tree), os.WriteFile(tree+unfitSuffix, []byte(err.Error()), 0o600))
+		default:
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (e *encoder) fill(branch, tree string) error {
+	if err := os.Mkdir(tree, 0o700); err != nil {
+		return err
+	}
+	e.first = map[[2]uint64]string{}
+	src, err := rootfd.Open(branch, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if e.out, err = rootfd.Open(tree, rootfd.Options{}); err != nil {
+		return err
+	}
+	defer e.out.Close()
+	below := &under{}
+	if v := e.view.below(); v != nil {
+		below.open = v.Root
+	}
+	defer below.close()
+	return e.dir(src, e.out.Fd(), below, ".")
+}
+
+// dir translates what is in src and then, since children change them, the
+// attributes of src itself.
+func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
+	entries, err := src.Entries()
+	if err != nil {
+		return err
+	}
+	hidden := map[string]bool{}
+	for _, entry := range entries {
+		kind, target, err := whiteout.Parse(entry.Name)
+		if err != nil || kind != whiteout.Whiteout {
+			continue
+		}
+		if err := checkMark(src, entry.Name, entry.Type); err != nil {
+			return err
+		}
+		hidden[target] = true
+		if err := e.hide(dst, target, below); err != nil {
+			return err
+		}
+	}
+	for _, entry := range entries {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+		if hidden[entry.Name] || isMark(entry.Name) {
+			continue
+		}
+		if err := e.child(src, dst, below, entry.Name, path.Join(at, entry.Name)); err != nil {
+			return err
+		}
+	}
+	st, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	attrs, err := src.Xattrs()
+	if err != nil {
+		return err
+	}
+	return e.setOpen(dst, st, attrs)
+}
+
+// hide makes a whiteout, where there is something to hide: in a directory that
+// merges with none, overlay would list it.
+func (e *encoder) hide(dst int, name string, below *under) error {
+	d, err := below.dir()
+	if err != nil || d == nil {
+		return err
+	}
+	if _, err := d.Lookup(name); err != nil {
+		if isMissing(err) {
+			return nil
+		}
+		return err
+	}
+	return e.enc.Whiteout(dst, name)
+}
+
+func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string) error {
+	st, err := src.Lookup(name)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return e.file(src, dst, name, at, st)
+	}
+	sub, err := src.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	opaque, err := hasMark(sub, whiteout.OpaqueMarker)
+	if err != nil {
+		return err
+	}
+	if err := sys.Mkdirat(dst, name, 0o700); err != nil {
+		return err
+	}
+	fd, err := sys.OpenDirat(dst, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	next := &under{}
+	defer next.close()
+	if opaque {
+		err = e.enc.SetOpaque(fd)
+	} else {
+		err = e.merge(below, next, name, at)
+	}
+	if err != nil {
+		return err
+	}
+	return e.dir(sub, fd, next, at)
+}
+
+// merge finds what the directory name merges with. aufs passes over files on its
+// way down to a further directory, where overlay stops.
+func (e *encoder) merge(below, next *under, name, at string) error {
+	d, err := below.dir()
+	if err != nil || d == nil {
+		return err
+	}
+	n, err := d.Lookup(name)
+	if isMissing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if n.IsDir() {
+		next.open = opener(d, name)
+		return nil
+	}
+	count, err := e.view.places(at)
+	if err == nil && count > 1 {
+		err = fmt.Errorf("%w: the directory %s merges with one below a file", errUnfit, at)
+	}
+	return err
+}
+
+// places is how many directories make up the one at a path of the view.
+func (v *stack) places(at string) (n int, err error) {
+	err = lookupIn(v, at, func(d diff.Dir) error {
+		if d, ok := d.(*dir); ok {
+			n = len(d.places)
+		}
+		return nil
+	})
+	return n, err
+}
+
+// lookupIn calls fn with the directory at a path of the view.
+func lookupIn(v diff.View, at string, fn func(d diff.Dir) error) error {
+	d, err := v.Root()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }() // it was only read
+	if at != "." {
+		for _, name := range strings.Split(at, "/") {
+			next, err := d.OpenDir(name)
+			if err != nil {
+				return err
+			}
+			err = d.Close()
+			d = next
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return fn(d)
+}

@@ -1,0 +1,193 @@
+package aufs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// file translates what is no directory: by a hard link, which costs no space, or
+// by a copy where overlay would take one of its attributes for its own, or where
+// it cannot be linked.
+func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat) error {
+	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
+		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, at)
+	}
+	attrs, err := src.LookupXattrs(name)
+	if err != nil {
+		return err
+	}
+	id := [2]uint64{st.Dev, st.Ino}
+	if first, ok := e.first[id]; ok {
+		return e.again(first, dst, name)
+	}
+	if !e.copied[id] && st.Nlink <= manyNames && !e.escapes(attrs) {
+		err := sys.Linkat(src.Fd(), name, dst, name)
+		switch {
+		case errors.Is(err, unix.EMLINK):
+			return tooManyLinks{id}
+		case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EOPNOTSUPP):
+			return err
+		}
+		// An immutable file, one of another project's quota, or no hard links here.
+	}
+	if st.Nlink > 1 {
+		e.first[id] = at
+	}
+	if st.IsRegular() {
+		return e.regular(src, dst, name, st, attrs)
+	}
+	return e.special(src, dst, name, st, attrs)
+}
+
+// escapes reports whether overlay would take one of the attributes for its own.
+func (e *encoder) escapes(attrs map[string]string) bool {
+	for name := range attrs {
+		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
+			return true
+		}
+	}
+	return false
+}
+
+// again links a further name to the copy of a file.
+func (e *encoder) again(first string, dst int, name string) error {
+	dir, err := e.out.OpenDirAt(path.Dir(first))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return sys.Linkat(dir.Fd(), path.Base(first), dst, name)
+}
+
+func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat, attrs map[string]string) error {
+	in, err := src.Open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	fd, err := sys.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	out := os.NewFile(uintptr(fd), name)
+	err = e.body(in, out, st.Size)
+	if err == nil {
+		err = e.setOpen(fd, st, attrs)
+	}
+	return errors.Join(err, out.Close())
+}
+
+// body copies what is data of a file; holes stay holes.
+func (e *encoder) body(in *rootfd.File, out *os.File, size int64) error {
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	for at := int64(0); at < size; {
+		data, err := unix.Seek(in.Fd(), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil // nothing but a hole up to the end
+		}
+		end := size
+		if err == nil {
+			end, err = unix.Seek(in.Fd(), data, unix.SEEK_HOLE)
+		} else if errors.Is(err, unix.EINVAL) {
+			data, err = at, nil // a file system that knows no holes
+		}
+		if err == nil {
+			_, err = unix.Seek(in.Fd(), data, unix.SEEK_SET)
+		}
+		if err != nil {
+			return &os.PathError{Op: "seek", Path: out.Name(), Err: err}
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, data), &untilDone{e, io.LimitReader(in, end-data)}); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
+
+// untilDone ends with the context's error.
+type untilDone struct {
+	e *encoder
+	r io.Reader
+}
+
+func (u *untilDone) Read(p []byte) (int, error) {
+	if err := u.e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// special makes what has no body.
+func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat, attrs map[string]string) error {
+	if st.IsSymlink() {
+		target, err := src.Readlink(name)
+		if err == nil {
+			err = sys.Symlinkat(target, dst, name)
+		}
+		if err != nil {
+			return err
+		}
+	} else if err := sys.Mknodat(dst, name, st.Type()|0o600, st.Rdev); err != nil {
+		return err
+	}
+	if err := sys.Fchownat(dst, name, st.UID, st.GID); err != nil {
+		return err
+	}
+	for attr, value := range attrs {
+		if onDisk, ok := e.enc.XattrToDisk(attr); ok {
+			if err := sys.Lsetxattrat(dst, name, onDisk, []byte(value)); err != nil {
+				return err
+			}
+		}
+	}
+	if !st.IsSymlink() {
+		if err := sys.Fchmodat(dst, name, st.Mode&0o7777, e.noFchmodat2); err != nil {
+			return err
+		}
+	}
+	times, err := timesOf(st)
+	if err != nil {
+		return err
+	}
+	return sys.Utimensat(dst, name, times)
+}
+
+// setOpen sets all attributes of an open file, in the order in which none undoes
+// another: owner, extended attributes, mode, times.
+func (e *encoder) setOpen(fd int, st rootfd.Stat, attrs map[string]string) error {
+	if err := sys.Fchown(fd, st.UID, st.GID); err != nil {
+		return err
+	}
+	for attr, value := range attrs {
+		if onDisk, ok := e.enc.XattrToDisk(attr); ok {
+			if err := sys.Fsetxattr(fd, onDisk, []byte(value)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := sys.Fchmod(fd, st.Mode&0o7777); err != nil {
+		return err
+	}
+	times, err := timesOf(st)
+	if err != nil {
+		return err
+	}
+	return sys.Futimens(fd, times)
+}
+
+func timesOf(st rootfd.Stat) (*[2]unix.Timespec, error) {
+	ts, err := unix.TimeToTimespec(st.Mtime)
+	return &[2]unix.Timespec{ts, ts}, err
+}

@@ -1,0 +1,125 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// A kernel is what this one can do with aufs.
+type kernel struct {
+	// lacks says why nothing can be mounted; nil when it can.
+	lacks error
+	// options are those that all mounts get and that this aufs knows.
+	options []string
+	xino    []xinoPlace
+}
+
+const procFilesystems = "/proc/filesystems"
+
+// probeKernel finds out whether aufs can be mounted here, by mounting it in dir,
+// an empty directory, in which it leaves what it made. It loads no module. An
+// error is one of the machine that says nothing of aufs.
+func probeKernel(ctx context.Context, filesystems, dir string, opts driver.Options) (kernel, error) {
+	k := kernel{xino: xinoPlaces(dir)}
+	if k.lacks = listed(filesystems); k.lacks != nil {
+		return k, nil
+	}
+	// dirperm1: as in other unions, the uppermost directory alone says who may
+	// enter. Old versions have no such option.
+	for i, options := range [][]string{{"dio", "dirperm1"}, {"dio"}} {
+		k.options = options
+		err := tryUnion(ctx, fmt.Sprintf("%s/%d", dir, i), k, opts)
+		if err == nil {
+			k.lacks = nil
+			return k, nil
+		}
+		if isPassing(err) {
+			return k, err
+		}
+		k.lacks = fmt.Errorf("%w: this kernel has aufs, but mounting it failed: %w", driver.ErrUnsupported, err)
+	}
+	return k, nil
+}
+
+// listed returns an error matching [driver.ErrUnsupported] unless the kernel's
+// list of file systems has aufs.
+func listed(filesystems string) error {
+	list, err := os.ReadFile(filesystems)
+	if err != nil {
+		return fmt.Errorf("%w: whether this kernel has aufs is not known: %w", driver.ErrUnsupported, err)
+	}
+	for line := range strings.Lines(string(list)) {
+		if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == "aufs" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: this kernel has no aufs (%s does not list it; a module, if there is one, is not loaded)", driver.ErrUnsupported, filesystems)
+}
+
+// tryUnion mounts a union of two branches and removes a file of the lower one.
+func tryUnion(ctx context.Context, dir string, k kernel, opts driver.Options) error {
+	for _, d := range []string{"", "/upper", "/lower", "/merged"} {
+		if err := os.Mkdir(dir+d, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(dir+"/lower/f", nil, 0o600); err != nil {
+		return err
+	}
+	u := union{source: dir, branches: []string{dir + "/upper", dir + "/lower"}, writable: true, options: k.options}
+	var err error
+	if u.xino, err = chooseXINO(k.xino, u.source, u.branches); err != nil {
+		return err
+	}
+	list, err := u.mounts()
+	if err != nil {
+		return err
+	}
+	target := dir + "/merged"
+	if err := (mount.Mounter{NoMountAPI: opts.Fallbacks.NoMountAPI}).All(ctx, list, target); err != nil {
+		return err
+	}
+	err = os.Remove(target + "/f")
+	if err = errors.Join(err, mount.Unmount(target)); err != nil {
+		return err
+	}
+	_, err = os.Lstat(dir + "/upper/.wh.f")
+	return err
+}
+
+// isPassing reports an error that says nothing of what the machine can do.
+func isPassing(err error) bool {
+	for _, e := range []error{
+		context.Canceled, context.DeadlineExceeded,
+		unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO, unix.EINTR,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// xinoPlaces looks at the places where a xino file may be made: in memory if
+// possible, since aufs writes to it all the time, else beside the layers.
+func xinoPlaces(beside string) []xinoPlace {
+	var places []xinoPlace
+	for _, dir := range []string{"/run", "/dev/shm", filepath.Dir(beside)} {
+		p := xinoPlace{dir: dir}
+		var st unix.Statfs_t
+		if unix.Access(dir, unix.W_OK|unix.X_OK) == nil && unix.Statfs(dir, &st) == nil {
+			p.fs = int64(st.Type) //nolint:unconvert // 32 bits on some architectures
+		}
+		places = append(places, p)
+	}
+	return places
+}

@@ -1,0 +1,143 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// copyMerged copies the tree that the branches show to the directory tree, which
+// it makes, by the way that a layer of all of it would take.
+func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
+	view, err := openStack(branches, rootfd.Options{NoOpenat2: opts.Fallbacks.NoOpenat2})
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	root, staging, err := directories(tree, tree+".new")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	defer staging.Close()
+	if err := layerdir.EmptyRoot(tree); err != nil {
+		return err
+	}
+	unpack := layerdir.UnpackOptions(opts, driver.ApplyOptions{Limits: noLimits}, "", whiteout.Plain, false)
+	left, err := throughTar(ctx, view, func(layer io.Reader) error {
+		delta, _, err := tar.Unpack(ctx, staging, layer, unpack)
+		if err != nil {
+			return err
+		}
+		return delta.Merge(ctx, tar.Target{Root: root, NoFchmodat2: opts.Fallbacks.NoFchmodat2})
+	})
+	if err == nil {
+		err = copyLeft(view, root, left, opts.Fallbacks.NoFchmodat2)
+	}
+	return errors.Join(err, os.RemoveAll(staging.Name()))
+}
+
+// noLimits are limits that no tree on a disk reaches.
+var noLimits = driver.Limits{Entries: 1 << 40, Bytes: 1 << 60, PathDepth: 1 << 20}
+
+// directories makes two directories.
+func directories(a, b string) (*os.File, *os.File, error) {
+	open := func(path string) (*os.File, error) {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return nil, err
+		}
+		return os.Open(path)
+	}
+	fa, err := open(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	fb, err := open(b)
+	if err != nil {
+		return nil, nil, errors.Join(err, fa.Close())
+	}
+	return fa, fb, nil
+}
+
+// throughTar hands a layer of the whole view to read, and returns the paths of what
+// no layer can hold.
+func throughTar(ctx context.Context, view diff.View, read func(layer io.Reader) error) (left []string, err error) {
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		changes := diff.Compare(ctx, nil, view, diff.Options{Warn: func(path, _ string) { left = append(left, path) }})
+		_, err := tar.Write(ctx, w, changes, tar.WriteOptions{})
+		w.CloseWithError(err)
+	}()
+	err = read(r)
+	r.CloseWithError(err)
+	<-done
+	return left, err
+}
+
+// copyLeft makes what no layer can hold: sockets, and devices that are no device.
+func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) error {
+	out, err := rootfd.FromFile(root, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for _, at := range left {
+		err := lookupIn(view, path.Dir(at), func(d diff.Dir) error {
+			return makeNode(out, d, at, noFchmodat2)
+		})
+		if err != nil {
+			return fmt.Errorf("copy %s: %w", at, err)
+		}
+	}
+	return nil
+}
+
+// makeNode copies a node without a body, and gives its directory its time back.
+func makeNode(out *rootfd.Dir, from diff.Dir, at string, noFchmodat2 bool) error {
+	name := path.Base(at)
+	n, err := from.Lookup(name)
+	if err != nil {
+		return err
+	}
+	switch n.Type() {
+	case diff.TypeSocket, diff.TypeChar:
+	default:
+		return nil // told of for another reason
+	}
+	attrs, err := from.LookupXattrs(name)
+	if err != nil {
+		return err
+	}
+	dir, err := out.OpenDirAt(path.Dir(at))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	st, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	e := encoder{enc: whiteout.Plain, noFchmodat2: noFchmodat2}
+	node := rootfd.Stat{Mode: n.Mode, UID: n.UID, GID: n.GID, Rdev: n.Rdev, Mtime: n.Mtime}
+	if err := e.special(nil, dir.Fd(), name, node, attrs); err != nil {
+		return err
+	}
+	times, err := timesOf(st)
+	if err != nil {
+		return err
+	}
+	return sys.Futimens(dir.Fd(), times)
+}

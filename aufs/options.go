@@ -1,0 +1,164 @@
+package aufs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// A union is an aufs mount as it is wanted. Nothing here looks at the machine.
+type union struct {
+	// source is what the mount table shows.
+	source string
+	// branches are directories, uppermost first.
+	branches []string
+	// writable mounts the first branch for writing. Without it all branches are
+	// read-only, and so is the mount.
+	writable bool
+	// options are aufs' own words, such as "dio".
+	options []string
+	// xino is the path of the file for inode numbers.
+	xino string
+}
+
+// mounts returns the list of calls that make the union: a mount with as many
+// branches as one call takes, and remounts that append the rest. It returns an
+// error matching [driver.ErrUnsupported] for what aufs cannot do. Whatever is
+// given, no call breaks a limit whose breach crashes the kernel or makes it
+// leave something out, see [mount.MaxAUFSSlots].
+func (u union) mounts() ([]mount.Mount, error) {
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	at := call{slots: len(u.options) + 1, bytes: len("br:") + len(",xino=") + len(u.xino)}
+	for _, o := range u.options {
+		at.bytes += len(",") + len(o)
+	}
+	first := u.empty()
+	first.Options = slices.Clone(u.options)
+	first.AUFS.XINO = u.xino
+	list := []mount.Mount{first}
+	for i, path := range u.branches {
+		b := mount.Branch{Path: path, Writable: u.writable && i == 0}
+		last := &list[len(list)-1]
+		// ":" before it, or "," and "append:".
+		cost := len(b.String()) + len(":")
+		if last.AUFS.Append {
+			cost = len(b.String()) + len(",append:")
+		}
+		if !at.takes(cost) {
+			if len(last.AUFS.Branches) == 0 {
+				return nil, fmt.Errorf("%w: the path of the branch %q leaves no room for the other options of a mount", driver.ErrUnsupported, path)
+			}
+			next := u.empty()
+			next.AUFS.Append = true
+			list = append(list, next)
+			last = &list[len(list)-1]
+			at = call{}
+			if !at.takes(len(b.String()) + len(",append:")) {
+				return nil, fmt.Errorf("%w: the path of the branch %q does not fit into the options of a mount", driver.ErrUnsupported, path)
+			}
+		}
+		last.AUFS.Branches = append(last.AUFS.Branches, b)
+	}
+	return list, nil
+}
+
+// empty is a call without branches.
+func (u union) empty() mount.Mount {
+	return mount.Mount{Type: "aufs", Source: u.source, ReadOnly: !u.writable, AUFS: &mount.AUFS{}}
+}
+
+// A call is how much of what one mount(2) takes is used up.
+type call struct{ slots, bytes int }
+
+// takes adds a branch if it still fits.
+func (c *call) takes(bytes int) bool {
+	if c.slots+1 > mount.MaxAUFSSlots || c.bytes+bytes > mount.MaxAUFSData {
+		return false
+	}
+	c.slots++
+	c.bytes += bytes
+	return true
+}
+
+func (u union) check() error {
+	switch {
+	case len(u.branches) == 0:
+		return fmt.Errorf("%w: no branches", driver.ErrUnsupported)
+	case len(u.branches) > mount.MaxBranches:
+		return fmt.Errorf("%w: %d branches, at most %d", driver.ErrUnsupported, len(u.branches), mount.MaxBranches)
+	}
+	errs := []error{mount.CheckBranchPath(u.xino)}
+	for _, b := range u.branches {
+		errs = append(errs, mount.CheckBranchPath(b))
+	}
+	for _, o := range u.options {
+		errs = append(errs, checkWord(o))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		err = mount.CheckBranches(u.branches, u.xino)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
+	}
+	return nil
+}
+
+// checkWord refuses options that are more than a word.
+func checkWord(o string) error {
+	for _, c := range o {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return fmt.Errorf("option %q", o)
+		}
+	}
+	if o == "" {
+		return errors.New("an empty option")
+	}
+	return nil
+}
+
+// A xinoPlace is a directory in which a xino file may be made.
+type xinoPlace struct {
+	dir string
+	// fs is what statfs(2) calls its file system; 0 when files cannot be made in it.
+	fs int64
+}
+
+// File systems that can hold a xino file: it is used after it was unlinked, and
+// its size has to be kept. aufs refuses xfs, btrfs and all without a device but
+// tmpfs (au_test_fs_bad_xino in fs/aufs/fstype.h).
+const (
+	tmpfsMagic = 0x01021994
+	extMagic   = 0xef53 // ext2, ext3 and ext4
+)
+
+// chooseXINO returns the path of the xino file of the mount called source in the
+// first of the places that can have one, which is in no branch.
+func chooseXINO(places []xinoPlace, source string, branches []string) (string, error) {
+	sum := sha256.Sum256([]byte(source))
+	name := "layerkeep-" + hex.EncodeToString(sum[:8]) + ".xino"
+	errs := []error{fmt.Errorf("%w: there is no place for aufs' file of inode numbers", driver.ErrUnsupported)}
+	for _, p := range places {
+		if p.fs != tmpfsMagic && p.fs != extMagic {
+			errs = append(errs, fmt.Errorf("%s is no tmpfs or ext4 that can be written to", p.dir))
+			continue
+		}
+		path := p.dir + "/" + name
+		err := mount.CheckBranchPath(path)
+		if err == nil {
+			err = mount.CheckBranches(branches, path)
+		}
+		if err == nil {
+			return path, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", errors.Join(errs...)
+}

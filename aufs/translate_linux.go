@@ -1,0 +1,253 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// A translator makes sealed layers mountable without aufs. Each layer becomes a
+// tree in overlay's encoding, whose files are hard links of the branch's: an
+// overlay of these shows what an aufs of the branches would, and is mounted
+// read-only, so that nobody writes to the files through it. Where overlay cannot
+// be used, and for the few trees that it cannot show, the merged tree is copied.
+//
+// What was made is kept until the layer goes, or until Cleanup finds that no
+// mount needs it. It appears by one rename, after it is on disk.
+type translator struct {
+	opts driver.Options
+	// trees has translated layers, by encoding: the directory treeDir each.
+	trees map[whiteout.Encoding]*layerdir.Store
+	// copies has merged trees, named by their uppermost layer, likewise.
+	copies *layerdir.Store
+	locks  locks
+
+	mu sync.Mutex
+	// given are the layers whose mounts this driver has handed out. They may not
+	// be mounted yet.
+	given   map[driver.ID]layers
+	overlay *overlay // nil: not tried yet
+}
+
+const treeDir = "fs"
+
+// overlay is what overlay can do here.
+type overlay struct {
+	lacks    error // why it cannot be used; nil when it can
+	features mount.Features
+}
+
+func newTranslator(dir string, opts driver.Options) (*translator, error) {
+	t := &translator{opts: opts, trees: map[whiteout.Encoding]*layerdir.Store{}, given: map[driver.ID]layers{}}
+	for enc, name := range map[whiteout.Encoding]string{
+		whiteout.Overlay: "overlay", whiteout.OverlayUser: "overlay-user", whiteout.Plain: "merged",
+	} {
+		s, err := layerdir.Open(filepath.Join(dir, name))
+		if err != nil {
+			return nil, errors.Join(err, t.close())
+		}
+		if enc == whiteout.Plain {
+			t.copies = s
+		} else {
+			t.trees[enc] = s
+		}
+	}
+	return t, nil
+}
+
+// stores are all places where something is kept.
+func (t *translator) stores() []*layerdir.Store {
+	stores := []*layerdir.Store{t.copies}
+	for _, s := range t.trees {
+		stores = append(stores, s)
+	}
+	return stores
+}
+
+// mount makes what is missing, says so in the log, and returns how to mount it.
+func (t *translator) mount(ctx context.Context, l layers) ([]mount.Mount, error) {
+	t.mu.Lock()
+	_, before := t.given[l.id]
+	t.given[l.id] = l // before it is made, for cleanup
+	t.mu.Unlock()
+	mounts, err := t.mounts(ctx, l)
+	if err != nil && !before {
+		t.mu.Lock()
+		delete(t.given, l.id)
+		t.mu.Unlock()
+	}
+	return mounts, err
+}
+
+func (t *translator) mounts(ctx context.Context, l layers) ([]mount.Mount, error) {
+	o, err := t.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	why := o.lacks
+	if why == nil && len(l.ids) > mount.MaxLower {
+		why = fmt.Errorf("overlay takes %d layers at most", mount.MaxLower)
+	}
+	if why == nil {
+		mounts, err := t.overlayOf(ctx, l, o.features)
+		if !errors.Is(err, errUnfit) {
+			return mounts, err
+		}
+		why = err
+	}
+	return t.copyOf(ctx, l, why)
+}
+
+// overlayOf translates the layers, the lowest first, and puts them together.
+func (t *translator) overlayOf(ctx context.Context, l layers, f mount.Features) ([]mount.Mount, error) {
+	enc := whiteout.Overlay
+	if f.UserXattr {
+		enc = whiteout.OverlayUser
+	}
+	s := t.trees[enc]
+	var said bool
+	lower := make([]string, len(l.ids))
+	for i := len(l.ids) - 1; i >= 0; i-- {
+		err := t.ensure(ctx, s, l.ids[i], func(dir string) error {
+			if !said {
+				t.warn(ctx, l, "aufs is not in this kernel: translating the layers, once, for reading")
+				said = true
+			}
+			return translate(ctx, l.branches[i:], dir, enc, t.opts.Fallbacks)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
+		}
+		lower[i] = s.Path(l.ids[i], treeDir)
+		if err := unfit(lower[i]); err != nil {
+			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
+		}
+	}
+	if len(lower) == 1 { // which is one too few without an upper directory
+		empty := filepath.Join(s.Root(), ".empty")
+		if err := os.Mkdir(empty, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, err
+		}
+		lower = append(lower, empty)
+	}
+	return []mount.Mount{{
+		Type: "overlay", Source: l.label, ReadOnly: true,
+		Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(f),
+	}}, nil
+}
+
+// overlayOptions says everything whose default differs between kernels. Nothing
+// in a translation redirects.
+func overlayOptions(f mount.Features) []string {
+	opts := []string{"index=off"}
+	if f.Xino {
+		opts = append(opts, "xino=off")
+	}
+	if f.UserXattr {
+		return append(opts, "userxattr")
+	}
+	if f.RedirectDir {
+		opts = append(opts, "redirect_dir=nofollow")
+	}
+	if f.Metacopy {
+		opts = append(opts, "metacopy=off")
+	}
+	return opts
+}
+
+// copyOf copies the merged tree; why says what overlay lacks.
+func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.Mount, error) {
+	top := l.ids[0]
+	err := t.ensure(ctx, t.copies, top, func(dir string) error {
+		t.warn(ctx, l, "aufs is not in this kernel: copying the layers into one tree, once, for reading", "overlay", why)
+		return copyMerged(ctx, l.branches, filepath.Join(dir, treeDir), t.opts)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("copy layer %s with its parents: %w", top, err)
+	}
+	return []mount.Mount{{Type: "bind", Source: t.copies.Path(top, treeDir), ReadOnly: true}}, nil
+}
+
+// ensure makes the entry of a layer in a store if it is not there. fill fills its
+// directory. One caller at a time; others wait and find it made.
+func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID, fill func(dir string) error) error {
+	unlock, err := t.locks.lock(ctx, s.Path(id))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := s.Load(id); !errors.Is(err, driver.ErrNotFound) {
+		return err
+	}
+	err = s.Create(id, layerdir.Meta{Sealed: true}, func(dir string) error {
+		if err := fill(dir); err != nil {
+			return err
+		}
+		return layerdir.SyncFS(dir)
+	})
+	if errors.Is(err, driver.ErrExists) { // another process was faster
+		return nil
+	}
+	return err
+}
+
+// probe finds out once what overlay can do here.
+func (t *translator) probe(ctx context.Context) (overlay, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.overlay != nil {
+		return *t.overlay, nil
+	}
+	var o overlay
+	if t.opts.Fallbacks.NoOverlay {
+		o.lacks = errors.New("it is switched off")
+	} else {
+		dir, done, err := t.copies.Staging("probe")
+		if err != nil {
+			return o, err
+		}
+		defer done()
+		mounter := mount.Mounter{NoMountAPI: t.opts.Fallbacks.NoMountAPI}
+		o.features, err = mounter.Probe(ctx, dir, t.opts.Fallbacks.UserXattr)
+		if err == nil {
+			err = tellsTypes(dir)
+		}
+		if o.lacks = err; err != nil && !errors.Is(err, mount.ErrUnsupported) {
+			return o, err
+		}
+	}
+	t.overlay = &o
+	return o, nil
+}
+
+// tellsTypes refuses file systems whose listings do not tell types: overlay shows
+// whiteouts there.
+func tellsTypes(dir string) error {
+	d, err := rootfd.Open(dir, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	entries, err := d.Entries()
+	for _, e := range entries {
+		if e.Type == 0 {
+			return fmt.Errorf("%w: this file system's listings do not tell types (d_type)", mount.ErrUnsupported)
+		}
+	}
+	return err
+}
+
+func (t *translator) warn(ctx context.Context, l layers, message string, args ...any) {
+	if t.opts.Logger != nil {
+		t.opts.Logger.WarnContext(ctx, message, append([]any{"layer", l.id, "layers", len(l.ids)}, args...)...)
+	}
+}

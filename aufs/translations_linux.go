@@ -1,0 +1,163 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// drop removes what was made of a layer. Returns [driver.ErrBusy], and removes
+// nothing, while a copy of it is mounted; the caller has seen to the rest.
+func (t *translator) drop(id driver.ID) error {
+	if err := t.copies.NotMounted(id, layerdir.Unmounted); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	delete(t.given, id)
+	t.mu.Unlock()
+	var errs []error
+	for _, s := range t.stores() {
+		errs = append(errs, t.remove(context.Background(), s, id))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *translator) remove(ctx context.Context, s *layerdir.Store, id driver.ID) error {
+	unlock, err := t.locks.lock(ctx, s.Path(id))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := s.Load(id); errors.Is(err, driver.ErrNotFound) {
+		return nil
+	}
+	return s.Remove(id)
+}
+
+// cleanup removes what no mount needs and what interrupted calls left. It stays
+// as long as a layer that it was made for is mounted in this mount namespace, is
+// a view, which is there to be mounted, or had its mounts handed out by this
+// driver. all returns all layers there are.
+func (t *translator) cleanup(ctx context.Context, all func() ([]layers, error)) error {
+	var errs []error
+	kept := false
+	for _, s := range t.stores() {
+		errs = append(errs, s.Cleanup(ctx))
+		ids, err := s.List()
+		errs = append(errs, err)
+		kept = kept || len(ids) > 0
+	}
+	if !kept {
+		return errors.Join(errs...)
+	}
+	needed, err := t.needed(all)
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("translations in use: %w", err))...)
+	}
+	for _, s := range t.stores() {
+		ids, err := s.List()
+		errs = append(errs, err)
+		for _, id := range ids {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			errs = append(errs, t.removeUnneeded(ctx, s, id, needed))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t *translator) removeUnneeded(ctx context.Context, s *layerdir.Store, id driver.ID, needed map[driver.ID]bool) error {
+	if needed[id] || t.isGiven(id) {
+		return nil
+	}
+	use, err := s.Mounted(id) // of a copy, which is mounted as itself
+	if err != nil || use != layerdir.Unmounted {
+		return err
+	}
+	return t.remove(ctx, s, id)
+}
+
+// needed returns the layers whose translations have to stay.
+func (t *translator) needed(all func() ([]layers, error)) (map[driver.ID]bool, error) {
+	list, err := all()
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := layerdir.Sources("overlay")
+	if err != nil {
+		return nil, err
+	}
+	needed := map[driver.ID]bool{}
+	for _, l := range list {
+		if !l.own || mounted[l.label] {
+			for _, id := range l.ids {
+				needed[id] = true
+			}
+		}
+	}
+	return needed, nil
+}
+
+// isGiven reports whether mounts that need the layer were handed out.
+func (t *translator) isGiven(id driver.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.given {
+		for _, needs := range l.ids {
+			if needs == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (t *translator) close() error {
+	var errs []error
+	for _, s := range t.stores() {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// locks are mutexes by name that one can give up waiting for.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]chan struct{} // closed when given back
+}
+
+// lock waits until the name is free.
+func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+	for {
+		l.mu.Lock()
+		held, taken := l.held[name]
+		if !taken {
+			break
+		}
+		l.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer l.mu.Unlock()
+	if l.held == nil {
+		l.held = map[string]chan struct{}{}
+	}
+	free := make(chan struct{})
+	l.held[name] = free
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.held, name)
+		close(free)
+	}, nil
+}
