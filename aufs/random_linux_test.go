@@ -182,7 +182,7 @@ func (tw *twins) step() {
 	}
 }
 
-func stream(t *testing.T, old, now diff.View) []byte {
+func diffBytes(t *testing.T, old, now diff.View) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	_, err := tar.Write(t.Context(), &buf, diff.Compare(t.Context(), old, now, diff.Options{}), tar.WriteOptions{})
@@ -218,7 +218,7 @@ func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
 			}
 			v := tw.view()
 			require.Equal(t, changes(t, dirView(t, old), dirView(t, tw.plain)), changes(t, v.below(), v), what)
-			require.Equal(t, stream(t, dirView(t, old), dirView(t, tw.plain)), stream(t, v.below(), v), what)
+			require.Equal(t, diffBytes(t, dirView(t, old), dirView(t, tw.plain)), diffBytes(t, v.below(), v), what)
 		}
 	}
 }
