@@ -121,7 +121,12 @@ func checkParent(tx *meta.Tx, name string, kind error) error {
 // transaction is the moment at which the snapshot exists.
 func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, above []driver.ID) (mounts []mount.Mount, err error) {
 	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size}
-	if err := s.driver.Create(ctx, layerOf(row), above, create); err != nil {
+	err = s.driver.Create(ctx, layerOf(row), above, create)
+	if errors.Is(err, driver.ErrExists) {
+		// The key is free; the next one to be made has another ID.
+		return nil, fail(errdefs.ErrUnavailable, "make snapshot %q: something else has the name of layer %s: try again", row.Name, row.Layer)
+	}
+	if err != nil {
 		return nil, classify(fmt.Errorf("make snapshot %q: %w", row.Name, err))
 	}
 	if c.mounted {
@@ -142,7 +147,7 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 // What fails here is done when the key is used again or the store is opened.
 func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	ctx = context.WithoutCancel(ctx)
-	if err := s.driver.Remove(ctx, layerOf(row)); err != nil {
+	if err := s.removeLayer(ctx, row); err != nil {
 		return classify(fmt.Errorf("remove the layer of snapshot %q: %w", row.Name, err))
 	}
 	s.cleanLater(ctx)

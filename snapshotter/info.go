@@ -98,6 +98,9 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, e
 	if err != nil {
 		return snapshots.Usage{}, err
 	}
+	if row.Foreign && row.Usage == (meta.Usage{}) {
+		return s.foreignUsage(ctx, row)
+	}
 	if row.Kind == meta.Committed {
 		return snapshots.Usage{Size: row.Usage.Bytes, Inodes: row.Usage.Inodes}, nil
 	}

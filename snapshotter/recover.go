@@ -3,14 +3,16 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // recover makes rows and layers agree after a crash: what was being made or
-// removed goes, and so does a layer that no row names. What cannot be removed
-// now, a mounted layer say, is logged and stays for the next time.
+// removed goes, and so does a layer that no row names, unless another engine has
+// made it: that one gets a row. What cannot be removed now, a mounted layer say,
+// is logged and stays for the next time.
 func (s *Snapshotter) recover(ctx context.Context) error {
 	var rows []meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {
@@ -26,12 +28,20 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 	if err != nil {
 		return classify(fmt.Errorf("list layers: %w", err))
 	}
-	unknown := make(map[driver.ID]bool, len(layers))
+	foreign, err := s.foreign(ctx)
+	if err != nil {
+		return err
+	}
+	there, known, unknown := map[driver.ID]bool{}, map[driver.ID]bool{}, map[driver.ID]bool{}
+	for _, f := range foreign {
+		there[f.ID] = true
+	}
 	for _, id := range layers {
-		unknown[id] = true
+		there[id], unknown[id] = true, true
 	}
 	for _, row := range rows {
-		if row.State == meta.Ready && !unknown[layerOf(row)] {
+		known[layerOf(row)] = true
+		if row.State == meta.Ready && !there[layerOf(row)] {
 			s.log.WarnContext(ctx, "layer of snapshot is missing", "name", row.Name, "kind", row.Kind, "layer", row.Layer)
 		}
 		delete(unknown, layerOf(row))
@@ -48,6 +58,11 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 		}
 	}
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// What had a row when this began is adopted, or its removal was just finished.
+	foreign = slices.DeleteFunc(foreign, func(f driver.Foreign) bool { return known[f.ID] })
+	if err := s.adopt(ctx, foreign); err != nil {
 		return err
 	}
 	s.cleanLater(ctx)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -48,8 +49,11 @@ type Snapshot struct {
 	Name string `json:"-"`
 	// ID is unique in the store, now and later. Set by CreateSnapshot.
 	ID uint64 `json:"id"`
-	// Layer is the driver's ID of its layer. Set by CreateSnapshot.
+	// Layer is the driver's ID of its layer. Set by CreateSnapshot where it is
+	// empty.
 	Layer string `json:"layer"`
+	// Foreign: another engine made the layer.
+	Foreign bool `json:"foreign,omitempty"`
 	// Parent is the name of the parent, empty for none.
 	Parent string `json:"parent,omitempty"`
 	// Rebase is the name of the snapshot that an unfinished commit was giving to
@@ -96,7 +100,8 @@ func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
 	})
 }
 
-// CreateSnapshot adds a row and returns it with its ID and Layer. Returns
+// CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that is
+// given is never given to another row afterwards. Returns
 // ErrExists when the name is taken, ErrNotFound when the parent is missing and
 // ErrInvalidName for a name that cannot be one.
 func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
@@ -107,12 +112,28 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if rows.Get([]byte(s.Name)) != nil {
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
 	}
+	if err := tx.reserve(s.Layer); err != nil {
+		return Snapshot{}, err
+	}
 	id, err := rows.NextSequence()
 	if err != nil {
 		return Snapshot{}, err
 	}
-	s.ID, s.Layer = id, fmt.Sprint(id)
+	s.ID = id
+	if s.Layer == "" {
+		s.Layer = fmt.Sprint(id)
+	}
 	return s, tx.put(s)
+}
+
+// reserve keeps a layer that has the name of one of ours to come from being
+// met. Numbers that no store gets to are left alone.
+func (tx *Tx) reserve(layer string) error {
+	rows := tx.snapshots()
+	if n, err := strconv.ParseUint(layer, 10, 48); err == nil && n > rows.Sequence() {
+		return rows.SetSequence(n)
+	}
+	return nil
 }
 
 // UpdateSnapshot replaces the row of the same name, or returns ErrNotFound. ID

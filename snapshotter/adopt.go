@@ -1,0 +1,130 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// LabelForeign is on the committed snapshots of layers that another engine left
+// in the driver's directory, and names the driver. Opening the store makes one
+// for each such layer, whose name is the ID of the layer. Only [Snapshotter.Remove]
+// removes the layer.
+const LabelForeign = "containerd.io/snapshot/layerkeep.foreign"
+
+// foreign lists the layers of another engine, nil for a driver that knows none.
+func (s *Snapshotter) foreign(ctx context.Context) ([]driver.Foreign, error) {
+	a, ok := s.driver.(driver.Adopter)
+	if !ok {
+		return nil, nil
+	}
+	list, err := a.Foreign(ctx)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list layers of another engine: %w", err))
+	}
+	return list, nil
+}
+
+// adopt makes committed snapshots of layers of another engine that have no rows,
+// all in one transaction. The layers come parents first.
+func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
+	if len(list) == 0 {
+		return nil
+	}
+	adopted := 0
+	err := s.update("adopt", func(tx *meta.Tx) error {
+		rows, err := rowsByLayer(tx)
+		if err != nil {
+			return err
+		}
+		t := now()
+		for i, f := range list {
+			// Listed by age, parents come before their children.
+			row, err := s.adoptLayer(tx, f, rows, t.Add(time.Duration(i)))
+			if errors.Is(err, errNotAdopted) {
+				s.log.WarnContext(ctx, "layer of another engine passed over", "layer", f.ID, "error", err)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			rows[f.ID] = row
+			adopted++
+		}
+		return nil
+	})
+	if err == nil && adopted > 0 {
+		s.log.InfoContext(ctx, "layers of another engine are now snapshots", "number", adopted)
+	}
+	return err
+}
+
+// errNotAdopted: a layer cannot become a snapshot, which is no fault of the store.
+var errNotAdopted = errors.New("it cannot be a snapshot")
+
+func (s *Snapshotter) adoptLayer(tx *meta.Tx, f driver.Foreign, rows map[driver.ID]meta.Snapshot, t time.Time) (meta.Snapshot, error) {
+	row := meta.Snapshot{
+		Name: string(f.ID), Layer: string(f.ID), Foreign: true, Kind: meta.Committed, State: meta.Ready,
+		Labels: map[string]string{LabelForeign: s.driver.Name()}, Created: t, Updated: t,
+	}
+	if len(f.Parents) > 0 {
+		parent := rows[f.Parents[0]]
+		if parent.State != meta.Ready || parent.Kind != meta.Committed {
+			return row, fmt.Errorf("%w: its parent %s is none", errNotAdopted, f.Parents[0])
+		}
+		row.Parent = parent.Name
+	}
+	row, err := tx.CreateSnapshot(row)
+	if errors.Is(err, meta.ErrExists) {
+		err = fmt.Errorf("%w: %w", errNotAdopted, err)
+	}
+	return row, err
+}
+
+// rowsByLayer returns all rows, in whatever state.
+func rowsByLayer(tx *meta.Tx) (map[driver.ID]meta.Snapshot, error) {
+	rows := map[driver.ID]meta.Snapshot{}
+	err := tx.WalkSnapshots(func(row meta.Snapshot) error {
+		rows[layerOf(row)] = row
+		return nil
+	})
+	return rows, err
+}
+
+// removeLayer removes the layer of a row that does not exist for callers. It may
+// be that the layer was never made and that its name is that of another engine's
+// layer: this one stays.
+func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error {
+	if _, ok := s.driver.(driver.Adopter); ok && !row.Foreign {
+		ours, err := s.driver.Layers(ctx)
+		if err != nil || !slices.Contains(ours, layerOf(row)) {
+			return err
+		}
+	}
+	return s.driver.Remove(ctx, layerOf(row))
+}
+
+// foreignUsage is Usage of a layer of another engine: it is counted when
+// somebody asks for the first time.
+func (s *Snapshotter) foreignUsage(ctx context.Context, row meta.Snapshot) (snapshots.Usage, error) {
+	usage, err := s.driver.Usage(ctx, layerOf(row))
+	if err != nil {
+		return snapshots.Usage{}, classify(fmt.Errorf("usage of snapshot %q: %w", row.Name, err))
+	}
+	err = s.update("usage", func(tx *meta.Tx) error {
+		row, err := ready(tx, row.Name)
+		if err != nil {
+			return err
+		}
+		row.Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
+		return tx.UpdateSnapshot(row)
+	})
+	return snapshots.Usage{Size: usage.Bytes, Inodes: usage.Inodes}, err
+}
