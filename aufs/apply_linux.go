@@ -29,6 +29,9 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 	if opts.Detached {
 		return driver.Applied{}, fmt.Errorf("%w: layers are unpacked over their parents", driver.ErrUnsupported)
 	}
+	if err := d.store.notBranch(id, layerdir.Unmounted); err != nil {
+		return driver.Applied{}, err
+	}
 	m, staging, done, err := d.store.records.Unpacking(id)
 	if err != nil {
 		return driver.Applied{}, err

@@ -213,8 +213,15 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 	if err != nil || m.Sealed {
 		return err
 	}
-	return d.store.records.Seal(ctx, id, "../../../diff/"+string(id), func(*layerdir.Meta) error {
-		return emptyBookkeeping(d.store.branch(id))
+	branch := d.store.branch(id)
+	if err := d.store.notBranch(id, layerdir.MountedReadOnly); err != nil {
+		return err
+	}
+	prepare := func(*layerdir.Meta) error { return emptyBookkeeping(branch) }
+	return d.store.records.SealWith(id, prepare, func(m *layerdir.Meta) error {
+		usage, err := branchUsage(ctx, branch)
+		m.Usage = &usage
+		return err
 	})
 }
 

@@ -129,7 +129,7 @@ func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 		// As a chain is longer than that of its parent, there is no loop in what
 		// passes.
 		if err := s.checkChain(f, good); err != nil {
-			s.warn(ctx, "layer of another engine passed over", "layer", f.ID, "error", err)
+			s.pass(ctx, f.ID, err)
 			continue
 		}
 		good[f.ID] = f.Parents
@@ -170,7 +170,7 @@ func (s *store) scan(ctx context.Context) ([]driver.Foreign, error) {
 		case errors.Is(err, driver.ErrNotFound):
 			continue
 		case err != nil:
-			s.warn(ctx, "layer of another engine passed over", "layer", id, "error", err)
+			s.pass(ctx, id, err)
 			continue
 		}
 		found = append(found, driver.Foreign{ID: id, Parents: m.Parents})

@@ -186,6 +186,9 @@ func (s *store) idle(id driver.ID) error {
 	if err := s.records.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
 	}
+	if err := s.notBranch(id, layerdir.Unmounted); err != nil {
+		return err
+	}
 	for _, path := range []string{s.mnt(id), s.branch(id)} {
 		var st unix.Statx_t
 		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
@@ -200,6 +203,16 @@ func (s *store) idle(id driver.ID) error {
 		}
 	}
 	return nil
+}
+
+// notBranch returns [driver.ErrBusy] when the layer's branch is one of an aufs,
+// whoever has mounted it, in a way that is more than allowed.
+func (s *store) notBranch(id driver.ID, allowed layerdir.Use) error {
+	use, err := layerdir.BranchUse(s.branch(id))
+	if err == nil && use > allowed {
+		err = fmt.Errorf("%w: it is mounted", driver.ErrBusy)
+	}
+	return err
 }
 
 // parentsText is the classic form of a list of parents, nearest first.

@@ -40,6 +40,7 @@ type store struct {
 	root    string
 	records *layerdir.Store
 	log     *slog.Logger // nil discards
+	warned  sync.Map     // layers of which the log has heard
 	// names is held while layers are made and removed.
 	names sync.Mutex
 	// step is called before each step of that. An error from it is one of the
@@ -222,10 +223,10 @@ func (s *store) recover(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// warn logs something that is passed over.
-func (s *store) warn(ctx context.Context, message string, args ...any) {
-	if s.log != nil {
-		s.log.WarnContext(ctx, message, args...)
+// pass logs, once, why a layer of another engine is passed over.
+func (s *store) pass(ctx context.Context, id driver.ID, err error) {
+	if _, again := s.warned.LoadOrStore(id, true); s.log != nil && !again {
+		s.log.WarnContext(ctx, "layer of another engine passed over", "layer", id, "error", err)
 	}
 }
 
