@@ -19,6 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -30,10 +31,19 @@ func onEachDriver(t *testing.T, test func(t *testing.T, s *Store)) {
 	}
 }
 
-// newStore opens a fresh store; it needs to be root on Linux.
+// newStore opens a fresh store; it needs to be root on Linux. The store is in a
+// temporary directory, or on a scratch btrfs where the driver needs that.
 func newStore(t testing.TB, driverName string) *Store {
 	t.Helper()
-	return reopen(t, filepath.Join(t.TempDir(), "store"), driverName)
+	dir := fstest.Place(t, t.TempDir(), func(dir string) error {
+		d, _, err := all.Select(t.Context(), filepath.Join(dir, "probe"), driverName, driver.Options{})
+		if err != nil {
+			require.True(t, errors.Is(err, driver.ErrUnsupported) || os.Geteuid() != 0, "%v", err)
+			return err
+		}
+		return d.Close()
+	})
+	return reopen(t, filepath.Join(dir, "store"), driverName)
 }
 
 func reopen(t testing.TB, root, driverName string) *Store {

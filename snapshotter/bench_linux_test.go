@@ -14,8 +14,7 @@ import (
 func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshotter, top string)) {
 	for _, name := range all.Names() {
 		b.Run(name, func(b *testing.B) {
-			requireBackend(b, b.TempDir(), name)
-			s := openAt(b, b.TempDir(), Options{Driver: name})
+			s := openAt(b, freshDir(b, placeOf(b, b.TempDir(), name)), Options{Driver: name})
 			top := ""
 			for i := range depth {
 				next := fmt.Sprint(i)

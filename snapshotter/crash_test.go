@@ -130,12 +130,12 @@ type crashStore struct {
 	s     *Snapshotter
 }
 
-// newCrashStore makes a store with the committed snapshots "base" and, on it,
+// newCrashStore makes a store in dir with the committed snapshots "base" and, on it,
 // "leaf", and the active ones "key" on "base", "alone" unpacked without its
 // parent where the driver can do that, and "fresh" without content. The content
 // of each is its name.
-func newCrashStore(t *testing.T, open openDriver) *crashStore {
-	c := &crashStore{root: memDir(t), open: open}
+func newCrashStore(t *testing.T, dir string, open openDriver) *crashStore {
+	c := &crashStore{root: freshDir(t, dir), open: open}
 	c.start(t)
 	commit(t, c.s, "base", "", layerTar("base"))
 	commit(t, c.s, "leaf", "base", layerTar("leaf"))
@@ -166,13 +166,13 @@ func (c *crashStore) kill(t *testing.T) {
 	require.NoError(t, c.s.Close())
 }
 
-// eachDriver runs test with the fake and with every backend that works here.
-func eachDriver(t *testing.T, test func(t *testing.T, newDriver func() openDriver)) {
-	t.Run("fake", func(t *testing.T) { test(t, func() openDriver { return newFakeDisk().open }) })
+// eachDriver runs test with the fake and with every backend, in a directory that
+// it works on.
+func eachDriver(t *testing.T, test func(t *testing.T, dir string, newDriver func() openDriver)) {
+	t.Run("fake", func(t *testing.T) { test(t, memDir(t), func() openDriver { return newFakeDisk().open }) })
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			requireBackend(t, memDir(t), name)
-			test(t, func() openDriver { return realDriver(name) })
+			test(t, placeOf(t, memDir(t), name), func() openDriver { return realDriver(name) })
 		})
 	}
 }
@@ -180,10 +180,10 @@ func eachDriver(t *testing.T, test func(t *testing.T, newDriver func() openDrive
 // eachFault runs test once for every step that the call of every case has, on
 // every driver, with a store of its own.
 func eachFault(t *testing.T, dying bool, test func(t *testing.T, c *crashStore, cc crashCase, err error)) {
-	eachDriver(t, func(t *testing.T, newDriver func() openDriver) {
+	eachDriver(t, func(t *testing.T, dir string, newDriver func() openDriver) {
 		for _, cc := range crashCases {
 			t.Run(cc.name, func(t *testing.T) {
-				for at := 0; failAt(t, newDriver(), cc, at, dying, test); at++ {
+				for at := 0; failAt(t, dir, newDriver(), cc, at, dying, test); at++ {
 				}
 			})
 		}
@@ -191,10 +191,10 @@ func eachFault(t *testing.T, dying bool, test func(t *testing.T, c *crashStore, 
 }
 
 // failAt reports whether the call has such a step, or the driver such a call.
-func failAt(t *testing.T, open openDriver, cc crashCase, at int, dying bool,
+func failAt(t *testing.T, dir string, open openDriver, cc crashCase, at int, dying bool,
 	test func(t *testing.T, c *crashStore, cc crashCase, err error),
 ) bool {
-	c := newCrashStore(t, open)
+	c := newCrashStore(t, dir, open)
 	if cc.needs != nil && !cc.needs(c.s.Driver().Properties()) {
 		require.NoError(t, c.s.Close())
 		return false

@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -111,24 +112,41 @@ const shm = "/dev/shm"
 // tests make many stores, and every commit syncs a whole file system.
 func memDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(shm, "snapshotter-test-")
-	if err != nil {
-		return t.TempDir()
+	if dir, err := os.MkdirTemp(shm, "snapshotter-test-"); err == nil {
+		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+		return dir
 	}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return t.TempDir()
+}
+
+// freshDir makes a directory of the test in another one.
+func freshDir(t testing.TB, in string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(in, "store-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, fstest.RemoveAll(dir)) })
 	return dir
 }
 
-// requireBackend skips where the kernel or the file system lacks something.
-func requireBackend(t testing.TB, dir, name string) {
+// placeOf returns a directory that the backend called name works on: dir, or one
+// on a scratch btrfs. It skips where the backend works on neither.
+func placeOf(t testing.TB, dir, name string) string {
+	t.Helper()
+	return fstest.Place(t, dir, func(dir string) error { return probe(t, dir, name) })
+}
+
+// probe returns why the backend called name does not work in a directory.
+func probe(t testing.TB, dir, name string) error {
 	t.Helper()
 	root, err := os.MkdirTemp(dir, "probe-")
 	require.NoError(t, err)
 	d, _, err := all.Select(context.Background(), root, name, driver.Options{})
 	if errors.Is(err, driver.ErrUnsupported) {
-		t.Skipf("%s does not work here: %v", name, err)
+		require.NoError(t, os.Remove(root))
+		return err
 	}
 	require.NoError(t, err)
 	require.NoError(t, d.Close())
-	require.NoError(t, os.RemoveAll(root))
+	require.NoError(t, fstest.RemoveAll(root))
+	return nil
 }

@@ -107,8 +107,7 @@ func TestAKeyWhoseCleaningUpFailedCanBeUsedAgain(t *testing.T) {
 func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			requireBackend(t, memDir(t), name)
-			s := openAt(t, memDir(t), Options{Driver: name})
+			s := openAt(t, freshDir(t, placeOf(t, memDir(t), name)), Options{Driver: name})
 			commit(t, s, "base", "", layerTar("lower"))
 			active(t, s, "key", "base", layerTar("upper"))
 
@@ -131,8 +130,7 @@ func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 func TestAFailedApplyLeavesTheSnapshotAsBefore(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			requireBackend(t, memDir(t), name)
-			s := openAt(t, memDir(t), Options{Driver: name})
+			s := openAt(t, freshDir(t, placeOf(t, memDir(t), name)), Options{Driver: name})
 			active(t, s, "key", "", layerTar("file"))
 			before := diffOf(t, s, "key")
 

@@ -23,8 +23,7 @@ const kills = 8
 func TestAKilledProcessLeavesEveryCommittedSnapshotWhole(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			requireBackend(t, t.TempDir(), name)
-			root := t.TempDir()
+			root := freshDir(t, placeOf(t, t.TempDir(), name))
 			for kill := range kills {
 				killAfter(t, root, name, kill)
 				s := openAt(t, root, Options{Driver: name})

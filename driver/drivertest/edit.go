@@ -53,10 +53,16 @@ type editError struct {
 func (e *editError) Error() string { return fmt.Sprintf("edit %s: %v", e.edit, e.err) }
 func (e *editError) Unwrap() error { return e.err }
 
-// applyAll makes edits, until one fails.
+// applyAll makes edits, until one fails. What a file was linked to is touched
+// without a change: through aufs a new name for a file of the parents is only a
+// pseudo-link until then, which ends with the mount. Elsewhere this does nothing.
 func applyAll(e Editor, edits []fstest.Edit) error {
 	for _, edit := range edits {
-		if err := e.Apply(edit); err != nil {
+		err := e.Apply(edit)
+		if err == nil && edit.Op == fstest.OpLink {
+			err = e.Apply(fstest.CopyUp(edit.To))
+		}
+		if err != nil {
 			return &editError{edit, err}
 		}
 	}

@@ -79,24 +79,8 @@ func (s *suite) freshDir(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp(s.Dir, "store-")
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, removeAll(dir)) })
+	tb.Cleanup(func() { require.NoError(tb, fstest.RemoveAll(dir)) })
 	return filepath.Join(dir, "root")
-}
-
-// removeAll is os.RemoveAll, for directories that an unprivileged test made
-// unreadable too.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	walkErr := filepath.WalkDir(dir, func(p string, e os.DirEntry, _ error) error {
-		if e != nil && e.IsDir() {
-			return os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	return errors.Join(walkErr, os.RemoveAll(dir))
 }
 
 // Run runs the whole suite in cfg.Dir.

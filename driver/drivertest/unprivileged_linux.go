@@ -14,25 +14,34 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// insideEnv says that this process is the one in the user namespace.
+// insideEnv says that this process is the one in the user namespace, and which
+// directory it is to use; "-" is a tmpfs of its own.
 const insideEnv = "LAYERKEEP_TEST_IN_USERNS"
 
 // RunUnprivileged runs the suite as root of a new user namespace that maps one
-// id only, on a tmpfs of its own. It runs the test that calls it again in a
-// child process; that test must do nothing else.
+// id only: on a tmpfs of its own, or, for a backend that does not live there, on
+// a scratch file system, which needs root to make. A backend that refuses to work
+// there must not claim Properties.Rootless. It runs the test that calls it again
+// in a child process; that test must do nothing else.
 func RunUnprivileged(t *testing.T, cfg Config) {
-	if os.Getenv(insideEnv) != "" {
-		cfg.Dir = fstest.Scratch(t, fstest.Tmpfs)
+	if dir := os.Getenv(insideEnv); dir != "" {
+		if cfg.Dir = dir; dir == "-" {
+			cfg.Dir = fstest.Scratch(t, fstest.Tmpfs)
+		}
 		s := newSuite(t, cfg)
 		require.True(t, s.props.Rootless, "the driver works in a user namespace, so Properties.Rootless must say so")
 		Run(t, cfg)
 		return
 	}
+	dir := "-"
+	if fs := cfg.filesystems()[0]; fs != fstest.Tmpfs {
+		dir = fstest.Scratch(t, fs)
+	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	if testing.Short() {
 		cmd.Args = append(cmd.Args, "-test.short")
 	}
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Env = append(os.Environ(), insideEnv+"="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
@@ -46,9 +55,19 @@ func RunUnprivileged(t *testing.T, cfg Config) {
 	case err != nil:
 		t.Fatalf("in a user namespace:\n%s", failures(string(out)))
 	case strings.Contains(string(out), "--- SKIP: "+t.Name()+" "):
+		require.False(t, isRootless(t, cfg), "Properties.Rootless is claimed, and yet in a user namespace:\n%s", out)
 		t.Skipf("in a user namespace:\n%s", out)
 	}
 	t.Logf("%d tests passed in a user namespace", strings.Count(string(out), "--- PASS"))
+}
+
+// isRootless reports what the backend claims where it works.
+func isRootless(t *testing.T, cfg Config) bool {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		cfg.Dir = fstest.Scratch(t, cfg.filesystems()[0])
+	}
+	return newSuite(t, cfg).props.Rootless
 }
 
 var passed = regexp.MustCompile(`(?m)^(=== .*| *--- PASS.*)\n`)

@@ -77,6 +77,9 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 	if err != nil {
 		tb.Skipf("mkfs.%s is not installed", fs)
 	}
+	if _, err := exec.LookPath("mount"); err != nil {
+		tb.Skipf("no %s can be mounted: the program mount is not installed", fs)
+	}
 	if out, err := exec.Command(mkfs, append(args, image)...).CombinedOutput(); err != nil {
 		tb.Fatalf("mkfs.%s: %v: %s", fs, err, out)
 	}
