@@ -193,7 +193,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 		return diff.Node{}, err
 	}
 	n := diff.NodeOf(f.st)
-	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.st)
+	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.place.child(name), f.st)
 	return n, err
 }
 

@@ -9,12 +9,16 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// nlink is the link count of a file of the branch without its pseudo-links: what
-// was a hard link to a file of a lower branch keeps one more name, in
-// .wh..wh.plnk at the root of the branch.
-func (b *branch) nlink(st rootfd.Stat) (uint64, error) {
+// nlink is the link count of a file at a path of the branch without its
+// pseudo-links: what was a hard link to a file of a lower branch keeps one more
+// name, in .wh..wh.plnk at the root of the branch. Of what has no other names but
+// in translations, it is 1.
+func (b *branch) nlink(at string, st rootfd.Stat) (uint64, error) {
 	if st.Nlink < 2 || st.IsDir() {
 		return st.Nlink, nil
+	}
+	if owns, err := b.translated.owns(at, st); owns || err != nil {
+		return 1, err
 	}
 	b.once.Do(func() { b.pseudo, b.linkErr = pseudoLinks(b.root) })
 	if b.linkErr != nil {

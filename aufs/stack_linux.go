@@ -35,6 +35,8 @@ type stack struct {
 // A branch is one directory of a stack.
 type branch struct {
 	root *rootfd.Dir
+	// translated, if not nil, has further names of the files.
+	translated *translated
 
 	once    sync.Once
 	pseudo  map[uint64]uint64 // names in .wh..wh.plnk by inode number
@@ -102,7 +104,7 @@ func (v *stack) Close() error {
 	}
 	var errs []error
 	for _, b := range v.branches {
-		errs = append(errs, b.root.Close())
+		errs = append(errs, b.root.Close(), b.translated.close())
 	}
 	return errors.Join(errs...)
 }
