@@ -78,9 +78,9 @@ var cases = []struct {
 	{name: "a directory is moved", after: edits(fstest.Rename("a/b", "d/b"))},
 	{name: "a directory is moved away and back", after: edits(fstest.Rename("a/b", "x"), fstest.Rename("x", "a/b")), want: []string{}},
 	{name: "a directory is moved away, changed, and back", after: edits(fstest.Rename("a", "x"), fstest.Write("x/b/f", "n"), fstest.Rename("x", "a")), want: []string{`M "a/b/f"`}},
-	{name: "two directories are exchanged", after: exchange("a/b", "d")},
-	{name: "two files are exchanged", after: exchange("a/g", "a/b/f")},
-	{name: "a directory and a file are exchanged", after: exchange("a/b", "top")},
+	{name: "two directories are exchanged", after: swapped("a/b", "d")},
+	{name: "two files are exchanged", after: swapped("a/g", "a/b/f")},
+	{name: "a directory and a file are exchanged", after: swapped("a/b", "top")},
 	{name: "a directory takes the place of another", after: edits(fstest.Remove("d"), fstest.Rename("a", "d"))},
 	{name: "a new directory takes the place of an old one", after: edits(fstest.Remove("a/b"), fstest.Mkdir("a/b"), fstest.Create("a/b/f", "two"), fstest.Mkdir("a/b/c"))},
 	{name: "an old directory in a new one in its place", after: edits(fstest.Rename("a/b", "x"), fstest.Remove("a"), fstest.Mkdir("a"), fstest.Rename("x", "a/b"))},
@@ -206,12 +206,17 @@ func read(path string) change {
 	return opened(path, os.O_RDONLY, func(t testing.TB, f *os.File) {
 		_, err := os.ReadFile(f.Name())
 		require.NoError(t, err)
-		times := []unix.Timespec{{Sec: time.Now().Unix() + 1}, {Nsec: unix.UTIME_OMIT}}
-		require.NoError(t, unix.UtimesNanoAt(unix.AT_FDCWD, f.Name(), times, 0))
+		setAtime(t, f.Name())
 	})
 }
 
-func exchange(a, b string) change {
+func setAtime(t testing.TB, path string) {
+	t.Helper()
+	times := []unix.Timespec{{Sec: time.Now().Unix() + 1}, {Nsec: unix.UTIME_OMIT}}
+	require.NoError(t, unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0))
+}
+
+func swapped(a, b string) change {
 	return func(t testing.TB, fs string) {
 		err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(fs, a), unix.AT_FDCWD, filepath.Join(fs, b), unix.RENAME_EXCHANGE)
 		require.NoError(t, err)

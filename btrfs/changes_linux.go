@@ -98,16 +98,22 @@ func changedSince(ctx context.Context, t *tree, base uint64) (*changeSet, error)
 	if err != nil {
 		return nil, err
 	}
+	return s.changeSet, s.finish(ctx)
+}
+
+// finish makes what was noted ready to be asked.
+func (s *changeScan) finish(ctx context.Context) error {
 	if err := s.complete(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.climb(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	slices.SortFunc(s.links, byDir)
-	s.links = slices.Clip(slices.Compact(s.links))
-	s.inodes = slices.Clip(s.inodes)
-	return s.changeSet, nil
+	s.links = slices.Compact(s.links)
+	// Room to grow is not needed any more, and may be as much again.
+	s.links, s.inodes = slices.Clone(s.links), slices.Clone(s.inodes)
+	return nil
 }
 
 // inodesSince is the query for all inodes in leaves written since base.
