@@ -106,10 +106,16 @@ func (u union) check() error {
 		err = mount.CheckBranches(u.branches, u.xino)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
+		return unsupported{err}
 	}
 	return nil
 }
+
+// unsupported makes an error match [driver.ErrUnsupported], whose text it has
+// already in other words.
+type unsupported struct{ error }
+
+func (u unsupported) Unwrap() []error { return []error{u.error, driver.ErrUnsupported} }
 
 // checkWord refuses options that are more than a word.
 func checkWord(o string) error {
