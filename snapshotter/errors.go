@@ -20,6 +20,9 @@ var (
 	ErrNewerStore = errors.New("store is of a newer version")
 	// ErrNotStore: the root is no directory, or holds other things and no store.
 	ErrNotStore = errors.New("not a layerkeep store")
+	// ErrForeign: the root holds layers of another engine and no store. It becomes
+	// one when the driver that reads them is asked for. Matches ErrNotStore.
+	ErrForeign = fmt.Errorf("%w yet", ErrNotStore)
 	// ErrDamaged: the store's own files are missing or unreadable.
 	ErrDamaged = errors.New("store is damaged")
 )

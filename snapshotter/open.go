@@ -25,7 +25,8 @@ type openDriver func(ctx context.Context, root, name string, opts driver.Options
 //
 // Returns ErrLocked when another process keeps the store open, ErrOtherDriver
 // when opts ask for another driver than the store's, ErrNewerStore, ErrNotStore
-// for a root that is something else, ErrDamaged, [driver.ErrUnsupported] when
+// for a root that is something else, ErrForeign for one with layers of another
+// engine when opts do not name the driver that reads them, ErrDamaged, [driver.ErrUnsupported] when
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
 // cannot be written. The store is as before then.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
@@ -47,10 +48,12 @@ func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) 
 }
 
 // open fills s; what it has opened when it fails is released by the caller.
-func (s *Snapshotter) open(ctx context.Context, root string, opts Options) (err error) {
-	if s.root, err = prepareRoot(root); err != nil {
+func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error {
+	root, shared, err := prepareRoot(root, opts.Driver)
+	if err != nil {
 		return err
 	}
+	s.root = root
 	if s.lock, err = lockStore(ctx, s.root, opts.LockTimeout); err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) (err 
 	if fresh {
 		// Last, so that a header means that the metadata is there, and that a
 		// missing database is never taken for an empty one.
-		if err := writeHeader(s.root, header{Format: formatVersion, Driver: s.driver.Name()}); err != nil {
+		if err := writeHeader(s.root, header{Format: formatVersion, Driver: s.driver.Name(), Shared: shared}); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,9 @@ type header struct {
 	Format int `json:"format"`
 	// Driver is the name of the driver that wrote the layers.
 	Driver string `json:"driver"`
+	// Shared: the root is the directory of another engine, whose layers the
+	// driver reads. Its mode is not ours to change.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // readHeader returns fs.ErrNotExist for a root that is no store yet.
@@ -74,8 +77,33 @@ func writeHeader(root string, head header) error {
 }
 
 // prepareRoot makes the root when it is missing, checks that it is a store or
-// can become one, and returns its path, absolute and without symbolic links.
-func prepareRoot(root string) (string, error) {
+// can become one of the driver, and returns its path, absolute and without
+// symbolic links, and whether it is another engine's directory.
+func prepareRoot(root, driverName string) (_ string, shared bool, _ error) {
+	root, err := makeRoot(root)
+	if err != nil {
+		return "", false, err
+	}
+	info, err := os.Stat(root)
+	if err != nil {
+		return "", false, err
+	}
+	if !info.IsDir() {
+		return "", false, fmt.Errorf("%w: %s is not a directory", ErrNotStore, root)
+	}
+	if shared, err = checkContents(root, driverName); err != nil {
+		return "", false, err
+	}
+	if !shared && info.Mode().Perm() != rootMode {
+		// Layers hold setuid programs and secrets; only we may enter.
+		if err := os.Chmod(root, rootMode); err != nil {
+			return "", false, err
+		}
+	}
+	return root, shared, nil
+}
+
+func makeRoot(root string) (string, error) {
 	if root == "" {
 		return "", fmt.Errorf("%w: the root is empty", ErrNotStore)
 	}
@@ -89,26 +117,7 @@ func prepareRoot(root string) (string, error) {
 	if err := os.Mkdir(root, rootMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}
-	if root, err = filepath.EvalSymlinks(root); err != nil {
-		return "", err
-	}
-	info, err := os.Stat(root)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return "", fmt.Errorf("%w: %s is not a directory", ErrNotStore, root)
-	}
-	if err := checkContents(root); err != nil {
-		return "", err
-	}
-	if info.Mode().Perm() != rootMode {
-		// Layers hold setuid programs and secrets; only we may enter.
-		if err := os.Chmod(root, rootMode); err != nil {
-			return "", err
-		}
-	}
-	return root, nil
+	return filepath.EvalSymlinks(root)
 }
 
 func notDirectory(err error) error {
@@ -119,22 +128,35 @@ func notDirectory(err error) error {
 }
 
 // checkContents refuses a directory that holds other things than a store, or
-// the beginnings of one: a mistyped root must not be taken over.
-func checkContents(root string) error {
+// the beginnings of one: a mistyped root must not be taken over. That of another
+// engine is a store when the driver that reads its layers is asked for by name;
+// otherwise it would become one in which these are not seen.
+func checkContents(root, driverName string) (shared bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if slices.Contains(names, headerName) {
-		return nil
+		head, err := readHeader(root)
+		return err == nil && head.Shared, nil //nolint:nilerr // what is wrong with it is told later
+	}
+	if foreign := all.Foreign(root); foreign != "" {
+		if driverName != foreign {
+			return false, fmt.Errorf("%w: it has no %s, but layers of another engine in %s: the driver %s reads them, when it is named",
+				ErrForeign, headerName, filepath.Join(root, foreign), foreign)
+		}
+		return true, nil
+	}
+	if above := filepath.Dir(root); all.Foreign(above) == filepath.Base(root) {
+		return false, fmt.Errorf("%w: it holds layers of another engine itself: the root to name is %s", ErrForeign, above)
 	}
 	ours := append([]string{lockName, metaName, "content", "lost+found"}, all.Names()...)
 	for _, name := range names {
 		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) {
-			return fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)
+			return false, fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 func readNames(dir string) ([]string, error) {

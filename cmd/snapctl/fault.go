@@ -87,6 +87,7 @@ var hints = []struct {
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
 	{snapshotter.ErrNewerStore, "or use another --root"},
 	{snapshotter.ErrDamaged, "restore it from a copy, or use another --root"},
+	{snapshotter.ErrForeign, "to read a copy of an old engine's directory, name what holds aufs/ with --root, and the driver with --driver aufs"},
 	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
 	{syscall.EDQUOT, "the snapshot is at its limit, which 'snapctl info' shows, or the disk at yours: make it anew with a larger --size, or free some space"},

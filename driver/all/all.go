@@ -23,6 +23,9 @@ type Backend struct {
 	// probes what it needs on that very directory and returns an error matching
 	// [driver.ErrUnsupported] when something is missing.
 	New func(ctx context.Context, root string, opts driver.Options) (driver.Driver, error)
+	// Found reports whether root holds layers that another engine left, which New
+	// opens; nil for a backend that knows no other engine's.
+	Found func(root string) bool
 }
 
 // Backends returns every backend, the preferred one first.
@@ -30,7 +33,7 @@ func Backends() []Backend {
 	return []Backend{
 		{Name: overlay2.Name, New: overlay2.New},
 		{Name: vfs.Name, New: vfs.New},
-		{Name: aufs.Name, New: aufs.New},
+		{Name: aufs.Name, New: aufs.New, Found: aufs.Found},
 	}
 }
 
@@ -41,6 +44,17 @@ func Names() []string {
 		names = append(names, b.Name)
 	}
 	return names
+}
+
+// Foreign returns the name of the backend that reads the layers that another
+// engine left in root/NAME, empty when there are none.
+func Foreign(root string) string {
+	for _, b := range Backends() {
+		if b.Found != nil && b.Found(filepath.Join(root, b.Name)) {
+			return b.Name
+		}
+	}
+	return ""
 }
 
 // A Rejection says why a backend cannot be used on a directory.
