@@ -1,0 +1,118 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// ApplyDiff unpacks the stream beside the tree, in the same subvolume, and once
+// all of it is there and right, moves it in.
+func (d *btrfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	applied, err := d.apply(ctx, id, layer, opts)
+	if err != nil {
+		return driver.Applied{}, fmt.Errorf("btrfs: apply to layer %s: %w", id, layerdir.TarError(err))
+	}
+	return applied, nil
+}
+
+func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	if opts.Detached {
+		return driver.Applied{}, fmt.Errorf("%w: a snapshot needs its parent", driver.ErrUnsupported)
+	}
+	m, err := d.store.Writable(id)
+	if err == nil {
+		err = d.store.NotMounted(id, layerdir.Unmounted)
+	}
+	if err == nil {
+		err = d.makeWritable(id, m)
+	}
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	staging, done, err := d.staging(id, m)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer done()
+	parents, err := openTree(d.vol(id, m), treeDir, treeOptions{read: d.read()})
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer parents.Close()
+	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.Plain, false)
+	unpack.Parents = parents
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	if err := d.merge(ctx, id, m, delta, opts.Sync); err != nil {
+		return driver.Applied{}, err
+	}
+	return driver.Applied(applied), nil
+}
+
+// merge moves a delta in. The limit, which what was unpacked has kept to, is not in
+// the way meanwhile: a rename could exceed it, and taking it back as well.
+func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta, sync bool) error {
+	tree, err := os.Open(d.store.Path(id, volDir, treeDir))
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	return d.store.Merging(id, sync, func() error {
+		return d.unlimited(id, m, func() error {
+			return delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+		})
+	})
+}
+
+// staging makes the directory that a layer is unpacked into. done closes and
+// removes it.
+func (d *btrfs) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	path, err := os.MkdirTemp(d.store.Path(id, volDir), stagingPrefix)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.unpacking[path] = true
+	f, err = os.Open(path)
+	if err != nil {
+		delete(d.unpacking, path)
+		return nil, nil, errors.Join(err, os.Remove(path))
+	}
+	return f, func() {
+		f.Close()
+		// What cannot be removed now, Seal or Cleanup will.
+		_ = d.unlimited(id, m, func() error { return os.RemoveAll(path) })
+		d.mu.Lock()
+		delete(d.unpacking, path)
+		d.mu.Unlock()
+	}, nil
+}
+
+// leftovers returns the staging directories of a layer that nobody uses.
+func (d *btrfs) leftovers(vol string) (paths []string, err error) {
+	entries, err := os.ReadDir(vol)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range entries {
+		path := vol + "/" + e.Name()
+		if strings.HasPrefix(e.Name(), stagingPrefix) && !d.unpacking[path] {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
+}

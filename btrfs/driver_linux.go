@@ -1,0 +1,221 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/copytree"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/subvol"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// Names in a layer's directory, and in its subvolume.
+const (
+	volDir        = "vol"
+	treeDir       = "fs"
+	stagingPrefix = "staging-" // beside treeDir: what is being unpacked
+)
+
+// btrfs is the driver. It implements [driver.Driver].
+type btrfs struct {
+	store   *layerdir.Store
+	opts    driver.Options
+	log     *slog.Logger
+	xattrs  []string
+	reflink bool
+
+	mu sync.Mutex
+	// unpacking has the paths of staging directories in use.
+	unpacking map[string]bool
+	// qgroups are those of destroyed subvolumes that could not be removed yet.
+	qgroups []uint64
+	quotas  sync.Mutex // held while quotas are switched on or counted anew
+}
+
+// New opens the store of this driver in root, which it creates when missing.
+// Returns an error matching [driver.ErrUnsupported] that says why when root is not
+// on a btrfs, or this process may not use subvolumes there: it has tried.
+func New(_ context.Context, root string, opts driver.Options) (driver.Driver, error) {
+	store, err := layerdir.Open(root)
+	if err != nil {
+		return nil, fmt.Errorf("btrfs: %w", err)
+	}
+	d := &btrfs{store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	store.DeleteWith(d.delete)
+	if err := d.probe(); err != nil {
+		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
+	}
+	return d, nil
+}
+
+// probe tries what the driver needs, in a directory of the store.
+func (d *btrfs) probe() error {
+	path, done, err := d.store.Staging("probe")
+	if err != nil {
+		return err
+	}
+	defer done()
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := subvol.Check(dir); err != nil {
+		return fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
+	}
+	if err := trySubvolumes(dir); err != nil {
+		return unsupported(err)
+	}
+	if err := layerdir.CheckOwners(path); err != nil {
+		return err
+	}
+	d.xattrs = layerdir.XattrNamespaces(path)
+	d.reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
+	return nil
+}
+
+// Name returns [Name].
+func (d *btrfs) Name() string { return Name }
+
+// Properties returns the facts.
+func (d *btrfs) Properties() driver.Properties {
+	return driver.Properties{
+		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: true, Quota: true, XattrNamespaces: d.xattrs,
+	}
+}
+
+// vol returns the path of the subvolume that the layer's view is in.
+func (d *btrfs) vol(id driver.ID, m layerdir.Meta) string {
+	if m.View {
+		return d.store.Path(m.Parents[0], volDir)
+	}
+	return d.store.Path(id, volDir)
+}
+
+func (d *btrfs) read() rootfd.Options {
+	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2}
+}
+
+// Create takes a snapshot of the nearest parent.
+func (d *btrfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := d.create(ctx, id, parents, opts); err != nil {
+		return fmt.Errorf("btrfs: create layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if opts.Size < 0 {
+		return fmt.Errorf("%w: a limit of %d bytes", driver.ErrUnsupported, opts.Size)
+	}
+	if _, err := d.store.CheckParents(parents); err != nil {
+		return err
+	}
+	if opts.View && len(parents) == 0 {
+		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
+	}
+	m := layerdir.Meta{Parents: parents, View: opts.View}
+	if !opts.View { // which takes nothing
+		m.Size = opts.Size
+	}
+	return d.store.Create(id, m, func(dir string) error {
+		if m.View {
+			return nil
+		}
+		return d.fill(dir, m)
+	})
+}
+
+// fill makes the subvolume of a layer in its directory.
+func (d *btrfs) fill(dir string, m layerdir.Meta) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if m.Size > 0 {
+		if err := d.needQuotas(f); err != nil {
+			return err
+		}
+	}
+	if len(m.Parents) == 0 {
+		err = createEmpty(f)
+	} else {
+		err = snapshot(d.store.Path(m.Parents[0], volDir), f)
+	}
+	if err != nil || m.Size == 0 {
+		return err
+	}
+	return d.limit(dir+"/"+volDir, uint64(m.Size))
+}
+
+func createEmpty(dir *os.File) error {
+	if err := subvol.Create(dir, volDir); err != nil {
+		return err
+	}
+	tree := dir.Name() + "/" + volDir + "/" + treeDir
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return err
+	}
+	return layerdir.EmptyRoot(tree)
+}
+
+func snapshot(from string, dir *os.File) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return subvol.Snapshot(src, dir, volDir)
+}
+
+// Mount binds the layer's tree, or that of the parent for a view.
+func (d *btrfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
+	m, err := d.store.Load(id)
+	if err == nil && !m.View && !m.Sealed {
+		err = d.makeWritable(id, m)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("btrfs: mount layer %s: %w", id, err)
+	}
+	source := d.vol(id, m) + "/" + treeDir
+	return []mount.Mount{{Type: "bind", Source: source, ReadOnly: opts.ReadOnly || m.View || m.Sealed}}, nil
+}
+
+// makeWritable undoes what a call that was killed has left: a layer that Seal made
+// read-only before it was recorded as sealed, or one whose limit was lifted. What
+// the layer holds stays as it is.
+func (d *btrfs) makeWritable(id driver.ID, m layerdir.Meta) error {
+	vol, err := os.Open(d.store.Path(id, volDir))
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	if err := subvol.SetReadOnly(vol, false); err != nil || m.Size == 0 {
+		return err
+	}
+	return d.limit(vol.Name(), uint64(m.Size))
+}
+
+// Layers lists the layers on disk.
+func (d *btrfs) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
+
+// Close waits for deletions in the background.
+func (d *btrfs) Close() error {
+	err := d.store.Close()
+	d.dropQgroups(nil)
+	return err
+}

@@ -1,0 +1,73 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/subvol"
+)
+
+// trySubvolumes makes a subvolume and a snapshot in dir, searches in it, makes it
+// read-only, and removes both.
+func trySubvolumes(dir *os.File) (err error) {
+	const snap = "snap"
+	if err := subvol.Create(dir, volDir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, destroyIn(dir, volDir)) }()
+	if err := snapshotNamed(dir, volDir, snap); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, destroyIn(dir, snap)) }()
+	f, err := os.Open(dir.Name() + "/" + snap)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := subvol.InfoOf(f)
+	if err != nil {
+		return err
+	}
+	if info.Otransid == 0 {
+		return fmt.Errorf("%w: a snapshot does not say when it was made", errors.ErrUnsupported)
+	}
+	found := 0
+	root := subvol.OfInode(subvol.FirstInode, subvol.InodeItem, subvol.InodeItem)
+	if err := subvol.Each(f, root, func(subvol.Item) error { found++; return nil }); err != nil {
+		return err
+	}
+	if found == 0 {
+		return fmt.Errorf("%w: a search in a snapshot finds nothing", errors.ErrUnsupported)
+	}
+	return subvol.SetReadOnly(f, true)
+}
+
+func snapshotNamed(dir *os.File, from, to string) error {
+	src, err := os.Open(dir.Name() + "/" + from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return subvol.Snapshot(src, dir, to)
+}
+
+func destroyIn(dir *os.File, name string) error {
+	_, err := subvol.DestroyAll(dir, name)
+	return err
+}
+
+// unsupported makes the errors of what is not there, or not permitted, match
+// [driver.ErrUnsupported]. A full disk, say, is not of them.
+func unsupported(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: not permitted, it needs CAP_SYS_ADMIN (%w)", driver.ErrUnsupported, err)
+	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, errors.ErrUnsupported):
+		return fmt.Errorf("%w: the kernel lacks something (%w)", driver.ErrUnsupported, err)
+	}
+	return err
+}

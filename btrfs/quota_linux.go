@@ -1,0 +1,122 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/subvol"
+)
+
+// needQuotas switches quotas on for the file system of f when they are off: simple
+// ones, which cost nothing to speak of and need Linux 6.7, else quota groups. What
+// is on already stays as it is.
+func (d *btrfs) needQuotas(f *os.File) error {
+	d.quotas.Lock()
+	defer d.quotas.Unlock()
+	q, err := subvol.QuotasOf(f)
+	if err != nil {
+		return err
+	}
+	if q.On && q.Inconsistent {
+		d.log.Warn("counting what is on the file system, as its quota groups are inconsistent", "path", f.Name())
+		return subvol.Rescan(f)
+	}
+	if q.On {
+		return nil
+	}
+	d.log.Warn("switching on quotas for the file system", "path", f.Name())
+	if !d.opts.Fallbacks.NoSimpleQuota {
+		err := subvol.EnableQuota(f, true)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return subvol.EnableQuota(f, false)
+}
+
+// limit limits what the subvolume at path has to itself.
+func (d *btrfs) limit(path string, size uint64) error {
+	vol, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	info, err := subvol.InfoOf(vol)
+	if err != nil {
+		return err
+	}
+	err = subvol.Limit(vol, info.ID, size)
+	if errors.Is(err, unix.ENOTCONN) {
+		// It was limited once. Not to mount it any more would help nobody.
+		d.log.Warn("a layer has lost its limit: quotas were switched off for the file system", "path", path)
+		return nil
+	}
+	return err
+}
+
+// unlimited calls fn while the layer has no limit.
+func (d *btrfs) unlimited(id driver.ID, m layerdir.Meta, fn func() error) error {
+	if m.Size == 0 {
+		return fn()
+	}
+	vol := d.store.Path(id, volDir)
+	if err := d.limit(vol, subvol.NoLimit); err != nil {
+		return err
+	}
+	return errors.Join(fn(), d.limit(vol, uint64(m.Size)))
+}
+
+// Usage counts what was added to the parent's snapshot, by searching for it. The
+// bytes of a layer with a limit are what counts against that, which includes the
+// file system's own metadata.
+func (d *btrfs) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) { return d.measure(ctx, id, m, false) })
+	if err != nil {
+		return u, fmt.Errorf("btrfs: usage of layer %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// measure counts; synced says that everything is on disk.
+func (d *btrfs) measure(ctx context.Context, id driver.ID, m layerdir.Meta, synced bool) (driver.Usage, error) {
+	base, err := d.base(id, m)
+	if err != nil {
+		return driver.Usage{}, err
+	}
+	path := d.store.Path(id, volDir)
+	u, err := usageSince(ctx, path, base, synced)
+	if err != nil || m.Size == 0 {
+		return u, err
+	}
+	vol, err := os.Open(path)
+	if err != nil {
+		return driver.Usage{}, err
+	}
+	defer vol.Close()
+	counted, ok, err := counted(vol)
+	if err == nil && ok {
+		u.Bytes = counted
+	}
+	return u, err
+}
+
+// counted returns what counts against the limit of a subvolume; ok is false when
+// that is not known.
+func counted(vol *os.File) (bytes int64, ok bool, err error) {
+	state, err := subvol.QuotasOf(vol)
+	if err != nil || !state.On || state.Inconsistent {
+		return 0, false, err
+	}
+	info, err := subvol.InfoOf(vol)
+	if err != nil {
+		return 0, false, err
+	}
+	q, ok, err := subvol.QgroupOf(vol, info.ID)
+	return int64(q.Exclusive), ok, err
+}

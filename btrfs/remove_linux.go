@@ -1,0 +1,172 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/subvol"
+)
+
+// Remove renames the layer out of the way and destroys it in the background.
+func (d *btrfs) Remove(_ context.Context, id driver.ID) error {
+	if err := d.store.RemoveIdle(id); err != nil {
+		return fmt.Errorf("btrfs: remove layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// Cleanup deletes what Remove put aside and interrupted calls left behind, in the
+// store and in layers.
+func (d *btrfs) Cleanup(ctx context.Context) error {
+	err := errors.Join(d.store.Cleanup(ctx), d.cleanLayers(ctx))
+	d.dropQgroups(nil)
+	root, oerr := os.Open(d.store.Root())
+	if oerr != nil {
+		return errors.Join(err, oerr)
+	}
+	defer root.Close()
+	return errors.Join(err, subvol.Sync(root)) // the space is freed from now on
+}
+
+// cleanLayers deletes what interrupted calls left in layers.
+func (d *btrfs) cleanLayers(ctx context.Context) error {
+	ids, err := d.store.List()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		errs = append(errs, d.cleanLayer(id))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *btrfs) cleanLayer(id driver.ID) error {
+	m, err := d.store.Load(id)
+	if err == nil && (m.Sealed || m.View) {
+		return nil
+	}
+	var left []string
+	if err == nil {
+		left, err = d.leftovers(d.store.Path(id, volDir))
+	}
+	if err != nil || len(left) == 0 {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrNotFound) { // removed meanwhile
+			return nil
+		}
+		return err
+	}
+	if err := d.makeWritable(id, m); err != nil {
+		return err
+	}
+	return d.unlimited(id, m, func() error { return d.removeLeftovers(d.store.Path(id, volDir), left) })
+}
+
+// delete is [os.RemoveAll] for a directory of the store that may hold subvolumes.
+func (d *btrfs) delete(path string) error {
+	ids, err := destroyBelow(path, 1)
+	d.dropQgroups(ids)
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+// destroyBelow destroys the subvolumes that are in a directory, and in the
+// directories of so many levels below it. A layer has one level, its trash two.
+func destroyBelow(path string, levels int) (ids []uint64, err error) {
+	dir, err := openDir(path)
+	if dir == nil || err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if subvol.Check(dir) != nil { // New has yet to find out
+		return nil, nil
+	}
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		more, err := destroyEntry(dir, e.Name(), levels)
+		ids = append(ids, more...)
+		if err != nil {
+			return ids, err
+		}
+	}
+	return ids, nil
+}
+
+func destroyEntry(dir *os.File, name string, levels int) ([]uint64, error) {
+	path := filepath.Join(dir.Name(), name)
+	sub, err := openDir(path)
+	if sub == nil || err != nil {
+		return nil, err
+	}
+	is, err := subvol.IsSubvolume(sub)
+	if err := errors.Join(err, sub.Close()); err != nil {
+		return nil, err
+	}
+	switch {
+	case is:
+		return subvol.DestroyAll(dir, name)
+	case levels > 0:
+		return destroyBelow(path, levels-1)
+	}
+	return nil, nil
+}
+
+// openDir opens what is a directory; nil when it is none or gone.
+func openDir(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil
+	}
+	return f, err
+}
+
+// dropQgroups removes the quota groups of destroyed subvolumes, and of those that
+// were still being freed when it was last called. The IDs of subvolumes are never
+// given out again, so one that stays does no harm.
+func (d *btrfs) dropQgroups(destroyed []uint64) {
+	d.mu.Lock()
+	ids := append(d.qgroups, destroyed...)
+	d.qgroups = nil
+	d.mu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	root, err := os.Open(d.store.Root())
+	if err != nil {
+		return
+	}
+	defer root.Close()
+	if q, err := subvol.QuotasOf(root); err != nil || !q.On {
+		return
+	}
+	var busy []uint64
+	for _, id := range ids {
+		err := subvol.DestroyQgroup(root, id)
+		if errors.Is(err, unix.EBUSY) {
+			busy = append(busy, id)
+		} else if err != nil {
+			d.log.Warn("a quota group of a removed layer stays", "qgroup", fmt.Sprintf("0/%d", id), "error", err)
+		}
+	}
+	d.mu.Lock()
+	d.qgroups = append(d.qgroups, busy...)
+	d.mu.Unlock()
+}

@@ -1,0 +1,165 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/copytree"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/subvol"
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// Seal makes the layer immutable and durable. First the tree becomes what
+// snapshots of it will show, then all of it goes to disk; then the subvolume is
+// made read-only, which is a commit of its own; and last the record says so. What
+// is interrupted before that can be repeated, or the layer be written to.
+func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
+	prepare := func(m *layerdir.Meta) error { return d.prepare(ctx, id, *m) }
+	settle := func(m *layerdir.Meta) error {
+		usage, err := d.measure(ctx, id, *m, true)
+		if err != nil {
+			return err
+		}
+		m.Usage = &usage
+		return d.setReadOnly(id)
+	}
+	if err := d.store.SealWith(id, prepare, settle); err != nil {
+		return fmt.Errorf("btrfs: seal layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *btrfs) setReadOnly(id driver.ID) error {
+	vol, err := os.Open(d.store.Path(id, volDir))
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	return subvol.SetReadOnly(vol, true)
+}
+
+// prepare removes what is not part of the layer, and makes plain directories of
+// the subvolumes in it.
+func (d *btrfs) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) error {
+	if err := d.makeWritable(id, m); err != nil {
+		return err
+	}
+	vol := d.store.Path(id, volDir)
+	left, err := d.leftovers(vol)
+	if err != nil {
+		return err
+	}
+	return d.unlimited(id, m, func() error {
+		if err := d.removeLeftovers(vol, left); err != nil {
+			return err
+		}
+		m.Size = 0 // so that nothing below brings the limit back
+		return d.flatten(ctx, id, m)
+	})
+}
+
+// removeLeftovers removes staging directories. There are subvolumes in them when
+// flatten was interrupted.
+func (d *btrfs) removeLeftovers(path string, left []string) error {
+	if len(left) == 0 {
+		return nil
+	}
+	for _, dir := range left {
+		ids, err := destroyBelow(dir, 0)
+		d.dropQgroups(ids)
+		if err == nil {
+			err = os.RemoveAll(dir)
+		}
+		if err != nil {
+			return fmt.Errorf("remove what is left in %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// flatten replaces every subvolume in the tree by a directory with the same
+// content, which shares its blocks.
+func (d *btrfs) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) error {
+	vol, err := os.Open(d.store.Path(id, volDir))
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	nested, err := subvol.NestedIn(vol)
+	if err != nil {
+		return err
+	}
+	for _, n := range nested {
+		if err := d.flattenOne(ctx, id, m, vol, n); err != nil {
+			return fmt.Errorf("make a directory of the subvolume %q: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+func (d *btrfs) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, vol *os.File, n subvol.Nested) error {
+	holder, err := subvol.OpenDir(vol, n.Dir)
+	if err != nil {
+		return err
+	}
+	defer holder.Close()
+	staging, done, err := d.staging(id, m)
+	if err != nil {
+		return err
+	}
+	defer done()
+	const name = "directory"
+	if err := d.copySubvolume(ctx, holder, n.Name, filepath.Join(staging.Name(), name)); err != nil {
+		return err
+	}
+	if err := swap(holder, n.Name, staging, name); err != nil {
+		return err
+	}
+	ids, err := subvol.DestroyAll(staging, name)
+	d.dropQgroups(ids)
+	return err
+}
+
+// copySubvolume copies what is in a subvolume, further ones included.
+func (d *btrfs) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
+	if err := os.Mkdir(to, 0o700); err != nil {
+		return err
+	}
+	dst, err := rootfd.Open(to, rootfd.Options{})
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	dir, err := rootfd.FromFile(holder, d.read())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	src, err := dir.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return copytree.Copy(ctx, src, dst, copytree.Options{
+		Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
+	})
+}
+
+// swap puts each of two in the place of the other. The directory of the first
+// keeps its times: to the layer nothing happens.
+func swap(dir *os.File, name string, other *os.File, otherName string) error {
+	st, err := sys.Fstat(int(dir.Fd()))
+	if err != nil {
+		return err
+	}
+	err = sys.Renameat2(int(dir.Fd()), name, int(other.Fd()), otherName, unix.RENAME_EXCHANGE)
+	return errors.Join(err, sys.Futimens(int(dir.Fd()), &[2]unix.Timespec{st.Atim, st.Mtim}))
+}
