@@ -70,8 +70,12 @@ func (d *btrfs) probe() error {
 		return err
 	}
 	defer dir.Close()
-	if err := subvol.Check(dir); err != nil {
-		return fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
+	on, err := subvol.OnBtrfs(dir)
+	if err != nil {
+		return err
+	}
+	if !on {
+		return fmt.Errorf("%w: %s is not on a btrfs", driver.ErrUnsupported, d.store.Root())
 	}
 	if err := trySubvolumes(dir); err != nil {
 		return unsupported(err)

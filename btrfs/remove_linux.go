@@ -90,8 +90,8 @@ func destroyBelow(path string, levels int) (ids []uint64, err error) {
 		return nil, err
 	}
 	defer dir.Close()
-	if subvol.Check(dir) != nil { // New has yet to find out
-		return nil, nil
+	if on, err := subvol.OnBtrfs(dir); err != nil || !on { // which New has yet to find out
+		return nil, err
 	}
 	entries, err := dir.ReadDir(-1)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/layerkeep/layerkeep/aufs"
+	"github.com/layerkeep/layerkeep/btrfs"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/overlay2"
 	"github.com/layerkeep/layerkeep/vfs"
@@ -32,6 +33,7 @@ type Backend struct {
 func Backends() []Backend {
 	return []Backend{
 		{Name: overlay2.Name, New: overlay2.New},
+		{Name: btrfs.Name, New: btrfs.New},
 		{Name: vfs.Name, New: vfs.New},
 		{Name: aufs.Name, New: aufs.New, Found: aufs.Found},
 	}

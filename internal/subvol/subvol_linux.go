@@ -1,7 +1,6 @@
 package subvol
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -12,17 +11,13 @@ import (
 // readOnlyFlag is BTRFS_SUBVOL_RDONLY.
 const readOnlyFlag = 1 << 1
 
-// Check returns an error matching [errors.ErrUnsupported] when f is not on a
-// btrfs.
-func Check(f *os.File) error {
+// OnBtrfs reports whether f is on a btrfs.
+func OnBtrfs(f *os.File) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
+		return false, &os.PathError{Op: "statfs", Path: f.Name(), Err: err}
 	}
-	if int64(st.Type) != unix.BTRFS_SUPER_MAGIC { //nolint:unconvert // 32 bits on some architectures
-		return fmt.Errorf("%s: not on a btrfs: %w", f.Name(), errors.ErrUnsupported)
-	}
-	return nil
+	return int64(st.Type) == unix.BTRFS_SUPER_MAGIC, nil //nolint:unconvert // 32 bits on some architectures
 }
 
 // IsSubvolume reports whether f is the root directory of a subvolume; f is on a
