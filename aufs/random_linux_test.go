@@ -114,6 +114,9 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		fstest.OpRemove, fstest.OpRename, fstest.OpRename, fstest.OpCopyUp, fstest.OpTruncate, fstest.OpPunch, fstest.OpClone,
 		fstest.OpExchange, fstest.OpRead, fstest.OpTouchAtime)
 	e.Offset, e.Size = int64(tw.rnd.IntN(3)), int64(1+tw.rnd.IntN(3))
+	if !tw.owns {
+		e.Mode |= 0o700 // to get past it again
+	}
 	n, exists := tree[e.Path]
 	kind := n.Type()
 	switch e.Op {

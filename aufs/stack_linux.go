@@ -124,8 +124,8 @@ func (v *stack) Root() (diff.Dir, error) {
 }
 
 // provider returns the index of the uppermost branch that has the path.
-func (v *stack) provider(path string) (int, error) {
-	if path == "." {
+func (v *stack) provider(p string) (int, error) {
+	if p == "." {
 		return 0, nil
 	}
 	root, err := v.Root()
@@ -135,7 +135,7 @@ func (v *stack) provider(path string) (int, error) {
 	at := root.(*dir)
 	defer func() { at.Close() }()
 	for {
-		name, rest, more := strings.Cut(path, "/")
+		name, rest, more := strings.Cut(p, "/")
 		f, err := at.lookup(name, !more)
 		if err != nil {
 			return 0, err
@@ -144,14 +144,14 @@ func (v *stack) provider(path string) (int, error) {
 			return f.place.branch, nil
 		}
 		if !f.st.IsDir() {
-			return 0, &fs.PathError{Op: "lookup", Path: path, Err: fs.ErrNotExist}
+			return 0, &fs.PathError{Op: "lookup", Path: p, Err: fs.ErrNotExist}
 		}
 		next, err := v.open(f.dirs, unknown)
 		if err != nil {
 			return 0, err
 		}
 		err = at.Close()
-		at, path = next, rest
+		at, p = next, rest
 		if err != nil {
 			return 0, err
 		}
