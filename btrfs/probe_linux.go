@@ -11,10 +11,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// trySubvolumes makes a subvolume and a snapshot in dir, searches in it, makes it
-// read-only, and removes both.
+// trySubvolumes searches, which tells whether this process may, makes a subvolume
+// and a snapshot in dir, makes it read-only, and removes both.
 func trySubvolumes(dir *os.File) (err error) {
 	const snap = "snap"
+	if err := trySearch(dir); err != nil {
+		return err
+	}
 	if err := subvol.Create(dir, volDir); err != nil {
 		return err
 	}
@@ -35,15 +38,21 @@ func trySubvolumes(dir *os.File) (err error) {
 	if info.Otransid == 0 {
 		return fmt.Errorf("%w: a snapshot does not say when it was made", errors.ErrUnsupported)
 	}
-	found := 0
-	root := subvol.OfInode(subvol.FirstInode, subvol.InodeItem, subvol.InodeItem)
-	if err := subvol.Each(f, root, func(subvol.Item) error { found++; return nil }); err != nil {
+	if err := trySearch(f); err != nil {
 		return err
 	}
-	if found == 0 {
-		return fmt.Errorf("%w: a search in a snapshot finds nothing", errors.ErrUnsupported)
-	}
 	return subvol.SetReadOnly(f, true)
+}
+
+// trySearch looks for what every subvolume has.
+func trySearch(f *os.File) error {
+	found := false
+	root := subvol.OfInode(subvol.FirstInode, subvol.InodeItem, subvol.InodeItem)
+	err := subvol.Each(f, root, func(subvol.Item) error { found = true; return nil })
+	if err == nil && !found {
+		err = fmt.Errorf("%w: a search finds nothing", errors.ErrUnsupported)
+	}
+	return err
 }
 
 func snapshotNamed(dir *os.File, from, to string) error {
