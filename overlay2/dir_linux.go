@@ -219,6 +219,34 @@ func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 	return rc, err
 }
 
+// SameBody reports whether the content of a regular file is, here and in old, in
+// one file of one layer: only its attributes were copied up, or a directory
+// above it was moved and moved back.
+func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
+	before, ok := old.(*dir)
+	if !ok {
+		return false, nil
+	}
+	o, err := before.lookup(name, false)
+	if err != nil {
+		return false, err
+	}
+	n, err := d.lookup(name, false)
+	if err != nil {
+		return false, err
+	}
+	a, b := o.content(), n.content()
+	return a.IsRegular() && a.Dev == b.Dev && a.Ino == b.Ino, nil
+}
+
+// content is the file that holds the body.
+func (f *found) content() rootfd.Stat {
+	if f.body != nil {
+		return f.body.st
+	}
+	return f.top.st
+}
+
 // OpenDir opens a child directory.
 func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	f, err := d.lookup(name, false)
