@@ -270,7 +270,7 @@ func renamings() []renaming {
 			want: []string{"D /a", "A /z"},
 		},
 		{
-			name: "and a new directory in its place", layers: [][]Edit{{Rename("d", "z"), Mkdir("d"), Create("d/1", "other")}},
+			name: "and a new directory in its place", layers: [][]Edit{{Rename("d", "z"), Mkdir("d"), Create("d/1", "another")}},
 			want: []string{"D /d/4", "M /d/1", "A /z", "A /z/1", "A /z/4"},
 		},
 		{
