@@ -42,8 +42,10 @@ func abilityNames(p driver.Properties) []string {
 	return names
 }
 
-// abilityLines says in two lines at most what the backend can and cannot, and
-// its bounds.
+// abilityWidth is how long the lines of abilityLines are, where words allow it.
+const abilityWidth = 84
+
+// abilityLines says what the backend can and cannot, and its bounds.
 func abilityLines(p driver.Properties) []string {
 	var can, cannot []string
 	for _, a := range abilities(p) {
@@ -59,12 +61,26 @@ func abilityLines(p driver.Properties) []string {
 	if p.MaxName > 0 {
 		can = append(can, fmt.Sprintf("file names of up to %d bytes", p.MaxName))
 	}
+	return append(wrapList("can: ", can), wrapList("not: ", cannot)...)
+}
+
+// wrapList joins a list with commas behind a word, in lines of abilityWidth; the
+// second and further ones are indented by as much as the word is long.
+func wrapList(word string, list []string) []string {
 	var lines []string
-	if len(can) > 0 {
-		lines = append(lines, "can: "+strings.Join(can, ", "))
+	line := word
+	for i, item := range list {
+		if i < len(list)-1 {
+			item += ","
+		}
+		if i > 0 && len(line)+len(item) >= abilityWidth {
+			lines = append(lines, line)
+			line = strings.Repeat(" ", len(word)-1)
+		}
+		line = strings.TrimSuffix(line, " ") + " " + item
 	}
-	if len(cannot) > 0 {
-		lines = append(lines, "not: "+strings.Join(cannot, ", "))
+	if len(list) > 0 {
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -26,8 +26,8 @@ import (
 //
 // Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
 // root of the machine; [driver:NAME] the backend under test; [writable] it mounts
-// writable snapshots; [quota] it limits sizes; [nativediff] its diffs cost what
-// changed.
+// writable snapshots; [quota] it limits sizes; [rootless] it works in a user
+// namespace.
 //
 // Commands: see scriptCommands.
 func TestScripts(t *testing.T) {
@@ -114,8 +114,8 @@ func scriptCondition(cond, driverName string, props driver.Properties) (bool, er
 		return props.MountsWritable, nil
 	case cond == "quota":
 		return props.Quota, nil
-	case cond == "nativediff":
-		return props.NativeDiff, nil
+	case cond == "rootless":
+		return props.Rootless, nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

@@ -139,7 +139,8 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 		verdict := driverVerdict{Name: b.Name, Can: []string{}}
 		props, err := probeDriver(ctx, a.global.root, b)
 		if err != nil {
-			verdict.Reason = faultText(err)
+			// A driver's own errors begin with its name.
+			verdict.Reason = strings.TrimPrefix(faultText(err), b.Name+": ")
 		} else {
 			verdict.Available, verdict.props, verdict.Can = true, props, abilityNames(props)
 			verdict.MaxParents, verdict.MaxName = props.MaxParents, props.MaxName
