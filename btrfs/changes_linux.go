@@ -169,6 +169,7 @@ func (s *changeScan) complete() error {
 	if s.left == 0 {
 		return nil
 	}
+	s.tree.work.completed++
 	s.links = s.links[:s.start]
 	err := s.tree.each(refsOf(s.ino), s.refs)
 	s.left = 0
@@ -184,18 +185,17 @@ func refsOf(ino uint64) subvol.Query {
 // climb adds the directories above those that hold a changed inode. One that
 // changed itself has its links already.
 func (s *changeScan) climb(ctx context.Context) error {
-	level := make([]uint64, len(s.links))
+	held := make([]uint64, len(s.links))
 	for i, l := range s.links {
-		level[i] = l.dir
+		held[i] = l.dir
 	}
-	level = sorted(level)
-	seen := level
-	for len(level) > 0 {
-		var above []uint64
-		for _, d := range level {
-			if d == s.tree.ino || d <= subvol.FirstInode || s.has(d) {
-				continue
+	seen := map[uint64]struct{}{}
+	for _, d := range sorted(held) {
+		for d != s.tree.ino && d > subvol.FirstInode && !s.has(d) {
+			if _, ok := seen[d]; ok {
+				break
 			}
+			seen[d] = struct{}{}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -204,13 +204,8 @@ func (s *changeScan) climb(ctx context.Context) error {
 				return err
 			}
 			s.links = append(s.links, link{up, d})
-			above = append(above, up)
+			d = up
 		}
-		level = slices.DeleteFunc(sorted(above), func(d uint64) bool {
-			_, ok := slices.BinarySearch(seen, d)
-			return ok
-		})
-		seen = sorted(slices.Concat(seen, level))
 	}
 	return nil
 }

@@ -71,8 +71,6 @@ func (t *tree) compareEntries(dir uint64, children []link) ([]diff.Hint, error) 
 			continue
 		case !sameEntry(a.entry, b.entry):
 			gone, came = append(gone, a.copied()), append(came, b.copied())
-		case b.entry.Subvolume:
-			hints = append(hints, diff.Hint{Name: string(b.entry.Name)})
 		case isIn(children, b.entry.Ino):
 			hints = append(hints, t.since.hint(string(b.entry.Name), b.entry.Ino))
 		}
@@ -105,7 +103,7 @@ func (t *tree) moved(hints []diff.Hint, gone, came []entry, children []link) []d
 	for _, e := range came {
 		i, was := slices.BinarySearchFunc(gone, e, byName)
 		switch {
-		case !was || gone[i] != e || e.subvolume:
+		case !was || gone[i] != e:
 			hints = append(hints, diff.Hint{Name: e.name})
 		case isIn(children, e.ino):
 			hints = append(hints, t.since.hint(e.name, e.ino))

@@ -62,7 +62,7 @@ func (t *tree) inPlace(ino, dir uint64, name string) (bool, error) {
 }
 
 // maxDepth ends a climb that a corrupt tree makes endless.
-const maxDepth = 1 << 16
+const maxDepth = 1 << 20
 
 // Links returns the paths of the names of a file.
 func (t *tree) Links(n diff.Node) ([]string, bool, error) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ func inodeOf(t testing.TB, path string) uint64 {
 func TestAnInodeNumberIsUsedAgain(t *testing.T) {
 	for name, c := range map[string]struct{ before, again change }{
 		"by a file":                {edits(fstest.Create("a/last", "old")), edits(fstest.Create("a/last", "new"))},
+		"and that of the name too": {edits(fstest.Create("a/last", "old")), edits(fstest.Create("a/other", "old"))},
 		"by the same file":         {edits(fstest.Create("a/last", "old")), edits(fstest.Create("a/last", "old"))},
 		"by a file elsewhere":      {edits(fstest.Create("a/last", "old")), edits(fstest.Create("d/last", "old"))},
 		"by a directory":           {edits(fstest.Create("a/last", "old")), edits(fstest.Mkdir("a/last"))},
@@ -44,7 +46,7 @@ func TestAnInodeNumberIsUsedAgain(t *testing.T) {
 			remount(t, root)
 			c.again(t, new.fs())
 			used := false
-			for _, p := range []string{"a/last", "d/last"} {
+			for _, p := range []string{"a/last", "a/other", "d/last"} {
 				if _, err := os.Lstat(new.fs(p)); err == nil {
 					used = used || inodeOf(t, new.fs(p)) == ino
 				}
@@ -122,6 +124,36 @@ func TestAFileHasMoreNamesInOneDirectoryThanFitIntoOneItem(t *testing.T) {
 		edits(fstest.Remove("many"))(t, new.fs())
 		require.Equal(t, []string{`D "many"`}, check(t, old, new, false))
 	})
+}
+
+// The item with the names of a file can be in another leaf than its inode, one
+// that did not change.
+func TestTheNamesOfAChangedInodeAreInALeafThatDidNotChange(t *testing.T) {
+	vols := &volumes{root: scratch(t)}
+	old := newVolume(t, vols.root, vols.name())
+	const files, apart = 3000, 70 // about one in every leaf
+	many("many", files)(t, old.fs())
+	for i := range files { // which splits leaves anywhere
+		path := old.fs("many", fmt.Sprint(i*1009%files))
+		require.NoError(t, unix.Setxattr(path, "user.x", make([]byte, 100+i%7*100), 0))
+	}
+	separate := 0
+	for first := range 20 {
+		new := old.snapshot(t, vols.name())
+		want := map[string]bool{}
+		for i := first; i < files; i += apart {
+			want[fmt.Sprint("many/", i)] = true
+			require.NoError(t, os.Chmod(new.fs("many", fmt.Sprint(i)), 0o600))
+		}
+		o, n := changed(t, old, new)
+		separate += n.work.completed
+		got := brief(lines(t, o, n))
+		require.Len(t, got, len(want))
+		for _, line := range got {
+			require.True(t, want[strings.Trim(line, `M "`)], line)
+		}
+	}
+	require.NotZero(t, separate, "the case is none when all were in one leaf")
 }
 
 // After a crash the kernel replays what fsync(2) wrote to a log.

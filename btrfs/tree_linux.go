@@ -41,6 +41,7 @@ type work struct {
 	listed          int // directories listed
 	opened, dirs    int // files and directories opened
 	looked          int // files whose attributes were read
+	completed       int // searches for the rest of an inode's names
 }
 
 // openTree opens the tree in the directory dir of the subvolume at path vol.
