@@ -114,18 +114,19 @@ func (d *vfs) copyParent(ctx context.Context, parent driver.ID, dir string) erro
 		return err
 	}
 	defer dst.Close()
-	m := &manifest{dirs: map[string]uint64{}}
+	var made recording
 	err = copytree.Copy(ctx, src, dst, copytree.Options{
 		Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
-		Made: func(path string, ino uint64) { m.dirs[path] = ino },
+		Made: made.add,
 	})
 	if err != nil {
 		return err
 	}
-	if m.stamp, err = laterThanNow(ctx, dir); err != nil {
+	stamp, err := laterThanNow(ctx, dir)
+	if err != nil {
 		return err
 	}
-	return m.save(dir + "/" + manifestFile)
+	return made.save(dir+"/"+manifestFile, stamp)
 }
 
 // tree returns the path of the tree that the layer's view is.

@@ -3,11 +3,14 @@ package vfs
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,69 +35,117 @@ import (
 // changed nothing is taken for known; see noticesExchange.
 type manifest struct {
 	stamp  time.Time
-	dirs   map[string]uint64 // by path, "." is the root
-	bodies bool              // change times tell of content too
-	swaps  bool              // and of exchanged names
+	dirs   dirIndex
+	bodies bool // change times tell of content too
+	swaps  bool // and of exchanged names
 }
 
 const manifestMagic = "layerkeep vfs manifest 1"
 
-// save writes the manifest: text fields that end in NUL, since paths can hold
-// anything else.
-func (m *manifest) save(path string) error {
+// A recording gathers what a manifest says of a tree while it is copied, as the
+// file will have it: text fields that end in NUL, since paths can hold anything
+// else.
+type recording struct {
+	dirs  bytes.Buffer // inode number and path of each
+	count int
+}
+
+func (r *recording) add(path string, ino uint64) {
+	fmt.Fprintf(&r.dirs, "%d\x00%s\x00", ino, path)
+	r.count++
+}
+
+// save writes the manifest.
+func (r *recording) save(path string, stamp time.Time) error {
 	return durable.Write(durable.OS(), path, 0o600, func(w io.Writer) error {
-		b := bufio.NewWriter(w)
-		fmt.Fprintf(b, "%s\x00%d\x00%d\x00%d\x00", manifestMagic, m.stamp.Unix(), m.stamp.Nanosecond(), len(m.dirs))
-		for path, ino := range m.dirs {
-			fmt.Fprintf(b, "%d\x00%s\x00", ino, path)
+		_, err := fmt.Fprintf(w, "%s\x00%d\x00%d\x00%d\x00", manifestMagic, stamp.Unix(), stamp.Nanosecond(), r.count)
+		if err == nil {
+			_, err = w.Write(r.dirs.Bytes())
 		}
-		return b.Flush()
+		return err
 	})
 }
 
 func loadManifest(path string) (*manifest, error) {
-	content, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	r := fields{rest: content}
-	if r.text() != manifestMagic {
+	defer file.Close()
+	r := fields{from: bufio.NewReaderSize(file, 64<<10)}
+	if string(r.next()) != manifestMagic {
 		return nil, fmt.Errorf("%s: not a manifest of this version", path)
 	}
-	m := &manifest{stamp: time.Unix(r.number(), r.number()), dirs: map[string]uint64{}}
+	m := &manifest{stamp: time.Unix(r.number(), r.number())}
+	m.dirs.seed = maphash.MakeSeed()
 	for range r.number() {
 		if r.err != nil {
 			break
 		}
 		ino := r.number()
-		m.dirs[r.text()] = uint64(ino)
+		m.dirs.add(r.next(), uint64(ino))
 	}
 	if r.err != nil {
 		return nil, fmt.Errorf("%s: %w", path, r.err)
 	}
+	m.dirs.sort()
 	return m, nil
+}
+
+// dirIndex holds a manifest's directories in 16 bytes each: there can be a
+// million. Nobody can know which paths have the same hash, as the seed is new
+// each time.
+type dirIndex struct {
+	seed maphash.Seed
+	dirs []recordedDir // by inode number, once sorted
+}
+
+type recordedDir struct{ ino, path uint64 }
+
+func (x *dirIndex) add(path []byte, ino uint64) {
+	x.dirs = append(x.dirs, recordedDir{ino, maphash.Bytes(x.seed, path)})
+}
+
+func (x *dirIndex) sort() {
+	slices.SortFunc(x.dirs, func(a, b recordedDir) int { return cmp.Compare(a.ino, b.ino) })
+}
+
+// has reports whether the directory with this inode number was at this path.
+func (m *manifest) has(path string, ino uint64) bool {
+	i, found := slices.BinarySearchFunc(m.dirs.dirs, ino, func(d recordedDir, ino uint64) int { return cmp.Compare(d.ino, ino) })
+	return found && m.dirs.dirs[i].path == maphash.String(m.dirs.seed, path)
 }
 
 // fields reads fields that end in NUL and keeps the first error.
 type fields struct {
-	rest []byte
+	from *bufio.Reader
+	long []byte
 	err  error
 }
 
-func (f *fields) text() string {
-	field, rest, ok := bytes.Cut(f.rest, []byte{0})
-	if !ok && f.err == nil {
-		f.err = io.ErrUnexpectedEOF
+// next returns a field, which the next call overwrites.
+func (f *fields) next() []byte {
+	field, err := f.from.ReadSlice(0)
+	if errors.Is(err, bufio.ErrBufferFull) {
+		f.long = append(f.long[:0], field...)
+		var rest []byte
+		rest, err = f.from.ReadBytes(0)
+		f.long = append(f.long, rest...)
+		field = f.long
 	}
-	f.rest = rest
-	return string(field)
+	switch {
+	case err == nil:
+		return field[:len(field)-1]
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	f.err = cmp.Or(f.err, err)
+	return nil
 }
 
 func (f *fields) number() int64 {
-	n, err := strconv.ParseInt(f.text(), 10, 64)
-	if err != nil && f.err == nil {
-		f.err = err
-	}
+	n, err := strconv.ParseInt(string(f.next()), 10, 64)
+	f.err = cmp.Or(f.err, err)
 	return n
 }
 

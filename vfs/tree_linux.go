@@ -66,11 +66,6 @@ func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, erro
 	return res, nil
 }
 
-func (m *manifest) has(path string, ino uint64) bool {
-	recorded, ok := m.dirs[path]
-	return ok && recorded == ino
-}
-
 // changed reports whether an inode was changed after the copy was finished.
 func (m *manifest) changed(ctime time.Time) bool { return !ctime.Before(m.stamp) }
 

@@ -183,8 +183,10 @@ func TestAClockThatWentBackOrABadManifestOnlyCostsTime(t *testing.T) {
 	m, err := d.manifest("b")
 	require.NoError(t, err)
 	require.NotNil(t, m)
-	m.stamp = time.Now().Add(time.Hour)
-	require.NoError(t, m.save(d.store.Path("b", manifestFile)))
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(tree, &st))
+	require.True(t, m.has(".", st.Ino))
+	require.NoError(t, new(recording).save(d.store.Path("b", manifestFile), time.Now().Add(time.Hour)))
 	for _, spoil := range []func(){
 		func() {},
 		func() { require.NoError(t, os.Truncate(d.store.Path("b", manifestFile), 30)) },

@@ -1,0 +1,53 @@
+package vfs
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAManifestKnowsWhichDirectoryWasWhere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "manifest")
+	long := strings.Repeat("deep/", 40_000) // more than the reader's buffer
+	var r recording
+	for path, ino := range map[string]uint64{".": 7, "a": 12, "a/b\n": 3, long: 5, long + "x": 4} {
+		r.add(path, ino)
+	}
+	stamp := time.Unix(-3, 999)
+	require.NoError(t, r.save(file, stamp))
+
+	m, err := loadManifest(file)
+	require.NoError(t, err)
+	require.True(t, stamp.Equal(m.stamp))
+	for path, ino := range map[string]uint64{".": 7, "a": 12, "a/b\n": 3, long: 5, long + "x": 4} {
+		require.True(t, m.has(path, ino), ino)
+		require.False(t, m.has(path, ino+1), ino)
+		require.False(t, m.has(path+"y", ino), ino)
+	}
+	require.False(t, m.has("a", 3), "moved to the place of another")
+	require.False(t, m.has("", 0))
+}
+
+func TestAManifestOfManyDirectoriesTakesLittleMemory(t *testing.T) {
+	const n = 100_000
+	file := filepath.Join(t.TempDir(), "manifest")
+	var r recording
+	for i := range n {
+		r.add(fmt.Sprintf("some/rather/long/path/to/a/directory/%07d", i), uint64(n-i))
+	}
+	require.NoError(t, r.save(file, time.Now()))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	m, err := loadManifest(file)
+	require.NoError(t, err)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(24*n), "bytes")
+	require.True(t, m.has("some/rather/long/path/to/a/directory/0000001", n-1))
+}
