@@ -19,12 +19,9 @@ import (
 //
 // It reports whether the directory hides anything.
 func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
-	var under diff.Node
-	var exists bool
-	if below != nil {
-		if under, exists, err = lookupChild(below, name); err != nil {
-			return false, err
-		}
+	under, exists, err := lookupIn(below, name)
+	if err != nil {
+		return false, err
 	}
 	plain := m == nil
 	if plain {
@@ -56,23 +53,21 @@ func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces
 			}
 		}
 	}
-	if exists && (covers || m.opaque) {
+	opaque := exists && (covers || m.opaque)
+	if opaque {
 		if err := g.enc.SetOpaque(fd); err != nil {
 			return false, err
 		}
-		inside, hides = nil, true
+		inside = nil
 	}
-	covered := hides
-	if hides, err = g.prepareChildren(fd, m, inside, hides); err != nil {
-		return false, err
+	hides, err = g.prepareChildren(fd, m, inside)
+	if err != nil || plain && !opaque {
+		return hides, err // without marks only what is below it was touched
 	}
-	if plain && !covered {
-		return hides, nil // was not touched itself
-	}
-	return hides, g.setDirAttrs(fd, *a, nil)
+	return hides || opaque, g.setDirAttrs(fd, *a, nil)
 }
 
-func (g *merger) prepareChildren(fd int, m *mark, inside diff.Dir, hides bool) (bool, error) {
+func (g *merger) prepareChildren(fd int, m *mark, inside diff.Dir) (hides bool, err error) {
 	names, err := g.prepared(fd, m, inside != nil)
 	if err != nil {
 		return false, err

@@ -198,10 +198,7 @@ func lstat(fd int, name string) (st unix.Stat_t, exists bool, err error) {
 
 // hasName reports whether a directory of the parents, nil for none, has a name.
 func hasName(d diff.Dir, name string) (bool, error) {
-	if d == nil {
-		return false, nil
-	}
-	_, ok, err := lookupChild(d, name)
+	_, ok, err := lookupIn(d, name)
 	return ok, err
 }
 

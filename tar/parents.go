@@ -113,6 +113,14 @@ func lookupChild(d diff.Dir, name string) (diff.Node, bool, error) {
 	return n, err == nil, err
 }
 
+// lookupIn is lookupChild in a directory that may be nil for none.
+func lookupIn(d diff.Dir, name string) (diff.Node, bool, error) {
+	if d == nil {
+		return diff.Node{}, false, nil
+	}
+	return lookupChild(d, name)
+}
+
 // openChild opens a child that is a directory; otherwise it returns nil.
 func openChild(d diff.Dir, name string) (diff.Dir, error) {
 	n, ok, err := lookupChild(d, name)

@@ -106,8 +106,12 @@ func (e *Editor) whiteoutOf(rel string) string {
 	return e.up(filepath.Join(filepath.Dir(rel), prefix+filepath.Base(rel)))
 }
 
-// hide makes a whiteout: a hard link of the base file, link_or_create_wh.
-func (e *Editor) hide(rel string) error {
+// hideLower makes a whiteout where lower branches have something: a hard link of
+// the base file, link_or_create_wh.
+func (e *Editor) hideLower(rel string) error {
+	if lower, err := e.hasLower(rel); err != nil || !lower {
+		return err
+	}
 	return unix.Link(e.up(baseFile), e.whiteoutOf(rel))
 }
 
@@ -193,14 +197,8 @@ func (e *Editor) remove(rel string) error {
 	if err != nil || len(hits) == 0 {
 		return err
 	}
-	lower, err := e.hasLower(rel)
-	if err != nil {
+	if err := e.hideLower(rel); err != nil {
 		return err
-	}
-	if lower {
-		if err := e.hide(rel); err != nil {
-			return err
-		}
 	}
 	if e.isUp(hits[0], rel) {
 		return os.RemoveAll(e.up(rel))

@@ -20,10 +20,6 @@ func (e *Editor) rename(rel, to string) error {
 	if err := e.copyUp(rel); err != nil {
 		return err
 	}
-	hideSrc, err := e.hasLower(rel)
-	if err != nil {
-		return err
-	}
 	hiddenDst, err := e.hasLower(to)
 	if err != nil {
 		return err
@@ -38,23 +34,19 @@ func (e *Editor) rename(rel, to string) error {
 			return err
 		}
 	}
-	if hideSrc {
-		if err := e.hide(rel); err != nil {
-			return err
-		}
+	if err := e.hideLower(rel); err != nil {
+		return err
 	}
 	if err := unix.Rename(e.up(rel), e.up(to)); err != nil {
 		return err
 	}
 	if opaque && !isOpaque(hit{path: e.up(to)}) {
-		if err := e.setOpaque(to); err != nil {
-			return err
-		}
+		err = e.setOpaque(to)
 	}
 	if whitedOut {
-		return os.Remove(e.whiteoutOf(to))
+		err = errors.Join(err, os.Remove(e.whiteoutOf(to)))
 	}
-	return nil
+	return err
 }
 
 func isOpaque(h hit) bool {
