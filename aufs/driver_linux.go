@@ -288,6 +288,14 @@ func (d *aufs) Cleanup(ctx context.Context) error {
 	return nil
 }
 
+// Trim deletes translations that no mount and no view needs.
+func (d *aufs) Trim(ctx context.Context) error {
+	if err := d.mounts.trim(ctx, func() ([]layers, error) { return d.all(ctx) }); err != nil {
+		return fmt.Errorf("aufs: trim: %w", err)
+	}
+	return nil
+}
+
 // all returns all layers there are, ours and foreign. Those that disappear
 // meanwhile are left out.
 func (d *aufs) all(ctx context.Context) ([]layers, error) {

@@ -94,34 +94,30 @@ func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) er
 		return err
 	}
 	defer out.Close()
+	e := encoder{enc: whiteout.Plain, noFchmodat2: noFchmodat2, out: out, first: map[[2]uint64]string{}}
 	for _, at := range left {
-		err := lookupIn(view, path.Dir(at), func(d diff.Dir) error {
-			return makeNode(out, d, at, noFchmodat2)
-		})
-		if err != nil {
+		if err := lookupIn(view, path.Dir(at), func(d diff.Dir) error { return e.node(d, at) }); err != nil {
 			return fmt.Errorf("copy %s: %w", at, err)
 		}
 	}
 	return nil
 }
 
-// makeNode copies a node without a body, and gives its directory its time back.
-func makeNode(out *rootfd.Dir, from diff.Dir, at string, noFchmodat2 bool) error {
+// node copies a node without a body, and gives its directory its time back.
+func (e *encoder) node(from diff.Dir, at string) error {
 	name := path.Base(at)
 	n, err := from.Lookup(name)
 	if err != nil {
 		return err
 	}
-	switch n.Type() {
-	case diff.TypeSocket, diff.TypeChar:
-	default:
+	if n.Type() != diff.TypeSocket && n.Type() != diff.TypeChar {
 		return nil // told of for another reason
 	}
 	attrs, err := from.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
-	dir, err := out.OpenDirAt(path.Dir(at))
+	dir, err := e.out.OpenDirAt(path.Dir(at))
 	if err != nil {
 		return err
 	}
@@ -130,9 +126,15 @@ func makeNode(out *rootfd.Dir, from diff.Dir, at string, noFchmodat2 bool) error
 	if err != nil {
 		return err
 	}
-	e := encoder{enc: whiteout.Plain, noFchmodat2: noFchmodat2}
-	node := rootfd.Stat{Mode: n.Mode, UID: n.UID, GID: n.GID, Rdev: n.Rdev, Mtime: n.Mtime}
-	if err := e.special(nil, dir.Fd(), name, node, attrs); err != nil {
+	id := [2]uint64{n.Dev, n.Ino}
+	if first, ok := e.first[id]; ok {
+		err = e.again(first, dir.Fd(), name)
+	} else {
+		e.first[id] = at
+		node := rootfd.Stat{Mode: n.Mode, UID: n.UID, GID: n.GID, Rdev: n.Rdev, Mtime: n.Mtime}
+		err = e.special(nil, dir.Fd(), name, node, attrs)
+	}
+	if err != nil {
 		return err
 	}
 	times, err := timesOf(st)

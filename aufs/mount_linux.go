@@ -64,10 +64,15 @@ func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
 // which nothing was made is no error; what is mounted is [driver.ErrBusy].
 func (m *mounter) drop(id driver.ID) error { return m.translator.drop(id) }
 
-// cleanup removes the translations that no mount needs, and what interrupted
+// cleanup removes the translations of layers that are gone, and what interrupted
 // calls left. all returns all layers there are.
 func (m *mounter) cleanup(ctx context.Context, all func() ([]layers, error)) error {
 	return m.translator.cleanup(ctx, all)
+}
+
+// trim removes the translations that no mount and no view needs. all is as before.
+func (m *mounter) trim(ctx context.Context, all func() ([]layers, error)) error {
+	return m.translator.trim(ctx, all)
 }
 
 // close waits for work in the background.

@@ -21,8 +21,8 @@ import (
 // read-only, so that nobody writes to the files through it. Where overlay cannot
 // be used, and for the few trees that it cannot show, the merged tree is copied.
 //
-// What was made is kept until the layer goes, or until Cleanup finds that no
-// mount needs it. It appears by one rename, after it is on disk.
+// What was made is kept until the layer goes, or until Trim finds that no mount
+// needs it. It appears by one rename, after it is on disk.
 type translator struct {
 	opts driver.Options
 	// trees has translated layers, by encoding: the directory treeDir each.

@@ -38,41 +38,53 @@ func (t *translator) remove(ctx context.Context, s *layerdir.Store, id driver.ID
 	return s.Remove(id)
 }
 
-// cleanup removes what no mount needs and what interrupted calls left. It stays
-// as long as a layer that it was made for is mounted in this mount namespace, is
-// a view, which is there to be mounted, or had its mounts handed out by this
-// driver. all returns all layers there are.
+// cleanup removes what interrupted calls left and what was made of layers that
+// are gone. all returns all layers there are.
 func (t *translator) cleanup(ctx context.Context, all func() ([]layers, error)) error {
 	var errs []error
-	kept := false
 	for _, s := range t.stores() {
 		errs = append(errs, s.Cleanup(ctx))
-		ids, err := s.List()
-		errs = append(errs, err)
-		kept = kept || len(ids) > 0
 	}
-	if !kept {
-		return errors.Join(errs...)
-	}
-	needed, err := t.needed(all)
-	if err != nil {
-		return errors.Join(append(errs, fmt.Errorf("translations in use: %w", err))...)
-	}
+	return errors.Join(append(errs, t.prune(ctx, all, everyLayer))...)
+}
+
+// trim removes what nothing needs. A translation stays as long as a layer that it
+// was made for is mounted in this mount namespace, is a view, which is there to
+// be mounted, or had its mounts handed out by this driver.
+func (t *translator) trim(ctx context.Context, all func() ([]layers, error)) error {
+	return t.prune(ctx, all, mountedLayers)
+}
+
+// prune removes all that is not of layers which keep returns.
+func (t *translator) prune(ctx context.Context, all func() ([]layers, error), keep func([]layers) (map[driver.ID]bool, error)) error {
+	var needed map[driver.ID]bool
+	var errs []error
 	for _, s := range t.stores() {
 		ids, err := s.List()
 		errs = append(errs, err)
+		if len(ids) > 0 && needed == nil {
+			list, err := all()
+			if err == nil {
+				needed, err = keep(list)
+			}
+			if err != nil {
+				return fmt.Errorf("translations in use: %w", err)
+			}
+		}
 		for _, id := range ids {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			errs = append(errs, t.removeUnneeded(ctx, s, id, needed))
+			if !needed[id] {
+				errs = append(errs, t.removeUnused(ctx, s, id))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (t *translator) removeUnneeded(ctx context.Context, s *layerdir.Store, id driver.ID, needed map[driver.ID]bool) error {
-	if needed[id] || t.isGiven(id) {
+func (t *translator) removeUnused(ctx context.Context, s *layerdir.Store, id driver.ID) error {
+	if t.isGiven(id) {
 		return nil
 	}
 	use, err := s.Mounted(id) // of a copy, which is mounted as itself
@@ -82,12 +94,16 @@ func (t *translator) removeUnneeded(ctx context.Context, s *layerdir.Store, id d
 	return t.remove(ctx, s, id)
 }
 
-// needed returns the layers whose translations have to stay.
-func (t *translator) needed(all func() ([]layers, error)) (map[driver.ID]bool, error) {
-	list, err := all()
-	if err != nil {
-		return nil, err
+func everyLayer(list []layers) (map[driver.ID]bool, error) {
+	ids := map[driver.ID]bool{}
+	for _, l := range list {
+		ids[l.id] = true
 	}
+	return ids, nil
+}
+
+// mountedLayers returns the layers whose translations mounts and views need.
+func mountedLayers(list []layers) (map[driver.ID]bool, error) {
 	mounted, err := layerdir.Sources("overlay")
 	if err != nil {
 		return nil, err

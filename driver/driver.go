@@ -120,6 +120,15 @@ type Explainer interface {
 	Provider(ctx context.Context, id ID, path string) (ID, error)
 }
 
+// A Trimmer is a Driver that keeps what it could make again. Default without it:
+// there is nothing of the kind.
+type Trimmer interface {
+	// Trim frees what was made for the sake of mounts that are gone, and would be
+	// made again for the next ones. Idempotent, and safe beside other calls of
+	// this driver.
+	Trim(ctx context.Context) error
+}
+
 // An Adopter is a Driver whose store may hold layers that another engine has
 // left there. Default without it: every layer is the driver's own.
 type Adopter interface {

@@ -78,15 +78,19 @@ func (s *Snapshotter) pardon(row meta.Snapshot) error {
 }
 
 // Cleanup frees what removed snapshots and interrupted calls have left on disk,
-// and returns when that is done. [Snapshotter.Remove] starts the same in the
-// background.
+// and what can be made again, and returns when that is done. [Snapshotter.Remove]
+// starts the former in the background.
 func (s *Snapshotter) Cleanup(ctx context.Context) error {
 	end, err := s.calls.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	if err := s.driver.Cleanup(ctx); err != nil {
+	err = s.driver.Cleanup(ctx)
+	if t, ok := s.driver.(driver.Trimmer); ok && err == nil {
+		err = t.Trim(ctx)
+	}
+	if err != nil {
 		return classify(fmt.Errorf("clean up: %w", err))
 	}
 	return nil
