@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/btrfs"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/mount"
@@ -17,13 +18,13 @@ import (
 )
 
 func TestTheOrderOfPreferenceIsFixed(t *testing.T) {
-	require.Equal(t, []string{"overlay2", "vfs", "aufs"}, Names())
+	require.Equal(t, []string{"overlay2", "btrfs", "vfs", "aufs"}, Names())
 }
 
 func TestAnUnknownNameIsRefusedWithTheKnownOnes(t *testing.T) {
 	_, _, err := Select(t.Context(), t.TempDir(), "zfs", driver.Options{})
 	require.ErrorIs(t, err, driver.ErrUnsupported)
-	require.ErrorContains(t, err, "overlay2, vfs")
+	require.ErrorContains(t, err, "overlay2, btrfs, vfs, aufs")
 }
 
 func TestTheBestOneThatWorksIsSelected(t *testing.T) {
@@ -55,12 +56,54 @@ func TestOnAnOverlayTheCopyingBackendIsSelectedAndTheReasonTold(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, vfs.Name, d.Name())
 		require.NoError(t, d.Close())
-		require.Len(t, rejected, 1)
-		require.ErrorIs(t, rejected[0].Err, driver.ErrUnsupported)
-		require.ErrorContains(t, rejected, "overlay2: ")
-		require.NoDirExists(t, filepath.Join(root, overlay2.Name))
+		require.Len(t, rejected, 2, "in the order of preference, up to the one that works")
+		for i, name := range []string{overlay2.Name, btrfs.Name} {
+			require.Equal(t, name, rejected[i].Name)
+			require.ErrorIs(t, rejected[i].Err, driver.ErrUnsupported)
+			require.ErrorContains(t, rejected, name+": ")
+			require.Greater(t, len(rejected[i].Err.Error()), len(name+": "+driver.ErrUnsupported.Error()), "a reason")
+			require.NoDirExists(t, filepath.Join(root, name))
+		}
+		require.ErrorContains(t, rejected[1].Err, "not on a btrfs")
 		return nil
 	}))
+}
+
+func TestOnlyTheFirstIsSelectedByItselfOfThoseThatWork(t *testing.T) {
+	for _, fs := range []fstest.FS{fstest.Tmpfs, fstest.Btrfs} {
+		t.Run(string(fs), func(t *testing.T) {
+			root := fstest.Scratch(t, fs)
+			d, rejected, err := Select(t.Context(), root, "", driver.Options{})
+			require.NoError(t, err)
+			require.Empty(t, rejected)
+			require.Equal(t, overlay2.Name, d.Name())
+			require.NoError(t, d.Close())
+		})
+	}
+}
+
+func TestEachIsSelectedByNameWhereItWorks(t *testing.T) {
+	root := fstest.Scratch(t, fstest.Btrfs)
+	for _, name := range Names() {
+		d, rejected, err := Select(t.Context(), root, name, driver.Options{})
+		require.NoError(t, err, name)
+		require.Empty(t, rejected)
+		require.Equal(t, name, d.Name())
+		require.NoError(t, d.Close())
+		require.DirExists(t, filepath.Join(root, name))
+	}
+}
+
+func TestOneThatIsAskedForByNameIsNotReplacedByAnother(t *testing.T) {
+	root := fstest.Scratch(t, fstest.Tmpfs)
+	_, rejected, err := Select(t.Context(), root, btrfs.Name, driver.Options{})
+	require.ErrorIs(t, err, driver.ErrUnsupported)
+	require.ErrorContains(t, err, "not on a btrfs")
+	require.Len(t, rejected, 1)
+	require.Equal(t, btrfs.Name, rejected[0].Name)
+	left, err := os.ReadDir(root)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestACancelledSelectionChoosesNothing(t *testing.T) {
