@@ -34,7 +34,7 @@ func (s *Store) exported(t testing.TB, name string, opts ExportOptions) ([]byte,
 func (s *Store) change(t testing.TB, name, parent string, layer []byte, labels map[string]string) {
 	t.Helper()
 	ctx := context.Background()
-	_, err := s.snaps.Prepare(ctx, name+"-work", parent)
+	err := s.snaps.Make(ctx, name+"-work", parent)
 	require.NoError(t, err)
 	_, err = s.snaps.Apply(ctx, name+"-work", bytes.NewReader(layer), driver.ApplyOptions{})
 	require.NoError(t, err)

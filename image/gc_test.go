@@ -36,7 +36,7 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 		require.Len(t, s.contents(t).Snapshots, 2)
 
 		// A user's snapshot keeps what it stands on, but not the image.
-		_, err = s.snaps.Prepare(ctx, "mine", two.Snapshot)
+		err = s.snaps.Make(ctx, "mine", two.Snapshot)
 		require.NoError(t, err)
 		c, err = s.Remove(ctx, "two")
 		require.NoError(t, err)
@@ -50,7 +50,7 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 		require.Empty(t, c.Snapshots)
 
 		require.NoError(t, s.snaps.Remove(ctx, "kept"))
-		_, err = s.snaps.Prepare(ctx, "loose", "")
+		err = s.snaps.Make(ctx, "loose", "")
 		require.NoError(t, err)
 		require.NoError(t, s.snaps.Commit(ctx, "a user's", "loose"))
 		c, err = s.GC(ctx)
@@ -68,7 +68,7 @@ func TestTheBaseThatASnapshotNamesIsKept(t *testing.T) {
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.None)}), "")
 	img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 	label := snapshots.WithLabels(map[string]string{LabelBase: img.Target.Digest.String()})
-	_, err := s.snaps.Prepare(ctx, "mine", img.Snapshot, label)
+	err := s.snaps.Make(ctx, "mine", img.Snapshot, label)
 	require.NoError(t, err)
 	before := s.contents(t).Blobs
 	_, err = s.Remove(ctx, "app")

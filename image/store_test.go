@@ -212,7 +212,7 @@ func TestNamesOfImagesAndSnapshotsAreResolved(t *testing.T) {
 		m.add(m.image(imageSpec{layers: []layerSpec{{raw: makeTar(t, file{name: "a", body: "1"})}, {raw: makeTar(t, file{name: "b", body: "2"})}}}), "1")
 		img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 		require.Equal(t, "app:latest", img.Name)
-		_, err := s.snaps.Prepare(ctx, "work", img.Snapshot)
+		err := s.snaps.Make(ctx, "work", img.Snapshot)
 		require.NoError(t, err)
 
 		for _, name := range []string{
@@ -258,9 +258,9 @@ func TestOpeningDropsWhatAKilledImportLeft(t *testing.T) {
 	require.NoError(t, err)
 	s, err := Open(snaps)
 	require.NoError(t, err)
-	_, err = snaps.Prepare(ctx, "import-X-0", "", snapshots.WithLabels(map[string]string{LabelImporting: "X"}))
+	err = snaps.Make(ctx, "import-X-0", "", snapshots.WithLabels(map[string]string{LabelImporting: "X"}))
 	require.NoError(t, err)
-	_, err = snaps.Prepare(ctx, "mine", "")
+	err = snaps.Make(ctx, "mine", "")
 	require.NoError(t, err)
 	_, err = s.blobs.create()
 	require.NoError(t, err)

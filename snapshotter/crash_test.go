@@ -32,6 +32,12 @@ var crashCases = []crashCase{
 	{
 		name: "prepare",
 		call: func(ctx context.Context, s *Snapshotter) error { _, err := s.Prepare(ctx, "new", "base"); return err },
+		needs: func(p driver.Properties) bool { return p.MountsWritable },
+		done:  has("new"),
+	},
+	{
+		name: "make",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Make(ctx, "new", "base") },
 		done: has("new"),
 	},
 	{
@@ -140,14 +146,12 @@ func newCrashStore(t *testing.T, dir string, open openDriver) *crashStore {
 	commit(t, c.s, "base", "", layerTar("base"))
 	commit(t, c.s, "leaf", "base", layerTar("leaf"))
 	active(t, c.s, "key", "base", layerTar("key"))
-	_, err := c.s.Prepare(t.Context(), "alone", "")
-	require.NoError(t, err)
-	_, err = c.s.Apply(t.Context(), "alone", strings.NewReader(layerTar("alone")), driver.ApplyOptions{
+	require.NoError(t, c.s.Make(t.Context(), "alone", ""))
+	_, err := c.s.Apply(t.Context(), "alone", strings.NewReader(layerTar("alone")), driver.ApplyOptions{
 		Detached: c.s.Driver().Properties().Rebase,
 	})
 	require.NoError(t, err)
-	_, err = c.s.Prepare(t.Context(), "fresh", "")
-	require.NoError(t, err)
+	require.NoError(t, c.s.Make(t.Context(), "fresh", ""))
 	return c
 }
 

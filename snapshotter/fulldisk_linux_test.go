@@ -26,10 +26,8 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 			}
 			s := openAt(t, dir+"/store", Options{Driver: name})
 			commit(t, s, "base", "", layerTar("base"))
-			_, err := s.Prepare(t.Context(), "key", "base")
-			require.NoError(t, err)
-
-			_, err = s.Apply(t.Context(), "key", strings.NewReader(fileTar("big", strings.Repeat("x", size))), driver.ApplyOptions{})
+			require.NoError(t, s.Make(t.Context(), "key", "base"))
+			_, err := s.Apply(t.Context(), "key", strings.NewReader(fileTar("big", strings.Repeat("x", size))), driver.ApplyOptions{})
 			require.ErrorIs(t, err, unix.ENOSPC)
 			require.Equal(t, emptyLayer(t, s), diffOf(t, s, "key"), "the layer was rolled back")
 
@@ -71,8 +69,7 @@ func TestARootThatCannotBeWrittenIsRefusedByName(t *testing.T) {
 // emptyLayer is what a snapshot without changes gives.
 func emptyLayer(t *testing.T, s *Snapshotter) string {
 	t.Helper()
-	_, err := s.Prepare(t.Context(), "empty", "base")
-	require.NoError(t, err)
+	require.NoError(t, s.Make(t.Context(), "empty", "base"))
 	empty := diffOf(t, s, "empty")
 	require.NoError(t, s.Remove(t.Context(), "empty"))
 	return empty

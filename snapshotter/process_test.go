@@ -83,7 +83,7 @@ func churn(root, driverName string) error {
 func churnOne(ctx context.Context, s *Snapshotter, name string, remove bool) error {
 	key := name + " key"
 	steps := []func() error{
-		func() error { _, err := s.Prepare(ctx, key, ""); return err },
+		func() error { return s.Make(ctx, key, "") },
 		func() error {
 			layer := strings.NewReader(layerTar("content of " + name))
 			_, err := s.Apply(ctx, key, layer, driver.ApplyOptions{})
