@@ -37,6 +37,11 @@ type btrfs struct {
 	// qgroups are those of destroyed subvolumes that could not be removed yet.
 	qgroups []uint64
 	quotas  sync.Mutex // held while quotas are switched on or counted anew
+	// deleting is held by delete: Cleanup and the deletion in the background may
+	// come to the same directory, and what one found the other may have destroyed.
+	deleting sync.Mutex
+	// sealing is held for reading by Seal, and by Cleanup while it works in a layer.
+	sealing sync.RWMutex
 }
 
 // New opens the store of this driver in root, which it creates when missing.

@@ -46,34 +46,44 @@ func (d *btrfs) cleanLayers(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		errs = append(errs, d.cleanLayer(id))
+		err := d.cleanLayer(id)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrNotFound) {
+			continue // removed meanwhile
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
 func (d *btrfs) cleanLayer(id driver.ID) error {
-	m, err := d.store.Load(id)
-	if err == nil && (m.Sealed || m.View) {
-		return nil
-	}
-	var left []string
-	if err == nil {
-		left, err = d.leftovers(d.store.Path(id, volDir))
-	}
-	if err != nil || len(left) == 0 {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrNotFound) { // removed meanwhile
+	vol := d.store.Path(id, volDir)
+	if left, err := d.leftovers(vol); err != nil || len(left) == 0 {
+		if errors.Is(err, fs.ErrNotExist) { // a view
 			return nil
 		}
+		return err
+	}
+	d.sealing.Lock()
+	defer d.sealing.Unlock()
+	m, err := d.store.Load(id)
+	if err != nil || m.Sealed {
+		return err
+	}
+	left, err := d.leftovers(vol)
+	if err != nil {
 		return err
 	}
 	if err := d.makeWritable(id, m); err != nil {
 		return err
 	}
-	return d.unlimited(id, m, func() error { return d.removeLeftovers(d.store.Path(id, volDir), left) })
+	return d.unlimited(id, m, func() error { return d.removeLeftovers(vol, left) })
 }
 
 // delete is [os.RemoveAll] for a directory of the store that may hold subvolumes.
+// It is quick: what is in those the kernel frees later.
 func (d *btrfs) delete(path string) error {
+	d.deleting.Lock()
+	defer d.deleting.Unlock()
 	ids, err := destroyBelow(path, 1)
 	d.dropQgroups(ids)
 	if err != nil {

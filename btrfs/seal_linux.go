@@ -31,6 +31,8 @@ func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 		m.Usage = &usage
 		return d.setReadOnly(id)
 	}
+	d.sealing.RLock()
+	defer d.sealing.RUnlock()
 	if err := d.store.SealWith(id, prepare, settle); err != nil {
 		return fmt.Errorf("btrfs: seal layer %s: %w", id, err)
 	}
@@ -69,9 +71,8 @@ func (d *btrfs) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) erro
 // removeLeftovers removes staging directories. There are subvolumes in them when
 // flatten was interrupted.
 func (d *btrfs) removeLeftovers(path string, left []string) error {
-	if len(left) == 0 {
-		return nil
-	}
+	d.deleting.Lock()
+	defer d.deleting.Unlock()
 	for _, dir := range left {
 		ids, err := destroyBelow(dir, 0)
 		d.dropQgroups(ids)
@@ -128,7 +129,8 @@ func (d *btrfs) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, v
 	return err
 }
 
-// copySubvolume copies what is in a subvolume, further ones included.
+// copySubvolume copies what is in a subvolume, further ones included. It makes the
+// original writable, as a directory has to be that is moved to another.
 func (d *btrfs) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
@@ -148,6 +150,14 @@ func (d *btrfs) copySubvolume(ctx context.Context, holder *os.File, name, to str
 		return err
 	}
 	defer src.Close()
+	vol, err := os.Open(sys.ProcFD(src.Fd()))
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	if err := subvol.SetReadOnly(vol, false); err != nil {
+		return err
+	}
 	return copytree.Copy(ctx, src, dst, copytree.Options{
 		Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
 	})
