@@ -170,13 +170,20 @@ func exists(path string) (bool, error) {
 // checkParents loads the records of parents. Returns [driver.ErrNotFound] and
 // [driver.ErrNotSealed] naming the parent.
 func (s *store) checkParents(parents []driver.ID) error {
-	for _, p := range parents {
+	for i, p := range parents {
 		m, err := s.load(p)
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
 		if !m.Sealed {
 			return fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
+		}
+		ours, err := s.ours(p)
+		if err != nil {
+			return err
+		}
+		if !ours && slices.Equal(m.Parents, parents[i+1:]) {
+			return nil // loading it has looked at all of them
 		}
 	}
 	return nil
