@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/subvol"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -34,6 +37,9 @@ func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts d
 	}
 	if err == nil {
 		err = d.makeWritable(id, m)
+	}
+	if err == nil { // nothing can be moved into a subvolume in the tree
+		err = d.flatten(ctx, id, m)
 	}
 	if err != nil {
 		return driver.Applied{}, err
@@ -93,11 +99,49 @@ func (d *btrfs) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(),
 	return f, func() {
 		f.Close()
 		// What cannot be removed now, Seal or Cleanup will.
-		_ = d.unlimited(id, m, func() error { return os.RemoveAll(path) })
+		_ = d.unlimited(id, m, func() error { return d.removeStaging(id, path) })
 		d.mu.Lock()
 		delete(d.unpacking, path)
 		d.mu.Unlock()
 	}, nil
+}
+
+// removeStaging removes a staging directory, and the subvolumes that were moved
+// there.
+func (d *btrfs) removeStaging(id driver.ID, path string) error {
+	vol, err := os.Open(d.store.Path(id, volDir))
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	nested, err := subvol.NestedIn(vol)
+	if err != nil {
+		return err
+	}
+	for _, n := range nested {
+		at, err := subvol.PathOf(vol, n.Dir)
+		if err != nil {
+			return err
+		}
+		if slices.Index(at, filepath.Base(path)) != 0 {
+			continue
+		}
+		if err := d.destroyNested(vol, n); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(path)
+}
+
+func (d *btrfs) destroyNested(vol *os.File, n subvol.Nested) error {
+	dir, err := subvol.OpenDir(vol, n.Dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	ids, err := subvol.DestroyAll(dir, n.Name)
+	d.dropQgroups(ids)
+	return err
 }
 
 // leftovers returns the staging directories of a layer that nobody uses.

@@ -179,7 +179,10 @@ func createEmpty(dir *os.File) error {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return err
 	}
-	return layerdir.EmptyRoot(tree)
+	if err := layerdir.EmptyRoot(tree); err != nil {
+		return err
+	}
+	return subvol.Sync(dir) // as a snapshot is on disk when it is made
 }
 
 func snapshot(from string, dir *os.File) error {

@@ -177,6 +177,34 @@ func TestSealMakesDirectoriesOfSubvolumes(t *testing.T) {
 	}
 }
 
+func TestALayerIsAppliedOverSubvolumes(t *testing.T) {
+	f := newFixture(t, driver.Options{})
+	f.create("a", driver.CreateOptions{})
+	f.containerSubvolumes("a")
+	f.create("plain", driver.CreateOptions{})
+	require.NoError(t, f.apply("plain", fstest.Dir("d"), fstest.Dir("d/a"), fstest.Dir("d/a/b"), fstest.File("d/a/f", "f"),
+		fstest.Link("d/a/link", "d/a/f"), fstest.Dir("top")))
+	before := f.tree("a")
+	layer := []fstest.Entry{
+		fstest.Dir("d").WithMtime(1, 2), fstest.Dir("d/a").WithMtime(3, 4), fstest.File("d/a/new", "new"), fstest.Whiteout("d/a/f"), fstest.Whiteout("top"),
+		fstest.File("d/a/b", "no directory any more"),
+	}
+	require.ErrorIs(t, f.apply("a", append(layer, fstest.Link("h", "none"))...), driver.ErrInvalidLayer)
+	fstest.RequireEqual(t, before, f.tree("a"), "after the refused layer")
+	require.NoError(t, f.apply("a", layer...))
+	require.NoError(t, f.apply("plain", layer...))
+	got, want := f.tree("a"), f.tree("plain")
+	require.Equal(t, "new", got["d/a/new"].Body)
+	require.Equal(t, before["d/a/link"].Body, got["d/a/link"].Body)
+	for path := range want {
+		require.Contains(t, got, path)
+	}
+	require.Len(t, got, len(want))
+	left, err := f.leftovers(f.store.Path("a", volDir))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 func TestASealedLayerTakesNoWrite(t *testing.T) {
 	f := newFixture(t, driver.Options{})
 	f.layer("a", nil, fstest.File("f", "f"))
@@ -246,6 +274,9 @@ func TestWhatAKilledApplyLeavesInALayerIsNotPartOfIt(t *testing.T) {
 		subvolume(t, left+"/directory")
 		require.NoError(t, os.WriteFile(left+"/directory/f", []byte("f"), 0o600))
 		readOnly(t, left+"/directory", true)
+		subvolume(t, left+"/d/deeper")
+		require.NoError(t, os.WriteFile(left+"/d/deeper/f", []byte("f"), 0o600))
+		readOnly(t, left+"/d/deeper", true)
 	}
 	leave()
 	fstest.RequireEqual(t, tree, f.tree("a"), "with leftovers")

@@ -76,7 +76,7 @@ func (d *btrfs) cleanLayer(id driver.ID) error {
 	if err := d.makeWritable(id, m); err != nil {
 		return err
 	}
-	return d.unlimited(id, m, func() error { return d.removeLeftovers(vol, left) })
+	return d.removeLeftovers(id, m, left)
 }
 
 // delete is [os.RemoveAll] for a directory of the store that may hold subvolumes.

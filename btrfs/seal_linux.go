@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -54,36 +55,31 @@ func (d *btrfs) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) erro
 	if err := d.makeWritable(id, m); err != nil {
 		return err
 	}
-	vol := d.store.Path(id, volDir)
-	left, err := d.leftovers(vol)
+	left, err := d.leftovers(d.store.Path(id, volDir))
+	if err == nil {
+		err = d.removeLeftovers(id, m, left)
+	}
 	if err != nil {
 		return err
 	}
-	return d.unlimited(id, m, func() error {
-		if err := d.removeLeftovers(vol, left); err != nil {
-			return err
-		}
-		m.Size = 0 // so that nothing below brings the limit back
-		return d.flatten(ctx, id, m)
-	})
+	return d.flatten(ctx, id, m)
 }
 
-// removeLeftovers removes staging directories. There are subvolumes in them when
-// flatten was interrupted.
-func (d *btrfs) removeLeftovers(path string, left []string) error {
+// removeLeftovers removes staging directories.
+func (d *btrfs) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) error {
+	if len(left) == 0 {
+		return nil
+	}
 	d.deleting.Lock()
 	defer d.deleting.Unlock()
-	for _, dir := range left {
-		ids, err := destroyBelow(dir, 0)
-		d.dropQgroups(ids)
-		if err == nil {
-			err = os.RemoveAll(dir)
+	return d.unlimited(id, m, func() error {
+		for _, path := range left {
+			if err := d.removeStaging(id, path); err != nil {
+				return fmt.Errorf("remove what is left in %s: %w", path, err)
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("remove what is left in %s: %w", path, err)
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // flatten replaces every subvolume in the tree by a directory with the same
@@ -95,15 +91,22 @@ func (d *btrfs) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) erro
 	}
 	defer vol.Close()
 	nested, err := subvol.NestedIn(vol)
-	if err != nil {
+	if err != nil || len(nested) == 0 {
 		return err
 	}
-	for _, n := range nested {
-		if err := d.flattenOne(ctx, id, m, vol, n); err != nil {
-			return fmt.Errorf("make a directory of the subvolume %q: %w", n.Name, err)
+	return d.unlimited(id, m, func() error {
+		m.Size = 0 // so that nothing below brings the limit back
+		for _, n := range nested {
+			at, err := subvol.PathOf(vol, n.Dir)
+			if err == nil && slices.Index(at, treeDir) == 0 { // not in a staging directory
+				err = d.flattenOne(ctx, id, m, vol, n)
+			}
+			if err != nil {
+				return fmt.Errorf("make a directory of the subvolume %q: %w", n.Name, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (d *btrfs) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, vol *os.File, n subvol.Nested) error {
