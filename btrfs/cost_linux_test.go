@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/internal/subvol"
@@ -106,10 +107,15 @@ func TestWhatWasOnlyReadIsNotReadAgain(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
 	all(some, many("a/many", 100))(t, old.fs())
+	paths := []string{".", "a", "a/many", "a/b", "d", "a/g", "d/big", "a/b/f", "top"}
+	// By default the kernel sets the access time when that of the change is later,
+	// and it is another one (relatime).
+	for _, p := range paths {
+		times := []unix.Timespec{{Sec: 1}, {Nsec: unix.UTIME_OMIT}}
+		require.NoError(t, unix.UtimesNanoAt(unix.AT_FDCWD, old.fs(p), times, 0))
+	}
 	new := old.snapshot(t, vols.name())
-	for _, p := range []string{".", "a", "a/many", "a/b", "d", "a/g", "d/big", "a/b/f", "top"} {
-		// By default the kernel sets the access time when that of the change is
-		// later (relatime).
+	for _, p := range paths {
 		if _, err := os.ReadDir(new.fs(p)); err != nil {
 			_, err = os.ReadFile(new.fs(p))
 			require.NoError(t, err)

@@ -126,6 +126,24 @@ func TestAFileHasMoreNamesInOneDirectoryThanFitIntoOneItem(t *testing.T) {
 	})
 }
 
+// The clock that gives change times ticks slowly, and names can change with
+// nothing else in the directory's inode but its sequence number.
+func TestNamesThatChangeWithinOneTickOfTheClockAreFound(t *testing.T) {
+	vols := &volumes{root: scratch(t)}
+	for range 50 {
+		old := newVolume(t, vols.root, vols.name())
+		require.NoError(t, os.Mkdir(old.fs("d"), 0o755))
+		require.NoError(t, os.WriteFile(old.fs("d/a"), nil, 0o644))
+		require.NoError(t, os.WriteFile(old.fs("d/b"), nil, 0o644))
+		new := old.snapshot(t, vols.name())
+		require.NoError(t, os.Rename(new.fs("d/a"), new.fs("d/c")))
+		require.NoError(t, os.Remove(new.fs("d/b")))
+		require.NoError(t, os.WriteFile(new.fs("d/e"), nil, 0o644))
+		got := brief(check(t, old, new, true))
+		require.Subset(t, got, []string{`D "d/a"`, `D "d/b"`, `A "d/c"`, `A "d/e"`})
+	}
+}
+
 // The item with the names of a file can be in another leaf than its inode, one
 // that did not change.
 func TestTheNamesOfAChangedInodeAreInALeafThatDidNotChange(t *testing.T) {
