@@ -126,7 +126,20 @@ func (d *aufs) open(ctx context.Context, root string) (err error) {
 	if d.mounts, err = newMounter(ctx, d.store.own(mountsDir), d.opts); err != nil {
 		return err
 	}
-	return d.store.recover(ctx)
+	if err := d.store.recover(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		// They do not exist for anybody; the next Cleanup tries again.
+		d.warn(ctx, "what is left of interrupted calls cannot be removed yet", err)
+	}
+	return nil
+}
+
+func (d *aufs) warn(ctx context.Context, message string, err error) {
+	if d.opts.Logger != nil {
+		d.opts.Logger.WarnContext(ctx, message, "error", err)
+	}
 }
 
 // probe tries what can be kept in the store's directory.

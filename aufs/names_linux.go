@@ -137,26 +137,39 @@ func (s *store) condemn(id driver.ID) error {
 // big only moves into the record, whose directory is deleted in the background.
 func (s *store) erase(id driver.ID) error {
 	return s.run(
-		step{"take branch", func() error { return s.take(s.branch(id), s.records.Path(id, diffDir)) }},
+		step{"take branch", func() error { return s.take(s.branch(id), id) }},
 		step{"sync taken branch", func() error { return s.sync(diffDir) }},
-		step{"take parents", func() error { return s.take(s.parentsFile(id), s.records.Path(id, layersDir)) }},
+		step{"take parents", func() error { return s.take(s.parentsFile(id), id) }},
 		step{"sync taken parents", func() error { return s.sync(layersDir) }},
-		step{"take mount point", func() error { return s.take(s.mnt(id), s.records.Path(id, mntDir)) }},
+		step{"take mount point", func() error { return s.take(s.mnt(id), id) }},
 		step{"sync taken mount point", func() error { return s.sync(mntDir) }},
 		step{"drop record", func() error { return s.records.Remove(id) }},
 	)
 }
 
-// take moves what is at path, whatever it is, away. Nothing there is no error.
-func (s *store) take(path, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, to, 0)
+// take moves what is at path, whatever it is, into the record of the layer.
+// Nothing there is no error.
+func (s *store) take(path string, id driver.ID) error {
+	to := s.records.Path(id, filepath.Base(filepath.Dir(path))) // nothing more is needed on a full disk
+	taken, err := exists(to)
+	if err != nil {
+		return err
+	}
+	if taken { // by an earlier attempt
+		dir, err := os.MkdirTemp(s.records.Path(id), "taken-")
+		if err != nil {
+			return err
+		}
+		to = filepath.Join(dir, "again")
+	}
+	err = os.Rename(path, to)
 	switch {
-	case err == nil, errors.Is(err, unix.ENOENT):
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, path)
 	}
-	return &os.LinkError{Op: "rename", Old: path, New: to, Err: err}
+	return err
 }
 
 func (s *store) sync(dir string) error { return durable.OS().SyncDir(filepath.Join(s.root, dir)) }

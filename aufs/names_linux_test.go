@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
@@ -176,6 +177,47 @@ func TestAFailedRemovalIsFinishedByTheNextOneAndByCreate(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestWhatAppearsInPlaceOfARemovedLayerGoesWithIt(t *testing.T) {
+	injected := errors.New("injected")
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}))
+	s.step = func(name string) error {
+		if name == "drop record" {
+			return injected
+		}
+		return nil
+	}
+	require.ErrorIs(t, s.remove("layer"), injected)
+	s.step = func(string) error { return nil }
+	foreignLayer(t, dir, "layer") // by an engine that should not run
+	require.Empty(t, foreignIDs(t, s))
+	require.NoError(t, s.recover(t.Context()))
+	require.NoError(t, s.close())
+	require.Equal(t, empty, places(t, dir))
+}
+
+func TestALayerThatCannotBeTakenAwayDoesNotKeepTheStoreFromOpening(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("no permission to mount")
+	}
+	dir := t.TempDir()
+	openDriver(t, dir)
+	s := openTest(t, dir)
+	require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}))
+	require.NoError(t, s.condemn("layer"))
+	require.NoError(t, unix.Mount("tmpfs", s.branch("layer"), "tmpfs", 0, ""))
+	d := openDriver(t, dir)
+	err := d.Cleanup(t.Context())
+	require.NoError(t, unix.Unmount(s.branch("layer"), 0))
+	require.ErrorIs(t, err, driver.ErrBusy)
+	ids, err := d.Layers(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, ids, "it does not exist any more")
+	require.NoError(t, d.Cleanup(t.Context()))
+	require.NoDirExists(t, s.branch("layer"))
 }
 
 // The variables that make this test binary kill itself in the middle of a call.
