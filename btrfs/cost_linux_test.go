@@ -101,6 +101,24 @@ func TestMostOfALargeDirectoryIsDeleted(t *testing.T) {
 	require.Zero(t, n.work.opened+o.work.opened)
 }
 
+// Of a directory, the names of few changed files are asked for one by one, and
+// those of many are found by reading it.
+func TestOnlyADirectoryWithManyChangesIsListed(t *testing.T) {
+	vols := &volumes{root: scratch(t)}
+	old := newVolume(t, vols.root, vols.name())
+	many("d", 3000)(t, old.fs())
+	for _, c := range []struct{ change, listed int }{{5, 0}, {12, 0}, {600, 1}} {
+		new := old.snapshot(t, vols.name())
+		for i := range c.change {
+			require.NoError(t, os.Chmod(new.fs("d", fmt.Sprint(i)), 0o600))
+		}
+		o, n := changed(t, old, new)
+		require.Len(t, lines(t, o, n), c.change)
+		require.Equal(t, c.listed, n.work.listed)
+		require.LessOrEqual(t, n.work.searches, 20)
+	}
+}
+
 // A container that reads all files of its image sets their access times. Nothing
 // of what it read is read again, and no directory listed.
 func TestWhatWasOnlyReadIsNotReadAgain(t *testing.T) {

@@ -71,7 +71,7 @@ func (t *tree) compareEntries(dir uint64, children []link) ([]diff.Hint, error) 
 			continue
 		case !sameEntry(a.entry, b.entry):
 			gone, came = append(gone, a.copied()), append(came, b.copied())
-		case isIn(children, b.entry.Ino):
+		case !b.entry.Subvolume && isIn(children, b.entry.Ino):
 			hints = append(hints, t.since.hint(string(b.entry.Name), b.entry.Ino))
 		}
 		a.next()
@@ -105,7 +105,7 @@ func (t *tree) moved(hints []diff.Hint, gone, came []entry, children []link) []d
 		switch {
 		case !was || gone[i] != e:
 			hints = append(hints, diff.Hint{Name: e.name})
-		case isIn(children, e.ino):
+		case !e.subvolume && isIn(children, e.ino):
 			hints = append(hints, t.since.hint(e.name, e.ino))
 		}
 	}

@@ -51,7 +51,10 @@ func (t *tree) namesChanged(ino uint64) (bool, error) {
 }
 
 // An inodeState is all that a change of a directory changes.
-type inodeState [2]string
+type inodeState struct {
+	rest [2]string
+	size uint64 // of a directory: twice the length of all names
+}
 
 // inode reads an inode.
 func (t *tree) inode(ino uint64) (state inodeState, err error) {
@@ -59,7 +62,7 @@ func (t *tree) inode(ino uint64) (state inodeState, err error) {
 	q.Few = true
 	err = t.each(q, func(i subvol.Item) error {
 		n, err := i.Inode()
-		state = inodeState{string(n.Rest[0]), string(n.Rest[1])}
+		state = inodeState{[2]string{string(n.Rest[0]), string(n.Rest[1])}, n.Size}
 		return err
 	})
 	return state, err
@@ -70,8 +73,26 @@ func (s *changeSet) hint(name string, ino uint64) diff.Hint {
 	return diff.Hint{Name: name, Descend: !s.has(ino)}
 }
 
-// childHints finds the names of the children in the directory.
+// Where one directory has so many children that changed, and not many more names
+// (for each of them this much of the directory's size), it is read instead of
+// asking for the names of each.
+const (
+	manyChildren = 8
+	worthReading = 1000
+)
+
+// childHints finds the names of the children in a directory whose names are the
+// same on both sides.
 func (t *tree) childHints(dir uint64, children []link) ([]diff.Hint, error) {
+	if len(children) >= manyChildren {
+		n, err := t.inode(dir)
+		if err != nil {
+			return nil, err
+		}
+		if n.size/worthReading <= uint64(len(children)) {
+			return t.listChildren(dir, children)
+		}
+	}
 	hints := make([]diff.Hint, 0, len(children))
 	for _, c := range children {
 		err := t.namesIn(c.ino, dir, func(name string) { hints = append(hints, t.since.hint(name, c.ino)) })
@@ -80,6 +101,19 @@ func (t *tree) childHints(dir uint64, children []link) ([]diff.Hint, error) {
 		}
 	}
 	return hints, nil
+}
+
+// listChildren finds the names of the children by reading the directory.
+func (t *tree) listChildren(dir uint64, children []link) ([]diff.Hint, error) {
+	hints := make([]diff.Hint, 0, len(children))
+	e := t.entries(dir)
+	defer e.Close()
+	for ; e.ok; e.next() {
+		if ino := e.entry.Ino; !e.entry.Subvolume && isIn(children, ino) {
+			hints = append(hints, t.since.hint(string(e.entry.Name), ino))
+		}
+	}
+	return hints, e.err
 }
 
 // sortHints sorts, and of two hints for a name keeps the one that says more.
