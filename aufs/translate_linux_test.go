@@ -182,9 +182,10 @@ func TestOverlaysOwnAttributesOfALayerStayWhatTheyAre(t *testing.T) {
 }
 
 func TestADeviceThatIsAWhiteoutToOverlayIsShown(t *testing.T) {
+	inMemory(t)
 	b := newBranches(t, "a=1 b=1", "c=1")
-	if !fstest.CanMount(t) || !fstest.CanOwn(t, b.dir) {
-		t.Skip("needs to mount and to make devices")
+	if !fstest.CanOwn(t, b.dir) {
+		t.Skip("needs to make devices")
 	}
 	require.NoError(t, unix.Mknod(b.paths[0]+"/a", unix.S_IFCHR|0o600, 0))
 	var log bytes.Buffer
@@ -277,6 +278,28 @@ func TestFilesWithMoreNamesThanAFileCanHaveAreCopied(t *testing.T) {
 	require.Len(t, fstest.FromView(t, view), manyNames+1+3+1)
 }
 
+func TestFilesOfAnotherFileSystemAreCopied(t *testing.T) {
+	inMemory(t)
+	b := newBranches(t, "a=1 d/b=1", "d/")
+	d := b.paths[0] + "/d"
+	require.NoError(t, unix.Mount("other", d, "tmpfs", 0, "size=1m,mode=0711"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(d, 0)) })
+	for _, f := range []string{"x=1", "y==x", "e/z==x", ".wh.b", "l->x", "m==l"} {
+		makeFile(t, d, f)
+	}
+	sparse, err := os.Create(d + "/sparse")
+	require.NoError(t, err)
+	_, err = sparse.WriteAt([]byte("middle"), 300_000)
+	require.NoError(t, errors.Join(err, sparse.Truncate(600_000), sparse.Close()))
+	require.NoError(t, os.Chmod(d+"/x", 0o400))
+	require.NoError(t, unix.Mkfifo(d+"/p", 0o622))
+	tr := b.translator(driver.Options{})
+	b.requireShown(tr, "")
+	var st unix.Stat_t
+	require.NoError(t, unix.Stat(tr.trees[whiteout.Overlay].Path("b1", treeDir, "d/sparse"), &st))
+	require.Less(t, st.Blocks*512, int64(100_000), "holes stay holes")
+}
+
 func TestFilesThatCannotBeLinkedAreCopied(t *testing.T) {
 	b := newBranches(t)
 	b.dir = fstest.Scratch(t, fstest.Ext4)
@@ -307,9 +330,7 @@ func setFlags(t *testing.T, path string, flags int) {
 }
 
 func TestNothingWritesToALayerThroughItsTranslation(t *testing.T) {
-	if !fstest.CanMount(t) {
-		t.Skip("needs to mount")
-	}
+	inMemory(t)
 	b := newBranches(t, "d/f=1", "g=2")
 	tr := b.translator(driver.Options{})
 	mounts, err := tr.mount(t.Context(), b.layersOf())
@@ -374,9 +395,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 }
 
 func TestOneLineSaysThatLayersWereTranslated(t *testing.T) {
-	if !fstest.CanMount(t) {
-		t.Skip("needs to mount")
-	}
+	inMemory(t)
 	b := newBranches(t, "a=1", "b=1", "c=1")
 	var log bytes.Buffer
 	tr := b.translator(driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -414,9 +433,7 @@ func TestWhoGivesUpWaitingLeavesTheOthersTheirTurn(t *testing.T) {
 func TestAFailedTranslationLeavesNothing(t *testing.T) {
 	for name, f := range map[string]driver.Fallbacks{"overlay": {}, "merged copy": {NoOverlay: true}} {
 		t.Run(name, func(t *testing.T) {
-			if !fstest.CanMount(t) {
-				t.Skip("needs to mount")
-			}
+			inMemory(t)
 			b := newBranches(t, "a=1 d/b=1", "c=1")
 			tr := b.translator(driver.Options{Fallbacks: f})
 			makeFile(t, b.paths[0], "d/.wh.b/") // which no view can read
@@ -477,9 +494,7 @@ func setAny(path string) error {
 }
 
 func TestWhatAKilledProcessLeftOfATranslationIsMadeAnewAndCleanedUp(t *testing.T) {
-	if !fstest.CanMount(t) {
-		t.Skip("needs to mount")
-	}
+	inMemory(t)
 	b := newBranches(t, "a=1", "b=2")
 	tr := b.translator(driver.Options{})
 	left := filepath.Join(tr.trees[whiteout.Overlay].Root(), ".new-b0-1")
@@ -545,9 +560,7 @@ func TestTranslationsGoWithTheirLayerAndByTrim(t *testing.T) {
 // TestATranslationIsNoHardLinkToAView: else every diff of a translated layer
 // would look for the other names.
 func TestATranslationIsNoHardLinkToAView(t *testing.T) {
-	if !fstest.CanMount(t) {
-		t.Skip("needs to mount")
-	}
+	inMemory(t)
 	b := newBranches(t, "a=1 d/b=1 two=1 names==two", "c=1 .wh.d")
 	tr := b.translator(driver.Options{})
 	b.requireShown(tr, "")
