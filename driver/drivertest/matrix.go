@@ -39,17 +39,17 @@ func variants(filesystems []fstest.FS) []variant {
 	for _, fs := range filesystems[1:] {
 		vs = append(vs, variant{name: string(fs), fs: fs, run: RunSemantics})
 	}
+	if first == fstest.Btrfs {
+		return append(append(vs, special(first)...), btrfsPlaces()...)
+	}
 	vs = append(vs, []variant{
-		{name: on + " without openat2", fs: first, opts: without(driver.Fallbacks{NoOpenat2: true}), run: RunSemantics},
+		{name: on + " without openat2", fs: first, opts: without(driver.Fallbacks{NoOpenat2: true}), run: runBrief},
 		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{NoMountAPI: true}), run: runBrief},
 		{name: on + " without fchmodat2", fs: first, opts: without(driver.Fallbacks{NoFchmodat2: true}), run: runBrief},
 		{name: on + " with one thread", fs: first, opts: without(driver.Fallbacks{SingleThread: true}), run: runBrief},
 	}...)
 	for _, fs := range filesystems {
 		vs = append(vs, special(fs)...)
-	}
-	if first == fstest.Btrfs {
-		return append(vs, btrfsPlaces()...)
 	}
 	return vs
 }
@@ -59,7 +59,7 @@ func special(fs fstest.FS) []variant {
 	switch fs {
 	case fstest.Tmpfs:
 		return []variant{
-			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: RunSemantics},
+			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: runBrief},
 			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief},
 			{name: "tmpfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},
 		}
