@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/subvol"
@@ -44,8 +45,8 @@ func sameExtents(t *tree, ino uint64, old *tree, oldIno uint64) (bool, error) {
 	for {
 		t.work.items++
 		more, moreNew := a.Next(), b.Next()
-		if a.Err() != nil || b.Err() != nil {
-			return false, firstError(a.Err(), b.Err())
+		if err := cmp.Or(a.Err(), b.Err()); err != nil {
+			return false, err
 		}
 		if !more || !moreNew {
 			return more == moreNew, nil
@@ -67,13 +68,4 @@ func sameExtents(t *tree, ino uint64, old *tree, oldIno uint64) (bool, error) {
 func (t *tree) extents(ino uint64) *subvol.Cursor {
 	t.work.searches++
 	return subvol.Search(t.vol, subvol.OfInode(ino, subvol.ExtentData, subvol.ExtentData))
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

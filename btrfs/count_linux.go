@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -79,15 +80,7 @@ func (c *usageCount) item(i subvol.Item) error {
 
 func (c *usageCount) usage() driver.Usage {
 	u := driver.Usage{Inodes: c.inodes, Bytes: c.inline}
-	slices.SortFunc(c.extents, func(a, b extent) int {
-		if a.disk < b.disk {
-			return -1
-		}
-		if a.disk > b.disk {
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(c.extents, func(a, b extent) int { return cmp.Compare(a.disk, b.disk) })
 	last := uint64(0)
 	for _, e := range c.extents {
 		if e.disk != last {
