@@ -20,6 +20,12 @@
 // that fails or is cancelled before it puts things back as they were; after a
 // crash [Open] does the same.
 //
+// # Labels
+//
+// [LabelSize] limits what an active snapshot takes on disk, where the driver can.
+// [LabelForeign] is on snapshots of layers that another engine left, which Open
+// finds where the driver is a [driver.Adopter].
+//
 // # One process
 //
 // A store is open in one process at a time, see [ErrLocked].
