@@ -353,14 +353,14 @@ func TestNothingWritesToALayerThroughItsTranslation(t *testing.T) {
 }
 
 func TestATranslationIsMadeOnceForAllWhoWait(t *testing.T) {
+	inMemory(t)
 	b := newBranches(t, "a=1", "b=1", "c=1")
 	var log lockedBuffer
 	tr := b.translator(driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			_, err := tr.mount(t.Context(), b.layersOf())
-			if !errors.Is(err, mount.ErrUnsupported) && err != nil {
+			if _, err := tr.mount(t.Context(), b.layersOf()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -375,7 +375,7 @@ func TestATranslationIsMadeOnceForAllWhoWait(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, left)
 	}
-	require.Contains(t, []int{3, 1}, entries, "an overlay of three, or one copy")
+	require.Equal(t, 3, entries)
 	require.LessOrEqual(t, strings.Count(log.String(), "\n"), 3, "one line for each layer at most, whoever made it:\n%s", &log)
 	before := log.String()
 	_, err := tr.mount(t.Context(), b.layersOf())
