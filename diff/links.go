@@ -157,19 +157,20 @@ func less(left uint32) uint32 {
 // settle leaves of an old file one part for each group that is not in the diff
 // already. Call it when all groups are complete.
 func (l *links) settle() {
+	groups, files := map[inode]group{}, map[inode]oldFile{} // a map from which is deleted does not shrink
 	for id, g := range l.groups {
-		if !g.joined() || !g.inOld {
-			delete(l.groups, id)
+		if g.joined() && g.inOld {
+			groups[id] = g
 		}
 	}
+	l.groups = groups
 	for id, f := range l.files {
 		f.parts = l.distinct(f.parts)
-		if f.parts == nil || f.left == 0 && f.parts.next == nil {
-			delete(l.files, id)
-			continue
+		if f.parts != nil && (f.left > 0 || f.parts.next != nil) {
+			files[id] = f
 		}
-		l.files[id] = f
 	}
+	l.files = files
 }
 
 func (l *links) distinct(parts *part) *part {

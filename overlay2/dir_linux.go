@@ -283,6 +283,7 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	var hints []diff.Hint
 	err := d.top(func(top *rootfd.Dir) error {
 		names, err := top.Names()
+		hints = make([]diff.Hint, 0, len(names))
 		for _, name := range names {
 			hints = append(hints, diff.Hint{Name: name})
 		}
