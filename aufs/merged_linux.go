@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
@@ -34,7 +35,7 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 	if err := layerdir.EmptyRoot(tree); err != nil {
 		return err
 	}
-	unpack := layerdir.UnpackOptions(opts, driver.ApplyOptions{Limits: noLimits}, "", whiteout.Plain, false)
+	unpack := layerdir.UnpackOptions(opts, driver.ApplyOptions{Limits: noLimits}, "", whiteout.Plain, layerdir.UserNS(filepath.Dir(tree)))
 	left, err := throughTar(ctx, view, func(layer io.Reader) error {
 		delta, _, err := tar.Unpack(ctx, staging, layer, unpack)
 		if err != nil {
