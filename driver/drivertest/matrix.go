@@ -11,7 +11,7 @@ import (
 // allFallbacks forces every fast path off.
 var allFallbacks = driver.Fallbacks{
 	NoOpenat2: true, NoMountAPI: true, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
-	NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true,
+	NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 }
 
 // variant is one place and way to run the suite.

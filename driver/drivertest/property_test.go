@@ -26,7 +26,7 @@ func TestRandomStacksAreTheSameEverywhere(t *testing.T) {
 func TestRandomStacksAreTheSameWithoutFastPaths(t *testing.T) {
 	run(t, subjects(t, driver.Options{Fallbacks: driver.Fallbacks{
 		NoOpenat2: true, NoMountAPI: true, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
-		NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true,
+		NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 	}}, nil))
 }
 
