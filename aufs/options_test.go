@@ -1,6 +1,7 @@
 package aufs
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -107,6 +108,7 @@ func TestAUnionThatAUFSCannotBeIsRefused(t *testing.T) {
 // TestNoUnionBreaksALimitOfTheKernel reads the options again as the kernel does,
 // instead of counting them in the way that made them.
 func TestNoUnionBreaksALimitOfTheKernel(t *testing.T) {
+	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
 	// Among good paths a bad one now and then, from the characters that matter.
 	path := rapid.Custom(func(t *rapid.T) string {
 		p := "/s/" + rapid.StringMatching(`[a-z0-9]{5,9}`).Draw(t, "name")
