@@ -177,7 +177,7 @@ func TestTheMemoryForListingChangesIsBounded(t *testing.T) {
 			for i, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
 					peak := c.peak(t, filepath.Join(root, fmt.Sprint(i)), b.Name, n)
-					require.Less(t, peak-few, 6<<20+n*(16+c.perChange), "bytes more than for a few changes")
+					require.Less(t, peak-few, 6<<20+n*(64+c.perChange), "bytes more than for a few changes")
 				})
 			}
 		})
