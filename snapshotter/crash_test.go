@@ -30,8 +30,8 @@ type crashCase struct {
 
 var crashCases = []crashCase{
 	{
-		name: "prepare",
-		call: func(ctx context.Context, s *Snapshotter) error { _, err := s.Prepare(ctx, "new", "base"); return err },
+		name:  "prepare",
+		call:  func(ctx context.Context, s *Snapshotter) error { _, err := s.Prepare(ctx, "new", "base"); return err },
 		needs: func(p driver.Properties) bool { return p.MountsWritable },
 		done:  has("new"),
 	},

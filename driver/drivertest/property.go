@@ -58,7 +58,7 @@ type subject struct {
 //
 // It needs mounts and files of other owners, and skips without.
 func RunProperties(t *testing.T, subjects []Subject) {
-	setChecks(t)
+	setChecks(t, len(subjects))
 	if !fstest.CanMount(t) {
 		t.Skip("random edits need mounts, which are not permitted here")
 	}
@@ -109,14 +109,22 @@ func openSubject(t *testing.T, s Subject) *subject {
 	return sub
 }
 
+// halfChecks is half of rapid's default.
+const halfChecks = "50"
+
 // setChecks sets rapid's flags: the number of checks from the environment, and
-// no files in the source tree (the seed is printed).
-func setChecks(t *testing.T) {
+// no files in the source tree (the seed is printed). A subject by itself gets half
+// of what several get, as it is among these too.
+func setChecks(t *testing.T, subjects int) {
 	t.Helper()
 	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
-	checks := os.Getenv(ChecksEnv)
-	if checks == "" && testing.Short() {
+	checks, given := os.Getenv(ChecksEnv), flag.Lookup("rapid.checks")
+	switch {
+	case checks != "":
+	case testing.Short():
 		checks = "20"
+	case given.Value.String() == given.DefValue || given.Value.String() == halfChecks:
+		checks = map[bool]string{true: halfChecks, false: given.DefValue}[subjects == 1]
 	}
 	if checks != "" {
 		require.NoError(t, flag.Set("rapid.checks", checks))
