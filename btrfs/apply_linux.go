@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/subvol"
@@ -21,10 +23,23 @@ import (
 // all of it is there and right, moves it in.
 func (d *btrfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	applied, err := d.apply(ctx, id, layer, opts)
+	if errors.Is(err, unix.ENOSPC) {
+		err = errors.Join(err, d.commit())
+	}
 	if err != nil {
 		return driver.Applied{}, fmt.Errorf("btrfs: apply to layer %s: %w", id, layerdir.TarError(err))
 	}
 	return applied, nil
+}
+
+// commit makes the kernel give back what was deleted, which it keeps until then.
+func (d *btrfs) commit() error {
+	root, err := os.Open(d.store.Root())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return subvol.Sync(root)
 }
 
 func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {

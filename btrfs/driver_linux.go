@@ -165,8 +165,11 @@ func (d *btrfs) fill(dir string, m layerdir.Meta) error {
 	} else {
 		err = snapshot(d.store.Path(m.Parents[0], volDir), f)
 	}
-	if err != nil || m.Size == 0 {
+	if err != nil {
 		return err
+	}
+	if m.Size == 0 {
+		return d.inheritNoLimit(dir + "/" + volDir)
 	}
 	return d.limit(dir+"/"+volDir, uint64(m.Size))
 }

@@ -27,6 +27,9 @@ func (d *btrfs) needQuotas(f *os.File) error {
 		d.log.Warn("counting what is on the file system, as its quota groups are inconsistent", "path", f.Name())
 		return subvol.Rescan(f)
 	}
+	if q.On && !q.Simple { // somebody may have switched them on a moment ago
+		return subvol.AwaitRescan(f)
+	}
 	if q.On {
 		return nil
 	}
@@ -38,6 +41,25 @@ func (d *btrfs) needQuotas(f *os.File) error {
 		}
 	}
 	return subvol.EnableQuota(f, false)
+}
+
+// inheritNoLimit takes from a new snapshot the limit that, with quota groups, it
+// has from the subvolume it is of.
+func (d *btrfs) inheritNoLimit(path string) error {
+	vol, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer vol.Close()
+	info, err := subvol.InfoOf(vol)
+	if err != nil {
+		return err
+	}
+	q, _, err := subvol.QgroupOf(vol, info.ID)
+	if err != nil || q.Limit == 0 {
+		return err
+	}
+	return subvol.Limit(vol, info.ID, subvol.NoLimit)
 }
 
 // limit limits what the subvolume at path has to itself.

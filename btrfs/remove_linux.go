@@ -27,12 +27,7 @@ func (d *btrfs) Remove(_ context.Context, id driver.ID) error {
 func (d *btrfs) Cleanup(ctx context.Context) error {
 	err := errors.Join(d.store.Cleanup(ctx), d.cleanLayers(ctx))
 	d.dropQgroups(nil)
-	root, oerr := os.Open(d.store.Root())
-	if oerr != nil {
-		return errors.Join(err, oerr)
-	}
-	defer root.Close()
-	return errors.Join(err, subvol.Sync(root)) // the space is freed from now on
+	return errors.Join(err, d.commit()) // the space is freed from now on
 }
 
 // cleanLayers deletes what interrupted calls left in layers.

@@ -71,7 +71,7 @@ func EnableQuota(f *os.File, simple bool) error {
 	if err != nil {
 		return err
 	}
-	return awaitRescan(f)
+	return AwaitRescan(f)
 }
 
 // Rescan counts everything anew and waits for the end of it.
@@ -81,10 +81,11 @@ func Rescan(f *os.File) error {
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return err
 	}
-	return awaitRescan(f)
+	return AwaitRescan(f)
 }
 
-func awaitRescan(f *os.File) error {
+// AwaitRescan waits while everything is being counted anew.
+func AwaitRescan(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_QUOTA_RESCAN_WAIT", request(none, 46, 0), nil)
 }
 
