@@ -219,13 +219,13 @@ func (d *aufs) usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
 
 // Remove takes the layer out of the classic directories and deletes it in the
 // background.
-func (d *aufs) Remove(_ context.Context, id driver.ID) error {
+func (d *aufs) Remove(ctx context.Context, id driver.ID) error {
 	err := id.Validate()
 	if err == nil {
 		err = d.store.idle(id) // before what is mounted of it goes
 	}
 	if err == nil {
-		err = d.mounts.drop(id)
+		err = d.mounts.drop(ctx, id)
 	}
 	if err == nil {
 		err = d.store.remove(id)

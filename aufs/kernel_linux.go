@@ -31,7 +31,7 @@ const procFilesystems = "/proc/filesystems"
 func probeKernel(ctx context.Context, filesystems, dir string, opts driver.Options) (kernel, error) {
 	k := kernel{xino: xinoPlaces(dir)}
 	if k.lacks = listed(filesystems); k.lacks != nil {
-		return k, nil
+		return k, nil //nolint:nilerr // it is an answer
 	}
 	// dirperm1: as in other unions, the uppermost directory alone says who may
 	// enter. Old versions have no such option.

@@ -62,7 +62,9 @@ func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
 
 // drop removes what was made of a layer, which is going to be removed. A layer of
 // which nothing was made is no error; what is mounted is [driver.ErrBusy].
-func (m *mounter) drop(id driver.ID) error { return m.translator.drop(id) }
+func (m *mounter) drop(ctx context.Context, id driver.ID) error {
+	return m.translator.drop(ctx, id)
+}
 
 // cleanup removes the translations of layers that are gone, and what interrupted
 // calls left. all returns all layers there are.

@@ -551,7 +551,7 @@ func TestTranslationsGoWithTheirLayerAndByTrim(t *testing.T) {
 			require.NoError(t, later.trim(t.Context(), all))
 			require.FileExists(t, root+"/a", "mounted")
 			if f.NoOverlay {
-				require.ErrorIs(t, later.drop("b1"), driver.ErrBusy)
+				require.ErrorIs(t, later.drop(t.Context(), "b1"), driver.ErrBusy)
 			}
 		})
 		require.NoError(t, later.trim(t.Context(), all))
@@ -562,9 +562,9 @@ func TestTranslationsGoWithTheirLayerAndByTrim(t *testing.T) {
 		require.NotContains(t, kept(later), driver.ID("b1"), "the layer is gone")
 
 		b.requireShown(later, "made again")
-		require.NoError(t, later.drop("b1"))
+		require.NoError(t, later.drop(t.Context(), "b1"))
 		require.NotContains(t, kept(later), driver.ID("b1"))
-		require.NoError(t, later.drop("b1"))
+		require.NoError(t, later.drop(t.Context(), "b1"))
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 
 // drop removes what was made of a layer. Returns [driver.ErrBusy], and removes
 // nothing, while a copy of it is mounted; the caller has seen to the rest.
-func (t *translator) drop(id driver.ID) error {
+func (t *translator) drop(ctx context.Context, id driver.ID) error {
 	if err := t.copies.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
 	}
@@ -21,7 +21,7 @@ func (t *translator) drop(id driver.ID) error {
 	t.mu.Unlock()
 	var errs []error
 	for _, s := range t.stores() {
-		errs = append(errs, t.remove(context.Background(), s, id))
+		errs = append(errs, t.remove(ctx, s, id))
 	}
 	return errors.Join(errs...)
 }

@@ -138,7 +138,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	}
 	if slices.Contains(names, headerName) {
 		head, err := readHeader(root)
-		return err == nil && head.Shared, nil //nolint:nilerr // what is wrong with it is told later
+		return err == nil && head.Shared, nil // what is wrong with it is told later
 	}
 	if foreign := all.Foreign(root); foreign != "" {
 		if driverName != foreign {

@@ -1,6 +1,7 @@
 package aufstest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,7 +71,7 @@ func copyAttributes(from, to string) error {
 func copyXattrs(from, to string) error {
 	list := make([]byte, 1<<16)
 	n, err := unix.Llistxattr(from, list)
-	if err == unix.ENOTSUP { //nolint:errorlint // a bare errno
+	if errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
 	if err != nil {

@@ -13,9 +13,6 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// mountsWritable reports whether writable layers can be mounted by this process.
-func (s *suite) mountsWritable() bool { return s.can.mounts && s.props.MountsWritable }
-
 // edits reports whether layers can be edited as through a mount: through one, or
 // with the editor that stands for it.
 func (s *suite) edits() bool {

@@ -9,16 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directions of ioctl(2) requests, as on all architectures that btrfs is used on.
+// Directions of ioctl(2) requests. Architectures differ in the bits: they are taken
+// from requests of each kind, the sizes of which do not reach so high.
 const (
-	none  = 0
-	write = 1
-	read  = 2
+	directions = 7 << 29
+
+	none  = unix.BLKROSET & directions
+	write = unix.BLKBSZSET & directions
+	read  = unix.BLKBSZGET & directions
 )
 
 // request is the kernel's _IOC for the magic number of btrfs.
 func request(direction, number, size uintptr) uintptr {
-	return direction<<30 | size<<16 | 0x94<<8 | number
+	return direction | size<<16 | 0x94<<8 | number
 }
 
 // ioctl hands arg to a request on f.
@@ -26,10 +29,10 @@ func ioctl(f *os.File, name string, req uintptr, arg unsafe.Pointer) error {
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), req, uintptr(arg))
 		runtime.KeepAlive(f)
-		switch errno {
-		case 0:
+		if errno == 0 {
 			return nil
-		case unix.EINTR:
+		}
+		if errors.Is(errno, unix.EINTR) {
 			continue
 		}
 		return &os.PathError{Op: name, Path: f.Name(), Err: errno}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"os"
-	"runtime"
 	"sync"
 	"unsafe"
 
@@ -35,8 +34,6 @@ const (
 	searchItems  = 64
 	searchSize   = 104
 	itemHeader   = 32
-	// iocTreeSearchV2 is _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2).
-	iocTreeSearchV2 = 3<<30 | searchHeader<<16 | 0x94<<8 | 17
 )
 
 // Buffer sizes: an item is smaller than a node of the tree, which has 64 KiB at most.
@@ -126,14 +123,12 @@ func (c *Cursor) fill() bool {
 		err := c.call()
 		switch {
 		case err == nil:
-		case errors.Is(err, unix.EINTR):
-			continue
 		case errors.Is(err, unix.EOVERFLOW) && len(*c.buf) < searchHeader+bigBuffer:
 			smallBuffers.Put(c.buf)
 			c.buf = bigBuffers.Get().(*[]byte)
 			continue
 		default:
-			c.err = &os.PathError{Op: "BTRFS_IOC_TREE_SEARCH_V2", Path: c.f.Name(), Err: err}
+			c.err = err
 			return false
 		}
 		c.left = binary.NativeEndian.Uint32((*c.buf)[searchItems:])
@@ -156,12 +151,7 @@ func (c *Cursor) call() error {
 	ne.PutUint32(b[60:], uint32(c.query.Max.Type))
 	ne.PutUint32(b[searchItems:], math.MaxUint32)
 	ne.PutUint64(b[searchSize:], uint64(len(b)-searchHeader))
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, c.f.Fd(), iocTreeSearchV2, uintptr(unsafe.Pointer(&b[0])))
-	runtime.KeepAlive(c.f)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return ioctl(c.f, "BTRFS_IOC_TREE_SEARCH_V2", request(read|write, 17, searchHeader), unsafe.Pointer(&b[0]))
 }
 
 // Each calls visit with every item that a query finds.
