@@ -110,8 +110,8 @@ func PathOf(vol *os.File, ino uint64) (names []string, err error) {
 }
 
 // DestroyAll removes a subvolume from an open directory, and before it those that
-// are in it. Read-only ones that hold others are made writable. It returns the IDs
-// of what was removed, also with an error.
+// are in it. Read-only ones that hold others are made writable, and full ones lose
+// their limit. It returns the IDs of what was removed, also with an error.
 func DestroyAll(dir *os.File, name string) ([]uint64, error) {
 	vol, err := openVol(dir, name)
 	if err != nil {
@@ -210,6 +210,13 @@ func destroyInner(vol *os.File, list []inner, i int) error {
 		return err
 	}
 	defer dir.Close()
+	err = Destroy(dir, list[i].Name)
+	if !errors.Is(err, unix.EDQUOT) {
+		return err
+	}
+	if err := unlimit(holder); err != nil { // which goes next
+		return err
+	}
 	return Destroy(dir, list[i].Name)
 }
 

@@ -92,14 +92,32 @@ func AwaitRescan(f *os.File) error {
 // NoLimit takes a limit away.
 const NoLimit = math.MaxUint64
 
+// limits is struct btrfs_ioctl_qgroup_limit_args; flags say which to set.
+type limits struct{ qgroup, flags, max, maxExclusive, reserved, reservedExclusive uint64 }
+
+const (
+	limitMax       = 1 << 0
+	limitExclusive = 1 << 1
+)
+
+func (l limits) set(f *os.File) error {
+	return ioctl(f, "BTRFS_IOC_QGROUP_LIMIT", request(read, 43, unsafe.Sizeof(l)), unsafe.Pointer(&l))
+}
+
 // Limit sets how many bytes a subvolume may have to itself. It must be on the
 // file system of f. Returns ENOTCONN while quotas are off.
 func Limit(f *os.File, id, bytes uint64) error {
-	const exclusive = 1 << 1
-	args := struct{ qgroup, flags, maxShared, maxExclusive, reserved, reservedExclusive uint64 }{
-		qgroup: id, flags: exclusive, maxExclusive: bytes,
+	return limits{qgroup: id, flags: limitExclusive, maxExclusive: bytes}.set(f)
+}
+
+// unlimit takes from the subvolume that f is in every limit, as whoever makes one
+// can give it any.
+func unlimit(f *os.File) error {
+	info, err := InfoOf(f)
+	if err != nil {
+		return err
 	}
-	return ioctl(f, "BTRFS_IOC_QGROUP_LIMIT", request(read, 43, unsafe.Sizeof(args)), unsafe.Pointer(&args))
+	return limits{qgroup: info.ID, flags: limitMax | limitExclusive, max: NoLimit, maxExclusive: NoLimit}.set(f)
 }
 
 // A Qgroup says what the quota tree has of a subvolume, as of the last commit.
@@ -127,7 +145,7 @@ func QgroupOf(f *os.File, id uint64) (q Qgroup, ok bool, err error) {
 		if len(i.Data) < 24 {
 			return corrupt(i.Key, "short limit")
 		}
-		if le.Uint64(i.Data)&(1<<1) != 0 {
+		if le.Uint64(i.Data)&limitExclusive != 0 {
 			q.Limit = le.Uint64(i.Data[16:])
 		}
 		return nil

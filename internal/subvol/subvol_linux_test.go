@@ -223,8 +223,45 @@ func TestALimitIsKeptAndGoesWithTheSubvolume(t *testing.T) {
 			on, err := subvol.QuotasOf(dir)
 			require.NoError(t, err)
 			require.Equal(t, subvol.Quotas{On: true, Simple: simple}, on)
+			fullOnesAreDestroyed(t, dir)
 			limited(t, dir)
 		})
+	}
+}
+
+// fullOnesAreDestroyed destroys subvolumes that are at their limit, in which the
+// kernel has no room for removing a name.
+func fullOnesAreDestroyed(t *testing.T, dir *os.File) {
+	t.Helper()
+	outer := create(t, dir, "outer")
+	inner := create(t, outer, "inner")
+	create(t, inner, "innermost")
+	for _, vol := range []*os.File{outer, inner} {
+		info, err := subvol.InfoOf(vol)
+		require.NoError(t, err)
+		require.NoError(t, subvol.Limit(vol, info.ID, 1<<20))
+		fill(t, vol)
+	}
+	require.ErrorIs(t, subvol.Destroy(inner, "innermost"), unix.EDQUOT)
+	ids, err := subvol.DestroyAll(dir, "outer")
+	require.NoError(t, err)
+	require.Len(t, ids, 3)
+}
+
+// fill writes until nothing more fits, also not in the place of what the file
+// system had only set aside.
+func fill(t *testing.T, vol *os.File) {
+	t.Helper()
+	f, err := os.Create(vol.Name() + "/big")
+	require.NoError(t, err)
+	defer f.Close()
+	for range 10 {
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+		require.ErrorIs(t, err, unix.EDQUOT)
+		err = subvol.Sync(vol)
+		require.NoError(t, err)
 	}
 }
 
