@@ -485,6 +485,27 @@ func TestALayerFilledToItsLimitIsSealedAndDeleted(t *testing.T) {
 	require.NoError(t, f.Remove(t.Context(), "a"))
 }
 
+func TestALayerFilledToItsLimitIsDeletedWithTheSubvolumesInIt(t *testing.T) {
+	f := newFixture(t, driver.Options{})
+	f.create("a", driver.CreateOptions{Size: limitMiB << 20})
+	f.containerSubvolumes("a")
+	big, err := os.Create(f.in("a", "big"))
+	require.NoError(t, err)
+	defer big.Close()
+	for range 10 { // until a commit gives nothing back either
+		for err == nil {
+			_, err = big.Write(make([]byte, 4096))
+		}
+		require.ErrorIs(t, err, unix.EDQUOT)
+		err = f.commit()
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.Remove(t.Context(), "a"))
+	require.NoError(t, f.store.Close()) // waits
+	require.NoError(t, f.Cleanup(t.Context()))
+	require.Zero(t, subvolumes(t, f.dir))
+}
+
 func TestAnotherSubvolumeInThePlaceOfALayersIsComparedWhole(t *testing.T) {
 	f := newFixture(t, driver.Options{})
 	chain := f.layer("base", nil, fstest.File("f", "f"), fstest.File("g", "g"))
