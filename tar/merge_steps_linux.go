@@ -134,7 +134,7 @@ func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
 		}
 	}
 	if a.sameMeta(before) {
-		return sys.Futimens(fd, times(a.mtime))
+		return keepMtime(fd, a.mtime)
 	}
 	for _, x := range before.xattrs {
 		if !a.hasXattr(x.name) {
@@ -144,6 +144,17 @@ func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
 		}
 	}
 	return g.maker.setOpen(fd, ".", &a, modeUnknown)
+}
+
+// keepMtime sets the mtime of an open directory, unless it has it: setting it marks
+// the directory as changed, and a backend that goes by such marks would have to
+// compare all its names.
+func keepMtime(fd int, mtime time.Time) error {
+	st, err := sys.Fstat(fd)
+	if err != nil || time.Unix(st.Mtim.Unix()).Equal(mtime) {
+		return err
+	}
+	return sys.Futimens(fd, times(mtime))
 }
 
 // viewAttrs takes the attributes of a directory of the parents.
