@@ -69,6 +69,7 @@ var cases = []struct {
 	{name: "a write through a mapping of what is there already", after: all(mapped("d/big", 16, '0'), kept("d/big")), want: []string{}},
 	{name: "a file without copy on write is written to", before: noCOW("a/plain", big), after: all(pwrite("a/plain", 70_000, "Z"), kept("a/plain")), want: []string{`M "a/plain"`}},
 	{name: "a file without copy on write is only read", before: noCOW("a/plain", big), after: read("a/plain"), want: []string{}},
+	{name: "only a property of btrfs", after: edits(fstest.SetXattr("a/g", "btrfs.compression", "zstd")), want: []string{}},
 	{name: "only a flag of chattr", after: flag("a/g", 0x40), want: []string{}}, // FS_NODUMP_FL
 	{name: "files are only read", after: all(read("a/g"), read("d/big"), read("a/b/f")), want: []string{}},
 	{name: "a file is removed", after: edits(fstest.Remove("a/b/f")), want: []string{`D "a/b/f"`}},

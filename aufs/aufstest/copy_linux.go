@@ -79,7 +79,7 @@ func copyXattrs(from, to string) error {
 	}
 	value := make([]byte, 1<<16)
 	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
-		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.SGI_ACL_") {
+		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.SGI_ACL_") || strings.HasPrefix(name, "btrfs.") {
 			continue
 		}
 		n, err := unix.Lgetxattr(from, name, value)

@@ -79,7 +79,7 @@ func readXattrs(p string) (map[string]string, error) {
 	}
 	xattrs := map[string]string{}
 	for _, name := range strings.Split(string(list[:n]), "\x00") {
-		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.SGI_ACL_") {
+		if name == "" || name == "security.selinux" || strings.HasPrefix(name, "trusted.SGI_ACL_") || strings.HasPrefix(name, "btrfs.") {
 			continue
 		}
 		value := make([]byte, 1<<16)

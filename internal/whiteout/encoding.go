@@ -62,14 +62,16 @@ func (e Encoding) Xattr(name string) string {
 const escape = "overlay."
 
 // notCarried reports attributes that are never part of a layer: the label of the
-// host's own policy (A5), and the names under which XFS lists POSIX ACLs a
-// second time, in its own format.
+// host's own policy (A5), the names under which XFS lists POSIX ACLs a second
+// time, in its own format, and the properties of btrfs, such as
+// "btrfs.compression", which say how a file is kept and which no other file
+// system takes.
 func notCarried(name string) bool {
 	switch name {
 	case "security.selinux", "trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT":
 		return true
 	default:
-		return false
+		return strings.HasPrefix(name, "btrfs.")
 	}
 }
 

@@ -82,6 +82,8 @@ func TestTheEncodingsOwnXattrsAreHidden(t *testing.T) {
 		{OverlayUser, "trusted.overlay.redirect", true},
 		{Plain, "trusted.overlay.opaque", true},
 		{Plain, "security.selinux", false},
+		{Plain, "btrfs.compression", false},
+		{Overlay, "btrfs.compression", false},
 		{Overlay, "security.capability", true},
 	} {
 		_, shown := c.e.XattrFromDisk(c.name)

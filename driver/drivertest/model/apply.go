@@ -279,7 +279,9 @@ func (l *layer) link(e fstest.Entry, dir *inode, name string) error {
 func newInode(e fstest.Entry) *inode {
 	i := &inode{mode: uint32(e.Mode) & diff.PermMask, uid: uint32(e.UID), gid: uint32(e.GID), mtime: e.Mtime}
 	i.xattrs = maps.Clone(e.Xattrs)
-	delete(i.xattrs, "security.selinux")
+	maps.DeleteFunc(i.xattrs, func(name, _ string) bool {
+		return name == "security.selinux" || strings.HasPrefix(name, "btrfs.")
+	})
 	switch e.Type {
 	case stdtar.TypeDir:
 		i.mode |= diff.TypeDir

@@ -128,6 +128,11 @@ func metadata() []Case {
 			Tree:   []string{"f:"}, Attrs: map[string]string{"f": fileAttrs + " user.k=v"},
 		},
 		{
+			Name:   "A5 the properties of btrfs are not carried",
+			Layers: over(layer(File("f", "").WithXattr("btrfs.compression", "zstd").WithXattr("user.k", "v"))),
+			Tree:   []string{"f:"}, Attrs: map[string]string{"f": fileAttrs + " user.k=v"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
