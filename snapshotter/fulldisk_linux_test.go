@@ -41,6 +41,32 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 	}
 }
 
+func TestAStoreOnAFullDiskOpensSoThatItCanBeEmptied(t *testing.T) {
+	requireMount(t)
+	dir := sizedTmpfs(t, "4m")
+	s := openAt(t, dir+"/store", Options{Driver: "vfs"})
+	commit(t, s, "base", "", layerTar("base"))
+	require.NoError(t, s.Close())
+	fill(t, dir+"/full")
+
+	s = openAt(t, dir+"/store", Options{})
+	require.NoError(t, s.Remove(t.Context(), "base"))
+	require.NoError(t, os.Remove(dir+"/full"))
+	requireSound(t, s)
+}
+
+// fill makes a file of all the space there is.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	for block := make([]byte, 64<<10); err == nil; {
+		_, err = f.Write(block)
+	}
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.NoError(t, f.Close())
+}
+
 func TestARootThatCannotBeWrittenIsRefusedByName(t *testing.T) {
 	requireMount(t)
 	for name, prepare := range map[string]func(t *testing.T, root string){

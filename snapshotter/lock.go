@@ -42,7 +42,10 @@ func lockStore(ctx context.Context, root string, timeout time.Duration) (*storeL
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &storeLock{file: f}
-	if err := l.sign(strconv.Itoa(os.Getpid()) + "\n"); err != nil {
+	err = l.sign(strconv.Itoa(os.Getpid()) + "\n")
+	// A full disk is no reason to refuse who may want to free some of it. The lock
+	// holds without a signature.
+	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
