@@ -189,6 +189,9 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 	if err := d.store.notBranch(id, layerdir.MountedReadOnly); err != nil {
 		return err
 	}
+	if err := layerdir.NothingMountedBelow(branch); err != nil {
+		return err
+	}
 	prepare := func(*layerdir.Meta) error { return emptyBookkeeping(branch) }
 	return d.store.records.SealWith(id, prepare, func(m *layerdir.Meta) error {
 		usage, err := branchUsage(ctx, branch)

@@ -165,6 +165,30 @@ func TestAHostileLayerIsRemovedWithoutFollowingLinks(t *testing.T) {
 	require.Equal(t, empty, places(t, dir))
 }
 
+func TestALayerInWhichSomethingIsMountedStays(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(outside+"/precious", nil, 0o600))
+	foreignLayer(t, dir, "x")
+	s := openTest(t, dir)
+	for _, at := range []string{dir + "/diff/x/d", dir + "/mnt/x/d"} {
+		require.NoError(t, os.MkdirAll(at, 0o755))
+		if err := unix.Mount(outside, at, "", unix.MS_BIND, ""); err != nil {
+			t.Skipf("no permission to mount: %v", err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+		err := s.remove("x")
+		require.ErrorIs(t, err, driver.ErrBusy)
+		require.ErrorContains(t, err, at)
+		require.NoError(t, unix.Unmount(at, 0))
+	}
+	// A link out of the store leads to mounts that are none of its business.
+	require.NoError(t, os.RemoveAll(dir+"/diff/x"))
+	require.NoError(t, os.Symlink("/", dir+"/diff/x"))
+	require.NoError(t, s.remove("x"))
+	require.NoError(t, s.close())
+	require.FileExists(t, outside+"/precious")
+}
+
 func TestALayerMayStandOnOneOfAnotherEngine(t *testing.T) {
 	dir := t.TempDir()
 	foreignLayer(t, dir, "base")

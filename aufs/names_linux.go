@@ -194,7 +194,7 @@ func (s *store) run(steps ...step) error {
 }
 
 // idle returns [driver.ErrBusy] for a layer that is mounted, by us or on its
-// classic mount point.
+// classic mount point, or that has something mounted in it.
 func (s *store) idle(id driver.ID) error {
 	if err := s.records.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
@@ -213,6 +213,9 @@ func (s *store) idle(id driver.ID) error {
 		}
 		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
 			return fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, path)
+		}
+		if err := layerdir.NothingMountedBelow(path); err != nil {
+			return err
 		}
 	}
 	return nil

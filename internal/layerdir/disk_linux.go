@@ -3,6 +3,7 @@ package layerdir
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,16 +37,7 @@ func renameNew(from, to string) error {
 // unmountBelow unmounts what is mounted below a directory. A process that was
 // killed while it tried what can be mounted has left it.
 func unmountBelow(dir string) error {
-	dir, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	left, err := mounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return !strings.HasPrefix(m.Mountpoint, dir+"/"), false
-	})
+	left, err := mountsBelow(dir)
 	if err != nil {
 		return err
 	}
@@ -55,6 +47,32 @@ func unmountBelow(dir string) error {
 		}
 	}
 	return nil
+}
+
+// mountsBelow lists what is mounted below a directory in this mount namespace,
+// in the order in which it was mounted. What is missing, or is a link, has nothing.
+func mountsBelow(dir string) ([]*mountinfo.Info, error) {
+	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	below := filepath.Join(parent, filepath.Base(dir)) + "/"
+	return mounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return !strings.HasPrefix(m.Mountpoint, below), false
+	})
+}
+
+// NothingMountedBelow returns [driver.ErrBusy] when something is mounted below a
+// directory: it is somebody else's, and must not be deleted with the layer.
+func NothingMountedBelow(dir string) error {
+	found, err := mountsBelow(dir)
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, found[0].Mountpoint)
+	}
+	return err
 }
 
 // SyncFS writes everything on the file system of path to disk.

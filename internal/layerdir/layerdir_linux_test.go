@@ -124,15 +124,45 @@ func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
 func TestCleanupUnmountsWhatAKilledProbeHasLeftMounted(t *testing.T) {
 	s := open(t)
 	left := filepath.Join(s.Root(), ".new-probe-1")
-	outside := t.TempDir()
-	require.NoError(t, os.WriteFile(outside+"/f", nil, 0o600))
 	require.NoError(t, os.MkdirAll(left+"/merged", 0o700))
-	if err := unix.Mount(outside, left+"/merged", "", unix.MS_BIND, ""); err != nil {
-		t.Skipf("no permission to mount: %v", err)
-	}
+	outside := bindOutside(t, left+"/merged")
 	require.NoError(t, s.Cleanup(t.Context()))
 	require.Empty(t, entries(t, s.Root()))
 	require.FileExists(t, outside+"/f", "nothing was deleted through the mount")
+}
+
+func TestALayerInWhichSomethingIsMountedIsBusy(t *testing.T) {
+	s := open(t)
+	require.NoError(t, s.Create("a", Meta{}, func(dir string) error { return os.MkdirAll(dir+"/tree/d", 0o755) }))
+	at := s.Path("a", "tree", "d")
+	bindOutside(t, at)
+	require.ErrorIs(t, s.RemoveIdle("a"), driver.ErrBusy)
+	require.ErrorContains(t, s.RemoveIdle("a"), at)
+	require.ErrorIs(t, s.Seal(t.Context(), "a", "tree", func(*Meta) error { return nil }), driver.ErrBusy)
+	require.NoError(t, unix.Unmount(at, 0))
+	require.NoError(t, s.RemoveIdle("a"))
+}
+
+func TestNothingIsDeletedThroughAMountInARemovedLayer(t *testing.T) {
+	s := open(t)
+	require.NoError(t, s.Create("a", Meta{}, func(dir string) error { return os.Mkdir(dir+"/d", 0o755) }))
+	outside := bindOutside(t, s.Path("a", "d"))
+	require.NoError(t, s.Remove("a"))
+	require.NoError(t, s.Close())
+	require.FileExists(t, outside+"/f")
+	require.Empty(t, entries(t, s.Root()))
+}
+
+// bindOutside mounts a directory with the file f on a directory of a layer.
+func bindOutside(t *testing.T, at string) (outside string) {
+	t.Helper()
+	outside = t.TempDir()
+	require.NoError(t, os.WriteFile(outside+"/f", nil, 0o600))
+	if err := unix.Mount(outside, at, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("no permission to mount: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	return outside
 }
 
 func TestARecordOfANewerVersionIsRefused(t *testing.T) {

@@ -79,13 +79,16 @@ func (s *Store) UsageWith(id driver.ID, measure func(Meta) (driver.Usage, error)
 }
 
 // NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is
-// more than allowed.
+// more than allowed, and when something is mounted in it.
 func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 	use, err := s.Mounted(id)
-	if err == nil && use > allowed {
-		err = fmt.Errorf("%w: it is mounted", driver.ErrBusy)
+	switch {
+	case err != nil:
+		return err
+	case use > allowed:
+		return fmt.Errorf("%w: it is mounted", driver.ErrBusy)
 	}
-	return err
+	return NothingMountedBelow(s.Path(id))
 }
 
 // RemoveIdle is Remove for a layer that nothing has mounted; returns

@@ -139,7 +139,7 @@ func (s *Store) Remove(id driver.ID) error {
 	s.background.Go(func() {
 		// What cannot be deleted stays under its trash name for Cleanup, which
 		// reports the error.
-		_ = s.remove(trash)
+		_ = s.delete(trash)
 	})
 	return nil
 }
@@ -195,7 +195,7 @@ func (s *Store) Cleanup(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// delete deletes what an interrupted process left, not through a mount in it.
+// delete deletes a directory with all that is in it, but not through a mount.
 func (s *Store) delete(path string) error {
 	if err := unmountBelow(path); err != nil {
 		return err
