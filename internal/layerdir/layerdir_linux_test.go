@@ -82,6 +82,26 @@ func TestRemoveTwiceIsNoErrorAndCleanupFreesWhatIsLeft(t *testing.T) {
 	require.Empty(t, entries(t, s.Root()))
 }
 
+func TestARemovedLayerGoesWithWhatIsImmutableInIt(t *testing.T) {
+	s := open(t)
+	require.NoError(t, s.Create("a", Meta{}, func(dir string) error {
+		return errors.Join(os.MkdirAll(dir+"/d/e", 0o755), os.WriteFile(dir+"/d/e/f", nil, 0o600))
+	}))
+	for path, flag := range map[string]int{"d/e/f": 0x10, "d/e": 0x20, "d": 0x10} { // FS_IMMUTABLE_FL, FS_APPEND_FL
+		f, err := os.Open(s.Path("a", path))
+		require.NoError(t, err)
+		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flag)
+		require.NoError(t, f.Close())
+		if err != nil {
+			t.Skipf("this process, or this file system, has no such flags: %v", err)
+		}
+	}
+	require.NoError(t, s.Remove("a"))
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.Empty(t, entries(t, s.Root()))
+}
+
 func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
 	boom := errors.New("boom")
 	for name, c := range map[string]struct {
