@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -112,7 +113,7 @@ func (st *store) remove(ctx context.Context, key string) error {
 		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+mount.Quote(names[0])+"' removes the image")
 	}
 	err = st.Remove(ctx, key)
-	if exitCode(err) == exitState {
+	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) {
 		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
 	}
 	return err
