@@ -47,8 +47,9 @@ type Driver interface {
 	// layer must not be mounted. It reads the stream to its end.
 	//
 	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
-	// stream that cannot be applied, ErrDigest when opts.DiffID is given and
-	// differs, and ErrNeedsParents only with opts.Detached. After any error but
+	// stream that cannot be applied, ErrUnsupported for a name over
+	// Properties.MaxName, ErrDigest when opts.DiffID is given and differs, and
+	// ErrNeedsParents only with opts.Detached. After any error but
 	// ErrTorn the layer is as before. Where the process was killed in the middle
 	// of changing the layer, this and Seal return ErrTorn from then on.
 	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)

@@ -8,7 +8,8 @@ import (
 
 // Strings renders the mount as the options mount(8) takes with -o: flags,
 // then directories, then the other options. Names are escaped as the kernel's
-// parser of overlay options needs it; those of aufs branches cannot be.
+// parser of overlay options needs it; those of aufs branches cannot be, and it is not checked
+// what the kernel would do with them.
 func (m Mount) Strings() []string { return m.options(nil) }
 
 // options is Strings with the directories' paths mapped by rename, see dirs.
@@ -37,8 +38,14 @@ func (m Mount) options(rename func(string) string) []string {
 // Command renders the mount as a mount(8) command line for a shell. Directories
 // that do not fit into the kernel's page for options are named from the one that
 // they are all in; the command goes there first, so target has to be absolute.
-// The remounts of an aufs are commands of their own, to be run after its first.
+// The remounts of an aufs are commands of their own, to be run after its first;
+// of an aufs that would crash the kernel, the command only fails and says so.
 func (m Mount) Command(target string) string {
+	if m.AUFS != nil {
+		if err := m.checkAUFS(); err != nil {
+			return "false " + Quote(err.Error())
+		}
+	}
 	opts, in := strings.Join(m.Strings(), ","), ""
 	if m.Overlay != nil && !fits(opts) {
 		in = m.Overlay.base()

@@ -8,6 +8,8 @@ import (
 )
 
 var (
+	// ErrLongName says that a valid layer has a name over UnpackOptions.MaxName.
+	ErrLongName = errors.New("name too long for where the layer is kept")
 	// ErrNeedsParents says that a layer unpacked without its parents says
 	// something that only its parents can give a meaning to. Read it again with
 	// UnpackOptions.Parents.

@@ -238,7 +238,8 @@ func TestNamesThatTheTargetCannotHoldAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := unpackNew(t, bytes.NewReader(fstest.Layer(t, entries...)), UnpackOptions{Encoding: whiteout.AUFS, MaxName: 242})
-			require.ErrorIs(t, err, diff.ErrInvalidLayer)
+			require.ErrorIs(t, err, ErrLongName)
+			require.NotErrorIs(t, err, diff.ErrInvalidLayer)
 			require.ErrorIs(t, err, syscall.ENAMETOOLONG)
 			require.ErrorContains(t, err, entries[len(entries)-1].Name, "the entry is named")
 			require.ErrorContains(t, err, "243 bytes is over the limit of 242")

@@ -51,7 +51,7 @@ func cleanPath(name string, maxDepth, longest int) (string, error) {
 			return "", invalid("path is more than %d levels deep", maxDepth)
 		}
 		if len(c) > longest && !strings.HasPrefix(c, whiteout.Prefix) {
-			return "", invalid("%w", tooLong(c, longest))
+			return "", tooLong(c, longest)
 		}
 	}
 	if tidy {
@@ -60,10 +60,14 @@ func cleanPath(name string, maxDepth, longest int) (string, error) {
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
-// tooLong is the error for a name over the limit: that of the kernel, or a
-// lower one of where the layer is kept.
+// tooLong is the error for a name over the limit. One that the kernel cannot hold
+// is a fault of the layer, one over a lower limit is not.
 func tooLong(name string, limit int) error {
-	return fmt.Errorf("a name of %d bytes is over the limit of %d: %w", len(name), limit, syscall.ENAMETOOLONG)
+	err := fmt.Errorf("a name of %d bytes is over the limit of %d: %w", len(name), limit, syscall.ENAMETOOLONG)
+	if len(name) > maxName {
+		return invalid("%w", err)
+	}
+	return fmt.Errorf("%w: %w", ErrLongName, err)
 }
 
 // splitPath splits a clean path into its directory, "" for the root, and the

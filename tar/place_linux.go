@@ -49,7 +49,7 @@ func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error
 // checkLength refuses a name that nothing can have.
 func (u *unpacker) checkLength(name string) error {
 	if len(name) > u.longest {
-		return u.conflict("%w", tooLong(name, u.longest))
+		return tooLong(name, u.longest)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ type UnpackOptions struct {
 	// extended attributes. It must be the one given to Merge.
 	Encoding whiteout.Encoding
 	// MaxName is the longest name of a file that the layer may have, in bytes; 0
-	// for 255. Whiteouts of longer names are no error.
+	// for 255. A longer one gives ErrLongName. Whiteouts of longer names are no error.
 	MaxName int
 	// Writers is how many files are written side by side; 0 chooses.
 	Writers int

@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 // A fault is an error with what the user can do next.
@@ -100,6 +101,7 @@ var hints = []struct {
 	{image.ErrMissingBlob, "the store is as before; get the image again, it is not complete"},
 	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
 	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
+	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
 	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},

@@ -97,10 +97,10 @@ const nameMax = 255
 
 func (s *suite) factMaxName(t *testing.T) {
 	st := s.open(t)
-	longest := nameMax
+	longest, refusal := nameMax, driver.ErrInvalidLayer
 	if s.props.MaxName != 0 {
 		require.Less(t, s.props.MaxName, nameMax, "0 says that the file system decides")
-		longest = s.props.MaxName
+		longest, refusal = s.props.MaxName, driver.ErrUnsupported // elsewhere the layer is fine
 	}
 	fits, over := strings.Repeat("n", longest), strings.Repeat("n", longest+1)
 	chain := st.layer("base", nil, Dir("d"), File("d/"+fits, "lower"), Dir(fits), Symlink(fits[1:], "l"))
@@ -110,7 +110,7 @@ func (s *suite) factMaxName(t *testing.T) {
 	want, diff := st.tree("a"), st.diff("a")
 	for _, e := range []Entry{File(over, ""), Dir("d/" + over), File(over+"/x", ""), Symlink(over, "x"), Link(over, "d")} {
 		err := st.apply("a", Dir("d").WithMode(0o700), e)
-		require.ErrorIs(t, err, driver.ErrInvalidLayer)
+		require.ErrorIs(t, err, refusal)
 		require.Equal(t, want, st.tree("a"), "a refused layer is rolled back")
 	}
 	require.Equal(t, diff, st.diff("a"))

@@ -61,6 +61,7 @@ func (k kind) Unwrap() []error { return []error{k.err, k.sentinel} }
 func TarError(err error) error {
 	for _, pair := range [][2]error{
 		{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}, {tar.ErrTorn, driver.ErrTorn},
+		{tar.ErrLongName, driver.ErrUnsupported},
 	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
 			if pair[0].Error() == pair[1].Error() {
