@@ -145,7 +145,7 @@ func (d *btrfs) removeStaging(id driver.ID, path string) error {
 			return err
 		}
 	}
-	return os.RemoveAll(path)
+	return layerdir.RemoveAll(path)
 }
 
 func (d *btrfs) destroyNested(vol *os.File, n subvol.Nested) error {

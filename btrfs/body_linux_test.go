@@ -11,7 +11,8 @@ import (
 func TestBodiesAreTheSameOnlyWhileTheirPlacesAre(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
-	all(some, noCOW("a/plain", big), edits(fstest.Create("a/empty", "")))(t, old.fs())
+	all(some, noCOW("a/plain", big), edits(fstest.Create("a/empty", ""), fstest.Create("a/tail", big[:4096])),
+		opened("a/tail", 2, truncate(12288)))(t, old.fs())
 	for _, c := range []struct {
 		name, path string
 		change     change
@@ -27,6 +28,7 @@ func TestBodiesAreTheSameOnlyWhileTheirPlacesAre(t *testing.T) {
 		{"it was written through a mapping", "a/g", mapped("a/g", 9, '!'), false},
 		{"a file without copy on write was read", "a/plain", read("a/plain"), true},
 		{"a file without copy on write was written", "a/plain", pwrite("a/plain", 9000, "!"), false},
+		{"a hole at the end was filled", "a/tail", pwrite("a/tail", 8192, big[:4096]), false},
 		{"it is longer", "a/g", opened("a/g", 2, truncate(400_000)), false},
 		{"it is a clone of what it was", "a/g", all(edits(fstest.Rename("a/g", "x"), fstest.Create("a/g", "")), cloneRange("x", "a/g", 0, 0, 0)), true},
 		{"it is a clone of another", "a/g", cloneRange("d/big", "a/g", 0, 0, 0), false},

@@ -60,6 +60,10 @@ var cases = []struct {
 		require.NoError(t, fstest.Touch("a/g", fstest.EditTime).Apply(fs))
 	}, want: []string{`M "a/g"`}},
 	{name: "a hole is punched and the time kept", after: all(fallocate("a/g", unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 8192, 8192), kept("a/g")), want: []string{`M "a/g"`}},
+	{
+		name: "a hole at the end is filled and the time kept", before: all(edits(fstest.Create("a/tail", big[:4096])), opened("a/tail", os.O_RDWR, truncate(12288)), kept("a/tail")),
+		after: all(pwrite("a/tail", 8192, "data"), kept("a/tail")), want: []string{`M "a/tail"`},
+	},
 	{name: "a range is zeroed and the time kept", after: all(fallocate("a/g", unix.FALLOC_FL_ZERO_RANGE, 4096, 4096), kept("a/g")), want: []string{`M "a/g"`}},
 	{name: "space is reserved past the end, which changes nothing", after: all(fallocate("a/g", unix.FALLOC_FL_KEEP_SIZE, 1<<20, 4096), kept("a/g")), want: []string{}},
 	{name: "a range of a file of the base is cloned into another", after: all(cloneRange("d/big", "a/g", 4096, 4096, 8192), kept("a/g")), want: []string{}},

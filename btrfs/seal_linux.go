@@ -20,7 +20,7 @@ import (
 
 // Seal makes the layer immutable and durable. First the tree becomes what
 // snapshots of it will show, then all of it goes to disk; then the subvolume is
-// made read-only, which is a commit of its own; and last the record says so. What
+// made read-only, which is a commit of its own and takes the thawing to disk; and last the record says so. What
 // is interrupted before that can be repeated, or the layer be written to.
 func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 	prepare := func(m *layerdir.Meta) error { return d.prepare(ctx, id, *m) }
@@ -30,6 +30,9 @@ func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 			return err
 		}
 		m.Usage = &usage
+		if err := d.thaw(ctx, id, *m); err != nil {
+			return err
+		}
 		return d.setReadOnly(id)
 	}
 	d.sealing.RLock()

@@ -119,6 +119,9 @@ func (g *merger) both(l *level) error {
 	if err := g.ctx.Err(); err != nil {
 		return err
 	}
+	if err := sys.Thaw(l.dst); err != nil {
+		return err
+	}
 	before, err := readDirAttrs(l.dst, g.enc)
 	if err != nil {
 		return err

@@ -79,7 +79,14 @@ func (g *merger) moveAside(l *level, name string) error {
 	}
 	aside := g.unique()
 	g.note(l.path, func(dst int) error { return sys.Renameat2(g.trash, aside, dst, name, 0) })
-	return sys.Renameat2(l.dst, name, g.trash, aside, 0)
+	err := sys.Renameat2(l.dst, name, g.trash, aside, 0)
+	if errors.Is(err, unix.EPERM) { // as chattr +i and +a make it
+		if thawed := sys.Thawat(l.dst, name); thawed != nil {
+			return errors.Join(err, thawed)
+		}
+		err = sys.Renameat2(l.dst, name, g.trash, aside, 0)
+	}
+	return err
 }
 
 // moveIn moves a file or a whole tree into the target, where the name is free.

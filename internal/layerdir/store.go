@@ -42,7 +42,7 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{root: root, remove: removeAll, inUse: map[string]bool{}}, nil
+	return &Store{root: root, remove: RemoveAll, inUse: map[string]bool{}}, nil
 }
 
 // DeleteWith makes the store delete directories with remove instead of

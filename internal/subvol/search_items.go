@@ -27,10 +27,16 @@ type Inode struct {
 	Size    uint64
 	Nlink   uint32
 	Mode    uint32
+	// Flags are those of btrfs itself, see InodeFrozen.
+	Flags uint64
 	// Rest is everything that a change of the file or directory changes: the
 	// item without its transaction and without the access time. It is lent.
 	Rest [2][]byte
 }
+
+// InodeFrozen are the flags of an inode that was made immutable or append-only:
+// BTRFS_INODE_IMMUTABLE and BTRFS_INODE_APPEND.
+const InodeFrozen = 1<<6 | 1<<7
 
 // Parts of struct btrfs_inode_item.
 const (
@@ -48,7 +54,7 @@ func (i Item) Inode() (Inode, error) {
 	}
 	return Inode{
 		Generation: le.Uint64(b), Transid: le.Uint64(b[inodeTransid:]), Size: le.Uint64(b[16:]),
-		Nlink: le.Uint32(b[40:]), Mode: le.Uint32(b[52:]),
+		Nlink: le.Uint32(b[40:]), Mode: le.Uint32(b[52:]), Flags: le.Uint64(b[64:]),
 		Rest: [2][]byte{b[inodeTransid+8 : inodeAtime], b[inodeCtime:]},
 	}, nil
 }

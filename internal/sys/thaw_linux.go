@@ -1,0 +1,45 @@
+package sys
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// frozen are the flags of chattr(1) +i and +a, FS_IMMUTABLE_FL and FS_APPEND_FL in
+// linux/fs.h, which forbid to change, rename and remove a file, or the names in a
+// directory.
+const frozen = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
+
+// Thaw takes the flags of chattr(1) +i and +a from an open file or directory. They
+// are no part of a layer. It is no error where there are no such flags, or none
+// that this process may take away.
+func Thaw(fd int) error {
+	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&frozen == 0 {
+		return nil //nolint:nilerr // a file system without flags
+	}
+	err = retry(func() error { return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^frozen)) })
+	if errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return pathErr("FS_IOC_SETFLAGS", fdName(fd), err)
+}
+
+// Thawat is Thaw of a name in a directory; of what is no regular file and no
+// directory it does nothing.
+func Thawat(dirfd int, name string) error {
+	st, err := Fstatat(dirfd, name)
+	if err != nil {
+		return err
+	}
+	if t := st.Mode & unix.S_IFMT; t != unix.S_IFREG && t != unix.S_IFDIR {
+		return nil
+	}
+	fd, err := Openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return Thaw(fd)
+}
