@@ -165,7 +165,7 @@ func (d *btrfs) copySubvolume(ctx context.Context, holder *os.File, name, to str
 		return err
 	}
 	return copytree.Copy(ctx, src, dst, copytree.Options{
-		Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
+		Stubs: true, Reflink: d.reflink, CopyRange: !d.opts.Fallbacks.NoCopyRange, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2,
 	})
 }
 

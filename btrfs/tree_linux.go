@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -131,13 +132,26 @@ type dir struct {
 
 func (d *dir) Stat() (diff.Node, error) {
 	st, err := d.Dir.Stat()
-	return diff.NodeOf(st), err
+	return nodeOf(st), err
+}
+
+// stubInode is the number of the directories that the kernel shows in the place of
+// subvolumes that a snapshot did not take along: BTRFS_EMPTY_SUBVOL_DIR_OBJECTID.
+const stubInode = 2
+
+// nodeOf gives stubs, which have the time at which they are looked at, the time 0.
+// So has what Seal makes of them.
+func nodeOf(st rootfd.Stat) diff.Node {
+	if st.Ino == stubInode && st.IsDir() {
+		st.Mtime = time.Unix(0, 0)
+	}
+	return diff.NodeOf(st)
 }
 
 func (d *dir) Lookup(name string) (diff.Node, error) {
 	d.tree.work.looked++
 	st, err := d.Dir.Lookup(name)
-	return diff.NodeOf(st), err
+	return nodeOf(st), err
 }
 
 func (d *dir) Names() ([]string, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,6 +61,9 @@ func (c *copier) dir(src *rootfd.Dir, dst int, st rootfd.Stat, at string) error 
 	attrs, err := src.Xattrs()
 	if err != nil {
 		return err
+	}
+	if c.opts.Stubs && st.Ino == 2 { // BTRFS_EMPTY_SUBVOL_DIR_OBJECTID
+		st.Mtime = time.Unix(0, 0)
 	}
 	return setOpen(dst, st, attrs)
 }

@@ -15,6 +15,10 @@ type Options struct {
 	CopyRange bool
 	// NoFchmodat2 keeps away from that system call, as on a kernel before 6.6.
 	NoFchmodat2 bool
+	// Stubs says that the original is in a btrfs: a directory with the inode
+	// number 2 is what the kernel shows in the place of a subvolume that a snapshot
+	// did not take along. It has the time at which it is looked at; the copy has 0.
+	Stubs bool
 	// Made is told of every directory in the copy, "." first: its path and inode
 	// number. May be nil.
 	Made func(path string, ino uint64)
