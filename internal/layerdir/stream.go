@@ -60,7 +60,9 @@ func (k kind) Unwrap() []error { return []error{k.err, k.sentinel} }
 // TarError makes the errors of package tar match those of the driver contract.
 func TarError(err error) error {
 	for _, pair := range [][2]error{
-		{tar.ErrDigest, driver.ErrDigest}, {tar.ErrNeedsParents, driver.ErrNeedsParents}, {tar.ErrTorn, driver.ErrTorn},
+		{tar.ErrDigest, driver.ErrDigest},
+		{tar.ErrNeedsParents, driver.ErrNeedsParents},
+		{tar.ErrTorn, driver.ErrTorn},
 		{tar.ErrLongName, driver.ErrUnsupported},
 	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
