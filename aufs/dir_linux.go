@@ -108,17 +108,7 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 		attrs, err = top.Xattrs()
 		return err
 	})
-	return shown(attrs), err
-}
-
-// shown removes what is never part of a layer; aufs has no attributes of its own.
-func shown(attrs map[string]string) map[string]string {
-	for name := range attrs {
-		if _, ok := whiteout.AUFS.XattrFromDisk(name); !ok {
-			delete(attrs, name)
-		}
-	}
-	return attrs
+	return whiteout.AUFS.Shown(attrs), err
 }
 
 // Names lists what the merged directories hold and do not hide.
@@ -198,7 +188,7 @@ func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
 		attrs, err = b.LookupXattrs(name)
 		return err
 	})
-	return shown(attrs), err
+	return whiteout.AUFS.Shown(attrs), err
 }
 
 // Readlink returns the target of a symbolic link.

@@ -14,7 +14,6 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/subvol"
-	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // A tree is the view of a layer: a [diff.View] and a [diff.Linker]. After
@@ -72,7 +71,7 @@ func (t *tree) Root() (diff.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dir{Dir: d, tree: t, ino: t.ino, known: t.since != nil}, nil
+	return &dir{PlainDir: diff.PlainDir{Dir: d}, tree: t, ino: t.ino, known: t.since != nil}, nil
 }
 
 // sync makes the kernel write what it holds back: inodes and names that are to
@@ -123,7 +122,7 @@ func (t *tree) compareWith(ctx context.Context, old *tree, base uint64) error {
 // dir is one directory of a tree: a [diff.Dir], a [diff.Hinter] and a
 // [diff.BodyMatcher].
 type dir struct {
-	*rootfd.Dir
+	diff.PlainDir
 	tree *tree
 	ino  uint64 // of a known one
 	// known: on the old side, the same directory is at the same path.
@@ -159,33 +158,9 @@ func (d *dir) Names() ([]string, error) {
 	return d.Dir.Names()
 }
 
-func (d *dir) Xattrs() (map[string]string, error) {
-	attrs, err := d.Dir.Xattrs()
-	return carried(attrs), err
-}
-
-func (d *dir) LookupXattrs(name string) (map[string]string, error) {
-	attrs, err := d.Dir.LookupXattrs(name)
-	return carried(attrs), err
-}
-
-// carried removes what is never part of a layer.
-func carried(attrs map[string]string) map[string]string {
-	for name := range attrs {
-		if _, ok := whiteout.Plain.XattrFromDisk(name); !ok {
-			delete(attrs, name)
-		}
-	}
-	return attrs
-}
-
 func (d *dir) Open(name string) (io.ReadCloser, error) {
 	d.tree.work.opened++
-	f, err := d.Dir.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	return d.PlainDir.Open(name)
 }
 
 func (d *dir) OpenDir(name string) (diff.Dir, error) {
@@ -194,7 +169,7 @@ func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &dir{Dir: sub, tree: d.tree}
+	next := &dir{PlainDir: diff.PlainDir{Dir: sub}, tree: d.tree}
 	if !d.known {
 		return next, nil
 	}

@@ -29,45 +29,41 @@ func (v dirView) Root() (Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plainDir{d}, nil
+	return PlainDir{d}, nil
 }
 
 func (v dirView) Close() error { return nil }
 
-// plainDir shows a directory on disk as it is.
-type plainDir struct{ *rootfd.Dir }
+// PlainDir is a [Dir] that shows a directory on disk as it is, without what is
+// never part of a layer.
+type PlainDir struct{ *rootfd.Dir }
 
-// carried removes what is never part of a layer.
-func carried(attrs map[string]string) map[string]string {
-	for name := range attrs {
-		if _, ok := whiteout.Plain.XattrFromDisk(name); !ok {
-			delete(attrs, name)
-		}
-	}
-	return attrs
-}
-
-func (d plainDir) Stat() (Node, error) {
+// Stat returns the attributes of the directory.
+func (d PlainDir) Stat() (Node, error) {
 	st, err := d.Dir.Stat()
 	return NodeOf(st), err
 }
 
-func (d plainDir) Lookup(name string) (Node, error) {
+// Lookup returns those of a child.
+func (d PlainDir) Lookup(name string) (Node, error) {
 	st, err := d.Dir.Lookup(name)
 	return NodeOf(st), err
 }
 
-func (d plainDir) Xattrs() (map[string]string, error) {
+// Xattrs returns the extended attributes of the directory.
+func (d PlainDir) Xattrs() (map[string]string, error) {
 	attrs, err := d.Dir.Xattrs()
-	return carried(attrs), err
+	return whiteout.Plain.Shown(attrs), err
 }
 
-func (d plainDir) LookupXattrs(name string) (map[string]string, error) {
+// LookupXattrs returns those of a child.
+func (d PlainDir) LookupXattrs(name string) (map[string]string, error) {
 	attrs, err := d.Dir.LookupXattrs(name)
-	return carried(attrs), err
+	return whiteout.Plain.Shown(attrs), err
 }
 
-func (d plainDir) Open(name string) (io.ReadCloser, error) {
+// Open returns the body of a regular file.
+func (d PlainDir) Open(name string) (io.ReadCloser, error) {
 	f, err := d.Dir.Open(name)
 	if err != nil {
 		return nil, err
@@ -75,10 +71,11 @@ func (d plainDir) Open(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-func (d plainDir) OpenDir(name string) (Dir, error) {
+// OpenDir returns a child directory.
+func (d PlainDir) OpenDir(name string) (Dir, error) {
 	next, err := d.Dir.OpenDir(name)
 	if err != nil {
 		return nil, err
 	}
-	return plainDir{next}, nil
+	return PlainDir{next}, nil
 }

@@ -106,7 +106,7 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 		attrs, err = top.Xattrs()
 		return err
 	})
-	return d.v.marks.shown(attrs), err
+	return d.v.marks.Shown(attrs), err
 }
 
 // Names lists what the merged directories hold and do not hide.
@@ -182,7 +182,7 @@ func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
 		attrs, err = layer.LookupXattrs(f.top.name)
 		return err
 	})
-	return d.v.marks.shown(attrs), err
+	return d.v.marks.Shown(attrs), err
 }
 
 // Readlink returns the target of a symbolic link.

@@ -21,17 +21,3 @@ func (m marks) whiteout() string { return m.Xattr("whiteout") }
 // follows reports whether redirects and metacopy have a meaning: the kernel
 // refuses to look at them where an unprivileged user can write them.
 func (m marks) follows() bool { return m.Encoding == whiteout.Overlay }
-
-// shown translates the attributes on disk to those a mount shows.
-func (m marks) shown(attrs map[string]string) map[string]string {
-	if len(attrs) == 0 {
-		return attrs
-	}
-	view := make(map[string]string, len(attrs))
-	for name, value := range attrs {
-		if name, ok := m.XattrFromDisk(name); ok {
-			view[name] = value
-		}
-	}
-	return view
-}

@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
-	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // A tree is the view of a layer's tree. With a manifest it knows what changed
@@ -45,7 +43,7 @@ func (t *tree) Root() (diff.Dir, error) {
 
 // dir is one directory of a tree: a [diff.Dir] and a [diff.Hinter].
 type dir struct {
-	*rootfd.Dir
+	diff.PlainDir
 	tree *tree
 	path string
 	// known: it is the directory that was copied to this path.
@@ -55,7 +53,7 @@ type dir struct {
 // dir wraps an open directory. parentKnown says that it is still where it was
 // copied to, if the directory itself is.
 func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, error) {
-	res := &dir{Dir: d, tree: t, path: path}
+	res := &dir{PlainDir: diff.PlainDir{Dir: d}, tree: t, path: path}
 	if parentKnown {
 		st, err := d.Stat()
 		if err != nil {
@@ -68,43 +66,6 @@ func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, erro
 
 // changed reports whether an inode was changed after the copy was finished.
 func (m *manifest) changed(ctime time.Time) bool { return !ctime.Before(m.stamp) }
-
-func (d *dir) Stat() (diff.Node, error) {
-	st, err := d.Dir.Stat()
-	return diff.NodeOf(st), err
-}
-
-func (d *dir) Lookup(name string) (diff.Node, error) {
-	st, err := d.Dir.Lookup(name)
-	return diff.NodeOf(st), err
-}
-
-func (d *dir) Xattrs() (map[string]string, error) {
-	attrs, err := d.Dir.Xattrs()
-	return carried(attrs), err
-}
-
-func (d *dir) LookupXattrs(name string) (map[string]string, error) {
-	attrs, err := d.Dir.LookupXattrs(name)
-	return carried(attrs), err
-}
-
-func carried(attrs map[string]string) map[string]string {
-	for name := range attrs {
-		if _, ok := whiteout.Plain.XattrFromDisk(name); !ok {
-			delete(attrs, name)
-		}
-	}
-	return attrs
-}
-
-func (d *dir) Open(name string) (io.ReadCloser, error) {
-	f, err := d.Dir.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
 
 func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	sub, err := d.Dir.OpenDir(name)

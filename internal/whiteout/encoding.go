@@ -110,6 +110,21 @@ func (e Encoding) XattrFromDisk(name string) (string, bool) {
 	return "", false
 }
 
+// Shown returns the attributes by which a view shows those found on disk, see
+// XattrFromDisk.
+func (e Encoding) Shown(attrs map[string]string) map[string]string {
+	if len(attrs) == 0 {
+		return attrs
+	}
+	view := make(map[string]string, len(attrs))
+	for name, value := range attrs {
+		if name, ok := e.XattrFromDisk(name); ok {
+			view[name] = value
+		}
+	}
+	return view
+}
+
 // IsWhiteoutNode reports whether a file with this st_mode and st_rdev is a
 // whiteout by itself: a 0:0 character device. The other form that overlayfs
 // reads, an empty file with an "overlay.whiteout" attribute in a directory
