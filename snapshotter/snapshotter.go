@@ -29,6 +29,11 @@ type Options struct {
 	// Logger receives what recovery and background work have to say; nil
 	// discards it.
 	Logger *slog.Logger
+	// Observer is told of every call; nil: nobody.
+	Observer Observer
+	// Address is where the process that opens the store answers for it, a unix
+	// socket; whom the lock keeps out finds it there, see [Holder].
+	Address string
 
 	// open makes the driver; nil takes it from driver/all. For tests.
 	open openDriver

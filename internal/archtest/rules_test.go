@@ -27,33 +27,43 @@ var (
 	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
+	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
 	testOnly = []string{"internal/fstest", "driver/drivertest", "diff/difftest", "aufs/aufstest"}
 )
 
 // rules has one line for every package that is no command.
 var rules = map[string]rule{
-	".":                  {},
-	"diff":               append([]string{}, low...),
-	"mount":              {"internal/sys", "internal/rootfd"},
-	"tar":                append([]string{"diff"}, low...),
-	"driver":             {"mount", "diff"},
-	"driver/all":         append([]string{"driver"}, backends...),
-	"overlay2":           backend,
-	"btrfs":              append([]string{"internal/subvol", "internal/copytree"}, backend...),
-	"aufs":               backend,
-	"vfs":                append([]string{"internal/copytree"}, backend...),
-	"snapshotter":        append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
-	"snapshotter/meta":   {},
-	"image":              append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
-	"internal/sys":       {},
-	"internal/rootfd":    {"internal/sys"},
-	"internal/whiteout":  {"internal/sys"},
-	"internal/durable":   {"internal/sys"},
-	"internal/subvol":    {"internal/sys"},
-	"internal/copytree":  {"internal/sys", "internal/rootfd", "internal/whiteout"},
-	"internal/layerdir":  append([]string{"driver", "diff", "tar"}, low...),
-	"internal/archtest":  {},
-	"scripts/testreport": {},
+	".":                    {},
+	"diff":                 append([]string{}, low...),
+	"mount":                {"internal/sys", "internal/rootfd"},
+	"tar":                  append([]string{"diff"}, low...),
+	"driver":               {"mount", "diff"},
+	"driver/all":           append([]string{"driver"}, backends...),
+	"overlay2":             backend,
+	"btrfs":                append([]string{"internal/subvol", "internal/copytree"}, backend...),
+	"aufs":                 backend,
+	"vfs":                  append([]string{"internal/copytree"}, backend...),
+	"snapshotter":          append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
+	"snapshotter/meta":     {},
+	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
+	"service":              append([]string{"snapshotter", "driver", "mount", "image"}, services...),
+	"service/config":       {"driver/all"},
+	"service/grpcerr":      {"driver", "image", "mount", "snapshotter", "diff", "tar"},
+	"service/differ":       {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
+	"service/storeservice": {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "service/grpcerr", "api/store/v1"},
+	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
+	"service/metrics":      {"snapshotter", "driver"},
+	"client":               {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "service/grpcerr", "api/store/v1"},
+	"api/store/v1":         {},
+	"internal/sys":         {},
+	"internal/rootfd":      {"internal/sys"},
+	"internal/whiteout":    {"internal/sys"},
+	"internal/durable":     {"internal/sys"},
+	"internal/subvol":      {"internal/sys"},
+	"internal/copytree":    {"internal/sys", "internal/rootfd", "internal/whiteout"},
+	"internal/layerdir":    append([]string{"driver", "diff", "tar"}, low...),
+	"internal/archtest":    {},
+	"scripts/testreport":   {},
 
 	// For tests only; they may use what they test.
 	"aufs/aufstest":     append([]string{"diff", "internal/fstest"}, low...),
@@ -61,4 +71,5 @@ var rules = map[string]rule{
 	"internal/fstest":   append([]string{"diff", "mount"}, low...),
 	"driver/drivertest": append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),
 	"test/realimage":    {},
+	"test/engines":      {},
 }

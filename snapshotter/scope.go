@@ -1,0 +1,145 @@
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/filters"
+	"github.com/containerd/errdefs"
+)
+
+// scopeMark begins the names of all snapshots that belong to a scope.
+const scopeMark = "@"
+
+var scopeNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+
+// A Scope is the part of a store that one engine sees: its snapshots are those
+// whose names begin with "@NAME/", which it neither writes nor reads. An engine
+// removes what it does not know of, so two of them, or one and the people who use
+// the same store by hand, must not see each other's snapshots.
+type Scope struct {
+	s      *Snapshotter
+	name   string
+	prefix string
+}
+
+var (
+	_ snapshots.Snapshotter = (*Scope)(nil)
+	_ snapshots.Cleaner     = (*Scope)(nil)
+)
+
+// Scope returns the part of the store that belongs to name: lower-case letters,
+// digits, dots, dashes and underscores, at most 64. The error for another name
+// matches errdefs.ErrInvalidArgument.
+func (s *Snapshotter) Scope(name string) (*Scope, error) {
+	if !scopeNames.MatchString(name) {
+		return nil, fail(errdefs.ErrInvalidArgument, "scope %q: it is made of lower-case letters, digits, dots, dashes and underscores", name)
+	}
+	return &Scope{s: s, name: name, prefix: scopeMark + name + "/"}, nil
+}
+
+// ScopeOf splits the name of a snapshot in the store into its scope and the name
+// that it has there; the scope is empty for one that belongs to none.
+func ScopeOf(name string) (scope, rest string) {
+	marked, ok := strings.CutPrefix(name, scopeMark)
+	if !ok {
+		return "", name
+	}
+	scope, rest, ok = strings.Cut(marked, "/")
+	if !ok || !scopeNames.MatchString(scope) {
+		return "", name
+	}
+	return scope, rest
+}
+
+// Name returns the name of the scope.
+func (sc *Scope) Name() string { return sc.name }
+
+// Full returns the name in the store of what is called name in the scope.
+func (sc *Scope) Full(name string) string {
+	if name == "" {
+		return ""
+	}
+	return sc.prefix + name
+}
+
+// Prepare is [Snapshotter.Prepare] in the scope.
+func (sc *Scope) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
+	return sc.s.Prepare(ctx, sc.Full(key), sc.Full(parent), opts...)
+}
+
+// View is [Snapshotter.View] in the scope.
+func (sc *Scope) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
+	return sc.s.View(ctx, sc.Full(key), sc.Full(parent), opts...)
+}
+
+// Mounts is [Snapshotter.Mounts] in the scope.
+func (sc *Scope) Mounts(ctx context.Context, key string) ([]ctdmount.Mount, error) {
+	return sc.s.Mounts(ctx, sc.Full(key))
+}
+
+// Commit is [Snapshotter.Commit] in the scope.
+func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	scoped := append(append([]snapshots.Opt{}, opts...), func(info *snapshots.Info) error {
+		info.Parent = sc.Full(info.Parent)
+		return nil
+	})
+	return sc.s.Commit(ctx, sc.Full(name), sc.Full(key), scoped...)
+}
+
+// Remove is [Snapshotter.Remove] in the scope.
+func (sc *Scope) Remove(ctx context.Context, key string) error {
+	return sc.s.Remove(ctx, sc.Full(key))
+}
+
+// Stat is [Snapshotter.Stat] in the scope.
+func (sc *Scope) Stat(ctx context.Context, key string) (snapshots.Info, error) {
+	info, err := sc.s.Stat(ctx, sc.Full(key))
+	return sc.local(info), err
+}
+
+// Update is [Snapshotter.Update] in the scope.
+func (sc *Scope) Update(ctx context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+	info.Name, info.Parent = sc.Full(info.Name), sc.Full(info.Parent)
+	info, err := sc.s.Update(ctx, info, fieldpaths...)
+	return sc.local(info), err
+}
+
+// Usage is [Snapshotter.Usage] in the scope.
+func (sc *Scope) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
+	return sc.s.Usage(ctx, sc.Full(key))
+}
+
+// Walk is [Snapshotter.Walk] in the scope; the filters see the names in it.
+func (sc *Scope) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
+	filter, err := filters.ParseAll(fs...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errdefs.ErrInvalidArgument, err)
+	}
+	return sc.s.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
+		if !strings.HasPrefix(info.Name, sc.prefix) {
+			return nil
+		}
+		if info = sc.local(info); !filter.Match(fields(info)) {
+			return nil
+		}
+		return fn(ctx, info)
+	})
+}
+
+// Cleanup is [Snapshotter.Cleanup]: what is left on disk belongs to no scope.
+func (sc *Scope) Cleanup(ctx context.Context) error { return sc.s.Cleanup(ctx) }
+
+// Close does nothing: the store stays open for its other users.
+func (sc *Scope) Close() error { return nil }
+
+// local gives info the names of the scope.
+func (sc *Scope) local(info snapshots.Info) snapshots.Info {
+	info.Name = strings.TrimPrefix(info.Name, sc.prefix)
+	info.Parent = strings.TrimPrefix(info.Parent, sc.prefix)
+	return info
+}
