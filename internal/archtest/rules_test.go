@@ -52,7 +52,7 @@ var rules = map[string]rule{
 	"service/differ":       {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/storeservice": {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "service/grpcerr", "api/store/v1"},
 	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
-	"service/metrics":      {"snapshotter", "driver"},
+	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver"},
 	"client":               {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "service/grpcerr", "api/store/v1"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
