@@ -181,6 +181,12 @@ type CreateOptions struct {
 	// for no limit. A writer then gets EDQUOT or ENOSPC. Returns ErrUnsupported
 	// without Properties.Quota. It may switch quotas on for the file system.
 	Size int64
+	// IDMap, when set, maps the owners of files in the mounts of this layer, not in
+	// what it holds: once sealed, and to Diff, Changes and View at all times, files
+	// belong to the container's IDs. Nothing can be applied to such a layer
+	// where that takes a conversion (ErrUnsupported). Returns ErrUnsupported
+	// without Properties.Idmap.
+	IDMap *mount.IDMap
 }
 
 // MountOptions tune [Driver.Mount].
@@ -264,7 +270,7 @@ type Properties struct {
 	MountsWritable bool
 	// Quota: a size limit can be set on a layer, see CreateOptions.Size.
 	Quota bool
-	// Idmap: views can be mounted with mapped ids.
+	// Idmap: layers can be mounted with mapped IDs, see CreateOptions.IDMap.
 	Idmap bool
 	// Rootless: works in a user namespace.
 	Rootless bool

@@ -22,6 +22,10 @@ type Mount struct {
 	// Options are the remaining file-system options, such as "redirect_dir=on",
 	// in a stable order; never directories, never flags.
 	Options []string
+	// IDMap, when set, maps the owners of what is mounted: of what a bind shows, and of
+	// an overlay's lower directories. The upper directory is not mapped, it holds
+	// the host's IDs. Not for aufs.
+	IDMap *IDMap
 }
 
 // Overlay names the directories of an overlay mount, all absolute paths.

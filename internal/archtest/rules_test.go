@@ -61,7 +61,7 @@ var rules = map[string]rule{
 	"internal/durable":     {"internal/sys"},
 	"internal/subvol":      {"internal/sys"},
 	"internal/copytree":    {"internal/sys", "internal/rootfd", "internal/whiteout"},
-	"internal/layerdir":    append([]string{"driver", "diff", "tar"}, low...),
+	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
 	"internal/archtest":    {},
 	"scripts/testreport":   {},
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 const (
@@ -40,6 +41,8 @@ type Meta struct {
 	// Merging: giving it its parents was begun. When it is found set, that ended
 	// in the middle and the layer is unusable.
 	Merging bool `json:"merging,omitempty"`
+	// IDMap maps the owners of files in the layer's mounts.
+	IDMap *mount.IDMap `json:"idmap,omitempty"`
 }
 
 // Load reads a layer's record. Returns [driver.ErrNotFound] without one.

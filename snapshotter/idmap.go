@@ -1,0 +1,48 @@
+package snapshotter
+
+import (
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// IDMap returns the map of IDs that the labels of a snapshot give it, and nil for
+// none. They are containerd's own, snapshots.LabelSnapshotUIDMapping and
+// LabelSnapshotGIDMapping; both are needed. They are given to
+// [Snapshotter.Prepare] and [Snapshotter.View], and stay as they are until the
+// snapshot is committed. An error matches errdefs.ErrInvalidArgument.
+func IDMap(labels map[string]string) (*mount.IDMap, error) {
+	uids, haveUIDs := labels[snapshots.LabelSnapshotUIDMapping]
+	gids, haveGIDs := labels[snapshots.LabelSnapshotGIDMapping]
+	if !haveUIDs && !haveGIDs {
+		return nil, nil
+	}
+	if !haveUIDs || !haveGIDs {
+		return nil, fail(errdefs.ErrInvalidArgument, "labels %s and %s: one is of no use without the other",
+			snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping)
+	}
+	m, err := mount.ParseIDMap(uids, gids)
+	if err != nil {
+		return nil, classified{fmt.Errorf("labels %s and %s: %w",
+			snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping, err), errdefs.ErrInvalidArgument}
+	}
+	return &m, nil
+}
+
+// checkIDMap returns the map for a new snapshot, or an error when it cannot have
+// one.
+func (s *Snapshotter) checkIDMap(key string, labels map[string]string) (*mount.IDMap, error) {
+	m, err := IDMap(labels)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("snapshot %q: %w", key, err)
+	case m != nil && !s.driver.Properties().Idmap:
+		return nil, classify(fmt.Errorf("snapshot %q: driver %s cannot map the IDs of a snapshot here: %w",
+			key, s.driver.Name(), driver.ErrUnsupported))
+	}
+	return m, nil
+}
