@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -235,6 +236,9 @@ type Applied struct {
 
 // DiffOptions tune [Driver.Diff].
 type DiffOptions struct {
+	// MaxTime, when not zero, is the latest mtime written; later ones are replaced
+	// by it. Zero means what the environment variable SOURCE_DATE_EPOCH says.
+	MaxTime time.Time
 	// Warn is told of what a layer cannot hold; nil logs it.
 	Warn func(path, message string)
 }

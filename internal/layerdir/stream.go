@@ -43,9 +43,11 @@ func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) fu
 func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
 	changes func(warn func(path, message string)) iter.Seq2[diff.Change, error],
 ) (diff.Stats, error) {
-	latest, err := tar.SourceDateEpoch()
-	if err != nil {
-		return diff.Stats{}, err
+	latest, err := opts.MaxTime, error(nil)
+	if latest.IsZero() {
+		if latest, err = tar.SourceDateEpoch(); err != nil {
+			return diff.Stats{}, err
+		}
 	}
 	warn := warning(log, id, opts.Warn)
 	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
