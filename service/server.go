@@ -2,23 +2,32 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
 	"google.golang.org/grpc"
 
+	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/service/grpcerr"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// EngineScope is the scope of the snapshots that a containerd engine makes.
+// EngineScope is the scope of the snapshots that the engine on the default socket
+// makes, a containerd mostly.
 const EngineScope = "containerd"
+
+// Options tune a [Server].
+type Options struct {
+	// Config says what is served; its Root and Driver are of no meaning here.
+	Config config.Config
+	// Version is shown by reflection and in the log.
+	Version string
+	// Logger receives a record of every call; nil discards it.
+	Logger *slog.Logger
+}
 
 // A Server serves one store until it is stopped.
 type Server struct {
@@ -27,32 +36,16 @@ type Server struct {
 }
 
 // New returns a server of the store, which the caller closes after Serve.
-func New(store *snapshotter.Snapshotter, log *slog.Logger) (*Server, error) {
+func New(store *snapshotter.Snapshotter, opts Options) (*Server, error) {
 	scope, err := store.Scope(EngineScope)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: log, grpc: grpc.NewServer()}
+	s := &Server{log: opts.Logger, grpc: grpc.NewServer(
+		grpc.ChainUnaryInterceptor(grpcerr.UnaryServer), grpc.ChainStreamInterceptor(grpcerr.StreamServer),
+	)}
 	snapshotsapi.RegisterSnapshotsServer(s.grpc, snapshotservice.FromSnapshotter(scope))
 	return s, nil
-}
-
-// Listen makes the socket at path, mode 0600, its directory with it.
-func Listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
 }
 
 // Serve answers on l until ctx ends, then finishes the calls in flight.

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/service"
+	"github.com/layerkeep/layerkeep/service/config"
 )
 
 const (
@@ -30,7 +31,7 @@ func newServeCommand(a *app) *cobra.Command {
 
 func runServe(ctx context.Context, a *app, address string) error {
 	return a.withStore(context.WithoutCancel(ctx), func(st *store) error {
-		server, err := service.New(st.Snapshotter, a.log)
+		server, err := service.New(st.Snapshotter, service.Options{Config: config.Default(), Logger: a.log, Version: version})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Value is one setting behind a flag, as package pflag wants it.
+type Value interface {
+	String() string
+	Set(text string) error
+	Type() string
+}
+
+// A Field is one setting: a flag and a key of the file.
+type Field struct {
+	// Key is the flag, and the key in the file.
+	Key string
+	// Help says what it is, in one line; the name of its argument is in
+	// backquotes.
+	Help string
+	// Value reads and writes the setting of the configuration it was made for.
+	Value Value
+	// Changeable reports whether a running service can take a new value from the
+	// file.
+	Changeable bool
+}
+
+// Fields lists the settings of c, in the order in which they are printed.
+func (c *Config) Fields() []Field {
+	return []Field{
+		{Key: "root", Help: "`DIR` of the store", Value: (*text)(&c.Root)},
+		{Key: "driver", Help: "backend `NAME` (empty: the store's own, for a new store the best that works)", Value: (*text)(&c.Driver)},
+		{Key: "address", Help: "listen on the unix socket `PATH`, as containerd's snapshotter", Value: (*text)(&c.Address)},
+		{Key: "engine", Help: "listen for one more engine, as `NAME=PATH`; it sees only snapshots of its own (may be repeated)", Value: (*table)(&c.Engines)},
+		{Key: "containerd-address", Help: "read and write layer blobs through containerd's socket `PATH`", Value: (*text)(&c.ContainerdAddress)},
+		{Key: "graphdriver", Help: "serve as Docker's graph driver plugin `NAME` (may be repeated)", Value: (*list)(&c.Graphdrivers)},
+		{Key: "graphdriver-dir", Help: "`DIR` of the plugins' sockets", Value: (*text)(&c.GraphdriverDir)},
+		{Key: "graphdriver-mounts", Help: "`DIR` below which plugins mount", Value: (*text)(&c.GraphdriverMounts)},
+		{Key: "metrics-address", Help: "serve Prometheus metrics on `ADDR`, a unix socket or a loopback address (empty: not)", Value: (*text)(&c.MetricsAddress)},
+		{Key: "pprof-address", Help: "serve profiles on `ADDR`, a unix socket or a loopback address (empty: not)", Value: (*text)(&c.PprofAddress)},
+		{Key: "log-level", Help: "`LEVEL` of the log: debug, info, warn or error", Value: (*text)(&c.LogLevel), Changeable: true},
+		{Key: "log-format", Help: "`FORMAT` of the log: text or json", Value: (*text)(&c.LogFormat)},
+		{Key: "log-file", Help: "append the log to `FILE`, which SIGHUP opens anew (empty: standard error)", Value: (*text)(&c.LogFile)},
+		{Key: "stop-timeout", Help: "when stopping, cancel calls that take longer than `DURATION`", Value: (*span)(&c.StopTimeout)},
+		{Key: "max-message-bytes", Help: "refuse messages of more than `N` bytes", Value: (*number)(&c.MaxMessageBytes)},
+		{Key: "max-streams", Help: "let at most `N` calls run at one time on one connection", Value: (*number)(&c.MaxStreams)},
+	}
+}
+
+type text string
+
+func (t *text) String() string     { return string(*t) }
+func (t *text) Set(s string) error { *t = text(s); return nil }
+func (t *text) Type() string       { return "string" }
+
+type number int
+
+func (n *number) String() string { return strconv.Itoa(int(*n)) }
+func (n *number) Type() string   { return "int" }
+
+func (n *number) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	*n = number(v)
+	return err
+}
+
+type span Duration
+
+func (d *span) String() string     { return Duration(*d).String() }
+func (d *span) Set(s string) error { return (*Duration)(d).UnmarshalText([]byte(s)) }
+func (d *span) Type() string       { return "duration" }
+
+// list is a setting that is given once for each of its items. The first Set
+// replaces what the file said: see Config.Merge.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+func (l *list) Type() string       { return "string" }
+
+// table is a setting of pairs, each given as NAME=PATH.
+type table map[string]string
+
+func (t *table) Type() string { return "string" }
+
+func (t *table) String() string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(*t)) {
+		pairs = append(pairs, name+"="+(*t)[name])
+	}
+	return strings.Join(pairs, ",")
+}
+
+func (t *table) Set(s string) error {
+	name, path, ok := strings.Cut(s, "=")
+	if !ok || name == "" || path == "" {
+		return fmt.Errorf("%q is not NAME=PATH", s)
+	}
+	if *t == nil {
+		*t = table{}
+	}
+	if _, twice := (*t)[name]; twice {
+		return fmt.Errorf("engine %q is given twice", name)
+	}
+	(*t)[name] = path
+	return nil
+}
