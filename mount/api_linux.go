@@ -35,23 +35,38 @@ func detachedBind(m Mount) (*os.File, error) {
 		return nil, explain("open_tree", m.Source, err)
 	}
 	f := os.NewFile(uintptr(fd), m.Source)
+	if err := m.setBind(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// setBind gives the clone of a mount the attributes it should have.
+func (m Mount) setBind(f *os.File) error {
 	// Not private, it would be a peer of the source's mount: what is mounted in
 	// it later would be mounted in the source as well, and taken for a part of it.
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
 	if m.ReadOnly {
 		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
 	}
-	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr)
-	if errors.Is(err, unix.ENOSYS) { // Linux 5.2 to 5.11
-		err = fmt.Errorf("%w: mount_setattr: %w", errNoAPI, err)
-	} else {
-		err = explain("mount_setattr", m.Source, err)
+	if m.IDMap != nil {
+		ns, err := userNS(*m.IDMap)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(ns.Fd())
 	}
-	if err != nil {
-		f.Close()
-		return nil, err
+	err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+	switch {
+	case errors.Is(err, unix.ENOSYS): // Linux 5.2 to 5.11
+		return fmt.Errorf("%w: mount_setattr: %w", errNoAPI, err)
+	case errors.Is(err, unix.EINVAL) && m.IDMap != nil: // a file system that knows no maps
+		return fmt.Errorf("%w: %w", ErrUnsupported, explain("mount_setattr of an ID map", m.Source, err))
 	}
-	return f, nil
+	return explain("mount_setattr", m.Source, err)
 }
 
 // An fsContext is the descriptor of fsopen(2).
@@ -59,8 +74,10 @@ type fsContext struct {
 	f *os.File
 	// byName says that this kernel (before 6.13) takes layers as strings only.
 	byName bool
-	// held keeps layers open that the kernel knows by /proc name only.
+	// held keeps layers open that the kernel knows by /proc name only, and all
+	// mapped ones, whose mounts end with their descriptors.
 	held []*os.File
+	hold bool
 }
 
 func detachedOverlay(m Mount) (*os.File, error) {
@@ -71,7 +88,7 @@ func detachedOverlay(m Mount) (*os.File, error) {
 	if err != nil {
 		return nil, explain("fsopen", "overlay", err)
 	}
-	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay")}
+	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay"), hold: m.IDMap != nil}
 	defer fc.close()
 	if err := fc.configure(m); err != nil {
 		return nil, err
@@ -102,6 +119,11 @@ func (fc *fsContext) close() {
 }
 
 func (fc *fsContext) configure(m Mount) error {
+	openLower, done, err := m.opener()
+	if err != nil {
+		return err
+	}
+	defer done()
 	fd := int(fc.f.Fd())
 	if m.Source != "" {
 		if err := unix.FsconfigSetString(fd, "source", m.Source); err != nil {
@@ -126,28 +148,32 @@ func (fc *fsContext) configure(m Mount) error {
 		}
 	}
 	for _, l := range m.Overlay.Lower {
-		if err := fc.setDir("lowerdir+", l); err != nil {
+		if err := fc.setDir("lowerdir+", l, openLower); err != nil {
 			return err
 		}
 	}
 	if m.Overlay.Upper == "" {
 		return nil
 	}
-	if err := fc.setDir("upperdir", m.Overlay.Upper); err != nil {
+	if err := fc.setDir("upperdir", m.Overlay.Upper, openDir); err != nil {
 		return err
 	}
-	return fc.setDir("workdir", m.Overlay.Work)
+	return fc.setDir("workdir", m.Overlay.Work, openDir)
 }
 
 // setDir hands a directory over by descriptor, since a string may have at most
 // 255 bytes; where the kernel takes strings only, by the descriptor's /proc name.
-func (fc *fsContext) setDir(key, path string) error {
-	dir, err := openDir(path)
+func (fc *fsContext) setDir(key, path string, open func(string) (*os.File, error)) error {
+	dir, err := open(path)
 	if err != nil {
 		return err
 	}
 	if !fc.byName {
 		err = unix.FsconfigSetFd(int(fc.f.Fd()), key, int(dir.Fd()))
+		if err == nil && fc.hold {
+			fc.held = append(fc.held, dir)
+			return nil
+		}
 		if err == nil {
 			return dir.Close()
 		}

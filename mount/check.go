@@ -4,6 +4,14 @@ import "fmt"
 
 // check refuses what cannot be mounted before any system call is made.
 func (m Mount) check() error {
+	if m.IDMap != nil {
+		if m.Type == "aufs" {
+			return fmt.Errorf("%w: aufs with a map of IDs", ErrUnsupported)
+		}
+		if err := m.IDMap.Validate(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case m.AUFS != nil && m.Type != "aufs":
 		return fmt.Errorf("%w: branches of a mount of type %q", ErrUnsupported, m.Type)

@@ -31,6 +31,8 @@ type Mounter struct {
 	NoMountAPI bool
 
 	kernel *kernel // nil for the real one
+	// noMappedLower mounts overlays with mapped lower directories the older way, for tests.
+	noMappedLower bool
 }
 
 // All mounts mounts at target, each over the one before, an aufs and its remounts

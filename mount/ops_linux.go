@@ -54,6 +54,9 @@ func (mr Mounter) one(m Mount, dir *os.File) error {
 	if m.Type == "aufs" {
 		return mr.aufs(m, dir)
 	}
+	if m.IDMap != nil {
+		return mr.mountMapped(m, dir)
+	}
 	if !mr.NoMountAPI {
 		fd, err := detached(m)
 		if err == nil {

@@ -19,3 +19,6 @@ func HaveAPI() bool { return false }
 func (mr Mounter) Probe(context.Context, string, bool) (Features, error) {
 	return Features{}, unsupported()
 }
+
+// ProbeIDMap finds nothing here.
+func (mr Mounter) ProbeIDMap(context.Context, string, bool) error { return unsupported() }

@@ -3,13 +3,15 @@ package mount
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // Strings renders the mount as the options mount(8) takes with -o: flags,
 // then directories, then the other options. Names are escaped as the kernel's
 // parser of overlay options needs it; those of aufs branches cannot be, and it is not checked
-// what the kernel would do with them.
+// what the kernel would do with them. A map of IDs is there as containerd says it,
+// uidmap= and gidmap=.
 func (m Mount) Strings() []string { return m.options(nil) }
 
 // options is Strings with the directories' paths mapped by rename, see dirs.
@@ -32,15 +34,24 @@ func (m Mount) options(rename func(string) string) []string {
 	if o := m.Overlay; o != nil {
 		opts = append(opts, o.dirs(rename)...)
 	}
-	return append(opts, m.Options...)
+	opts = append(opts, m.Options...)
+	if m.IDMap != nil {
+		uids, gids := m.IDMap.Texts()
+		opts = append(opts, "uidmap="+uids, "gidmap="+gids)
+	}
+	return opts
 }
 
 // Command renders the mount as a mount(8) command line for a shell. Directories
 // that do not fit into the kernel's page for options are named from the one that
 // they are all in; the command goes there first, so target has to be absolute.
 // The remounts of an aufs are commands of their own, to be run after its first;
-// of an aufs that would crash the kernel, the command only fails and says so.
+// of an aufs that would crash the kernel, the command only fails and says so, as
+// does that of an overlay with a map of IDs, for which mount(8) has no words.
 func (m Mount) Command(target string) string {
+	if m.IDMap != nil {
+		return m.mappedCommand(target)
+	}
 	if m.AUFS != nil {
 		if err := m.checkAUFS(); err != nil {
 			return "false " + Quote(err.Error())
@@ -69,6 +80,23 @@ func (m Mount) Command(target string) string {
 		line = "(cd " + Quote(in) + " && " + line + ")"
 	}
 	return line
+}
+
+// mappedCommand is Command for a mount with a map of IDs (util-linux 2.39).
+func (m Mount) mappedCommand(target string) string {
+	if m.Type != "bind" {
+		return "false " + Quote("mount(8) cannot map the IDs of an overlay's lower directories")
+	}
+	var ranges []string
+	for _, r := range m.IDMap.UIDs {
+		ranges = append(ranges, "u:"+r.String())
+	}
+	for _, r := range m.IDMap.GIDs {
+		ranges = append(ranges, "g:"+r.String())
+	}
+	m.Options = append(slices.Clone(m.Options), "X-mount.idmap="+strings.Join(ranges, " "))
+	m.IDMap = nil
+	return m.Command(target)
 }
 
 func joinOptions(opts []string) string { return strings.Join(opts, ",") }

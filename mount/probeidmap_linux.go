@@ -1,0 +1,71 @@
+package mount
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// probeIDs is far from what a scratch directory belongs to.
+const probeIDs = 1 << 20
+
+// ProbeIDMap finds out by mounting whether binds, or with overlay the lower
+// directories of overlay mounts, can have a map of IDs on the file system of dir, an
+// existing empty directory, in which it leaves what it made. Returns an error
+// as [Mounter.Probe] does.
+func (mr Mounter) ProbeIDMap(ctx context.Context, dir string, overlay bool) error {
+	if err := mr.probeIDMap(ctx, dir, overlay); err != nil {
+		if passing(err) {
+			return fmt.Errorf("mounts with mapped IDs: %w", err)
+		}
+		return unsupportedBy("mounts with mapped IDs", err)
+	}
+	return nil
+}
+
+func (mr Mounter) probeIDMap(ctx context.Context, dir string, overlay bool) error {
+	for _, d := range []string{"/idlower", "/idlower/d", "/idupper", "/idwork", "/idmerged"} {
+		if err := os.Mkdir(dir+d, 0o700); err != nil {
+			return err
+		}
+	}
+	m := Mount{Type: "bind", Source: dir + "/idlower"}
+	if overlay {
+		m = Mount{Type: "overlay", Source: "overlay", Overlay: &Overlay{
+			Lower: []string{dir + "/idlower"}, Upper: dir + "/idupper", Work: dir + "/idwork",
+		}}
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir+"/idlower/d", &st); err != nil {
+		return err
+	}
+	m.IDMap = &IDMap{
+		UIDs: []IDRange{{Container: 0, Host: probeIDs, Size: probeIDs}}, GIDs: []IDRange{{Container: 0, Host: probeIDs, Size: probeIDs}},
+	}
+	uid, gid, err := m.IDMap.ToHost(st.Uid, st.Gid)
+	if err != nil {
+		return err
+	}
+	return mr.checkMapped(ctx, m, dir+"/idmerged", uid, gid)
+}
+
+// checkMapped mounts m and returns an error unless d in it belongs to these IDs.
+func (mr Mounter) checkMapped(ctx context.Context, m Mount, target string, uid, gid uint32) error {
+	p := &prober{ctx: ctx, mr: mr}
+	root, done, err := p.mount(m, target)
+	if err != nil {
+		return err
+	}
+	st, err := sys.Fstatat(int(root.Fd()), "d")
+	if derr := done(); err == nil {
+		err = derr
+	}
+	if err == nil && (st.Uid != uid || st.Gid != gid) {
+		err = fmt.Errorf("a file belongs to %d:%d instead of %d:%d", st.Uid, st.Gid, uid, gid)
+	}
+	return err
+}
