@@ -24,7 +24,7 @@ type Options struct {
 // these. It is safe for concurrent use.
 type Differ struct {
 	store  *snapshotter.Snapshotter
-	scope  *snapshotter.Scope
+	scope  snapshots
 	engine *Engine
 	log    *slog.Logger
 	limits driver.Limits
@@ -39,7 +39,7 @@ var (
 // writes the content store of the engine. It is the one that gives the store a
 // layer again which had to wait for its parents.
 func New(store *snapshotter.Snapshotter, scope *snapshotter.Scope, engine *Engine, opts Options) *Differ {
-	d := &Differ{store: store, scope: scope, engine: engine, log: opts.Logger, limits: opts.Limits}
+	d := &Differ{store: store, scope: adapt(store, scope), engine: engine, log: opts.Logger, limits: opts.Limits}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

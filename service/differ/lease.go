@@ -1,0 +1,69 @@
+package differ
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// grace is for how long a new layer is kept that nothing refers to.
+	grace = time.Minute
+	// expiry is the label with which a lease ends by itself, and contentType what
+	// it holds (containerd's docs/garbage-collection.md).
+	expiry      = "containerd.io/gc.expire"
+	contentType = "content"
+)
+
+// protect keeps a blob that is about to be committed from the engine's garbage
+// collection for a short time. Who asks for a layer holds a lease until something
+// refers to it, but containerd does not hand the lease on to a proxied differ.
+// The caller calls drop when the blob does not get there.
+func (e *Engine) protect(ctx context.Context, blob digest.Digest) (drop func(), err error) {
+	drop = func() {}
+	if _, ok := leases.FromContext(ctx); ok {
+		return drop, nil
+	}
+	id := uniqueName()
+	_, err = e.leases().Create(ctx, &leasesapi.CreateRequest{
+		ID:     id,
+		Labels: map[string]string{expiry: time.Now().Add(grace).UTC().Format(time.RFC3339)},
+	})
+	if err = native(err); errdefs.IsNotImplemented(err) {
+		return drop, nil // a content store without leases
+	}
+	if err != nil {
+		return drop, fmt.Errorf("protect layer %s in containerd's store: %w", blob, err)
+	}
+	drop = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
+		defer cancel()
+		_, _ = e.leases().Delete(ctx, &leasesapi.DeleteRequest{ID: id}) // it ends by itself
+	}
+	_, err = e.leases().AddResource(ctx, &leasesapi.AddResourceRequest{
+		ID: id, Resource: &leasesapi.Resource{ID: blob.String(), Type: contentType},
+	})
+	if err = native(err); err != nil {
+		drop()
+		return func() {}, fmt.Errorf("protect layer %s in containerd's store: %w", blob, err)
+	}
+	return drop, nil
+}
+
+// uniqueName is the name of an upload or a lease of ours.
+func uniqueName() string { return "layerkeep-" + strings.ToLower(rand.Text()) }
+
+func native(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errgrpc.ToNative(err)
+}
