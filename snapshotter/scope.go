@@ -67,19 +67,23 @@ func (sc *Scope) Full(name string) string {
 	return sc.prefix + name
 }
 
-// Prepare is [Snapshotter.Prepare] in the scope.
+// Prepare is [Snapshotter.Prepare] in the scope. Engines may read its mounts, so
+// an overlay has no options but those that they know.
 func (sc *Scope) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
-	return sc.s.Prepare(ctx, sc.Full(key), sc.Full(parent), opts...)
+	mounts, err := sc.s.Prepare(ctx, sc.Full(key), sc.Full(parent), opts...)
+	return engineMounts(mounts), err
 }
 
 // View is [Snapshotter.View] in the scope.
 func (sc *Scope) View(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
-	return sc.s.View(ctx, sc.Full(key), sc.Full(parent), opts...)
+	mounts, err := sc.s.View(ctx, sc.Full(key), sc.Full(parent), opts...)
+	return engineMounts(mounts), err
 }
 
 // Mounts is [Snapshotter.Mounts] in the scope.
 func (sc *Scope) Mounts(ctx context.Context, key string) ([]ctdmount.Mount, error) {
-	return sc.s.Mounts(ctx, sc.Full(key))
+	mounts, err := sc.s.Mounts(ctx, sc.Full(key))
+	return engineMounts(mounts), err
 }
 
 // Commit is [Snapshotter.Commit] in the scope.

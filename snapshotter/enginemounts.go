@@ -1,0 +1,43 @@
+package snapshotter
+
+import (
+	"slices"
+	"strings"
+
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
+)
+
+// engineMounts puts mounts in the form that engines can read as well as mount.
+//
+// BuildKit takes overlay mounts apart to merge layers (COPY --link), and refuses
+// any option but the directories, "index=off", "userxattr" and "redirect_dir=".
+// It also works on the upper directories themselves, and refuses redirects in
+// them; it and other engines expect that renaming a directory of the parents
+// gives EXDEV, as on their own overlays. So redirects are followed here and none
+// is made. As that is said explicitly, the kernel makes no metacopies either,
+// whatever its default; an inode number or a UUID is of no consequence to a layer.
+func engineMounts(mounts []ctdmount.Mount) []ctdmount.Mount {
+	out := slices.Clone(mounts)
+	for i, m := range out {
+		if m.Type == "overlay" {
+			out[i].Options = engineOverlay(m.Options)
+		}
+	}
+	return out
+}
+
+func engineOverlay(options []string) []string {
+	var out []string
+	for _, o := range options {
+		name, _, _ := strings.Cut(o, "=")
+		switch name {
+		case "ro", "rw", "xino", "uuid", "metacopy":
+			// An overlay without an upper directory is read-only by itself.
+		case "redirect_dir":
+			out = append(out, "redirect_dir=follow")
+		default:
+			out = append(out, o)
+		}
+	}
+	return out
+}
