@@ -136,6 +136,8 @@ func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, op
 	switch {
 	case opts.Size != 0:
 		return fmt.Errorf("%w: there are no size limits", driver.ErrUnsupported)
+	case opts.IDMap != nil:
+		return fmt.Errorf("%w: mounts with mapped IDs", driver.ErrUnsupported)
 	case opts.View && len(parents) == 0:
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
 	case len(parents) > limit:

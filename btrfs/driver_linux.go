@@ -30,6 +30,7 @@ type btrfs struct {
 	log     *slog.Logger
 	xattrs  []string
 	reflink bool
+	idmap   bool
 
 	mu sync.Mutex
 	// unpacking has the paths of staging directories in use.
@@ -47,7 +48,7 @@ type btrfs struct {
 // New opens the store of this driver in root, which it creates when missing.
 // Returns an error matching [driver.ErrUnsupported] that says why when root is not
 // on a btrfs, or this process may not use subvolumes there: it has tried.
-func New(_ context.Context, root string, opts driver.Options) (driver.Driver, error) {
+func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.Open(root)
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
@@ -57,14 +58,14 @@ func New(_ context.Context, root string, opts driver.Options) (driver.Driver, er
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	store.DeleteWith(d.delete)
-	if err := d.probe(); err != nil {
+	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
 	}
 	return d, nil
 }
 
 // probe tries what the driver needs, in a directory of the store.
-func (d *btrfs) probe() error {
+func (d *btrfs) probe(ctx context.Context) error {
 	path, done, err := d.store.Staging("probe")
 	if err != nil {
 		return err
@@ -90,7 +91,8 @@ func (d *btrfs) probe() error {
 	}
 	d.xattrs = layerdir.XattrNamespaces(path)
 	d.reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
-	return nil
+	d.idmap, err = d.store.CanMap(ctx, mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}, false)
+	return err
 }
 
 // Name returns [Name].
@@ -99,7 +101,8 @@ func (d *btrfs) Name() string { return Name }
 // Properties returns the facts.
 func (d *btrfs) Properties() driver.Properties {
 	return driver.Properties{
-		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: true, Quota: true, XattrNamespaces: d.xattrs,
+		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: true, Quota: true, Idmap: d.idmap,
+		XattrNamespaces: d.xattrs,
 	}
 }
 
@@ -136,7 +139,10 @@ func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, o
 	if opts.View && len(parents) == 0 {
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
 	}
-	m := layerdir.Meta{Parents: parents, View: opts.View}
+	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
+		return err
+	}
+	m := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
 	if !opts.View { // which takes nothing
 		m.Size = opts.Size
 	}
@@ -207,7 +213,9 @@ func (d *btrfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions)
 		return nil, fmt.Errorf("btrfs: mount layer %s: %w", id, err)
 	}
 	source := d.vol(id, m) + "/" + treeDir
-	return []mount.Mount{{Type: "bind", Source: source, ReadOnly: opts.ReadOnly || m.View || m.Sealed}}, nil
+	return []mount.Mount{{
+		Type: "bind", Source: source, ReadOnly: opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
+	}}, nil
 }
 
 // makeWritable undoes what a call that was killed has left: a layer that Seal made

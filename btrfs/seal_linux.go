@@ -30,6 +30,7 @@ func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 			return err
 		}
 		m.Usage = &usage
+		m.IDMap = nil // a mapped bind stores the container's IDs
 		if err := d.thaw(ctx, id, *m); err != nil {
 			return err
 		}

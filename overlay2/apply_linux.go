@@ -34,6 +34,9 @@ func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts
 	if m.Detached {
 		return driver.Applied{}, errDetached
 	}
+	if m.IDMap != nil {
+		return driver.Applied{}, errMapped
+	}
 	empty, err := isEmpty(d.store.Path(id, fsDir))
 	if err != nil {
 		return driver.Applied{}, err
@@ -141,6 +144,8 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	switch {
 	case err != nil:
 		return err
+	case m.IDMap != nil:
+		return errMapped
 	case !m.Detached:
 		return fmt.Errorf("%w: it was not unpacked without its parents", driver.ErrUnsupported)
 	case m.Merging:

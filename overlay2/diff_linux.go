@@ -31,11 +31,15 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	shifted, err := d.shiftedBy(id, m)
+	if err != nil {
+		return nil, err
+	}
 	v, err := openStack(d.dirs(id, m), d.marks, d.read())
 	if err != nil {
 		return nil, err
 	}
-	v.hints = !m.View
+	v.hints, v.idmap = !m.View, shifted
 	return v, nil
 }
 

@@ -97,7 +97,10 @@ func (d *dir) Stat() (n diff.Node, err error) {
 		n = diff.NodeOf(st)
 		return err
 	})
-	return n, err
+	if err != nil {
+		return diff.Node{}, err
+	}
+	return d.v.node(d.places[0].layer, d.places[0].path, n)
 }
 
 // Xattrs returns those of the uppermost of the merged directories.
@@ -106,7 +109,10 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 		attrs, err = top.Xattrs()
 		return err
 	})
-	return d.v.marks.Shown(attrs), err
+	if err != nil {
+		return nil, err
+	}
+	return d.v.attrs(d.places[0].layer, d.places[0].path, attrs)
 }
 
 // Names lists what the merged directories hold and do not hide.
@@ -169,7 +175,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 	if err != nil {
 		return diff.Node{}, err
 	}
-	return diff.NodeOf(f.top.st), nil
+	return d.v.node(f.top.layer, f.top.dir.child(name), diff.NodeOf(f.top.st))
 }
 
 // LookupXattrs returns the extended attributes of a child.
@@ -182,7 +188,10 @@ func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
 		attrs, err = layer.LookupXattrs(f.top.name)
 		return err
 	})
-	return d.v.marks.Shown(attrs), err
+	if err != nil {
+		return nil, err
+	}
+	return d.v.attrs(f.top.layer, f.top.dir.child(name), attrs)
 }
 
 // Readlink returns the target of a symbolic link.

@@ -37,6 +37,8 @@ type overlay struct {
 	xattrs   []string
 	// userNS: devices cannot be made here.
 	userNS bool
+	// idmap: lower directories can be mounted with mapped IDs.
+	idmap bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -66,6 +68,9 @@ func (d *overlay) probe(ctx context.Context) error {
 		if errors.Is(err, mount.ErrUnsupported) {
 			err = fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
 		}
+		return err
+	}
+	if d.idmap, err = d.store.CanMap(ctx, mounter, true); err != nil {
 		return err
 	}
 	if d.features.UserXattr {
@@ -111,6 +116,7 @@ func (d *overlay) Properties() driver.Properties {
 		SharesPages:     true,
 		BreaksHardlinks: true,
 		RenameDir:       d.features.RedirectDir,
+		Idmap:           d.idmap,
 		Rootless:        true,
 		MountsWritable:  true,
 		MaxParents:      mount.MaxLower,
@@ -141,7 +147,10 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	if opts.Size != 0 {
 		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
 	}
-	meta := layerdir.Meta{Parents: parents, View: opts.View}
+	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
+		return err
+	}
+	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
 	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
 	for _, p := range metas {
 		meta.Metacopy = meta.Metacopy || p.Metacopy
@@ -160,7 +169,11 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 				return err
 			}
 		}
-		return d.setRoot(dir+"/"+fsDir, parents)
+		err := d.setRoot(dir+"/"+fsDir, parents)
+		if err == nil && opts.IDMap != nil {
+			err = mapRoot(dir+"/"+fsDir, opts.IDMap)
+		}
+		return err
 	})
 }
 
@@ -197,7 +210,11 @@ func (d *overlay) setRoot(path string, parents []driver.ID) error {
 // Seal records the usage, writes the file system to disk and then the mark that
 // the layer is sealed, in this order.
 func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
-	if err := d.seal(ctx, id); err != nil {
+	err := d.seal(ctx, id)
+	if err == nil {
+		err = os.RemoveAll(d.store.Path(id, shiftFile)) // now that the record counts
+	}
+	if err != nil {
 		return fmt.Errorf("overlay2: seal layer %s: %w", id, err)
 	}
 	return nil
@@ -210,6 +227,12 @@ func (d *overlay) seal(ctx context.Context, id driver.ID) error {
 				return err
 			}
 			m.Detached = false
+		}
+		if m.IDMap != nil {
+			if err := d.shift(ctx, id, m.IDMap); err != nil {
+				return err
+			}
+			m.IDMap = nil
 		}
 		return os.RemoveAll(d.store.Path(id, workDir))
 	})

@@ -23,6 +23,9 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	if err == nil && m.Detached {
 		err = errDetached
 	}
+	if err == nil {
+		_, err = d.shiftedBy(id, m)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
 	}
@@ -33,7 +36,7 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	}
 	res := mount.Mount{
 		Type: "overlay", Source: layerdir.Label(d.store.Path(id)), ReadOnly: opts.ReadOnly || !writable,
-		Overlay: &mount.Overlay{Lower: dirs}, Options: d.options(m),
+		Overlay: &mount.Overlay{Lower: dirs}, Options: d.options(m), IDMap: m.IDMap,
 	}
 	if writable {
 		res.Overlay.Lower = dirs[1:]

@@ -30,13 +30,14 @@ type vfs struct {
 	opts    driver.Options
 	xattrs  []string
 	reflink bool
+	idmap   bool
 	userNS  bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
 // Returns an error matching [driver.ErrUnsupported] where files cannot be given
 // to root: it has tried.
-func New(_ context.Context, root string, opts driver.Options) (driver.Driver, error) {
+func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.Open(root)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
@@ -53,6 +54,9 @@ func New(_ context.Context, root string, opts driver.Options) (driver.Driver, er
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
 	d.reflink = !opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
+	if d.idmap, err = store.CanMap(ctx, mount.Mounter{NoMountAPI: opts.Fallbacks.NoMountAPI}, false); err != nil {
+		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
+	}
 	return d, nil
 }
 
@@ -62,7 +66,7 @@ func (d *vfs) Name() string { return Name }
 // Properties returns the facts.
 func (d *vfs) Properties() driver.Properties {
 	return driver.Properties{
-		Reflink: d.reflink, RenameDir: true, Rootless: true, MountsWritable: true, XattrNamespaces: d.xattrs,
+		Reflink: d.reflink, RenameDir: true, Idmap: d.idmap, Rootless: true, MountsWritable: true, XattrNamespaces: d.xattrs,
 	}
 }
 
@@ -87,7 +91,10 @@ func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 	if opts.Size != 0 {
 		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
 	}
-	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View}, func(dir string) error {
+	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
+		return err
+	}
+	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}, func(dir string) error {
 		if opts.View {
 			return nil
 		}
@@ -143,7 +150,9 @@ func (d *vfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) (
 	if err != nil {
 		return nil, fmt.Errorf("vfs: mount layer %s: %w", id, err)
 	}
-	return []mount.Mount{{Type: "bind", Source: d.tree(id, m), ReadOnly: opts.ReadOnly || m.View || m.Sealed}}, nil
+	return []mount.Mount{{
+		Type: "bind", Source: d.tree(id, m), ReadOnly: opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
+	}}, nil
 }
 
 // ApplyDiff unpacks the stream beside the tree and, once all of it is there and
@@ -296,7 +305,10 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 
 // Seal makes the layer immutable and durable.
 func (d *vfs) Seal(ctx context.Context, id driver.ID) error {
-	err := d.store.Seal(ctx, id, treeDir, func(*layerdir.Meta) error { return nil })
+	err := d.store.Seal(ctx, id, treeDir, func(m *layerdir.Meta) error {
+		m.IDMap = nil // a mapped bind stores the container's IDs
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("vfs: seal layer %s: %w", id, err)
 	}

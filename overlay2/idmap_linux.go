@@ -1,0 +1,116 @@
+package overlay2
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// A layer with a map of IDs is mounted over mapped parents. Its own directory
+// cannot be mapped (an overlay with a mapped upper directory is read-only), so
+// what is written there belongs to the host's IDs. Everything that reads the layer
+// translates them to the container's, and Seal does so on disk.
+
+// errMapped says what cannot be done to a layer whose directory has the host's IDs.
+var errMapped = fmt.Errorf("%w: the IDs of its mounts are mapped", driver.ErrUnsupported)
+
+// errHalfSealed says that a layer's directory has IDs of both sides.
+var errHalfSealed = fmt.Errorf("%w: sealing it was interrupted: seal it again, or remove it", driver.ErrSealed)
+
+// mapRoot gives the root directory of a layer, which has the attributes of its
+// parent's, the host's IDs.
+func mapRoot(path string, m *mount.IDMap) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	st, err := sys.Fstat(fd)
+	if err != nil {
+		return err
+	}
+	uid, gid, err := m.ToHost(st.Uid, st.Gid)
+	if err != nil {
+		return fmt.Errorf("the root directory: %w", err)
+	}
+	if err := sys.Fchown(fd, uid, gid); err != nil {
+		return err
+	}
+	for _, name := range []string{xattrACL, xattrDefaultACL} {
+		value, ok, err := sys.Fgetxattr(fd, name)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		mapped, err := hostACL(m, string(value))
+		if err != nil {
+			return fmt.Errorf("the root directory: %w", err)
+		}
+		if err := sys.Fsetxattr(fd, name, []byte(mapped)); err != nil {
+			return err
+		}
+	}
+	return sys.Fchmod(fd, st.Mode&0o7777)
+}
+
+// shiftedBy is the map of IDs by which the layer's own directory has to be read.
+// Returns errHalfSealed when there is no such map any more.
+func (d *overlay) shiftedBy(id driver.ID, m layerdir.Meta) (*mount.IDMap, error) {
+	if m.IDMap == nil || m.View || m.Sealed {
+		return nil, nil
+	}
+	_, err := os.Lstat(d.store.Path(id, shiftFile))
+	switch {
+	case err == nil:
+		return nil, errHalfSealed
+	case errors.Is(err, fs.ErrNotExist):
+		return m.IDMap, nil
+	}
+	return nil, err
+}
+
+// node translates the attributes of what is at path in a layer.
+func (v *stack) node(layer int, path string, n diff.Node) (diff.Node, error) {
+	if v.idmap == nil || layer != 0 {
+		return n, nil
+	}
+	var err error
+	if n.UID, n.GID, err = v.idmap.ToContainer(n.UID, n.GID); err != nil {
+		return diff.Node{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return n, nil
+}
+
+// attrs is node for extended attributes, as they are to be shown.
+func (v *stack) attrs(layer int, path string, onDisk map[string]string) (map[string]string, error) {
+	shown := v.marks.Shown(onDisk)
+	if v.idmap == nil || layer != 0 {
+		return shown, nil
+	}
+	for _, name := range []string{xattrCapability, xattrACL, xattrDefaultACL} {
+		value, ok := shown[name]
+		if !ok {
+			continue
+		}
+		mapped, err := containerXattr(v.idmap, name, value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if mapped != value {
+			shown = maps.Clone(shown)
+			shown[name] = mapped
+		}
+	}
+	return shown, nil
+}

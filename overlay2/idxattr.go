@@ -1,0 +1,99 @@
+package overlay2
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// The extended attributes in which there are IDs, as getxattr(2) gives them.
+const (
+	xattrCapability = "security.capability"
+	xattrACL        = "system.posix_acl_access"
+	xattrDefaultACL = "system.posix_acl_default"
+)
+
+// Of struct posix_acl_xattr_header and posix_acl_xattr_entry in
+// linux/posix_acl_xattr.h, little-endian.
+const (
+	aclHeader = 4
+	aclEntry  = 8
+	aclUser   = 2 // a tag whose ID counts
+	aclGroup  = 8
+)
+
+// Of struct vfs_ns_cap_data in linux/capability.h, little-endian: what is known to
+// the initial user namespace alone has no root.
+const (
+	capRevision  = 0xff000000
+	capRevision2 = 0x02000000
+	capRevision3 = 0x03000000
+	capLength2   = 20
+	capLength3   = 24
+)
+
+// containerXattr translates the host's IDs in an attribute to those of the
+// container. Capabilities that were given in the container's user namespace become
+// those of a file that was never in one. What is malformed stays as it is. The
+// error matches [mount.ErrUnmapped].
+func containerXattr(m *mount.IDMap, name, value string) (string, error) {
+	switch name {
+	case xattrACL, xattrDefaultACL:
+		return mapACL(value, m.ContainerUID, m.ContainerGID)
+	case xattrCapability:
+		return containerCapability(m, value)
+	}
+	return value, nil
+}
+
+// hostACL translates a container's IDs in an ACL to those of the host.
+func hostACL(m *mount.IDMap, value string) (string, error) {
+	return mapACL(value, m.HostUID, m.HostGID)
+}
+
+func mapACL(value string, mapUID, mapGID func(uint32) (uint32, bool)) (string, error) {
+	if len(value) < aclHeader || (len(value)-aclHeader)%aclEntry != 0 {
+		return value, nil
+	}
+	b := []byte(value)
+	for at := aclHeader; at < len(b); at += aclEntry {
+		mapID, what := mapUID, "user"
+		switch binary.LittleEndian.Uint16(b[at:]) {
+		case aclUser:
+		case aclGroup:
+			mapID, what = mapGID, "group"
+		default:
+			continue
+		}
+		id := binary.LittleEndian.Uint32(b[at+4:])
+		mapped, ok := mapID(id)
+		if !ok {
+			return "", fmt.Errorf("access control list: %w: %s %d", mount.ErrUnmapped, what, id)
+		}
+		binary.LittleEndian.PutUint32(b[at+4:], mapped)
+	}
+	return string(b), nil
+}
+
+func containerCapability(m *mount.IDMap, value string) (string, error) {
+	if len(value) != capLength3 {
+		return value, nil
+	}
+	b := []byte(value)
+	magic := binary.LittleEndian.Uint32(b)
+	if magic&capRevision != capRevision3 {
+		return value, nil
+	}
+	id := binary.LittleEndian.Uint32(b[capLength2:])
+	root, ok := m.ContainerUID(id)
+	if !ok {
+		return "", fmt.Errorf("%s: %w: user %d", xattrCapability, mount.ErrUnmapped, id)
+	}
+	if root == 0 {
+		binary.LittleEndian.PutUint32(b, magic&^capRevision|capRevision2)
+		return string(b[:capLength2]), nil
+	}
+	binary.LittleEndian.PutUint32(b[capLength2:], root)
+	return string(b), nil
+}

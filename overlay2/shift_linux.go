@@ -1,0 +1,206 @@
+package overlay2
+
+import (
+	"bufio"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// shiftFile, in a layer's directory, says whom the layer's files will belong to
+// once it is sealed, in the order of a walk. It is on disk before the first of them
+// is changed, so that the work can be done again after it was interrupted: when the
+// IDs of both sides overlap, a file alone does not tell whether it was changed.
+const shiftFile = "shift"
+
+// A shifted is a record of shiftFile.
+type shifted struct {
+	Ino            uint64
+	UID, GID, Mode uint32
+	// Xattrs are those that have IDs in them.
+	Xattrs map[string]string
+}
+
+// shift gives the files of a layer the container's IDs. Repeatable until
+// the layer's record says that it was done. The error matches [mount.ErrUnmapped],
+// and nothing is changed, when a file belongs to an ID outside the map.
+func (d *overlay) shift(ctx context.Context, id driver.ID, m *mount.IDMap) error {
+	root, err := rootfd.Open(d.store.Path(id, fsDir), d.read())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	path := d.store.Path(id, shiftFile)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = durable.Write(durable.OS(), path, 0o600, func(w io.Writer) error { return planShift(ctx, root, m, w) })
+		if err != nil {
+			return err
+		}
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	plan := gob.NewDecoder(bufio.NewReader(f))
+	return walkOwned(ctx, root, func(dir *rootfd.Dir, name string, st rootfd.Stat) error {
+		var to shifted
+		if err := plan.Decode(&to); err != nil {
+			return fmt.Errorf("%s: %w", shiftFile, err)
+		}
+		if to.Ino != st.Ino {
+			return fmt.Errorf("%s: it is not of these files: inode %d instead of %d", shiftFile, to.Ino, st.Ino)
+		}
+		return to.set(dir, name, st)
+	})
+}
+
+// planShift writes the records of all files below root.
+func planShift(ctx context.Context, root *rootfd.Dir, m *mount.IDMap, w io.Writer) error {
+	buffered := bufio.NewWriter(w)
+	plan := gob.NewEncoder(buffered)
+	err := walkOwned(ctx, root, func(dir *rootfd.Dir, name string, st rootfd.Stat) (err error) {
+		to := shifted{Ino: st.Ino, Mode: st.Mode & 0o7777}
+		if to.UID, to.GID, err = m.ToContainer(st.UID, st.GID); err == nil {
+			to.Xattrs, err = shiftedXattrs(dir, name, m)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", at(dir, name), err)
+		}
+		return plan.Encode(to)
+	})
+	if err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
+
+func at(dir *rootfd.Dir, name string) string {
+	return place{path: dir.Path()}.child(name)
+}
+
+func shiftedXattrs(dir *rootfd.Dir, name string, m *mount.IDMap) (map[string]string, error) {
+	var all map[string]string
+	var err error
+	if name == "" {
+		all, err = dir.Xattrs()
+	} else {
+		all, err = dir.LookupXattrs(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var some map[string]string
+	for _, attr := range []string{xattrCapability, xattrACL, xattrDefaultACL} {
+		value, ok := all[attr]
+		if !ok {
+			continue
+		}
+		if some == nil {
+			some = map[string]string{}
+		}
+		if some[attr], err = containerXattr(m, attr, value); err != nil {
+			return nil, err
+		}
+	}
+	return some, nil
+}
+
+// set gives a file the attributes of the record, in the order in which none undoes
+// another: a new owner takes the mode's setuid bit and the capabilities away.
+func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
+	if name == "" {
+		return s.setRoot(dir.Fd())
+	}
+	err := sys.Fchownat(dir.Fd(), name, s.UID, s.GID)
+	if errors.Is(err, unix.EPERM) { // chattr(1) +i or +a
+		if err := sys.Thawat(dir.Fd(), name); err != nil {
+			return err
+		}
+		err = sys.Fchownat(dir.Fd(), name, s.UID, s.GID)
+	}
+	if err != nil {
+		return err
+	}
+	for attr, value := range s.Xattrs {
+		if err := sys.Lsetxattrat(dir.Fd(), name, attr, []byte(value)); err != nil {
+			return err
+		}
+	}
+	if st.IsSymlink() {
+		return nil
+	}
+	return sys.Fchmodat(dir.Fd(), name, s.Mode, false)
+}
+
+func (s shifted) setRoot(fd int) error {
+	if err := sys.Fchown(fd, s.UID, s.GID); err != nil {
+		return err
+	}
+	for attr, value := range s.Xattrs {
+		if err := sys.Fsetxattr(fd, attr, []byte(value)); err != nil {
+			return err
+		}
+	}
+	return sys.Fchmod(fd, s.Mode)
+}
+
+// walkOwned visits dir, under an empty name, and everything below it in one order:
+// all but whiteouts, which belong to whoever mounted.
+func walkOwned(ctx context.Context, dir *rootfd.Dir, visit func(dir *rootfd.Dir, name string, st rootfd.Stat) error) error {
+	st, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	if err := visit(dir, "", st); err != nil {
+		return err
+	}
+	return walkNames(ctx, dir, visit)
+}
+
+func walkNames(ctx context.Context, dir *rootfd.Dir, visit func(dir *rootfd.Dir, name string, st rootfd.Stat) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	names, err := dir.Names()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		st, err := dir.Lookup(name)
+		if err != nil {
+			return err
+		}
+		if st.Type() == rootfd.TypeChar && st.Rdev == 0 {
+			continue
+		}
+		if err := visit(dir, name, st); err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			continue
+		}
+		sub, err := dir.OpenDir(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(walkNames(ctx, sub, visit), sub.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
