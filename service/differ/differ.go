@@ -24,7 +24,7 @@ type Options struct {
 // these. It is safe for concurrent use.
 type Differ struct {
 	store  *snapshotter.Snapshotter
-	scope  snapshots
+	scope  snapshotSet
 	engine *Engine
 	log    *slog.Logger
 	limits driver.Limits

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/mount"
-	ctdsnapshots "github.com/containerd/containerd/v2/core/snapshots"
+	snapshots "github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -15,18 +15,18 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// snapshots is what a Differ needs of a scope.
-type snapshots interface {
+// snapshotSet is what a Differ needs of a scope.
+type snapshotSet interface {
 	Find(ctx context.Context, mounts []mount.Mount) (string, error)
 	Shown(ctx context.Context, mounts []mount.Mount) (string, error)
-	Stat(ctx context.Context, key string) (ctdsnapshots.Info, error)
+	Stat(ctx context.Context, key string) (snapshots.Info, error)
 	ApplyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error)
 	Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error)
 	OpenView(ctx context.Context, key string) (diff.View, error)
 }
 
-func adapt(store *snapshotter.Snapshotter, scope *snapshotter.Scope) snapshots {
-	if s, ok := any(scope).(snapshots); ok {
+func adapt(store *snapshotter.Snapshotter, scope *snapshotter.Scope) snapshotSet {
+	if s, ok := any(scope).(snapshotSet); ok {
 		return s
 	}
 	return adapter{scope, store}
@@ -39,8 +39,8 @@ type adapter struct {
 
 func (a adapter) Find(ctx context.Context, mounts []mount.Mount) (string, error) {
 	found := ""
-	err := a.Walk(ctx, func(ctx context.Context, info ctdsnapshots.Info) error {
-		if info.Kind == ctdsnapshots.KindCommitted {
+	err := a.Walk(ctx, func(ctx context.Context, info snapshots.Info) error {
+		if info.Kind == snapshots.KindCommitted {
 			return nil
 		}
 		own, err := a.Mounts(ctx, info.Name)
@@ -66,7 +66,7 @@ func (a adapter) Shown(ctx context.Context, mounts []mount.Mount) (string, error
 		return "", err
 	}
 	info, err := a.Stat(ctx, key)
-	if info.Kind == ctdsnapshots.KindView {
+	if info.Kind == snapshots.KindView {
 		return info.Parent, err
 	}
 	return key, err
