@@ -209,7 +209,11 @@ func (j *job) makeLayer(ctx context.Context, p *piece) error {
 	if err != nil {
 		return err
 	}
-	if _, err := j.s.snaps.Diff(ctx, p.key, io.MultiWriter(packed, diffID.Hash()), driver.DiffOptions{}); err != nil {
+	var opts driver.DiffOptions
+	if given := j.opts.SourceDateEpoch; given != nil {
+		opts.MaxTime = tar.MaxTime(*given)
+	}
+	if _, err := j.s.snaps.Diff(ctx, p.key, io.MultiWriter(packed, diffID.Hash()), opts); err != nil {
 		return errors.Join(err, packed.Close())
 	}
 	if err := packed.Close(); err != nil {

@@ -62,14 +62,26 @@ func (j *job) createdAt() (time.Time, error) {
 	if !j.opts.Created.IsZero() {
 		return j.opts.Created.UTC(), nil
 	}
-	epoch, err := tar.SourceDateEpoch()
+	epoch, err := j.epoch()
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return time.Time{}, err
 	}
 	if !epoch.IsZero() {
 		return epoch.UTC(), nil
 	}
 	return j.created.UTC(), nil
+}
+
+// epoch is what SOURCE_DATE_EPOCH says to the caller, zero for nothing.
+func (j *job) epoch() (time.Time, error) {
+	if given := j.opts.SourceDateEpoch; given != nil {
+		return *given, nil
+	}
+	epoch, err := tar.SourceDateEpoch()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return epoch, nil
 }
 
 // continued is the base's config, or a new one, with other layers. A map keeps

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +39,9 @@ func (s *Store) openSource(ctx context.Context, src Source, opts ImportOptions) 
 	case path == "-" && src.Reader == nil:
 		return nil, fmt.Errorf("%w: source %s has no stream", ErrInvalid, src)
 	case path == "-":
+		if src.Sent != nil {
+			o.ref, o.base = src.Sent.Ref, src.Sent.Base
+		}
 		o.bag, err = s.openStream(ctx, src.Reader, opts)
 	default:
 		o.base = baseName(path)
@@ -87,24 +89,18 @@ func baseName(path string) string {
 }
 
 func (s *Store) openPath(ctx context.Context, kind Kind, path string, opts ImportOptions) (bag, error) {
-	st, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, &classified{err, ErrNotFound}
-	case err != nil:
+	isDir, err := checkPath(kind, path)
+	if err != nil {
 		return nil, err
-	case st.IsDir() && (kind == OCIArchive || kind == DockerArchive):
-		return nil, fmt.Errorf("%w: %s is a directory, not an archive", ErrInvalid, path)
-	case st.IsDir():
+	}
+	if isDir {
 		return openDirBag(path)
-	case kind == OCILayout:
-		return nil, fmt.Errorf("%w: %s is not a directory; for an archive of a layout say oci-archive:%s", ErrInvalid, path, path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if !st.Mode().IsRegular() { // a pipe, as in <(docker save …)
+	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() { // a pipe, as in <(docker save …)
 		defer f.Close()
 		return s.openStream(ctx, f, opts)
 	}

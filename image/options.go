@@ -41,6 +41,9 @@ type ExportOptions struct {
 	// SOURCE_DATE_EPOCH from the environment, else the time at which the
 	// snapshot was committed, so that a second export gives the same bytes.
 	Created time.Time
+	// SourceDateEpoch, when not nil, stands for that environment variable, the
+	// zero time for one that is not set.
+	SourceDateEpoch *time.Time
 	// Progress is told how it goes; nil: nobody.
 	Progress Progress
 }

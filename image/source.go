@@ -32,6 +32,19 @@ type Source struct {
 	Path string
 	// Reader is read when Path is "-": always an archive, read once to its end.
 	Reader io.Reader
+	// Sent, when not nil, tells of the source that Reader brings, which another
+	// process has opened; see [Source.Pack].
+	Sent *Sent
+}
+
+// Sent is what a stream does not say of the source that it was.
+type Sent struct {
+	// Label is the source as its user has written it.
+	Label string
+	// Ref chooses one of several images; empty: none was asked for.
+	Ref string
+	// Base names an image whose own names are only tags; empty: it has none.
+	Base string
 }
 
 // ParseSource reads the notation of the command line: a plain path, "-" for
@@ -68,6 +81,9 @@ func (s Source) stdin() bool {
 
 // String returns the source in the notation that [ParseSource] reads.
 func (s Source) String() string {
+	if s.Sent != nil {
+		return s.Sent.Label
+	}
 	if s.Kind == Detect {
 		return s.Path
 	}

@@ -41,6 +41,17 @@ func SourceDateEpoch() (time.Time, error) {
 	return time.Unix(seconds, 0), nil
 }
 
+// MaxTime is the WriteOptions.MaxTime for what SOURCE_DATE_EPOCH says to somebody
+// else than this process: a time that bounds nothing when it is not set there, so
+// that this process' environment does not count in its place.
+func MaxTime(epoch time.Time) time.Time {
+	if epoch.IsZero() {
+		const never = 1 << 55 // seconds
+		return time.Unix(never, 0)
+	}
+	return epoch
+}
+
 // Write writes changes, in the order of [diff.Compare], as an uncompressed layer
 // tar to w, and counts them. The same changes give the same bytes:
 //

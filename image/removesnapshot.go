@@ -1,0 +1,50 @@
+package image
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// An InUseError says that a snapshot belongs to an image.
+type InUseError struct {
+	// Image is the name of the image, or one of several.
+	Image string
+}
+
+// Error says which image it is.
+func (e *InUseError) Error() string { return fmt.Sprintf("it is the image %q", e.Image) }
+
+// Unwrap gives it its kind, that of a snapshot in the wrong state.
+func (e *InUseError) Unwrap() error { return errdefs.ErrFailedPrecondition }
+
+// RemoveSnapshot removes a snapshot that no image shows, and that no import or
+// export relies on at this moment, see [snapshotter.Snapshotter.Remove]. It
+// returns an [InUseError] for that of an image, and an error matching
+// [driver.ErrBusy] for one that is relied on.
+func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
+	for {
+		gen := s.pins.generation()
+		images, err := s.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, img := range images {
+			if img.Snapshot == key {
+				return &InUseError{Image: img.Name}
+			}
+		}
+		ok, stale := s.pins.claim(snapPin(key), gen)
+		switch {
+		case stale:
+			continue
+		case !ok:
+			return fmt.Errorf("snapshot %q: %w: an import or an export needs it", key, driver.ErrBusy)
+		}
+		defer s.pins.gone(snapPin(key))
+		return s.snaps.Remove(ctx, key)
+	}
+}

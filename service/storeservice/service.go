@@ -1,0 +1,58 @@
+package storeservice
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+
+	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/storewire"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// Options tune [New].
+type Options struct {
+	// Version is told to clients.
+	Version string
+	// Collected is told of every garbage collection that has ended; nil: nobody.
+	Collected func(Collection)
+}
+
+// A Collection tells of one garbage collection.
+type Collection struct {
+	Snapshots, Blobs int
+	Bytes            int64
+	Duration         time.Duration
+	Err              error
+}
+
+// A Service serves one store. It is safe for concurrent use.
+type Service struct {
+	storev1.UnimplementedStoreServer
+	snaps  *snapshotter.Snapshotter
+	images *image.Store
+	opts   Options
+	holds  holds
+	calls  calls
+}
+
+// New returns a service of the store and its images, which stay the caller's: it
+// closes the store when no call is in flight any more.
+func New(store *snapshotter.Snapshotter, images *image.Store, opts Options) *Service {
+	return &Service{snaps: store, images: images, opts: opts}
+}
+
+// Register makes a server offer the service. The server needs the interceptors of
+// package grpcerr for clients to tell errors apart.
+func (s *Service) Register(server grpc.ServiceRegistrar) { storev1.RegisterStoreServer(server, s) }
+
+// Info implements the call of that name.
+func (s *Service) Info(context.Context, *storev1.InfoRequest) (*storev1.InfoResponse, error) {
+	return &storev1.InfoResponse{
+		Root: s.snaps.Root(), Driver: s.snaps.Driver().Name(), Properties: storewire.FromProperties(s.snaps.Driver().Properties()),
+		Pid: int64(os.Getpid()), Version: s.opts.Version,
+	}, nil
+}

@@ -1,0 +1,128 @@
+package storeservice
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/storewire"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// Stat implements the call of that name.
+func (s *Service) Stat(ctx context.Context, req *storev1.StatRequest) (*storev1.Snapshot, error) {
+	info, err := s.snaps.Stat(ctx, req.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	return storewire.FromInfo(info), nil
+}
+
+// List implements the call of that name.
+func (s *Service) List(_ *storev1.ListRequest, stream storev1.Store_ListServer) error {
+	// All of them first: a client that reads slowly must not keep a transaction.
+	var all []*storev1.Snapshot
+	err := s.snaps.Walk(stream.Context(), func(_ context.Context, info snapshots.Info) error {
+		all = append(all, storewire.FromInfo(info))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return portions(all, func(some []*storev1.Snapshot) error { return stream.Send(&storev1.ListResponse{Snapshots: some}) })
+}
+
+// Usage implements the call of that name.
+func (s *Service) Usage(ctx context.Context, req *storev1.UsageRequest) (*storev1.UsageResponse, error) {
+	u, err := s.snaps.Usage(ctx, req.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.UsageResponse{Bytes: u.Size, Inodes: u.Inodes}, nil
+}
+
+// Prepare implements the call of that name.
+func (s *Service) Prepare(ctx context.Context, req *storev1.PrepareRequest) (*storev1.PrepareResponse, error) {
+	ctx, end := s.calls.begin(ctx)
+	defer end()
+	if err := refuseMark(req.GetKey()); err != nil {
+		return nil, err
+	}
+	labels := snapshots.WithLabels(req.GetLabels())
+	var err error
+	switch {
+	case req.GetKind() == storev1.Kind_KIND_VIEW:
+		_, err = s.snaps.View(ctx, req.GetKey(), req.GetParent(), labels)
+	case req.GetKind() != storev1.Kind_KIND_ACTIVE:
+		err = fmt.Errorf("%w: a snapshot is made active or as a view", errdefs.ErrInvalidArgument)
+	case req.GetMountable():
+		_, err = s.snaps.Prepare(ctx, req.GetKey(), req.GetParent(), labels)
+	default:
+		err = s.snaps.Make(ctx, req.GetKey(), req.GetParent(), labels)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.PrepareResponse{}, nil
+}
+
+// Commit implements the call of that name.
+func (s *Service) Commit(ctx context.Context, req *storev1.CommitRequest) (*storev1.CommitResponse, error) {
+	ctx, end := s.calls.begin(ctx)
+	defer end()
+	if err := refuseMark(req.GetName()); err != nil {
+		return nil, err
+	}
+	if err := refuseScoped(req.GetKey()); err != nil {
+		return nil, err
+	}
+	if err := s.snaps.Commit(ctx, req.GetName(), req.GetKey(), snapshots.WithLabels(req.GetLabels())); err != nil {
+		return nil, err
+	}
+	return &storev1.CommitResponse{}, nil
+}
+
+// Remove implements the call of that name.
+func (s *Service) Remove(ctx context.Context, req *storev1.RemoveRequest) (*storev1.RemoveResponse, error) {
+	ctx, end := s.calls.begin(ctx)
+	defer end()
+	if !req.GetForce() {
+		if err := refuseScoped(req.GetKey()); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.images.RemoveSnapshot(ctx, req.GetKey()); err != nil {
+		return nil, err
+	}
+	return &storev1.RemoveResponse{}, nil
+}
+
+// Mounts implements the call of that name.
+func (s *Service) Mounts(ctx context.Context, req *storev1.MountsRequest) (*storev1.MountsResponse, error) {
+	mounts, err := s.snaps.MountValues(ctx, req.GetKey(), driver.MountOptions{ReadOnly: req.GetReadOnly(), Volatile: req.GetVolatile()})
+	if err != nil {
+		return nil, err
+	}
+	return &storev1.MountsResponse{Mounts: storewire.FromMounts(mounts)}, nil
+}
+
+// refuseMark keeps the names of engines' snapshots for engines.
+func refuseMark(name string) error {
+	if strings.HasPrefix(name, "@") {
+		return fmt.Errorf("%w: snapshot %q: names that begin with @ are those of engines", errdefs.ErrInvalidArgument, name)
+	}
+	return nil
+}
+
+// refuseScoped keeps what an engine relies on from being changed behind its back.
+func refuseScoped(key string) error {
+	if scope, _ := snapshotter.ScopeOf(key); scope != "" {
+		return fmt.Errorf("%w: snapshot %q belongs to the engine %q", errdefs.ErrFailedPrecondition, key, scope)
+	}
+	return nil
+}
