@@ -14,7 +14,7 @@ import (
 
 // Commit turns the active snapshot key into the committed snapshot name, which
 // survives a power cut once Commit has returned. Labels are those of opts
-// without [LabelSize], none are inherited. With snapshots.WithParent a snapshot without a parent is put
+// without [LabelSize] and those of [IDMap], none are inherited. With snapshots.WithParent a snapshot without a parent is put
 // on a committed one first, where the driver is a [driver.Rebaser].
 //
 // Errors match errdefs.ErrAlreadyExists when name is taken, ErrNotFound when
@@ -35,7 +35,9 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
-	delete(info.Labels, LabelSize) // nobody writes to it any more
+	for _, label := range fixedLabels() { // nobody writes to it any more
+		delete(info.Labels, label)
+	}
 	unlock, err := s.keys.write(ctx, name, key)
 	if err != nil {
 		return err

@@ -18,9 +18,9 @@ import (
 // when parent is empty, and says how to mount it.
 //
 // Errors match errdefs.ErrAlreadyExists when key is taken, ErrNotFound when the
-// parent is missing, ErrInvalidArgument when it is not committed or [LabelSize]
-// is no size, and ErrNotImplemented when the driver cannot limit sizes. After an
-// error there is no snapshot.
+// parent is missing, ErrInvalidArgument when it is not committed, [LabelSize]
+// is no size or the labels of [IDMap] are no maps, and ErrNotImplemented when the
+// driver cannot limit sizes or map IDs. After an error there is no snapshot.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
 	return s.create(ctx, creation{kind: meta.Active, key: key, parent: parent, mounted: true}, opts)
 }
@@ -44,7 +44,8 @@ type creation struct {
 	key, parent string
 	labels      map[string]string
 	size        int64 // limit in bytes, 0 for none
-	mounted     bool  // the caller wants to know how to mount it
+	idmap       *mount.IDMap
+	mounted     bool // the caller wants to know how to mount it
 }
 
 func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.Opt) ([]ctdmount.Mount, error) {
@@ -59,6 +60,9 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	}
 	c.labels = info.Labels
 	if c.size, err = s.checkSize(c.kind, c.key, c.labels); err != nil {
+		return nil, err
+	}
+	if c.idmap, err = s.checkIDMap(c.key, c.labels); err != nil {
 		return nil, err
 	}
 	unlock, err := s.keys.write(ctx, c.key)
@@ -120,7 +124,7 @@ func checkParent(tx *meta.Tx, name string, kind error) error {
 // build makes the layer of a pending row and turns the row ready. That
 // transaction is the moment at which the snapshot exists.
 func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, above []driver.ID) (mounts []mount.Mount, err error) {
-	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size}
+	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size, IDMap: c.idmap}
 	err = s.driver.Create(ctx, layerOf(row), above, create)
 	if errors.Is(err, driver.ErrExists) {
 		// The key is free; the next one to be made has another ID.

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // Errors of [Open]. They are wrapped with the store's root and with what to do.
@@ -56,7 +57,7 @@ func classify(err error) error {
 	case errors.Is(err, driver.ErrExists):
 		return classified{err, errdefs.ErrAlreadyExists}
 	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),
-		errors.Is(err, driver.ErrTorn):
+		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped):
 		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, driver.ErrBusy):
 		return classified{err, errdefs.ErrUnavailable}

@@ -3,6 +3,7 @@ package snapshotter
 import (
 	"fmt"
 
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
@@ -27,8 +28,8 @@ func IDMap(labels map[string]string) (*mount.IDMap, error) {
 	}
 	m, err := mount.ParseIDMap(uids, gids)
 	if err != nil {
-		return nil, classified{fmt.Errorf("labels %s and %s: %w",
-			snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping, err), errdefs.ErrInvalidArgument}
+		return nil, fail(errdefs.ErrInvalidArgument, "labels %s and %s: %w",
+			snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping, err)
 	}
 	return &m, nil
 }
@@ -45,4 +46,17 @@ func (s *Snapshotter) checkIDMap(key string, labels map[string]string) (*mount.I
 			key, s.driver.Name(), driver.ErrUnsupported))
 	}
 	return m, nil
+}
+
+// inContainerd puts one mount in containerd's form. containerd does not map the IDs
+// of a bind that is read-only, so that is done in two steps.
+func inContainerd(m mount.Mount) []ctdmount.Mount {
+	if m.Type != "bind" || m.IDMap == nil || !m.ReadOnly {
+		return []ctdmount.Mount{{Type: m.Type, Source: m.Source, Options: m.Strings()}}
+	}
+	m.ReadOnly = false
+	return []ctdmount.Mount{
+		{Type: m.Type, Source: m.Source, Options: m.Strings()},
+		{Type: m.Type, Source: m.Source, Options: []string{"remount", "bind", "ro"}},
+	}
 }

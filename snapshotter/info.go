@@ -29,7 +29,7 @@ func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error
 // Update replaces the labels of the snapshot info.Name, or with fieldpaths only
 // those named "labels.NAME"; an empty value removes a label. Any other path
 // gives errdefs.ErrInvalidArgument: nothing else can be changed, [LabelSize]
-// neither.
+// and the labels of [IDMap] neither.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	end, err := s.calls.begin()
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths 
 		if err != nil {
 			return err
 		}
-		if row.Labels, err = keepSize(row.Labels, labels, fieldpaths); err != nil {
+		if row.Labels, err = keepFixed(row.Labels, labels, fieldpaths); err != nil {
 			return err
 		}
 		row.Updated = now()

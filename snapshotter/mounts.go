@@ -60,12 +60,12 @@ func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver
 	return mounts, nil
 }
 
-// toContainerd puts the mounts in containerd's form, where directories are
-// options. containerd shortens long lists of lower directories itself.
+// toContainerd puts the mounts in containerd's form, where directories and maps of
+// IDs are options. containerd shortens long lists of lower directories itself.
 func toContainerd(mounts []mount.Mount) []ctdmount.Mount {
 	var out []ctdmount.Mount
 	for _, m := range mounts {
-		out = append(out, ctdmount.Mount{Type: m.Type, Source: m.Source, Options: m.Strings()})
+		out = append(out, inContainerd(m)...)
 	}
 	return out
 }

@@ -2,8 +2,6 @@ package snapshotter
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 
 	"github.com/containerd/errdefs"
@@ -48,23 +46,4 @@ func (s *Snapshotter) checkSize(kind meta.Kind, key string, labels map[string]st
 			key, s.driver.Name(), driver.ErrUnsupported))
 	}
 	return limit, nil
-}
-
-// keepSize puts the limit into labels that replace old: one that would change
-// it is an error, one that says nothing of it changes nothing.
-func keepSize(old, labels map[string]string, fieldpaths []string) (map[string]string, error) {
-	was, is := old[LabelSize], labels[LabelSize]
-	named := slices.Contains(fieldpaths, "labels."+LabelSize)
-	if is != was && (is != "" || named) {
-		return nil, fail(errdefs.ErrInvalidArgument, "label %s cannot be changed: a size limit is given when a snapshot is made", LabelSize)
-	}
-	if is == was {
-		return labels, nil
-	}
-	labels = maps.Clone(labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[LabelSize] = was
-	return labels, nil
 }
