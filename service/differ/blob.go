@@ -20,7 +20,8 @@ const (
 	// readAhead is how many bytes of a blob wait to be unpacked, at most, beside
 	// what the transport holds.
 	readAhead = 8 << 20
-	// queued is how many messages wait: containerd's have 32 KiB.
+	// queued is how many messages wait, at most: containerd's have 1 MiB, and
+	// could be smaller.
 	queued = readAhead / (32 << 10)
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
@@ -40,6 +41,7 @@ const (
 type Engine struct {
 	address string
 	conn    *grpc.ClientConn
+	close   func() error
 }
 
 // NewEngine returns the connection to the containerd that listens on the unix
@@ -60,11 +62,11 @@ func NewEngine(address string) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}
-	return &Engine{address: address, conn: conn}, nil
+	return &Engine{address: address, conn: conn, close: sync.OnceValue(conn.Close)}, nil
 }
 
-// Close ends the connection and the calls on it.
-func (e *Engine) Close() error { return e.conn.Close() }
+// Close ends the connection and the calls on it. Idempotent.
+func (e *Engine) Close() error { return e.close() }
 
 // outgoing gives the context of a call on us what the engine needs for calls back
 // on it: the namespace, and the lease when there is one. It waits for an engine

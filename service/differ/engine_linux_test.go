@@ -52,6 +52,7 @@ type testEngine struct {
 
 	mu     sync.Mutex
 	server *grpc.Server
+	listen net.Listener
 }
 
 func startEngine(t testing.TB) *testEngine {
@@ -84,7 +85,7 @@ func (e *testEngine) start() {
 	contentapi.RegisterContentServer(server, contents)
 	leasesapi.RegisterLeasesServer(server, leaseServer{manager: e.leases})
 	e.mu.Lock()
-	e.server = server
+	e.server, e.listen = server, listener
 	e.mu.Unlock()
 	go server.Serve(listener) //nolint:errcheck // ends with stop
 }
@@ -94,6 +95,7 @@ func (e *testEngine) stop() {
 	defer e.mu.Unlock()
 	if e.server != nil {
 		e.server.Stop()
+		e.listen.Close() // of a server that had not begun
 		e.server = nil
 	}
 }

@@ -49,6 +49,9 @@ func (a adapter) Find(ctx context.Context, mounts []mount.Mount) (string, error)
 		}) {
 			found = info.Name
 		}
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
 		return err
 	})
 	if err == nil && found == "" {
