@@ -1,0 +1,65 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrCutShort: calls were cancelled when the service stopped, because they took
+// longer than it may wait for them.
+var ErrCutShort = errors.New("calls in flight were cancelled")
+
+// shutDown ends all servers: no new calls, those in flight end by themselves or,
+// after the timeout, are cancelled.
+func (s *Server) shutDown(ctx context.Context, sockets Sockets) error {
+	s.notify(ctx, notifyStopping)
+	s.health.Shutdown()
+	timeout := time.Duration(s.config.StopTimeout)
+	s.log.InfoContext(ctx, "stopping", "timeout", timeout)
+	err := sockets.Close() // first, so that nobody finds a socket that does not answer
+	s.rest()
+	graceful, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.drain(graceful)
+	}()
+	select {
+	case <-done:
+	case <-graceful.Done():
+		s.log.WarnContext(ctx, "calls in flight are cancelled", "timeout", timeout)
+		err = errors.Join(err, fmt.Errorf("%w after %s", ErrCutShort, timeout))
+		s.stop()
+		<-done
+	}
+	s.release()
+	s.log.InfoContext(ctx, "stopped")
+	return err
+}
+
+// release ends the contexts of a server that serves nothing any more.
+func (s *Server) release() {
+	s.rest()
+	s.stop()
+}
+
+// drain returns when no call is left.
+func (s *Server) drain(ctx context.Context) {
+	var draining sync.WaitGroup
+	for _, e := range s.grpcs {
+		draining.Go(e.server.GracefulStop)
+	}
+	for _, e := range s.https {
+		draining.Go(func() {
+			if e.server.Shutdown(ctx) != nil {
+				// Its handlers have a context that has ended by now, too.
+				_ = e.server.Close() // of connections that are given up
+			}
+		})
+	}
+	draining.Wait()
+}
