@@ -118,17 +118,19 @@ func (t *mountTable) point(id string) mountPoint {
 func (t *mountTable) set(id string, p mountPoint) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p.users == 0 {
-		delete(t.points, id)
-		return
-	}
 	t.points[id] = p
+}
+
+func (t *mountTable) forget(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.points, id)
 }
 
 // used tells whether the layer has users.
 func (t *mountTable) used(id string) bool { return t.point(id).users > 0 }
 
-// ids lists the layers with users.
+// ids lists the layers that are mounted.
 func (t *mountTable) ids() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -167,7 +169,7 @@ func (t *mountTable) acquire(ctx context.Context, id string, how func() ([]mount
 			err = mount.All(ctx, mounts, target)
 		}
 		if err != nil {
-			t.set(id, point)
+			t.forget(id)
 			return "", errors.Join(err, removeDir(target))
 		}
 	}
@@ -191,19 +193,25 @@ func (t *mountTable) put(id string) error {
 // process or engine.
 func (t *mountTable) release(id string) error {
 	if p := t.point(id); p.users > 0 && (!p.found || p.users > 1) {
-		return fmt.Errorf("it is mounted on %s: %w", t.target(id), driver.ErrBusy)
+		return fmt.Errorf("%w: it is mounted on %s", driver.ErrBusy, t.target(id))
 	}
 	return t.drop(id)
 }
 
-// drop unmounts the layer, whoever uses it. Nothing mounted is no error.
+// drop unmounts the layer, whoever uses it. Nothing mounted is no error. When it
+// fails, the layer is one that is mounted and has no users.
 func (t *mountTable) drop(id string) error {
 	target := t.target(id)
-	t.set(id, mountPoint{})
-	if err := unmount(target); err != nil {
+	err := unmount(target)
+	if err == nil {
+		err = removeDir(target)
+	}
+	if err != nil {
+		t.set(id, mountPoint{})
 		return err
 	}
-	return removeDir(target)
+	t.forget(id)
+	return nil
 }
 
 // unmount unmounts what is on target, all of it, and waits a little for what is
@@ -218,7 +226,7 @@ func unmount(target string) error {
 			time.Sleep(wait)
 			wait *= 2
 		case err != nil:
-			return fmt.Errorf("%w: %w", driver.ErrBusy, err)
+			return err
 		}
 	}
 }
