@@ -255,3 +255,8 @@ func (p *plugin) requireNothingLeft() {
 	require.NoError(p.t, err)
 	require.Empty(p.t, points, "mount points")
 }
+
+func write(t testing.TB, dir, name, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
+}

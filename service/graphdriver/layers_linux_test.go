@@ -56,11 +56,6 @@ func TestAnImageIsPulledAndAContainerRunsOnIt(t *testing.T) {
 	})
 }
 
-func write(t testing.TB, dir, name, content string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644))
-}
-
 func TestADiffAgainstAnyLayerTurnsThatOneIntoThis(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, p *plugin) {
 		p.image("a", "", fstest.Dir("d"), fstest.File("d/gone", "1"), fstest.File("same", "2"))
