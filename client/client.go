@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/storewire"
+	"github.com/layerkeep/layerkeep/service/grpcerr"
+)
+
+// ErrNoAnswer is [grpcerr.ErrNoAnswer]: nothing answers, or what did is gone.
+var ErrNoAnswer = grpcerr.ErrNoAnswer
+
+// dialPatience is how long a service may take to say that it is one.
+const dialPatience = 5 * time.Second
+
+// A Client uses the store of one service. It is safe for concurrent use.
+type Client struct {
+	conn  *grpc.ClientConn
+	store storev1.StoreClient
+	info  Info
+}
+
+// Info says what a service serves.
+type Info struct {
+	// Root is the store's directory, as the service sees it.
+	Root string
+	// Driver is the name of its backend, Properties what that can.
+	Driver     string
+	Properties driver.Properties
+	// PID is the process that serves, Version that of its program.
+	PID     int
+	Version string
+}
+
+// Dial connects to the service on the unix socket at address, and asks what it
+// serves. An error matches [ErrNoAnswer] when there is none.
+func Dial(ctx context.Context, address string) (*Client, error) {
+	opts := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's mode is what protects it
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", address)
+		}),
+		grpc.WithNoProxy(),
+	}, grpcerr.DialOptions()...)
+	conn, err := grpc.NewClient("passthrough:///layerkeep", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("service at %s: %w", address, err)
+	}
+	c := &Client{conn: conn, store: storev1.NewStoreClient(conn)}
+	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	resp, err := c.store.Info(ctx, &storev1.InfoRequest{})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("service at %s: %w", address, err), conn.Close())
+	}
+	c.info = Info{
+		Root: resp.GetRoot(), Driver: resp.GetDriver(), Properties: storewire.ToProperties(resp.GetProperties()),
+		PID: int(resp.GetPid()), Version: resp.GetVersion(),
+	}
+	return c, nil
+}
+
+// Info returns what the service said when it was asked first.
+func (c *Client) Info() Info { return c.info }
+
+// Close ends the connection. Calls in flight fail.
+func (c *Client) Close() error { return c.conn.Close() }

@@ -1,0 +1,142 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/storewire"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// Stat is snapshotter.Snapshotter.Stat.
+func (c *Client) Stat(ctx context.Context, key string) (snapshots.Info, error) {
+	if err := lookupName(key); err != nil {
+		return snapshots.Info{}, err
+	}
+	s, err := c.store.Stat(ctx, &storev1.StatRequest{Key: key})
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	return storewire.ToInfo(s), nil
+}
+
+// Walk calls fn for every snapshot in the order of their names, until it returns
+// an error, which Walk returns.
+func (c *Client) Walk(ctx context.Context, fn func(snapshots.Info) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.store.List(ctx, &storev1.ListRequest{})
+	if err != nil {
+		return err
+	}
+	return drain(stream.Recv, func(m *storev1.ListResponse) error {
+		for _, s := range m.GetSnapshots() {
+			if err := fn(storewire.ToInfo(s)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// drain hands all messages of a stream to fn.
+func drain[M any](recv func() (M, error), fn func(M) error) error {
+	for {
+		m, err := recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := fn(m); err != nil {
+			return err
+		}
+	}
+}
+
+// Usage is snapshotter.Snapshotter.Usage.
+func (c *Client) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
+	if err := lookupName(key); err != nil {
+		return snapshots.Usage{}, err
+	}
+	u, err := c.store.Usage(ctx, &storev1.UsageRequest{Key: key})
+	return snapshots.Usage{Size: u.GetBytes(), Inodes: u.GetInodes()}, err
+}
+
+// Make is snapshotter.Snapshotter.Make: the snapshot need not be one that can be
+// mounted.
+func (c *Client) Make(ctx context.Context, key, parent string, labels map[string]string) error {
+	return c.prepare(ctx, &storev1.PrepareRequest{Key: key, Parent: parent, Kind: storev1.Kind_KIND_ACTIVE, Labels: labels})
+}
+
+// Prepare makes an active snapshot that can be mounted; Mounts says how.
+func (c *Client) Prepare(ctx context.Context, key, parent string, labels map[string]string) error {
+	return c.prepare(ctx, &storev1.PrepareRequest{
+		Key: key, Parent: parent, Kind: storev1.Kind_KIND_ACTIVE, Labels: labels, Mountable: true,
+	})
+}
+
+// View makes a view.
+func (c *Client) View(ctx context.Context, key, parent string, labels map[string]string) error {
+	return c.prepare(ctx, &storev1.PrepareRequest{Key: key, Parent: parent, Kind: storev1.Kind_KIND_VIEW, Labels: labels})
+}
+
+func (c *Client) prepare(ctx context.Context, req *storev1.PrepareRequest) error {
+	if err := newName(req.GetKey()); err != nil {
+		return err
+	}
+	if req.GetParent() != "" {
+		if err := lookupName(req.GetParent()); err != nil {
+			return err
+		}
+	}
+	return c.change(ctx, func(ctx context.Context) error {
+		_, err := c.store.Prepare(ctx, req)
+		return err
+	})
+}
+
+// Commit is snapshotter.Snapshotter.Commit without a parent. An engine's snapshot
+// is refused with errdefs.ErrFailedPrecondition.
+func (c *Client) Commit(ctx context.Context, name, key string, labels map[string]string) error {
+	if err := newName(name); err != nil {
+		return err
+	}
+	if err := lookupName(key); err != nil {
+		return err
+	}
+	return c.change(ctx, func(ctx context.Context) error {
+		_, err := c.store.Commit(ctx, &storev1.CommitRequest{Name: name, Key: key, Labels: labels})
+		return err
+	})
+}
+
+// Remove removes a snapshot that is neither an image's nor, unless it is forced,
+// an engine's; both are refused with errdefs.ErrFailedPrecondition.
+func (c *Client) Remove(ctx context.Context, key string, force bool) error {
+	if err := lookupName(key); err != nil {
+		return err
+	}
+	return c.change(ctx, func(ctx context.Context) error {
+		_, err := c.store.Remove(ctx, &storev1.RemoveRequest{Key: key, Force: force})
+		return err
+	})
+}
+
+// MountValues is snapshotter.Snapshotter.MountValues.
+func (c *Client) MountValues(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
+	if err := lookupName(key); err != nil {
+		return nil, err
+	}
+	resp, err := c.store.Mounts(ctx, &storev1.MountsRequest{Key: key, ReadOnly: opts.ReadOnly, Volatile: opts.Volatile})
+	if err != nil {
+		return nil, err
+	}
+	return storewire.ToMounts(resp.GetMounts())
+}
