@@ -1,7 +1,8 @@
 package main
 
 import (
-	"context"
+	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -9,36 +10,125 @@ import (
 	"github.com/layerkeep/layerkeep/service/config"
 )
 
-const (
-	defaultAddress = "/run/layerkeep/layerkeep.sock"
+const serveLong = `Serve the store to engines: to containerd, BuildKit and Docker as a snapshotter
+and differ on the unix socket --address, to Docker up to version 24 as the graph
+driver plugins --graphdriver, and to other commands of snapctl, which go through
+the service while it holds the store.
 
-	serveLong = `Serve the store to engines, as a containerd snapshotter, on the unix socket
---address, until SIGTERM or an interrupt; calls in flight are finished.`
-)
+Settings come from flags, the environment, a file, and defaults, in this order.
+The file is --config, else ` + config.DefaultPath + ` if it is there; every flag is also
+a key of it, and 'snapctl serve --print-config' prints a whole one. The log level
+is info unless it is given.
+
+Each engine sees only snapshots of its own. A second engine needs a socket of its
+own, --engine NAME=PATH, since an engine removes what it does not know.
+
+Signals:
+  SIGTERM, SIGINT  stop: take no new calls, finish those in flight, and cancel
+                   them after --stop-timeout; a second one ends at once
+  SIGHUP           open the log file anew, and read the file again: a new log
+                   level is taken over, other changes need a restart
+
+With systemd, sockets may come from a socket unit: its descriptors are taken by
+name (address, engine-NAME, graphdriver-NAME, metrics-address, pprof-address), else
+in the order of --print-config; and Type=notify tells when the service is ready.`
+
+// serveOptions are what the flags of serve say.
+type serveOptions struct {
+	file  string
+	print bool
+	flags []*config.Flag
+}
 
 func newServeCommand(a *app) *cobra.Command {
-	var address string
+	opts := serveOptions{flags: config.Flags()}
 	cmd := &cobra.Command{
-		Use:   "serve [--address SOCKET]",
+		Use:   "serve [--address SOCKET] [--config FILE]",
 		Short: "Serve the store to engines",
 		Long:  serveLong,
 		Args:  exactArgs(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runServe(cmd.Context(), a, address) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runServe(cmd, a, opts) },
 	}
-	cmd.Flags().StringVar(&address, "address", defaultAddress, "listen on the unix socket `SOCKET`")
+	flags := cmd.Flags()
+	flags.StringVar(&opts.file, "config", "", "read settings from `FILE` (default "+config.DefaultPath+", if it is there)")
+	flags.BoolVar(&opts.print, "print-config", false, "print the settings as such a file, and end")
+	for _, f := range opts.flags {
+		if _, global := globalSetting(f.Field.Key); !global {
+			flags.Var(f, f.Field.Key, f.Field.Help)
+		}
+	}
+	completeFlag(cmd, "log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func runServe(ctx context.Context, a *app, address string) error {
-	return a.withStore(context.WithoutCancel(ctx), func(st *store) error {
-		server, err := service.New(st.Snapshotter, service.Options{Config: config.Default(), Logger: a.log, Version: version})
-		if err != nil {
-			return err
+// globalSetting reports whether a setting of the service is a flag of every
+// command, and which variable of the environment stands for it, if any.
+func globalSetting(key string) (env string, global bool) {
+	switch key {
+	case "root":
+		return rootEnv, true
+	case "driver":
+		return driverEnv, true
+	case "log-level":
+		return "", true
+	default:
+		return "", false
+	}
+}
+
+// settings reads the file and puts flags and environment above it.
+func (o serveOptions) settings(cmd *cobra.Command) (config.Config, error) {
+	c := config.Default()
+	var err error
+	if o.file != "" {
+		err = c.Load(o.file)
+	} else {
+		_, err = c.LoadDefault()
+	}
+	if err != nil {
+		return c, advise(as(errInvalid, err), "'snapctl serve --print-config' shows the keys there are")
+	}
+	if err := c.Override(o.flags); err != nil {
+		return c, usagef("%w", err)
+	}
+	for _, f := range c.Fields() {
+		env, global := globalSetting(f.Key)
+		flag := cmd.Flags().Lookup(f.Key)
+		if !global || flag == nil || !flag.Changed && (env == "" || os.Getenv(env) == "") {
+			continue
 		}
-		l, err := service.Listen(address)
-		if err != nil {
-			return doing(err, "listening on %s", address)
+		if err := f.Value.Set(flag.Value.String()); err != nil {
+			return c, usagef("%w", err)
 		}
-		return server.Serve(ctx, l)
+	}
+	if err := c.Check(); err != nil {
+		return c, as(errUsage, err)
+	}
+	return c, nil
+}
+
+func runServe(cmd *cobra.Command, a *app, opts serveOptions) (err error) {
+	c, err := opts.settings(cmd)
+	if err != nil {
+		return err
+	}
+	if opts.print {
+		return c.Write(a.Out)
+	}
+	logs, err := service.OpenLogs(c, a.Err)
+	if err != nil {
+		return doing(err, "opening the log")
+	}
+	defer func() { err = errors.Join(err, logs.Close()) }()
+	ctx, reload, stop := serveSignals(cmd.Context())
+	defer stop()
+	err = service.Run(ctx, service.RunOptions{
+		Options: service.Options{Config: c, Version: version, Commit: buildCommit()},
+		Logs:    logs, Reload: reload,
+		Read: func() (config.Config, error) { return opts.settings(cmd) },
 	})
+	if errors.Is(err, service.ErrAddressInUse) {
+		err = advise(as(errState, err), "name another with --address, or end the service that has it")
+	}
+	return err
 }
