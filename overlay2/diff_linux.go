@@ -31,7 +31,7 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	shifted, err := d.shiftedBy(id, m)
+	shift, err := d.shiftOf(id, m)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.hints, v.idmap = !m.View, shifted
+	v.hints, v.shift = !m.View, shift
 	return v, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
@@ -39,6 +41,8 @@ type overlay struct {
 	userNS bool
 	// idmap: lower directories can be mounted with mapped IDs.
 	idmap bool
+	// onXFS: the store is on an xfs.
+	onXFS bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -84,6 +88,11 @@ func (d *overlay) probe(ctx context.Context) error {
 	}
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return err
+	}
+	d.onXFS = st.Type == unix.XFS_SUPER_MAGIC
 	return nil
 }
 
@@ -229,7 +238,7 @@ func (d *overlay) seal(ctx context.Context, id driver.ID) error {
 			m.Detached = false
 		}
 		if m.IDMap != nil {
-			if err := d.shift(ctx, id, m.IDMap); err != nil {
+			if err := d.shiftOwners(ctx, id, &shift{m.IDMap, d.onXFS}); err != nil {
 				return err
 			}
 			m.IDMap = nil

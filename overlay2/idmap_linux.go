@@ -64,9 +64,9 @@ func mapRoot(path string, m *mount.IDMap) error {
 	return sys.Fchmod(fd, st.Mode&0o7777)
 }
 
-// shiftedBy is the map of IDs by which the layer's own directory has to be read.
-// Returns errHalfSealed when there is no such map any more.
-func (d *overlay) shiftedBy(id driver.ID, m layerdir.Meta) (*mount.IDMap, error) {
+// shiftOf says how the IDs in a layer's own directory are to be read; nil: as they
+// are. Returns errHalfSealed when that cannot be said any more.
+func (d *overlay) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	if m.IDMap == nil || m.View || m.Sealed {
 		return nil, nil
 	}
@@ -75,18 +75,18 @@ func (d *overlay) shiftedBy(id driver.ID, m layerdir.Meta) (*mount.IDMap, error)
 	case err == nil:
 		return nil, errHalfSealed
 	case errors.Is(err, fs.ErrNotExist):
-		return m.IDMap, nil
+		return &shift{m.IDMap, d.onXFS}, nil
 	}
 	return nil, err
 }
 
 // node translates the attributes of what is at path in a layer.
 func (v *stack) node(layer int, path string, n diff.Node) (diff.Node, error) {
-	if v.idmap == nil || layer != 0 {
+	if v.shift == nil || layer != 0 {
 		return n, nil
 	}
 	var err error
-	if n.UID, n.GID, err = v.idmap.ToContainer(n.UID, n.GID); err != nil {
+	if n.UID, n.GID, err = v.shift.ToContainer(n.UID, n.GID); err != nil {
 		return diff.Node{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return n, nil
@@ -95,7 +95,7 @@ func (v *stack) node(layer int, path string, n diff.Node) (diff.Node, error) {
 // attrs is node for extended attributes, as they are to be shown.
 func (v *stack) attrs(layer int, path string, onDisk map[string]string) (map[string]string, error) {
 	shown := v.marks.Shown(onDisk)
-	if v.idmap == nil || layer != 0 {
+	if v.shift == nil || layer != 0 {
 		return shown, nil
 	}
 	for _, name := range []string{xattrCapability, xattrACL, xattrDefaultACL} {
@@ -103,7 +103,7 @@ func (v *stack) attrs(layer int, path string, onDisk map[string]string) (map[str
 		if !ok {
 			continue
 		}
-		mapped, err := containerXattr(v.idmap, name, value)
+		mapped, err := v.shift.xattr(name, value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}

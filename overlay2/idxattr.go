@@ -33,18 +33,39 @@ const (
 	capLength3   = 24
 )
 
-// containerXattr translates the host's IDs in an attribute to those of the
+// A shift translates the IDs of what is written to a layer with a map.
+type shift struct {
+	*mount.IDMap
+	// mixedACLs: access control lists can have IDs of the container as well. From
+	// an xfs the kernel copies them up as they are on disk, since there they are
+	// also the attributes trusted.SGI_ACL_FILE and _DEFAULT.
+	mixedACLs bool
+}
+
+// xattr translates the host's IDs in an attribute to those of the
 // container. Capabilities that were given in the container's user namespace become
 // those of a file that was never in one. What is malformed stays as it is. The
 // error matches [mount.ErrUnmapped].
-func containerXattr(m *mount.IDMap, name, value string) (string, error) {
+func (s *shift) xattr(name, value string) (string, error) {
 	switch name {
 	case xattrACL, xattrDefaultACL:
-		return mapACL(value, m.ContainerUID, m.ContainerGID)
+		if s.mixedACLs {
+			return mapACL(value, orSame(s.ContainerUID), orSame(s.ContainerGID))
+		}
+		return mapACL(value, s.ContainerUID, s.ContainerGID)
 	case xattrCapability:
-		return containerCapability(m, value)
+		return containerCapability(s.IDMap, value)
 	}
 	return value, nil
+}
+
+func orSame(mapID func(uint32) (uint32, bool)) func(uint32) (uint32, bool) {
+	return func(id uint32) (uint32, bool) {
+		if mapped, ok := mapID(id); ok {
+			return mapped, true
+		}
+		return id, true
+	}
 }
 
 // hostACL translates a container's IDs in an ACL to those of the host.

@@ -24,7 +24,7 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 		err = errDetached
 	}
 	if err == nil {
-		_, err = d.shiftedBy(id, m)
+		_, err = d.shiftOf(id, m)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)

@@ -16,7 +16,6 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
-	"github.com/layerkeep/layerkeep/mount"
 )
 
 // shiftFile, in a layer's directory, says whom the layer's files will belong to
@@ -33,10 +32,10 @@ type shifted struct {
 	Xattrs map[string]string
 }
 
-// shift gives the files of a layer the container's IDs. Repeatable until
+// shiftOwners gives the files of a layer the container's IDs. Repeatable until
 // the layer's record says that it was done. The error matches [mount.ErrUnmapped],
 // and nothing is changed, when a file belongs to an ID outside the map.
-func (d *overlay) shift(ctx context.Context, id driver.ID, m *mount.IDMap) error {
+func (d *overlay) shiftOwners(ctx context.Context, id driver.ID, m *shift) error {
 	root, err := rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil {
 		return err
@@ -69,7 +68,7 @@ func (d *overlay) shift(ctx context.Context, id driver.ID, m *mount.IDMap) error
 }
 
 // planShift writes the records of all files below root.
-func planShift(ctx context.Context, root *rootfd.Dir, m *mount.IDMap, w io.Writer) error {
+func planShift(ctx context.Context, root *rootfd.Dir, m *shift, w io.Writer) error {
 	buffered := bufio.NewWriter(w)
 	plan := gob.NewEncoder(buffered)
 	err := walkOwned(ctx, root, func(dir *rootfd.Dir, name string, st rootfd.Stat) (err error) {
@@ -92,7 +91,7 @@ func at(dir *rootfd.Dir, name string) string {
 	return place{path: dir.Path()}.child(name)
 }
 
-func shiftedXattrs(dir *rootfd.Dir, name string, m *mount.IDMap) (map[string]string, error) {
+func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, error) {
 	var all map[string]string
 	var err error
 	if name == "" {
@@ -112,7 +111,7 @@ func shiftedXattrs(dir *rootfd.Dir, name string, m *mount.IDMap) (map[string]str
 		if some == nil {
 			some = map[string]string{}
 		}
-		if some[attr], err = containerXattr(m, attr, value); err != nil {
+		if some[attr], err = m.xattr(attr, value); err != nil {
 			return nil, err
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
-	"github.com/layerkeep/layerkeep/mount"
 )
 
 // A stack is the picture of the tree that an overlay of its layers shows, made
@@ -24,8 +23,8 @@ type stack struct {
 	marks marks
 	// many is manyLayers.
 	many int
-	// idmap, if not nil, maps the IDs of the first layer's files to the container's.
-	idmap *mount.IDMap
+	// shift, if not nil, translates the IDs of the first layer's files.
+	shift *shift
 	// hints: the first layer holds the changes against the others.
 	hints bool
 }

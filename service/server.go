@@ -157,6 +157,7 @@ func (s *Server) ServeAll(ctx context.Context, sockets Sockets) error {
 			}
 		})
 	}
+	s.setHealth(true)
 	running.Go(func() { s.watch(ctx) })
 	s.log.InfoContext(ctx, "serving", "root", s.store.Root(), "driver", s.store.Driver().Name(), "version", s.version, "sockets", sockets.String())
 	s.notify(ctx, notifyReady)
@@ -182,7 +183,6 @@ func (s *Server) setHealth(healthy bool) {
 
 // watch looks after the directory of the store and tells systemd that we live.
 func (s *Server) watch(ctx context.Context) {
-	s.setHealth(true)
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	dog := newWatchdog()

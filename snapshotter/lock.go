@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -29,8 +26,13 @@ type storeLock struct {
 	file *os.File
 }
 
-// lockStore waits for the lock until the timeout or the context ends.
-func lockStore(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
+// lockStore waits for the lock until the timeout or the context ends, and signs
+// it with the address where its holder answers, if any.
+func lockStore(ctx context.Context, root, address string, timeout time.Duration) (*storeLock, error) {
+	signature, err := sign(os.Getpid(), address)
+	if err != nil {
+		return nil, err
+	}
 	if timeout == 0 {
 		timeout = DefaultLockTimeout
 	}
@@ -42,7 +44,7 @@ func lockStore(ctx context.Context, root string, timeout time.Duration) (*storeL
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &storeLock{file: f}
-	err = l.sign(strconv.Itoa(os.Getpid()) + "\n")
+	err = l.write(signature)
 	// A full disk is no reason to refuse who may want to free some of it. The lock
 	// holds without a signature.
 	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
@@ -63,7 +65,7 @@ func waitLock(ctx context.Context, f *os.File, timeout time.Duration) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 		case time.Now().After(deadline):
-			return classified{fmt.Errorf("%w by %s: wait until it ends", ErrLocked, holder(f)), errdefs.ErrUnavailable}
+			return classified{fmt.Errorf("%w by %s", ErrLocked, holder(f).advice()), errdefs.ErrUnavailable}
 		}
 		select {
 		case <-ctx.Done():
@@ -73,17 +75,9 @@ func waitLock(ctx context.Context, f *os.File, timeout time.Duration) error {
 	}
 }
 
-// holder says who has signed the lock file.
-func holder(f *os.File) string {
-	raw, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
-	pid, convErr := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil || convErr != nil {
-		return "another process"
-	}
-	return fmt.Sprintf("process %d", pid)
-}
-
-func (l *storeLock) sign(text string) error {
+// write replaces what the file says. A reader in between sees nothing, and of a
+// signature that was cut short, by a full disk or a kill, its whole lines.
+func (l *storeLock) write(text string) error {
 	if err := l.file.Truncate(0); err != nil {
 		return err
 	}
@@ -93,5 +87,5 @@ func (l *storeLock) sign(text string) error {
 
 // release gives the lock back.
 func (l *storeLock) release() error {
-	return errors.Join(l.sign(""), l.file.Close())
+	return errors.Join(l.write(""), l.file.Close())
 }

@@ -30,7 +30,7 @@ type openDriver func(ctx context.Context, root, name string, opts driver.Options
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
 // cannot be written. The store is as before then.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
-	s := &Snapshotter{log: opts.Logger, hook: opts.hook}
+	s := &Snapshotter{log: opts.Logger, observer: opts.Observer, hook: opts.hook}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -54,7 +54,7 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 		return err
 	}
 	s.root = root
-	if s.lock, err = lockStore(ctx, s.root, opts.LockTimeout); err != nil {
+	if s.lock, err = lockStore(ctx, s.root, opts.Address, opts.LockTimeout); err != nil {
 		return err
 	}
 	head, err := readHeader(s.root)

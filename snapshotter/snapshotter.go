@@ -51,6 +51,10 @@ type Snapshotter struct {
 	driver driver.Driver
 	lock   *storeLock
 	hook   func(point string) error
+	// observer is told of calls; nil: nobody.
+	observer Observer
+	// sources read layers once more, by scope.
+	sources sources
 	keys   keyLocks
 	bg     background
 	calls  calls

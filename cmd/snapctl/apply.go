@@ -57,9 +57,11 @@ func runApply(ctx context.Context, a *app, opts applyOptions) error {
 	}
 	defer func() { _ = layer.Close() }() // it was only read
 	return a.withStore(ctx, func(st *store) error {
-		if _, err := st.activeInfo(ctx, a, opts.key); err != nil {
+		_, release, err := st.activeInfo(ctx, a, opts.key)
+		if err != nil {
 			return doing(err, "applying the layer %s to the snapshot %q", sourceName(opts.file), opts.key)
 		}
+		defer release()
 		bar := a.newByteBar(ctx, "applying", length)
 		applied, err := st.Apply(ctx, opts.key, contextReader{ctx, bar.reader(layer)}, driver.ApplyOptions{
 			Sync: true, // the next command may come after a power cut

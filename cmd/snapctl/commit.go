@@ -58,11 +58,12 @@ func runCommit(ctx context.Context, a *app, opts commitOptions) error {
 }
 
 func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commitResult, error) {
-	info, err := st.activeInfo(ctx, a, opts.key)
+	info, release, err := st.activeInfo(ctx, a, opts.key)
 	if err != nil {
 		return commitResult{}, err
 	}
-	if err := st.Commit(ctx, opts.name, opts.key, snapshots.WithLabels(info.Labels)); err != nil {
+	defer release()
+	if err := st.Commit(ctx, opts.name, opts.key, info.Labels); err != nil {
 		return commitResult{}, explainTaken(err)
 	}
 	// It is committed: whoever interrupts us now must not be told that it is not.
@@ -73,8 +74,27 @@ func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commit
 }
 
 // activeInfo returns an active snapshot that is not mounted, so that it can be
-// committed or applied to.
-func (st *store) activeInfo(ctx context.Context, a *app, key string) (snapshots.Info, error) {
+// committed or applied to. No other command mounts it until release.
+func (st *store) activeInfo(ctx context.Context, a *app, key string) (_ snapshots.Info, release func(), err error) {
+	h, err := st.Hold(ctx, holdMounts, holdSnapshot(key))
+	if err != nil {
+		return snapshots.Info{}, nil, err
+	}
+	info, err := st.unmountedInfo(ctx, a, key)
+	if err == nil {
+		err = h.Keep(holdSnapshot(key))
+	}
+	if err != nil {
+		h.Release()
+		return snapshots.Info{}, nil, err
+	}
+	return info, h.Release, nil
+}
+
+func (st *store) unmountedInfo(ctx context.Context, a *app, key string) (snapshots.Info, error) {
+	if err := refuseEngines(key); err != nil {
+		return snapshots.Info{}, err
+	}
 	info, err := st.Stat(ctx, key)
 	if err != nil {
 		return info, err
@@ -88,5 +108,5 @@ func (st *store) activeInfo(ctx context.Context, a *app, key string) (snapshots.
 	if err := st.forgetGone(ctx, a); err != nil {
 		return info, err
 	}
-	return info, st.refuseMounted(key)
+	return info, st.refuseMounted(ctx, key)
 }

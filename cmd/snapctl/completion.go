@@ -48,7 +48,7 @@ func (a *app) completeThenFiles(list lister, at, files position) cobra.Completio
 }
 
 func (a *app) completions(ctx context.Context, list lister, taken []string, prefix string) []string {
-	if ctx == nil || !hasStore(a.global.root) {
+	if ctx == nil || a.global.address == "" && !hasStore(a.global.root) {
 		return nil
 	}
 	var found []string
@@ -86,7 +86,7 @@ func driverNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDir
 }
 
 func imageNames(ctx context.Context, st *store) ([]string, error) {
-	images, err := st.images.List(ctx)
+	images, err := st.Images(ctx)
 	var names []string
 	for _, i := range images {
 		names = append(names, i.Name+"\timage")
@@ -128,8 +128,8 @@ func either(one, other lister) lister {
 
 func parents() lister { return either(imageNames, keys(snapshots.KindCommitted)) }
 
-func mountTargets(_ context.Context, st *store) ([]string, error) {
-	records, err := st.mountRecords()
+func mountTargets(ctx context.Context, st *store) ([]string, error) {
+	records, err := st.mountRecords(ctx)
 	var targets []string
 	for _, r := range records {
 		targets = append(targets, r.Target+"\t"+r.Name)

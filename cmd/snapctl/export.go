@@ -74,7 +74,7 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 		var exported image.Exported
 		bars := newLayerBars(ctx, a)
 		err := a.writeOut(ctx, opts.file, func(w io.Writer) (err error) {
-			exported, err = st.images.Export(ctx, opts.source, w, image.ExportOptions{Name: opts.name, Progress: bars})
+			exported, err = st.Export(ctx, opts.source, w, image.ExportOptions{Name: opts.name, Progress: bars})
 			return err
 		})
 		bars.close()

@@ -57,16 +57,16 @@ func runGC(ctx context.Context, a *app) error {
 
 func (st *store) gc(ctx context.Context) (gcResult, error) {
 	result := gcResult{Snapshots: []string{}, Mounts: []string{}}
-	gone, err := st.dropGoneMounts(ctx)
+	gone, err := st.dropGoneMountsAlone(ctx)
 	if err != nil {
 		return result, err
 	}
 	result.Mounts = append(result.Mounts, gone...)
-	collected, err := st.images.GC(ctx)
+	collected, err := st.Collect(ctx)
 	if err != nil {
 		return result, err
 	}
 	result.Snapshots = append(result.Snapshots, collected.Snapshots...)
 	result.Blobs, result.Bytes = collected.Blobs, collected.Bytes
-	return result, st.Cleanup(ctx)
+	return result, nil
 }

@@ -39,7 +39,7 @@ func newImagesCommand(a *app) *cobra.Command {
 
 func runImages(ctx context.Context, a *app) error {
 	return a.withStore(ctx, func(st *store) error {
-		images, err := st.images.List(ctx)
+		images, err := st.Images(ctx)
 		if err != nil {
 			return doing(err, "listing the images")
 		}

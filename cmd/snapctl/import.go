@@ -101,7 +101,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	}
 	return a.withStore(ctx, func(st *store) error {
 		bars := newLayerBars(ctx, a)
-		img, err := st.images.Import(ctx, src, image.ImportOptions{
+		img, err := st.Import(ctx, src, image.ImportOptions{
 			Name: opts.name, Platform: opts.platform, Progress: bars,
 			Warn: func(layer int, path, message string) {
 				a.log.Warn(message, "path", "/"+path, "layer", layer+1)

@@ -81,7 +81,7 @@ func runInfo(ctx context.Context, a *app, name string) error {
 
 // key finds the snapshot that a name means: an image's, or the one of that key.
 func (st *store) key(ctx context.Context, name string) (string, error) {
-	if img, err := st.images.Get(ctx, name); err == nil {
+	if img, err := st.Image(ctx, name); err == nil {
 		return img.Snapshot, nil
 	}
 	_, err := st.Stat(ctx, name)
@@ -104,14 +104,14 @@ func (st *store) info(ctx context.Context, key string) (infoResult, error) {
 	if err != nil {
 		return infoResult{}, err
 	}
-	mounts, err := st.mountsByKey()
+	mounts, err := st.mountsByKey(ctx)
 	if err != nil {
 		return infoResult{}, err
 	}
 	s := newSnapshotJSON(info, images, mounts)
 	result := infoResult{
 		Key: s.Key, Kind: s.Kind, Parent: s.Parent, Parents: []string{}, Images: s.Images, Mounts: s.Mounts,
-		Driver: st.Driver().Name(), Bytes: usage.Size, Inodes: usage.Inodes, Limit: s.Limit, Labels: info.Labels,
+		Driver: st.DriverName(), Bytes: usage.Size, Inodes: usage.Inodes, Limit: s.Limit, Labels: info.Labels,
 		Created: s.Created, Updated: stamp(info.Updated),
 	}
 	if result.Labels == nil {

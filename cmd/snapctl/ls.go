@@ -89,7 +89,7 @@ func (st *store) describe(ctx context.Context) ([]snapshotJSON, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := st.mountsByKey()
+	mounts, err := st.mountsByKey(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +109,8 @@ func newSnapshotJSON(info snapshots.Info, images, mounts map[string][]string) sn
 }
 
 // mountsByKey maps each snapshot to the targets where it is mounted.
-func (st *store) mountsByKey() (map[string][]string, error) {
-	records, err := st.mounts()
+func (st *store) mountsByKey(ctx context.Context) (map[string][]string, error) {
+	records, err := st.mounts(ctx)
 	targets := map[string][]string{}
 	for _, r := range records {
 		targets[r.Key] = append(targets[r.Key], r.Target)

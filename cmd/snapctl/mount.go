@@ -90,6 +90,11 @@ func runMount(ctx context.Context, a *app, opts mountOptions) error {
 		if err != nil {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
+		h, err := st.Hold(ctx, holdMounts, holdSnapshot(opts.name), holdSnapshot(opts.rw))
+		if err != nil {
+			return doing(err, "mounting %q at %q", opts.name, opts.target)
+		}
+		defer h.Release()
 		if err := st.forgetGone(ctx, a); err != nil {
 			return err
 		}
@@ -159,15 +164,15 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 	var undo undoer
 	defer func() { err = undo.onError(err) }()
 
-	if err := st.putMountRecord(r); err != nil {
+	if err := st.putMountRecord(ctx, r); err != nil {
 		return r, err
 	}
-	undo.add(func() error { return st.deleteMountRecord(r.Target) })
+	undo.add(func() error { return st.deleteMountRecord(ctx, r.Target) })
 	if base != nil {
 		if err := st.makeMounted(ctx, r, *base, opts.size); err != nil {
 			return r, err
 		}
-		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key) })
+		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key, false) })
 	}
 	mounts, err := st.MountValues(ctx, r.Key, driver.MountOptions{})
 	if err != nil {
@@ -180,14 +185,14 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 	if r.Where.ID, err = mountID(r.Target); err != nil {
 		return r, err
 	}
-	return r, st.putMountRecord(r)
+	return r, st.putMountRecord(ctx, r)
 }
 
 // planMount says which snapshot is to be mounted, and on which parent it has to
 // be made first, if it has to.
 func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord, *parent, error) {
 	r := mountRecord{Target: opts.target, Name: opts.name, Created: time.Now()}
-	if err := st.refuseTaken(opts.target); err != nil {
+	if err := st.refuseTaken(ctx, opts.target); err != nil {
 		return r, nil, err
 	}
 	p, err := st.parent(ctx, opts.name)
@@ -207,12 +212,12 @@ func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord,
 		return r, nil, nil
 	}
 	// Two overlays on one upper directory corrupt each other.
-	return r, nil, st.refuseMounted(r.Key)
+	return r, nil, st.refuseMounted(ctx, r.Key)
 }
 
 // refuseTaken returns an error when we, or somebody, mounted at the target.
-func (st *store) refuseTaken(target string) error {
-	records, err := st.mounts()
+func (st *store) refuseTaken(ctx context.Context, target string) error {
+	records, err := st.mounts(ctx)
 	if err != nil {
 		return err
 	}
@@ -238,11 +243,9 @@ func viewKey(target string, at time.Time) string {
 // makeMounted makes the snapshot that is about to be mounted.
 func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent, limit sizeFlag) error {
 	if !r.View {
-		_, err := st.Prepare(ctx, r.Key, p.key, snapshots.WithLabels(limit.limit(p.labels)))
-		return explainTaken(err)
+		return explainTaken(st.Prepare(ctx, r.Key, p.key, limit.limit(p.labels)))
 	}
-	_, err := st.View(ctx, r.Key, p.key, snapshots.WithLabels(p.labels))
-	return err
+	return st.View(ctx, r.Key, p.key, p.labels)
 }
 
 func explainMount(err error, target string) error {

@@ -3,19 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/mount"
-	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// mountKind is the kind of our records in the store's metadata: one for each
-// mount that 'snapctl mount' made, by the escaped path of its target.
-const mountKind = "mounts"
+// Our records are notes in the store's metadata: one for each mount that
+// 'snapctl mount' made, by the escaped path of its target.
 
 // A mountRecord says what 'snapctl mount' mounted where.
 type mountRecord struct {
@@ -55,43 +53,40 @@ const (
 	mountElsewhere
 )
 
-func (st *store) putMountRecord(r mountRecord) error {
+func (st *store) putMountRecord(ctx context.Context, r mountRecord) error {
 	r.RawTarget = []byte(r.Target)
-	return doing(st.db.Update(func(tx *meta.Tx) error {
-		return tx.PutRecord(mountKind, escape(r.Target), r)
-	}), "recording the mount at %q", r.Target)
+	raw, err := json.Marshal(r)
+	if err == nil {
+		err = st.PutNote(ctx, client.Note{Name: escape(r.Target), JSON: raw})
+	}
+	return doing(err, "recording the mount at %q", r.Target)
 }
 
-func (st *store) deleteMountRecord(target string) error {
-	return doing(st.db.Update(func(tx *meta.Tx) error {
-		err := tx.DeleteRecord(mountKind, escape(target))
-		if errors.Is(err, meta.ErrNotFound) {
-			return nil
-		}
-		return err
-	}), "removing the record of the mount at %q", target)
+func (st *store) deleteMountRecord(ctx context.Context, target string) error {
+	return doing(st.DeleteNote(ctx, escape(target)), "removing the record of the mount at %q", target)
 }
 
 // mountRecords lists the records, stale ones included.
-func (st *store) mountRecords() ([]mountRecord, error) {
+func (st *store) mountRecords(ctx context.Context) ([]mountRecord, error) {
+	notes, err := st.Notes(ctx)
+	if err != nil {
+		return nil, doing(err, "reading the records of mounts")
+	}
 	var records []mountRecord
-	err := st.db.View(func(tx *meta.Tx) error {
-		return tx.WalkRecords(mountKind, func(name string, raw json.RawMessage) error {
-			var r mountRecord
-			if err := json.Unmarshal(raw, &r); err != nil {
-				return fmt.Errorf("the record of the mount at %s is unreadable: %w", name, err)
-			}
-			r.Target = string(r.RawTarget)
-			records = append(records, r)
-			return nil
-		})
-	})
-	return records, doing(err, "reading the records of mounts")
+	for _, n := range notes {
+		var r mountRecord
+		if err := json.Unmarshal(n.JSON, &r); err != nil {
+			return nil, fmt.Errorf("reading the records of mounts: the record of the mount at %s is unreadable: %w", n.Name, err)
+		}
+		r.Target = string(r.RawTarget)
+		records = append(records, r)
+	}
+	return records, nil
 }
 
 // mounts lists the recorded mounts that exist, here or elsewhere.
-func (st *store) mounts() ([]mountRecord, error) {
-	records, err := st.mountRecords()
+func (st *store) mounts(ctx context.Context) ([]mountRecord, error) {
+	records, err := st.mountRecords(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,10 +103,20 @@ func (st *store) mounts() ([]mountRecord, error) {
 	return there, nil
 }
 
+// dropGoneMountsAlone is dropGoneMounts while no other command mounts anything.
+func (st *store) dropGoneMountsAlone(ctx context.Context) ([]string, error) {
+	h, err := st.Hold(ctx, holdMounts)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Release()
+	return st.dropGoneMounts(ctx)
+}
+
 // dropGoneMounts forgets the mounts that are gone, with the views made for
 // them, and returns their targets.
 func (st *store) dropGoneMounts(ctx context.Context) ([]string, error) {
-	records, err := st.mountRecords()
+	records, err := st.mountRecords(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -136,16 +141,16 @@ func (st *store) dropGoneMounts(ctx context.Context) ([]string, error) {
 // order, so that the record is there until nothing else is left. Idempotent.
 func (st *store) forgetMount(ctx context.Context, r mountRecord) error {
 	if r.View {
-		if err := st.Remove(ctx, r.Key); err != nil && !errdefs.IsNotFound(err) {
+		if err := st.Remove(ctx, r.Key, false); err != nil && !errdefs.IsNotFound(err) {
 			return doing(err, "dropping the view %q of the mount at %q", r.Key, r.Target)
 		}
 	}
-	return st.deleteMountRecord(r.Target)
+	return st.deleteMountRecord(ctx, r.Target)
 }
 
 // mountsOf lists the mounts of a snapshot that exist.
-func (st *store) mountsOf(key string) ([]mountRecord, error) {
-	all, err := st.mounts()
+func (st *store) mountsOf(ctx context.Context, key string) ([]mountRecord, error) {
+	all, err := st.mounts(ctx)
 	var found []mountRecord
 	for _, r := range all {
 		if r.Key == key {
@@ -156,8 +161,8 @@ func (st *store) mountsOf(key string) ([]mountRecord, error) {
 }
 
 // refuseMounted returns an error when the snapshot is mounted.
-func (st *store) refuseMounted(key string) error {
-	records, err := st.mountsOf(key)
+func (st *store) refuseMounted(ctx context.Context, key string) error {
+	records, err := st.mountsOf(ctx, key)
 	if err != nil || len(records) == 0 {
 		return err
 	}

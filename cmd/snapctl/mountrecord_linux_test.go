@@ -21,12 +21,12 @@ func editRecords(t *testing.T, dir string, edit func(*mountRecord)) {
 	a := &app{streams: streams{Err: io.Discard}, global: globalOptions{root: filepath.Join(dir, "store")}}
 	require.NoError(t, a.setUpForTest())
 	require.NoError(t, a.withStore(t.Context(), func(st *store) error {
-		records, err := st.mountRecords()
+		records, err := st.mountRecords(t.Context())
 		require.NoError(t, err)
 		require.NotEmpty(t, records)
 		for _, r := range records {
 			edit(&r)
-			require.NoError(t, st.putMountRecord(r))
+			require.NoError(t, st.putMountRecord(t.Context(), r))
 		}
 		return nil
 	}))

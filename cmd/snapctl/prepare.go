@@ -75,7 +75,7 @@ func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
 func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, error) {
 	kind, create := snapshots.KindActive, st.Make
 	if opts.view {
-		kind, create = snapshots.KindView, st.look
+		kind, create = snapshots.KindView, st.View
 	}
 	var p parent
 	if opts.parent != "" {
@@ -84,16 +84,10 @@ func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, er
 			return prepared{}, doing(err, "preparing the snapshot %q on %q", opts.key, opts.parent)
 		}
 	}
-	if err := create(ctx, opts.key, p.key, snapshots.WithLabels(opts.size.limit(p.labels))); err != nil {
+	if err := create(ctx, opts.key, p.key, opts.size.limit(p.labels)); err != nil {
 		return prepared{}, explainTaken(doing(err, "preparing the snapshot %q", opts.key))
 	}
 	return prepared{Key: opts.key, Kind: kindName(kind), Parent: p.key, Image: p.image, Limit: int64(opts.size)}, nil
-}
-
-// look makes a view, for what does not want to know how to mount it.
-func (st *store) look(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
-	_, err := st.View(ctx, key, parent, opts...)
-	return err
 }
 
 // explainTaken says what to do about a key that is taken.

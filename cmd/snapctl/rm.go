@@ -43,6 +43,11 @@ func newRmCommand(a *app) *cobra.Command {
 // runRm removes what it can; the errors of the rest come joined.
 func runRm(ctx context.Context, a *app, keys []string) error {
 	return a.withStore(ctx, func(st *store) error {
+		h, err := st.Hold(ctx, heldKeys(keys)...)
+		if err != nil {
+			return err
+		}
+		defer h.Release()
 		if err := st.forgetGone(ctx, a); err != nil {
 			return err
 		}
@@ -102,7 +107,7 @@ func (st *store) childrenFirst(ctx context.Context, keys []string) ([]string, er
 }
 
 func (st *store) remove(ctx context.Context, key string) error {
-	if err := st.refuseMounted(key); err != nil {
+	if err := st.refuseMounted(ctx, key); err != nil {
 		return err
 	}
 	images, err := st.imagesByKey(ctx)
@@ -112,7 +117,7 @@ func (st *store) remove(ctx context.Context, key string) error {
 	if names := images[key]; len(names) > 0 {
 		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+mount.Quote(names[0])+"' removes the image")
 	}
-	err = st.Remove(ctx, key)
+	err = st.Remove(ctx, key, force)
 	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) {
 		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
 	}

@@ -58,10 +58,10 @@ func runRmi(ctx context.Context, a *app, names []string) error {
 		result := rmiResult{Removed: []string{}, Snapshots: []string{}}
 		var errs []error
 		for _, name := range names {
-			img, err := st.images.Get(ctx, name)
+			img, err := st.Image(ctx, name)
 			if err == nil {
 				var c image.Collected
-				c, err = st.images.Remove(ctx, name)
+				c, err = st.RemoveImage(ctx, name)
 				if err == nil {
 					result.add(img.Name, c)
 				}

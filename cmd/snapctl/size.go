@@ -81,10 +81,10 @@ func (s sizeFlag) limit(labels map[string]string) map[string]string {
 // checkQuota says, before anything is made, that the store cannot limit sizes,
 // and which could.
 func (st *store) checkQuota(ctx context.Context, a *app, limit sizeFlag) error {
-	if limit == 0 || st.Driver().Properties().Quota {
+	if limit == 0 || st.Properties().Quota {
 		return nil
 	}
-	err := fmt.Errorf("%w: the %s backend cannot limit the size of a snapshot", driver.ErrUnsupported, st.Driver().Name())
+	err := fmt.Errorf("%w: the %s backend cannot limit the size of a snapshot", driver.ErrUnsupported, st.DriverName())
 	var able []string
 	for _, b := range all.Backends() {
 		if props, err := probeDriver(ctx, a.global.root, b); err == nil && props.Quota {

@@ -12,18 +12,12 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/image"
-	"github.com/layerkeep/layerkeep/snapshotter"
-	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A store is an open store with its snapshots, its images and our own records.
-type store struct {
-	*snapshotter.Snapshotter
-	images *image.Store
-	db     *meta.DB
-}
+// A store is a store in reach, with what commands make of it.
+type store struct{ backing }
 
-// withStore opens the store for fn and closes it again.
+// withStore gives fn the store, and closes it again.
 func (a *app) withStore(ctx context.Context, fn func(*store) error) error {
 	return a.withStoreWait(ctx, lockTimeout, fn)
 }
@@ -36,24 +30,18 @@ func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*st
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s, err := snapshotter.Open(ctx, a.global.root, snapshotter.Options{
-		Driver: a.global.driver, LockTimeout: wait, Logger: a.log,
-	})
+	b, err := a.reach(ctx, wait)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, doing(s.Close(), "closing the store %s", a.global.root)) }()
-	images, err := image.Open(s)
-	if err != nil {
-		return doing(err, "opening the images of the store %s", a.global.root)
-	}
-	return fn(&store{Snapshotter: s, images: images, db: s.DB()})
+	defer func() { err = errors.Join(explainLost(b, err), b.Close()) }()
+	return fn(&store{b})
 }
 
 // snapshots lists all snapshots, oldest first, parents before children.
 func (st *store) list(ctx context.Context) ([]snapshots.Info, error) {
 	var infos []snapshots.Info
-	err := st.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+	err := st.Walk(ctx, func(info snapshots.Info) error {
 		infos = append(infos, info)
 		return nil
 	})
@@ -76,7 +64,7 @@ type parent struct {
 // parent finds the committed snapshot that name means, as an image or as a key.
 // The labels are for what is prepared on it, so that an export knows the image.
 func (st *store) parent(ctx context.Context, name string) (parent, error) {
-	r, err := st.images.Resolve(ctx, name)
+	r, err := st.Resolve(ctx, name)
 	if err != nil {
 		return parent{}, st.explainParent(ctx, name, err)
 	}
@@ -113,7 +101,7 @@ func (st *store) explainParent(ctx context.Context, name string, err error) erro
 
 // imagesByKey maps the key of each image's snapshot to the names of the images.
 func (st *store) imagesByKey(ctx context.Context) (map[string][]string, error) {
-	images, err := st.images.List(ctx)
+	images, err := st.Images(ctx)
 	if err != nil {
 		return nil, doing(err, "listing the images")
 	}

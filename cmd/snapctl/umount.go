@@ -36,7 +36,12 @@ func newUmountCommand(a *app) *cobra.Command {
 
 func runUmount(ctx context.Context, a *app, path string) error {
 	return a.withStore(ctx, func(st *store) error {
-		r, err := st.findMount(path)
+		h, err := st.Hold(ctx, holdMounts)
+		if err != nil {
+			return err
+		}
+		defer h.Release()
+		r, err := st.findMount(ctx, path)
 		if err == nil {
 			err = st.umount(ctx, r)
 		}
@@ -52,7 +57,7 @@ func runUmount(ctx context.Context, a *app, path string) error {
 
 // findMount finds the record of the mount at path. The path is looked up as it
 // is too: after a reboot the directory may be gone, or be a link.
-func (st *store) findMount(path string) (mountRecord, error) {
+func (st *store) findMount(ctx context.Context, path string) (mountRecord, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return mountRecord{}, err
@@ -61,7 +66,7 @@ func (st *store) findMount(path string) (mountRecord, error) {
 	if real, err := filepath.EvalSymlinks(abs); err == nil {
 		candidates = []string{real, abs}
 	}
-	records, err := st.mountRecords()
+	records, err := st.mountRecords(ctx)
 	if err != nil {
 		return mountRecord{}, err
 	}

@@ -97,6 +97,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("canonical bytes", s.testCanonical)
 	t.Run("usage", s.testUsage)
 	t.Run("quota", s.testQuota)
+	t.Run("mapped IDs", s.testIDMap)
 	t.Run("explain", s.testExplain)
 	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)
@@ -122,4 +123,5 @@ func runSemantics(t *testing.T, s *suite) {
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
+	t.Run("mapped IDs", s.testIDMap)
 }

@@ -14,7 +14,7 @@ import (
 
 // What one client may hold.
 const (
-	maxHeld     = 1000
+	maxHeld     = 100_000
 	maxHeldName = 8 << 10 // bytes: a path, escaped
 )
 

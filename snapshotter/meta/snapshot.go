@@ -58,7 +58,14 @@ type Snapshot struct {
 	Parent string `json:"parent,omitempty"`
 	// Rebase is the name of the snapshot that an unfinished commit was giving to
 	// this parentless one as its parent. It counts as a child of it meanwhile.
-	Rebase  string            `json:"rebase,omitempty"`
+	Rebase string `json:"rebase,omitempty"`
+	// Source says where the layer in it came from, in words of whoever applied it,
+	// and is empty once it is committed.
+	Source string `json:"source,omitempty"`
+	// Deferred: the layer of Source needs its parents, so nothing of it is there
+	// until the commit that names them.
+	Deferred bool `json:"deferred,omitempty"`
+
 	Kind    Kind              `json:"kind"`
 	State   State             `json:"state"`
 	Labels  map[string]string `json:"labels,omitempty"`
@@ -126,6 +133,12 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	return s, tx.put(s)
 }
 
+// NewLayer returns the ID of a layer that no row has or will have by itself.
+func (tx *Tx) NewLayer() (string, error) {
+	id, err := tx.snapshots().NextSequence()
+	return fmt.Sprint(id), err
+}
+
 // reserve keeps a layer that has the name of one of ours to come from being
 // met. Numbers that no store gets to are left alone.
 func (tx *Tx) reserve(layer string) error {
@@ -137,7 +150,7 @@ func (tx *Tx) reserve(layer string) error {
 }
 
 // UpdateSnapshot replaces the row of the same name, or returns ErrNotFound. ID
-// and Layer must be those of the row.
+// must be that of the row.
 func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 	old, err := tx.Snapshot(s.Name)
 	if err != nil {

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// A remoteStore is a store that a service has open.
+type remoteStore struct {
+	*client.Client
+	address string
+}
+
+func (r *remoteStore) Root() string                  { return r.Info().Root }
+func (r *remoteStore) DriverName() string            { return r.Info().Driver }
+func (r *remoteStore) Properties() driver.Properties { return r.Info().Properties }
+
+func (r *remoteStore) Hold(ctx context.Context, names ...string) (held, error) {
+	h, err := r.Client.Hold(ctx, lockTimeout, names...)
+	if err != nil {
+		if errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer) {
+			err = advise(as(errState, err), "run it again when that has ended")
+		}
+		return nil, err
+	}
+	return h, nil
+}
+
+// reach opens the store of this command line: through the service that was named,
+// through the one that has it open, or by itself.
+func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
+	if a.global.address != "" {
+		r, err := a.dial(ctx, a.global.address, wait)
+		if errors.Is(err, client.ErrNoAnswer) {
+			return nil, advise(as(errState, hide(err)), "start it with 'snapctl serve', or leave out --address and "+addressEnv)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r, a.checkRoot(r)
+	}
+	deadline := time.Now().Add(wait)
+	for {
+		holder, ok := snapshotter.HolderOf(a.global.root)
+		if !ok || holder.Address == "" {
+			return a.openHere(ctx, wait)
+		}
+		r, dialErr := a.dial(ctx, holder.Address, wait)
+		if dialErr == nil || !errors.Is(dialErr, client.ErrNoAnswer) {
+			return r, dialErr
+		}
+		// It is about to begin, or to end.
+		o, err := a.openHere(ctx, shortWait)
+		if err == nil || !errors.Is(err, snapshotter.ErrLocked) || time.Now().After(deadline) || ctx.Err() != nil {
+			return o, err
+		}
+	}
+}
+
+// shortWait is how long to wait for the lock of a service that does not answer,
+// before it is asked again.
+const shortWait = 200 * time.Millisecond
+
+// hide takes from an error what it matches, and leaves its text.
+func hide(err error) error { return errors.New(err.Error()) }
+
+// dial connects to a service, and checks that it is one for this command line.
+func (a *app) dial(ctx context.Context, address string, wait time.Duration) (*remoteStore, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	c, err := client.Dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if d := a.global.driver; d != "" && d != c.Info().Driver {
+		err := fmt.Errorf("open store %s: %w: it was made with %s, not %s", c.Info().Root, snapshotter.ErrOtherDriver, c.Info().Driver, d)
+		return nil, errors.Join(err, c.Close())
+	}
+	return &remoteStore{Client: c, address: address}, nil
+}
+
+// checkRoot refuses a service of another store than the one that was asked for.
+func (a *app) checkRoot(r *remoteStore) error {
+	if !a.global.rootGiven {
+		a.global.root = r.Root()
+		return nil
+	}
+	root, err := filepath.Abs(a.global.root)
+	if real, evalErr := filepath.EvalSymlinks(root); evalErr == nil {
+		root = real
+	}
+	if err == nil && root != r.Root() {
+		err = advise(
+			fmt.Errorf("%w: the service at %s has the store %s, not %s", errState, r.address, r.Root(), root),
+			"leave out --root or --address",
+		)
+	}
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	return nil
+}
+
+// explainLost says of a service that was lost what that means.
+func explainLost(b backing, err error) error {
+	r, remote := b.(*remoteStore)
+	if !remote || !errors.Is(err, client.ErrNoAnswer) {
+		return err
+	}
+	return advise(doing(err, "the service at %s was lost", r.address),
+		"'snapctl ls' shows whether this was done before that; if not, nothing of it is, so run it again")
+}

@@ -1,0 +1,98 @@
+package snapshotter
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// maxAddress bounds the address in a signature, in bytes. A socket's path is
+// shorter than that anyway (unix(7)).
+const maxAddress = 1024
+
+// A Holder is the process that has a store open.
+type Holder struct {
+	// PID is 0 where the process has left no signature, on a full disk say.
+	PID int
+	// Address is the unix socket on which it answers for the store, empty for
+	// none.
+	Address string
+}
+
+// HolderOf returns the process that has the store in root open; ok is false when
+// nobody has, when there is no store, and when the lock cannot be read. The answer
+// can be out of date as soon as it is given.
+func HolderOf(root string) (h Holder, ok bool) {
+	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Holder{}, false
+	}
+	defer f.Close()
+	// Whoever died has left a signature, but no lock. Ours is gone with f; for that
+	// moment somebody who opens the store has to try again.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		return Holder{}, false
+	}
+	return holder(f), true
+}
+
+// String names the process as errors do.
+func (h Holder) String() string {
+	who := "another process"
+	if h.PID != 0 {
+		who = "process " + strconv.Itoa(h.PID)
+	}
+	if h.Address != "" {
+		who += ", which serves it on " + h.Address
+	}
+	return who
+}
+
+// advice is String, and what to do.
+func (h Holder) advice() string {
+	if h.Address != "" {
+		return h.String() + ": use that address, or stop the service"
+	}
+	return h.String() + ": wait until it ends"
+}
+
+// sign makes the signature of a process: its pid and, if it has one, its address,
+// a line each.
+func sign(pid int, address string) (string, error) {
+	text := strconv.Itoa(pid) + "\n"
+	if address == "" {
+		return text, nil
+	}
+	if len(address) > maxAddress || strings.ContainsAny(address, "\n\x00") || !filepath.IsAbs(address) {
+		return "", fail(errdefs.ErrInvalidArgument, "address %q: it has to be an absolute path of at most %d bytes, on one line", address, maxAddress)
+	}
+	return text + address + "\n", nil
+}
+
+// holder reads the signature in a lock file. What is not a whole line does not
+// count.
+func holder(f *os.File) Holder {
+	raw, err := io.ReadAll(io.NewSectionReader(f, 0, maxAddress+64))
+	if err != nil {
+		return Holder{}
+	}
+	first, rest, _ := strings.Cut(string(raw), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	if err != nil || pid < 1 {
+		return Holder{}
+	}
+	address, _, whole := strings.Cut(rest, "\n")
+	if !whole || !filepath.IsAbs(address) {
+		address = ""
+	}
+	return Holder{PID: pid, Address: address}
+}
+
+var _ fmt.Stringer = Holder{}

@@ -1,0 +1,176 @@
+package engines
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// buildStages is what the builds do: everything a layer can say, from an empty
+// image on, so that nothing is pulled.
+const buildStages = `FROM scratch AS base
+COPY rootfs/ /
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+ENV PATH=/bin
+
+FROM base AS tool
+RUN mkdir -p /opt/tool && printf 'tool\n' > /opt/tool/run && chmod 4755 /opt/tool/run && ln /opt/tool/run /opt/tool/again
+
+FROM base
+RUN rm /etc/conf.d/2 && rm -r /usr/share/doc && echo changed > /etc/conf.d/1
+RUN mv /etc/conf.d /etc/settings && touch /etc/settings/moved
+RUN rm -r /etc/settings && mkdir /etc/settings && echo new > /etc/settings/new && \
+    mkdir -p /srv/a/b && echo deep > /srv/a/b/c && chown -R 7:8 /srv && ln -s ../x /srv/link && mknod /srv/pipe p
+COPY --from=tool /opt/tool /opt/tool
+COPY --link --chown=3:4 data/ /data/
+RUN mv /srv /moved && echo more >> /data/sub/file
+COPY --link rootfs/etc/conf.d/3 /data/sub/third
+`
+
+// buildContext makes a directory with what buildStages copies, and all of it old.
+func buildContext(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		require.NoError(t, os.Chmod(path, mode))
+	}
+	busybox, err := os.ReadFile(program(t, "busybox"))
+	require.NoError(t, err)
+	write("rootfs/bin/busybox", string(busybox), 0o755)
+	for _, n := range []string{"1", "2", "3"} {
+		write("rootfs/etc/conf.d/"+n, n+"\n", 0o644)
+		write("rootfs/usr/share/doc/"+n, "doc "+n+"\n", 0o640)
+	}
+	for _, empty := range []string{"tmp", "proc", "sys", "dev"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "rootfs", empty), 0o755))
+	}
+	write("data/sub/file", strings.Repeat("data\n", 1000), 0o644)
+	require.NoError(t, os.Symlink("file", filepath.Join(dir, "data/sub/link")))
+	write("Dockerfile", buildStages, 0o644)
+	then := time.Date(2020, 2, 2, 2, 2, 2, 0, time.UTC)
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.Type()&os.ModeSymlink != 0 {
+			return err
+		}
+		return os.Chtimes(path, then, then)
+	}))
+	return dir
+}
+
+// A builder is a running buildkitd with a state of its own.
+type builder struct {
+	*process
+	address string
+}
+
+// newBuilder starts a buildkitd with the snapshotter of a service, or with its
+// own overlayfs without one.
+func newBuilder(t testing.TB, s *service) *builder {
+	t.Helper()
+	dir, state := socketDir(t), workDir(t, "")
+	b := &builder{address: "unix://" + filepath.Join(dir, "buildkitd.sock")}
+	args := []string{
+		"--config", os.DevNull, "--root", state, "--addr", b.address,
+		"--oci-worker", "true", "--containerd-worker=false", "--oci-worker-net", "host", "--oci-worker-binary", program(t, "runc"),
+	}
+	if s == nil {
+		args = append(args, "--oci-worker-snapshotter", "overlayfs")
+	} else {
+		args = append(args, "--oci-worker-snapshotter", "layerkeep", "--oci-worker-proxy-snapshotter-path", s.address)
+	}
+	b.process = start(t, dir, nil, program(t, buildkit+"/buildkitd"), args...)
+	b.await(t, func() error {
+		_, _, err := b.buildctl("debug", "workers")
+		return err
+	})
+	return b
+}
+
+// buildctl runs a command and returns what it printed and what it reported.
+func (b *builder) buildctl(args ...string) (output, progress string, err error) {
+	path, err := findProgram(buildkit + "/buildctl")
+	if err != nil {
+		return "", "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), runWithin)
+	defer cancel()
+	var out, said bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, append([]string{"--addr", b.address}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		return "", "", fmt.Errorf("buildctl %s: %w\n%s", args[0], err, said.String())
+	}
+	return out.String(), said.String(), nil
+}
+
+// build builds dir and returns the layers of the image, and what was said.
+func (b *builder) build(t testing.TB, dir string) (layers []layerTree, progress string) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "image.tar")
+	_, progress, err := b.buildctl("build", "--progress", "plain", "--frontend", "dockerfile.v0",
+		"--local", "context="+dir, "--local", "dockerfile="+dir, "--output", "type=oci,dest="+out)
+	require.NoError(t, err)
+	return imageLayers(t, out), progress
+}
+
+// prune empties the builder's cache and waits until no snapshot is left.
+func (b *builder) prune(t testing.TB, s *service) {
+	t.Helper()
+	_, _, err := b.buildctl("prune", "--all")
+	require.NoError(t, err)
+	eventually(t, readyWithin, func() error {
+		if dirs := s.layerDirs(t); len(dirs) > 0 {
+			return fmt.Errorf("layers left: %v", dirs)
+		}
+		return nil
+	})
+}
+
+func TestBuildKitMakesTheLayersThatItMakesWithItsOwnSnapshotter(t *testing.T) {
+	requirements(t, buildkit)
+	dir := buildContext(t)
+	began := time.Now()
+	reference := newBuilder(t, nil)
+	want, _ := reference.build(t, dir)
+	reference.stop(t)
+	require.Len(t, want, 9)
+
+	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {
+		t.Run(backend, func(t *testing.T) {
+			s := newService(t, backend)
+			b := newBuilder(t, s)
+			got, _ := b.build(t, dir)
+			requireSameLayers(t, want, got, began)
+			version := strings.TrimPrefix(buildkit, "buildkit-")
+			did(t, "buildkitd", version, backend, "build")
+			did(t, "buildkitd", version, backend, "layers as with its own snapshotter")
+
+			s.restart(t)
+			again, progress := b.build(t, dir)
+			require.Equal(t, got, again)
+			require.Equal(t, strings.Count(buildStages, "RUN")+strings.Count(buildStages, "COPY"), strings.Count(progress, " CACHED"), progress)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(buildStages+"RUN rm -r /moved\n"), 0o600))
+			longer, _ := b.build(t, dir)
+			require.Len(t, longer, len(want)+1)
+			require.Equal(t, []string{".wh.moved"}, longer[len(want)].names())
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(buildStages), 0o600))
+			did(t, "buildkitd", version, backend, "restart of the service")
+
+			b.prune(t, s)
+			b.stop(t)
+			s.requireEmpty(t)
+			did(t, "buildkitd", version, backend, "remove and gc")
+		})
+	}
+}
