@@ -25,14 +25,14 @@ func idMap() *mount.IDMap {
 // Capabilities as in a layer, and as root of a user namespace sets them who is
 // user 1000 of the host: struct vfs_cap_data and vfs_ns_cap_data.
 const (
-	capability       = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	hostCapability   = "\x01\x00\x00\x03\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xe8\x03\x00\x00"
-	accessList       = "system.posix_acl_access"
+	capability     = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	hostCapability = "\x01\x00\x00\x03\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xe8\x03\x00\x00"
+	accessList     = "system.posix_acl_access"
 	// Who is in access control lists, on either side. Their IDs in the container
 	// are nobody's on the host.
 	aclUser, hostACLUser   = 5, 1005
 	aclGroup, hostACLGroup = 1600, 80_600
-	capabilityOfFile = "security.capability"
+	capabilityOfFile       = "security.capability"
 )
 
 // acl is an access control list for a user and a group.
