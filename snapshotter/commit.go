@@ -25,7 +25,9 @@ import (
 // parent. After these the snapshot is as before. When the disk fails in
 // the middle it stays active, but may take no more writes: commit it again, or
 // remove it.
-func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) (err error) {
+	seen := s.observe(Event{Op: OpCommit, Key: key, Name: name})
+	defer seen.end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return err
@@ -35,6 +37,7 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
+	seen.Parent = info.Parent
 	for _, label := range fixedLabels() { // nobody writes to it any more
 		delete(info.Labels, label)
 	}

@@ -48,7 +48,12 @@ type creation struct {
 	mounted     bool // the caller wants to know how to mount it
 }
 
-func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.Opt) ([]ctdmount.Mount, error) {
+func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.Opt) (_ []ctdmount.Mount, err error) {
+	op := OpPrepare
+	if c.kind == meta.View {
+		op = OpView
+	}
+	defer s.observe(Event{Op: op, Key: c.key, Parent: c.parent}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ const (
 	OpWalk    Op = "walk"
 	OpApply   Op = "apply"
 	OpDiff    Op = "diff"
+	OpChanges Op = "changes"
 	OpCleanup Op = "cleanup"
 )
 
@@ -37,3 +38,25 @@ type Event struct {
 // An Observer is told of every call on a store once it has ended, from the
 // goroutine of the call: it must be quick and safe for concurrent use.
 type Observer func(Event)
+
+// observe begins an event, which end completes.
+func (s *Snapshotter) observe(e Event) *observation {
+	e.Start = time.Now()
+	return &observation{Event: e, observer: s.observer}
+}
+
+// An observation is the event of a call that has not ended.
+type observation struct {
+	Event
+	observer Observer
+}
+
+// end tells the observer how the call has ended. To be deferred, with the error
+// that the call returns.
+func (o *observation) end(err *error) {
+	if o.observer == nil {
+		return
+	}
+	o.Duration, o.Err = time.Since(o.Start), *err
+	o.observer(o.Event)
+}

@@ -2,7 +2,6 @@ package snapshotter
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -94,5 +93,3 @@ func holder(f *os.File) Holder {
 	}
 	return Holder{PID: pid, Address: address}
 }
-
-var _ fmt.Stringer = Holder{}

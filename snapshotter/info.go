@@ -13,7 +13,8 @@ import (
 )
 
 // Stat returns what is known of the snapshot, of any kind.
-func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error) {
+func (s *Snapshotter) Stat(_ context.Context, key string) (_ snapshots.Info, err error) {
+	defer s.observe(Event{Op: OpStat, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return snapshots.Info{}, err
@@ -30,7 +31,8 @@ func (s *Snapshotter) Stat(_ context.Context, key string) (snapshots.Info, error
 // those named "labels.NAME"; an empty value removes a label. Any other path
 // gives errdefs.ErrInvalidArgument: nothing else can be changed, [LabelSize]
 // and the labels of [IDMap] neither.
-func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (_ snapshots.Info, err error) {
+	defer s.observe(Event{Op: OpUpdate, Key: info.Name}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return snapshots.Info{}, err
@@ -83,7 +85,8 @@ func mergeLabels(old map[string]string, info snapshots.Info, fieldpaths []string
 
 // Usage returns what the snapshot takes, its parents not counted: for a
 // committed one from the metadata, else from the driver.
-func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
+func (s *Snapshotter) Usage(ctx context.Context, key string) (_ snapshots.Usage, err error) {
+	defer s.observe(Event{Op: OpUsage, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return snapshots.Usage{}, err
@@ -114,7 +117,8 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (snapshots.Usage, e
 // Walk calls fn for every snapshot that matches one of the filters, or for all
 // without filters, in the order of their names, until fn returns an error. What
 // it shows is one moment: fn may call any method of s.
-func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
+func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) (err error) {
+	defer s.observe(Event{Op: OpWalk}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return err

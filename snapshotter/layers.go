@@ -19,38 +19,22 @@ import (
 // To unpack the layers of an image side by side, prepare each without a parent,
 // apply it with Detached, and name its parent when committing it.
 func (s *Snapshotter) Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	end, err := s.calls.begin()
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	defer end()
-	unlock, err := s.keys.write(ctx, key)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	defer unlock()
-	row, err := s.writable(key)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	applied, err := s.driver.ApplyDiff(ctx, layerOf(row), layer, opts)
-	if err != nil {
-		return driver.Applied{}, classify(fmt.Errorf("apply a layer to snapshot %q: %w", key, err))
-	}
-	return applied, nil
+	return s.applyFrom(ctx, key, "", layer, opts)
 }
 
 // Diff writes the changes of the snapshot, of any kind, against its parent to w
 // as an uncompressed layer tar, see [driver.Driver.Diff].
-func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	var stats diff.Stats
-	err := s.reading(ctx, key, func(row meta.Snapshot) (err error) {
+func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (stats diff.Stats, err error) {
+	seen := s.observe(Event{Op: OpDiff, Key: key})
+	defer seen.end(&err)
+	err = s.reading(ctx, key, func(row meta.Snapshot) (err error) {
 		stats, err = s.driver.Diff(ctx, layerOf(row), w, opts)
 		return err
 	})
 	if err != nil {
 		return diff.Stats{}, classify(fmt.Errorf("diff snapshot %q: %w", key, err))
 	}
+	seen.Bytes, seen.Entries = stats.Bytes, stats.Added+stats.Modified+stats.Deleted
 	return stats, nil
 }
 
@@ -58,8 +42,10 @@ func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts dr
 // changed or removed while the sequence is being read, not even from its loop.
 func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
+		var err error
+		defer s.observe(Event{Op: OpChanges, Key: key}).end(&err)
 		stopped := false
-		err := s.reading(ctx, key, func(row meta.Snapshot) error {
+		err = s.reading(ctx, key, func(row meta.Snapshot) error {
 			for change, err := range s.driver.Changes(ctx, layerOf(row)) {
 				if err != nil {
 					return err

@@ -14,7 +14,8 @@ import (
 
 // Mounts says how to mount an active snapshot or a view, in containerd's terms.
 // For a committed one the error matches errdefs.ErrFailedPrecondition.
-func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]ctdmount.Mount, error) {
+func (s *Snapshotter) Mounts(ctx context.Context, key string) (_ []ctdmount.Mount, err error) {
+	defer s.observe(Event{Op: OpMounts, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return nil, err
@@ -37,7 +38,8 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) ([]ctdmount.Mount,
 // MountValues says how to mount the snapshot, of any kind, as values of package
 // mount. A view or a committed snapshot gives read-only mounts; nothing but a
 // view keeps a committed one from being removed while it is mounted.
-func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
+func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.MountOptions) (_ []mount.Mount, err error) {
+	defer s.observe(Event{Op: OpMounts, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return nil, err

@@ -18,7 +18,8 @@ import (
 // when it is the parent of another, and ErrUnavailable and [driver.ErrBusy]
 // when it is mounted and the driver cannot remove it so. After an error the
 // snapshot is as before.
-func (s *Snapshotter) Remove(ctx context.Context, key string) error {
+func (s *Snapshotter) Remove(ctx context.Context, key string) (err error) {
+	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return err
@@ -80,7 +81,8 @@ func (s *Snapshotter) pardon(row meta.Snapshot) error {
 // Cleanup frees what removed snapshots and interrupted calls have left on disk,
 // and what can be made again, and returns when that is done. [Snapshotter.Remove]
 // starts the former in the background.
-func (s *Snapshotter) Cleanup(ctx context.Context) error {
+func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
+	defer s.observe(Event{Op: OpCleanup}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return err

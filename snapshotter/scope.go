@@ -3,6 +3,7 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/filters"
 	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
 )
 
 // scopeMark begins the names of all snapshots that belong to a scope.
@@ -133,6 +137,39 @@ func (sc *Scope) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) 
 		}
 		return fn(ctx, info)
 	})
+}
+
+// Make is [Snapshotter.Make] in the scope.
+func (sc *Scope) Make(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
+	return sc.s.Make(ctx, sc.Full(key), sc.Full(parent), opts...)
+}
+
+// Apply is [Snapshotter.Apply] in the scope.
+func (sc *Scope) Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	return sc.s.Apply(ctx, sc.Full(key), layer, opts)
+}
+
+// Diff is [Snapshotter.Diff] in the scope.
+func (sc *Scope) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
+	return sc.s.Diff(ctx, sc.Full(key), w, opts)
+}
+
+// OpenView is [Snapshotter.OpenView] in the scope.
+func (sc *Scope) OpenView(ctx context.Context, key string) (diff.View, error) {
+	return sc.s.OpenView(ctx, sc.Full(key))
+}
+
+// Find is [Snapshotter.Find] among the snapshots of the scope; the key is that in
+// the scope.
+func (sc *Scope) Find(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	row, err := sc.s.find(ctx, mounts, sc.prefix)
+	return strings.TrimPrefix(row.Name, sc.prefix), err
+}
+
+// Shown is [Snapshotter.Shown] among the snapshots of the scope.
+func (sc *Scope) Shown(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	name, err := sc.s.shown(ctx, mounts, sc.prefix)
+	return strings.TrimPrefix(name, sc.prefix), err
 }
 
 // Cleanup is [Snapshotter.Cleanup]: what is left on disk belongs to no scope.

@@ -55,9 +55,9 @@ type Snapshotter struct {
 	observer Observer
 	// sources read layers once more, by scope.
 	sources sources
-	keys   keyLocks
-	bg     background
-	calls  calls
+	keys    keyLocks
+	bg      background
+	calls   calls
 }
 
 var (

@@ -113,7 +113,7 @@ func TestAStoreThatCannotBeOpenedIsLeftAsItIs(t *testing.T) {
 			require.Equal(t, before, contents(t, root))
 
 			// The lock was given back.
-			lock, err := lockStore(t.Context(), root, -1)
+			lock, err := lockStore(t.Context(), root, "", -1)
 			require.NoError(t, err)
 			require.NoError(t, lock.release())
 		})

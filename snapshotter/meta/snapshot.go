@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -105,6 +106,21 @@ func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
 		}
 		return fn(s)
 	})
+}
+
+// WalkSnapshotsFrom is WalkSnapshots for the rows whose names begin with prefix.
+func (tx *Tx) WalkSnapshotsFrom(prefix string, fn func(Snapshot) error) error {
+	c := tx.snapshots().Cursor()
+	for name, raw := c.Seek([]byte(prefix)); name != nil && strings.HasPrefix(string(name), prefix); name, raw = c.Next() {
+		s, err := decode(string(name), raw)
+		if err != nil {
+			return err
+		}
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that is

@@ -1,0 +1,228 @@
+package snapshotter
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	ctdmount "github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Find returns the key of the active snapshot or view that mounts are of, in the
+// form in which Prepare, View and Mounts gave them or another one that names the
+// same directories: options in another order, or without those of overlayfs that are
+// no directories. Nothing on disk is looked at that the mounts name. Several views
+// of one snapshot can have the same mounts: then it is one of them.
+//
+// The error matches errdefs.ErrNotFound for the mounts of nothing in this store,
+// and for those that show something else beside a snapshot.
+func (s *Snapshotter) Find(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	row, err := s.find(ctx, mounts, "")
+	return row.Name, err
+}
+
+// Shown returns the name of the snapshot whose tree mounts show: for those of an
+// active snapshot itself, for those of a view its parent. It is empty for no mounts,
+// and for a view of nothing. Errors are those of Find.
+func (s *Snapshotter) Shown(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	return s.shown(ctx, mounts, "")
+}
+
+func (s *Snapshotter) shown(ctx context.Context, mounts []ctdmount.Mount, prefix string) (string, error) {
+	if len(mounts) == 0 {
+		return "", nil
+	}
+	row, err := s.find(ctx, mounts, prefix)
+	if err != nil || row.Kind == meta.View {
+		return row.Parent, err
+	}
+	return row.Name, nil
+}
+
+// find is Find among the snapshots whose names begin with prefix.
+func (s *Snapshotter) find(ctx context.Context, mounts []ctdmount.Mount, prefix string) (meta.Snapshot, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return meta.Snapshot{}, err
+	}
+	defer end()
+	named := s.layersIn(mounts)
+	candidates, err := s.candidates(named, prefix)
+	if err != nil {
+		return meta.Snapshot{}, err
+	}
+	want := placesOf(mounts)
+	for _, row := range candidates {
+		if err := ctx.Err(); err != nil {
+			return meta.Snapshot{}, err
+		}
+		own, err := s.mounts(ctx, row, driver.MountOptions{})
+		switch {
+		case err != nil && (row.Kind == meta.View || want.upper == ""):
+			s.log.DebugContext(ctx, "mounts of a snapshot cannot be compared", "key", row.Name, "error", err)
+			continue
+		case err != nil, placesOf(engineMounts(toContainerd(own))).equal(want):
+			// A layer that waits for its parents cannot be mounted now, but its upper
+			// directory is in no other mounts.
+			return row, nil
+		}
+	}
+	return meta.Snapshot{}, fail(errdefs.ErrNotFound, "these mounts are of no snapshot here")
+}
+
+// candidates returns the snapshots whose own layer is named, and the views of
+// parents whose layer is; those come first of which the own layer is.
+func (s *Snapshotter) candidates(named map[string]bool, prefix string) (own []meta.Snapshot, err error) {
+	if len(named) == 0 {
+		return nil, nil
+	}
+	var views []meta.Snapshot
+	err = s.view(func(tx *meta.Tx) error {
+		return tx.WalkSnapshotsFrom(prefix, func(row meta.Snapshot) error {
+			switch {
+			case row.State != meta.Ready || row.Kind == meta.Committed:
+			case named[row.Layer]:
+				own = append(own, row)
+			case row.Kind == meta.View && row.Parent != "":
+				parent, err := tx.Snapshot(row.Parent)
+				if err != nil {
+					return fmt.Errorf("parent of snapshot %q: %w", row.Name, err)
+				}
+				if named[parent.Layer] {
+					views = append(views, row)
+				}
+			}
+			return nil
+		})
+	})
+	return append(own, views...), err
+}
+
+// layersIn returns the layers that paths in the mounts name: each is a component of
+// a path below the driver's directory.
+func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
+	named := map[string]bool{}
+	below := filepath.Join(s.root, s.driver.Name()) + "/"
+	for _, m := range mounts {
+		p := placesOf([]ctdmount.Mount{m})
+		for _, path := range append(p.all(), m.Source) {
+			rest, ok := strings.CutPrefix(path, below)
+			if !ok || filepath.Clean(path) != path {
+				continue
+			}
+			for _, name := range strings.Split(rest, "/") {
+				named[name] = true
+			}
+		}
+	}
+	return named
+}
+
+// places are the directories that make up mounts, which is what tells them from
+// others.
+type places struct {
+	upper string
+	// lower are those below upper, uppermost first.
+	lower []string
+	// others are what is bound, and options that name branches.
+	others []string
+}
+
+func (p places) equal(q places) bool {
+	return p.upper == q.upper && slices.Equal(p.lower, q.lower) && slices.Equal(p.others, q.others)
+}
+
+func (p places) all() []string {
+	var all []string
+	if p.upper != "" {
+		all = append(all, p.upper)
+	}
+	all = append(all, p.lower...)
+	for _, o := range p.others {
+		for _, path := range strings.FieldsFunc(o, func(r rune) bool { return r == ':' || r == '=' }) {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+func placesOf(mounts []ctdmount.Mount) places {
+	var p places
+	for _, m := range mounts {
+		if m.Type == "overlay" {
+			p.overlay(m.Options)
+			continue
+		}
+		if m.Type == "bind" && slices.Contains(m.Options, "remount") {
+			continue // says nothing of directories
+		}
+		if m.Type == "bind" || m.Type == "" {
+			p.others = append(p.others, filepath.Clean(m.Source))
+			continue
+		}
+		for _, o := range m.Options {
+			if strings.ContainsRune(o, '/') {
+				p.others = append(p.others, o)
+			}
+		}
+	}
+	return p
+}
+
+func (p *places) overlay(options []string) {
+	for _, o := range options {
+		name, value, _ := strings.Cut(o, "=")
+		switch name {
+		case "upperdir":
+			p.upper = filepath.Clean(unescape(value))
+		case "lowerdir":
+			p.lower = splitLower(value)
+		case "lowerdir+":
+			p.lower = append(p.lower, filepath.Clean(value))
+		}
+	}
+}
+
+// splitLower splits the directories of lowerdir=, in which a backslash keeps a
+// colon from being a separator.
+func splitLower(value string) []string {
+	var dirs []string
+	add := func(dir string) {
+		if dir != "" {
+			dirs = append(dirs, filepath.Clean(unescape(dir)))
+		}
+	}
+	start := 0
+	for i := 0; i < len(value); i++ {
+		switch value[i] {
+		case ':':
+			add(value[start:i])
+			start = i + 1
+		case '\\':
+			i++
+		}
+	}
+	add(value[start:])
+	return dirs
+}
+
+// unescape takes away the backslashes that overlayfs's parser needs.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}

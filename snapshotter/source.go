@@ -1,0 +1,99 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// A Reopen reads a layer for a second time: source is what [Scope.ApplyFrom] was
+// given with the first. The options are those to apply it with; Detached has no
+// effect. The context is that of the commit which needs the layer.
+type Reopen func(ctx context.Context, source string) (io.ReadCloser, driver.ApplyOptions, error)
+
+// sources are what scopes read layers with once more. The zero value is ready.
+type sources struct {
+	mu     sync.Mutex
+	reopen map[string]Reopen
+}
+
+func (s *sources) set(scope string, fn Reopen) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reopen == nil {
+		s.reopen = map[string]Reopen{}
+	}
+	s.reopen[scope] = fn
+}
+
+// of returns what reads the layers of a snapshot's scope; nil: nothing.
+func (s *sources) of(key string) Reopen {
+	scope, _ := ScopeOf(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reopen[scope]
+}
+
+// OnReopen says how the layers of the scope that [Scope.ApplyFrom] had the source
+// of are read once more. The last call counts; nil takes it back.
+func (sc *Scope) OnReopen(fn Reopen) { sc.s.sources.set(sc.name, fn) }
+
+// ApplyFrom is [Snapshotter.Apply] in the scope for a layer that can be read again
+// later: source says from where, in words that [Scope.OnReopen]'s function
+// understands, and is kept with the snapshot until it is committed.
+//
+// A layer that is applied with Detached and turns out to need its parents gives
+// [driver.ErrNeedsParents] here too, but the snapshot can be committed all the
+// same: Commit, which names the parents, reads the layer again and applies it then.
+// Until then nothing of it is in the snapshot. Applying to it again forgets this.
+func (sc *Scope) ApplyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	return sc.s.applyFrom(ctx, sc.Full(key), source, layer, opts)
+}
+
+func (s *Snapshotter) applyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (applied driver.Applied, err error) {
+	seen := s.observe(Event{Op: OpApply, Key: key})
+	defer seen.end(&err)
+	end, err := s.calls.begin()
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer end()
+	unlock, err := s.keys.write(ctx, key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer unlock()
+	row, err := s.writable(key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	if applied, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts); err != nil {
+		err = classify(fmt.Errorf("apply a layer to snapshot %q: %w", key, err))
+		if opts.Detached && source != "" && errors.Is(err, driver.ErrNeedsParents) {
+			err = errors.Join(err, s.setSource(row, source, true))
+		}
+		return driver.Applied{}, err
+	}
+	seen.Bytes, seen.Entries = applied.Bytes, applied.Entries
+	return applied, s.setSource(row, source, false)
+}
+
+// setSource records where the layer of a snapshot came from.
+func (s *Snapshotter) setSource(row meta.Snapshot, source string, deferred bool) error {
+	if row.Source == source && row.Deferred == deferred {
+		return nil
+	}
+	return s.update("source", func(tx *meta.Tx) error {
+		row, err := ready(tx, row.Name)
+		if err != nil {
+			return err
+		}
+		row.Source, row.Deferred = source, deferred
+		return tx.UpdateSnapshot(row)
+	})
+}
