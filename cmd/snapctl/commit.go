@@ -58,6 +58,9 @@ func runCommit(ctx context.Context, a *app, opts commitOptions) error {
 }
 
 func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commitResult, error) {
+	if err := refuseMark(opts.name); err != nil {
+		return commitResult{}, err
+	}
 	info, release, err := st.activeInfo(ctx, a, opts.key)
 	if err != nil {
 		return commitResult{}, err

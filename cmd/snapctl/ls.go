@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 const lsJSON = `{
@@ -21,6 +23,7 @@ const lsJSON = `{
       "mounts": [
         "/mnt"
       ],
+      "scope": "",
       "limit": 0,
       "created": "2026-01-02T03:04:05Z"
     }
@@ -38,27 +41,32 @@ type snapshotJSON struct {
 	Parent  string   `json:"parent"`
 	Images  []string `json:"images"`
 	Mounts  []string `json:"mounts"`
+	Scope   string   `json:"scope"`
 	Limit   int64    `json:"limit"`
 	Created string   `json:"created"`
 }
 
 func newLsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "ls",
+	var scope string
+	cmd := &cobra.Command{
+		Use:               "ls [--scope NAME]",
 		Short:             "List the snapshots",
-		Long:              jsonHelp("List the snapshots, oldest first, with the images that they are and where snapctl\nhas mounted them.", lsJSON),
+		Long:              jsonHelp("List the snapshots, oldest first, with the images that they are and where snapctl\nhas mounted them. Those of engines are called @ENGINE/NAME.", lsJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return runLs(cmd.Context(), a) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return runLs(cmd.Context(), a, scope) },
 	}
+	addScopeFlag(a, cmd, &scope)
+	return cmd
 }
 
-func runLs(ctx context.Context, a *app) error {
+func runLs(ctx context.Context, a *app, scope string) error {
 	return a.withStore(ctx, func(st *store) error {
 		all, err := st.describe(ctx)
 		if err != nil {
 			return err
 		}
+		all = inScope(all, scope)
 		return a.result(lsResult{Snapshots: all}, func(w io.Writer) error {
 			var rows [][]string
 			for _, s := range all {
@@ -101,10 +109,11 @@ func (st *store) describe(ctx context.Context) ([]snapshotJSON, error) {
 }
 
 func newSnapshotJSON(info snapshots.Info, images, mounts map[string][]string) snapshotJSON {
+	scope, _ := snapshotter.ScopeOf(info.Name)
 	return snapshotJSON{
 		Key: info.Name, Kind: kindName(info.Kind), Parent: info.Parent,
 		Images: append([]string{}, images[info.Name]...), Mounts: append([]string{}, mounts[info.Name]...),
-		Limit: limitOf(info.Labels), Created: stamp(info.Created),
+		Scope: scope, Limit: limitOf(info.Labels), Created: stamp(info.Created),
 	}
 }
 

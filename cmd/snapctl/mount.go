@@ -195,6 +195,9 @@ func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord,
 	if err := st.refuseTaken(ctx, opts.target); err != nil {
 		return r, nil, err
 	}
+	if err := refuseMark(opts.rw); err != nil {
+		return r, nil, err
+	}
 	p, err := st.parent(ctx, opts.name)
 	if err == nil {
 		r.Key, r.View, r.ReadOnly = opts.rw, false, false
@@ -210,6 +213,9 @@ func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord,
 	r.Key, r.ReadOnly = opts.name, info.Kind == snapshots.KindView
 	if r.ReadOnly {
 		return r, nil, nil
+	}
+	if err := refuseEngines(r.Key); err != nil {
+		return r, nil, err // the engine mounts it without asking us
 	}
 	// Two overlays on one upper directory corrupt each other.
 	return r, nil, st.refuseMounted(ctx, r.Key)

@@ -73,6 +73,9 @@ func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
 
 // prepare makes an active snapshot or a view.
 func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, error) {
+	if err := refuseMark(opts.key); err != nil {
+		return prepared{}, doing(err, "preparing the snapshot %q", opts.key)
+	}
 	kind, create := snapshots.KindActive, st.Make
 	if opts.view {
 		kind, create = snapshots.KindView, st.View

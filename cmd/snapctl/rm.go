@@ -17,6 +17,9 @@ const rmLong = `Remove snapshots: active ones, views and committed ones. What is
 snapshots built on it, or belongs to an image is refused. Of several, those built
 on others are removed first, whatever their order here.
 
+A snapshot of an engine (@ENGINE/...) is removed only with --force, for an engine that
+is gone for good: one that still runs fails over it.
+
 Prints the keys that were removed.`
 
 const rmJSON = `{
@@ -30,18 +33,21 @@ type rmResult struct {
 }
 
 func newRmCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "rm KEY...",
+	var force bool
+	cmd := &cobra.Command{
+		Use:               "rm [--force] KEY...",
 		Short:             "Remove snapshots",
 		Long:              jsonHelp(rmLong, rmJSON),
 		Args:              minArgs(1),
 		ValidArgsFunction: a.complete(allKeys(), everyArg),
-		RunE:              func(cmd *cobra.Command, args []string) error { return runRm(cmd.Context(), a, args) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runRm(cmd.Context(), a, args, force) },
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "remove snapshots of engines too")
+	return cmd
 }
 
 // runRm removes what it can; the errors of the rest come joined.
-func runRm(ctx context.Context, a *app, keys []string) error {
+func runRm(ctx context.Context, a *app, keys []string, force bool) error {
 	return a.withStore(ctx, func(st *store) error {
 		h, err := st.Hold(ctx, heldKeys(keys)...)
 		if err != nil {
@@ -58,7 +64,7 @@ func runRm(ctx context.Context, a *app, keys []string) error {
 		result := rmResult{Removed: []string{}}
 		var errs []error
 		for _, key := range ordered {
-			err := st.remove(ctx, key)
+			err := st.remove(ctx, key, force)
 			if err == nil {
 				result.Removed = append(result.Removed, key)
 			}
@@ -106,7 +112,12 @@ func (st *store) childrenFirst(ctx context.Context, keys []string) ([]string, er
 	return ordered, nil
 }
 
-func (st *store) remove(ctx context.Context, key string) error {
+func (st *store) remove(ctx context.Context, key string, force bool) error {
+	if !force {
+		if err := refuseEngines(key); err != nil {
+			return err
+		}
+	}
 	if err := st.refuseMounted(ctx, key); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 const (
 	defaultRoot = "/var/lib/layerkeep"
+	addressEnv  = "SNAPCTL_ADDRESS"
 	rootEnv     = "SNAPCTL_ROOT"
 	driverEnv   = "SNAPCTL_DRIVER"
 
@@ -36,7 +37,11 @@ type app struct {
 
 // globalOptions are the flags that every command takes.
 type globalOptions struct {
-	root     string
+	root string
+	// rootGiven: the command line names it.
+	rootGiven bool
+	// address is the socket of the service to use; empty: whoever has the store.
+	address  string
 	driver   string
 	json     bool
 	quiet    bool
@@ -45,7 +50,8 @@ type globalOptions struct {
 
 const rootLong = `snapctl keeps container image layers on disk and hands them out as mounted root
 file systems. It imports images, mounts their layers by hand, shows and packs
-what was changed in them, commits and exports, without a daemon.
+what was changed in them, commits and exports, without a daemon. While 'snapctl serve' has
+the store open, the same commands go through it.
 
 New here? 'snapctl demo' shows all of it on a small image of its own.
 
@@ -54,6 +60,8 @@ A PARENT is an image or a committed snapshot. A KEY is a snapshot.
 
 Environment:
   SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
+  SNAPCTL_ADDRESS the service to use, unless --address or --root is given (default:
+                  the one that has the store open, if one has)
   SNAPCTL_DRIVER  the backend, unless --driver is given (default: the store's own;
                   for a new store the best that works there)
 
@@ -105,6 +113,7 @@ func newRootCommand(s streams) *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 		Args:                       unknownCommand,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.global.rootGiven = cmd.Flags().Changed("root")
 			return errors.Join(a.setUp(), cmd.Context().Err())
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -145,6 +154,7 @@ func commands(a *app) []*cobra.Command {
 func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "`DIR` of the store")
+	flags.StringVar(&g.address, "address", "", "use the store of the service on the unix `SOCKET` (default: of the service that has the store open, if one has)")
 	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the store's own, for a new store the best that works)")
 	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
 	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
@@ -183,6 +193,9 @@ func (a *app) setUp() error {
 	}
 	if a.global.root == "" {
 		return usagef("--root is empty")
+	}
+	if a.global.address == "" && !a.global.rootGiven {
+		a.global.address = os.Getenv(addressEnv)
 	}
 	a.log = newLogger(a.logOut, level)
 	return nil

@@ -20,30 +20,44 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The scripts of testdata/script run once for each backend, in a temporary
-// directory or, where the backend does not work there, on a btrfs. They have
-// $ROOT, the store; $SNAPCTL_ROOT names it too.
+// The scripts of testdata/script run twice for each backend, in a temporary
+// directory or, where the backend does not work there, on a btrfs: on a store that
+// each command opens, and on one that 'snapctl serve' has open all the time. They
+// have $ROOT, the store; $SNAPCTL_ROOT names it too.
 //
 // Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
 // root of the machine; [driver:NAME] the backend under test; [writable] it mounts
 // writable snapshots; [quota] it limits sizes; [rootless] it works in a user
-// namespace.
+// namespace; [served] a service has the store.
 //
 // Commands: see scriptCommands.
 func TestScripts(t *testing.T) {
 	for _, b := range all.Backends() {
-		t.Run(b.Name, func(t *testing.T) {
-			dir, props := scriptDir(t, b)
-			testscript.Run(t, testscript.Params{
-				Dir:                "testdata/script",
-				WorkdirRoot:        dir,
-				Setup:              func(env *testscript.Env) error { return setUpScript(env, b.Name) },
-				Condition:          func(cond string) (bool, error) { return scriptCondition(cond, b.Name, props) },
-				Cmds:               scriptCommands(),
-				RequireUniqueNames: true,
+		for _, way := range []string{"", "/served"} {
+			t.Run(b.Name+way, func(t *testing.T) {
+				if way != "" && testing.Short() {
+					t.Skip("not in short mode: the scripts through a service")
+				}
+				dir, props := scriptDir(t, b)
+				p := scriptParams{driver: b.Name, props: props, served: way != ""}
+				testscript.Run(t, testscript.Params{
+					Dir:                "testdata/script",
+					WorkdirRoot:        dir,
+					Setup:              p.setUp,
+					Condition:          p.condition,
+					Cmds:               scriptCommands(),
+					RequireUniqueNames: true,
+				})
 			})
-		})
+		}
 	}
+}
+
+// scriptParams say how scripts run.
+type scriptParams struct {
+	driver string
+	props  driver.Properties
+	served bool
 }
 
 // scriptDir finds a directory in which the backend works, and what it can there.
@@ -73,15 +87,29 @@ func openedIn(t *testing.T, b all.Backend, dir string) (driver.Properties, error
 	return d.Properties(), errors.Join(d.Close(), os.RemoveAll(root))
 }
 
-func setUpScript(env *testscript.Env, driverName string) error {
+func (p scriptParams) setUp(env *testscript.Env) error {
 	env.Setenv("ROOT", filepath.Join(env.WorkDir, "store"))
 	env.Setenv(rootEnv, filepath.Join(env.WorkDir, "store"))
-	env.Setenv(driverEnv, driverName)
+	env.Setenv(driverEnv, p.driver)
 	env.Setenv("TMPDIR", filepath.Join(env.WorkDir, ".tmp"))
-	env.Setenv("DRIVER", driverName)
+	env.Setenv("DRIVER", p.driver)
 	env.Setenv("SOURCE_DATE_EPOCH", "")
+	env.Setenv(addressEnv, "")
 	env.Defer(func() { unmountBelow(env.WorkDir) })
-	return os.MkdirAll(filepath.Join(env.WorkDir, ".tmp"), 0o700)
+	if err := os.MkdirAll(filepath.Join(env.WorkDir, ".tmp"), 0o700); err != nil || !p.served {
+		return err
+	}
+	service, err := serveFor(env.Getenv("ROOT"), p.driver)
+	if err != nil {
+		return err
+	}
+	env.Setenv(addressEnv, service.address)
+	env.Defer(func() {
+		if err := service.stop(); err != nil {
+			env.T().Fatal(err)
+		}
+	})
+	return nil
 }
 
 // unmountBelow unmounts what a script that failed left mounted.
@@ -101,21 +129,23 @@ func unmountBelow(dir string) {
 	}
 }
 
-func scriptCondition(cond, driverName string, props driver.Properties) (bool, error) {
+func (p scriptParams) condition(cond string) (bool, error) {
 	name, isDriver := strings.CutPrefix(cond, "driver:")
 	switch {
 	case isDriver:
-		return name == driverName, nil
+		return name == p.driver, nil
 	case cond == "mount":
 		return canMount(), nil
 	case cond == "hostroot":
 		return isHostRoot(), nil
 	case cond == "writable":
-		return props.MountsWritable, nil
+		return p.props.MountsWritable, nil
 	case cond == "quota":
-		return props.Quota, nil
+		return p.props.Quota, nil
+	case cond == "served":
+		return p.served, nil
 	case cond == "rootless":
-		return props.Rootless, nil
+		return p.props.Rootless, nil
 	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

@@ -47,23 +47,26 @@ type treeNode struct {
 }
 
 func newTreeCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "tree",
+	var scope string
+	cmd := &cobra.Command{
+		Use:               "tree [--scope NAME]",
 		Short:             "Draw the snapshots as a tree",
 		Long:              jsonHelp("Draw the snapshots as a tree: each below its parent, with the images that it is and\nwhere it is mounted. Keys that are digests are shortened; --json has them whole.", treeJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return runTree(cmd.Context(), a) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return runTree(cmd.Context(), a, scope) },
 	}
+	addScopeFlag(a, cmd, &scope)
+	return cmd
 }
 
-func runTree(ctx context.Context, a *app) error {
+func runTree(ctx context.Context, a *app, scope string) error {
 	return a.withStore(ctx, func(st *store) error {
 		all, err := st.describe(ctx)
 		if err != nil {
 			return err
 		}
-		result := treeResult{Roots: buildTree(all)}
+		result := treeResult{Roots: buildTree(inScope(all, scope))}
 		return a.result(result, func(w io.Writer) error {
 			if len(result.Roots) == 0 {
 				a.note("there are no snapshots yet; 'snapctl import' brings an image in")

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/layerkeep/layerkeep/client"
+)
+
+// A served is a 'snapctl serve' in a process of its own.
+type served struct {
+	cmd     *exec.Cmd
+	dir     string
+	address string
+	mu      sync.Mutex
+	log     bytes.Buffer
+}
+
+// serveFor starts a service of the store in root, and waits until it answers.
+func serveFor(root, driverName string) (*served, error) {
+	// The path of a socket can have 107 bytes.
+	dir, err := os.MkdirTemp("", "snapctl-test-")
+	if err != nil {
+		return nil, err
+	}
+	s := &served{dir: dir, address: filepath.Join(dir, "sock")}
+	args := []string{"--root", root, "serve", "--address", s.address}
+	if driverName != "" {
+		args = append(args, "--driver", driverName)
+	}
+	s.cmd = exec.Command("/proc/self/exe", args...)
+	s.cmd.Args[0] = "snapctl"
+	s.cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1", rootEnv+"=", driverEnv+"=", addressEnv+"=")
+	s.cmd.Stderr = s
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := s.wait(); err != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		return nil, fmt.Errorf("%w: %s", err, s.said())
+	}
+	return s, nil
+}
+
+// Write keeps what the service logs.
+func (s *served) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.Write(p)
+}
+
+func (s *served) said() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.String()
+}
+
+func (s *served) wait() error {
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		var c *client.Client
+		if c, err = client.Dial(context.Background(), s.address); err == nil {
+			return c.Close()
+		}
+	}
+	return err
+}
+
+// stop ends the service as its users would, and returns what is wrong with that.
+func (s *served) stop() error {
+	defer os.RemoveAll(s.dir)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := s.cmd.Wait(); err != nil {
+		return fmt.Errorf("snapctl serve: %w: %s", err, s.said())
+	}
+	return nil
+}
+
+// kill ends the service without giving it time for anything.
+func (s *served) kill() error {
+	defer os.RemoveAll(s.dir)
+	if err := s.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = s.cmd.Wait() // it says that it was killed
+	return nil
+}
