@@ -24,7 +24,7 @@ type Options struct {
 // these. It is safe for concurrent use.
 type Differ struct {
 	store  *snapshotter.Snapshotter
-	scope  snapshotSet
+	scope  *snapshotter.Scope
 	engine *Engine
 	log    *slog.Logger
 	limits driver.Limits
@@ -37,12 +37,13 @@ var (
 
 // New returns a differ for the snapshots of a scope of the store, which reads and
 // writes the content store of the engine. It is the one that gives the store a
-// layer again which had to wait for its parents.
+// layer again which had to wait for its parents, see [snapshotter.Scope.OnReopen].
 func New(store *snapshotter.Snapshotter, scope *snapshotter.Scope, engine *Engine, opts Options) *Differ {
-	d := &Differ{store: store, scope: adapt(store, scope), engine: engine, log: opts.Logger, limits: opts.Limits}
+	d := &Differ{store: store, scope: scope, engine: engine, log: opts.Logger, limits: opts.Limits}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	scope.OnReopen(d.reopen)
 	return d
 }
 

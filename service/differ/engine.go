@@ -96,6 +96,7 @@ func (e *Engine) ready(ctx context.Context) error {
 			return fmt.Errorf("the connection to containerd is closed: %w", errdefs.ErrUnavailable)
 		case connectivity.Idle:
 			e.conn.Connect()
+		case connectivity.Connecting, connectivity.TransientFailure: // it tries again by itself
 		}
 		if e.conn.WaitForStateChange(wait, state) {
 			continue

@@ -87,7 +87,7 @@ func (e *testEngine) start() {
 	e.mu.Lock()
 	e.server, e.listen = server, listener
 	e.mu.Unlock()
-	go server.Serve(listener) //nolint:errcheck // ends with stop
+	go func() { _ = server.Serve(listener) }() // until it is stopped
 }
 
 func (e *testEngine) stop() {
