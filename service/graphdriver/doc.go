@@ -24,11 +24,13 @@
 //
 // # Calls that come twice
 //
-// Docker repeats a call for up to 30 seconds when the connection to the plugin
-// breaks, so every call may come again after it was carried out. Repeating Create
-// gives what is there as long as nothing was done with it. ApplyDiff is the
-// exception: what Docker sends the second time is only the rest of the stream,
-// which may well be a valid layer, so it is refused.
+// Docker repeats a call for up to 30 seconds when it cannot reach the plugin, and
+// when the connection breaks. Every call may come again after it was carried
+// out, so repeating Create gives what is there as long as nothing was done with
+// it. In the second case Docker sends only what it had not sent yet: nothing, and
+// the call fails, or in ApplyDiff the rest of the stream, which may well be a valid
+// layer. So a layer to which a stream was being applied cannot be applied to
+// again. A pull or a build that meets this fails and can be repeated.
 //
 // See https://docs.docker.com/engine/extend/plugins_graphdriver/ for the protocol.
 package graphdriver

@@ -49,6 +49,10 @@ func SocketPath(dir, name string) (string, error) {
 
 // checkID refuses what is no ID of a layer: it becomes the name of a directory.
 func checkID(id string) error {
+	if id == "" {
+		return fmt.Errorf("no layer ID: Docker repeats a call whose connection broke without its arguments, so this has to be done again: %w",
+			errdefs.ErrInvalidArgument)
+	}
 	if !layerIDs.MatchString(id) {
 		return fmt.Errorf("layer ID %q: it is a plain file name of at most 128 letters, digits, dots, dashes and underscores: %w",
 			id, errdefs.ErrInvalidArgument)

@@ -15,7 +15,7 @@ type result struct {
 
 // operations is the order of the table's rows; what is not in it comes last.
 var operations = []string{
-	"import", "pull", "build", "run", "exec", "diff", "commit", "save and load", "restart of the service", "kill -9 during import",
+	"import", "pull", "build", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull",
 	"differ", "parallel unpack", "remove and gc",
 }
 
