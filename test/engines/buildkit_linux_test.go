@@ -57,7 +57,6 @@ func buildContext(t testing.TB) string {
 	}
 	write("data/sub/file", strings.Repeat("data\n", 1000), 0o644)
 	require.NoError(t, os.Symlink("file", filepath.Join(dir, "data/sub/link")))
-	write("Dockerfile", buildStages, 0o644)
 	then := time.Date(2020, 2, 2, 2, 2, 2, 0, time.UTC)
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.Type()&os.ModeSymlink != 0 {
@@ -74,9 +73,9 @@ type builder struct {
 	address string
 }
 
-// newBuilder starts a buildkitd with the snapshotter of a service, or with its
-// own overlayfs without one.
-func newBuilder(t testing.TB, s *service) *builder {
+// newBuilder starts a buildkitd with the snapshotter on a socket of a service, or
+// with its own overlayfs when there is none.
+func newBuilder(t testing.TB, snapshotter string) *builder {
 	t.Helper()
 	dir, state := socketDir(t), workDir(t, "")
 	b := &builder{address: "unix://" + filepath.Join(dir, "buildkitd.sock")}
@@ -84,10 +83,10 @@ func newBuilder(t testing.TB, s *service) *builder {
 		"--config", os.DevNull, "--root", state, "--addr", b.address,
 		"--oci-worker", "true", "--containerd-worker=false", "--oci-worker-net", "host", "--oci-worker-binary", program(t, "runc"),
 	}
-	if s == nil {
+	if snapshotter == "" {
 		args = append(args, "--oci-worker-snapshotter", "overlayfs")
 	} else {
-		args = append(args, "--oci-worker-snapshotter", "layerkeep", "--oci-worker-proxy-snapshotter-path", s.address)
+		args = append(args, "--oci-worker-snapshotter", "layerkeep", "--oci-worker-proxy-snapshotter-path", snapshotter)
 	}
 	b.process = start(t, dir, nil, program(t, buildkit+"/buildkitd"), args...)
 	b.await(t, func() error {
@@ -114,63 +113,103 @@ func (b *builder) buildctl(args ...string) (output, progress string, err error) 
 	return out.String(), said.String(), nil
 }
 
-// build builds dir and returns the layers of the image, and what was said.
-func (b *builder) build(t testing.TB, dir string) (layers []layerTree, progress string) {
+// build builds stages with the files of dir and returns the layers of the image,
+// and what was said.
+func (b *builder) build(t testing.TB, dir, stages string) (layers []layerTree, progress string) {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), "image.tar")
+	temp := t.TempDir()
+	out := filepath.Join(temp, "image.tar")
+	writeFile(t, filepath.Join(temp, "Dockerfile"), []byte(stages))
 	_, progress, err := b.buildctl("build", "--progress", "plain", "--frontend", "dockerfile.v0",
-		"--local", "context="+dir, "--local", "dockerfile="+dir, "--output", "type=oci,dest="+out)
+		"--local", "context="+dir, "--local", "dockerfile="+temp, "--output", "type=oci,dest="+out)
 	require.NoError(t, err)
 	return imageLayers(t, out), progress
 }
 
-// prune empties the builder's cache and waits until no snapshot is left.
-func (b *builder) prune(t testing.TB, s *service) {
+// prune empties the builder's cache.
+func (b *builder) prune(t testing.TB) {
 	t.Helper()
 	_, _, err := b.buildctl("prune", "--all")
 	require.NoError(t, err)
-	eventually(t, readyWithin, func() error {
-		if dirs := s.layerDirs(t); len(dirs) > 0 {
-			return fmt.Errorf("layers left: %v", dirs)
-		}
-		return nil
-	})
+}
+
+// requireCached requires that a build of buildStages has found everything done.
+func requireCached(t testing.TB, progress string) {
+	t.Helper()
+	steps := strings.Count(buildStages, "RUN") + strings.Count(buildStages, "COPY")
+	require.Equal(t, steps, strings.Count(progress, " CACHED"), progress)
 }
 
 func TestBuildKitMakesTheLayersThatItMakesWithItsOwnSnapshotter(t *testing.T) {
 	requirements(t, buildkit)
 	dir := buildContext(t)
 	began := time.Now()
-	reference := newBuilder(t, nil)
-	want, _ := reference.build(t, dir)
+	reference := newBuilder(t, "")
+	want, _ := reference.build(t, dir, buildStages)
 	reference.stop(t)
 	require.Len(t, want, 9)
 
 	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {
 		t.Run(backend, func(t *testing.T) {
 			s := newService(t, backend)
-			b := newBuilder(t, s)
-			got, _ := b.build(t, dir)
+			b := newBuilder(t, s.address)
+			got, _ := b.build(t, dir, buildStages)
 			requireSameLayers(t, want, got, began)
 			version := strings.TrimPrefix(buildkit, "buildkit-")
 			did(t, "buildkitd", version, backend, "build")
 			did(t, "buildkitd", version, backend, "layers as with its own snapshotter")
 
 			s.restart(t)
-			again, progress := b.build(t, dir)
+			again, progress := b.build(t, dir, buildStages)
 			require.Equal(t, got, again)
-			require.Equal(t, strings.Count(buildStages, "RUN")+strings.Count(buildStages, "COPY"), strings.Count(progress, " CACHED"), progress)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(buildStages+"RUN rm -r /moved\n"), 0o600))
-			longer, _ := b.build(t, dir)
+			requireCached(t, progress)
+			longer, _ := b.build(t, dir, buildStages+"RUN rm -r /moved\n")
 			require.Len(t, longer, len(want)+1)
 			require.Equal(t, []string{".wh.moved"}, longer[len(want)].names())
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(buildStages), 0o600))
 			did(t, "buildkitd", version, backend, "restart of the service")
 
-			b.prune(t, s)
+			b.prune(t)
+			s.awaitNoLayers(t)
 			b.stop(t)
 			s.requireEmpty(t)
 			did(t, "buildkitd", version, backend, "remove and gc")
 		})
 	}
+}
+
+func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
+	requirements(t, buildkit, containerd2+"/containerd")
+	dir, img := buildContext(t), testImage(t)
+	sockets := socketDir(t)
+	s := newService(t, "overlay2", "--engine", "buildkit={dir}/buildkit.sock", "--containerd-address", filepath.Join(sockets, "containerd.sock"))
+	b := newBuilder(t, filepath.Join(s.dir, "buildkit.sock"))
+	c := newContainerdAt(t, containerd2, filepath.Join(workDir(t, ""), "containerd"), sockets, deployed(t, "config-2.toml", s))
+
+	c.ctr(t, "images", "import", "--snapshotter", "layerkeep", "--base-name", "image", img.archive)
+	imported := len(s.layerDirs(t))
+	require.Positive(t, imported)
+	b.build(t, dir, buildStages)
+	require.Greater(t, len(s.layerDirs(t)), imported)
+	b.prune(t)
+	eventually(t, readyWithin, func() error {
+		if left := len(s.layerDirs(t)); left != imported {
+			return fmt.Errorf("%d layers, of which containerd's are %d", left, imported)
+		}
+		return nil
+	})
+
+	b.build(t, dir, buildStages)
+	name := strings.TrimSpace(c.ctr(t, "images", "ls", "--quiet"))
+	require.Equal(t, "second\n", c.ctr(t, "run", "--rm", "--snapshotter", "layerkeep", name, "reader", "cat", "/etc/motd"))
+	c.ctr(t, "images", "rm", "--sync", name)
+	_, progress := b.build(t, dir, buildStages)
+	requireCached(t, progress)
+
+	b.prune(t)
+	s.awaitNoLayers(t)
+	b.stop(t)
+	c.stop(t)
+	s.requireEmpty(t)
+	did(t, "buildkitd", strings.TrimPrefix(buildkit, "buildkit-"), "overlay2", "another engine on the same store")
+	did(t, "containerd", c.version, "overlay2", "another engine on the same store")
 }
