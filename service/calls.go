@@ -87,14 +87,16 @@ func (c *calls) run(ctx context.Context, method string, fn func(context.Context)
 
 // explain says why a call failed that failed for a reason of the service's.
 func (c *calls) explain(ctx context.Context, method string, err error) error {
-	if err == nil || ofOurs(method) {
-		return err
+	if err == nil {
+		return nil
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, errStopping) {
 		return cause
 	}
-	if gone := c.guard.check(); gone != nil {
-		return gone
+	if !ofOurs(method) {
+		if gone := c.guard.check(); gone != nil {
+			return gone
+		}
 	}
 	return err
 }
