@@ -3,13 +3,16 @@ package graphdriver
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/internal/fstest"
@@ -180,4 +183,30 @@ func TestOtherEnginesAndPeopleAreNotSeen(t *testing.T) {
 	p.do("Remove", request{ID: "base"})
 	_, err := p.store.Stat(t.Context(), "base")
 	require.NoError(t, err)
+}
+
+func TestManyContainersAtOnceDoNotDisturbEachOther(t *testing.T) {
+	onEveryBackend(t, func(t *testing.T, p *plugin) {
+		p.mountsWritable()
+		p.image("base", "", fstest.Dir("d"), fstest.File("d/f", "1"))
+		p.do("CreateReadWrite", request{ID: "parent", Parent: "base"}) // committed by whoever comes first
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				id := fmt.Sprintf("c%d", i)
+				p.do("CreateReadWrite", request{ID: id, Parent: "parent"})
+				p.mounted(id, func(dir string) {
+					assert.NoError(t, os.WriteFile(filepath.Join(dir, id), nil, 0o600))
+					assert.Contains(t, p.do("Changes", request{ID: id, Parent: "parent"}).Changes, change{"/" + id, changeAdd})
+				})
+				p.do("Remove", request{ID: id})
+			})
+		}
+		wg.Wait()
+		for _, id := range []string{"parent", "base"} {
+			p.do("Remove", request{ID: id})
+		}
+		p.requireNothingLeft()
+		require.Empty(t, p.driver.ids.locks)
+	})
 }
