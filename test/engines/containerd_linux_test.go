@@ -43,6 +43,7 @@ func newContainerdAt(t testing.TB, tools, dir, sockets, fragment string) *contai
 	c.version = versionOf(t, c.binary, "--version")
 	require.NoError(t, os.WriteFile(c.config, []byte(c.main()+fragment), 0o600))
 	c.start(t)
+	t.Cleanup(c.endTasks)
 	return c
 }
 
@@ -59,7 +60,7 @@ func versionOf(t testing.TB, name string, args ...string) string {
 func (c *containerd) main() string {
 	version, cri := 2, `"io.containerd.grpc.v1.cri"`
 	if !strings.HasPrefix(c.version, "1.") {
-		version, cri = 3, `"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"`
+		version, cri = 3, `"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.podsandbox.controller.v1.podsandbox"`
 	}
 	return fmt.Sprintf(`version = %[1]d
 root = %[2]q
@@ -70,7 +71,7 @@ address = %[5]q
 [ttrpc]
 address = %[6]q
 [debug]
-level = "info"
+level = "warn"
 address = %[7]q
 `, version, filepath.Join(c.dir, "root"), filepath.Join(c.dir, "state"), cri, c.address, c.address+".ttrpc", c.address+".debug")
 }
@@ -113,10 +114,23 @@ func (c *containerd) try(args ...string) (string, error) {
 	return tryEnv(c.env, c.ctrBinary, append([]string{"--address", c.address}, args...)...)
 }
 
-// require that the containerd, which is stopped, has left no mount and no process.
+// endTasks ends the containers that a failed test left running, whose shims would
+// outlive the daemon.
+func (c *containerd) endTasks() {
+	if c.ended() {
+		return
+	}
+	tasks, _ := c.try("tasks", "ls", "--quiet") // what fails here is noticed when the file systems are unmounted
+	for _, id := range strings.Fields(tasks) {
+		_, _ = c.try("tasks", "rm", "--force", id)
+	}
+}
+
+// requireGone ends the daemon and requires that it has left no mount and no process.
 func (c *containerd) requireGone(t testing.TB) {
 	t.Helper()
 	c.stop(t)
 	require.Empty(t, mountsBelow(t, c.dir), "mounts left over")
-	require.Empty(t, processesOf(t, c.address), "processes left over")
+	require.Empty(t, processesOf(t, "\x00-address\x00"+c.address+"\x00"), "shims left over")
+	require.Empty(t, processesOf(t, c.dir), "processes left over")
 }

@@ -43,6 +43,7 @@ type process struct {
 	name string
 	cmd  *exec.Cmd
 	log  string
+	mute bool          // do not show the output of a failed test
 	done chan struct{} // closed when it has ended
 	err  error         // of Wait, once done is closed
 }
@@ -68,11 +69,19 @@ func start(t testing.TB, dir string, env []string, name string, args ...string) 
 	}()
 	t.Cleanup(func() {
 		p.stop(t)
-		if t.Failed() {
+		if t.Failed() && !p.mute {
 			t.Logf("%s %s said last:\n%s", p.name, strings.Join(args, " "), p.tail())
 		}
 	})
 	return p
+}
+
+// output returns all that the process has said.
+func (p *process) output(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(p.log)
+	require.NoError(t, err)
+	return string(text)
 }
 
 func (p *process) tail() string {

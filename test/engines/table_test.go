@@ -16,7 +16,7 @@ type result struct {
 // operations is the order of the table's rows; what is not in it comes last.
 var operations = []string{
 	"import", "pull", "build", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull",
-	"differ", "parallel unpack", "remove and gc",
+	"differ", "parallel unpack", "mapped IDs", "remove and gc",
 }
 
 var backendOrder = []string{"overlay2", "btrfs", "vfs", "aufs"}
