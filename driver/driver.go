@@ -105,11 +105,27 @@ type Rebaser interface {
 	// over the parents and the same stream applied to it. Idempotent: a layer
 	// that has these very parents already stays as it is.
 	//
+	// A layer that another program has filled through its mount, or see [Settler],
+	// is put on the parents as it is, but for directories that nobody has described,
+	// as far as that can be told: they take the attributes that the parents give them.
+	//
 	// Returns ErrNeedsParents when only a second reading of the stream can give
 	// that result: remove the layer, create it over its parents and apply again.
 	// So it does from then on when it was interrupted, or the disk failed, in the
 	// middle. After any other error the layer is as it was.
 	Rebase(ctx context.Context, id ID, parents []ID) error
+}
+
+// A Settler is a Driver whose writable layers other programs may fill without the
+// mount: engines that unpack a layer themselves write to the upper directory of an
+// overlay. Default without it: what they do through a mount is as it should be.
+type Settler interface {
+	// Settle makes a writable layer that was filled so what it would be if its
+	// mount had been used: attributes that would be the union's own there, and are
+	// the layer's, are kept as such, and marks that would show as files go. It looks
+	// at every file of the layer. Idempotent, also for one that is sealed. The layer
+	// must not be mounted writable.
+	Settle(ctx context.Context, id ID) error
 }
 
 // An Explainer is a Driver that can tell which layer provides a path. Default

@@ -147,7 +147,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	case m.IDMap != nil:
 		return errMapped
 	case !m.Detached:
-		return fmt.Errorf("%w: it was not unpacked without its parents", driver.ErrUnsupported)
+		return d.rebaseFilled(ctx, id, m, parents)
 	case m.Merging:
 		return fmt.Errorf("%w: an earlier attempt ended in the middle", driver.ErrNeedsParents)
 	}

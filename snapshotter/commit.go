@@ -22,7 +22,7 @@ import (
 // the parent not committed, ErrInvalidArgument when key has another parent
 // already, ErrNotImplemented when the driver cannot rebase, and
 // [driver.ErrNeedsParents] when the layer has to be applied again on its
-// parent. After these the snapshot is as before. When the disk fails in
+// parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails in
 // the middle it stays active, but may take no more writes: commit it again, or
 // remove it.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) (err error) {
@@ -53,16 +53,40 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return err
 	}
+	if row.Deferred {
+		return s.remake(ctx, row, name, info)
+	}
 	if row.Parent != info.Parent && info.Parent != "" {
-		if row, err = s.rebase(ctx, row, info.Parent); err != nil {
+		rebased, err := s.rebase(ctx, row, info.Parent)
+		if errors.Is(err, driver.ErrNeedsParents) && s.rereadable(row) {
+			return s.remake(ctx, row, name, info)
+		}
+		if err != nil {
 			return err
+		}
+		row = rebased
+	}
+	usage, err := s.seal(ctx, row)
+	if err != nil {
+		return errors.Join(classify(fmt.Errorf("commit snapshot %q: %w", key, err)), s.keepParent(row))
+	}
+	return s.publish(row, name, usage, info.Labels)
+}
+
+// seal makes the layer of a row immutable, and says what it takes. That is not
+// cancelled any more once the layer is sealed, which cannot go back to being
+// written to.
+func (s *Snapshotter) seal(ctx context.Context, row meta.Snapshot) (driver.Usage, error) {
+	settler, ok := s.driver.(driver.Settler)
+	if ok && row.Source == "" && IsExtraction(row.Name) {
+		if err := settler.Settle(ctx, layerOf(row)); err != nil {
+			return driver.Usage{}, err
 		}
 	}
 	if err := s.driver.Seal(ctx, layerOf(row)); err != nil {
-		err = classify(fmt.Errorf("commit snapshot %q: %w", key, err))
-		return errors.Join(err, s.keepParent(row))
+		return driver.Usage{}, err
 	}
-	return s.publish(ctx, row, name, info.Labels)
+	return s.driver.Usage(context.WithoutCancel(ctx), layerOf(row))
 }
 
 // committable checks all that can be checked before the disk is touched, in
@@ -94,17 +118,12 @@ func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, 
 }
 
 // publish is the commit point: the transaction that makes a sealed layer a
-// committed snapshot. It is not cancelled any more, for a sealed layer cannot
-// go back to being written to.
-func (s *Snapshotter) publish(ctx context.Context, row meta.Snapshot, name string, labels map[string]string) error {
-	usage, err := s.driver.Usage(context.WithoutCancel(ctx), layerOf(row))
-	if err != nil {
-		err = classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
-		return errors.Join(err, s.keepParent(row))
-	}
+// committed snapshot.
+func (s *Snapshotter) publish(row meta.Snapshot, name string, usage driver.Usage, labels map[string]string) error {
 	key := row.Name
 	row.Name, row.Kind, row.Labels = name, meta.Committed, labels
 	row.Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
+	row.Source, row.Deferred = "", false
 	row.Created = now()
 	row.Updated = row.Created
 	if row.Rebase != "" {

@@ -42,7 +42,7 @@ func (s *Snapshotter) checkIDMap(key string, labels map[string]string) (*mount.I
 	case err != nil:
 		return nil, fmt.Errorf("snapshot %q: %w", key, err)
 	case m != nil && !s.driver.Properties().Idmap:
-		return nil, classify(fmt.Errorf("snapshot %q: driver %s cannot map the IDs of a snapshot here: %w",
+		return nil, classify(fmt.Errorf("snapshot %q: driver %s cannot map the IDs of a snapshot: %w",
 			key, s.driver.Name(), driver.ErrUnsupported))
 	}
 	return m, nil

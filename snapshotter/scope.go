@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"strings"
 
@@ -58,6 +59,17 @@ func ScopeOf(name string) (scope, rest string) {
 		return "", name
 	}
 	return scope, rest
+}
+
+// extraction begins the last component of the keys under which containerd and
+// BuildKit unpack layers. Containers are never run on these.
+const extraction = "extract-"
+
+// IsExtraction reports whether an engine makes a snapshot of this key, in whatever
+// scope, to unpack a layer.
+func IsExtraction(key string) bool {
+	scope, rest := ScopeOf(key)
+	return scope != "" && strings.HasPrefix(path.Base(rest), extraction)
 }
 
 // Name returns the name of the scope.

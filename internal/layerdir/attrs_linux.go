@@ -15,12 +15,33 @@ import (
 // EmptyRoot gives the directory at path the attributes of a root that no layer
 // described: root:root 0755 with mtime 0.
 func EmptyRoot(path string) error {
-	return setAttrs(path, diff.Node{Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}, nil, whiteout.Plain)
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return EmptyAttrs(int(f.Fd()), whiteout.Plain)
+}
+
+// EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own marks
+// stay.
+func EmptyAttrs(fd int, enc whiteout.Encoding) error {
+	return setAttrs(fd, diff.Node{Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}, nil, enc)
 }
 
 // CopyRoot gives the directory at path the attributes of from, a directory of a
 // view.
 func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return CopyAttrs(int(f.Fd()), from, enc)
+}
+
+// CopyAttrs is CopyRoot for any directory, which is open.
+func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	n, err := from.Stat()
 	if err != nil {
 		return err
@@ -29,18 +50,12 @@ func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
 	if err != nil {
 		return err
 	}
-	return setAttrs(path, n, attrs, enc)
+	return setAttrs(fd, n, attrs, enc)
 }
 
 // setAttrs sets all attributes of a directory, in the order in which none undoes
 // another: owner, extended attributes, mode, times.
-func setAttrs(path string, n diff.Node, attrs map[string]string, enc whiteout.Encoding) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fd := int(f.Fd())
+func setAttrs(fd int, n diff.Node, attrs map[string]string, enc whiteout.Encoding) error {
 	if err := sys.Fchown(fd, n.UID, n.GID); err != nil {
 		return err
 	}

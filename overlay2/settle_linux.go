@@ -1,0 +1,296 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// Engines unpack layers straight into the upper directory of an overlay. What is
+// in there then is what their applier made of the stream: attributes of overlay's own that
+// a stranger put into the tar are active, whiteouts may stand where nothing merges,
+// and a directory without an entry has, when the parents were not known, no
+// attributes of theirs.
+
+// Settle escapes overlay's own attributes, but for marks of opaque directories, and
+// removes whiteouts from directories that merge with nothing, where they would show.
+func (d *overlay) Settle(ctx context.Context, id driver.ID) error {
+	err := d.settle(ctx, id)
+	if errors.Is(err, driver.ErrSealed) {
+		if m, loadErr := d.store.Load(id); loadErr == nil && m.Sealed {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("overlay2: settle layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *overlay) settle(ctx context.Context, id driver.ID) error {
+	m, err := d.store.Writable(id)
+	if err != nil || m.Detached {
+		return err // what is detached is ours
+	}
+	if err := d.store.NotMounted(id, layerdir.MountedReadOnly); err != nil {
+		return err
+	}
+	own, below, done, err := d.openOwn(id, m.Parents)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return d.walkOwn(ctx, own, below, d.settleDir)
+}
+
+// rebaseFilled puts a layer that another program has filled on its parents.
+func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
+	metas, err := d.checkParents(parents)
+	if err != nil {
+		return err
+	}
+	if len(m.Parents) > 0 {
+		return fmt.Errorf("%w: it has other parents", driver.ErrUnsupported)
+	}
+	if err := d.store.NotMounted(id, layerdir.MountedReadOnly); err != nil {
+		return err
+	}
+	made, err := os.Stat(d.store.Path(id, workDir))
+	if err != nil {
+		return err
+	}
+	own, below, done, err := d.openOwn(id, parents)
+	if err != nil {
+		return err
+	}
+	defer done()
+	fill := implied{d: d, root: own.Path(), since: made.ModTime()}
+	err = d.store.Merging(id, false, func() error {
+		err := d.walkOwn(ctx, own, below, fill.dir)
+		if err != nil && fill.changed {
+			err = fmt.Errorf("%w: %w", tar.ErrTorn, err)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.Parents = parents
+	for _, p := range metas {
+		m.Metacopy = m.Metacopy || p.Metacopy
+	}
+	return d.store.Save(id, m)
+}
+
+// openOwn opens the layer's own directory and the root of what parents show, nil
+// without any.
+func (d *overlay) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, below diff.Dir, done func(), err error) {
+	own, err = rootfd.Open(d.store.Path(id, fsDir), d.read())
+	if err != nil || len(parents) == 0 {
+		return own, nil, func() { own.Close() }, err
+	}
+	view, err := openStack(d.dirs("", layerdir.Meta{View: true, Parents: parents}), d.marks, d.read())
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, own.Close())
+	}
+	if below, err = view.Root(); err != nil {
+		return nil, nil, nil, errors.Join(err, view.Close(), own.Close())
+	}
+	return own, below, func() { below.Close(); view.Close(); own.Close() }, nil
+}
+
+// walkOwn calls fn for own and each directory in it, with the directory of the
+// parents of the same path, nil for none. Where own hides what is below it, that is
+// still below, but nothing further down is.
+func (d *overlay) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := own.Entries()
+	if err != nil {
+		return err
+	}
+	if err := fn(own, below, entries); err != nil {
+		return err
+	}
+	merged, err := d.merges(own, below)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type != rootfd.TypeDir {
+			continue
+		}
+		if err := d.walkChild(ctx, own, merged, e.Name, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *overlay) walkChild(ctx context.Context, own *rootfd.Dir, below diff.Dir, name string, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
+	child, err := own.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	var childBelow diff.Dir
+	if below != nil {
+		n, err := below.Lookup(name)
+		if err != nil && !isMissing(err) {
+			return err
+		}
+		if err == nil && n.IsDir() {
+			if childBelow, err = below.OpenDir(name); err != nil {
+				return err
+			}
+			defer childBelow.Close()
+		}
+	}
+	return d.walkOwn(ctx, child, childBelow, fn)
+}
+
+// merges returns below unless own hides it.
+func (d *overlay) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
+	if below == nil {
+		return nil, nil
+	}
+	opaque, _, err := own.Xattr(d.marks.opaque())
+	if err != nil || opaque == opaqueY {
+		return nil, err
+	}
+	return below, nil
+}
+
+// settleDir is Settle for one directory and what is in it that is none.
+func (d *overlay) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error {
+	attrs, err := own.Xattrs()
+	if err != nil {
+		return err
+	}
+	for name, value := range attrs {
+		if name == d.marks.opaque() && value == opaqueY {
+			continue
+		}
+		err := d.escape(name, value,
+			func(name, value string) error { return sys.Fsetxattr(own.Fd(), name, []byte(value)) },
+			func(name string) error { return sys.Fremovexattr(own.Fd(), name) })
+		if err != nil {
+			return err
+		}
+	}
+	if below, err = d.merges(own, below); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type != rootfd.TypeDir {
+			if err := d.settleFile(own, e, below != nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *overlay) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) error {
+	if e.Type == rootfd.TypeChar && !merged {
+		st, err := own.Lookup(e.Name)
+		if err != nil {
+			return err
+		}
+		if d.marks.IsWhiteoutNode(st.Mode, st.Rdev) {
+			return sys.Unlinkat(own.Fd(), e.Name)
+		}
+	}
+	attrs, err := own.LookupXattrs(e.Name)
+	if err != nil {
+		return err
+	}
+	for name, value := range attrs {
+		err := d.escape(name, value,
+			func(name, value string) error { return sys.Lsetxattrat(own.Fd(), e.Name, name, []byte(value)) },
+			func(name string) error { return sys.Lremovexattrat(own.Fd(), e.Name, name) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escape gives an attribute that is active the name under which overlay keeps it. Of
+// those that overlay sets while it is mounted and that say nothing of what is in the
+// layer, nothing stays.
+func (d *overlay) escape(name, value string, set func(name, value string) error, remove func(name string) error) error {
+	own, active := strings.CutPrefix(name, d.marks.XattrPrefix())
+	if _, shown := d.marks.XattrFromDisk(name); !active || shown {
+		return nil
+	}
+	switch own {
+	case "origin", "impure", "nlink", "uuid", "upper", "protattr":
+		return remove(name)
+	}
+	onDisk, ok := d.marks.XattrToDisk(name)
+	if ok {
+		if err := set(onDisk, value); err != nil {
+			return err
+		}
+	}
+	return remove(name)
+}
+
+// implied gives directories that an applier made on the way to something else the
+// attributes that such directories have.
+type implied struct {
+	d *overlay
+	// root is the path of the layer's own directory.
+	root string
+	// since is when the layer was made.
+	since   time.Time
+	changed bool
+}
+
+func (i *implied) dir(own *rootfd.Dir, below diff.Dir, _ []rootfd.Entry) error {
+	ok, err := i.is(own)
+	if err != nil || !ok {
+		return err
+	}
+	i.changed = true
+	if below != nil {
+		return layerdir.CopyAttrs(own.Fd(), below, i.d.marks.Encoding)
+	}
+	return layerdir.EmptyAttrs(own.Fd(), i.d.marks.Encoding)
+}
+
+// is reports whether nobody has described the directory: it is root:root 0755, has
+// no attributes, and the last that happened to it is that something was put into
+// it. Whoever gives a directory a time changes st_ctime, and nothing else, to now. The mark
+// of an opaque directory does so too: there the time alone has to tell. The root of
+// a layer in which there is nothing has the time it was made with.
+func (i *implied) is(own *rootfd.Dir) (bool, error) {
+	st, err := own.Stat()
+	if err != nil || st.Mode&0o7777 != 0o755 || st.UID != 0 || st.GID != 0 {
+		return false, err
+	}
+	attrs, err := own.Xattrs()
+	if err != nil {
+		return false, err
+	}
+	_, opaque := attrs[i.d.marks.opaque()]
+	if len(i.d.marks.Shown(attrs)) > 0 {
+		return false, nil
+	}
+	if own.Path() == i.root && st.Mtime.Equal(time.Unix(0, 0)) {
+		return true, nil
+	}
+	return !st.Mtime.Before(i.since) && (opaque || st.Mtime.Equal(st.Ctime)), nil
+}
