@@ -102,34 +102,6 @@ func TestAnExtractedLayerWithoutParentsCanBeCommitted(t *testing.T) {
 	})
 }
 
-// What only the parents can give a meaning to: an entry below a symbolic link of
-// theirs, a hard link to a file of theirs.
-func TestALayerThatNeedsItsParentsIsReadAgainAtTheCommit(t *testing.T) {
-	layers := map[string][]fstest.Entry{
-		"below a symbolic link": {fstest.File("lib/b", "b")},
-		"a hard link":           {fstest.Link("etc/alias", "etc/hostname")},
-	}
-	for name, entries := range layers {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, "overlay2")
-			r.committed("base", "", baseEntries...)
-			r.committed("want", "base", entries...)
-			raw := fstest.Layer(t, entries...)
-			desc := r.engine.put(ocispec.MediaTypeImageLayerGzip, pack(t, raw, tar.Gzip))
-			const key = "default/7/extract-12 sha256:abc"
-			got, err := r.Apply(r.ctx(), desc, r.prepare(key, ""))
-			require.NoError(t, err)
-			require.Equal(t, digest.FromBytes(raw), got.Digest)
-			require.EqualValues(t, len(raw), got.Size)
-			r.commit("got", key, snapshots.WithParent("base"))
-			fstest.RequireEqual(t, r.tree("want"), r.tree("got"), "the layer on its parent")
-			layers, err := r.store.Driver().Layers(t.Context())
-			require.NoError(t, err)
-			require.Len(t, layers, 3, "the first attempt is gone")
-		})
-	}
-}
-
 func TestWhatIsNotOursIsLeftToTheNextDiffer(t *testing.T) {
 	r := newRig(t, "vfs")
 	ours := r.prepare("key", "")
