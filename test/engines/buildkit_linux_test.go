@@ -156,8 +156,8 @@ func TestBuildKitMakesTheLayersThatItMakesWithItsOwnSnapshotter(t *testing.T) {
 			got, _ := b.build(t, dir, buildStages)
 			requireSameLayers(t, want, got, began)
 			version := strings.TrimPrefix(buildkit, "buildkit-")
-			did(t, "buildkitd", version, backend, "build")
-			did(t, "buildkitd", version, backend, "layers as with its own snapshotter")
+			did(t, "buildkit", version, backend, "build")
+			did(t, "buildkit", version, backend, "layers as with its own snapshotter")
 
 			s.restart(t)
 			again, progress := b.build(t, dir, buildStages)
@@ -166,13 +166,13 @@ func TestBuildKitMakesTheLayersThatItMakesWithItsOwnSnapshotter(t *testing.T) {
 			longer, _ := b.build(t, dir, buildStages+"RUN rm -r /moved\n")
 			require.Len(t, longer, len(want)+1)
 			require.Equal(t, []string{".wh.moved"}, longer[len(want)].names())
-			did(t, "buildkitd", version, backend, "restart of the service")
+			did(t, "buildkit", version, backend, "restart of the service")
 
 			b.prune(t)
 			s.awaitNoLayers(t)
 			b.stop(t)
 			s.requireEmpty(t)
-			did(t, "buildkitd", version, backend, "remove and gc")
+			did(t, "buildkit", version, backend, "remove and gc")
 		})
 	}
 }
@@ -210,6 +210,6 @@ func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
 	b.stop(t)
 	c.stop(t)
 	s.requireEmpty(t)
-	did(t, "buildkitd", strings.TrimPrefix(buildkit, "buildkit-"), "overlay2", "another engine on the same store")
+	did(t, "buildkit", strings.TrimPrefix(buildkit, "buildkit-"), "overlay2", "another engine on the same store")
 	did(t, "containerd", c.version, "overlay2", "another engine on the same store")
 }
