@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Engines unpack layers straight into the upper directory of an overlay. What is
@@ -51,45 +48,6 @@ func (d *overlay) settle(ctx context.Context, id driver.ID) error {
 	}
 	defer done()
 	return d.walkOwn(ctx, own, below, d.settleDir)
-}
-
-// rebaseFilled puts a layer that another program has filled on its parents.
-func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
-	metas, err := d.checkParents(parents)
-	if err != nil {
-		return err
-	}
-	if len(m.Parents) > 0 {
-		return fmt.Errorf("%w: it has other parents", driver.ErrUnsupported)
-	}
-	if err := d.store.NotMounted(id, layerdir.MountedReadOnly); err != nil {
-		return err
-	}
-	made, err := os.Stat(d.store.Path(id, workDir))
-	if err != nil {
-		return err
-	}
-	own, below, done, err := d.openOwn(id, parents)
-	if err != nil {
-		return err
-	}
-	defer done()
-	fill := implied{d: d, root: own.Path(), since: made.ModTime()}
-	err = d.store.Merging(id, false, func() error {
-		err := d.walkOwn(ctx, own, below, fill.dir)
-		if err != nil && fill.changed {
-			err = fmt.Errorf("%w: %w", tar.ErrTorn, err)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	m.Parents = parents
-	for _, p := range metas {
-		m.Metacopy = m.Metacopy || p.Metacopy
-	}
-	return d.store.Save(id, m)
 }
 
 // openOwn opens the layer's own directory and the root of what parents show, nil
@@ -246,51 +204,4 @@ func (d *overlay) escape(name, value string, set func(name, value string) error,
 		}
 	}
 	return remove(name)
-}
-
-// implied gives directories that an applier made on the way to something else the
-// attributes that such directories have.
-type implied struct {
-	d *overlay
-	// root is the path of the layer's own directory.
-	root string
-	// since is when the layer was made.
-	since   time.Time
-	changed bool
-}
-
-func (i *implied) dir(own *rootfd.Dir, below diff.Dir, _ []rootfd.Entry) error {
-	ok, err := i.is(own)
-	if err != nil || !ok {
-		return err
-	}
-	i.changed = true
-	if below != nil {
-		return layerdir.CopyAttrs(own.Fd(), below, i.d.marks.Encoding)
-	}
-	return layerdir.EmptyAttrs(own.Fd(), i.d.marks.Encoding)
-}
-
-// is reports whether nobody has described the directory: it is root:root 0755, has
-// no attributes, and the last that happened to it is that something was put into
-// it. Whoever gives a directory a time changes st_ctime, and nothing else, to now. The mark
-// of an opaque directory does so too: there the time alone has to tell. The root of
-// a layer in which there is nothing has the time it was made with.
-func (i *implied) is(own *rootfd.Dir) (bool, error) {
-	st, err := own.Stat()
-	if err != nil || st.Mode&0o7777 != 0o755 || st.UID != 0 || st.GID != 0 {
-		return false, err
-	}
-	attrs, err := own.Xattrs()
-	if err != nil {
-		return false, err
-	}
-	_, opaque := attrs[i.d.marks.opaque()]
-	if len(i.d.marks.Shown(attrs)) > 0 {
-		return false, nil
-	}
-	if own.Path() == i.root && st.Mtime.Equal(time.Unix(0, 0)) {
-		return true, nil
-	}
-	return !st.Mtime.Before(i.since) && (opaque || st.Mtime.Equal(st.Ctime)), nil
 }

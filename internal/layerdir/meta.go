@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
@@ -93,6 +94,16 @@ func (s *Store) notTorn(id driver.ID) error {
 		return nil
 	}
 	return err
+}
+
+// Recorded returns when the layer's record was written last. The layers whose
+// record is that of Create are at least as old.
+func (s *Store) Recorded(id driver.ID) (time.Time, error) {
+	info, err := os.Stat(s.Path(id, metaName))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }
 
 // Save replaces a layer's record, durably: afterwards, also after a power cut,
