@@ -157,3 +157,21 @@ func TestChangesAreListedAsDockerListsThem(t *testing.T) {
 		})
 	}
 }
+
+func TestAClientThatHangsUpHoldsNothing(t *testing.T) {
+	p := newPlugin(t, "overlay2")
+	p.image("l", "", fstest.File("big", strings.Repeat("0123456789abcdef", 1<<20)))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://plugin/GraphDriver.Diff", strings.NewReader(`{"ID":"l"}`))
+	require.NoError(t, err)
+	for range 3 {
+		resp, err := p.client.Do(req.Clone(t.Context()))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		_, err = io.CopyN(io.Discard, resp.Body, 64<<10)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		req.Body = io.NopCloser(strings.NewReader(`{"ID":"l"}`))
+	}
+	p.do("Remove", request{ID: "l"}) // would wait for those who read it
+	p.requireNothingLeft()
+}

@@ -163,6 +163,11 @@ func (d *docker20) pullsAndRuns(t *testing.T, ref string, img image) {
 	require.Equal(t, "second\nwritten", d.sh(t, ref, "cat /etc/motd; echo written > /data/file; cat /data/file; test ! -e /data/file.none"))
 	require.Equal(t, "second", d.sh(t, ref, "cat /etc/motd; test ! -e /data/file"), "nothing of one container is in the next")
 	d.did(t, "run")
+	if d.backend == "btrfs" {
+		_, err := d.try("run", "--rm", "--network", "none", "--storage-opt", "size=16M", ref, "sh", "-ec", "busybox dd if=/dev/zero of=/data/big bs=1M count=48; sync")
+		require.ErrorContains(t, err, "Disk quota exceeded")
+		d.did(t, "size limit")
+	}
 }
 
 // restarts restarts the service under a running container.
@@ -206,6 +211,15 @@ func (d *docker20) diffsAndCommits(t *testing.T, ref string) {
 
 func (d *docker20) builds(t *testing.T, ref string) {
 	t.Helper()
+	dir := docker20Context(t, ref)
+	d.run(t, "build", "-q", "--network", "none", "-t", "built", dir)
+	d.checkBuilt(t)
+	d.did(t, "build")
+}
+
+// docker20Context makes a directory with a Dockerfile of two stages.
+func docker20Context(t testing.TB, ref string) string {
+	t.Helper()
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "copied"), []byte("copied\n"))
 	writeFile(t, filepath.Join(dir, "Dockerfile"), []byte(`FROM `+ref+` AS first
@@ -215,9 +229,14 @@ COPY copied /data/copied
 COPY --from=first /data /from-first
 RUN rm -r /data/many && mv /usr /usr2 && chmod 4755 /data/copied
 `))
-	d.run(t, "build", "-q", "--network", "none", "-t", "built", dir)
-	require.Equal(t, "copied\nx\nsetuid", d.sh(t, "built", "cat /data/copied /from-first/x; test ! -e /data/many; test ! -e /usr; test -u /data/copied; ls /usr2/bin | grep setuid"))
-	d.did(t, "build")
+	return dir
+}
+
+// checkBuilt checks what was built of it.
+func (d *docker20) checkBuilt(t testing.TB) {
+	t.Helper()
+	require.Equal(t, "copied\nx\nsecond\nsetuid", d.sh(t, "built", `cat /data/copied /from-first/x /etc/motd
+test ! -e /data/many; test ! -e /usr; test -u /data/copied; ls /usr2/bin | grep setuid`))
 }
 
 // savesAndLoads compares the trees before and after, of what was loaded and of
