@@ -115,17 +115,33 @@ func (a *Activation) assign(places []place) (map[int]net.Listener, error) {
 			return got, fmt.Errorf("%w: systemd gave a socket %q that nothing was configured for", config.ErrInvalid, a.names[i])
 		}
 	}
+	for at, l := range got {
+		if !private(l.Addr()) {
+			return got, fmt.Errorf("%w: %s: systemd gave %s, which others can reach", config.ErrInvalid, places[at].name, l.Addr())
+		}
+	}
 	return got, nil
+}
+
+// private reports whether only this machine can reach an address.
+func private(addr net.Addr) bool {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.IP.IsLoopback()
+	}
+	return addr.Network() == "unix"
 }
 
 // MainAddress is where the default socket is, which may be elsewhere than the
 // configuration says when systemd has opened it.
 func (a *Activation) MainAddress(c config.Config) string {
 	at := slices.Index(a.names, "address")
-	if at < 0 && len(a.names) > 0 && !slices.ContainsFunc((&Sockets{}).places(c), func(p place) bool { return p.name == a.names[0] }) {
-		at = 0
+	if at < 0 {
+		places := (&Sockets{}).places(c)
+		at = slices.IndexFunc(a.names, func(name string) bool {
+			return !slices.ContainsFunc(places, func(p place) bool { return p.name == name })
+		})
 	}
-	if at < 0 || a.listeners[at] == nil {
+	if at < 0 {
 		return c.Address
 	}
 	return a.listeners[at].Addr().String()
