@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -172,6 +173,9 @@ func (s *Store) dropInterrupted(ctx context.Context) error {
 	var dead []string
 	err := s.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		token := info.Labels[LabelImporting]
+		if scope, _ := snapshotter.ScopeOf(info.Name); scope != "" {
+			return nil // its engine removes it
+		}
 		if info.Kind == snapshots.KindActive && token != "" && !s.running.has(token) {
 			dead = append(dead, info.Name)
 		}

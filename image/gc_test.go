@@ -99,3 +99,21 @@ func TestAnImageIsRemovedByNameOrByADigestThatMeansOne(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, contents{}, s.contents(t))
 }
+
+func TestACollectionLeavesTheSnapshotsOfEnginesAlone(t *testing.T) {
+	ctx := context.Background()
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		sc, err := s.snaps.Scope("engine")
+		require.NoError(t, err)
+		require.NoError(t, sc.Make(ctx, "busy", "", snapshots.WithLabels(map[string]string{LabelImporting: "gone"})))
+		require.NoError(t, sc.Make(ctx, "key", ""))
+		labels := map[string]string{LabelLayer: sc.Full("layer")}
+		require.NoError(t, sc.Commit(ctx, "layer", "key", snapshots.WithLabels(labels)))
+		before := s.contents(t)
+
+		c, err := s.GC(ctx)
+		require.NoError(t, err)
+		require.Empty(t, c.Snapshots)
+		require.Equal(t, before, s.contents(t))
+	})
+}

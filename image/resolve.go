@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -114,8 +115,12 @@ func (s *Store) layersByPrefix(prefix string) ([]string, error) {
 	return found, err
 }
 
-// isLayer reports a snapshot that an import made.
+// isLayer reports a snapshot that an import made. What belongs to an engine is none,
+// whatever labels it gave it.
 func isLayer(row meta.Snapshot) bool {
+	if scope, _ := snapshotter.ScopeOf(row.Name); scope != "" {
+		return false
+	}
 	return row.Kind == meta.Committed && row.State == meta.Ready && row.Labels[LabelLayer] == row.Name
 }
 

@@ -28,7 +28,7 @@ func engineMounts(mounts []ctdmount.Mount) []ctdmount.Mount {
 
 func engineOverlay(options []string) []string {
 	var out []string
-	for _, o := range options {
+	for _, o := range withoutUpper(options) {
 		name, _, _ := strings.Cut(o, "=")
 		switch name {
 		case "ro", "rw", "xino", "uuid", "metacopy":
@@ -40,4 +40,35 @@ func engineOverlay(options []string) []string {
 		}
 	}
 	return out
+}
+
+// withoutUpper makes the upper directory of a read-only overlay, that of a view of
+// nothing, the uppermost of the lower ones: "ro" is among what is left out.
+func withoutUpper(options []string) []string {
+	upper := value(options, "upperdir=")
+	if upper == "" || !slices.Contains(options, "ro") {
+		return options
+	}
+	var out []string
+	for _, o := range options {
+		switch name, lower, _ := strings.Cut(o, "="); name {
+		case "upperdir", "workdir":
+		case "lowerdir":
+			// The list has colons between its directories, which are escaped in them.
+			out = append(out, "lowerdir="+strings.ReplaceAll(upper, ":", `\:`)+":"+lower)
+		default:
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// value returns what follows prefix in the option that has it, empty for none.
+func value(options []string, prefix string) string {
+	for _, o := range options {
+		if v, ok := strings.CutPrefix(o, prefix); ok {
+			return v
+		}
+	}
+	return ""
 }

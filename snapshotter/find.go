@@ -67,7 +67,7 @@ func (s *Snapshotter) find(ctx context.Context, mounts []ctdmount.Mount, prefix 
 		case err != nil && (row.Kind == meta.View || want.upper == ""):
 			s.log.DebugContext(ctx, "mounts of a snapshot cannot be compared", "key", row.Name, "error", err)
 			continue
-		case err != nil, placesOf(engineMounts(toContainerd(own))).equal(want):
+		case err != nil, placesOf(toContainerd(own)).equal(want), placesOf(engineMounts(toContainerd(own))).equal(want):
 			// A layer that waits for its parents cannot be mounted now, but its upper
 			// directory is in no other mounts.
 			return row, nil
