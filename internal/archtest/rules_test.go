@@ -53,7 +53,7 @@ var rules = map[string]rule{
 	"service/storeservice": {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"internal/storewire":   {"snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
 	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
-	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver"},
+	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver", "service/grpcerr"},
 	"client":               {"snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},

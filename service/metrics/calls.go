@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
+
+	"github.com/layerkeep/layerkeep/service/grpcerr"
 )
 
 // calls are what is known of the calls of one protocol.
@@ -73,12 +73,7 @@ func (m *Metrics) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 }
 
 // codeOf returns the name of the gRPC code that stands for err.
-func codeOf(err error) string {
-	if err == nil {
-		return "OK"
-	}
-	return status.Code(errgrpc.ToGRPC(err)).String()
-}
+func codeOf(err error) string { return grpcerr.Code(err).String() }
 
 // GraphDriver counts the calls of Docker that next answers, by their names in
 // the protocol and the HTTP status.

@@ -181,7 +181,7 @@ func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
 	requirements(t, buildkit, containerd2+"/containerd")
 	dir, img := buildContext(t), testImage(t)
 	sockets := socketDir(t)
-	s := newService(t, "overlay2", "--engine", "buildkit={dir}/buildkit.sock", "--containerd-address", filepath.Join(sockets, "containerd.sock"))
+	s := newService(t, "overlay2", "--engine", "buildkit={dir}/buildkit.sock", "--metrics-address", "unix://{dir}/metrics.sock", "--containerd-address", filepath.Join(sockets, "containerd.sock"))
 	b := newBuilder(t, filepath.Join(s.dir, "buildkit.sock"))
 	c := newContainerdAt(t, containerd2, filepath.Join(workDir(t, ""), "containerd"), sockets, deployed(t, "config-2.toml", s))
 
@@ -190,6 +190,15 @@ func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
 	require.Positive(t, imported)
 	b.build(t, dir, buildStages)
 	require.Greater(t, len(s.layerDirs(t)), imported)
+
+	metrics := scrape(t, filepath.Join(s.dir, "metrics.sock"))
+	require.EqualValues(t, imported, metrics[`layerkeep_snapshots{driver="overlay2",kind="committed",scope="containerd"}`])
+	require.Positive(t, metrics[`layerkeep_snapshots{driver="overlay2",kind="committed",scope="buildkit"}`])
+	require.Positive(t, metrics[`layerkeep_snapshot_bytes{driver="overlay2",kind="committed",scope="buildkit"}`])
+	require.EqualValues(t, img.layers, metrics[`layerkeep_operations_total{code="OK",driver="overlay2",op="apply"}`])
+	require.Positive(t, metrics[`layerkeep_layer_bytes_total{driver="overlay2",op="apply"}`])
+	require.EqualValues(t, img.layers, metrics[`layerkeep_grpc_requests_total{code="OK",method="/containerd.services.diff.v1.Diff/Apply"}`])
+
 	b.prune(t)
 	eventually(t, readyWithin, func() error {
 		if left := len(s.layerDirs(t)); left != imported {

@@ -77,7 +77,9 @@ func TestDocker29KeepsItsImagesAndContainersInTheStore(t *testing.T) {
 	reference := img.push(t, newRegistry(t), "image")
 	for _, backend := range []string{"overlay2", "btrfs"} {
 		t.Run(backend, func(t *testing.T) {
-			did := func(operation string) { did(t, "docker (moby/v2)", strings.TrimPrefix(moby, "moby-"), backend, operation) }
+			did := func(operation string) {
+				did(t, "docker (moby/v2)", strings.TrimPrefix(moby, "moby-"), backend, operation)
+			}
 			sockets := socketDir(t)
 			s := newService(t, backend, "--containerd-address", filepath.Join(sockets, "containerd.sock"))
 			d := newDocker29(t, s, sockets)
