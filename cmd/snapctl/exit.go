@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
@@ -52,7 +53,7 @@ var exitClasses = []struct {
 	code int
 	errs []error
 }{
-	{exitFailed, []error{errInterrupted, snapshotter.ErrDamaged}},
+	{exitFailed, []error{errInterrupted, snapshotter.ErrDamaged, client.ErrNoAnswer}},
 	{exitUsage, []error{errUsage}},
 	// Of the kind of invalid input to package image; but it is we who named
 	// something that a good source does not have.

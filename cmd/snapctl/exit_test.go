@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
@@ -29,6 +30,7 @@ func TestEveryKindOfErrorHasItsExitCode(t *testing.T) {
 		{syscall.EROFS, exitFailed},
 		{fs.ErrPermission, exitFailed},
 		{snapshotter.ErrDamaged, exitFailed},
+		{errors.Join(client.ErrNoAnswer, errdefs.ErrUnavailable), exitFailed},
 		{errors.Join(errInterrupted, errdefs.ErrNotFound), exitFailed},
 		{usagef("no such flag"), exitUsage},
 		{driver.ErrNotFound, exitNotFound},

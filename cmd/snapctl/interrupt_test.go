@@ -62,8 +62,22 @@ func (s *stuck) Read(p []byte) (int, error) {
 	select {}
 }
 
+// bothWays runs a test on a store that the commands open, and on one that a
+// service has open.
+func bothWays(t *testing.T, test func(t *testing.T, dir string)) {
+	t.Run("opened", func(t *testing.T) { test(t, demoStore(t)) })
+	t.Run("served", func(t *testing.T) {
+		dir := demoStore(t)
+		serveStore(t, dir)
+		test(t, dir)
+	})
+}
+
 func TestAnInterruptedCommandThatWaitsForItsInputLeavesTheStoreAsItWas(t *testing.T) {
-	dir := demoStore(t)
+	bothWays(t, interruptWaiting)
+}
+
+func interruptWaiting(t *testing.T, dir string) {
 	mustRun(t, dir, "prepare", "work")
 	before := mustRun(t, dir, "--json", "ls")
 	archive, err := os.ReadFile(filepath.Join(dir, "demo.tar"))
@@ -105,7 +119,10 @@ func TestAnInterruptedDiffLeavesNoFile(t *testing.T) {
 
 // A pipe that nobody reads must not keep an interrupted command.
 func TestAnInterruptedCommandDoesNotWaitForItsReader(t *testing.T) {
-	dir := demoStore(t)
+	bothWays(t, interruptStuckReader)
+}
+
+func interruptStuckReader(t *testing.T, dir string) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	full := writerFunc(func([]byte) (int, error) {
 		cancel(errInterrupted)
@@ -122,7 +139,10 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestACommandThatIsInterruptedBeforeItBeginsDoesNothing(t *testing.T) {
-	dir := demoStore(t)
+	bothWays(t, interruptBeforehand)
+}
+
+func interruptBeforehand(t *testing.T, dir string) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errInterrupted)
 	before := mustRun(t, dir, "--json", "ls")
@@ -157,7 +177,10 @@ func (h hesitant) Done() <-chan struct{} { h.look(); return h.Context.Done() }
 func (h hesitant) Err() error            { h.look(); return h.Context.Err() }
 
 func TestACommandThatSaysItWasInterruptedHasDoneNothing(t *testing.T) {
-	dir := demoStore(t)
+	bothWays(t, interruptAnywhere)
+}
+
+func interruptAnywhere(t *testing.T, dir string) {
 	target := filepath.Join(dir, "m")
 	for _, args := range [][]string{
 		{"prepare", "work", demoRef},

@@ -20,6 +20,7 @@ import (
 type mountOptions struct {
 	name, target, rw string
 	size             sizeFlag
+	ids              idMapFlags
 }
 
 const mountLong = `Mount the root file system of NAME, an image or a snapshot, at the directory
@@ -29,7 +30,8 @@ An active snapshot mounts itself, writable; a view mounts itself, read-only. An
 image or a committed snapshot is mounted read-only, through a view that is made
 for it and that 'snapctl umount' drops again. With --rw a new writable snapshot
 KEY is made on it and mounted; it stays when it is unmounted. --size limits what
-that takes on the disk, as for 'snapctl prepare'.
+that takes on the disk, as for 'snapctl prepare'; --uidmap and --gidmap map the
+owners of its files, or of those of the view, as there.
 
 TARGET must be a directory, neither a mount point nor part of the store.`
 
@@ -57,7 +59,7 @@ func (r mountRecord) json() mountJSONResult {
 func newMountCommand(a *app) *cobra.Command {
 	var opts mountOptions
 	cmd := &cobra.Command{
-		Use:   "mount [--rw KEY [--size SIZE]] NAME TARGET",
+		Use:   "mount [--rw KEY [--size SIZE]] [--uidmap MAP --gidmap MAP] NAME TARGET",
 		Short: "Mount an image or a snapshot",
 		Long:  jsonHelp(mountLong, mountJSON),
 		Args:  exactArgs(2),
@@ -75,12 +77,16 @@ func newMountCommand(a *app) *cobra.Command {
 			if opts.size != 0 && opts.rw == "" {
 				return advise(usagef("mount: --size needs --rw"), "only a new writable snapshot has a size limit")
 			}
+			if err := opts.ids.check("mount"); err != nil {
+				return err
+			}
 			return runMount(cmd.Context(), a, opts)
 		},
 	}
 	cmd.Flags().StringVar(&opts.rw, "rw", "", "make the new writable snapshot `KEY` on NAME and mount that")
 	completeFlag(cmd, "rw", cobra.NoFileCompletions)
 	addSizeFlag(cmd, &opts.size)
+	addIDMapFlags(cmd, &opts.ids)
 	return cmd
 }
 
@@ -99,6 +105,9 @@ func runMount(ctx context.Context, a *app, opts mountOptions) error {
 			return err
 		}
 		if err := st.checkQuota(ctx, a, opts.size); err != nil {
+			return doing(err, "mounting %q at %q", opts.name, opts.target)
+		}
+		if err := st.checkIDMap(opts.ids); err != nil {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
 		opts.target = target
@@ -169,7 +178,7 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 	}
 	undo.add(func() error { return st.deleteMountRecord(ctx, r.Target) })
 	if base != nil {
-		if err := st.makeMounted(ctx, r, *base, opts.size); err != nil {
+		if err := st.makeMounted(ctx, r, *base, opts); err != nil {
 			return r, err
 		}
 		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key, false) })
@@ -207,8 +216,14 @@ func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord,
 		return r, &p, nil
 	}
 	info, statErr := st.Stat(ctx, opts.name)
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return r, nil, ctxErr
+	}
 	if opts.rw != "" || statErr != nil || info.Kind == snapshots.KindCommitted {
 		return r, nil, err
+	}
+	if opts.ids.given() {
+		return r, nil, advise(fmt.Errorf("%w: the owners in its mounts were settled when it was made", errState), "name an image or a committed snapshot")
 	}
 	r.Key, r.ReadOnly = opts.name, info.Kind == snapshots.KindView
 	if r.ReadOnly {
@@ -247,11 +262,12 @@ func viewKey(target string, at time.Time) string {
 }
 
 // makeMounted makes the snapshot that is about to be mounted.
-func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent, limit sizeFlag) error {
+func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent, opts mountOptions) error {
+	labels := opts.ids.label(opts.size.limit(p.labels))
 	if !r.View {
-		return explainTaken(st.Prepare(ctx, r.Key, p.key, limit.limit(p.labels)))
+		return explainTaken(st.Prepare(ctx, r.Key, p.key, labels))
 	}
-	return st.View(ctx, r.Key, p.key, p.labels)
+	return st.View(ctx, r.Key, p.key, labels)
 }
 
 func explainMount(err error, target string) error {

@@ -11,6 +11,7 @@ type prepareOptions struct {
 	key, parent string
 	view        bool
 	size        sizeFlag
+	ids         idMapFlags
 }
 
 const prepareJSON = `{
@@ -36,12 +37,14 @@ PARENT it is empty. Prints KEY.
 With --size the snapshot takes no more than that on the disk, what it shares with
 its parent not counted: who writes more gets EDQUOT ("disk quota exceeded") or
 ENOSPC. Not every backend can; 'snapctl version' says which. SIZE is in bytes, or
-with K, M, G, T, P or E in powers of 1024.`
+with K, M, G, T, P or E in powers of 1024.
+
+` + idMapLong
 
 func newPrepareCommand(a *app) *cobra.Command {
 	var opts prepareOptions
 	cmd := &cobra.Command{
-		Use:               "prepare [--size SIZE] KEY [PARENT]",
+		Use:               "prepare [--size SIZE] [--uidmap MAP --gidmap MAP] KEY [PARENT]",
 		Short:             "Make a writable snapshot on a parent, or an empty one",
 		Long:              jsonHelp(prepareLong, prepareJSON),
 		Args:              rangeArgs(1, 2),
@@ -51,16 +54,23 @@ func newPrepareCommand(a *app) *cobra.Command {
 			if len(args) > 1 {
 				opts.parent = args[1]
 			}
+			if err := opts.ids.check("prepare"); err != nil {
+				return err
+			}
 			return runPrepare(cmd.Context(), a, opts)
 		},
 	}
 	addSizeFlag(cmd, &opts.size)
+	addIDMapFlags(cmd, &opts.ids)
 	return cmd
 }
 
 func runPrepare(ctx context.Context, a *app, opts prepareOptions) error {
 	return a.withStore(ctx, func(st *store) error {
 		if err := st.checkQuota(ctx, a, opts.size); err != nil {
+			return doing(err, "preparing the snapshot %q", opts.key)
+		}
+		if err := st.checkIDMap(opts.ids); err != nil {
 			return doing(err, "preparing the snapshot %q", opts.key)
 		}
 		result, err := st.prepare(ctx, opts)
@@ -87,7 +97,7 @@ func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, er
 			return prepared{}, doing(err, "preparing the snapshot %q on %q", opts.key, opts.parent)
 		}
 	}
-	if err := create(ctx, opts.key, p.key, opts.size.limit(p.labels)); err != nil {
+	if err := create(ctx, opts.key, p.key, opts.ids.label(opts.size.limit(p.labels))); err != nil {
 		return prepared{}, explainTaken(doing(err, "preparing the snapshot %q", opts.key))
 	}
 	return prepared{Key: opts.key, Kind: kindName(kind), Parent: p.key, Image: p.image, Limit: int64(opts.size)}, nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,7 +31,7 @@ import (
 // writable snapshots; [quota] it limits sizes; [rootless] it works in a user
 // namespace; [served] a service has the store.
 //
-// Commands: see scriptCommands.
+// Commands: see scriptParams.commands.
 func TestScripts(t *testing.T) {
 	for _, b := range all.Backends() {
 		for _, way := range []string{"", "/served"} {
@@ -39,13 +40,13 @@ func TestScripts(t *testing.T) {
 					t.Skip("not in short mode: the scripts through a service")
 				}
 				dir, props := scriptDir(t, b)
-				p := scriptParams{driver: b.Name, props: props, served: way != ""}
+				p := scriptParams{driver: b.Name, props: props, served: way != "", services: new(sync.Map)}
 				testscript.Run(t, testscript.Params{
 					Dir:                "testdata/script",
 					WorkdirRoot:        dir,
 					Setup:              p.setUp,
 					Condition:          p.condition,
-					Cmds:               scriptCommands(),
+					Cmds:               p.commands(),
 					RequireUniqueNames: true,
 				})
 			})
@@ -58,6 +59,8 @@ type scriptParams struct {
 	driver string
 	props  driver.Properties
 	served bool
+	// services are those running, by their roots.
+	services *sync.Map
 }
 
 // scriptDir finds a directory in which the backend works, and what it can there.
@@ -99,14 +102,22 @@ func (p scriptParams) setUp(env *testscript.Env) error {
 	if err := os.MkdirAll(filepath.Join(env.WorkDir, ".tmp"), 0o700); err != nil || !p.served {
 		return err
 	}
-	service, err := serveFor(env.Getenv("ROOT"), p.driver)
+	return p.serve(env.Getenv("ROOT"), env.Defer, env.T().Fatal)
+}
+
+// serve starts a service of the store in root, which the commands of the script
+// find by themselves. It ends with the script.
+func (p scriptParams) serve(root string, later func(func()), fatal func(...any)) error {
+	service, err := serveFor(root, p.driver)
 	if err != nil {
 		return err
 	}
-	env.Setenv(addressEnv, service.address)
-	env.Defer(func() {
-		if err := service.stop(); err != nil {
-			env.T().Fatal(err)
+	p.services.Store(root, service)
+	later(func() {
+		if s, running := p.services.LoadAndDelete(root); running {
+			if err := s.(*served).stop(); err != nil {
+				fatal(err)
+			}
 		}
 	})
 	return nil
@@ -151,8 +162,8 @@ func (p scriptParams) condition(cond string) (bool, error) {
 	}
 }
 
-// scriptCommands are the commands that the scripts have besides testscript's own.
-func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+// commands are the commands that the scripts have besides testscript's own.
+func (p scriptParams) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"fails":     scriptFails,
 		"layer":     scriptLayer,
@@ -163,6 +174,8 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"lock":      scriptLock,
 		"same":      scriptSame,
 		"empty":     scriptEmpty,
+		"serve":     p.scriptServe,
+		"unserve":   p.scriptUnserve,
 	}
 }
 
@@ -191,12 +204,33 @@ func scriptFails(ts *testscript.TestScript, neg bool, args []string) {
 // lock COMMAND...: runs the script's snapctl command line while another process
 // (this one) has the store open; the command must come with its own expectation.
 func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
-	a := &app{streams: streams{Err: os.Stderr}, log: nil}
+	a := &app{streams: streams{Err: os.Stderr}}
 	a.global = globalOptions{root: ts.Getenv(rootEnv), driver: ts.Getenv(driverEnv)}
-	ts.Check(a.withStore(context.Background(), func(*store) error {
-		scriptFails(ts, neg, args)
-		return nil
-	}))
+	s, err := a.openHere(context.Background(), lockTimeout)
+	ts.Check(err)
+	defer func() { ts.Check(s.Close()) }()
+	scriptFails(ts, neg, args)
+}
+
+// serve: starts a service of the store $SNAPCTL_ROOT, and sets $SOCKET.
+func (p scriptParams) scriptServe(ts *testscript.TestScript, _ bool, _ []string) {
+	root := ts.Getenv(rootEnv)
+	ts.Check(p.serve(root, ts.Defer, func(args ...any) { ts.Fatalf("%v", args) }))
+	s, _ := p.services.Load(root)
+	ts.Setenv("SOCKET", s.(*served).address)
+}
+
+// unserve [kill]: ends the service of the store $SNAPCTL_ROOT.
+func (p scriptParams) scriptUnserve(ts *testscript.TestScript, _ bool, args []string) {
+	s, running := p.services.LoadAndDelete(ts.Getenv(rootEnv))
+	switch {
+	case !running:
+		ts.Fatalf("no service of %s", ts.Getenv(rootEnv))
+	case len(args) > 0:
+		ts.Check(s.(*served).kill())
+	default:
+		ts.Check(s.(*served).stop())
+	}
 }
 
 // same FILE FILE: both have the same bytes.

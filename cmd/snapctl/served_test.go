@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/client"
 )
@@ -35,9 +38,7 @@ func serveFor(root, driverName string) (*served, error) {
 	if driverName != "" {
 		args = append(args, "--driver", driverName)
 	}
-	s.cmd = exec.Command("/proc/self/exe", args...)
-	s.cmd.Args[0] = "snapctl"
-	s.cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1", rootEnv+"=", driverEnv+"=", addressEnv+"=")
+	s.cmd = snapctlProcess(args...)
 	s.cmd.Stderr = s
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
@@ -48,6 +49,15 @@ func serveFor(root, driverName string) (*served, error) {
 		return nil, fmt.Errorf("%w: %s", err, s.said())
 	}
 	return s, nil
+}
+
+// snapctlProcess is snapctl in a process of its own, see TestMain. Its environment
+// says SOURCE_DATE_EPOCH, which must not count for the clients of a service.
+func snapctlProcess(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = "snapctl"
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1", rootEnv+"=", driverEnv+"=", addressEnv+"=")
+	return cmd
 }
 
 // Write keeps what the service logs.
@@ -94,4 +104,17 @@ func (s *served) kill() error {
 	}
 	_ = s.cmd.Wait() // it says that it was killed
 	return nil
+}
+
+// serveStore gives the store of demoStore to a service, which commands find.
+func serveStore(t *testing.T, dir string) *served {
+	t.Helper()
+	s, err := serveFor(filepath.Join(dir, "store"), "")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if s.cmd.ProcessState == nil {
+			require.NoError(t, s.stop())
+		}
+	})
+	return s
 }

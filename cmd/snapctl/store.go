@@ -90,6 +90,9 @@ const labelImage = "layerkeep.dev/snapctl.image"
 // explainParent adds to the error of a name that is no parent what to do.
 func (st *store) explainParent(ctx context.Context, name string, err error) error {
 	info, statErr := st.Stat(ctx, name)
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return ctxErr
+	}
 	if statErr != nil || info.Kind == snapshots.KindCommitted {
 		return err
 	}
