@@ -26,6 +26,7 @@ type fakeDisk struct {
 	trash  int
 	quota  bool // sizes of layers can be limited
 	noRW   bool // no writable layer can be mounted
+	refuse bool // what needs parents cannot even be unpacked without
 }
 
 // fakeLayer is a layer whose whole content is one string.
@@ -125,6 +126,9 @@ func (d *fakeDriver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reade
 	err = d.with(ctx, id, func(l *fakeLayer) error {
 		if l.sealed || l.view {
 			return driver.ErrSealed
+		}
+		if opts.Detached && d.disk.refuse && bytes.HasPrefix(raw, []byte("needs parents")) {
+			return driver.ErrNeedsParents
 		}
 		l.content = raw
 		return nil

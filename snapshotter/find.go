@@ -64,7 +64,7 @@ func (s *Snapshotter) find(ctx context.Context, mounts []ctdmount.Mount, prefix 
 		}
 		own, err := s.mounts(ctx, row, driver.MountOptions{})
 		switch {
-		case err != nil && (row.Kind == meta.View || want.upper == ""):
+		case err != nil && (row.Kind == meta.View || !slices.Contains(s.names(want.upper), row.Layer)):
 			s.log.DebugContext(ctx, "mounts of a snapshot cannot be compared", "key", row.Name, "error", err)
 			continue
 		case err != nil, placesOf(toContainerd(own)).equal(want), placesOf(engineMounts(toContainerd(own))).equal(want):
@@ -108,20 +108,25 @@ func (s *Snapshotter) candidates(named map[string]bool, prefix string) (own []me
 // a path below the driver's directory.
 func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
 	named := map[string]bool{}
-	below := filepath.Join(s.root, s.driver.Name()) + "/"
 	for _, m := range mounts {
 		p := placesOf([]ctdmount.Mount{m})
 		for _, path := range append(p.all(), m.Source) {
-			rest, ok := strings.CutPrefix(path, below)
-			if !ok || filepath.Clean(path) != path {
-				continue
-			}
-			for _, name := range strings.Split(rest, "/") {
+			for _, name := range s.names(path) {
 				named[name] = true
 			}
 		}
 	}
 	return named
+}
+
+// names returns the components of a path below the driver's directory, nothing for
+// another one.
+func (s *Snapshotter) names(path string) []string {
+	rest, ok := strings.CutPrefix(path, filepath.Join(s.root, s.driver.Name())+"/")
+	if !ok || filepath.Clean(path) != path {
+		return nil
+	}
+	return strings.Split(rest, "/")
 }
 
 // places are the directories that make up mounts, which is what tells them from
