@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
-	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/mount"
@@ -15,12 +14,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/tar"
 )
-
-// extraction begins the last component of the keys under which containerd
-// unpacks images (core/unpack). Nobody mounts these.
-const extraction = "extract-"
 
 // Apply unpacks the layer that desc describes, from the engine's content store,
 // into the active snapshot of the scope that mounts are those of, and returns the
@@ -49,11 +45,13 @@ func (d *Differ) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mo
 		progress = func(int64) {}
 	}
 	progress(0)
+	start := time.Now()
 	applied, err := d.apply(ctx, desc, key, config.SyncFs)
 	if err != nil {
 		return ocispec.Descriptor{}, final(fmt.Errorf("apply layer %s: %w", desc.Digest, err))
 	}
 	progress(desc.Size)
+	d.log.DebugContext(ctx, "layer applied", "key", key, "digest", desc.Digest, "bytes", applied.Bytes, "duration", time.Since(start))
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: applied.DiffID, Size: applied.Bytes}, nil
 }
 
@@ -71,8 +69,9 @@ func (d *Differ) apply(ctx context.Context, desc ocispec.Descriptor, key string,
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	// The layers of an image may come side by side, each without its parent.
-	detached := info.Parent == "" && isExtraction(key) && d.store.Driver().Properties().Rebase
+	// The layers of an image may come side by side, each without its parent. Nobody
+	// mounts a snapshot in which one is unpacked.
+	detached := info.Parent == "" && snapshotter.IsExtraction(d.scope.Full(key)) && d.store.Driver().Properties().Rebase
 	from, err := sourceOf(ctx, desc)
 	if err != nil {
 		return driver.Applied{}, err
@@ -91,8 +90,6 @@ func (d *Differ) apply(ctx context.Context, desc ocispec.Descriptor, key string,
 	}
 	return applied, b.finish(err)
 }
-
-func isExtraction(key string) bool { return strings.HasPrefix(path.Base(key), extraction) }
 
 // measure returns what applying a layer would, without doing it.
 func (d *Differ) measure(ctx context.Context, desc ocispec.Descriptor) (driver.Applied, error) {

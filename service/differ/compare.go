@@ -34,14 +34,32 @@ func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts .
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	if job.write, err = d.comparison(ctx, lower, upper); err != nil {
+	from, to, err := d.both(ctx, lower, upper)
+	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if job.write, err = d.comparison(ctx, from, to); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	start := time.Now()
 	desc, err := job.run(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, final(fmt.Errorf("compare snapshots: %w", err))
 	}
+	d.log.DebugContext(ctx, "layer made", "key", to, "lower", from, "digest", desc.Digest, "bytes", desc.Size, "duration", time.Since(start))
 	return desc, nil
+}
+
+// both returns the snapshots whose trees the mounts show, "" for nothing.
+func (d *Differ) both(ctx context.Context, lower, upper []mount.Mount) (from, to string, err error) {
+	if len(upper) == 0 {
+		return "", "", fmt.Errorf("compare snapshots: nothing to compare with: %w", errdefs.ErrInvalidArgument)
+	}
+	if from, err = d.shown(ctx, lower); err != nil {
+		return "", "", err
+	}
+	to, err = d.shown(ctx, upper)
+	return from, to, err
 }
 
 // A writeLayer writes a layer tar to w.
@@ -49,18 +67,7 @@ type writeLayer func(ctx context.Context, w io.Writer, opts driver.DiffOptions) 
 
 // comparison chooses the cheapest way to the layer: what a backend knows of a
 // snapshot that is compared with its parent, else a walk over both.
-func (d *Differ) comparison(ctx context.Context, lower, upper []mount.Mount) (writeLayer, error) {
-	from, err := d.shown(ctx, lower)
-	if err != nil {
-		return nil, err
-	}
-	if len(upper) == 0 {
-		return nil, fmt.Errorf("compare snapshots: nothing to compare with: %w", errdefs.ErrInvalidArgument)
-	}
-	to, err := d.shown(ctx, upper)
-	if err != nil {
-		return nil, err
-	}
+func (d *Differ) comparison(ctx context.Context, from, to string) (writeLayer, error) {
 	if to != "" {
 		info, err := d.scope.Stat(ctx, to)
 		if err != nil {
@@ -68,6 +75,7 @@ func (d *Differ) comparison(ctx context.Context, lower, upper []mount.Mount) (wr
 		}
 		if info.Parent == from {
 			return func(ctx context.Context, w io.Writer, opts driver.DiffOptions) error {
+				opts.Warn = d.warning(ctx, to)
 				_, err := d.scope.Diff(ctx, to, w, opts)
 				return err
 			}, nil
@@ -99,10 +107,15 @@ func (d *Differ) walk(ctx context.Context, from, to string, w io.Writer, opts dr
 		return err
 	}
 	defer func() { err = errors.Join(err, newer.Close()) }()
-	warn := func(path, message string) { d.log.WarnContext(ctx, message, "key", to, "path", path) }
+	warn := d.warning(ctx, to)
 	changes := diff.Compare(ctx, older, unhinted{newer}, diff.Options{Warn: warn})
 	_, err = tar.Write(ctx, w, changes, tar.WriteOptions{MaxTime: opts.MaxTime, Warn: warn})
 	return err
+}
+
+// warning logs what a layer cannot hold.
+func (d *Differ) warning(ctx context.Context, key string) func(path, message string) {
+	return func(path, message string) { d.log.WarnContext(ctx, message, "key", key, "path", path) }
 }
 
 func (d *Differ) view(ctx context.Context, key string) (diff.View, error) {
@@ -123,6 +136,13 @@ func configure(ctx context.Context, opts []ctddiff.Opt) (ctddiff.Config, error) 
 	if config.SourceDateEpoch == nil {
 		config.SourceDateEpoch = epoch.FromContext(ctx)
 	}
+	if config.SourceDateEpoch == nil {
+		latest, err := tar.SourceDateEpoch()
+		if err != nil {
+			return config, err
+		}
+		config.SourceDateEpoch = &latest // the zero time: no bound
+	}
 	if config.MediaType == "" {
 		if config.Compressor != nil {
 			return config, fmt.Errorf("compare snapshots: a compressor needs a media type: %w", errdefs.ErrInvalidArgument)
@@ -130,11 +150,4 @@ func configure(ctx context.Context, opts []ctddiff.Opt) (ctddiff.Config, error) 
 		config.MediaType = ocispec.MediaTypeImageLayerGzip
 	}
 	return config, nil
-}
-
-func maxTime(config ctddiff.Config) time.Time {
-	if config.SourceDateEpoch == nil {
-		return time.Time{}
-	}
-	return *config.SourceDateEpoch
 }

@@ -155,10 +155,7 @@ func (j *job) send(ctx context.Context, w io.Writer) (_ *sums, err error) {
 	if err != nil {
 		return nil, errors.Join(err, up.close())
 	}
-	err = j.write(ctx, io.MultiWriter(packer, s.plain.Hash()), driver.DiffOptions{
-		MaxTime: maxTime(j.config),
-		Warn:    func(path, message string) { j.d.log.WarnContext(ctx, message, "path", path) },
-	})
+	err = j.write(ctx, io.MultiWriter(packer, s.plain.Hash()), driver.DiffOptions{MaxTime: *j.config.SourceDateEpoch})
 	if e := packer.Close(); err == nil {
 		err = e
 	}
