@@ -15,8 +15,8 @@ type result struct {
 
 // operations is the order of the table's rows; what is not in it comes last.
 var operations = []string{
-	"import", "pull", "build", "build with BuildKit", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull",
-	"differ", "parallel unpack", "mapped IDs", "size limit", "remove and gc",
+	"import", "pull", "build", "build with BuildKit", "layers as with its own snapshotter", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull",
+	"differ", "parallel unpack", "mapped IDs", "size limit", "another engine on the same store", "remove and gc",
 }
 
 var backendOrder = []string{"overlay2", "btrfs", "vfs", "aufs"}
