@@ -53,7 +53,9 @@ func localOnly(next http.Handler) http.Handler {
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if p := recover(); p != nil {
+			if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
+				panic(p) // a stream that has to break off
+			} else if p != nil {
 				s.log.ErrorContext(r.Context(), "a call ended in a panic", "call", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 				refuse(w, http.StatusInternalServerError, "the service has a fault, which its log tells of")
 			}

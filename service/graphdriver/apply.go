@@ -21,7 +21,7 @@ func (d *Driver) serveApply(w http.ResponseWriter, r *http.Request) {
 	size, err := d.apply(r.Context(), id, query.Get("parent"), r.Body)
 	d.record(r.Context(), "apply diff", id, start, err)
 	if err != nil {
-		fail(w, http.StatusOK, err)
+		fail(w, statusOf(err), err)
 		return
 	}
 	reply(w, http.StatusOK, response{Size: size})

@@ -146,15 +146,23 @@ func (p *plugin) post(path string, body io.Reader) (status int, raw []byte, err 
 	return resp.StatusCode, raw, err
 }
 
-// call makes a call that the plugin answers with status 200.
+// call makes a call.
 func (p *plugin) call(method string, req any) answer {
 	p.t.Helper()
 	raw, err := json.Marshal(req)
 	require.NoError(p.t, err)
-	status, body, err := p.post(method, bytes.NewReader(raw))
+	return p.answer(method, bytes.NewReader(raw))
+}
+
+// answer posts a request and returns what comes back, which is an error when the
+// status says so, and only then.
+func (p *plugin) answer(path string, body io.Reader) answer {
+	p.t.Helper()
+	status, raw, err := p.post(path, body)
 	require.NoError(p.t, err)
-	require.Equal(p.t, http.StatusOK, status, "%s: %s", method, body)
-	return p.parse(body)
+	a := p.parse(raw)
+	require.Equal(p.t, status == http.StatusOK, a.Err == "", "%s: %d %s", path, status, raw)
+	return a
 }
 
 func (p *plugin) parse(body []byte) (a answer) {
@@ -181,10 +189,7 @@ func (p *plugin) refused(method string, req any, text string) {
 func (p *plugin) apply(id, parent string, layer io.Reader) answer {
 	p.t.Helper()
 	query := url.Values{"id": {id}, "parent": {parent}}
-	status, body, err := p.post("GraphDriver.ApplyDiff?"+query.Encode(), layer)
-	require.NoError(p.t, err)
-	require.Equal(p.t, http.StatusOK, status, "%s", body)
-	return p.parse(body)
+	return p.answer("GraphDriver.ApplyDiff?"+query.Encode(), layer)
 }
 
 // image makes a layer of an image.

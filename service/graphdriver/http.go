@@ -48,8 +48,7 @@ func (d *Driver) routes() *http.ServeMux {
 	return mux
 }
 
-// handle makes a handler of a call. An error of the call is no error of the
-// protocol: Docker reads it from the response.
+// handle makes a handler of a call.
 func handle[T any](d *Driver, op string, fn call[T]) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -61,7 +60,8 @@ func handle[T any](d *Driver, op string, fn call[T]) http.Handler {
 		resp, err := fn(r.Context(), req)
 		d.record(r.Context(), op, idOf(req), start, err)
 		if err != nil {
-			resp = response{Err: err.Error()}
+			fail(w, statusOf(err), err)
+			return
 		}
 		reply(w, http.StatusOK, resp)
 	})
@@ -109,7 +109,8 @@ func (d *Driver) record(ctx context.Context, op, id string, start time.Time, err
 	d.log.LogAttrs(context.WithoutCancel(ctx), level, "graph driver call", attrs...)
 }
 
-// statusOf is the status of a call that streams, whose errors Docker knows by it.
+// statusOf is the status with which a call fails. Docker takes any but 200 for a
+// failure, shows what the response says of it, and does not try again.
 func statusOf(err error) int {
 	switch {
 	case errdefs.IsNotFound(err):

@@ -2,6 +2,7 @@ package graphdriver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (d *Driver) metadata(ctx context.Context, req request) (response, error) {
 		"MergedDir": d.mounts.target(l.id),
 	}
 	mounts, err := d.store.MountValues(ctx, full, driver.MountOptions{})
-	if err != nil {
+	if err != nil && !errors.Is(err, driver.ErrUnsupported) { // cannot be mounted here
 		return response{}, fmt.Errorf("metadata of layer %s: %w", req.ID, err)
 	}
 	for _, m := range mounts {
