@@ -31,7 +31,7 @@ type call struct {
 func (c *Client) begin(ctx context.Context) *call {
 	name := rand.Text()
 	inner, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), callHeader, name))
-	unwanted, giveUp := context.WithCancel(context.Background())
+	unwanted, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, giveUp)
 	context.AfterFunc(unwanted, func() { c.abandon(inner, cancel, name) })
 	return &call{ctx: inner, giveUp: giveUp, end: func() {
@@ -72,5 +72,5 @@ func (c *Client) change(ctx context.Context, fn func(context.Context) error) err
 	}
 	call := c.begin(ctx)
 	defer call.end()
-	return fn(call.ctx)
+	return fn(call.ctx) //nolint:contextcheck // ended by way of the service, see call
 }

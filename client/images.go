@@ -100,7 +100,7 @@ func (c *Client) Import(ctx context.Context, src image.Source, opts image.Import
 	defer func() { _ = source.Close() }() // it was only read
 	call := c.begin(ctx)
 	defer call.end()
-	stream, err := c.store.Import(call.ctx)
+	stream, err := c.store.Import(call.ctx) //nolint:contextcheck // ended by way of the service, see call
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -117,7 +117,7 @@ func (c *Client) Import(ctx context.Context, src image.Source, opts image.Import
 		return stream.Send(m)
 	})
 	img, err := receiveImport(stream, opts)
-	err, ours := up.blame(err, img != nil)
+	ours, err := up.blame(err, img != nil)
 	if ours {
 		err = fmt.Errorf("import %s: %w", src, err)
 	}
@@ -174,7 +174,8 @@ func (c *Client) Export(ctx context.Context, name string, w io.Writer, opts imag
 	}
 	call := c.begin(ctx)
 	defer call.end()
-	stream, err := c.store.Export(call.ctx, &storev1.ExportRequest{Source: name, Name: opts.Name, SourceDateEpoch: epoch})
+	req := &storev1.ExportRequest{Source: name, Name: opts.Name, SourceDateEpoch: epoch}
+	stream, err := c.store.Export(call.ctx, req) //nolint:contextcheck // ended by way of the service, see call
 	if err != nil {
 		return image.Exported{}, err
 	}
@@ -185,11 +186,11 @@ func (c *Client) Export(ctx context.Context, name string, w io.Writer, opts imag
 		if m.GetExported() != nil {
 			exported = m.GetExported()
 		}
-		if writeErr != nil {
-			return nil // it was told to give up, and will say so
+		if writeErr == nil {
+			_, writeErr = w.Write(m.GetData())
 		}
-		if _, writeErr = w.Write(m.GetData()); writeErr != nil {
-			call.giveUp()
+		if writeErr != nil {
+			call.giveUp() // the service will say so
 		}
 		return nil
 	})

@@ -22,7 +22,7 @@ func (c *Client) Apply(ctx context.Context, key string, layer io.Reader, opts dr
 	}
 	call := c.begin(ctx)
 	defer call.end()
-	stream, err := c.store.Apply(call.ctx)
+	stream, err := c.store.Apply(call.ctx) //nolint:contextcheck // ended by way of the service, see call
 	if err != nil {
 		return driver.Applied{}, err
 	}
@@ -45,7 +45,7 @@ func (c *Client) Apply(ctx context.Context, key string, layer io.Reader, opts dr
 		}
 		return nil
 	})
-	err, ours := up.blame(err, applied != nil)
+	ours, err := up.blame(err, applied != nil)
 	if ours {
 		err = fmt.Errorf("apply a layer to snapshot %q: %w", key, err)
 	}

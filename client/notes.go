@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"unicode/utf8"
 
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 )
@@ -44,8 +45,8 @@ func (c *Client) PutNote(ctx context.Context, note Note) error {
 
 // DeleteNote forgets a note; one that is not there is no error.
 func (c *Client) DeleteNote(ctx context.Context, name string) error {
-	if lookupName(name) != nil {
-		return nil
+	if !utf8.ValidString(name) {
+		return nil // then it is not there
 	}
 	_, err := c.store.DeleteNote(context.WithoutCancel(ctx), &storev1.DeleteNoteRequest{Name: name})
 	return err

@@ -53,18 +53,18 @@ func (u *upload) fail(err error) {
 	u.err = err
 }
 
-// blame returns the error of a call, and whether it is that of the reader, if that
-// is the reason.
-func (u *upload) blame(err error, hasResult bool) (_ error, reader bool) {
+// blame returns the error of a call, that of the reader if that is the reason, and
+// whether it is.
+func (u *upload) blame(err error, hasResult bool) (reader bool, _ error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case err == nil && hasResult:
-		return nil, false
+		return false, nil
 	case u.err != nil:
-		return u.err, true
+		return true, u.err
 	case err == nil:
-		return errCutShort, false
+		return false, errCutShort
 	}
-	return err, false
+	return false, err
 }

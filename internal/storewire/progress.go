@@ -25,7 +25,7 @@ func Tell(p image.Progress, m *storev1.Progress) {
 	}
 }
 
-// Begin, LayerStep, Advance and Spooled make the messages that [Tell] understands.
+// Begin says which layers there are.
 func Begin(layers []image.ProgressLayer) *storev1.Progress {
 	begin := &storev1.Progress_Begin{}
 	for _, l := range layers {

@@ -102,7 +102,7 @@ func (r *report) run() {
 		select {
 		case <-tick.C:
 		case <-r.stop:
-			r.tell()
+			_ = r.tell() // the call ends anyway
 			return
 		}
 		if r.tell() != nil {
