@@ -33,8 +33,8 @@ func (o settings) fragment(version, address string) string {
 		capabilities = append(capabilities, "rebase")
 	}
 	if o.differ {
-		differ = "layerkeep"
-		fmt.Fprintf(&b, "[plugins.\"io.containerd.service.v1.diff-service\"]\ndefault = [\"layerkeep-differ\", \"walking\"]\n")
+		differ = "layerkeep-diff"
+		fmt.Fprintf(&b, "[plugins.\"io.containerd.service.v1.diff-service\"]\ndefault = [\"layerkeep-diff\", \"walking\"]\n")
 	}
 	if !strings.HasPrefix(version, "1.") {
 		b.WriteString("[plugins.\"io.containerd.transfer.v1.local\"]\n")

@@ -1,142 +1,71 @@
 package engines
 
 import (
-	"cmp"
-	"fmt"
-	"maps"
-	"slices"
+	"os"
 	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
-// A result is one operation that was seen to work.
-type result struct {
-	Engine, Version, Backend, Operation string
+var someResults = []result{
+	{"containerd", "1.6.20", "vfs", "import"},
+	{"containerd", "1.6.20", "overlay2", "import"},
+	{"containerd", "2.4.2", "overlay2", "remove and gc"},
+	{"containerd", "2.4.2", "overlay2", "differ"},
 }
 
-// operations is the order of the table's rows; what is not in it comes last.
-var operations = []string{
-	"import", "pull", "build", "build with BuildKit", "layers as with its own snapshotter", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull",
-	"differ", "parallel unpack", "mapped IDs", "size limit", "another engine on the same store", "remove and gc",
+func TestTheTableSaysWhatWorked(t *testing.T) {
+	require.Equal(t, ""+
+		"| | containerd 1.6.20 | containerd 2.4.2 |\n"+
+		"|---|---|---|\n"+
+		"| import | overlay2, vfs |  |\n"+
+		"| differ |  | overlay2 |\n"+
+		"| remove and gc |  | overlay2 |\n", table(someResults))
 }
 
-var backendOrder = []string{"overlay2", "btrfs", "vfs", "aufs"}
-
-func byRank(order []string) func(a, b string) int {
-	rank := func(s string) int {
-		if i := slices.Index(order, s); i >= 0 {
-			return i
-		}
-		return len(order)
-	}
-	return func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b)) }
+func TestATableIsReadAsItWasWritten(t *testing.T) {
+	read, err := parseTable(table(someResults))
+	require.NoError(t, err)
+	require.ElementsMatch(t, someResults, read)
+	_, err = parseTable("| | containerd 1 |\n|---|---|\n| import |\n")
+	require.ErrorContains(t, err, "1 fields, its head 2")
+	_, err = parseTable("| | containerd |\n|---|---|\n| import | vfs |\n")
+	require.ErrorContains(t, err, "no version")
 }
 
-// table writes results as Markdown: a row for each operation, a column for each
-// engine and version, and in the cells the backends with which it worked.
-func table(results []result) string {
-	cells := map[string]map[string][]string{} // operation -> engine -> backends
-	engines := map[string]bool{}
-	for _, r := range results {
-		engine := r.Engine + " " + r.Version
-		engines[engine] = true
-		if cells[r.Operation] == nil {
-			cells[r.Operation] = map[string][]string{}
-		}
-		if !slices.Contains(cells[r.Operation][engine], r.Backend) {
-			cells[r.Operation][engine] = append(cells[r.Operation][engine], r.Backend)
-		}
-	}
-	columns := slices.Sorted(maps.Keys(engines))
-	var b strings.Builder
-	fmt.Fprintf(&b, "| | %s |\n|---%s|\n", strings.Join(columns, " | "), strings.Repeat("|---", len(columns)))
-	for _, op := range slices.SortedFunc(maps.Keys(cells), byRank(operations)) {
-		fmt.Fprintf(&b, "| %s |", op)
-		for _, engine := range columns {
-			backends := cells[op][engine]
-			slices.SortFunc(backends, byRank(backendOrder))
-			fmt.Fprintf(&b, " %s |", strings.Join(backends, ", "))
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
+func TestTheTableIsFoundInADocument(t *testing.T) {
+	before, inner, after, err := cutTable("# Title\n" + tableBegin + "old\n" + tableEnd + "more\n")
+	require.NoError(t, err)
+	require.Equal(t, []string{"# Title\n" + tableBegin, "old\n", tableEnd + "more\n"}, []string{before, inner, after})
+	_, _, _, err = cutTable("# Title\n")
+	require.ErrorContains(t, err, "no lines")
 }
 
-// parseTable is the inverse of table. Lines that are none of its rows are an error.
-func parseTable(text string) ([]result, error) {
-	var columns []string
-	var results []result
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "|---") {
-			continue
-		}
-		fields := strings.Split(strings.Trim(line, "|"), "|")
-		for i := range fields {
-			fields[i] = strings.TrimSpace(fields[i])
-		}
-		if columns == nil {
-			columns = fields
-			continue
-		}
-		if len(fields) != len(columns) {
-			return nil, fmt.Errorf("a row of the table has %d fields, its head %d: %s", len(fields), len(columns), line)
-		}
-		for i, backends := range fields[1:] {
-			at := strings.LastIndex(columns[i+1], " ")
-			if at < 0 {
-				return nil, fmt.Errorf("no version in the column %q", columns[i+1])
-			}
-			for backend := range strings.SplitSeq(backends, ", ") {
-				if backend != "" {
-					results = append(results, result{columns[i+1][:at], columns[i+1][at+1:], backend, fields[0]})
-				}
-			}
-		}
+func TestDifferencesOfATable(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		seen     []result
+		complete bool
+		want     []string
+	}{
+		{"none", someResults, true, nil},
+		{"a part of the tests ran", someResults[:1], false, nil},
+		{"an operation is new", append([]result{{"containerd", "2.4.2", "vfs", "differ"}}, someResults...), true, []string{"not in the table: containerd 2.4.2, vfs: differ"}},
+		{"an operation is gone", someResults[1:], true, []string{"in the table, but not seen: containerd 1.6.20, vfs: import"}},
+		{"an engine is new", []result{{"nerd", "1.0.0", "vfs", "import"}}, false, []string{"not in the table: nerd 1.0.0, vfs: import"}},
+		{"a distribution has another version", []result{{"containerd", "1.7.24", "vfs", "import"}}, true, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.Equal(t, c.want, differences(someResults, c.seen, c.complete))
+		})
 	}
-	return results, nil
 }
 
-const (
-	tableBegin = "<!-- begin: what the tests of test/engines saw working -->\n"
-	tableEnd   = "<!-- end -->\n"
-)
-
-// cutTable splits a document at its table.
-func cutTable(document string) (before, inner, after string, err error) {
-	before, rest, begun := strings.Cut(document, tableBegin)
-	inner, after, ended := strings.Cut(rest, tableEnd)
-	if !begun || !ended {
-		return "", "", "", fmt.Errorf("no lines %q and %q around a table", strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
+func TestTheScriptBuildsTheToolsThatTheTestsRun(t *testing.T) {
+	script, err := os.ReadFile("../../scripts/build-test-tools")
+	require.NoError(t, err)
+	for _, tool := range builtTools {
+		require.Contains(t, strings.Fields(strings.ReplaceAll(string(script), `"`, " ")), tool)
 	}
-	return before + tableBegin, inner, tableEnd + after, nil
-}
-
-// differences says how what was seen differs from what the table says. A
-// version of an engine that the table lacks is only differences when the engine
-// as a whole is unknown: distributions bring others. complete says that
-// everything ran, so what was not seen no longer works.
-func differences(documented, seen []result, complete bool) []string {
-	versions := map[string]map[string]bool{}
-	for _, r := range documented {
-		if versions[r.Engine] == nil {
-			versions[r.Engine] = map[string]bool{}
-		}
-		versions[r.Engine][r.Version] = true
-	}
-	ran := map[string]bool{}
-	var lines []string
-	for _, r := range seen {
-		ran[r.Engine+" "+r.Version] = true
-		other := versions[r.Engine] != nil && !versions[r.Engine][r.Version]
-		if !other && !slices.Contains(documented, r) {
-			lines = append(lines, fmt.Sprintf("not in the table: %s %s, %s: %s", r.Engine, r.Version, r.Backend, r.Operation))
-		}
-	}
-	for _, r := range documented {
-		if complete && ran[r.Engine+" "+r.Version] && !slices.Contains(seen, r) {
-			lines = append(lines, fmt.Sprintf("in the table, but not seen: %s %s, %s: %s", r.Engine, r.Version, r.Backend, r.Operation))
-		}
-	}
-	slices.Sort(lines)
-	return slices.Compact(lines)
 }

@@ -1,9 +1,11 @@
 package engines
 
 import (
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,13 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/fstest"
-)
-
-// The tools that scripts/build-test-tools builds; the script has the same names.
-const (
-	containerd2 = "containerd-2.4.2"
-	buildkit    = "buildkit-0.33.1"
-	moby        = "moby-2.0.0-beta.24"
 )
 
 // requirements skips the test unless it runs as root with the programs named,
@@ -40,12 +35,24 @@ func requirements(t testing.TB, programs ...string) {
 	if len(missing) > 0 {
 		skip(t, "not installed (scripts/install-test-deps): "+strings.Join(missing, ", "))
 	}
+	if !static(t, program(t, "busybox")) {
+		skip(t, "busybox needs libraries, which the images do not have: install busybox-static")
+	}
 	if !fstest.CanMount(t) {
 		skip(t, "this process may not mount")
 	}
 	if err := unix.Mknod(filepath.Join(t.TempDir(), "null"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
 		skip(t, "no device nodes can be made: "+err.Error())
 	}
+}
+
+// static reports whether an executable needs no libraries.
+func static(t testing.TB, name string) bool {
+	t.Helper()
+	f, err := elf.Open(name)
+	require.NoError(t, err)
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 // toolsDir is where scripts/build-test-tools puts what it builds.
