@@ -28,15 +28,16 @@ func (mr Mounter) ProbeIDMap(ctx context.Context, dir string, overlay bool) erro
 }
 
 func (mr Mounter) probeIDMap(ctx context.Context, dir string, overlay bool) error {
-	for _, d := range []string{"/idlower", "/idlower/d", "/idupper", "/idwork", "/idmerged"} {
+	for _, d := range []string{"/idlower", "/idlower/d", "/idempty", "/idmerged"} {
 		if err := os.Mkdir(dir+d, 0o700); err != nil {
 			return err
 		}
 	}
 	m := Mount{Type: "bind", Source: dir + "/idlower"}
 	if overlay {
-		m = Mount{Type: "overlay", Source: "overlay", Overlay: &Overlay{
-			Lower: []string{dir + "/idlower"}, Upper: dir + "/idupper", Work: dir + "/idwork",
+		// Without an upper directory, whose file system would be synced in the end.
+		m = Mount{Type: "overlay", Source: "overlay", ReadOnly: true, Overlay: &Overlay{
+			Lower: []string{dir + "/idlower", dir + "/idempty"},
 		}}
 	}
 	var st unix.Stat_t
