@@ -132,11 +132,15 @@ func TestAttributesOfOverlayThatAStrangerPutIntoALayerAreNotActive(t *testing.T)
 	x := "trusted.overlay."
 	for _, attr := range [][3]string{
 		{"moved", x + "redirect", "/secret"},
-		{"file", x + "metacopy", ""}, {"file", x + "redirect", "/secret/key"},
-		{"e", x + "opaque", "x"}, {"e", x + "impure", "y"},
-		{"e/kept", x + "whiteout", "y"}, {"e/kept", x + "origin", "bad"},
+		{"file", x + "metacopy", ""},
+		{"file", x + "redirect", "/secret/key"},
+		{"e", x + "opaque", "x"},
+		{"e", x + "impure", "y"},
+		{"e/kept", x + "whiteout", "y"},
+		{"e/kept", x + "origin", "bad"},
 		{"whole", x + "opaque", "y"},
-		{"plain", "user.overlay.redirect", "r"}, {"plain", "trusted.other", "o"},
+		{"plain", "user.overlay.redirect", "r"},
+		{"plain", "trusted.other", "o"},
 	} {
 		require.NoError(t, unix.Lsetxattr(d.store.Path("later", fsDir, attr[0]), attr[1], []byte(attr[2]), 0))
 	}

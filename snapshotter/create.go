@@ -67,7 +67,7 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	if c.size, err = s.checkSize(c.kind, c.key, c.labels); err != nil {
 		return nil, err
 	}
-	if c.idmap, err = s.checkIDMap(c.key, c.labels); err != nil {
+	if c.idmap, err = s.checkIDMap(c); err != nil {
 		return nil, err
 	}
 	unlock, err := s.keys.write(ctx, c.key)

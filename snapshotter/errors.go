@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/mount"
@@ -66,6 +67,14 @@ func classify(err error) error {
 	case errors.Is(err, driver.ErrDigest), errors.Is(err, driver.ErrInvalidLayer), errors.Is(err, driver.ErrInvalidID):
 		return classified{err, errdefs.ErrInvalidArgument}
 	default:
-		return err
+		return exhausted(err)
 	}
+}
+
+// exhausted gives the error of a full disk its kind.
+func exhausted(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return classified{err, errdefs.ErrResourceExhausted}
+	}
+	return err
 }

@@ -66,7 +66,9 @@ func TestEveryCallIsTold(t *testing.T) {
 	_, err = sc.View(ctx, "v", "c")
 	require.NoError(t, err)
 	require.Equal(t, []Event{
-		{Op: OpPrepare, Key: "@eng/k"}, {Op: OpMounts, Key: "@eng/k"}, {Op: OpCommit, Key: "@eng/k", Name: "@eng/c"},
+		{Op: OpPrepare, Key: "@eng/k"},
+		{Op: OpMounts, Key: "@eng/k"},
+		{Op: OpCommit, Key: "@eng/k", Name: "@eng/c"},
 		{Op: OpView, Key: "@eng/v", Parent: "@eng/c"},
 	}, r.take(t), "once, by its whole name")
 
@@ -87,8 +89,14 @@ func TestEveryCallIsTold(t *testing.T) {
 	_, err = s.MountValues(ctx, "@eng/v", driver.MountOptions{})
 	require.NoError(t, err)
 	require.Equal(t, []Event{
-		{Op: OpStat, Key: "base"}, {Op: OpUpdate, Key: "base"}, {Op: OpUsage, Key: "base"}, {Op: OpWalk},
-		{Op: OpDiff, Key: "base", Bytes: 4}, {Op: OpChanges, Key: "base"}, {Op: OpRemove, Key: "base"}, {Op: OpCleanup},
+		{Op: OpStat, Key: "base"},
+		{Op: OpUpdate, Key: "base"},
+		{Op: OpUsage, Key: "base"},
+		{Op: OpWalk},
+		{Op: OpDiff, Key: "base", Bytes: 4},
+		{Op: OpChanges, Key: "base"},
+		{Op: OpRemove, Key: "base"},
+		{Op: OpCleanup},
 		{Op: OpMounts, Key: "@eng/v"},
 	}, r.take(t))
 

@@ -150,9 +150,7 @@ func (p places) all() []string {
 	}
 	all = append(all, p.lower...)
 	for _, o := range p.others {
-		for _, path := range strings.FieldsFunc(o, func(r rune) bool { return r == ':' || r == '=' }) {
-			all = append(all, path)
-		}
+		all = append(all, strings.FieldsFunc(o, func(r rune) bool { return r == ':' || r == '=' })...)
 	}
 	return all
 }

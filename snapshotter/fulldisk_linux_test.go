@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,7 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 			require.NoError(t, s.Make(t.Context(), "key", "base"))
 			_, err := s.Apply(t.Context(), "key", strings.NewReader(fileTar("big", strings.Repeat("x", size))), driver.ApplyOptions{})
 			require.ErrorIs(t, err, unix.ENOSPC)
+			require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
 			require.Equal(t, emptyLayer(t, s), diffOf(t, s, "key"), "the layer was rolled back")
 
 			requireSound(t, s)

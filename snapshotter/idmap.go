@@ -36,12 +36,17 @@ func IDMap(labels map[string]string) (*mount.IDMap, error) {
 
 // checkIDMap returns the map for a new snapshot, or an error when it cannot have
 // one.
-func (s *Snapshotter) checkIDMap(key string, labels map[string]string) (*mount.IDMap, error) {
-	m, err := IDMap(labels)
+func (s *Snapshotter) checkIDMap(c creation) (*mount.IDMap, error) {
+	key := c.key
+	m, err := IDMap(c.labels)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("snapshot %q: %w", key, err)
-	case m != nil && !s.driver.Properties().Idmap:
+	case m == nil:
+		return nil, nil
+	case s.isRemapped(c.parent, *m):
+		return nil, nil
+	case !s.driver.Properties().Idmap:
 		return nil, classify(fmt.Errorf("snapshot %q: driver %s cannot map the IDs of a snapshot: %w",
 			key, s.driver.Name(), driver.ErrUnsupported))
 	}

@@ -48,7 +48,7 @@ func classifyMeta(err error) error {
 	case errors.Is(err, meta.ErrInvalidName):
 		return classified{err, errdefs.ErrInvalidArgument}
 	default:
-		return err
+		return exhausted(err)
 	}
 }
 
