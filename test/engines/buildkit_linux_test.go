@@ -70,7 +70,8 @@ func buildContext(t testing.TB) string {
 // A builder is a running buildkitd with a state of its own.
 type builder struct {
 	*process
-	address string
+	dir, address string
+	args         []string
 }
 
 // newBuilder starts a buildkitd with the snapshotter on a socket of a service, or
@@ -78,22 +79,27 @@ type builder struct {
 func newBuilder(t testing.TB, snapshotter string) *builder {
 	t.Helper()
 	dir, state := socketDir(t), workDir(t, "")
-	b := &builder{address: "unix://" + filepath.Join(dir, "buildkitd.sock")}
-	args := []string{
+	b := &builder{dir: dir, address: "unix://" + filepath.Join(dir, "buildkitd.sock")}
+	b.args = []string{
 		"--config", os.DevNull, "--root", state, "--addr", b.address,
 		"--oci-worker", "true", "--containerd-worker=false", "--oci-worker-net", "host", "--oci-worker-binary", program(t, "runc"),
 	}
 	if snapshotter == "" {
-		args = append(args, "--oci-worker-snapshotter", "overlayfs")
+		b.args = append(b.args, "--oci-worker-snapshotter", "overlayfs")
 	} else {
-		args = append(args, "--oci-worker-snapshotter", "layerkeep", "--oci-worker-proxy-snapshotter-path", snapshotter)
+		b.args = append(b.args, "--oci-worker-snapshotter", "layerkeep", "--oci-worker-proxy-snapshotter-path", snapshotter)
 	}
-	b.process = start(t, dir, nil, program(t, buildkit+"/buildkitd"), args...)
+	b.start(t)
+	return b
+}
+
+func (b *builder) start(t testing.TB) {
+	t.Helper()
+	b.process = start(t, b.dir, nil, program(t, buildkit+"/buildkitd"), b.args...)
 	b.await(t, func() error {
 		_, _, err := b.buildctl("debug", "workers")
 		return err
 	})
-	return b
 }
 
 // buildctl runs a command and returns what it printed and what it reported.
@@ -175,6 +181,49 @@ func TestBuildKitMakesTheLayersThatItMakesWithItsOwnSnapshotter(t *testing.T) {
 			did(t, "buildkit", version, backend, "remove and gc")
 		})
 	}
+}
+
+func TestBuildKitBuildsAfterTheServiceWasKilledUnderABuild(t *testing.T) {
+	requirements(t, buildkit)
+	dir := buildContext(t)
+	s := newService(t, "overlay2")
+	b := newBuilder(t, s.address)
+	done := make(chan error, 1)
+	go func() {
+		temp := t.TempDir()
+		if err := os.WriteFile(filepath.Join(temp, "Dockerfile"), []byte(buildStages), 0o600); err != nil {
+			done <- err
+			return
+		}
+		_, _, err := b.buildctl("build", "--progress", "plain", "--frontend", "dockerfile.v0", "--local", "context="+dir, "--local", "dockerfile="+temp)
+		done <- err
+	}()
+	eventually(t, readyWithin, func() error {
+		if dirs := s.layerDirs(t); len(dirs) < 6 {
+			return fmt.Errorf("only %d layers", len(dirs))
+		}
+		return nil
+	})
+	s.kill()
+	s.start(t)
+	select {
+	case err := <-done:
+		t.Logf("the build under which the service was killed: %v", err)
+	case <-time.After(runWithin):
+		require.FailNow(t, "the build does not end")
+	}
+	got, _ := b.build(t, dir, buildStages)
+	require.Len(t, got, 9)
+	require.Contains(t, got[8].names(), "data/sub/third")
+
+	// What a build used that failed in this way stays in use to this buildkitd.
+	b.stop(t)
+	b.start(t)
+	b.prune(t)
+	s.awaitNoLayers(t)
+	b.stop(t)
+	s.requireEmpty(t)
+	did(t, "buildkit", strings.TrimPrefix(buildkit, "buildkit-"), "overlay2", "kill -9 during build")
 }
 
 func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
