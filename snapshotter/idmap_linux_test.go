@@ -9,6 +9,7 @@ import (
 	ctdmount "github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -193,4 +194,33 @@ func TestAFileOfNobodyInTheContainerIsAFailedPrecondition(t *testing.T) {
 	require.ErrorContains(t, err, "hosts: ID is not mapped: user 0 of the host")
 	require.NoError(t, s.Remove(t.Context(), "key"))
 	requireSound(t, s)
+}
+
+func TestACopyThatContainerdMadeForTheMapIsNotMappedAgain(t *testing.T) {
+	s := openMapped(t, "overlay2")
+	sc, err := s.Scope("containerd")
+	require.NoError(t, err)
+	layer := string(fstest.Layer(t, fstest.File("root", "r").WithOwner(1000, 100_000)))
+	commit(t, s, sc.Full("default/1/sha256:base"), "", layer)
+	copies := map[string]bool{
+		"sha256:base-1000-100000": true,
+		digest.FromString(`{"Parent":"sha256:base","IDMap":{"UidMap":[{"containerID":0,"hostID":1000,"size":1},` +
+			`{"containerID":1,"hostID":100001,"size":65535}],"GidMap":[{"containerID":0,"hostID":100000,"size":65536}]}}`).String(): true,
+		"sha256:base-2000-100000":           false,
+		digest.FromString("other").String(): false,
+	}
+	for name, remapped := range copies {
+		name = "default/2/" + name
+		commit(t, s, sc.Full(name), sc.Full("default/1/sha256:base"), layer)
+		// In whatever order the ranges are.
+		mounts, err := sc.Prepare(t.Context(), "default/3/"+name, name, mapping("1:100001:65535,0:1000:1", "0:100000:65536"))
+		require.NoError(t, err, name)
+		root, done := mountAsEngine(t, mounts)
+		want := [2]uint32{1000, 100_000}
+		if !remapped {
+			want = [2]uint32{101_000, 65_534} // a user of the container, and no group of it
+		}
+		require.Equal(t, want, ownerOf(t, root+"/root"), name)
+		done()
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/layerkeep/layerkeep/mount"
 )
@@ -49,14 +48,24 @@ func remappedName1(parent string, m mount.IDMap) string {
 	return fmt.Sprintf("%s-%d-%d", parent, uid, gid)
 }
 
+// A specRange is how a range is written in the OCI runtime specification.
+type specRange struct {
+	Container uint32 `json:"containerID"`
+	Host      uint32 `json:"hostID"`
+	Size      uint32 `json:"size"`
+}
+
 // remappedName2 is how the client of containerd 2 does.
 func remappedName2(parent string, m mount.IDMap) string {
 	var copied struct {
 		Parent string
-		IDMap  struct{ UidMap, GidMap []specs.LinuxIDMapping } //nolint:revive,staticcheck // the names count
+		IDMap  struct {
+			UIDs []specRange `json:"UidMap"`
+			GIDs []specRange `json:"GidMap"`
+		}
 	}
 	copied.Parent = parent
-	copied.IDMap.UidMap, copied.IDMap.GidMap = sortedMappings(m.UIDs), sortedMappings(m.GIDs)
+	copied.IDMap.UIDs, copied.IDMap.GIDs = specRanges(m.UIDs), specRanges(m.GIDs)
 	text, err := json.Marshal(copied)
 	if err != nil {
 		return ""
@@ -64,11 +73,11 @@ func remappedName2(parent string, m mount.IDMap) string {
 	return digest.FromBytes(text).String()
 }
 
-func sortedMappings(ranges []mount.IDRange) []specs.LinuxIDMapping {
-	out := make([]specs.LinuxIDMapping, len(ranges))
+func specRanges(ranges []mount.IDRange) []specRange {
+	out := make([]specRange, len(ranges))
 	for i, r := range ranges {
-		out[i] = specs.LinuxIDMapping{ContainerID: r.Container, HostID: r.Host, Size: r.Size}
+		out[i] = specRange(r)
 	}
-	slices.SortStableFunc(out, func(a, b specs.LinuxIDMapping) int { return cmp.Compare(a.ContainerID, b.ContainerID) })
+	slices.SortStableFunc(out, func(a, b specRange) int { return cmp.Compare(a.Container, b.Container) })
 	return out
 }
