@@ -25,18 +25,35 @@ var (
 func TestContainersWithMappedIDs(t *testing.T) {
 	requirements(t, containerd2+"/containerd", containerd2+"/ctr", containerd2+"/containerd-shim-runc-v2")
 	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {
-		t.Run(backend, func(t *testing.T) { newRemapped(t, backend).remaps(t) })
+		t.Run(backend, func(t *testing.T) { newRemapped(t, backend, "").remaps(t) })
 	}
+	t.Run("overlay2 without the capability", func(t *testing.T) {
+		newRemapped(t, "overlay2", `, "remap-ids"`).copies(t)
+	})
 }
 
-// newRemapped is newLife with directories that root of a user namespace reaches.
-func newRemapped(t testing.TB, backend string) *life {
+// copies runs a container on the copy that containerd makes of an image for a map
+// when the snapshotter is not said to map IDs.
+func (l *life) copies(t *testing.T) {
+	l.imports(t)
+	mapped := l.works(t, "mapped", append([]string{"--remap-labels"}, idMap...)...)
+	require.EqualValues(t, 70_000, mapped["etc/passwd"].UID)
+	require.EqualValues(t, 300_000, mapped["data/written"].GID)
+	l.kill(t, "mapped")
+	l.c.ctr(t, "containers", "rm", "mapped")
+	l.removeImage(t, imported)
+	l.requireEmpty(t)
+}
+
+// newRemapped is newLife with directories that root of a user namespace reaches,
+// and without a part of the configuration.
+func newRemapped(t testing.TB, backend, without string) *life {
 	t.Helper()
 	l := &life{img: makeImage(t, smallLayers(t))}
 	dir := openDir(t)
 	sockets := socketDir(t)
 	l.s = newService(t, backend, "--containerd-address", sockets+"/containerd.sock")
-	l.c = newContainerdAt(t, containerd2, dir, sockets, deployed(t, "config-2.toml", l.s))
+	l.c = newContainerdAt(t, containerd2, dir, sockets, strings.ReplaceAll(deployed(t, "config-2.toml", l.s), without, ""))
 	return l
 }
 
