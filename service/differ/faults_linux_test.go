@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -318,4 +319,16 @@ func TestReadingAheadIsBounded(t *testing.T) {
 	_, err = rest.ReadFrom(b)
 	require.NoError(t, err)
 	require.Equal(t, digest.FromBytes(raw[10:]), digest.FromBytes(rest.Bytes()))
+}
+
+func TestAFullDiskLeavesTheSnapshotAsItWas(t *testing.T) {
+	r := newRigAt(t, "vfs", fstest.ScratchSize(t, fstest.Tmpfs, 16))
+	r.committed("base", "", baseEntries...)
+	mounts := r.prepare("key", "base")
+	_, err := r.Apply(r.ctx(), r.engine.put(ocispec.MediaTypeImageLayer, incompressible(t, 32)), mounts)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
+	fstest.RequireEqual(t, r.tree("base"), r.tree("key"), "the snapshot after a failure")
+	_, err = r.Apply(r.ctx(), r.engine.put(ocispec.MediaTypeImageLayer, fstest.Layer(t, upperEntries...)), mounts)
+	require.NoError(t, err)
 }
