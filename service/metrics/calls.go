@@ -75,14 +75,20 @@ func (m *Metrics) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerI
 // codeOf returns the name of the gRPC code that stands for err.
 func codeOf(err error) string { return grpcerr.Code(err).String() }
 
+// aborted is the code of an answer that a handler has cut off by a panic, see
+// [http.ErrAbortHandler].
+const aborted = "aborted"
+
 // GraphDriver counts the calls of Docker that next answers, by their names in
 // the protocol and the HTTP status.
 func (m *Metrics) GraphDriver(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		end := m.graphdriver.begin(callName(r.URL.Path))
 		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		defer func() { end(strconv.Itoa(seen.status)) }()
+		code := aborted
+		defer func() { end(code) }()
 		next.ServeHTTP(seen, r)
+		code = strconv.Itoa(seen.status)
 	})
 }
 

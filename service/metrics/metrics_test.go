@@ -227,6 +227,20 @@ func TestCallsOfDockerAreCountedAndStrangersCannotAddNames(t *testing.T) {
 layerkeep_graphdriver_requests_total{call="other",code="404"} 3`, lines(scrape(t, m), "layerkeep_graphdriver_requests_total"))
 }
 
+func TestAnAnswerThatIsCutOffCountsAsAborted(t *testing.T) {
+	m := metrics.New(metrics.Build{})
+	handler := m.GraphDriver(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		panic(http.ErrAbortHandler)
+	}))
+	require.PanicsWithValue(t, http.ErrAbortHandler, func() {
+		handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/GraphDriver.Diff", nil))
+	})
+	text := scrape(t, m)
+	require.Equal(t, `layerkeep_graphdriver_requests_total{call="GraphDriver.Diff",code="aborted"} 1`, lines(text, "layerkeep_graphdriver_requests_total"))
+	require.Contains(t, text, `layerkeep_graphdriver_requests_in_flight{call="GraphDriver.Diff"} 0`)
+}
+
 // gauge returns the value of one series.
 func gauge(t *testing.T, text, series string) int64 {
 	t.Helper()
