@@ -241,6 +241,26 @@ func TestNothingIsLeftOnDiskOfWhatAnEngineCollects(t *testing.T) {
 	})
 }
 
+func TestAMountedSnapshotDoesNotEndTheCollectionOfAnEngine(t *testing.T) {
+	onMountingDrivers(t, func(t *testing.T, name, root string) {
+		s := start(t, root, name, nil)
+		s.layer("base", "", "f", "x")
+		mounts, err := s.engine.Prepare(asEngine(t), "mounted", "base")
+		require.NoError(t, err)
+		s.in(mounts, func(string) {
+			err := s.engine.Remove(asEngine(t), "mounted")
+			if err != nil { // some backends remove it all the same
+				require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
+				require.NotErrorIs(t, err, errdefs.ErrUnavailable)
+			}
+		})
+		if err := s.engine.Remove(asEngine(t), "mounted"); !errdefs.IsNotFound(err) {
+			require.NoError(t, err)
+		}
+		s.requireSound()
+	})
+}
+
 // blob is a layer in a content store that holds nothing else.
 type blob []byte
 

@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -111,10 +112,23 @@ func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots
 	return sc.s.Commit(ctx, sc.Full(name), sc.Full(key), scoped...)
 }
 
-// Remove is [Snapshotter.Remove] in the scope.
+// Remove is [Snapshotter.Remove] in the scope, but for the kind of the error of one
+// that is mounted: [driver.ErrBusy] matches errdefs.ErrFailedPrecondition here. That
+// is the only error after which the garbage collection of containerd goes on with
+// the next snapshot.
 func (sc *Scope) Remove(ctx context.Context, key string) error {
-	return sc.s.Remove(ctx, sc.Full(key))
+	err := sc.s.Remove(ctx, sc.Full(key))
+	if errors.Is(err, driver.ErrBusy) {
+		return busy{err}
+	}
+	return err
 }
+
+// busy gives the error of a mounted snapshot another kind.
+type busy struct{ err error }
+
+func (b busy) Error() string   { return b.err.Error() }
+func (b busy) Unwrap() []error { return []error{driver.ErrBusy, errdefs.ErrFailedPrecondition} }
 
 // Stat is [Snapshotter.Stat] in the scope.
 func (sc *Scope) Stat(ctx context.Context, key string) (snapshots.Info, error) {
