@@ -190,3 +190,21 @@ func TestWhiteoutsThatHideNothingDoNotShow(t *testing.T) {
 		})
 	}
 }
+
+func TestAFilledLayerThatIsHalfOnItsParentsCanOnlyBeRemoved(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.sealed(t, "base", nil, fstest.Dir("d"), fstest.File("d/x", "1"))
+	require.NoError(t, d.Create(t.Context(), "later", nil, driver.CreateOptions{}))
+	d.fill(t, "later", nil, fstest.File("d/new", "1"))
+	damaged, redirect := d.store.Path("base", fsDir, "d"), d.marks.redirect()
+	require.NoError(t, unix.Setxattr(damaged, redirect, []byte("not/valid"), 0))
+	require.ErrorIs(t, d.Rebase(t.Context(), "later", []driver.ID{"base"}), unix.EIO)
+	require.NoError(t, unix.Removexattr(damaged, redirect))
+
+	for _, err := range []error{
+		d.Rebase(t.Context(), "later", []driver.ID{"base"}), d.Settle(t.Context(), "later"), d.Seal(t.Context(), "later"),
+	} {
+		require.ErrorIs(t, err, driver.ErrTorn)
+	}
+	require.NoError(t, d.Remove(t.Context(), "later"))
+}
