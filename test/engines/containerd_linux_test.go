@@ -23,16 +23,10 @@ type containerd struct {
 
 var versionNumber = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)`)
 
-// newContainerd starts a containerd: of the tools' directory named, or the one
-// in PATH when tools is empty. fragment is TOML that is added to its
+// newContainerdAt starts a containerd: of the tools' directory named, or the one
+// in PATH when tools is empty. Its files are in dir, its sockets, of which the
+// first is containerd.sock, in sockets. fragment is TOML that is added to its
 // configuration, of version 2 for a containerd 1 and 3 for a containerd 2.
-func newContainerd(t testing.TB, tools, fragment string) *containerd {
-	t.Helper()
-	return newContainerdAt(t, tools, filepath.Join(workDir(t, ""), "containerd"), socketDir(t), fragment)
-}
-
-// newContainerdAt is newContainerd with its files in dir and its sockets, of
-// which the first is containerd.sock, in sockets.
 func newContainerdAt(t testing.TB, tools, dir, sockets, fragment string) *containerd {
 	t.Helper()
 	c := &containerd{dir: dir, address: filepath.Join(sockets, "containerd.sock"), config: filepath.Join(sockets, "config.toml")}
@@ -83,13 +77,6 @@ func (c *containerd) start(t testing.TB) {
 		_, err := c.try("version")
 		return err
 	})
-}
-
-// restart ends the daemon with SIGTERM and starts it anew.
-func (c *containerd) restart(t testing.TB) {
-	t.Helper()
-	c.stop(t)
-	c.start(t)
 }
 
 // proxySnapshotter is a fragment for a snapshotter called name.
