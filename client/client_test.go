@@ -81,7 +81,7 @@ func serve(t *testing.T) *served {
 // shortDir is a directory for a socket, whose path can have 107 bytes.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "client-test-") //nolint:usetesting // t.TempDir is too long
+	dir, err := os.MkdirTemp("", "client-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir
