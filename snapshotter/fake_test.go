@@ -26,6 +26,7 @@ type fakeDisk struct {
 	trash  int
 	quota  bool // sizes of layers can be limited
 	noRW   bool // no writable layer can be mounted
+	unions bool // its mounts name several directories
 	refuse bool // what needs parents cannot even be unpacked without
 }
 
@@ -57,7 +58,7 @@ func (d *fakeDisk) open(_ context.Context, root, name string, _ driver.Options) 
 func (d *fakeDriver) Name() string { return "fake" }
 
 func (d *fakeDriver) Properties() driver.Properties {
-	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW}
+	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW, SharesPages: d.disk.unions}
 }
 
 // with runs fn on a layer under the disk's lock.

@@ -40,10 +40,15 @@ var (
 
 // Scope returns the part of the store that belongs to name: lower-case letters,
 // digits, dots, dashes and underscores, at most 64. The error for another name
-// matches errdefs.ErrInvalidArgument.
+// matches errdefs.ErrInvalidArgument. Where the path of the store is one that engines
+// cannot read out of mount options, that is logged.
 func (s *Snapshotter) Scope(name string) (*Scope, error) {
 	if !scopeNames.MatchString(name) {
 		return nil, fail(errdefs.ErrInvalidArgument, "scope %q: it is made of lower-case letters, digits, dots, dashes and underscores", name)
+	}
+	if strings.ContainsAny(s.root, `,:\`) && s.driver.Properties().SharesPages {
+		s.log.Warn("the path of the store has a comma, a colon or a backslash: engines that take the options of its mounts apart, to unpack layers say, will not find its directories",
+			"root", s.root, "scope", name)
 	}
 	return &Scope{s: s, name: name, prefix: scopeMark + name + "/"}, nil
 }

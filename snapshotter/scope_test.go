@@ -1,7 +1,11 @@
 package snapshotter
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -55,6 +59,18 @@ func TestAScopeSeesItsOwnSnapshotsByTheirShortNames(t *testing.T) {
 	require.ErrorIs(t, a.Make(ctx, "x", "by hand"), errdefs.ErrNotFound)
 	require.ErrorIs(t, a.Remove(ctx, "base"), errdefs.ErrFailedPrecondition)
 	require.Equal(t, []string{"@a.b/base", "@a.b/top", "@a/base", "@a/top", "by hand"}, namesOf(t, s))
+}
+
+func TestAPathThatEnginesCannotReadIsWarnedOf(t *testing.T) {
+	for dir, want := range map[string]bool{"plain": false, "a,b": true, "a:b": true, `a\b`: true} {
+		var log bytes.Buffer
+		disk := newFakeDisk()
+		disk.unions = true
+		s := openAt(t, filepath.Join(memDir(t), dir), Options{open: disk.open, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		_, err := s.Scope("eng")
+		require.NoError(t, err)
+		require.Equal(t, want, strings.Contains(log.String(), "comma"), dir)
+	}
 }
 
 func TestTheNamesOfScopesArePlain(t *testing.T) {
