@@ -11,7 +11,7 @@ import (
 )
 
 // newRunc is a runc that knows time namespaces, which dockerd asks for.
-const newRunc = "runc-1.5.2"
+const newRunc = runc15
 
 // A docker29 is a dockerd that keeps images and containers in containerd.
 type docker29 struct {

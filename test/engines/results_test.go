@@ -13,9 +13,10 @@ const (
 	containerd2 = "containerd-2.4.2"
 	buildkit    = "buildkit-0.33.1"
 	moby        = "moby-2.0.0-beta.24"
+	runc15      = "runc-1.5.2" // Debian's is too old for Docker 29
 )
 
-var builtTools = []string{containerd2, buildkit, moby}
+var builtTools = []string{containerd2, buildkit, moby, runc15}
 
 // A result is one operation that was seen to work.
 type result struct {
@@ -25,7 +26,7 @@ type result struct {
 // operations is the order of the table's rows; what is not in it comes last.
 var operations = []string{
 	"import", "pull", "build", "build with BuildKit", "layers as with its own snapshotter", "run", "exec", "diff", "commit", "push", "save and load", "restart of the service", "kill -9 during import", "kill -9 during pull", "kill -9 during build",
-	"differ", "parallel unpack", "mapped IDs", "size limit", "another engine on the same store", "remove and gc",
+	"differ", "parallel unpack", "parallel unpack with differ", "mapped IDs", "size limit", "another engine on the same store", "remove and gc",
 }
 
 var backendOrder = []string{"overlay2", "btrfs", "vfs", "aufs"}
