@@ -29,8 +29,10 @@ var errStopping = fmt.Errorf("the service is stopping: %w", errdefs.ErrUnavailab
 type calls struct {
 	log   *slog.Logger
 	guard *rootGuard
-	// stopped ends all calls, idle those that would never end by themselves.
-	stopped, idle context.Context //nolint:containedctx // of the service, not of a call
+	// stopped ends all calls, idle those that would never end by themselves, and
+	// held those that only keep others away.
+	stopped, idle, held context.Context //nolint:containedctx // of the service, not of a call
+	working             working
 }
 
 func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
@@ -48,7 +50,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 func (c *calls) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	start := time.Now()
-	seen := &seenStream{ServerStream: ss, ctx: ss.Context()}
+	seen := &seenStream{ServerStream: ss, ctx: ss.Context(), waits: endless(info.FullMethod) || info.FullMethod == holdMethod}
 	err := grpcerr.StreamServer(srv, seen, info, func(srv any, _ grpc.ServerStream) error {
 		return c.run(ss.Context(), info.FullMethod, func(ctx context.Context) error {
 			seen.ctx = ctx
@@ -69,8 +71,13 @@ func (c *calls) run(ctx context.Context, method string, fn func(context.Context)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ending := c.stopped
-	if endless(method) {
+	switch {
+	case endless(method):
 		ending = c.idle
+	case method == holdMethod:
+		ending = c.held
+	default:
+		defer c.working.begin()()
 	}
 	defer context.AfterFunc(ending, func() { cancel(errStopping) })()
 	if ns, err := namespaces.NamespaceRequired(ctx); err == nil {
@@ -114,6 +121,9 @@ var (
 	}
 )
 
+// holdMethod keeps names for a client until that ends; it does nothing itself.
+const holdMethod = "/layerkeep.store.v1.Store/Hold"
+
 func endless(method string) bool { return slices.Contains(endlessMethods, method) }
 func ofOurs(method string) bool {
 	return endless(method) || slices.Contains(serviceMethods, method)
@@ -125,16 +135,33 @@ type seenStream struct {
 	grpc.ServerStream
 	ctx   context.Context //nolint:containedctx // what a stream has
 	first any
+	// waits: its messages come when the client likes, so that waiting for one has
+	// to end with the context.
+	waits bool
 }
 
 func (s *seenStream) Context() context.Context { return s.ctx }
 
 func (s *seenStream) RecvMsg(m any) error {
-	err := s.ServerStream.RecvMsg(m)
+	err := s.receive(m)
 	if err == nil && s.first == nil {
 		s.first = m
 	}
 	return err
+}
+
+func (s *seenStream) receive(m any) error {
+	if !s.waits {
+		return s.ServerStream.RecvMsg(m)
+	}
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }() // ends with the stream at the latest
+	select {
+	case err := <-received:
+		return err
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
 }
 
 // record logs one call.

@@ -22,7 +22,7 @@ func newCalls(t *testing.T) (*calls, *syncBuffer) {
 	log := &syncBuffer{}
 	return &calls{
 		log:   slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		guard: guard, stopped: t.Context(), idle: t.Context(),
+		guard: guard, stopped: t.Context(), idle: t.Context(), held: t.Context(),
 	}, log
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/proxy"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -39,6 +41,7 @@ type served struct {
 	cancel  context.CancelFunc
 	done    chan error
 	stopped bool
+	tools   []*client.Client
 }
 
 // start serves a new store in root, until the test ends or stop is called.
@@ -65,6 +68,9 @@ func start(t *testing.T, root, driver string, change func(*config.Config)) *serv
 	go func() { s.done <- server.ServeAll(ctx, sockets) }()
 	s.conn = dial(t, s.config.Address)
 	s.engine = proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(s.conn), "layerkeep")
+	connects(t, s.config.Address)
+	_, err = s.engine.Stat(asEngine(t), "what is not there")
+	require.ErrorIs(t, err, errdefs.ErrNotFound) // by now there is a connection
 	t.Cleanup(func() {
 		if !s.stopped {
 			require.NoError(t, s.stop(), s.log)
@@ -78,7 +84,10 @@ func (s *served) stop() error {
 	s.stopped = true
 	s.cancel()
 	err := <-s.done
-	_ = s.conn.Close() // closed by some tests
+	for _, c := range s.tools {
+		_ = c.Close() // closed by some tests
+	}
+	_ = s.conn.Close() // the same
 	require.NoError(s.t, s.store.Close())
 	return err
 }
@@ -88,7 +97,7 @@ func (s *served) tool() *client.Client {
 	s.t.Helper()
 	c, err := client.Dial(s.t.Context(), s.config.Address)
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { _ = c.Close() }) // closed by some tests
+	s.tools = append(s.tools, c)
 	return c
 }
 
@@ -143,8 +152,9 @@ func requireNoLeak(t *testing.T, root string, before footprint) {
 		now := footprintOf(t, root)
 		leaks := ""
 		if now.goroutines > before.goroutines {
-			stacks := make([]byte, 1<<20)
-			leaks += fmt.Sprintf("%d goroutines, before %d:\n%s\n", now.goroutines, before.goroutines, stacks[:runtime.Stack(stacks, true)])
+			var stacks strings.Builder
+			require.NoError(t, pprof.Lookup("goroutine").WriteTo(&stacks, 1))
+			leaks += fmt.Sprintf("%d goroutines, before %d:\n%s\n", now.goroutines, before.goroutines, &stacks)
 		}
 		if len(now.files) > len(before.files) {
 			leaks += fmt.Sprintf("descriptors:\n%s\nbefore:\n%s\n", strings.Join(now.files, "\n"), strings.Join(before.files, "\n"))

@@ -54,8 +54,9 @@ type Server struct {
 	health  *health.Server
 	engine  *differ.Engine
 
-	// stop ends the calls in flight, rest those that never end by themselves.
-	stop, rest context.CancelFunc
+	// stop ends the calls in flight, rest those that never end by themselves, and
+	// letGo those that only keep others away.
+	stop, rest, letGo context.CancelFunc
 
 	grpcs []endpoint[*grpc.Server]
 	https []endpoint[*http.Server]
@@ -102,6 +103,7 @@ func New(store *snapshotter.Snapshotter, opts Options) (*Server, error) {
 	s.calls = &calls{log: opts.Logger, guard: guard}
 	s.calls.stopped, s.stop = context.WithCancel(context.Background())
 	s.calls.idle, s.rest = context.WithCancel(s.calls.stopped)
+	s.calls.held, s.letGo = context.WithCancel(s.calls.stopped)
 	return s, nil
 }
 

@@ -218,6 +218,8 @@ func TestAStopFinishesCallsInFlightAndTakesNoNewOnes(t *testing.T) {
 	require.NoError(t, err)
 	_, err = watch.Recv()
 	require.NoError(t, err)
+	_, err = s.tool().Hold(t.Context(), time.Minute, "a name that is held")
+	require.NoError(t, err)
 
 	s.cancel()
 	_, err = watch.Recv()

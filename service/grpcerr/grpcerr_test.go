@@ -140,6 +140,9 @@ func TestWhatTheMachineLacksDecidesBeforeWhatWasDone(t *testing.T) {
 	require.Equal(t, codes.Unavailable, Code(&fs.PathError{Op: "open", Path: "/x", Err: syscall.EROFS}))
 	require.Equal(t, codes.Internal, Code(&fs.PathError{Op: "read", Path: "/x", Err: syscall.EIO}))
 	require.Equal(t, codes.Unknown, Code(errors.New("what")))
+	require.Equal(t, codes.Unavailable, Code(fmt.Errorf("remove: %w", driver.ErrBusy)))
+	busy := errors.Join(errdefs.ErrFailedPrecondition, driver.ErrBusy)
+	require.Equal(t, codes.FailedPrecondition, Code(busy), "its kind was said")
 	require.Equal(t, codes.OK, Code(nil))
 	require.Equal(t, codes.Unavailable, Code(snapshotter.ErrLocked))
 }

@@ -23,14 +23,13 @@ import (
 type sentinel struct {
 	reason string
 	err    error
-	// code is the status of an error of which nothing earlier in the table, and
-	// no kind of errdefs, says more; codes.OK: this one does not tell.
+	// code is the status of an error that matches it, unless something else says
+	// more, see [Code]; codes.OK: this one does not tell.
 	code codes.Code
 }
 
 // sentinels lists what travels by name. Where an error matches several, all names
-// travel, and the first that has a code decides: first what the machine lacks,
-// then who gave up, then the rest.
+// travel.
 func sentinels() []sentinel {
 	return append(append(systemErrors(), ownErrors()...), kinds()...)
 }
@@ -64,7 +63,7 @@ func ownErrors() []sentinel {
 		{"STORE_FOREIGN", snapshotter.ErrForeign, codes.FailedPrecondition},
 		{"NOT_A_STORE", snapshotter.ErrNotStore, codes.FailedPrecondition},
 
-		{"IMAGE_NO_MATCH", image.ErrNoMatch, codes.NotFound},
+		{"IMAGE_NO_MATCH", image.ErrNoMatch, codes.InvalidArgument},
 		{"IMAGE_DIGEST", image.ErrDigest, codes.InvalidArgument},
 		{"IMAGE_MISSING_BLOB", image.ErrMissingBlob, codes.InvalidArgument},
 		{"IMAGE_MEDIA_TYPE", image.ErrMediaType, codes.InvalidArgument},

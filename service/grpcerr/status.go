@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,7 +27,9 @@ const (
 )
 
 // Code returns the status code for err: that of its status if it has one, else
-// that of what it matches; codes.OK for nil, codes.Unknown if nothing is known.
+// that of what the machine lacks or of who gave up, else that of its kind in
+// package errdefs, else that of the sentinel that it matches; codes.OK for nil,
+// codes.Unknown if nothing is known.
 func Code(err error) codes.Code {
 	if err == nil {
 		return codes.OK
@@ -34,12 +37,32 @@ func Code(err error) codes.Code {
 	if st, ok := status.FromError(err); ok {
 		return st.Code()
 	}
-	for _, s := range sentinels() {
+	if code := codeIn(systemErrors(), err); code != codes.OK {
+		return code
+	}
+	// What a package of ours says of the kind of its error counts more than what
+	// the error is made of: a busy layer is no reason to try again for whom it
+	// says so.
+	if kind := errdefs.Resolve(err); kind != errdefs.ErrUnknown {
+		if code := codeIn(kinds(), kind); code != codes.OK {
+			return code
+		}
+	}
+	if code := codeIn(append(ownErrors(), kinds()...), err); code != codes.OK {
+		return code
+	}
+	return codes.Unknown
+}
+
+// codeIn returns the code of the first sentinel that err matches, codes.OK if
+// there is none.
+func codeIn(sentinels []sentinel, err error) codes.Code {
+	for _, s := range sentinels {
 		if s.code != codes.OK && errors.Is(err, s.err) {
 			return s.code
 		}
 	}
-	return codes.Unknown
+	return codes.OK
 }
 
 // ToGRPC returns err as an error that gRPC sends with the right code. It keeps
