@@ -48,6 +48,8 @@ func newServeCommand(a *app) *cobra.Command {
 		Long:  serveLong,
 		Args:  exactArgs(0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runServe(cmd, a, opts) },
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&opts.file, "config", "", "read settings from `FILE` (default "+config.DefaultPath+", if it is there)")
