@@ -55,7 +55,7 @@ func tellStory(t *testing.T, serve bool) string {
 	text := strings.ReplaceAll(all.String(), dir, "DIR")
 	for _, varies := range []string{
 		`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`, `snapctl-mount-[0-9a-f]+`, `process \d+`,
-		`store/[a-z0-9]+/\d+`, // layers that unpack side by side are numbered as they come
+		`store/[a-z0-9]+/\d+`,                      // layers that unpack side by side are numbered as they come
 		`(layer|changed)\S* .*sha256:[0-9a-f]{64}`, // holds times
 	} {
 		text = regexp.MustCompile(varies).ReplaceAllString(text, "VARIES")
