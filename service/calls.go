@@ -79,7 +79,7 @@ func (c *calls) run(ctx context.Context, method string, fn func(context.Context)
 	default:
 		defer c.working.begin()()
 	}
-	defer context.AfterFunc(ending, func() { cancel(errStopping) })()
+	defer context.AfterFunc(ending, func() { cancel(errStopping) })() //nolint:contextcheck // the end of the service ends the call too
 	if ns, err := namespaces.NamespaceRequired(ctx); err == nil {
 		ctx = namespaces.WithNamespace(ctx, ns)
 	}

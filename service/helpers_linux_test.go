@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
@@ -45,7 +47,7 @@ type served struct {
 }
 
 // start serves a new store in root, until the test ends or stop is called.
-func start(t *testing.T, root, driver string, change func(*config.Config)) *served {
+func start(t *testing.T, root, name string, change func(*config.Config)) *served {
 	t.Helper()
 	run := t.TempDir()
 	s := &served{t: t, root: root, config: config.Default(), log: &syncBuffer{}, done: make(chan error, 1)}
@@ -57,7 +59,10 @@ func start(t *testing.T, root, driver string, change func(*config.Config)) *serv
 	require.NoError(t, s.config.Check())
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	s.store, err = snapshotter.Open(t.Context(), root, snapshotter.Options{Driver: driver, Logger: log, Address: s.config.Address})
+	s.store, err = snapshotter.Open(t.Context(), root, snapshotter.Options{Driver: name, Logger: log, Address: s.config.Address})
+	if errors.Is(err, driver.ErrUnsupported) {
+		t.Skipf("no store can be made in %s: %v", root, err)
+	}
 	require.NoError(t, err)
 	server, err := New(s.store, Options{Config: s.config, Version: "test", Logger: log})
 	require.NoError(t, err)

@@ -52,14 +52,7 @@ func localOnly(next http.Handler) http.Handler {
 // in one of them from ending more than the call.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
-				panic(p) // a stream that has to break off
-			} else if p != nil {
-				s.log.ErrorContext(r.Context(), "a call ended in a panic", "call", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-				refuse(w, http.StatusInternalServerError, "the service has a fault, which its log tells of")
-			}
-		}()
+		defer s.abort(r)
 		if err := s.guard.check(); err != nil {
 			refuse(w, http.StatusServiceUnavailable, err.Error())
 			return
@@ -77,4 +70,17 @@ func refuse(w http.ResponseWriter, code int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // nobody is left to tell
+}
+
+// abort ends the answer of a handler that panicked, visibly for who reads it: what
+// was sent of it must not pass for the whole.
+func (s *Server) abort(r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
+		s.log.ErrorContext(r.Context(), "a call ended in a panic", "call", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
 }

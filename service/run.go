@@ -48,11 +48,11 @@ func Run(ctx context.Context, opts RunOptions) (err error) {
 			err = errors.Join(err, fmt.Errorf("close the store %s: %w", c.Root, closeErr))
 		}
 	}()
-	server, err := New(store, opts.Options)
+	server, err := New(store, opts.Options) //nolint:contextcheck // it lives longer than a call
 	if err != nil {
 		return errors.Join(err, activation.Close())
 	}
-	sockets, err := OpenSockets(c, activation, opts.Logger)
+	sockets, err := OpenSockets(c, activation, opts.Logger) //nolint:contextcheck // to listen takes no time
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // that takes longer than the StopTimeout of the configuration, and returns when
 // none is left. The error is that of a socket, or says that calls were cancelled.
 func (s *Server) ServeAll(ctx context.Context, sockets Sockets) error {
-	defer s.engine.Close() //nolint:errcheck // nothing is lost with a connection that nobody uses
+	defer s.engine.Close()
 	if err := s.assemble(ctx, sockets); err != nil {
 		s.release()
 		return errors.Join(err, sockets.Close())

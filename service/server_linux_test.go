@@ -52,6 +52,7 @@ func TestAllServicesAreThereHealthyAndDescribed(t *testing.T) {
 
 	old, err := reflectionalpha.NewServerReflectionClient(s.conn).ServerReflectionInfo(t.Context())
 	require.NoError(t, err)
+	//nolint:staticcheck // what older tools still ask
 	require.NoError(t, old.Send(&reflectionalpha.ServerReflectionRequest{
 		MessageRequest: &reflectionalpha.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: want[0]},
 	}))

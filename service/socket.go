@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ErrAddressInUse: another process listens on the socket, or something that is no
+// ErrAddressInUse says that another process listens on the socket, or something that is no
 // socket is in its place.
 var ErrAddressInUse = errors.New("address in use")
 

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrCutShort: calls were cancelled when the service stopped, because they took
+// ErrCutShort says that calls were cancelled when the service stopped, because they took
 // longer than it may wait for them.
 var ErrCutShort = errors.New("calls in flight were cancelled")
 

@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver/all"
 )
 
-// ErrInvalid: a setting has a value that cannot be.
+// ErrInvalid says that a setting has a value that cannot be.
 var ErrInvalid = errors.New("invalid setting")
 
 // maxSocket is the length of a unix socket's path that fits into its address on

@@ -93,6 +93,8 @@ func ownErrors() []sentinel {
 		{"MOUNT_UNSUPPORTED", mount.ErrUnsupported, codes.Unimplemented},
 		{"MOUNT_TOO_LONG", mount.ErrTooLong, codes.Unimplemented},
 		{"NOT_MOUNTED", mount.ErrNotMounted, codes.NotFound},
+		{"ID_MAP", mount.ErrIDMap, codes.InvalidArgument},
+		{"ID_UNMAPPED", mount.ErrUnmapped, codes.FailedPrecondition},
 	}
 }
 

@@ -43,7 +43,7 @@ func Code(err error) codes.Code {
 	// What a package of ours says of the kind of its error counts more than what
 	// the error is made of: a busy layer is no reason to try again for whom it
 	// says so.
-	if kind := errdefs.Resolve(err); kind != errdefs.ErrUnknown {
+	if kind := errdefs.Resolve(err); !errdefs.IsUnknown(kind) {
 		if code := codeIn(kinds(), kind); code != codes.OK {
 			return code
 		}
@@ -139,7 +139,7 @@ func own(st *status.Status) bool {
 // text is the message of err as it travels. An error that has a status is
 // printed as that status, which is not for people: its own message is.
 func text(err error) string {
-	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // a wrapped one has a text of its own
+	if st, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return clean(st.GRPCStatus().Message())
 	}
 	return clean(err.Error())
