@@ -15,6 +15,7 @@ import (
 // looks for a fault.
 var reading = []string{
 	"Stat", "List", "Mounts", "Usage", "Check", "Watch", "ServerReflectionInfo",
+	"Info", "Images", "Resolve", "Notes", "Changes", "Hold",
 }
 
 // levelOf is how much a call matters in the log. That something is missing or

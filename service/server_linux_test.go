@@ -58,7 +58,7 @@ func TestAllServicesAreThereHealthyAndDescribed(t *testing.T) {
 	}))
 	described, err := old.Recv()
 	require.NoError(t, err)
-	require.NotEmpty(t, described.GetFileDescriptorResponse().GetFileDescriptorProto())
+	require.NotEmpty(t, described.GetFileDescriptorResponse().GetFileDescriptorProto()) //nolint:staticcheck // the same
 
 	for _, name := range append(want, "") {
 		state, err := healthapi.NewHealthClient(s.conn).Check(t.Context(), &healthapi.HealthCheckRequest{Service: name})

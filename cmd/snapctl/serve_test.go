@@ -44,8 +44,12 @@ func TestServeNamesMistakesInItsSettings(t *testing.T) {
 	require.NotZero(t, code)
 	require.Contains(t, errs, "missing")
 	for _, args := range [][]string{
-		{"--metrics-address", "0.0.0.0:1"}, {"--pprof-address", "example.com:1"}, {"--engine", "x"},
-		{"--stop-timeout", "soon"}, {"--address", "relative"}, {"--log-format", "xml"},
+		{"--metrics-address", "0.0.0.0:1"},
+		{"--pprof-address", "example.com:1"},
+		{"--engine", "x"},
+		{"--stop-timeout", "soon"},
+		{"--address", "relative"},
+		{"--log-format", "xml"},
 	} {
 		code, _, errs := runServeArgs(t, args...)
 		require.Equal(t, exitUsage, code, errs)
