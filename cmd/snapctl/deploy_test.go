@@ -50,6 +50,11 @@ func TestTheFilesForContainerdNameTheServicesSocket(t *testing.T) {
 	}
 }
 
+func TestTheSocketOfSystemdIsTheOneThatEnginesAreGiven(t *testing.T) {
+	require.Contains(t, string(deployFile(t, "systemd/layerkeep.socket")), "\nListenStream="+usualAddress+"\n")
+	require.Contains(t, string(deployFile(t, "systemd/layerkeep.service")), "\nExecStart=/usr/local/bin/snapctl serve\n")
+}
+
 func TestTheFilesForKubernetesAreWhole(t *testing.T) {
 	kinds := map[string]map[string]any{}
 	for dec := yaml.NewDecoder(bytes.NewReader(deployFile(t, "kubernetes/daemonset.yaml"))); ; {
@@ -131,8 +136,8 @@ func (n node) run(t *testing.T, command string) []string {
 	require.NoError(t, err, "%s", out)
 	var did []string
 	for line := range strings.Lines(string(out)) {
-		if did1, ok := strings.CutPrefix(strings.TrimSpace(line), "systemctl "); ok {
-			did = append(did, did1)
+		if call, ok := strings.CutPrefix(strings.TrimSpace(line), "systemctl "); ok {
+			did = append(did, call)
 		}
 	}
 	return did
