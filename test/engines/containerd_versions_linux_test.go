@@ -13,6 +13,15 @@ func TestContainerd16(t *testing.T) {
 	}
 }
 
+func TestContainerd17(t *testing.T) {
+	requirements(t, containerd17+"/containerd", containerd17+"/ctr", containerd17+"/containerd-shim-runc-v2")
+	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {
+		t.Run("images and containers on "+backend, func(t *testing.T) {
+			newLife(t, containerd17, backend, settings{deployed: "config-1.7.toml"}).whole(t)
+		})
+	}
+}
+
 func TestContainerd24(t *testing.T) {
 	requirements(t, containerd2+"/containerd", containerd2+"/ctr", containerd2+"/containerd-shim-runc-v2")
 	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {

@@ -10,13 +10,14 @@ import (
 
 // The tools that scripts/build-test-tools builds; the script has the same names.
 const (
-	containerd2 = "containerd-2.4.2"
-	buildkit    = "buildkit-0.33.1"
-	moby        = "moby-2.0.0-beta.24"
-	runc15      = "runc-1.5.2" // Debian's is too old for Docker 29
+	containerd17 = "containerd-1.7.35"
+	containerd2  = "containerd-2.4.2"
+	buildkit     = "buildkit-0.33.1"
+	moby         = "moby-2.0.0-beta.24"
+	runc15       = "runc-1.5.2" // Debian's is too old for Docker 29
 )
 
-var builtTools = []string{containerd2, buildkit, moby, runc15}
+var builtTools = []string{containerd17, containerd2, buildkit, moby, runc15}
 
 // A result is one operation that was seen to work.
 type result struct {
