@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -63,7 +64,11 @@ func listen(path string, log *slog.Logger, interval time.Duration) (*socket, err
 type bound struct {
 	*net.UnixListener
 	file fs.FileInfo
+	pin  io.Closer // keeps the inode of file, while we compare with it
 }
+
+// Close ends the listener and leaves the file.
+func (b bound) Close() error { return errors.Join(b.UnixListener.Close(), b.pin.Close()) }
 
 // socket is a listener that stays while the files at its path come and go.
 type socket struct {
@@ -113,7 +118,7 @@ func (s *socket) Close() error {
 // ours reports whether the file at the path is still our socket.
 func (s *socket) ours() bool {
 	now, err := os.Lstat(s.path)
-	return err == nil && os.SameFile(now, s.bound.file) && now.ModTime().Equal(s.bound.file.ModTime())
+	return err == nil && os.SameFile(now, s.bound.file)
 }
 
 // accept hands what connects to b to Accept until b is closed.
@@ -183,16 +188,16 @@ func (s *socket) restore() error {
 }
 
 // bind makes the socket at path.
-func bind(path string) (bound, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, socketDirMode); err != nil {
+func bind(path string) (_ bound, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), socketDirMode); err != nil {
 		return bound{}, err
 	}
-	unlock, err := lockDirectory(dir)
+	unlock, err := lockSocket(path)
 	if err != nil {
 		return bound{}, err
 	}
-	defer unlock()
+	// What is left of a lock does no harm, nor does its removal with the directory.
+	defer func() { _ = unlock() }()
 	if err := clearStale(path); err != nil {
 		return bound{}, err
 	}
@@ -205,7 +210,7 @@ func bind(path string) (bound, error) {
 	b.SetUnlinkOnClose(false)
 	err = os.Chmod(path, socketMode)
 	if err == nil {
-		b.file, err = os.Lstat(path)
+		b.file, b.pin, err = pin(path)
 	}
 	if err != nil {
 		return bound{}, errors.Join(err, l.Close(), os.Remove(path))

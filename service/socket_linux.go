@@ -3,8 +3,11 @@ package service
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -18,25 +21,76 @@ const (
 	dialPatience = time.Second
 )
 
-// lockDirectory keeps other processes of ours from making sockets in dir, so that
-// two that find a stale one do not remove each other's new one. The lock needs no
-// file and ends with the process.
-func lockDirectory(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
+// lockSocket keeps other processes of ours from making the socket at path, so that
+// two that find a stale one do not remove each other's new one. The lock is on a
+// file beside it, which only its owner can open: whoever can open the directory
+// could keep us from a lock on that for ever. The file is there while it is locked.
+func lockSocket(path string) (unlock func() error, err error) {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 	deadline := time.Now().Add(lockPatience)
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil // it was only read
+		f, err := tryLock(name)
+		if err == nil && f != nil {
+			return func() error { return errors.Join(os.Remove(name), f.Close()) }, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) || time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("lock the directory %s: %w", dir, err), f.Close())
+		if err == nil && time.Now().After(deadline) {
+			err = unix.EWOULDBLOCK
+		}
+		if err != nil {
+			return nil, fmt.Errorf("lock %s: %w", name, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// tryLock returns the locked file, or nil if another process has it.
+func tryLock(name string) (_ *os.File, err error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	locked := false
+	defer func() {
+		if !locked {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() || st.Mode&0o077 != 0 {
+		return nil, fmt.Errorf("%w: it is not ours alone", ErrAddressInUse)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Its last owner may have removed it between our opening and locking it.
+	var now unix.Stat_t
+	if unix.Lstat(name, &now) != nil || now.Dev != st.Dev || now.Ino != st.Ino {
+		return nil, nil
+	}
+	locked = true
+	return f, nil
+}
+
+// pin keeps the inode of the file at path from being used again, so that another
+// file there can be told from it.
+func pin(path string) (fs.FileInfo, io.Closer, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return info, f, nil
 }
 
 // restrict sets the mode that the socket's file is born with, whatever the umask:

@@ -249,3 +249,18 @@ func TestOfManyThatWantOneStaleSocketOneGetsIt(t *testing.T) {
 	}
 	require.NoError(t, (<-got).Close())
 }
+
+func TestASocketThatIsTouchedStaysOurs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.sock")
+	l, log := listening(t, path)
+	before, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Chtimes(path, time.Time{}, time.Unix(1, 0)))
+	require.NoError(t, l.restore())
+	after, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after))
+	require.NoError(t, l.Close())
+	require.NoFileExists(t, path)
+	require.NotContains(t, log.String(), "taken away")
+}
