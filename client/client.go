@@ -22,6 +22,10 @@ var ErrNoAnswer = grpcerr.ErrNoAnswer
 // dialPatience is how long a service may take to say that it is one.
 const dialPatience = 5 * time.Second
 
+// maxMessage is the largest message that a service may send, in bytes: what one
+// takes by default.
+const maxMessage = 16 << 20
+
 // A Client uses the store of one service. It is safe for concurrent use.
 type Client struct {
 	conn  *grpc.ClientConn
@@ -50,6 +54,7 @@ func Dial(ctx context.Context, address string) (*Client, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", address)
 		}),
 		grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}, grpcerr.DialOptions()...)
 	conn, err := grpc.NewClient("passthrough:///layerkeep", opts...)
 	if err != nil {

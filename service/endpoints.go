@@ -43,18 +43,21 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	if err != nil {
 		return err
 	}
-	main := s.newGRPC(scope)
+	// One for all sockets: what a command holds it holds from those that come
+	// through another socket, too.
+	store := storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected})
+	main := s.newGRPC(scope, store)
 	// Layers lie in the content store of one engine; the others apply and compare
 	// themselves.
 	d := engineDiffer{differ.New(s.store, scope, s.engine, differ.Options{Logger: s.log})}
-	diffapi.RegisterDiffServer(main, diffservice.FromApplierAndComparer(d, d))
+	diffapi.RegisterDiffServer(main, diffServer{diffservice.FromApplierAndComparer(d, d)})
 	s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{"containerd", main, sockets.Main})
 	for _, name := range slices.Sorted(maps.Keys(sockets.Engines)) {
 		scope, err := s.store.Scope(name)
 		if err != nil {
 			return err
 		}
-		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope), sockets.Engines[name]})
+		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope, store), sockets.Engines[name]})
 	}
 	for _, name := range slices.Sorted(maps.Keys(sockets.Graphdrivers)) {
 		if err := s.addGraphdriver(ctx, name, sockets.Graphdrivers[name]); err != nil {
@@ -72,7 +75,7 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 
 // newGRPC returns a server of the scope and of the store, with all services but
 // the differ.
-func (s *Server) newGRPC(scope *snapshotter.Scope) *grpc.Server {
+func (s *Server) newGRPC(scope *snapshotter.Scope, store *storeservice.Service) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.metrics.Unary, s.calls.unary),
 		grpc.ChainStreamInterceptor(s.metrics.Stream, s.calls.stream),
@@ -83,8 +86,9 @@ func (s *Server) newGRPC(scope *snapshotter.Scope) *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 	)
-	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(engineScope{scope}))
-	storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected}).Register(server)
+	engine := engineScope{scope}
+	snapshotsapi.RegisterSnapshotsServer(server, snapshotsServer{snapshotservice.FromSnapshotter(engine), engine})
+	store.Register(server)
 	healthapi.RegisterHealthServer(server, s.health)
 	reflection.Register(server)
 	return server

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -122,7 +123,11 @@ func hangUps(t *testing.T, s *served, tool *client.Client) map[string]func(ctx c
 	}
 	return map[string]func(ctx context.Context, hangUp func()) error{
 		"list": func(ctx context.Context, hangUp func()) error {
-			list, err := snapshotsapi.NewSnapshotsClient(s.conn).List(ctx, &snapshotsapi.ListSnapshotsRequest{})
+			// With windows that do not grow: the list has to be larger than they are.
+			const window = 64 << 10
+			conn := dial(t, s.config.Address, grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window))
+			defer conn.Close()
+			list, err := snapshotsapi.NewSnapshotsClient(conn).List(ctx, &snapshotsapi.ListSnapshotsRequest{})
 			if err != nil {
 				return err
 			}

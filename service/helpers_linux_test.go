@@ -106,9 +106,9 @@ func (s *served) tool() *client.Client {
 	return c
 }
 
-func dial(t *testing.T, path string) *grpc.ClientConn {
+func dial(t *testing.T, path string, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+path, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() }) // closed by some tests
 	return conn

@@ -19,7 +19,8 @@ import (
 //
 // Errors match errdefs.ErrAlreadyExists when key is taken, ErrNotFound when the
 // parent is missing, ErrInvalidArgument when it is not committed, [LabelSize]
-// is no size or the labels of [IDMap] are no maps, and ErrNotImplemented when the
+// is no size, the labels of [IDMap] are no maps, or labels have more than 4 KiB, or
+// all together more than 1 MiB, and ErrNotImplemented when the
 // driver cannot limit sizes or map IDs. After an error there is no snapshot.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
 	return s.create(ctx, creation{kind: meta.Active, key: key, parent: parent, mounted: true}, opts)

@@ -30,7 +30,8 @@ func (s *Snapshotter) Stat(_ context.Context, key string) (_ snapshots.Info, err
 // Update replaces the labels of the snapshot info.Name, or with fieldpaths only
 // those named "labels.NAME"; an empty value removes a label. Any other path
 // gives errdefs.ErrInvalidArgument: nothing else can be changed, [LabelSize]
-// and the labels of [IDMap] neither.
+// and the labels of [IDMap] neither. So do labels of more than 4 KiB, and more
+// than 1 MiB of them.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (_ snapshots.Info, err error) {
 	defer s.observe(Event{Op: OpUpdate, Key: info.Name}).end(&err)
 	end, err := s.calls.begin()
@@ -45,6 +46,9 @@ func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths 
 		}
 		labels, err := mergeLabels(row.Labels, info, fieldpaths)
 		if err != nil {
+			return err
+		}
+		if err := checkLabels(row.Labels, labels); err != nil {
 			return err
 		}
 		if row.Labels, err = keepFixed(row.Labels, labels, fieldpaths); err != nil {

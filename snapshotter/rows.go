@@ -112,7 +112,7 @@ func evaluate(opts []snapshots.Opt) (snapshots.Info, error) {
 		}
 	}
 	info.Labels = keptLabels(info.Labels)
-	return info, nil
+	return info, checkLabels(nil, info.Labels)
 }
 
 // keptLabels is a copy without empty values: setting a label to nothing

@@ -19,7 +19,7 @@ func (s *Service) Apply(stream storev1.Store_ApplyServer) error {
 	defer end()
 	first, err := stream.Recv()
 	if err != nil {
-		return err
+		return begun(err)
 	}
 	diffID := digest.Digest(first.GetDiffId())
 	if diffID != "" && diffID.Validate() != nil {

@@ -15,7 +15,7 @@ func (s *Service) Import(stream storev1.Store_ImportServer) error {
 	defer end()
 	first, err := stream.Recv()
 	if err != nil {
-		return err
+		return begun(err)
 	}
 	o := first.GetOptions()
 	var mu sync.Mutex

@@ -3,7 +3,10 @@ package storeservice
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+
+	"github.com/containerd/errdefs"
 )
 
 // An upload reads what a client sends. It does not wait for a client that sends
@@ -59,6 +62,15 @@ func (u *upload) Read(p []byte) (int, error) {
 	n := copy(p, u.rest)
 	u.rest = u.rest[n:]
 	return n, nil
+}
+
+// begun explains the error of a stream's first message: without that there is
+// nothing to do.
+func begun(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the call ended before it said what to do", errdefs.ErrInvalidArgument)
+	}
+	return err
 }
 
 // A download sends what is written to a client, in portions.

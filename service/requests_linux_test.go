@@ -1,0 +1,95 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	diffapi "github.com/containerd/containerd/api/services/diff/v1"
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/service/config"
+)
+
+func TestWhatACommandHoldsItHoldsOnEverySocket(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "other.sock")
+	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })
+	tool := s.tool()
+	held, err := tool.Hold(t.Context(), time.Minute, "x")
+	require.NoError(t, err)
+	second, err := client.Dial(t.Context(), other)
+	require.NoError(t, err)
+	defer second.Close()
+	_, err = second.Hold(t.Context(), 50*time.Millisecond, "x")
+	require.ErrorIs(t, err, errdefs.ErrUnavailable)
+	held.Release()
+	again, err := second.Hold(t.Context(), time.Minute, "x")
+	require.NoError(t, err)
+	again.Release()
+}
+
+func TestRequestsThatAreNotWholeAreInvalid(t *testing.T) {
+	s := start(t, t.TempDir(), "vfs", nil)
+	_, err := snapshotsapi.NewSnapshotsClient(s.conn).Update(asEngine(t), &snapshotsapi.UpdateSnapshotRequest{})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), err)
+	_, err = diffapi.NewDiffClient(s.conn).Apply(asEngine(t), &diffapi.ApplyRequest{})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), err)
+
+	store := storev1.NewStoreClient(s.conn)
+	imported, err := store.Import(asEngine(t))
+	require.NoError(t, err)
+	require.NoError(t, imported.CloseSend())
+	_, err = imported.Recv()
+	require.Equal(t, codes.InvalidArgument, status.Code(err), err)
+	applied, err := store.Apply(asEngine(t))
+	require.NoError(t, err)
+	require.NoError(t, applied.CloseSend())
+	_, err = applied.Recv()
+	require.Equal(t, codes.InvalidArgument, status.Code(err), err)
+	require.NotContains(t, s.log.String(), "panic")
+}
+
+func TestAListIsSentInMessagesThatCanBeReceived(t *testing.T) {
+	s := start(t, t.TempDir(), "vfs", nil)
+	labels := map[string]string{}
+	for i := range 200 {
+		labels[fmt.Sprintf("label-%d", i)] = strings.Repeat("x", 4000)
+	}
+	const many = 24 // with some 800 kB each
+	for i := range many {
+		_, err := s.engine.Prepare(asEngine(t), fmt.Sprintf("key-%d", i), "", snapshots.WithLabels(labels))
+		require.NoError(t, err)
+	}
+	n := 0
+	require.NoError(t, s.engine.Walk(asEngine(t), func(_ context.Context, info snapshots.Info) error {
+		require.Len(t, info.Labels, len(labels))
+		n++
+		return nil
+	}))
+	require.Equal(t, many, n)
+	n = 0
+	require.NoError(t, s.tool().Walk(t.Context(), func(snapshots.Info) error {
+		n++
+		return nil
+	}))
+	require.Equal(t, many, n)
+}
+
+func TestLabelsThatNobodyCouldReadAreRefused(t *testing.T) {
+	s := start(t, t.TempDir(), "vfs", nil)
+	long := snapshots.WithLabels(map[string]string{"a": strings.Repeat("x", 4096)})
+	_, err := s.engine.Prepare(asEngine(t), "key", "", long)
+	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+	_, err = s.engine.Stat(asEngine(t), "key")
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+}

@@ -1,0 +1,35 @@
+package snapshotter
+
+import "github.com/containerd/errdefs"
+
+// Bounds of the labels of a snapshot, in bytes of names and values. That of one is
+// containerd's; all of them have to fit into a message to those who list them.
+const (
+	maxLabel  = 4096
+	maxLabels = 1 << 20
+)
+
+// checkLabels returns an error, which matches errdefs.ErrInvalidArgument, when the
+// labels that replace old ones are too large. What was there before may stay.
+func checkLabels(old, labels map[string]string) error {
+	for name, value := range labels {
+		if was, ok := old[name]; ok && was == value {
+			continue
+		}
+		if n := len(name) + len(value); n > maxLabel {
+			return fail(errdefs.ErrInvalidArgument, "label %.64q: name and value have %d bytes, at most %d", name, n, maxLabel)
+		}
+	}
+	if n := sizeOfLabels(labels); n > maxLabels && n > sizeOfLabels(old) {
+		return fail(errdefs.ErrInvalidArgument, "labels: they have %d bytes, at most %d", n, maxLabels)
+	}
+	return nil
+}
+
+func sizeOfLabels(labels map[string]string) int {
+	n := 0
+	for name, value := range labels {
+		n += len(name) + len(value)
+	}
+	return n
+}
