@@ -76,6 +76,10 @@ func (d *Differ) apply(ctx context.Context, desc ocispec.Descriptor, key string,
 	if err != nil {
 		return driver.Applied{}, err
 	}
+	if err := d.engine.applies.Acquire(ctx, 1); err != nil {
+		return driver.Applied{}, err
+	}
+	defer d.engine.applies.Release(1)
 	b, err := d.engine.open(ctx, desc)
 	if err != nil {
 		return driver.Applied{}, err
@@ -86,6 +90,7 @@ func (d *Differ) apply(ctx context.Context, desc ocispec.Descriptor, key string,
 	applied, err := d.scope.ApplyFrom(ctx, key, from, b, opts)
 	if detached && errors.Is(err, driver.ErrNeedsParents) {
 		// Commit names the parents, and reads the layer again to apply it to them.
+		_ = b.Close() // what it has read ahead is not needed
 		return d.measure(ctx, desc)
 	}
 	return applied, b.finish(err)

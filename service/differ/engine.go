@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
@@ -33,6 +34,9 @@ const (
 	window = 4 << 20
 	// maxMessage bounds one message of the engine, in bytes.
 	maxMessage = 16 << 20
+	// atOnce is how many layers are read from the engine at the same time: each
+	// takes some 13 MiB of memory, mostly for what is read ahead.
+	atOnce = 8
 )
 
 // An Engine is the connection to the containerd whose content store holds the
@@ -42,6 +46,10 @@ type Engine struct {
 	address string
 	conn    *grpc.ClientConn
 	close   func() error
+	// applies are the turns of layers that are applied, and reopens those of layers
+	// that a commit reads again. These are others, since an apply may wait for that
+	// commit.
+	applies, reopens *semaphore.Weighted
 }
 
 // NewEngine returns the connection to the containerd that listens on the unix
@@ -62,7 +70,10 @@ func NewEngine(address string) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}
-	return &Engine{address: address, conn: conn, close: sync.OnceValue(conn.Close)}, nil
+	return &Engine{
+		address: address, conn: conn, close: sync.OnceValue(conn.Close),
+		applies: semaphore.NewWeighted(atOnce), reopens: semaphore.NewWeighted(atOnce),
+	}, nil
 }
 
 // Close ends the connection and the calls on it. Idempotent.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
@@ -35,9 +36,26 @@ func (d *Differ) reopen(ctx context.Context, from string) (io.ReadCloser, driver
 	if err := json.Unmarshal([]byte(from), &s); err != nil {
 		return nil, driver.ApplyOptions{}, fmt.Errorf("where the layer came from: %q: %w: %w", from, err, errdefs.ErrInvalidArgument)
 	}
+	if err := d.engine.reopens.Acquire(ctx, 1); err != nil {
+		return nil, driver.ApplyOptions{}, err
+	}
 	b, err := d.engine.open(namespaces.WithNamespace(ctx, s.Namespace), ocispec.Descriptor{Digest: s.Digest, Size: s.Size})
 	if err != nil {
+		d.engine.reopens.Release(1)
 		return nil, driver.ApplyOptions{}, fmt.Errorf("read the layer again, on its parents: %w", err)
 	}
-	return b, driver.ApplyOptions{Limits: d.limits}, nil
+	return &reopened{blob: b, end: sync.OnceFunc(func() { d.engine.reopens.Release(1) })}, driver.ApplyOptions{Limits: d.limits}, nil
+}
+
+// A reopened blob gives its turn to another one when it is closed.
+type reopened struct {
+	*blob
+	end func()
+}
+
+// Close ends the stream.
+func (r *reopened) Close() error {
+	err := r.blob.Close()
+	r.end()
+	return err
 }
