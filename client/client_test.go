@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -144,9 +145,12 @@ func TestSnapshotsThroughAServiceAreThoseOfTheStore(t *testing.T) {
 
 func TestManySnapshotsComeInPortions(t *testing.T) {
 	s := serve(t)
-	long := strings.Repeat("x", 100_000)
+	labels := map[string]string{}
+	for i := range 25 {
+		labels[fmt.Sprint(i)] = strings.Repeat("x", 4_000)
+	}
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		require.NoError(t, s.snaps.Make(t.Context(), name, "", snapshots.WithLabels(map[string]string{"long": long})))
+		require.NoError(t, s.snaps.Make(t.Context(), name, "", snapshots.WithLabels(labels)))
 	}
 	require.Len(t, s.list(t), 8)
 	stop := errors.New("stop")
@@ -184,6 +188,8 @@ func TestNotesAreKeptUntilTheyAreDeleted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Note{{"/mnt", []byte(`{"a":2}`)}}, notes)
 	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("{")}), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("7")}), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("null")}), errdefs.ErrInvalidArgument)
 	require.ErrorIs(t, s.PutNote(t.Context(), Note{"", []byte("{}")}), errdefs.ErrInvalidArgument)
 	require.NoError(t, s.DeleteNote(t.Context(), "/mnt"))
 	require.NoError(t, s.DeleteNote(t.Context(), "/mnt"))
