@@ -68,7 +68,7 @@ func Dial(ctx context.Context, address string) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("service at %s: %w", address, err), conn.Close())
 	}
 	c.info = Info{
-		Root: resp.GetRoot(), Driver: resp.GetDriver(), Properties: storewire.ToProperties(resp.GetProperties()),
+		Root: string(resp.GetRoot()), Driver: resp.GetDriver(), Properties: storewire.ToProperties(resp.GetProperties()),
 		PID: int(resp.GetPid()), Version: resp.GetVersion(),
 	}
 	return c, nil

@@ -131,7 +131,7 @@ func receiveImport(stream storev1.Store_ImportClient, opts image.ImportOptions) 
 	err = drain(stream.Recv, func(m *storev1.ImportResponse) error {
 		tell(opts.Progress, m.GetProgress())
 		if w := m.GetWarning(); w != nil && opts.Warn != nil {
-			opts.Warn(int(w.GetLayer()), string(w.GetPath()), w.GetMessage())
+			opts.Warn(int(w.GetLayer()), string(w.GetPath()), string(w.GetMessage()))
 		}
 		if m.GetImage() != nil {
 			img = m.GetImage()

@@ -38,7 +38,7 @@ func (c *Client) Apply(ctx context.Context, key string, layer io.Reader, opts dr
 	var applied *storev1.Applied
 	err = drain(stream.Recv, func(m *storev1.ApplyResponse) error {
 		if w := m.GetWarning(); w != nil && opts.Warn != nil {
-			opts.Warn(string(w.GetPath()), w.GetMessage())
+			opts.Warn(string(w.GetPath()), string(w.GetMessage()))
 		}
 		if m.GetApplied() != nil {
 			applied = m.GetApplied()
@@ -77,7 +77,7 @@ func (c *Client) Diff(ctx context.Context, key string, w io.Writer, opts driver.
 	var stats *storev1.DiffStats
 	err = drain(stream.Recv, func(m *storev1.DiffResponse) error {
 		if warn := m.GetWarning(); warn != nil && opts.Warn != nil {
-			opts.Warn(string(warn.GetPath()), warn.GetMessage())
+			opts.Warn(string(warn.GetPath()), string(warn.GetMessage()))
 		}
 		if m.GetStats() != nil {
 			stats = m.GetStats()

@@ -29,6 +29,11 @@ type mountRecord struct {
 	ReadOnly bool       `json:"readOnly"`
 	Created  time.Time  `json:"created"`
 	Where    mountPlace `json:"where"`
+
+	// note is the name of the note that holds the record.
+	note string
+	// unreadable: it is not one that snapctl made. Nothing but note is known then.
+	unreadable bool
 }
 
 // A mountPlace says which mount it is, so that a record that outlived it, by a
@@ -75,10 +80,11 @@ func (st *store) mountRecords(ctx context.Context) ([]mountRecord, error) {
 	var records []mountRecord
 	for _, n := range notes {
 		var r mountRecord
-		if err := json.Unmarshal(n.JSON, &r); err != nil {
-			return nil, fmt.Errorf("reading the records of mounts: the record of the mount at %s is unreadable: %w", n.Name, err)
+		if err := json.Unmarshal(n.JSON, &r); err != nil || len(r.RawTarget) == 0 {
+			// Nobody can find its mount, and it must not keep others from being found.
+			r = mountRecord{RawTarget: []byte(n.Name), unreadable: true}
 		}
-		r.Target = string(r.RawTarget)
+		r.Target, r.note = string(r.RawTarget), n.Name
 		records = append(records, r)
 	}
 	return records, nil
@@ -145,7 +151,7 @@ func (st *store) forgetMount(ctx context.Context, r mountRecord) error {
 			return doing(err, "dropping the view %q of the mount at %q", r.Key, r.Target)
 		}
 	}
-	return st.deleteMountRecord(ctx, r.Target)
+	return doing(st.DeleteNote(ctx, r.note), "removing the record of the mount at %q", r.Target)
 }
 
 // mountsOf lists the mounts of a snapshot that exist.

@@ -70,6 +70,9 @@ func mountID(target string) (int, error) {
 
 // state finds out what has become of the mount.
 func (r mountRecord) state() (mountState, error) {
+	if r.unreadable {
+		return mountGone, nil
+	}
 	here, err := place()
 	if err != nil {
 		return 0, err

@@ -117,5 +117,5 @@ func explainLost(b backing, err error) error {
 		return err
 	}
 	return advise(doing(err, "the service at %s was lost", r.address),
-		"'snapctl ls' shows whether this was done before that; if not, nothing of it is, so run it again")
+		"'snapctl ls' shows whether this was done before that; if not, run it again")
 }

@@ -51,7 +51,7 @@ func (s *Service) Apply(stream storev1.Store_ApplyServer) error {
 }
 
 func warning(layer int, path, message string) *storev1.Warning {
-	return &storev1.Warning{Path: []byte(path), Message: message, Layer: int32(layer)} //nolint:gosec // a number of layers
+	return &storev1.Warning{Path: []byte(path), Message: []byte(message), Layer: int32(layer)} //nolint:gosec // a number of layers
 }
 
 // Diff implements the call of that name.

@@ -36,10 +36,16 @@ func (s *Service) Notes(_ *storev1.NotesRequest, stream storev1.Store_NotesServe
 // PutNote implements the call of that name.
 func (s *Service) PutNote(_ context.Context, req *storev1.PutNoteRequest) (*storev1.PutNoteResponse, error) {
 	note := req.GetNote()
-	if len(note.GetJson()) > maxNote || !json.Valid(note.GetJson()) {
-		return nil, fmt.Errorf("%w: note %q: not JSON, or more than %d bytes", errdefs.ErrInvalidArgument, note.GetName(), maxNote)
+	if len(note.GetJson()) > maxNote {
+		return nil, fmt.Errorf("%w: note %q: more than %d bytes", errdefs.ErrInvalidArgument, note.GetName(), maxNote)
 	}
-	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
+	// What is in it is for clients to judge, but anything else is none of theirs.
+	var object map[string]json.RawMessage
+	err := json.Unmarshal(note.GetJson(), &object)
+	if err != nil || object == nil {
+		return nil, fmt.Errorf("%w: note %q: no JSON object", errdefs.ErrInvalidArgument, note.GetName())
+	}
+	err = s.snaps.DB().Update(func(tx *meta.Tx) error {
 		return tx.PutRecord(NoteKind, note.GetName(), json.RawMessage(note.GetJson()))
 	})
 	if errors.Is(err, meta.ErrInvalidName) {

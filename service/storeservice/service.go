@@ -52,7 +52,7 @@ func (s *Service) Register(server grpc.ServiceRegistrar) { storev1.RegisterStore
 // Info implements the call of that name.
 func (s *Service) Info(context.Context, *storev1.InfoRequest) (*storev1.InfoResponse, error) {
 	return &storev1.InfoResponse{
-		Root: s.snaps.Root(), Driver: s.snaps.Driver().Name(), Properties: storewire.FromProperties(s.snaps.Driver().Properties()),
+		Root: []byte(s.snaps.Root()), Driver: s.snaps.Driver().Name(), Properties: storewire.FromProperties(s.snaps.Driver().Properties()),
 		Pid: int64(os.Getpid()), Version: s.opts.Version,
 	}, nil
 }

@@ -178,7 +178,7 @@ func (*InfoRequest) Descriptor() ([]byte, []int) {
 type InfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The store's directory on the service's side.
-	Root string `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
 	// The name of its backend.
 	Driver     string      `protobuf:"bytes,2,opt,name=driver,proto3" json:"driver,omitempty"`
 	Properties *Properties `protobuf:"bytes,3,opt,name=properties,proto3" json:"properties,omitempty"`
@@ -219,11 +219,11 @@ func (*InfoResponse) Descriptor() ([]byte, []int) {
 	return file_store_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *InfoResponse) GetRoot() string {
+func (x *InfoResponse) GetRoot() []byte {
 	if x != nil {
 		return x.Root
 	}
-	return ""
+	return nil
 }
 
 func (x *InfoResponse) GetDriver() string {
@@ -1381,9 +1381,10 @@ func (x *IDMap) GetGids() string {
 }
 
 type Warning struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Path    []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Message string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// For people; it may hold bytes of the layer, which need not be UTF-8.
+	Message []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Of an import: the index of the layer.
 	Layer         int32 `protobuf:"varint,3,opt,name=layer,proto3" json:"layer,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1427,11 +1428,11 @@ func (x *Warning) GetPath() []byte {
 	return nil
 }
 
-func (x *Warning) GetMessage() string {
+func (x *Warning) GetMessage() []byte {
 	if x != nil {
 		return x.Message
 	}
-	return ""
+	return nil
 }
 
 func (x *Warning) GetLayer() int32 {
@@ -3191,7 +3192,7 @@ func (x *NotesResponse) GetNotes() []*Note {
 	return nil
 }
 
-// Note is a JSON text that only clients understand.
+// Note is a JSON object that only clients understand.
 type Note struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -3773,7 +3774,7 @@ const file_store_proto_rawDesc = "" +
 	"\vstore.proto\x12\x12layerkeep.store.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\r\n" +
 	"\vInfoRequest\"\xa6\x01\n" +
 	"\fInfoResponse\x12\x12\n" +
-	"\x04root\x18\x01 \x01(\tR\x04root\x12\x16\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x12\x16\n" +
 	"\x06driver\x18\x02 \x01(\tR\x06driver\x12>\n" +
 	"\n" +
 	"properties\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.PropertiesR\n" +
@@ -3872,7 +3873,7 @@ const file_store_proto_rawDesc = "" +
 	"\x04gids\x18\x02 \x01(\tR\x04gids\"M\n" +
 	"\aWarning\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\x12\x14\n" +
 	"\x05layer\x18\x03 \x01(\x05R\x05layer\"a\n" +
 	"\fApplyRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x17\n" +
