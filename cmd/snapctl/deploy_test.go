@@ -55,6 +55,27 @@ func TestTheSocketOfSystemdIsTheOneThatEnginesAreGiven(t *testing.T) {
 	require.Contains(t, string(deployFile(t, "systemd/layerkeep.service")), "\nExecStart=/usr/local/bin/snapctl serve\n")
 }
 
+func TestSystemdFindsNothingWrongWithTheUnits(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd-analyze")
+	}
+	dir := t.TempDir()
+	self, err := os.Executable() // what it starts has to be there
+	require.NoError(t, err)
+	service := strings.Replace(string(deployFile(t, "systemd/layerkeep.service")), "/usr/local/bin/snapctl", self, 1)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "layerkeep.service"), []byte(service), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "layerkeep.socket"), deployFile(t, "systemd/layerkeep.socket"), 0o644))
+	for _, unit := range []string{"layerkeep.service", "layerkeep.socket"} {
+		// Only ours: what is wrong with units of the machine is none of our business.
+		cmd := exec.Command(analyze, "verify", "--recursive-errors=no", filepath.Join(dir, unit))
+		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", unit, out)
+		require.NotContains(t, string(out), "layerkeep", unit)
+	}
+}
+
 func TestTheFilesForKubernetesAreWhole(t *testing.T) {
 	kinds := map[string]map[string]any{}
 	for dec := yaml.NewDecoder(bytes.NewReader(deployFile(t, "kubernetes/daemonset.yaml"))); ; {
