@@ -51,13 +51,13 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	// themselves.
 	d := engineDiffer{differ.New(s.store, scope, s.engine, differ.Options{Logger: s.log})}
 	diffapi.RegisterDiffServer(main, diffServer{diffservice.FromApplierAndComparer(d, d)})
-	s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{"containerd", main, sockets.Main})
+	s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{"containerd", main, newLineListener(sockets.Main)})
 	for _, name := range slices.Sorted(maps.Keys(sockets.Engines)) {
 		scope, err := s.store.Scope(name)
 		if err != nil {
 			return err
 		}
-		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope, store), sockets.Engines[name]})
+		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope, store), newLineListener(sockets.Engines[name])})
 	}
 	for _, name := range slices.Sorted(maps.Keys(sockets.Graphdrivers)) {
 		if err := s.addGraphdriver(ctx, name, sockets.Graphdrivers[name]); err != nil {

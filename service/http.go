@@ -52,6 +52,7 @@ func localOnly(next http.Handler) http.Handler {
 // in one of them from ending more than the call.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer s.calls.working.begin()()
 		defer s.abort(r)
 		if err := s.guard.check(); err != nil {
 			refuse(w, http.StatusServiceUnavailable, err.Error())

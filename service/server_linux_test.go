@@ -250,6 +250,30 @@ func TestAStopCancelsWhatTakesTooLong(t *testing.T) {
 	require.ErrorContains(t, err, "the service is stopping")
 }
 
+// A frozen engine does not answer, but has no call that could be cut short.
+func TestAStopDoesNotWaitForClientsThatSayNothing(t *testing.T) {
+	for name, said := range map[string]string{
+		"nothing was said":       "",
+		"there never was a call": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.StopTimeout = config.Duration(time.Minute) })
+			silent, err := net.Dial("unix", s.config.Address)
+			require.NoError(t, err)
+			defer silent.Close()
+			_, err = silent.Write([]byte(said))
+			require.NoError(t, err)
+			_, err = s.engine.Prepare(asEngine(t), "key", "")
+			require.NoError(t, err)
+			begin := time.Now()
+			require.NoError(t, s.stop())
+			require.Less(t, time.Since(begin), 30*time.Second)
+			_, err = io.Copy(io.Discard, silent)
+			require.NoError(t, err, "the connection is closed")
+		})
+	}
+}
+
 func TestAServerOfWhichASocketFailsEndsWithItsError(t *testing.T) {
 	s := start(t, t.TempDir(), "vfs", nil)
 	require.NoError(t, s.stop())

@@ -28,40 +28,64 @@ func (s *Server) shutDown(ctx context.Context, sockets Sockets) error {
 		defer close(done)
 		s.drain(graceful)
 	}()
-	select {
-	case <-s.calls.working.wait():
-		s.letGo() // what is held by commands of which no call is left
-	case <-graceful.Done():
-	}
-	select {
-	case <-done:
-	case <-graceful.Done():
+	if !s.finished(graceful, done) {
 		s.log.WarnContext(ctx, "calls in flight are cancelled", "timeout", timeout)
 		err = errors.Join(err, fmt.Errorf("%w after %s", ErrCutShort, timeout))
 		s.stop()
-		s.cutOff(done)
+		select {
+		case <-done:
+		case <-time.After(lastPatience):
+		}
 	}
+	cancel()
+	s.hangUp()
+	<-done
 	s.release()
 	s.log.InfoContext(ctx, "stopped")
 	return err
 }
 
-// lastPatience is how long a cancelled call may take to answer before its
-// connection is closed, which also ends waiting for a message of the client.
+// lastPatience is how long a call that was cancelled may take to answer, and a
+// client of which no call is left to go, before its connection is closed. That
+// also ends waiting for a message of the client.
 const lastPatience = 2 * time.Second
 
-func (s *Server) cutOff(done <-chan struct{}) {
-	select {
-	case <-done:
-		return
-	case <-time.After(lastPatience):
+// finished waits until no call is left, and a while for the clients to go; done is
+// closed when they have. It returns false when ctx ended before the calls did.
+func (s *Server) finished(ctx context.Context, done <-chan struct{}) bool {
+	for {
+		select {
+		case <-done:
+			return true
+		case <-s.calls.working.wait():
+		case <-ctx.Done():
+			return false
+		}
+		s.letGo() // what is held by commands of which no call is left
+		select {
+		case <-done:
+			return true
+		case <-time.After(lastPatience):
+		case <-ctx.Done():
+		}
+		// A call may have come in before its client heard that we are going.
+		if s.calls.working.idle() {
+			return true
+		}
 	}
+}
+
+// hangUp closes all connections, among them those whose clients have never said
+// anything, and waits for what still runs.
+func (s *Server) hangUp() {
 	var closing sync.WaitGroup
 	for _, e := range s.grpcs {
+		if l, ok := e.listener.(*lineListener); ok {
+			l.hangUp()
+		}
 		closing.Go(e.server.Stop)
 	}
 	closing.Wait()
-	<-done
 }
 
 // release ends the contexts of a server that serves nothing any more.
@@ -117,6 +141,13 @@ func (w *working) wait() <-chan struct{} {
 	none := w.none
 	w.tell()
 	return none
+}
+
+// idle reports whether no call is left.
+func (w *working) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n == 0
 }
 
 func (w *working) tell() {
