@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
-	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -35,14 +35,7 @@ func onEachDriver(t *testing.T, test func(t *testing.T, s *Store)) {
 // temporary directory, or on a scratch btrfs where the driver needs that.
 func newStore(t testing.TB, driverName string) *Store {
 	t.Helper()
-	dir := fstest.Place(t, t.TempDir(), func(dir string) error {
-		d, _, err := all.Select(t.Context(), filepath.Join(dir, "probe"), driverName, driver.Options{})
-		if err != nil {
-			require.True(t, errors.Is(err, driver.ErrUnsupported) || os.Geteuid() != 0, "%v", err)
-			return err
-		}
-		return d.Close()
-	})
+	dir := alltest.Place(t, t.TempDir(), driverName)
 	return reopen(t, filepath.Join(dir, "store"), driverName)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 )
 
 // benchEachBackend runs fn on a store of every backend that works here, with a
@@ -14,7 +15,7 @@ import (
 func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshotter, top string)) {
 	for _, name := range all.Names() {
 		b.Run(name, func(b *testing.B) {
-			s := openAt(b, freshDir(b, placeOf(b, b.TempDir(), name)), Options{Driver: name})
+			s := openAt(b, freshDir(b, alltest.Place(b, b.TempDir(), name)), Options{Driver: name})
 			top := ""
 			for i := range depth {
 				next := fmt.Sprint(i)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -176,7 +177,7 @@ func eachDriver(t *testing.T, test func(t *testing.T, dir string, newDriver func
 	t.Run("fake", func(t *testing.T) { test(t, memDir(t), func() openDriver { return newFakeDisk().open }) })
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			test(t, placeOf(t, memDir(t), name), func() openDriver { return realDriver(name) })
+			test(t, alltest.Place(t, memDir(t), name), func() openDriver { return realDriver(name) })
 		})
 	}
 }

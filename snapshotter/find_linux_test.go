@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -20,7 +21,7 @@ import (
 func onEachBackend(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			dir := placeOf(t, t.TempDir(), name)
+			dir := alltest.Place(t, t.TempDir(), name)
 			if name == "overlay2" {
 				dir = filepath.Join(dir, `a:b,c\d`)
 			}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -22,7 +23,7 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			requireMount(t)
 			dir, size := sizedTmpfs(t, "4m"), 8<<20
-			if probe(t, dir, name) != nil {
+			if alltest.Works(t, dir, name) != nil {
 				dir, size = fstest.ScratchSize(t, fstest.Btrfs, 128), 256<<20
 			}
 			s := openAt(t, dir+"/store", Options{Driver: name})

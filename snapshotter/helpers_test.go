@@ -3,7 +3,6 @@ package snapshotter
 import (
 	"bytes"
 	"context"
-	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -125,27 +124,4 @@ func freshDir(t testing.TB, in string) string {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, fstest.RemoveAll(dir)) })
 	return dir
-}
-
-// placeOf returns a directory that the backend called name works on: dir, or one
-// on a scratch btrfs. It skips where the backend works on neither.
-func placeOf(t testing.TB, dir, name string) string {
-	t.Helper()
-	return fstest.Place(t, dir, func(dir string) error { return probe(t, dir, name) })
-}
-
-// probe returns why the backend called name does not work in a directory.
-func probe(t testing.TB, dir, name string) error {
-	t.Helper()
-	root, err := os.MkdirTemp(dir, "probe-")
-	require.NoError(t, err)
-	d, _, err := all.Select(context.Background(), root, name, driver.Options{})
-	if errors.Is(err, driver.ErrUnsupported) {
-		require.NoError(t, os.Remove(root))
-		return err
-	}
-	require.NoError(t, err)
-	require.NoError(t, d.Close())
-	require.NoError(t, fstest.RemoveAll(root))
-	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -47,7 +48,7 @@ func TestLabelsThatAreNoMapsOfIDsAreAnInvalidArgument(t *testing.T) {
 func openMapped(t *testing.T, name string) *Snapshotter {
 	t.Helper()
 	requireMount(t)
-	s := openAt(t, freshDir(t, placeOf(t, t.TempDir(), name)), Options{Driver: name})
+	s := openAt(t, freshDir(t, alltest.Place(t, t.TempDir(), name)), Options{Driver: name})
 	if !s.Driver().Properties().Idmap {
 		_, err := s.Prepare(t.Context(), "probe", "", twoRanges)
 		require.ErrorIs(t, err, errdefs.ErrNotImplemented)

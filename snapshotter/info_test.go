@@ -13,6 +13,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -107,7 +108,7 @@ func TestAKeyWhoseCleaningUpFailedCanBeUsedAgain(t *testing.T) {
 func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			s := openAt(t, freshDir(t, placeOf(t, memDir(t), name)), Options{Driver: name})
+			s := openAt(t, freshDir(t, alltest.Place(t, memDir(t), name)), Options{Driver: name})
 			commit(t, s, "base", "", layerTar("lower"))
 			active(t, s, "key", "base", layerTar("upper"))
 
@@ -130,7 +131,7 @@ func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 func TestAFailedApplyLeavesTheSnapshotAsBefore(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			s := openAt(t, freshDir(t, placeOf(t, memDir(t), name)), Options{Driver: name})
+			s := openAt(t, freshDir(t, alltest.Place(t, memDir(t), name)), Options{Driver: name})
 			active(t, s, "key", "", layerTar("file"))
 			before := diffOf(t, s, "key")
 

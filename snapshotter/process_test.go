@@ -13,6 +13,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -23,7 +24,7 @@ const kills = 8
 func TestAKilledProcessLeavesEveryCommittedSnapshotWhole(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
-			root := freshDir(t, placeOf(t, t.TempDir(), name))
+			root := freshDir(t, alltest.Place(t, t.TempDir(), name))
 			for kill := range kills {
 				killAfter(t, root, name, kill)
 				s := openAt(t, root, Options{Driver: name})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 )
 
 // TestContainerdSuite runs containerd's own suite on every backend, on the
@@ -21,12 +22,12 @@ func TestContainerdSuite(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run("default/"+name, func(t *testing.T) {
 			requireMount(t)
-			containerdSuite(t, placeOf(t, t.TempDir(), name), name)
+			containerdSuite(t, alltest.Place(t, t.TempDir(), name), name)
 		})
 		t.Run("tmpfs/"+name, func(t *testing.T) {
 			requireMount(t)
 			dir := tmpfs(t)
-			if err := probe(t, dir, name); err != nil {
+			if err := alltest.Works(t, dir, name); err != nil {
 				t.Skipf("runs on another file system: %v", err)
 			}
 			containerdSuite(t, dir, name)

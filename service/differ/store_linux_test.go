@@ -3,7 +3,6 @@ package differ
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"testing"
 
@@ -12,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/tar"
@@ -38,7 +37,7 @@ func onBackends(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func newRig(t testing.TB, backend string) *rig {
 	t.Helper()
-	dir := fstest.Place(t, t.TempDir(), func(dir string) error { return probe(t, dir, backend) })
+	dir := alltest.Place(t, t.TempDir(), backend)
 	root, err := os.MkdirTemp(dir, "store-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, fstest.RemoveAll(root)) })
@@ -57,22 +56,6 @@ func newRigAt(t testing.TB, backend, root string) *rig {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
 	return &rig{Differ: New(store, scope, conn, Options{}), t: t, store: store, scope: scope, engine: engine}
-}
-
-// probe returns why a backend does not work in a directory.
-func probe(t testing.TB, dir, name string) error {
-	t.Helper()
-	root, err := os.MkdirTemp(dir, "probe-")
-	require.NoError(t, err)
-	d, _, err := all.Select(context.Background(), root, name, driver.Options{})
-	if errors.Is(err, driver.ErrUnsupported) {
-		require.NoError(t, os.Remove(root))
-		return err
-	}
-	require.NoError(t, err)
-	require.NoError(t, d.Close())
-	require.NoError(t, fstest.RemoveAll(root))
-	return nil
 }
 
 func (r *rig) ctx() context.Context { return inNamespace(r.t.Context()) }

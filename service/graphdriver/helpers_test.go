@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,8 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -49,7 +48,7 @@ func newPlugin(t testing.TB, driverName string) *plugin {
 	if !fstest.CanMount(t) {
 		t.Skip("no permission to mount")
 	}
-	root := fstest.Place(t, t.TempDir(), func(dir string) error { return probe(t, dir, driverName) })
+	root := alltest.Place(t, t.TempDir(), driverName)
 	store, err := snapshotter.Open(t.Context(), filepath.Join(root, "store"), snapshotter.Options{Driver: driverName})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
@@ -62,21 +61,6 @@ func newPlugin(t testing.TB, driverName string) *plugin {
 		}
 	})
 	return p
-}
-
-// probe returns why the backend does not work in a directory.
-func probe(t testing.TB, dir, name string) error {
-	t.Helper()
-	root, err := os.MkdirTemp(dir, "probe-")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, fstest.RemoveAll(root)) }()
-	d, _, err := all.Select(context.Background(), root, name, driver.Options{})
-	if errors.Is(err, driver.ErrUnsupported) {
-		return err
-	}
-	require.NoError(t, err)
-	require.NoError(t, d.Close())
-	return nil
 }
 
 // start makes a driver over the store and a server of it, as a new process would.
