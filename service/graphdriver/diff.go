@@ -41,13 +41,14 @@ func (d *Driver) stream(w http.ResponseWriter, r *http.Request, op, mediaType st
 		fail(w, http.StatusBadRequest, err)
 		return
 	}
-	out := &held{w: w, mediaType: mediaType}
+	out := &held{w: w, mediaType: mediaType, patience: d.patience}
 	err := d.reading(r.Context(), req, out, func(ctx context.Context, l layer) error {
 		return fn(ctx, l, req.Parent, out)
 	})
 	if err == nil {
 		err = out.release()
 	}
+	out.wait(0) // the connection may be used again
 	d.record(r.Context(), op, req.ID, start, err)
 	switch {
 	case err == nil:

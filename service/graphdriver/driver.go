@@ -39,6 +39,8 @@ type Driver struct {
 	mux    *http.ServeMux
 	ids    idLocks
 	mounts *mountTable
+
+	patience time.Duration // with who reads a response
 }
 
 var _ http.Handler = (*Driver)(nil)
@@ -56,7 +58,7 @@ func New(ctx context.Context, store *snapshotter.Snapshotter, opts Options) (*Dr
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{store: store, scope: scope, name: opts.Name, log: opts.Logger}
+	d := &Driver{store: store, scope: scope, name: opts.Name, log: opts.Logger, patience: readPatience}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

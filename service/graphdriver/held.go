@@ -3,16 +3,22 @@ package graphdriver
 import (
 	"bytes"
 	"net/http"
+	"time"
 )
 
 // maxHeld is how much of a response is held back, in bytes.
 const maxHeld = 1 << 20
+
+// readPatience is how long a client may take to read the next piece of a response:
+// until it has all of it, nobody can remove the layer that it comes from.
+const readPatience = 5 * time.Minute
 
 // held is a response whose beginning waits, so that it can still become an error,
 // or be written anew.
 type held struct {
 	w         http.ResponseWriter
 	mediaType string
+	patience  time.Duration
 	buf       bytes.Buffer
 	released  bool
 }
@@ -27,7 +33,18 @@ func (h *held) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+	h.wait(h.patience)
 	return h.w.Write(p)
+}
+
+// wait sets how long the client may take from now on; 0 is as long as it likes.
+func (h *held) wait(patience time.Duration) {
+	var until time.Time
+	if patience > 0 {
+		until = time.Now().Add(patience)
+	}
+	// What is no connection of a server has no such thing, and needs none.
+	_ = http.NewResponseController(h.w).SetWriteDeadline(until)
 }
 
 // release writes what was held back, and holds nothing back from then on.
@@ -37,6 +54,7 @@ func (h *held) release() error {
 	}
 	h.released = true
 	h.w.Header().Set("Content-Type", h.mediaType)
+	h.wait(h.patience)
 	_, err := h.buf.WriteTo(h.w)
 	return err
 }

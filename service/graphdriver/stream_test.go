@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +76,33 @@ func TestAStreamThatFailsIsAnErrorOrBreaksOff(t *testing.T) {
 		require.Error(t, err, "got %d bytes as if they were all", len(body))
 		require.Equal(t, 1, calls)
 	})
+}
+
+func TestAReaderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
+	p := newPlugin(t, "vfs")
+	p.do("Create", request{ID: "l"})
+	p.driver.patience = 50 * time.Millisecond
+	ended := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.driver.stream(w, r, "test", "text/plain", func(_ context.Context, _ layer, _ string, w io.Writer) (err error) {
+			for err == nil {
+				_, err = w.Write(make([]byte, maxHeld))
+			}
+			ended <- err
+			return err
+		})
+	}))
+	defer server.Close()
+	resp, err := server.Client().Post(server.URL, "", strings.NewReader(`{"ID":"l"}`))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "it still waits")
+	}
+	p.do("Remove", request{ID: "l"})
 }
 
 func TestAContainerThatWritesDoesNotDisturbItsChanges(t *testing.T) {
