@@ -58,3 +58,18 @@ func TestARecordThatNobodyCanReadIsForgotten(t *testing.T) {
 		})
 	}
 }
+
+func TestTheServiceInAnotherUsersStoreIsNotFollowed(t *testing.T) {
+	dir := demoStore(t)
+	s := serveStore(t, dir)
+	root := filepath.Join(dir, "store")
+	if err := os.Chown(root, 65534, -1); err != nil {
+		t.Skipf("directories cannot be given away: %v", err)
+	}
+	code, _, errs := runStory(t.Context(), dir, strings.NewReader(""), "ls")
+	require.Equal(t, exitState, code, errs)
+	require.Contains(t, errs, "user 65534")
+	mustRun(t, dir, "--address", s.address, "ls")
+	require.NoError(t, os.Chown(root, os.Geteuid(), -1))
+	mustRun(t, dir, "ls")
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -54,6 +56,9 @@ func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
 		if !ok || holder.Address == "" {
 			return a.openHere(ctx, wait)
 		}
+		if err := checkOwner(a.global.root, holder); err != nil {
+			return nil, err
+		}
 		r, dialErr := a.dial(ctx, holder.Address, wait)
 		if dialErr == nil || !errors.Is(dialErr, client.ErrNoAnswer) {
 			return r, dialErr
@@ -64,6 +69,23 @@ func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
 			return o, err
 		}
 	}
+}
+
+// checkOwner refuses to follow the address in a store of another user: the service
+// there says what is mounted, and could name any directory.
+func checkOwner(root string, holder snapshotter.Holder) error {
+	info, err := os.Stat(root)
+	if err != nil {
+		return doing(err, "looking at the store %s", root)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return advise(
+		fmt.Errorf("%w: the store %s belongs to the user %d, and so may the service that has it open, at %s", errState, root, st.Uid, holder.Address),
+		"if you trust that service, name it with --address",
+	)
 }
 
 // shortWait is how long to wait for the lock of a service that does not answer,
