@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/service/grpcerr"
 	"github.com/layerkeep/layerkeep/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter"
@@ -60,7 +60,7 @@ func serve(t *testing.T) *served {
 	s.images, err = image.Open(s.snaps)
 	require.NoError(t, err)
 
-	address := filepath.Join(shortDir(t), "sock")
+	address := filepath.Join(fstest.ShortDir(t), "sock")
 	l, err := net.Listen("unix", address)
 	require.NoError(t, err)
 	s.server = grpc.NewServer(grpc.UnaryInterceptor(grpcerr.UnaryServer), grpc.StreamInterceptor(grpcerr.StreamServer))
@@ -77,15 +77,6 @@ func serve(t *testing.T) *served {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Client.Close()) })
 	return s
-}
-
-// shortDir is a directory for a socket, whose path can have 107 bytes.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "client-test-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
 }
 
 // list returns the names of all snapshots.

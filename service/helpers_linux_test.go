@@ -27,6 +27,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
@@ -49,7 +50,7 @@ type served struct {
 // start serves a new store in root, until the test ends or stop is called.
 func start(t *testing.T, root, name string, change func(*config.Config)) *served {
 	t.Helper()
-	run := t.TempDir()
+	run := fstest.ShortDir(t)
 	s := &served{t: t, root: root, config: config.Default(), log: &syncBuffer{}, done: make(chan error, 1)}
 	s.config.Address = filepath.Join(run, "s.sock")
 	s.config.ContainerdAddress = filepath.Join(run, "containerd.sock")

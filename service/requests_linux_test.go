@@ -18,11 +18,12 @@ import (
 
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/service/config"
 )
 
 func TestWhatACommandHoldsItHoldsOnEverySocket(t *testing.T) {
-	other := filepath.Join(t.TempDir(), "other.sock")
+	other := filepath.Join(fstest.ShortDir(t), "other.sock")
 	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })
 	tool := s.tool()
 	held, err := tool.Hold(t.Context(), time.Minute, "x")

@@ -20,7 +20,7 @@ import (
 // systemd receives what a service tells it.
 func systemd(t *testing.T) <-chan string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "notify")
+	path := filepath.Join(fstest.ShortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
@@ -56,7 +56,7 @@ func TestARunTellsSystemdReloadsAndHoldsTheStore(t *testing.T) {
 	}
 	told := systemd(t)
 	t.Setenv("WATCHDOG_USEC", "200000")
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t)
 	c := config.Default()
 	c.Root, c.Driver, c.Address = filepath.Join(dir, "root"), "vfs", filepath.Join(dir, "s.sock")
 	c.LogFile = filepath.Join(dir, "log")
@@ -114,7 +114,7 @@ func TestARunWhoseAddressIsTakenLeavesTheStoreFree(t *testing.T) {
 	if !fstest.CanOwn(t, t.TempDir()) {
 		t.Skip("files cannot be given to root here, so that no store can be made")
 	}
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t)
 	c := config.Default()
 	c.Root, c.Driver, c.Address = filepath.Join(dir, "root"), "vfs", filepath.Join(dir, "s.sock")
 	listening(t, c.Address)
@@ -129,7 +129,7 @@ func given(t *testing.T, names ...string) *Activation {
 	t.Helper()
 	a := &Activation{names: names}
 	for range names {
-		l, err := net.Listen("unix", filepath.Join(t.TempDir(), "given"))
+		l, err := net.Listen("unix", filepath.Join(fstest.ShortDir(t), "given"))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = l.Close() }) // closed by most tests
 		a.listeners = append(a.listeners, l)
@@ -138,7 +138,7 @@ func given(t *testing.T, names ...string) *Activation {
 }
 
 func TestSocketsOfSystemdAreTakenByNameAndElseInOrder(t *testing.T) {
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t)
 	c := config.Default()
 	c.Address = filepath.Join(dir, "s.sock")
 	c.Engines = map[string]string{"second": filepath.Join(dir, "e.sock")}
@@ -181,7 +181,7 @@ func TestSocketsOfSystemdAreTakenByNameAndElseInOrder(t *testing.T) {
 
 func TestASocketOfSystemdThatNothingIsConfiguredForIsRefused(t *testing.T) {
 	c := config.Default()
-	c.Address = filepath.Join(t.TempDir(), "s.sock")
+	c.Address = filepath.Join(fstest.ShortDir(t), "s.sock")
 	_, err := OpenSockets(c, given(t, "address", "engine-missing"), nil)
 	require.ErrorIs(t, err, config.ErrInvalid)
 	require.ErrorContains(t, err, "engine-missing")
@@ -192,7 +192,7 @@ func TestASocketThatOthersCanReachIsRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	require.NoError(t, err)
 	c := config.Default()
-	c.Address = filepath.Join(t.TempDir(), "s.sock")
+	c.Address = filepath.Join(fstest.ShortDir(t), "s.sock")
 	_, err = OpenSockets(c, &Activation{names: []string{"x"}, listeners: []net.Listener{l}}, nil)
 	require.ErrorContains(t, err, "others can reach")
 	_, err = l.Accept()

@@ -95,7 +95,7 @@ func TestEveryCallIsInTheLog(t *testing.T) {
 }
 
 func TestEachEngineSeesItsOwnSnapshots(t *testing.T) {
-	other := filepath.Join(t.TempDir(), "other.sock")
+	other := filepath.Join(fstest.ShortDir(t), "other.sock")
 	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })
 	second := proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(dial(t, other)), "layerkeep")
 	for _, e := range []snapshots.Snapshotter{s.engine, second} {

@@ -7,11 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // Anybody who may read a directory can lock it, for as long as they like.
 func TestALockOnTheDirectoryKeepsNobodyFromASocketInIt(t *testing.T) {
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t)
 	f, err := os.Open(dir)
 	require.NoError(t, err)
 	defer f.Close()
@@ -38,7 +40,7 @@ func TestALockThatIsNotOursAloneIsNotUsed(t *testing.T) {
 		"a link": func(path string) error { return os.Symlink("elsewhere", path) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := fstest.ShortDir(t)
 			lock := filepath.Join(dir, ".s.sock.lock")
 			require.NoError(t, put(lock))
 			_, err := Listen(filepath.Join(dir, "s.sock"), nil)
@@ -51,7 +53,7 @@ func TestALockThatIsNotOursAloneIsNotUsed(t *testing.T) {
 }
 
 func TestALockThatWasLeftBehindIsTaken(t *testing.T) {
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".s.sock.lock"), nil, 0o600))
 	listening(t, filepath.Join(dir, "s.sock"))
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // quick is how often tests let a socket be looked after.
@@ -89,7 +91,7 @@ func listening(t *testing.T, path string) (*socket, *syncBuffer) {
 }
 
 func TestASocketIsForItsOwnerOnly(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a", "b", "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "a", "b", "s.sock")
 	l, _ := listening(t, path)
 	info, err := os.Stat(path)
 	require.NoError(t, err)
@@ -104,7 +106,7 @@ func TestASocketIsForItsOwnerOnly(t *testing.T) {
 }
 
 func TestALiveSocketIsRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	listening(t, path)
 	_, err := Listen(path, nil)
 	require.ErrorIs(t, err, ErrAddressInUse)
@@ -113,7 +115,7 @@ func TestALiveSocketIsRefused(t *testing.T) {
 }
 
 func TestAStaleSocketIsReplaced(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
@@ -129,7 +131,7 @@ func TestWhatIsNoSocketIsNeverRemoved(t *testing.T) {
 		"a link to a socket": func(path string) error { return os.Symlink("/nowhere.sock", path) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "s.sock")
+			path := filepath.Join(fstest.ShortDir(t), "s.sock")
 			require.NoError(t, put(path))
 			before, err := os.Lstat(path)
 			require.NoError(t, err)
@@ -151,7 +153,7 @@ func TestASocketComesBackWhenItWasTakenAway(t *testing.T) {
 		"a socket that ended did later": replaceAndEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "run", "s.sock")
+			path := filepath.Join(fstest.ShortDir(t), "run", "s.sock")
 			l, log := listening(t, path)
 			require.NoError(t, take(path))
 			eventually(t, func() bool { return answers(path) && strings.Contains(log.String(), "made anew") }, "the socket answers again")
@@ -187,7 +189,7 @@ func replaceAndEnd(path string) error {
 }
 
 func TestAnotherProcessesSocketIsLeftAloneAndReported(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	l, log := listening(t, path)
 	require.NoError(t, os.Remove(path))
 	other, err := net.Listen("unix", path)
@@ -202,7 +204,7 @@ func TestAnotherProcessesSocketIsLeftAloneAndReported(t *testing.T) {
 }
 
 func TestConnectionsOutliveTheSocketTheyCameThrough(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	listening(t, path)
 	c, err := net.Dial("unix", path)
 	require.NoError(t, err)
@@ -218,7 +220,7 @@ func TestConnectionsOutliveTheSocketTheyCameThrough(t *testing.T) {
 }
 
 func TestOfManyThatWantOneStaleSocketOneGetsIt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	require.NoError(t, func() error {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 		if err != nil {
@@ -251,7 +253,7 @@ func TestOfManyThatWantOneStaleSocketOneGetsIt(t *testing.T) {
 }
 
 func TestASocketThatIsTouchedStaysOurs(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s.sock")
+	path := filepath.Join(fstest.ShortDir(t), "s.sock")
 	l, log := listening(t, path)
 	before, err := os.Lstat(path)
 	require.NoError(t, err)

@@ -70,7 +70,7 @@ func (p *plugin) start() {
 		Name: testName, MountRoot: p.mounts, Logger: slog.New(slog.NewTextHandler(p.t.Output(), nil)),
 	})
 	require.NoError(p.t, err)
-	socket := filepath.Join(shortDir(p.t), "s")
+	socket := filepath.Join(fstest.ShortDir(p.t), "s")
 	l, err := net.Listen("unix", socket)
 	require.NoError(p.t, err)
 	server, done := d.Server(), make(chan error, 1)
@@ -92,15 +92,6 @@ func (p *plugin) restart() {
 	p.t.Helper()
 	p.stop()
 	p.start()
-}
-
-// shortDir returns a directory whose name fits into a socket address.
-func shortDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "lkgd")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
 }
 
 // An answer is a response with all fields that a call can give.

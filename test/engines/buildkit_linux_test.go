@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // buildStages is what the builds do: everything a layer can say, from an empty
@@ -78,7 +80,7 @@ type builder struct {
 // with its own overlayfs when there is none.
 func newBuilder(t testing.TB, snapshotter string) *builder {
 	t.Helper()
-	dir, state := socketDir(t), workDir(t, "")
+	dir, state := fstest.ShortDir(t), workDir(t, "")
 	b := &builder{dir: dir, address: "unix://" + filepath.Join(dir, "buildkitd.sock")}
 	b.args = []string{
 		"--config", os.DevNull, "--root", state, "--addr", b.address,
@@ -229,7 +231,7 @@ func TestBuildKitBuildsAfterTheServiceWasKilledUnderABuild(t *testing.T) {
 func TestEnginesOnSocketsOfTheirOwnLeaveEachOthersSnapshotsAlone(t *testing.T) {
 	requirements(t, buildkit, containerd2+"/containerd")
 	dir, img := buildContext(t), testImage(t)
-	sockets := socketDir(t)
+	sockets := fstest.ShortDir(t)
 	s := newService(t, "overlay2", "--engine", "buildkit={dir}/buildkit.sock", "--metrics-address", "unix://{dir}/metrics.sock", "--containerd-address", filepath.Join(sockets, "containerd.sock"))
 	b := newBuilder(t, filepath.Join(s.dir, "buildkit.sock"))
 	c := newContainerdAt(t, containerd2, filepath.Join(workDir(t, ""), "containerd"), sockets, deployed(t, "config-2.toml", s))

@@ -25,15 +25,6 @@ func workDir(t testing.TB, backend string) string {
 	return fstest.ScratchSize(t, fstest.Tmpfs, scratchMiB)
 }
 
-// socketDir returns a directory with a path that is short enough for sockets.
-func socketDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "lk-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
-}
-
 // mountsBelow lists the mounts of this mount namespace below dir, without dir.
 func mountsBelow(t testing.TB, dir string) []string {
 	t.Helper()

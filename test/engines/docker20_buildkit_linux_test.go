@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // TestDockerBuildsWithItsOwnBuildKitHere: the BuildKit in Docker 20.10 works with
@@ -40,7 +42,7 @@ func TestDockerBuildsWithItsOwnBuildKitHere(t *testing.T) {
 // daemon has it on its own socket, behind an upgrade of the connection.
 func buildKitOf(t testing.TB, docker string) string {
 	t.Helper()
-	socket := filepath.Join(socketDir(t), "buildkit.sock")
+	socket := filepath.Join(fstest.ShortDir(t), "buildkit.sock")
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })

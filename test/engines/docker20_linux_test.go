@@ -44,7 +44,7 @@ func newDocker20(t testing.TB, backend string) *docker20 {
 	// The place of the socket is fixed in Docker, so the name has to be our own.
 	d.plugin = fmt.Sprintf("lk%d-%s", os.Getpid(), backend)
 	d.service = newService(t, backend, "--graphdriver", d.plugin, "--graphdriver-mounts", "{dir}/graph")
-	sockets := socketDir(t)
+	sockets := fstest.ShortDir(t)
 	d.env = []string{
 		"DOCKER_HOST=unix://" + filepath.Join(sockets, "docker.sock"), "DOCKER_CONFIG=" + t.TempDir(), "DOCKER_BUILDKIT=0",
 	}

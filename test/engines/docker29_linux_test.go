@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // newRunc is a runc that knows time namespaces, which dockerd asks for.
@@ -80,7 +82,7 @@ func TestDocker29KeepsItsImagesAndContainersInTheStore(t *testing.T) {
 			did := func(operation string) {
 				did(t, "docker (moby/v2)", strings.TrimPrefix(moby, "moby-"), backend, operation)
 			}
-			sockets := socketDir(t)
+			sockets := fstest.ShortDir(t)
 			s := newService(t, backend, "--containerd-address", filepath.Join(sockets, "containerd.sock"))
 			d := newDocker29(t, s, sockets)
 			require.Equal(t, "layerkeep\n", d.docker(t, "info", "--format", "{{.Driver}}"))

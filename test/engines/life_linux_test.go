@@ -36,7 +36,7 @@ func newLife(t testing.TB, tools, backend string, o settings) *life {
 		binary = tools + "/containerd"
 	}
 	version := versionOf(t, program(t, binary), "--version")
-	sockets := socketDir(t)
+	sockets := fstest.ShortDir(t)
 	l.s = newService(t, backend, "--containerd-address", sockets+"/containerd.sock")
 	fragment := o.fragment(version, l.s.address)
 	if o.deployed != "" {
@@ -232,8 +232,8 @@ func (l *life) requireEmpty(t testing.TB) {
 }
 
 // requireEmptyIn is requireEmpty for other namespaces of containerd. It collects
-// until nothing is left: the mount manager of containerd 2 unmounts only after the
-// collection in which what it has mounted was to be removed.
+// until nothing is left on disk: the mount manager of containerd 2 unmounts only after
+// the collection in which what it has mounted was removed.
 func (l *life) requireEmptyIn(t testing.TB, namespaces ...string) {
 	t.Helper()
 	for _, namespace := range namespaces {
@@ -243,6 +243,10 @@ func (l *life) requireEmptyIn(t testing.TB, namespaces ...string) {
 		if left := l.s.snapshots(t); len(left) > 0 {
 			l.reconnects(t) // makes and removes a snapshot, upon which containerd collects
 			return fmt.Errorf("snapshots left over: %v", left)
+		}
+		if left := l.s.layerDirs(t); len(left) > 0 {
+			l.reconnects(t)
+			return fmt.Errorf("layers left over: %v", left)
 		}
 		return nil
 	})

@@ -51,7 +51,7 @@ func newRemapped(t testing.TB, backend, without string) *life {
 	t.Helper()
 	l := &life{img: makeImage(t, smallLayers(t))}
 	dir := openDir(t)
-	sockets := socketDir(t)
+	sockets := fstest.ShortDir(t)
 	l.s = newService(t, backend, "--containerd-address", sockets+"/containerd.sock")
 	l.c = newContainerdAt(t, containerd2, dir, sockets, strings.ReplaceAll(deployed(t, "config-2.toml", l.s), without, ""))
 	return l

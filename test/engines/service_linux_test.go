@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // A service is a running `snapctl serve` with a store of its own.
@@ -30,7 +32,7 @@ func newService(t testing.TB, backend string, args ...string) *service {
 // newServiceAt is newService for a store at root.
 func newServiceAt(t testing.TB, root, backend string, args ...string) *service {
 	t.Helper()
-	s := &service{binary: snapctl(t), dir: socketDir(t), backend: backend, root: root}
+	s := &service{binary: snapctl(t), dir: fstest.ShortDir(t), backend: backend, root: root}
 	s.address = filepath.Join(s.dir, "layerkeep.sock")
 	for _, arg := range args {
 		s.args = append(s.args, strings.ReplaceAll(arg, "{dir}", s.dir))
