@@ -170,7 +170,7 @@ func (s *Snapshotter) settle(ctx context.Context, name string) error {
 	var stale *meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {
 		row, err := tx.Snapshot(name)
-		if errors.Is(err, meta.ErrNotFound) || err == nil && row.State == meta.Ready {
+		if errors.Is(err, meta.ErrNotFound) || err == nil && (row.State == meta.Ready || row.State == meta.Aside) {
 			return nil
 		}
 		stale = &row

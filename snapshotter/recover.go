@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -71,11 +72,15 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 
 // reconcile removes what is left of a snapshot that was being made or removed.
 func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
-	if row.State == meta.Ready {
+	if row.State == meta.Ready || row.State == meta.Aside { // sweep sees to the latter
 		return nil
 	}
 	s.log.InfoContext(ctx, "finish interrupted work", "key", row.Name, "state", row.State)
-	if err := s.discard(ctx, row); err != nil {
+	err := s.discard(ctx, row)
+	if row.State == meta.Removing && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
+		err = s.putAside(&row) // its name at least can be free
+	}
+	if err != nil {
 		s.log.WarnContext(ctx, "interrupted work cannot be finished yet", "key", row.Name, "state", row.State, "error", err)
 	}
 	return ctx.Err()

@@ -16,9 +16,15 @@ import (
 //
 // Errors match errdefs.ErrNotFound when there is none, ErrFailedPrecondition
 // when it is the parent of another, and ErrUnavailable and [driver.ErrBusy]
-// when it is mounted and the driver cannot remove it so. After an error the
-// snapshot is as before.
-func (s *Snapshotter) Remove(ctx context.Context, key string) (err error) {
+// when it is mounted and the driver cannot remove it so, or when what was removed
+// from above it still is. After an error the snapshot is as before.
+func (s *Snapshotter) Remove(ctx context.Context, key string) error {
+	return s.remove(ctx, key, false)
+}
+
+// remove is Remove. With aside, what is in use and cannot be written to is put out
+// of sight instead of being refused, and its layer removed when it is idle.
+func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
@@ -33,11 +39,22 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) (err error) {
 	if err := s.settle(ctx, key); err != nil {
 		return err
 	}
-	row, err := s.condemn(key)
+	if !aside {
+		s.sweep(ctx) // what was in use above it may be idle now
+	}
+	row, err := s.condemn(key, aside)
 	if err != nil {
 		return err
 	}
+	if row.State == meta.Aside {
+		s.cleanLater(ctx)
+		return nil
+	}
 	if err := s.driver.Remove(ctx, layerOf(row)); err != nil && !s.gone(ctx, row) {
+		if aside && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
+			s.log.InfoContext(ctx, "removed snapshot is still in use, its layer goes later", "key", key, "layer", row.Layer)
+			return s.orPardon(row, s.putAside(&row))
+		}
 		err = classify(fmt.Errorf("remove snapshot %q: %w", key, err))
 		return errors.Join(err, s.pardon(row))
 	}
@@ -50,17 +67,27 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) (err error) {
 }
 
 // condemn marks the row, so that nobody finds the snapshot or puts a child on
-// it while the driver works.
-func (s *Snapshotter) condemn(key string) (row meta.Snapshot, err error) {
+// it while the driver works. With aside it puts out of sight at once what only
+// removed snapshots stand on: their mounts may need its layer.
+func (s *Snapshotter) condemn(key string, aside bool) (row meta.Snapshot, err error) {
 	err = s.update("condemn", func(tx *meta.Tx) error {
 		if row, err = ready(tx, key); err != nil {
 			return err
 		}
-		if children := tx.Children(row); len(children) > 0 {
-			return fail(errdefs.ErrFailedPrecondition, "cannot remove snapshot %q: it is the parent of %q", key, children[0])
+		children := tx.Children(row)
+		for _, child := range children {
+			if !isAside(child) {
+				return fail(errdefs.ErrFailedPrecondition, "cannot remove snapshot %q: it is the parent of %q", key, child)
+			}
 		}
-		row.State = meta.Removing
-		return tx.UpdateSnapshot(row)
+		switch {
+		case len(children) == 0:
+			row.State = meta.Removing
+			return tx.UpdateSnapshot(row)
+		case aside:
+			return moveAside(tx, &row)
+		}
+		return classify(fmt.Errorf("cannot remove snapshot %q: %w: what was removed from above it is still mounted", key, driver.ErrBusy))
 	})
 	return row, err
 }
@@ -78,6 +105,14 @@ func (s *Snapshotter) pardon(row meta.Snapshot) error {
 	return s.update("pardon", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
 }
 
+// orPardon makes the row of a snapshot ready again when it could not be put aside.
+func (s *Snapshotter) orPardon(row meta.Snapshot, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, s.pardon(row))
+}
+
 // Cleanup frees what removed snapshots and interrupted calls have left on disk,
 // and what can be made again, and returns when that is done. [Snapshotter.Remove]
 // starts the former in the background.
@@ -88,6 +123,7 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 		return err
 	}
 	defer end()
+	s.sweep(ctx)
 	err = s.driver.Cleanup(ctx)
 	if t, ok := s.driver.(driver.Trimmer); ok && err == nil {
 		err = t.Trim(ctx)
@@ -102,6 +138,7 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 func (s *Snapshotter) cleanLater(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	s.bg.run(func() {
+		s.sweep(ctx)
 		if err := s.driver.Cleanup(ctx); err != nil {
 			s.log.WarnContext(ctx, "clean up after removed snapshots", "error", err)
 		}

@@ -117,12 +117,16 @@ func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots
 	return sc.s.Commit(ctx, sc.Full(name), sc.Full(key), scoped...)
 }
 
-// Remove is [Snapshotter.Remove] in the scope, but for the kind of the error of one
-// that is mounted: [driver.ErrBusy] matches errdefs.ErrFailedPrecondition here. That
-// is the only error after which the garbage collection of containerd goes on with
-// the next snapshot.
+// Remove is [Snapshotter.Remove] in the scope, but for what is mounted. A view, or a
+// committed snapshot whose layer a view is a bind of, is removed for the engine, and
+// so can be those below it; the layers stay, in no scope, for as long as the mount
+// does, and are removed by a later Remove or Cleanup, or when the store is opened.
+//
+// One that is written to is refused: then [driver.ErrBusy] matches
+// errdefs.ErrFailedPrecondition here. That is the only error after which the garbage
+// collection of containerd goes on with the next snapshot.
 func (sc *Scope) Remove(ctx context.Context, key string) error {
-	err := sc.s.Remove(ctx, sc.Full(key))
+	err := sc.s.remove(ctx, sc.Full(key), true)
 	if errors.Is(err, driver.ErrBusy) {
 		return busy{err}
 	}

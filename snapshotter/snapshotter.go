@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -56,8 +57,10 @@ type Snapshotter struct {
 	// sources read layers once more, by scope.
 	sources sources
 	keys    keyLocks
-	bg      background
-	calls   calls
+	// sweeping is held by whoever removes what was put aside.
+	sweeping sync.Mutex
+	bg       background
+	calls    calls
 }
 
 var (

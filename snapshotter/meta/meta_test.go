@@ -98,6 +98,22 @@ func TestRenamingMovesTheRowAndItsPlaceAmongTheChildren(t *testing.T) {
 	require.ErrorIs(t, db.View(func(tx *meta.Tx) error { _, err := tx.Snapshot("key"); return err }), meta.ErrNotFound)
 }
 
+func TestTheChildrenOfARenamedRowFollow(t *testing.T) {
+	db := open(t)
+	base := create(t, db, meta.Snapshot{Name: "base"})
+	create(t, db, meta.Snapshot{Name: "child", Parent: "base"})
+	create(t, db, meta.Snapshot{Name: "rebasing", Rebase: "base"})
+
+	base.Name = "moved"
+	require.NoError(t, db.Update(func(tx *meta.Tx) error { return tx.RenameSnapshot("base", base) }))
+	require.Equal(t, []string{"child", "rebasing"}, children(t, db, base))
+	require.Equal(t, "moved", get(t, db, "child").Parent)
+	require.Equal(t, "moved", get(t, db, "rebasing").Rebase)
+	for _, name := range []string{"child", "rebasing", "moved"} {
+		require.NoError(t, db.Update(func(tx *meta.Tx) error { return tx.DeleteSnapshot(name) }))
+	}
+}
+
 func TestARebaseInProgressCountsAsAChild(t *testing.T) {
 	db := open(t)
 	base := create(t, db, meta.Snapshot{Name: "base"})

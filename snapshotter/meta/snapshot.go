@@ -35,6 +35,9 @@ const (
 	Ready State = "ready"
 	// Removing: its layer is being removed.
 	Removing State = "removing"
+	// Aside: it was removed, and its name is free, but its layer is still in use. The
+	// row has a name that nobody asks for. Nothing stands on it but others like it.
+	Aside State = "aside"
 )
 
 // Usage is what a snapshot takes on disk, its parents not counted.
@@ -178,7 +181,8 @@ func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 	return tx.put(s)
 }
 
-// RenameSnapshot replaces the row called old by s, which has another name.
+// RenameSnapshot replaces the row called old by s, which has another name and the
+// same ID; the rows that have it as their parent follow.
 // Returns ErrNotFound when old is missing, ErrExists when the new name is
 // taken and ErrInvalidName when it cannot be one.
 func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
@@ -198,7 +202,30 @@ func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
 	if err := tx.snapshots().Delete([]byte(old)); err != nil {
 		return err
 	}
-	return tx.put(s)
+	if err := tx.put(s); err != nil {
+		return err
+	}
+	return tx.follow(old, s)
+}
+
+// follow gives the children of s, which was called old, its new name.
+func (tx *Tx) follow(old string, s Snapshot) error {
+	for _, name := range tx.Children(s) {
+		child, err := tx.Snapshot(name)
+		if err != nil {
+			return err
+		}
+		if child.Parent == old {
+			child.Parent = s.Name
+		}
+		if child.Rebase == old {
+			child.Rebase = s.Name
+		}
+		if err := tx.put(child); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteSnapshot removes the row called name. Returns ErrNotFound, or

@@ -1,0 +1,84 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// asidePrefix begins the names of rows that are [meta.Aside]: no scope is called so.
+const asidePrefix = "@/removed/"
+
+func isAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
+
+// moveAside gives the row of a removed snapshot a name that nobody asks for, and
+// takes its labels, which other packages would go by. The layers that are in use
+// with it are those of its chain, whose rows it keeps.
+func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
+	old := row.Name
+	row.Name = fmt.Sprint(asidePrefix, row.ID)
+	row.State, row.Labels = meta.Aside, nil
+	return tx.RenameSnapshot(old, *row)
+}
+
+// putAside is moveAside in a transaction of its own. The row is as before after an
+// error.
+func (s *Snapshotter) putAside(row *meta.Snapshot) error {
+	moved := *row
+	err := s.update("put aside", func(tx *meta.Tx) error { return moveAside(tx, &moved) })
+	if err == nil {
+		*row = moved
+	}
+	return err
+}
+
+// sweep removes the layers of snapshots that were put aside and are idle now. What
+// is in use still, or cannot be removed, stays for the next time.
+func (s *Snapshotter) sweep(ctx context.Context) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	for again := true; again && ctx.Err() == nil; {
+		idle, err := s.tops()
+		if err != nil {
+			s.log.WarnContext(ctx, "look for removed snapshots that are idle", "error", err)
+			return
+		}
+		again = false
+		for _, row := range idle {
+			// A parent is on top when this one is gone.
+			again = s.sweepOne(ctx, row) && row.Parent != "" || again
+		}
+	}
+}
+
+// tops returns the rows put aside on which none stands.
+func (s *Snapshotter) tops() (rows []meta.Snapshot, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		return tx.WalkSnapshotsFrom(asidePrefix, func(row meta.Snapshot) error {
+			if row.State == meta.Aside && len(tx.Children(row)) == 0 {
+				rows = append(rows, row)
+			}
+			return nil
+		})
+	})
+	return rows, err
+}
+
+// sweepOne reports whether the snapshot is gone.
+func (s *Snapshotter) sweepOne(ctx context.Context, row meta.Snapshot) bool {
+	err := s.removeLayer(ctx, row)
+	if errors.Is(err, driver.ErrBusy) {
+		return false
+	}
+	if err == nil {
+		err = s.update("sweep", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "layer of a removed snapshot stays for now", "layer", row.Layer, "error", err)
+	}
+	return err == nil
+}

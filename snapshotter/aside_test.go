@@ -1,0 +1,165 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// chainInUse makes the committed snapshots "base" and "top", and "view" of the latter,
+// in a scope, and says that the view is mounted. It returns that layer.
+func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLayer) {
+	t.Helper()
+	sc, err := s.Scope("eng")
+	require.NoError(t, err)
+	for _, name := range [][2]string{{"base", ""}, {"top", "base"}} {
+		require.NoError(t, sc.Make(t.Context(), "key", name[1]))
+		require.NoError(t, sc.Commit(t.Context(), name[0], "key", snapshots.WithLabels(map[string]string{"a": "b"})))
+	}
+	_, err = sc.View(t.Context(), "view", "top")
+	require.NoError(t, err)
+	view := disk.layers[layerOf(rowsOf(t, s)["@eng/view"])]
+	view.busy = true
+	return sc, view
+}
+
+// removeAll removes what an engine still sees, as its collection does.
+func removeAll(t *testing.T, sc *Scope) {
+	t.Helper()
+	for _, name := range []string{"view", "top", "base"} {
+		if err := sc.Remove(t.Context(), name); !errdefs.IsNotFound(err) {
+			require.NoError(t, err, name)
+		}
+	}
+	requireUnseen(t, sc)
+}
+
+func requireUnseen(t *testing.T, sc *Scope) {
+	t.Helper()
+	require.NoError(t, sc.s.Walk(t.Context(), func(_ context.Context, info snapshots.Info) error {
+		return errors.New(info.Name + " is seen")
+	}))
+	for _, name := range []string{"view", "top", "base"} {
+		_, err := sc.Stat(t.Context(), name)
+		require.ErrorIs(t, err, errdefs.ErrNotFound)
+	}
+}
+
+func TestAMountedViewOfAnEngineKeepsItsLayersButNoSnapshot(t *testing.T) {
+	disk := newFakeDisk()
+	root := memDir(t)
+	s, err := Open(t.Context(), root, Options{open: disk.open})
+	require.NoError(t, err)
+	sc, view := chainInUse(t, s, disk)
+	require.ErrorIs(t, s.Remove(t.Context(), "@eng/view"), driver.ErrBusy, "tools are told")
+	require.ErrorIs(t, sc.Remove(t.Context(), "top"), errdefs.ErrFailedPrecondition, "the view is still there")
+
+	require.NoError(t, sc.Remove(t.Context(), "view"))
+	err = s.Remove(t.Context(), "@eng/top")
+	require.ErrorIs(t, err, driver.ErrBusy)
+	require.NotContains(t, err.Error(), asidePrefix)
+	removeAll(t, sc)
+	for name, row := range rowsOf(t, s) {
+		require.Equal(t, meta.Aside, row.State, name)
+		require.Empty(t, row.Labels, name)
+		require.ErrorIs(t, s.Remove(t.Context(), name), errdefs.ErrNotFound)
+	}
+	require.NoError(t, sc.Make(t.Context(), "base", ""), "the name is free")
+	require.NoError(t, sc.Remove(t.Context(), "base"))
+
+	require.NoError(t, sc.Cleanup(t.Context()))
+	require.Len(t, disk.layers, 3, "the mount needs them")
+	require.NoError(t, s.Close())
+	s, err = Open(t.Context(), root, Options{open: disk.open})
+	require.NoError(t, err)
+	s.bg.wait()
+	require.Len(t, disk.layers, 3, "also when the store is opened again")
+
+	view.busy = false
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.Empty(t, disk.layers)
+	require.Empty(t, rowsOf(t, s))
+	require.NoError(t, s.Close())
+}
+
+func TestWhatWasInUseGoesWhenTheStoreIsOpenedOrSomethingElseRemoved(t *testing.T) {
+	disk := newFakeDisk()
+	root := memDir(t)
+	s, err := Open(t.Context(), root, Options{open: disk.open})
+	require.NoError(t, err)
+	sc, view := chainInUse(t, s, disk)
+	removeAll(t, sc)
+	require.NoError(t, s.Close())
+	view.busy = false
+	s = openAt(t, root, Options{open: disk.open})
+	s.bg.wait()
+	require.Empty(t, disk.layers)
+
+	sc, view = chainInUse(t, s, disk)
+	removeAll(t, sc)
+	view.busy = false
+	require.NoError(t, s.Make(t.Context(), "other", ""))
+	require.NoError(t, s.Remove(t.Context(), "other"))
+	s.bg.wait()
+	require.Empty(t, disk.layers)
+	requireSound(t, s)
+}
+
+func TestOnlyWhatIsStillInUseOfAChainIsKept(t *testing.T) {
+	s, disk := openFake(t)
+	sc, view := chainInUse(t, s, disk)
+	require.NoError(t, sc.Remove(t.Context(), "view"))
+	_, err := sc.View(t.Context(), "again", "top")
+	require.NoError(t, err, "a snapshot below one in use is as any other")
+	require.ErrorIs(t, sc.Remove(t.Context(), "top"), errdefs.ErrFailedPrecondition)
+	require.NoError(t, sc.Remove(t.Context(), "again"))
+	view.busy = false
+	require.NoError(t, s.Remove(t.Context(), "@eng/top"), "it is idle now")
+	require.NoError(t, sc.Remove(t.Context(), "base"))
+	s.bg.wait()
+	require.Empty(t, disk.layers)
+}
+
+// A crash, or a failure, at any step of a removal of what is in use loses nothing
+// that a mount needs, and leaves nothing when the mount is gone.
+func TestRemovingWhatIsInUseIsSafeAtEveryStep(t *testing.T) {
+	for _, dying := range []bool{true, false} {
+		for at, fired := 0, true; fired; at++ {
+			disk := newFakeDisk()
+			c := &crashStore{root: freshDir(t, memDir(t)), open: disk.open}
+			c.start(t)
+			sc, view := chainInUse(t, c.s, disk)
+			c.fault.arm(at, dying)
+			err := errors.Join(sc.Remove(t.Context(), "view"), sc.Remove(t.Context(), "top"), sc.Remove(t.Context(), "base"))
+			c.s.bg.wait()
+			if fired = c.fault.fired(); !fired {
+				require.NoError(t, err)
+				require.Greater(t, at, 3)
+			}
+			t.Logf("dying %v: %s: %v", dying, c.fault.trace(), err)
+			if dying {
+				c.kill(t)
+				c.start(t)
+				c.s.bg.wait()
+				sc, err = c.s.Scope("eng")
+				require.NoError(t, err)
+			}
+			c.fault.arm(1<<30, false)
+			require.Len(t, disk.layers, 3, "the mount needs them")
+			removeAll(t, sc)
+			require.Len(t, disk.layers, 3, "the mount needs them")
+			view.busy = false
+			require.NoError(t, c.s.Cleanup(t.Context()))
+			require.Empty(t, disk.layers)
+			require.Empty(t, rowsOf(t, c.s))
+			require.NoError(t, c.s.Close())
+		}
+	}
+}
