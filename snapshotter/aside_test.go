@@ -25,9 +25,25 @@ func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLaye
 	}
 	_, err = sc.View(t.Context(), "view", "top")
 	require.NoError(t, err)
-	view := disk.layers[layerOf(rowsOf(t, s)["@eng/view"])]
-	view.busy = true
-	return sc, view
+	id := layerOf(rowsOf(t, s)["@eng/view"])
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	disk.layers[id].busy = true
+	return sc, disk.layers[id]
+}
+
+// release says that the layer is not mounted any more.
+func (d *fakeDisk) release(l *fakeLayer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.busy = false
+}
+
+func (d *fakeDisk) requireLayers(t *testing.T, want int) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	require.Len(t, d.layers, want, "layers on disk: those that a mount needs, and no others")
 }
 
 // removeAll removes what an engine still sees, as its collection does.
@@ -75,16 +91,16 @@ func TestAMountedViewOfAnEngineKeepsItsLayersButNoSnapshot(t *testing.T) {
 	require.NoError(t, sc.Remove(t.Context(), "base"))
 
 	require.NoError(t, sc.Cleanup(t.Context()))
-	require.Len(t, disk.layers, 3, "the mount needs them")
+	disk.requireLayers(t, 3)
 	require.NoError(t, s.Close())
 	s, err = Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	s.bg.wait()
-	require.Len(t, disk.layers, 3, "also when the store is opened again")
+	disk.requireLayers(t, 3)
 
-	view.busy = false
+	disk.release(view)
 	require.NoError(t, s.Cleanup(t.Context()))
-	require.Empty(t, disk.layers)
+	disk.requireLayers(t, 0)
 	require.Empty(t, rowsOf(t, s))
 	require.NoError(t, s.Close())
 }
@@ -97,18 +113,18 @@ func TestWhatWasInUseGoesWhenTheStoreIsOpenedOrSomethingElseRemoved(t *testing.T
 	sc, view := chainInUse(t, s, disk)
 	removeAll(t, sc)
 	require.NoError(t, s.Close())
-	view.busy = false
+	disk.release(view)
 	s = openAt(t, root, Options{open: disk.open})
 	s.bg.wait()
-	require.Empty(t, disk.layers)
+	disk.requireLayers(t, 0)
 
 	sc, view = chainInUse(t, s, disk)
 	removeAll(t, sc)
-	view.busy = false
+	disk.release(view)
 	require.NoError(t, s.Make(t.Context(), "other", ""))
 	require.NoError(t, s.Remove(t.Context(), "other"))
 	s.bg.wait()
-	require.Empty(t, disk.layers)
+	disk.requireLayers(t, 0)
 	requireSound(t, s)
 }
 
@@ -120,11 +136,11 @@ func TestOnlyWhatIsStillInUseOfAChainIsKept(t *testing.T) {
 	require.NoError(t, err, "a snapshot below one in use is as any other")
 	require.ErrorIs(t, sc.Remove(t.Context(), "top"), errdefs.ErrFailedPrecondition)
 	require.NoError(t, sc.Remove(t.Context(), "again"))
-	view.busy = false
+	disk.release(view)
 	require.NoError(t, s.Remove(t.Context(), "@eng/top"), "it is idle now")
 	require.NoError(t, sc.Remove(t.Context(), "base"))
 	s.bg.wait()
-	require.Empty(t, disk.layers)
+	disk.requireLayers(t, 0)
 }
 
 // A crash, or a failure, at any step of a removal of what is in use loses nothing
@@ -152,12 +168,12 @@ func TestRemovingWhatIsInUseIsSafeAtEveryStep(t *testing.T) {
 				require.NoError(t, err)
 			}
 			c.fault.arm(1<<30, false)
-			require.Len(t, disk.layers, 3, "the mount needs them")
+			disk.requireLayers(t, 3)
 			removeAll(t, sc)
-			require.Len(t, disk.layers, 3, "the mount needs them")
-			view.busy = false
+			disk.requireLayers(t, 3)
+			disk.release(view)
 			require.NoError(t, c.s.Cleanup(t.Context()))
-			require.Empty(t, disk.layers)
+			disk.requireLayers(t, 0)
 			require.Empty(t, rowsOf(t, c.s))
 			require.NoError(t, c.s.Close())
 		}
