@@ -48,11 +48,18 @@ type Info struct {
 // Dial connects to the service on the unix socket at address, and asks what it
 // serves. An error matches [ErrNoAnswer] when there is none.
 func Dial(ctx context.Context, address string) (*Client, error) {
+	return dialWith(ctx, address, dialUnix)
+}
+
+func dialUnix(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "unix", address)
+}
+
+// dialWith is Dial with connections that dial makes.
+func dialWith(ctx context.Context, address string, dial func(context.Context, string) (net.Conn, error)) (*Client, error) {
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's mode is what protects it
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", address)
-		}),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, address) }),
 		grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}, grpcerr.DialOptions()...)

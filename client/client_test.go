@@ -34,6 +34,8 @@ type served struct {
 	images *image.Store
 	server *grpc.Server
 	gcs    []storeservice.Collection
+	// address is the service's socket.
+	address string
 }
 
 // serve opens a store, serves it on a socket, and connects to that. At the end it
@@ -60,8 +62,8 @@ func serve(t *testing.T) *served {
 	s.images, err = image.Open(s.snaps)
 	require.NoError(t, err)
 
-	address := filepath.Join(fstest.ShortDir(t), "sock")
-	l, err := net.Listen("unix", address)
+	s.address = filepath.Join(fstest.ShortDir(t), "sock")
+	l, err := net.Listen("unix", s.address)
 	require.NoError(t, err)
 	s.server = grpc.NewServer(grpc.UnaryInterceptor(grpcerr.UnaryServer), grpc.StreamInterceptor(grpcerr.StreamServer))
 	storeservice.New(s.snaps, s.images, storeservice.Options{
@@ -73,7 +75,7 @@ func serve(t *testing.T) *served {
 		s.server.Stop()
 		require.NoError(t, <-done)
 	})
-	s.Client, err = Dial(t.Context(), address)
+	s.Client, err = Dial(t.Context(), s.address)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Client.Close()) })
 	return s

@@ -41,7 +41,7 @@ func (r *remoteStore) Hold(ctx context.Context, names ...string) (held, error) {
 // through the one that has it open, or by itself.
 func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
 	if a.global.address != "" {
-		r, err := a.dial(ctx, a.global.address, wait)
+		r, err := a.dial(ctx, client.Dial, a.global.address, wait)
 		if errors.Is(err, client.ErrNoAnswer) {
 			return nil, advise(as(errState, hide(err)), "start it with 'snapctl serve', or leave out --address and "+addressEnv)
 		}
@@ -59,9 +59,14 @@ func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
 		if err := checkOwner(a.global.root, holder); err != nil {
 			return nil, err
 		}
-		r, dialErr := a.dial(ctx, holder.Address, wait)
-		if dialErr == nil || !errors.Is(dialErr, client.ErrNoAnswer) {
-			return r, dialErr
+		r, dialErr := a.dial(ctx, client.DialTrusted, holder.Address, wait)
+		switch {
+		case dialErr == nil:
+			return r, a.sameStore(r)
+		case errors.Is(dialErr, client.ErrStranger):
+			return nil, advise(as(errState, dialErr), "if you trust that service, name it with --address")
+		case !errors.Is(dialErr, client.ErrNoAnswer):
+			return nil, dialErr
 		}
 		// It is about to begin, or to end.
 		o, err := a.openHere(ctx, shortWait)
@@ -96,10 +101,12 @@ const shortWait = 200 * time.Millisecond
 func hide(err error) error { return errors.New(err.Error()) }
 
 // dial connects to a service, and checks that it is one for this command line.
-func (a *app) dial(ctx context.Context, address string, wait time.Duration) (*remoteStore, error) {
+func (a *app) dial(ctx context.Context, connect func(context.Context, string) (*client.Client, error),
+	address string, wait time.Duration,
+) (*remoteStore, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	c, err := client.Dial(ctx, address)
+	c, err := connect(ctx, address)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +137,24 @@ func (a *app) checkRoot(r *remoteStore) error {
 		return errors.Join(err, r.Close())
 	}
 	return nil
+}
+
+// sameStore refuses a service, found through the lock of a store, that has another
+// one: the lock is older than what listens there now. The service may know the
+// store's directory by another path.
+func (a *app) sameStore(r *remoteStore) error {
+	ours, err := os.Stat(a.global.root)
+	if err == nil {
+		theirs, theirErr := os.Stat(r.Root())
+		if theirErr == nil && os.SameFile(ours, theirs) {
+			return nil
+		}
+		err = advise(
+			fmt.Errorf("%w: the service at %s, which the lock of %s names, has the store %s", errState, r.address, a.global.root, r.Root()),
+			"if you mean that store, leave out --root and name the service with --address",
+		)
+	}
+	return errors.Join(err, r.Close())
 }
 
 // explainLost says of a service that was lost what that means.

@@ -224,3 +224,16 @@ func TestTheHolderOfAStoreIsFoundWithItsAddress(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, snapshotter.Holder{PID: s.cmd.Process.Pid, Address: s.address}, h)
 }
+
+func TestTheLockOfAStoreDoesNotLeadToTheServiceOfAnother(t *testing.T) {
+	s := serveStore(t, demoStore(t))
+	root := filepath.Join(t.TempDir(), "store")
+	held, err := snapshotter.Open(t.Context(), root, snapshotter.Options{Driver: "vfs", Address: s.address})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, held.Close()) }()
+	a := &app{streams: streams{Err: io.Discard}, global: globalOptions{root: root}}
+	require.NoError(t, a.setUpForTest())
+	err = a.withStore(t.Context(), func(*store) error { return nil })
+	require.ErrorIs(t, err, errState)
+	require.ErrorContains(t, err, "has the store")
+}
