@@ -206,6 +206,58 @@ func TestANodeGetsTheFileForItsContainerd(t *testing.T) {
 	}
 }
 
+func TestANodeWithoutAKnownContainerdIsLeftAlone(t *testing.T) {
+	for name, said := range map[string]string{
+		"none":    "exit 127",
+		"too old": "echo containerd github.com/containerd/containerd 1.5.2 abc",
+		"silent":  "true",
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "")
+			require.NoError(t, os.WriteFile(filepath.Join(n.bin, "nsenter"), []byte("#!/bin/sh\n"+said+"\n"), 0o755))
+			cmd := exec.Command("sh", installScript, "install")
+			cmd.Env = append(os.Environ(), "HOST="+n.dir, "FROM="+n.from, "PATH="+n.bin+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			require.Error(t, err)
+			require.Contains(t, string(out), "the node")
+			left, err := os.ReadDir(n.dir)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestANodeIsOfferedRebaseOnlyWithTheDriverThatCan(t *testing.T) {
+	const (
+		whole   = `capabilities = ["rebase", "remap-ids"]`
+		without = `capabilities = ["remap-ids"]`
+	)
+	for name, c := range map[string]struct{ config, store, want string }{
+		"nothing said":       {"", "", whole},
+		"overlay2":           {`driver = "overlay2"`, "", whole},
+		"btrfs":              {"log-level = \"info\"\n  driver='btrfs' # x", "", without},
+		"a comment":          {`# driver = "btrfs"`, "", whole},
+		"the store is vfs":   {"", "var/lib/layerkeep", without},
+		"the store wins":     {`driver = "overlay2"`, "var/lib/layerkeep", without},
+		"the store is there": {`root = "/srv/layers"`, "srv/layers", without},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "v2.4.2")
+			n.ship(t, "containerd/config-2.toml", string(deployFile(t, "containerd/config-2.toml")))
+			if c.config != "" {
+				n.ship(t, "config.toml", c.config+"\n")
+			}
+			if c.store != "" {
+				require.NoError(t, os.MkdirAll(filepath.Join(n.dir, c.store), 0o755))
+				header := "{\n  \"format\": 1,\n  \"driver\": \"vfs\"\n}\n"
+				require.NoError(t, os.WriteFile(filepath.Join(n.dir, c.store, "layerkeep.json"), []byte(header), 0o600))
+			}
+			n.run(t, "install")
+			require.Contains(t, n.read(t, "etc/containerd/conf.d/layerkeep.toml"), "\n  "+c.want+"\n")
+		})
+	}
+}
+
 func TestAFailedInstallationOnANodeFails(t *testing.T) {
 	n := newNode(t, "v2.4.2")
 	require.NoError(t, os.WriteFile(filepath.Join(n.dir, "usr"), nil, 0o644))

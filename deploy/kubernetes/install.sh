@@ -32,17 +32,71 @@ put() {
 	echo "installed $2"
 }
 
+# version_on_node prints the version of the node's containerd.
+version_on_node() {
+	if ! said=$(on_node containerd --version); then
+		echo "the node has no containerd that can be found: 'containerd --version' failed there" >&2
+		return 1
+	fi
+	echo "$said" | cut -d ' ' -f 3
+}
+
 # plugin is the configuration for a containerd of a version.
 plugin() {
 	case ${1#v} in
 	1.7.[0-3] | 1.7.[0-3][!0-9]*) echo config-1.6.toml ;;
 	1.7.*) echo config-1.7.toml ;;
-	1.*) echo config-1.6.toml ;;
-	*) echo config-2.toml ;;
+	1.6.*) echo config-1.6.toml ;;
+	[2-9].*) echo config-2.toml ;;
+	*)
+		echo "there is no configuration for the node's containerd, of version '$1'" >&2
+		return 1
+		;;
 	esac
 }
 
+# setting prints a string of the service's configuration, nothing if it has none.
+setting() {
+	for file in "$CONFIG" "$HOST/etc/layerkeep/config.toml"; do
+		if [ -f "$file" ]; then
+			sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*[\"']\([^\"']*\)[\"'].*/\1/p" "$file" | head -n 1
+			return
+		fi
+	done
+}
+
+# driver prints the driver of the node's store, nothing if there is none yet.
+driver() {
+	root=$(setting root)
+	header=$HOST${root:-/var/lib/layerkeep}/layerkeep.json
+	if [ -f "$header" ]; then
+		sed -n 's/.*"driver": *"\([^"]*\)".*/\1/p' "$header"
+	else
+		setting driver
+	fi
+}
+
+# put_plugin puts the file for containerd on the node. Only overlay2 can give layers
+# their parents later: with another driver, containerd must not be told so.
+put_plugin() {
+	from=$FROM/containerd/$1
+	case $(driver) in
+	overlay2 | '') ;;
+	*)
+		without=$(mktemp)
+		sed 's/"rebase", *//; s/, *"rebase"//' "$from" >"$without"
+		from=$without
+		;;
+	esac
+	if put "$from" /etc/containerd/conf.d/layerkeep.toml 0644; then
+		echo "containerd has to be restarted, see the README"
+	fi
+	rm -f "${without:-}"
+}
+
 install_node() {
+	version=$(version_on_node)
+	file=$(plugin "$version")
 	service='' socket=''
 	put "$FROM/bin/snapctl" /usr/local/bin/snapctl 0755 && service=changed
 	put "$FROM/systemd/layerkeep.service" /etc/systemd/system/layerkeep.service 0644 && service=changed
@@ -50,11 +104,6 @@ install_node() {
 	# A file of the operator, from a ConfigMap.
 	if [ -f "$CONFIG" ]; then
 		put "$CONFIG" /etc/layerkeep/config.toml 0644 && service=changed
-	fi
-	# containerd reads it when it is started the next time, if its configuration names conf.d.
-	version=$(on_node containerd --version | cut -d ' ' -f 3)
-	if put "$FROM/containerd/$(plugin "$version")" /etc/containerd/conf.d/layerkeep.toml 0644; then
-		echo "containerd has to be restarted, see the README"
 	fi
 	if [ -n "$socket$service" ]; then
 		on_node systemctl daemon-reload
@@ -68,6 +117,9 @@ install_node() {
 		on_node systemctl restart layerkeep.service
 	fi
 	on_node systemctl start layerkeep.socket layerkeep.service
+	# Now there is a store, which tells its driver. containerd reads this when it is
+	# started the next time, if its configuration names conf.d.
+	put_plugin "$file"
 }
 
 remove_node() {
