@@ -5,11 +5,19 @@ import (
 	"testing"
 )
 
-// ShortDir is TempDir for sockets, whose paths have at most 107 bytes: its path
-// does not hold the name of the test.
+// maxShort is how long a directory for temporary files may be, in bytes, so that
+// what is in one below it still has a path that a socket can have: 107 bytes.
+const maxShort = 48
+
+// ShortDir is TempDir for sockets: its path does not hold the name of the test,
+// and is not in $TMPDIR where that is long, as a test may have made it.
 func ShortDir(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "lk-")
+	in := os.TempDir()
+	if len(in) > maxShort {
+		in = "/tmp"
+	}
+	dir, err := os.MkdirTemp(in, "lk-")
 	if err != nil {
 		tb.Fatal(err)
 	}
