@@ -108,7 +108,7 @@ func (d *Differ) walk(ctx context.Context, from, to string, w io.Writer, opts dr
 	}
 	defer func() { err = errors.Join(err, newer.Close()) }()
 	warn := d.warning(ctx, to)
-	changes := diff.Compare(ctx, older, unhinted{newer}, diff.Options{Warn: warn})
+	changes := diff.Compare(ctx, older, diff.Unhinted(newer), diff.Options{Warn: warn})
 	_, err = tar.Write(ctx, w, changes, tar.WriteOptions{MaxTime: opts.MaxTime, Warn: warn})
 	return err
 }

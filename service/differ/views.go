@@ -8,26 +8,6 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// unhinted is a view without what a backend knows of it: that holds against the
-// snapshot's own parent only.
-type unhinted struct{ view diff.View }
-
-func (v unhinted) Close() error { return v.view.Close() }
-
-func (v unhinted) Root() (diff.Dir, error) { return plain(v.view.Root()) }
-
-// unhintedDir has the methods of a [diff.Dir] and no others.
-type unhintedDir struct{ diff.Dir }
-
-func (d unhintedDir) OpenDir(name string) (diff.Dir, error) { return plain(d.Dir.OpenDir(name)) }
-
-func plain(d diff.Dir, err error) (diff.Dir, error) {
-	if err != nil {
-		return nil, err
-	}
-	return unhintedDir{d}, nil
-}
-
 // emptyView is the tree that no layer described: that of a snapshot of nothing.
 type emptyView struct{}
 

@@ -124,7 +124,7 @@ func (d *Driver) compare(ctx context.Context, l layer, parent string, yield func
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	for c, err := range diff.Compare(ctx, old, unhinted{view}, diff.Options{}) {
+	for c, err := range diff.Compare(ctx, old, diff.Unhinted(view), diff.Options{}) {
 		if !yield(c, err) {
 			break
 		}
