@@ -128,9 +128,15 @@ func (b *builder) build(t testing.TB, dir, stages string) (layers []layerTree, p
 	temp := t.TempDir()
 	out := filepath.Join(temp, "image.tar")
 	writeFile(t, filepath.Join(temp, "Dockerfile"), []byte(stages))
-	_, progress, err := b.buildctl("build", "--progress", "plain", "--frontend", "dockerfile.v0",
-		"--local", "context="+dir, "--local", "dockerfile="+temp, "--output", "type=oci,dest="+out)
-	require.NoError(t, err)
+	eventually(t, readyWithin, func() (err error) {
+		_, progress, err = b.buildctl("build", "--progress", "plain", "--frontend", "dockerfile.v0",
+			"--local", "context="+dir, "--local", "dockerfile="+temp, "--output", "type=oci,dest="+out)
+		// For about a second after the service was away, see docs/engines.md.
+		if err != nil && !strings.Contains(err.Error(), "connection refused") {
+			require.NoError(t, err)
+		}
+		return err
+	})
 	return imageLayers(t, out), progress
 }
 

@@ -68,7 +68,7 @@ func (l *life) killAfter(t *testing.T, delay time.Duration) int {
 	l.s.kill()
 	l.s.start(t)
 	imports.Wait()
-	l.reconnects(t)
+	l.c.reconnects(t)
 	failed := 0
 	for i, namespace := range namespaces {
 		if errs[i] != nil {

@@ -108,6 +108,7 @@ func TestDocker29KeepsItsImagesAndContainersInTheStore(t *testing.T) {
 			did("commit")
 
 			s.restart(t)
+			d.containerd.reconnects(t)
 			require.Equal(t, "new\n", d.docker(t, "run", "--rm", "--network", "none", "written:1", "cat", "/new"))
 			require.Equal(t, changes, d.changes(t, "writer"))
 			did("restart of the service")

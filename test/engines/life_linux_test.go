@@ -133,19 +133,19 @@ func (l *life) runsOn(t testing.TB, name string) {
 	l.did(t, "exec")
 	l.s.restart(t)
 	l.exec(t, "two", `ln /etc/group /etc/group2 && chmod 711 /root && rm -r /data/becomes-dir && mkdir /data/becomes-dir`)
-	l.reconnects(t)
+	l.c.reconnects(t)
 	require.Contains(t, l.c.ctr(t, "snapshots", "--snapshotter", snapshotter, "ls"), box)
 	l.did(t, "restart of the service")
 }
 
 // reconnects waits until the engine speaks to a service that was started anew. For
 // about a second after a failure it does not try.
-func (l *life) reconnects(t testing.TB) {
+func (c *containerd) reconnects(t testing.TB) {
 	t.Helper()
 	eventually(t, readyWithin, func() error {
-		_, err := l.c.try("snapshots", "--snapshotter", snapshotter, "prepare", "probe")
+		_, err := c.try("snapshots", "--snapshotter", snapshotter, "prepare", "probe")
 		if err == nil {
-			_, err = l.c.try("snapshots", "--snapshotter", snapshotter, "rm", "probe")
+			_, err = c.try("snapshots", "--snapshotter", snapshotter, "rm", "probe")
 		}
 		return err
 	})
@@ -241,11 +241,11 @@ func (l *life) requireEmptyIn(t testing.TB, namespaces ...string) {
 	}
 	eventually(t, readyWithin, func() error {
 		if left := l.s.snapshots(t); len(left) > 0 {
-			l.reconnects(t) // makes and removes a snapshot, upon which containerd collects
+			l.c.reconnects(t) // makes and removes a snapshot, upon which containerd collects
 			return fmt.Errorf("snapshots left over: %v", left)
 		}
 		if left := l.s.layerDirs(t); len(left) > 0 {
-			l.reconnects(t)
+			l.c.reconnects(t)
 			return fmt.Errorf("layers left over: %v", left)
 		}
 		return nil
