@@ -33,7 +33,10 @@ debian_kernel() {
 	fi
 	image=$(find "$tree" -name 'vmlinuz*' -type f | head -n 1)
 	[ -n "$image" ] || fail 7 "package $kernel holds no kernel image"
-	release=${image##*/vmlinuz-}
+	case $image in
+	*/vmlinuz-*) release=${image##*/vmlinuz-} ;;
+	*) release=${image%/vmlinuz} release=${release##*/} ;; # newer packages have it beside the modules
+	esac
 	modules_root=$tree
 	[ -d "$tree/lib/modules/$release" ] || modules_root=$tree/usr
 }
@@ -50,7 +53,7 @@ find_versioned() {
 
 index_modules() {
 	for m in "$tree"/lib/modules/* "$tree"/usr/lib/modules/*; do
-		[ ! -d "$m" ] || await depmod -b "${m%/lib/modules/*}" "${m##*/}"
+		[ ! -d "$m" ] || await depmod -b "${m%/lib/modules/*}" "${m##*/}" 2>/dev/null || fail 7 "the modules of $kernel cannot be listed"
 	done
 }
 
