@@ -39,7 +39,7 @@ start_machine() {
 # follow shows what the programs say where nothing else is to keep it.
 follow() {
 	[ -z "$out$shell" ] || return 0
-	tail -n +1 -f --pid="$vm" "$live" 2>/dev/null &
+	tail -n +1 -f --pid="$vm" "$live" 2>/dev/null 7>&- &
 }
 
 # watch_machine waits until the machine has ended or one of its times is over.
@@ -57,7 +57,7 @@ watch_machine() {
 			over=timeout
 		fi
 		[ -z "$over" ] || break
-		sleep 0.3
+		sleep 0.3 7>&-
 	done
 	[ -z "$over" ] || kill -KILL "$vm" 2>/dev/null || :
 	wait "$vm" 2>/dev/null || :
