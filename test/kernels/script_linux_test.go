@@ -127,7 +127,7 @@ func endlessLoop() []byte {
 	image := make([]byte, 64<<10)
 	image[0x1f1] = 1 // sectors of the set-up code
 	copy(image[0x200:], "\xeb\xfeHdrS\x0d\x02")
-	image[0x211] = 1 // loaded high
+	image[0x211] = 1                        // loaded high
 	copy(image[0x22c:], "\xff\xff\xff\x7f") // where an initramfs may end
 	return image
 }
