@@ -58,11 +58,6 @@ func (s *session) on(t *testing.T, m machine, runs ...run) {
 	c := &column{name: m.name}
 	s.columns = append(s.columns, c)
 	t.Run(m.name, func(t *testing.T) {
-		defer func() {
-			if t.Skipped() || c.release == "" {
-				c.absent = "not run"
-			}
-		}()
 		release, logs := m.execute(t, s.programs, runs)
 		t.Logf("kernel %s", release)
 		c.release = release
@@ -104,6 +99,14 @@ func (s *session) requireSameDigests(t *testing.T) {
 	})
 }
 
+// requireAllRan keeps results in the document from being replaced by none.
+func (s *session) requireAllRan(t *testing.T) {
+	t.Helper()
+	for _, c := range s.columns {
+		require.NotEmpty(t, c.release, "%s is not written: %s did not run", document, c.name)
+	}
+}
+
 func requireRoot(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -119,10 +122,10 @@ func TestKernels(t *testing.T) {
 	if *full || *aufsDir != "" {
 		t.Skip("the flags ask for another run")
 	}
-	s := &session{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60, 130, 500})}
+	s := &session{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60})}
 	s.on(t, here, smoke(filepath.Join(t.TempDir(), "smoke"), "1", "overlay2", "vfs"))
 	for _, m := range kernels[:3] {
-		s.on(t, m, append([]run{smoke(place, "1+60+500", "overlay2"), smoke(place, "1+60", "vfs")}, s.programs.shortTests()...)...)
+		s.on(t, m, append([]run{smoke(place, "1+60", "overlay2"), smoke(place, "1", "vfs")}, s.programs.shortTests()...)...)
 	}
 	s.requireSameDigests(t)
 }
@@ -145,6 +148,7 @@ func TestAllKernels(t *testing.T) {
 	s.on(t, changedDefaults, append([]run{smoke(place, "1+60+130", "overlay2")}, s.programs.shortTests()[:2]...)...)
 	s.requireSameDigests(t)
 	if *update {
+		s.requireAllRan(t)
 		now := time.Now()
 		require.NoError(t, writeDocument("all suites", table(s.columns[:byKernel], now)))
 		require.NoError(t, writeDocument("file systems and defaults", table(s.columns[byKernel:], now)))
@@ -167,6 +171,7 @@ func TestAufs(t *testing.T) {
 	s.on(t, machine{"aufs", []string{"--aufs", *aufsDir, "--timeout", "7200"}}, smoke(place, "1+60", "aufs", "overlay2"), whole)
 	s.requireSameDigests(t)
 	if *update {
+		s.requireAllRan(t)
 		require.NoError(t, writeDocument("aufs", table(s.columns, time.Now())))
 	}
 }

@@ -62,6 +62,9 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 	switch status {
 	case ranAll, programFailed:
 	case notPossible:
+		if *full || *aufsDir != "" { // asked for by name
+			t.Fatal(lastLine(said))
+		}
 		t.Skip(lastLine(said))
 	default:
 		live, _ := os.ReadFile(filepath.Join(out, "live.log"))
