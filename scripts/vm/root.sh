@@ -3,8 +3,10 @@
 # kernel modules and, in /w, what is to run.
 # shellcheck shell=sh
 
-# What the tests call, where this machine has it.
-carried='mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs mount umount losetup setpriv unshare nsenter cp getfattr setfattr tune2fs debugfs'
+# What the tests call, where this machine has it.  busybox' own mount
+# cannot do all that mount(8) can, so sh is the one of this machine: that of busybox
+# prefers its own programs.
+carried='sh mkfs.ext4 mkfs.xfs mkfs.btrfs btrfs mount umount losetup setpriv unshare nsenter cp getfattr setfattr tune2fs debugfs'
 
 boot_modules='virtio_pci virtio_blk virtio_rng ext4 crc32c_generic libcrc32c'
 later_modules='loop overlay xfs btrfs fuse erofs squashfs dm_mod dm_thin_pool'

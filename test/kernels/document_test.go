@@ -1,164 +1,60 @@
 package kernels
 
 import (
-	"fmt"
 	"os"
-	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
-const document = "../../docs/kernels.md"
-
-// A column is what ran on one kernel.
-type column struct {
-	name    string // as the document calls it
-	release string // of its kernel, exactly; empty where it did not run
-	cells   map[string]*count
-	failed  []string // names of tests
+func parsed(t *testing.T, text string) *log {
+	t.Helper()
+	l, err := parseLog(strings.NewReader(text))
+	require.NoError(t, err)
+	return l
 }
 
-// addLog counts a suite. The smoke script's tests are counted by backend, as
-// "smoke: BACKEND", and those of its demo once more by themselves.
-func (c *column) addLog(l suiteLog) {
-	if c.cells == nil {
-		c.cells = map[string]*count{}
-	}
-	for _, r := range l.shown() {
-		row := l.suite
-		if parts := strings.Split(r.name, "/"); !strings.HasPrefix(parts[0], "Test") && len(parts) == 3 {
-			row = parts[0] + ": " + parts[1]
-		}
-		c.cell(row).add(r)
-		if strings.HasSuffix(r.name, "/demo") && strings.HasPrefix(r.name, "smoke/") {
-			c.cell("snapctl demo").add(r)
-		}
-		if r.end == failed {
-			c.failed = append(c.failed, row+": "+r.name)
-		}
-	}
-	if strings.HasSuffix(l.program, ".test") {
-		c.cell(l.suite).seconds = float64(l.seconds)
-	}
-	if l.status != 0 && len(c.failed) == 0 {
-		c.cell(l.suite).failed++
-		c.failed = append(c.failed, l.suite+" ended with "+fmt.Sprint(l.status))
-	}
+func TestTheTableHasARowForEachSuiteAndAColumnForEachKernel(t *testing.T) {
+	smoke := parsed(t, "--- PASS: smoke/vfs/import (1.00s)\n--- PASS: smoke/vfs/demo (2.00s)\n--- PASS: smoke/overlay2/import (1.50s)\n")
+	suite := parsed(t, "--- PASS: TestA (0.10s)\n--- SKIP: TestB (0.00s)\n--- FAIL: TestC (0.00s)\n")
+	old, current := &column{name: "5.10", release: "5.10.0-1"}, &column{name: "host", release: "6.18.1"}
+	old.addLog(suiteLog{run: run{"smoke", "smoke", nil}, log: smoke})
+	old.addLog(suiteLog{run: run{"mount", "mount.test", nil}, log: suite, status: 1, seconds: 40})
+	current.addLog(suiteLog{run: run{"tar", "tar.test", nil}, log: parsed(t, "panic: no\n"), status: 2, seconds: 3})
+	require.Equal(t, `Run on 2026-11-28.
+
+| | 5.10 | host |
+|---|---|---|
+| kernel | 5.10.0-1 | 6.18.1 |
+| smoke: overlay2 | 1 passed, 2 s |  |
+| smoke: vfs | 2 passed, 3 s |  |
+| snapctl demo | 1 passed, 2 s |  |
+| mount | 1 passed, 1 FAILED, 1 skipped, 40 s |  |
+| tar |  | 1 FAILED, 3 s |
+
+Failed on 5.10: `+"`mount: TestC`"+`.
+
+Failed on host: `+"`tar ended with 2`"+`.
+`, table([]*column{old, current}, time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC)))
 }
 
-func (c *column) cell(row string) *count {
-	if c.cells[row] == nil {
-		c.cells[row] = &count{}
-	}
-	return c.cells[row]
+func TestAPartOfTheDocumentIsReplaced(t *testing.T) {
+	doc := "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
+	changed, err := replaceBetween(doc, "x", "new\n")
+	require.NoError(t, err)
+	require.Equal(t, "a\n<!-- begin: x -->\nnew\n<!-- end: x -->\nb\n", changed)
+	_, err = replaceBetween(doc, "y", "new\n")
+	require.ErrorContains(t, err, "no lines")
 }
 
-// counts is the text of a cell: 12 passed, 1 FAILED, 3 skipped, 40 s.
-func (n *count) String() string {
-	var parts []string
-	if n.passed > 0 {
-		parts = append(parts, fmt.Sprintf("%d passed", n.passed))
-	}
-	if n.failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d FAILED", n.failed))
-	}
-	if n.skipped > 0 {
-		parts = append(parts, fmt.Sprintf("%d skipped", n.skipped))
-	}
-	return strings.Join(append(parts, fmt.Sprintf("%.0f s", n.seconds)), ", ")
-}
-
-// table writes the columns as Markdown, one row for each suite, and below it the
-// tests that failed.
-func table(columns []*column, when time.Time) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s.\n\n| |", when.UTC().Format(time.DateOnly))
-	for _, c := range columns {
-		fmt.Fprintf(&b, " %s |", c.name)
-	}
-	fmt.Fprintf(&b, "\n|---%s|\n| kernel |", strings.Repeat("|---", len(columns)))
-	for _, c := range columns {
-		fmt.Fprintf(&b, " %s |", c.release)
-	}
-	b.WriteString("\n")
-	for _, row := range rows(columns) {
-		fmt.Fprintf(&b, "| %s |", row)
-		for _, c := range columns {
-			text := ""
-			if n := c.cells[row]; n != nil {
-				text = n.String()
-			}
-			fmt.Fprintf(&b, " %s |", text)
-		}
-		b.WriteString("\n")
-	}
-	for _, c := range columns {
-		for _, name := range c.failed {
-			fmt.Fprintf(&b, "\nFailed on %s: `%s`.\n", c.name, name)
-		}
-	}
-	return b.String()
-}
-
-// rows are the suites of all columns, each at the place where it first ran.
-func rows(columns []*column) []string {
-	var all []string
-	for _, c := range columns {
-		var own []string
-		for row := range c.cells {
-			own = append(own, row)
-		}
-		slices.SortFunc(own, byPlace)
-		for _, row := range own {
-			if !slices.Contains(all, row) {
-				all = append(all, row)
-			}
-		}
-	}
-	slices.SortStableFunc(all, byPlace)
-	return all
-}
-
-// rowOrder is the order of the document's rows; what is not in it comes last.
-var rowOrder = []string{
-	"smoke: overlay2", "smoke: btrfs", "smoke: vfs", "smoke: aufs", "snapctl demo",
-	"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff",
-}
-
-func byPlace(a, b string) int {
-	place := func(s string) int {
-		if i := slices.Index(rowOrder, s); i >= 0 {
-			return i
-		}
-		return len(rowOrder)
-	}
-	if d := place(a) - place(b); d != 0 {
-		return d
-	}
-	return strings.Compare(a, b)
-}
-
-// replaceBetween puts text between the two marker lines that a document has for
-// name.
-func replaceBetween(doc, name, text string) (string, error) {
-	begin, end := "<!-- begin: "+name+" -->\n", "<!-- end: "+name+" -->\n"
-	i := strings.Index(doc, begin)
-	j := strings.Index(doc, end)
-	if i < 0 || j < i {
-		return "", fmt.Errorf("no lines %q and %q", begin, end)
-	}
-	return doc[:i+len(begin)] + text + doc[j:], nil
-}
-
-// writeDocument replaces a part of docs/kernels.md.
-func writeDocument(name, text string) error {
+// The document must have the places that long runs write to.
+func TestTheDocumentHasItsPlaces(t *testing.T) {
 	doc, err := os.ReadFile(document)
-	if err != nil {
-		return err
+	require.NoError(t, err)
+	for _, name := range []string{"all suites", "file systems and defaults", "aufs"} {
+		_, err := replaceBetween(string(doc), name, "")
+		require.NoError(t, err)
 	}
-	changed, err := replaceBetween(string(doc), name, text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", document, err)
-	}
-	return os.WriteFile(document, []byte(changed), 0o644)
 }
