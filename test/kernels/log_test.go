@@ -32,6 +32,20 @@ type log struct {
 	lines   []string
 }
 
+// A run is one program with its arguments.
+type run struct {
+	suite   string // what the document calls it
+	program string // its file in the directory of programs
+	args    []string
+}
+
+// A suiteLog is what one run said, and how it ended.
+type suiteLog struct {
+	run
+	*log
+	status, seconds int
+}
+
 var (
 	startLine = regexp.MustCompile(`^=== (RUN|NAME|CONT|PAUSE) +(.*)$`)
 	endLine   = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (.*) \((\d+\.\d+)s\)$`)

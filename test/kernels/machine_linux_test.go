@@ -36,13 +36,6 @@ type machine struct {
 	options []string // of scripts/test-vm; nil for this machine
 }
 
-// A suiteLog is what one run said, and how it ended.
-type suiteLog struct {
-	run
-	*log
-	status, seconds int
-}
-
 // execute runs the programs on the machine and returns the exact release of its
 // kernel and what each run said. Where no such machine can be had, t is skipped.
 func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suiteLog) {

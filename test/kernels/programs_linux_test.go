@@ -20,13 +20,6 @@ type programs struct {
 	tests []string // names of packages
 }
 
-// A run is one program with its arguments.
-type run struct {
-	suite   string // what the document calls it
-	program string // its file in the directory of programs
-	args    []string
-}
-
 // build compiles the test binaries of some packages, and snapctl, and writes the
 // images.
 func build(t *testing.T, packages []string, stacks []int) *programs {
