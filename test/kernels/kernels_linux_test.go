@@ -125,7 +125,7 @@ func TestKernels(t *testing.T) {
 	s := &session{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60})}
 	s.on(t, here, smoke(filepath.Join(t.TempDir(), "smoke"), "1", "overlay2", "vfs"))
 	for _, m := range kernels[:3] {
-		s.on(t, m, append([]run{smoke(place, "1+60", "overlay2"), smoke(place, "1", "vfs")}, s.programs.shortTests()...)...)
+		s.on(t, m, append([]run{smoke(place, "1+60", "overlay2"), smoke(place, "1", "vfs")}, s.programs.shortTests("-test.skip="+slow)...)...)
 	}
 	s.requireSameDigests(t)
 }

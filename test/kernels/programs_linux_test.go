@@ -61,11 +61,16 @@ func (p *programs) files(t *testing.T) []string {
 	return append(files, p.path("snapctl"), p.path("smoke"))
 }
 
-// shortTests are the short suites of the packages.
-func (p *programs) shortTests() []run {
+// slow are the tests of the short suites that take longest in an emulated
+// machine, a minute and more each. A run of all tests of the module leaves them
+// out there.
+const slow = "TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled"
+
+// shortTests are the short suites of the packages, with more arguments.
+func (p *programs) shortTests(more ...string) []run {
 	var runs []run
 	for _, pkg := range p.tests {
-		runs = append(runs, run{pkg, pkg + ".test", []string{"-test.v", "-test.short", "-test.timeout=15m"}})
+		runs = append(runs, run{pkg, pkg + ".test", append([]string{"-test.v", "-test.short", "-test.timeout=30m"}, more...)})
 	}
 	return runs
 }
