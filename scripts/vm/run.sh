@@ -6,6 +6,7 @@ cache=${LAYERKEEP_VM:-${XDG_CACHE_HOME:-$HOME/.cache}/layerkeep/vm}
 scratch='' child='' vm=''
 
 close_run() {
+	trap '' HUP INT TERM PIPE # a second signal must not end this early
 	[ -z "$child" ] || kill -TERM -- "-$child" 2>/dev/null || :
 	[ -z "$vm" ] || kill -KILL "$vm" 2>/dev/null || :
 	[ -z "$vm" ] || wait "$vm" 2>/dev/null || :
@@ -21,6 +22,7 @@ open_run() {
 	trap close_run EXIT
 	trap 'exit 129' HUP
 	trap 'exit 130' INT
+	trap 'exit 141' PIPE # who read our output is gone
 	trap 'exit 143' TERM
 	exec 8>"$cache/runs/lock"
 	flock 8

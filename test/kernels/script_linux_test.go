@@ -157,6 +157,17 @@ func TestASignalLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestSignalsThatComeTogetherLeaveNothing(t *testing.T) {
+	s := newScriptTest(t)
+	s.set("FAKE=never-boots")
+	r := s.start(s.ownImage()...)
+	for range 20 {
+		_ = r.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
+	s.end(r, syscall.SIGINT)
+	s.requireNothingLeft()
+}
+
 func TestTheNextRunRemovesWhatAKilledOneLeft(t *testing.T) {
 	s := newScriptTest(t)
 	s.set("FAKE=never-boots")
