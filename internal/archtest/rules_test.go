@@ -74,4 +74,5 @@ var rules = map[string]rule{
 	"driver/drivertest":  append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),
 	"test/realimage":     {},
 	"test/engines":       {},
+	"test/kernels":       {},
 }

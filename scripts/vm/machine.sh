@@ -1,0 +1,65 @@
+# The emulated machine: starts it, watches how far it comes, and ends it.
+# shellcheck shell=sh
+
+run_machine() {
+	console=$scratch/console.log live=$scratch/live.log
+	[ -z "$out" ] || mkdir -p "$out" || fail 2 "cannot make $out"
+	[ -z "$out" ] || live=$out/live.log
+	: >"$console"
+	: >"$live"
+	start_machine
+	follow
+	watch_machine
+	tr -d '\r' <"$console" >"$scratch/console.txt"
+	[ -z "$out" ] || cp "$scratch/console.txt" "$out/console.log"
+}
+
+# start_machine starts qemu as a direct child, which ends when this script is
+# killed. mitigations=off and expedited RCU save much time under emulation.
+start_machine() {
+	append="${VM_APPEND-} console=ttyS0 quiet loglevel=3 panic=1 random.trust_cpu=on mitigations=off nokaslr no_timer_check"
+	append="$append max_loop=64 loop.max_loop=64 rcupdate.rcu_expedited=1"
+	if [ -n "$shell" ]; then
+		append="$append vmshell"
+		set -- -chardev "stdio,id=tty,logfile=$console,signal=off" -serial chardev:tty
+	else
+		set -- -serial "file:$console"
+	fi
+	exec 5<&0
+	setpriv --pdeathsig KILL -- qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max,la57=off -smp "$cpus" -m "$memory" \
+		-nodefaults -display none -no-reboot "$@" -serial "file:$live" -device virtio-rng-pci \
+		-drive "file=$scratch/root.img,if=virtio,format=raw,cache=unsafe,discard=unmap" \
+		-drive "file=$scratch/out.img,if=virtio,format=raw,cache=unsafe" \
+		-kernel "$image" -initrd "$scratch/initramfs.img" -append "$append" <&5 2>"$scratch/qemu.log" &
+	vm=$!
+	exec 5<&-
+	started=$(date +%s)
+}
+
+# follow shows what the programs say where nothing else is to keep it.
+follow() {
+	[ -z "$out$shell" ] || return 0
+	tail -n +1 -f --pid="$vm" "$live" 2>/dev/null 7>&- &
+}
+
+# watch_machine waits until the machine has ended or one of its times is over.
+watch_machine() {
+	up='' over=''
+	while kill -0 "$vm" 2>/dev/null; do
+		elapsed=$(($(date +%s) - started))
+		if [ -z "$up" ] && grep -aq '^VM-UP' "$console"; then
+			up=yes
+			say "booted: $(sed -n 's/\r$//; s/^VM-UP //p' "$console")"
+		fi
+		if [ -z "$up" ] && [ "$elapsed" -ge "$boot" ]; then
+			over=boot
+		elif [ "$elapsed" -ge "$timeout" ]; then
+			over=timeout
+		fi
+		[ -z "$over" ] || break
+		sleep 0.3 7>&-
+	done
+	[ -z "$over" ] || kill -KILL "$vm" 2>/dev/null || :
+	wait "$vm" 2>/dev/null || :
+	vm=''
+}

@@ -1,0 +1,177 @@
+package kernels
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	full    = flag.Bool("full", false, "all suites on all kernels, and other file systems and kernel defaults")
+	update  = flag.Bool("update", false, "with -full or -aufs: write what came of it into docs/kernels.md")
+	aufsDir = flag.String("aufs", "", "run the suite of aufs on a kernel built with this checkout of aufs-standalone")
+)
+
+// here is this machine's own kernel.
+var here = machine{name: "host"}
+
+// kernels are the releases of Debian that are booted, oldest first.
+var kernels = []machine{
+	{"5.10", []string{"--suite", "bullseye"}},
+	{"6.1", []string{"--suite", "bookworm"}},
+	{"6.12", []string{"--suite", "trixie"}},
+	{"sid", []string{"--suite", "sid"}},
+}
+
+// changedDefaults is a kernel whose overlay is set as some distributions set it.
+var changedDefaults = machine{"6.12 with changed defaults", []string{
+	"--suite", "trixie",
+	"--parameter", "overlay.redirect_dir=Y", "--parameter", "overlay.metacopy=Y",
+	"--parameter", "overlay.index=Y", "--parameter", "overlay.xino_auto=Y",
+}}
+
+const place = "/tmp/smoke" // of the smoke script's stores in an emulated machine
+
+func smoke(dir, stacks string, backends ...string) run {
+	return run{"smoke", "smoke", append([]string{"smoke", dir, stacks}, backends...)}
+}
+
+func onFileSystems(label, stacks string, items ...string) run {
+	return run{"smoke", "filesystems", append([]string{label, stacks}, items...)}
+}
+
+// A session runs machines as subtests and collects what they said.
+type session struct {
+	programs *programs
+	goldens  *goldens
+	columns  []*column
+}
+
+// on runs programs on a machine, each as a subtest with the tests that ran there
+// as subtests in turn.
+func (s *session) on(t *testing.T, m machine, runs ...run) {
+	c := &column{name: m.name}
+	s.columns = append(s.columns, c)
+	t.Run(m.name, func(t *testing.T) {
+		release, logs := m.execute(t, s.programs, runs)
+		t.Logf("kernel %s", release)
+		c.release = release
+		for _, l := range logs {
+			c.addLog(l)
+			s.goldens.add(m.name, l.golden)
+			l.replay(t)
+		}
+	})
+}
+
+// replay gives every test of a log as a subtest, with what it said.
+func (l suiteLog) replay(t *testing.T) {
+	t.Run(l.suite, func(t *testing.T) {
+		bad := false
+		for _, r := range l.shown() {
+			bad = bad || r.end == failed
+			t.Run(r.name, func(t *testing.T) {
+				switch r.end {
+				case failed:
+					t.Errorf("failed there:\n%s", lastLines(strings.Join(r.output, "\n"), 60))
+				case skipped:
+					t.Skip(strings.Join(r.output, "\n"))
+				}
+			})
+		}
+		if l.status != 0 && !bad {
+			t.Errorf("ended with %d:\n%s", l.status, l.tail(40))
+		}
+	})
+}
+
+func (s *session) requireSameDigests(t *testing.T) {
+	t.Run("trees and diffs are the same everywhere", func(t *testing.T) {
+		if len(s.goldens.seen) == 0 {
+			t.Skip("no machine ran")
+		}
+		require.Empty(t, s.goldens.differences())
+	})
+}
+
+// requireAllRan keeps results in the document from being replaced by none.
+func (s *session) requireAllRan(t *testing.T) {
+	t.Helper()
+	for _, c := range s.columns {
+		require.NotEmpty(t, c.release, "%s is not written: %s did not run", document, c.name)
+	}
+}
+
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("not root: emulated machines are run once, as root")
+	}
+	if testing.Short() {
+		t.Skip("emulated machines take minutes")
+	}
+}
+
+func TestKernels(t *testing.T) {
+	requireRoot(t)
+	if *full || *aufsDir != "" {
+		t.Skip("the flags ask for another run")
+	}
+	s := &session{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60})}
+	s.on(t, here, smoke(filepath.Join(t.TempDir(), "smoke"), "1", "overlay2", "vfs"))
+	for _, m := range kernels[:3] {
+		s.on(t, m, append([]run{smoke(place, "1+60", "overlay2"), smoke(place, "1", "vfs")}, s.programs.shortTests("-test.skip="+slow)...)...)
+	}
+	s.requireSameDigests(t)
+}
+
+func TestAllKernels(t *testing.T) {
+	requireRoot(t)
+	if !*full {
+		t.Skip("make test-kernels runs every suite on every kernel")
+	}
+	const stacks = "1+60+130+500"
+	packages := []string{"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff"}
+	s := &session{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500})}
+	for _, m := range kernels {
+		s.on(t, m, allSuites(s.programs, place, stacks)...)
+	}
+	s.on(t, here, allSuites(s.programs, filepath.Join(t.TempDir(), "smoke"), stacks)...)
+	byKernel := len(s.columns)
+	s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1+60",
+		"ext4:overlay2+vfs", "ext4-no-dir-index:overlay2+vfs", "xfs:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs:overlay2+btrfs+vfs", "btrfs-mixed:overlay2+btrfs+vfs"))
+	s.on(t, changedDefaults, append([]run{smoke(place, "1+60+130", "overlay2")}, s.programs.shortTests()[:2]...)...)
+	s.requireSameDigests(t)
+	if *update {
+		s.requireAllRan(t)
+		now := time.Now()
+		require.NoError(t, writeDocument("all suites", table(s.columns[:byKernel], now)))
+		require.NoError(t, writeDocument("file systems and defaults", table(s.columns[byKernel:], now)))
+	}
+}
+
+// allSuites are the smoke script on the three backends and the short suites.
+func allSuites(p *programs, dir, stacks string) []run {
+	runs := []run{smoke(dir, stacks, "overlay2", "vfs"), onFileSystems("smoke", stacks, "btrfs:btrfs")}
+	return append(runs, p.shortTests()...)
+}
+
+func TestAufs(t *testing.T) {
+	requireRoot(t)
+	if *aufsDir == "" {
+		t.Skip("make test-aufs AUFS=DIR runs the whole suite of aufs on a kernel that has it")
+	}
+	s := &session{goldens: newGoldens(), programs: build(t, []string{"aufs"}, []int{1, 60})}
+	whole := run{"aufs", "aufs.test", []string{"-test.v", "-test.timeout=90m"}}
+	s.on(t, machine{"aufs", []string{"--aufs", *aufsDir, "--timeout", "7200"}}, smoke(place, "1+60", "aufs", "overlay2"), whole)
+	s.requireSameDigests(t)
+	if *update {
+		s.requireAllRan(t)
+		require.NoError(t, writeDocument("aufs", table(s.columns, time.Now())))
+	}
+}

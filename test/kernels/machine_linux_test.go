@@ -1,0 +1,160 @@
+package kernels
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const script = "../../scripts/test-vm"
+
+// Exit statuses of the script; its help has all of them.
+const (
+	ranAll        = 0
+	programFailed = 1
+	badUsage      = 2
+	noBoot        = 3
+	timeOver      = 4
+	notPossible   = 7
+	terminated    = 143
+)
+
+// A machine is a kernel, and how the machine that runs it is made.
+type machine struct {
+	name    string   // of the subtest
+	options []string // of scripts/test-vm; nil for this machine
+}
+
+// execute runs the programs on the machine and returns the exact release of its
+// kernel and what each run said. Where no such machine can be had, t is skipped.
+func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suiteLog) {
+	t.Helper()
+	if m.options == nil {
+		return p.executeHere(t, runs)
+	}
+	out := t.TempDir()
+	args := append([]string{"--out", out}, m.options...)
+	for _, f := range p.files(t) {
+		args = append(args, "--add", f)
+	}
+	for _, r := range runs {
+		args = append(args, strings.Join(append([]string{p.path(r.program)}, r.args...), ","))
+	}
+	status, said := runScript(t, nil, args...)
+	switch status {
+	case ranAll, programFailed:
+	case notPossible:
+		if *full || *aufsDir != "" { // asked for by name
+			t.Fatal(lastLine(said))
+		}
+		t.Skip(lastLine(said))
+	default:
+		live, _ := os.ReadFile(filepath.Join(out, "live.log"))
+		t.Fatalf("%s ended with %d:\n%s\nthe programs said last:\n%s", script, status, said, lastLines(string(live), 40))
+	}
+	t.Log(said)
+	return readOutput(t, out, runs)
+}
+
+// runScript runs scripts/test-vm, which ends when this test does, and returns its
+// exit status and what it said.
+func runScript(t *testing.T, env []string, args ...string) (int, string) {
+	t.Helper()
+	runtime.LockOSThread() // the death signal comes when the thread ends
+	defer runtime.UnlockOSThread()
+	ctx := t.Context()
+	if deadline, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-time.Minute))
+		defer cancel()
+	}
+	cmd := exec.CommandContext(ctx, script, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err, said.String())
+	}
+	return cmd.ProcessState.ExitCode(), said.String()
+}
+
+// readOutput reads what an emulated machine has left in out.
+func readOutput(t *testing.T, out string, runs []run) (string, []suiteLog) {
+	t.Helper()
+	release, err := os.ReadFile(filepath.Join(out, "release"))
+	require.NoError(t, err)
+	results, err := os.ReadFile(filepath.Join(out, "results"))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(string(results)), "\n")
+	require.Len(t, lines, len(runs))
+	var logs []suiteLog
+	for i, line := range lines {
+		fields := strings.Fields(line)
+		require.Len(t, fields, 3, line)
+		f, err := os.Open(filepath.Join(out, fields[0]+".log"))
+		require.NoError(t, err)
+		l, err := parseLog(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		status, err := strconv.Atoi(fields[1])
+		require.NoError(t, err)
+		seconds, err := strconv.Atoi(fields[2])
+		require.NoError(t, err)
+		logs = append(logs, suiteLog{run: runs[i], log: l, status: status, seconds: seconds})
+	}
+	return strings.TrimSpace(string(release)), logs
+}
+
+// executeHere runs the programs on this machine's own kernel.
+func (p *programs) executeHere(t *testing.T, runs []run) (string, []suiteLog) {
+	t.Helper()
+	shell, err := busybox()
+	if err != nil {
+		t.Skip("no busybox here")
+	}
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	require.NoError(t, err)
+	var logs []suiteLog
+	for _, r := range runs {
+		argv := append([]string{p.path(r.program)}, r.args...)
+		if !strings.HasSuffix(r.program, ".test") {
+			argv = append([]string{shell, "sh"}, argv...)
+		}
+		start := time.Now()
+		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+		cmd.Dir = t.TempDir()
+		cmd.Env = append(os.Environ(), "TMPDIR="+cmd.Dir, "PWD="+cmd.Dir)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			require.NoError(t, err)
+		}
+		l, err := parseLog(bytes.NewReader(out))
+		require.NoError(t, err)
+		logs = append(logs, suiteLog{run: r, log: l, status: cmd.ProcessState.ExitCode(), seconds: int(time.Since(start).Seconds())})
+	}
+	return strings.TrimSpace(string(release)), logs
+}
+
+func lastLine(s string) string { return lastLines(s, 1) }
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,227 @@
+package kernels
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWrongUsageOfTheScriptIsRefused(t *testing.T) {
+	s := newScriptTest(t)
+	for _, c := range []struct {
+		name, why string
+		args      []string
+	}{
+		{"no program", "no program to run", nil},
+		{"an unknown option", "unknown option --what", []string{"--what", "x", s.prog}},
+		{"an option without a value", "--suite needs a value", []string{"--suite"}},
+		{"a program that does not exist", "no program /nowhere", []string{"/nowhere,-test.v"}},
+		{"a file that does not exist", "no file /nowhere", []string{"--add", "/nowhere", s.prog}},
+		{"no number", "--memory lots: not a number", []string{"--memory", "lots", s.prog}},
+		{"a parameter of no module", "not of the form MODULE.NAME=VALUE", []string{"--parameter", "metacopy=Y", s.prog}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, said := runScript(t, s.env, c.args...)
+			require.Equal(t, badUsage, status, said)
+			require.Contains(t, said, c.why)
+			require.Len(t, strings.Split(strings.TrimSpace(said), "\n"), 1)
+		})
+	}
+}
+
+func TestWhatCannotBeHadHereHasAStatusOfItsOwn(t *testing.T) {
+	t.Run("no root", func(t *testing.T) {
+		s := newScriptTest(t)
+		// Another user may not come to the script, so its check is read for him.
+		check, err := os.ReadFile("../../scripts/vm/host.sh")
+		require.NoError(t, err)
+		cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid", "65534", "--clear-groups", "sh", "-s")
+		cmd.Dir = "/"
+		cmd.Stdin = strings.NewReader("fail() { echo \"$2\"; exit \"$1\"; }\n" + string(check) + "check_host\n")
+		cmd.Env = s.env
+		out, _ := cmd.CombinedOutput() // its status is looked at
+		require.Equal(t, notPossible, cmd.ProcessState.ExitCode(), string(out))
+		require.Equal(t, "not root\n", string(out))
+	})
+	t.Run("no qemu", func(t *testing.T) {
+		s := newScriptTest(t)
+		s.set("PATH=" + everythingBut(t, "qemu-system-x86_64"))
+		s.require(notPossible, "missing programs; install: qemu-system-x86 seabios", s.ownImage()...)
+	})
+	t.Run("not enough memory", func(t *testing.T) {
+		s := newScriptTest(t)
+		s.require(notPossible, "not enough memory", s.ownImage("--memory", "99999999")...)
+	})
+	t.Run("not enough disk", func(t *testing.T) {
+		s := newScriptTest(t)
+		s.require(notPossible, "not enough disk", s.ownImage("--disk", "99999999")...)
+	})
+	t.Run("no cache", func(t *testing.T) {
+		s := newScriptTest(t)
+		require.NoError(t, os.WriteFile(s.cache, nil, 0o644))
+		s.require(notPossible, "cannot make "+s.cache, s.ownImage()...)
+	})
+	t.Run("no sources of apt", func(t *testing.T) {
+		s := newScriptTest(t)
+		s.fakeArchives("nothing")
+		s.require(notPossible, "apt knows no archive of Debian here", "--disk", "1", s.prog)
+	})
+	t.Run("no archives", func(t *testing.T) {
+		s := newScriptTest(t)
+		s.fakeArchives("sources")
+		s.require(notPossible, "no lists of bookworm in the archives: Failed to fetch", "--disk", "1", s.prog)
+	})
+}
+
+func TestAKernelInTheCacheNeedsNoArchives(t *testing.T) {
+	s := newScriptTest(t)
+	s.set("FAKE=ends")
+	s.set("FAKE_STATUS=0")
+	s.fakeArchives("all")
+	s.require(ranAll, "done", "--disk", "1", "--kernel", "k", s.prog)
+	fresh := filepath.Join(s.cache, "apt/bookworm/fresh")
+	require.NoError(t, os.Chtimes(fresh, stamp, stamp)) // long ago
+	s.fakeArchives("sources")
+	s.require(ranAll, "done", "--disk", "1", "--kernel", "k", s.prog)
+	downloads, err := os.ReadFile(filepath.Join(s.bin, "downloads"))
+	require.NoError(t, err)
+	require.Equal(t, "download\n", string(downloads))
+}
+
+func TestAKernelThatDoesNotBootIsToldFromOneThatDoes(t *testing.T) {
+	for _, c := range []struct {
+		fake   string
+		status int
+		why    string
+	}{
+		{"never-boots", noBoot, "the kernel image did not start the programs within 1 s"},
+		{"refuses", noBoot, "the kernel image did not boot"},
+		{"dies", noBoot, "the machine ended during prog"},
+		{"hangs", timeOver, "prog had not ended after 2 s"},
+	} {
+		t.Run(c.fake, func(t *testing.T) {
+			s := newScriptTest(t)
+			s.set("FAKE=" + c.fake)
+			s.require(c.status, c.why, s.ownImage("--boot", "1", "--timeout", "2")...)
+		})
+	}
+	t.Run("a real emulator and no kernel", func(t *testing.T) {
+		s := newScriptTest(t)
+		if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+			t.Skip("no qemu here")
+		}
+		require.NoError(t, os.Remove(filepath.Join(s.bin, "qemu-system-x86_64")))
+		require.NoError(t, os.WriteFile(s.image, endlessLoop(), 0o644))
+		s.require(noBoot, "did not start the programs within 3 s", s.ownImage("--boot", "3", "--memory", "64")...)
+	})
+}
+
+// endlessLoop is a kernel image whose first instruction jumps to itself.
+func endlessLoop() []byte {
+	image := make([]byte, 64<<10)
+	image[0x1f1] = 1 // sectors of the set-up code
+	copy(image[0x200:], "\xeb\xfeHdrS\x0d\x02")
+	image[0x211] = 1                        // loaded high
+	copy(image[0x22c:], "\xff\xff\xff\x7f") // where an initramfs may end
+	return image
+}
+
+func TestTheStatusOfTheScriptIsThatOfItsPrograms(t *testing.T) {
+	for status, want := range map[string]int{"0": ranAll, "1": programFailed, "137": programFailed} {
+		s := newScriptTest(t)
+		s.set("FAKE=ends")
+		s.set("FAKE_STATUS=" + status)
+		out := filepath.Join(t.TempDir(), "out")
+		got, said := runScript(t, s.env, s.ownImage("--out", out)...)
+		require.Equal(t, want, got, said)
+		require.Contains(t, said, "1-prog: exit "+status+" after 3 s: the last word")
+		require.FileExists(t, filepath.Join(out, "1-prog.log"))
+		s.requireNothingLeft()
+	}
+}
+
+func TestASignalLeavesNothing(t *testing.T) {
+	for sig, status := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130, syscall.SIGHUP: 129} {
+		s := newScriptTest(t)
+		s.set("FAKE=never-boots")
+		r := s.start(s.ownImage()...)
+		s.end(r, sig)
+		require.Equal(t, status, r.ProcessState.ExitCode())
+		s.requireNothingLeft()
+	}
+}
+
+func TestSignalsThatComeTogetherLeaveNothing(t *testing.T) {
+	s := newScriptTest(t)
+	s.set("FAKE=never-boots")
+	r := s.start(s.ownImage()...)
+	for range 20 {
+		_ = r.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
+	s.end(r, syscall.SIGINT)
+	s.requireNothingLeft()
+}
+
+func TestTheNextRunRemovesWhatAKilledOneLeft(t *testing.T) {
+	s := newScriptTest(t)
+	s.set("FAKE=never-boots")
+	living, killed := s.start(s.ownImage()...), s.start(s.ownImage()...)
+	s.end(killed, syscall.SIGKILL)
+	runs := func() []string {
+		found, err := filepath.Glob(filepath.Join(s.cache, "runs", "run.*"))
+		require.NoError(t, err)
+		return found
+	}
+	require.Len(t, runs(), 2)
+	s.set("FAKE=ends")
+	s.set("FAKE_STATUS=0")
+	status, said := runScript(t, s.env, s.ownImage()...)
+	require.Equal(t, ranAll, status, said)
+	require.Len(t, runs(), 1, "that of the run that goes on")
+	require.False(t, gone(living.emulator))
+	s.end(living, syscall.SIGTERM)
+	s.requireNothingLeft()
+}
+
+func TestRunsSideBySideFetchAKernelOnce(t *testing.T) {
+	s := newScriptTest(t)
+	s.set("FAKE=ends")
+	s.set("FAKE_STATUS=0")
+	s.fakeArchives("all")
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			status, said := runScript(t, s.env, "--disk", "1", "--kernel", "k", s.prog)
+			if status != ranAll {
+				t.Errorf("ended with %d:\n%s", status, said)
+			}
+		})
+	}
+	all.Wait()
+	downloads, err := os.ReadFile(filepath.Join(s.bin, "downloads"))
+	require.NoError(t, err)
+	require.Equal(t, "download\n", string(downloads))
+	s.requireNothingLeft()
+}
+
+// everythingBut makes a directory of links to all programs but one.
+func everythingBut(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, from := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
+		entries, err := os.ReadDir(from)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if e.Name() != name {
+				_ = os.Symlink(filepath.Join(from, e.Name()), filepath.Join(dir, e.Name())) // one of two directories is enough
+			}
+		}
+	}
+	return dir
+}
