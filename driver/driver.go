@@ -178,7 +178,7 @@ type Options struct {
 // Fallbacks switches fast paths off. The zero value uses all that work here.
 type Fallbacks struct {
 	NoOpenat2     bool      // resolve paths component by component
-	MountWay      mount.Way // the first way of mounting that is tried
+	MountWay      mount.Way // the first way of mounting that is tried; zero tries all
 	NoReflink     bool      // no FICLONE
 	NoCopyRange   bool      // no copy_file_range(2)
 	UserXattr     bool      // overlay's user.overlay. namespace, as in a user namespace
@@ -186,6 +186,7 @@ type Fallbacks struct {
 	NoFchmodat2   bool      // chmod by /proc/self/fd
 	NoMetadataOpt bool      // redirect_dir=off and metacopy=off
 	NoSimpleQuota bool      // qgroups instead of simple quotas
+	NoEscape      bool      // overlay before Linux 6.7: no escaped attributes
 	NoOverlay     bool      // aufs without the kernel's: one merged copy instead of translated layers
 }
 
@@ -294,10 +295,17 @@ type Properties struct {
 	Idmap bool
 	// Rootless: works in a user namespace.
 	Rootless bool
+	// MountWay is how overlays are mounted here; zero for a backend that mounts
+	// none.
+	MountWay mount.Way
 	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
 	MaxName int
 	// MaxParents is the longest chain of parents; 0 means no limit.
 	MaxParents int
+	// RefusedXattr is the prefix of attributes that a layer cannot have here,
+	// empty for none: "trusted.overlay." where the kernel's overlay cannot show
+	// them (before Linux 6.7). ApplyDiff returns ErrUnsupported for such a layer.
+	RefusedXattr string
 	// XattrNamespaces are the prefixes this driver can store, "user." say.
 	XattrNamespaces []string
 }

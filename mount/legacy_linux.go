@@ -89,7 +89,26 @@ func (m Mount) legacyOverlay(target string) error {
 			return nil
 		}
 	}
-	return err
+	return errors.Join(err, m.Overlay.missing(err))
+}
+
+// missing names a directory that is not there, where that may be why the kernel
+// answered EINVAL: it says so of a missing directory that is the only one.
+func (o *Overlay) missing(err error) error {
+	if !errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	for _, path := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		if path == "" {
+			continue
+		}
+		dir, err := openDir(path)
+		if err != nil {
+			return err
+		}
+		dir.Close()
+	}
+	return nil
 }
 
 // legacyByDescriptor names every directory by a number below /proc/self/fd.

@@ -29,7 +29,8 @@ var (
 // depends on the kernel and on what filters system calls. The functions of this
 // package are the methods of the zero value.
 type Mounter struct {
-	// First is the first way to try; those before it are left out. For tests.
+	// First is the first way to try; those before it are left out. For tests;
+	// zero tries all.
 	First Way
 
 	kernel *kernel // nil for the real one

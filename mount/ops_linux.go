@@ -66,7 +66,7 @@ func (mr Mounter) one(m Mount, dir *os.File) error {
 // answered.
 func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 	var answers refusals
-	for w := mr.First; w < ways; w++ {
+	for w := max(mr.First, WayDescriptors); w <= lastWay; w++ {
 		err := try(w)
 		if !isRefused(err) {
 			if err != nil && len(answers.errs) > 0 {
@@ -77,7 +77,7 @@ func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 		}
 		answers.add(w, err)
 	}
-	return mr.First, &answers
+	return 0, &answers
 }
 
 // by mounts m on the directory dir in one way.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,10 @@ type Features struct {
 	UserXattr bool
 	// These options are known and work.
 	RedirectDir, Metacopy, Xino, UUID, Volatile bool
+	// Escapes: an attribute on disk whose name has "overlay." once more, such as
+	// "trusted.overlay.overlay.opaque", is shown without that (Linux 6.7). Older
+	// kernels hide it.
+	Escapes bool
 }
 
 // Probe finds out by mounting what overlay can do with upper directories on the
@@ -45,7 +50,7 @@ func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Featur
 		}
 	}
 	err := p.options(&f)
-	f.Way = p.way
+	f.Way, f.Escapes = p.way, p.escapes
 	return f, err
 }
 
@@ -77,8 +82,9 @@ type prober struct {
 	mr  Mounter
 	dir string
 	n   int
-	// way is how the last mount was made.
-	way Way
+	// way is how the last mount was made, escapes what it showed.
+	way     Way
+	escapes bool
 }
 
 func (p *prober) xattr(name string) error {
@@ -140,6 +146,13 @@ func (p *prober) try(options []string) (err error) {
 			return err
 		}
 	}
+	shown := "trusted.overlay."
+	if slices.Contains(options, "userxattr") {
+		shown = "user.overlay."
+	}
+	if err := unix.Setxattr(at("lower")+"/d", shown+"overlay.probe", []byte("1"), 0); err != nil {
+		return err
+	}
 	merged, done, err := p.mount(Mount{
 		Type: "overlay", Source: "overlay", Options: options,
 		Overlay: &Overlay{Lower: []string{at("lower")}, Upper: at("upper"), Work: at("work")},
@@ -148,10 +161,35 @@ func (p *prober) try(options []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if err := sys.Rmdirat(int(merged.Fd()), "d"); err != nil {
+	_, p.escapes, err = sys.Lgetxattrat(int(merged.Fd()), "d", shown+"probe")
+	if err != nil {
+		return err
+	}
+	if err := sys.Rmdirat(int(merged.Fd()), "d"); errors.Is(err, unix.EROFS) {
+		return errors.Join(err, room(at("upper")))
+	} else if err != nil {
 		return err
 	}
 	return sys.Mkdirat(int(merged.Fd()), "d", 0o700)
+}
+
+// roomNeeded is how many directories an overlay may make in its work directory
+// while it is mounted, with some to spare.
+const roomNeeded = 8
+
+// room makes a few directories in dir and removes them. An overlay that could not
+// make its own directories is mounted read-only, and does not say why; when this
+// returns an error such as ENOSPC, that is why.
+func room(dir string) error {
+	var err error
+	for n := range roomNeeded {
+		name := filepath.Join(dir, "room"+strconv.Itoa(n))
+		if err = os.Mkdir(name, 0o700); err != nil {
+			break
+		}
+		defer os.Remove(name)
+	}
+	return err
 }
 
 // mount mounts m and opens its root. It is mounted nowhere, if the kernel can do
@@ -176,7 +214,7 @@ func (p *prober) mount(m Mount, target string) (root *os.File, done func() error
 }
 
 func (p *prober) mountMapped(m Mount, target string) (root *os.File, done func() error, err error) {
-	if p.mr.First == WayDescriptors {
+	if p.mr.First <= WayDescriptors {
 		root, err := p.mr.detachedBy(WayDescriptors, m)
 		if !isRefused(err) {
 			return root, func() error { return root.Close() }, err

@@ -12,6 +12,8 @@ type Features struct {
 	UserXattr bool
 	// These options are known and work.
 	RedirectDir, Metacopy, Xino, UUID, Volatile bool
+	// Escapes: overlay shows escaped attributes of its own namespace (Linux 6.7).
+	Escapes bool
 }
 
 // Probe returns [ErrUnsupported].

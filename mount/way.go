@@ -1,14 +1,15 @@
 package mount
 
 // A Way is one of the system interfaces that mount an overlay. Kernels have
-// one, two or all of them; a [Mounter] tries them in this order.
+// one, two or all of them; a [Mounter] tries them in this order. The zero value
+// is no way.
 type Way uint8
 
 const (
 	// WayDescriptors is fsopen(2) with an open descriptor for each directory.
 	// Needs Linux 6.13: older kernels refuse descriptors here, or those opened
 	// with O_PATH.
-	WayDescriptors Way = iota
+	WayDescriptors Way = iota + 1
 	// WayStrings is fsopen(2) with one string of at most 255 bytes for each
 	// directory. Needs Linux 6.7 (the option "lowerdir+").
 	WayStrings
@@ -16,11 +17,11 @@ const (
 	// Works on every kernel.
 	WayMount2
 
-	ways // how many there are
+	lastWay = WayMount2
 )
 
 // String returns the name by which the way is known to users and in JSON:
-// "descriptors", "strings" or "mount(2)".
+// "descriptors", "strings" or "mount(2)"; empty for no way.
 func (w Way) String() string {
 	switch w {
 	case WayDescriptors:
@@ -30,8 +31,18 @@ func (w Way) String() string {
 	case WayMount2:
 		return "mount(2)"
 	default:
-		return "unknown"
+		return ""
 	}
+}
+
+// ParseWay is the inverse of String; no way for a name that is none.
+func ParseWay(name string) Way {
+	for w := WayDescriptors; w <= lastWay; w++ {
+		if w.String() == name {
+			return w
+		}
+	}
+	return 0
 }
 
 // Explain says in one line how the way names the directories of an overlay, and

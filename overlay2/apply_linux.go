@@ -42,6 +42,7 @@ func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts
 		return driver.Applied{}, err
 	}
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, d.marks.Encoding, d.userNS)
+	unpack.NoEscape = !d.features.Escapes
 	if !opts.Detached {
 		return d.applyMerged(ctx, id, m, staging, layer, unpack, empty, opts.Sync)
 	}
@@ -86,6 +87,9 @@ func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta
 	if err != nil {
 		return driver.Applied{}, err
 	}
+	if err := d.recordEscaped(id, m, delta.Escaped()); err != nil {
+		return driver.Applied{}, err
+	}
 	return driver.Applied(applied), d.store.Merging(id, sync, func() error { return d.merge(ctx, id, m.Parents, delta) })
 }
 
@@ -121,7 +125,7 @@ func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 	if err := os.Rename(staging, to); err != nil {
 		return err
 	}
-	m.Detached = true
+	m.Detached, m.Escaped = true, m.Escaped || delta.Escaped()
 	if err := d.store.Save(id, m); err != nil {
 		return errors.Join(err, os.RemoveAll(to))
 	}
@@ -164,9 +168,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	m.Detached, m.Parents = false, parents
-	for _, p := range metas {
-		m.Metacopy = m.Metacopy || p.Metacopy
-	}
+	inherit(&m, metas)
 	if err := d.store.Save(id, m); err != nil {
 		return err
 	}

@@ -80,6 +80,9 @@ func (d *overlay) probe(ctx context.Context) error {
 	if d.features.UserXattr {
 		d.marks = marks{whiteout.OverlayUser}
 	}
+	if d.opts.Fallbacks.NoEscape {
+		d.features.Escapes = false
+	}
 	if d.opts.Fallbacks.NoMetadataOpt {
 		d.features.RedirectDir, d.features.Metacopy = false, false
 	}
@@ -118,7 +121,12 @@ func (d *overlay) Name() string { return Name }
 
 // Properties returns the facts.
 func (d *overlay) Properties() driver.Properties {
+	refused := ""
+	if !d.features.Escapes {
+		refused = d.marks.XattrPrefix()
+	}
 	return driver.Properties{
+		RefusedXattr:    refused,
 		Rebase:          true,
 		Explain:         true,
 		NativeDiff:      true,
@@ -128,6 +136,7 @@ func (d *overlay) Properties() driver.Properties {
 		Idmap:           d.idmap,
 		Rootless:        true,
 		MountsWritable:  true,
+		MountWay:        d.features.Way,
 		MaxParents:      mount.MaxLower,
 		XattrNamespaces: d.xattrs,
 	}
@@ -161,9 +170,7 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	}
 	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
 	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
-	for _, p := range metas {
-		meta.Metacopy = meta.Metacopy || p.Metacopy
-	}
+	inherit(&meta, metas)
 	if len(parents) == 0 {
 		if err := os.Mkdir(d.empty(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err

@@ -45,9 +45,7 @@ func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 		return err
 	}
 	m.Parents = parents
-	for _, p := range metas {
-		m.Metacopy = m.Metacopy || p.Metacopy
-	}
+	inherit(&m, metas)
 	return d.store.Save(id, m)
 }
 

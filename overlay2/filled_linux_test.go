@@ -125,6 +125,7 @@ func TestAFilledLayerIsOnlyPutOnParentsWhenItIsWhole(t *testing.T) {
 
 func TestAttributesOfOverlayThatAStrangerPutIntoALayerAreNotActive(t *testing.T) {
 	d := open(t, driver.Options{})
+	d.needEscapes(t)
 	d.sealed(t, "base", nil, fstest.Dir("secret").WithMode(0o700), fstest.File("secret/key", "1"), fstest.File("file", "body"), fstest.Dir("e"), fstest.File("e/kept", "1"))
 	require.NoError(t, d.Create(t.Context(), "later", nil, driver.CreateOptions{}))
 	d.fill(t, "later", nil, fstest.Dir("moved"), fstest.File("file", ""), fstest.Dir("e"), fstest.File("e/kept", ""), fstest.Dir("whole"), fstest.File("plain", ""))

@@ -197,6 +197,9 @@ func (d *overlay) escape(name, value string, set func(name, value string) error,
 	case "origin", "impure", "nlink", "uuid", "upper", "protattr":
 		return remove(name)
 	}
+	if !d.features.Escapes {
+		return d.errEscaped()
+	}
 	onDisk, ok := d.marks.XattrToDisk(name)
 	if ok {
 		if err := set(onDisk, value); err != nil {

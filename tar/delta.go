@@ -16,6 +16,7 @@ type Delta struct {
 	encoding whiteout.Encoding
 	detached bool
 	root     bool  // the layer has an entry for the root
+	escaped  bool  // an attribute was escaped
 	marks    *mark // markers, and directories that are not what they seem
 }
 
@@ -25,6 +26,7 @@ type saved struct {
 	Encoding string      `json:"encoding"`
 	Detached bool        `json:"detached,omitempty"`
 	Root     bool        `json:"root,omitempty"`
+	Escaped  bool        `json:"escaped,omitempty"`
 	Marks    []savedMark `json:"marks,omitempty"`
 }
 
@@ -43,9 +45,13 @@ type savedMark struct {
 
 const savedVersion = 2
 
+// Escaped reports whether the layer has an extended attribute of the encoding's
+// own namespace, which is kept escaped on disk.
+func (d *Delta) Escaped() bool { return d.escaped }
+
 // Save writes what the staging directory does not hold, for [LoadDelta].
 func (d *Delta) Save(w io.Writer) error {
-	s := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root}
+	s := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root, Escaped: d.escaped}
 	s.add(0, "", d.marks)
 	if err := json.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("save delta: %w", err)
@@ -70,7 +76,7 @@ func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 	if s.Version != savedVersion {
 		return nil, fmt.Errorf("load delta: version %d is not known", s.Version)
 	}
-	d := &Delta{staging: staging, detached: s.Detached, root: s.Root, marks: &mark{}}
+	d := &Delta{staging: staging, detached: s.Detached, root: s.Root, escaped: s.Escaped, marks: &mark{}}
 	for _, e := range []whiteout.Encoding{whiteout.Plain, whiteout.Overlay, whiteout.OverlayUser, whiteout.AUFS} {
 		if e.String() == s.Encoding {
 			d.encoding = e

@@ -80,7 +80,7 @@ func (u *unpacker) rootEntry(hdr *stdtar.Header) error {
 	if hdr.Typeflag != stdtar.TypeDir {
 		return invalid("the root must be a directory")
 	}
-	a, err := headerAttrs(hdr, u.opts.Encoding)
+	a, err := u.attrs(hdr)
 	if err != nil {
 		return err
 	}
@@ -88,12 +88,33 @@ func (u *unpacker) rootEntry(hdr *stdtar.Header) error {
 	return nil
 }
 
+// attrs takes the attributes from the header of an entry, and notes whether one
+// of them has to be escaped.
+func (u *unpacker) attrs(hdr *stdtar.Header) (attrs, error) {
+	a, err := headerAttrs(hdr, u.opts.Encoding)
+	if err != nil {
+		return a, err
+	}
+	own := u.opts.Encoding.XattrPrefix()
+	for _, x := range a.xattrs {
+		if own == "" || !strings.HasPrefix(x.name, own) {
+			continue
+		}
+		if u.opts.NoEscape {
+			name, _ := u.opts.Encoding.XattrFromDisk(x.name)
+			return a, fmt.Errorf("extended attribute %s: %w", name, ErrOwnXattr)
+		}
+		u.escaped = true
+	}
+	return a, nil
+}
+
 // make makes the file that an entry describes.
 func (u *unpacker) make(p string, hdr *stdtar.Header) error {
 	if hdr.Typeflag == stdtar.TypeLink {
 		return u.hardLink(p, hdr)
 	}
-	a, err := headerAttrs(hdr, u.opts.Encoding)
+	a, err := u.attrs(hdr)
 	if err != nil {
 		return err
 	}

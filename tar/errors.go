@@ -10,6 +10,9 @@ import (
 var (
 	// ErrLongName says that a valid layer has a name over UnpackOptions.MaxName.
 	ErrLongName = errors.New("name too long for where the layer is kept")
+	// ErrOwnXattr says that a valid layer has an extended attribute of the encoding's
+	// own namespace, which cannot be kept there under UnpackOptions.NoEscape.
+	ErrOwnXattr = errors.New("this kernel cannot show such an attribute")
 	// ErrNeedsParents says that a layer unpacked without its parents says
 	// something that only its parents can give a meaning to. Read it again with
 	// UnpackOptions.Parents.

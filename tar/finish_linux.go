@@ -25,7 +25,7 @@ func (u *unpacker) finish() (*Delta, error) {
 	}
 	return &Delta{
 		staging: u.staging, encoding: u.opts.Encoding, detached: u.opts.Detached,
-		root: u.root.explicit, marks: u.marks,
+		root: u.root.explicit, escaped: u.escaped, marks: u.marks,
 	}, nil
 }
 

@@ -34,6 +34,10 @@ type UnpackOptions struct {
 	// Encoding is how the tree will be kept on disk; it decides the names of
 	// extended attributes. It must be the one given to Merge.
 	Encoding whiteout.Encoding
+	// NoEscape refuses extended attributes of the encoding's own namespace with
+	// ErrOwnXattr instead of keeping them escaped: overlay shows escaped ones from
+	// Linux 6.7 on.
+	NoEscape bool
 	// MaxName is the longest name of a file that the layer may have, in bytes; 0
 	// for 255. A longer one gives ErrLongName. Whiteouts of longer names are no error.
 	MaxName int

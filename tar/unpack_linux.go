@@ -19,11 +19,12 @@ type unpacker struct {
 	longest int // bytes of a name
 	staging *os.File
 
-	src    *stream
-	tape   *tape
-	tr     *stdtar.Reader
-	spool  *os.File // holds the rest of the stream once all markers had to be known
-	unread bool     // the current entry's body has not been read
+	src     *stream
+	tape    *tape
+	tr      *stdtar.Reader
+	spool   *os.File // holds the rest of the stream once all markers had to be known
+	escaped bool     // an attribute was escaped
+	unread  bool     // the current entry's body has not been read
 
 	root    *node
 	dirs    *dirCache

@@ -61,7 +61,11 @@ func abilityLines(p driver.Properties) []string {
 	if p.MaxName > 0 {
 		can = append(can, fmt.Sprintf("file names of up to %d bytes", p.MaxName))
 	}
-	return append(wrapList("can: ", can), wrapList("not: ", cannot)...)
+	lines := append(wrapList("can: ", can), wrapList("not: ", cannot)...)
+	if p.MountWay != 0 {
+		lines = append(lines, wrapList("mounts: ", strings.Split(p.MountWay.Explain(), ", "))...)
+	}
+	return lines
 }
 
 // wrapList joins a list with commas behind a word, in lines of abilityWidth; the

@@ -102,6 +102,7 @@ var hints = []struct {
 	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
 	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
 	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
+	{tar.ErrOwnXattr, "the layer is whole; Linux 6.7 shows such attributes, and a store made with another --driver can hold it here"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
 	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},

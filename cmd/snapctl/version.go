@@ -23,6 +23,8 @@ var version = "devel"
 const versionLong = `Show the version of snapctl and which backends work on the file system of the store:
 what each can and cannot do there, and the reason for each that does not work. The
 first that works is the one a new store gets; --driver NAME makes one of another.
+For a backend that mounts overlays it says by which system calls, which depends on
+the kernel: "descriptors" (Linux 6.13), "strings" (6.7) or "mount(2)" (any).
 
 Backends: overlay2, layers as upper directories of overlay mounts; btrfs, layers as
 subvolumes; vfs, layers as copies, on any file system; aufs, branches of aufs as old
@@ -44,6 +46,7 @@ const versionJSON = `{
         "nativeDiff"
       ],
       "maxParents": 500,
+      "mountWay": "descriptors",
       "maxName": 0
     }
   ]
@@ -66,7 +69,9 @@ type driverVerdict struct {
 	// Can names the abilities that it has here.
 	Can        []string `json:"can"`
 	MaxParents int      `json:"maxParents"`
-	MaxName    int      `json:"maxName"`
+	// MountWay is how overlays are mounted, empty for a backend that mounts none.
+	MountWay string `json:"mountWay"`
+	MaxName  int    `json:"maxName"`
 
 	props driver.Properties
 }
@@ -144,6 +149,7 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 		} else {
 			verdict.Available, verdict.props, verdict.Can = true, props, abilityNames(props)
 			verdict.MaxParents, verdict.MaxName = props.MaxParents, props.MaxName
+			verdict.MountWay = props.MountWay.String()
 		}
 		verdicts = append(verdicts, verdict)
 	}

@@ -60,6 +60,7 @@ func special(fs fstest.FS) []variant {
 	switch fs {
 	case fstest.Tmpfs:
 		return []variant{
+			{name: "tmpfs, overlay without escapes", fs: fs, opts: without(driver.Fallbacks{NoEscape: true}), run: runBrief},
 			{name: "tmpfs, overlays by strings", fs: fs, opts: without(driver.Fallbacks{MountWay: mount.WayStrings}), run: runBrief},
 			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: runBrief},
 			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief},

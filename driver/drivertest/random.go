@@ -3,6 +3,7 @@ package drivertest
 import (
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,8 @@ type random struct {
 	avoidLinks bool
 	// breaksLinks: it does so on all of them.
 	breaksLinks bool
+	// refused are the prefixes of attributes that one of the backends refuses.
+	refused []string
 }
 
 func pick[T any](r random, what string, values []T) T {
@@ -142,6 +145,8 @@ func (r random) entry(tree *model.Tree) fstest.Entry {
 // xattr draws a value that a file may have under a name.
 func (r random) xattr(name string, regular, dir bool) (string, bool) {
 	switch {
+	case slices.ContainsFunc(r.refused, func(p string) bool { return strings.HasPrefix(name, p) }):
+		return "", false
 	case name == "security.capability":
 		return "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", regular
 	case strings.HasPrefix(name, "user."):
@@ -158,6 +163,9 @@ func commonRandom(props []driver.Properties) random {
 		r.renameDirs = r.renameDirs && p.RenameDir
 		r.avoidLinks = r.avoidLinks || p.BreaksHardlinks
 		r.breaksLinks = r.breaksLinks && p.BreaksHardlinks
+		if p.RefusedXattr != "" {
+			r.refused = append(r.refused, p.RefusedXattr)
+		}
 	}
 	r.avoidLinks = r.avoidLinks && !r.breaksLinks
 	return r

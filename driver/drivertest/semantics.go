@@ -24,6 +24,10 @@ func (s *suite) testSemantics(t *testing.T) {
 			continue // a property, which is checked, or an ability of this process
 		}
 		t.Run(c.Name, func(t *testing.T) {
+			if s.refuses(c) {
+				s.isRefused(t, c)
+				return
+			}
 			if len(c.Edits) > 0 {
 				s.needEdits(t)
 			}

@@ -37,6 +37,9 @@ type Meta struct {
 	// Metacopy: this layer or one of its parents may hold files whose body is
 	// further down (overlay's metacopy).
 	Metacopy bool `json:"metacopy,omitempty"`
+	// Escaped: this layer or one of its parents has attributes of overlay's own
+	// namespace, kept escaped. Not set for what was written through a mount.
+	Escaped bool `json:"escaped,omitempty"`
 	// Detached: unpacked without its parents, which are still to be given.
 	Detached bool `json:"detached,omitempty"`
 	// Merging: giving it its parents was begun. When it is found set, that ended

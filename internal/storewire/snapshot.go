@@ -8,6 +8,7 @@ import (
 
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // kinds pairs the kinds of snapshots with their numbers.
@@ -62,7 +63,8 @@ func FromProperties(p driver.Properties) *storev1.Properties {
 		Rebase: p.Rebase, Explain: p.Explain, NativeDiff: p.NativeDiff, SharesPages: p.SharesPages, Reflink: p.Reflink,
 		BreaksHardlinks: p.BreaksHardlinks, RenameDir: p.RenameDir, MountsWritable: p.MountsWritable, Quota: p.Quota,
 		Idmap: p.Idmap, Rootless: p.Rootless, MaxName: int64(p.MaxName), MaxParents: int64(p.MaxParents),
-		XattrNamespaces: p.XattrNamespaces,
+		XattrNamespaces: p.XattrNamespaces, MountWay: p.MountWay.String(),
+		RefusedXattr: p.RefusedXattr,
 	}
 }
 
@@ -73,5 +75,6 @@ func ToProperties(p *storev1.Properties) driver.Properties {
 		Reflink: p.GetReflink(), BreaksHardlinks: p.GetBreaksHardlinks(), RenameDir: p.GetRenameDir(),
 		MountsWritable: p.GetMountsWritable(), Quota: p.GetQuota(), Idmap: p.GetIdmap(), Rootless: p.GetRootless(),
 		MaxName: int(p.GetMaxName()), MaxParents: int(p.GetMaxParents()), XattrNamespaces: p.GetXattrNamespaces(),
+		MountWay: mount.ParseWay(p.GetMountWay()), RefusedXattr: p.GetRefusedXattr(),
 	}
 }

@@ -44,6 +44,7 @@ func TestSnapshotsComeOutAsTheyWentIn(t *testing.T) {
 	props := driver.Properties{
 		Rebase: true, Explain: true, NativeDiff: true, SharesPages: true, Reflink: true, BreaksHardlinks: true, RenameDir: true,
 		MountsWritable: true, Quota: true, Idmap: true, Rootless: true, MaxName: 1, MaxParents: 2, XattrNamespaces: []string{"user."},
+		MountWay: mount.WayStrings, RefusedXattr: "trusted.overlay.",
 	}
 	require.Equal(t, props, ToProperties(FromProperties(props)))
 	require.Equal(t, driver.Properties{}, ToProperties(nil))

@@ -119,11 +119,13 @@ func Fchmod(fd int, mode uint32) error {
 
 // Fchmodat changes the mode of name in dirfd, which is no symbolic link, without
 // opening it for reading: opening a device can have effects. fchmodat2(2) needs
-// Linux 6.6; before, and with noFchmodat2, an O_PATH descriptor and /proc do it.
+// Linux 6.6; before, with noFchmodat2, and where a filter of system calls refuses
+// it (EPERM: older container engines do not know it), an O_PATH descriptor and
+// /proc do it.
 func Fchmodat(dirfd int, name string, mode uint32, noFchmodat2 bool) error {
 	if !noFchmodat2 {
 		err := retry(func() error { return unix.Fchmodat(dirfd, name, mode, unix.AT_SYMLINK_NOFOLLOW) })
-		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) {
+		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPERM) {
 			return pathErr("fchmodat2", name, err)
 		}
 	}

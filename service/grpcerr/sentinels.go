@@ -75,6 +75,7 @@ func ownErrors() []sentinel {
 		{"IMAGE_NOT_FOUND", image.ErrNotFound, codes.NotFound},
 		{"INVALID_LAYER", diff.ErrInvalidLayer, codes.InvalidArgument},
 		{"LONG_NAME", tar.ErrLongName, codes.InvalidArgument},
+		{"OWN_XATTR", tar.ErrOwnXattr, codes.Unimplemented},
 		{"LAYER_DIGEST", driver.ErrDigest, codes.InvalidArgument},
 		{"STREAM_DIGEST", tar.ErrDigest, codes.InvalidArgument},
 		{"LAYER_BUSY", driver.ErrBusy, codes.Unavailable},

@@ -271,6 +271,8 @@ type Properties struct {
 	MaxName         int64                  `protobuf:"varint,12,opt,name=max_name,json=maxName,proto3" json:"max_name,omitempty"`
 	MaxParents      int64                  `protobuf:"varint,13,opt,name=max_parents,json=maxParents,proto3" json:"max_parents,omitempty"`
 	XattrNamespaces []string               `protobuf:"bytes,14,rep,name=xattr_namespaces,json=xattrNamespaces,proto3" json:"xattr_namespaces,omitempty"`
+	MountWay        string                 `protobuf:"bytes,15,opt,name=mount_way,json=mountWay,proto3" json:"mount_way,omitempty"`             // "descriptors", "strings", "mount(2)" or empty
+	RefusedXattr    string                 `protobuf:"bytes,16,opt,name=refused_xattr,json=refusedXattr,proto3" json:"refused_xattr,omitempty"` // prefix of attributes that layers cannot have
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -401,6 +403,20 @@ func (x *Properties) GetXattrNamespaces() []string {
 		return x.XattrNamespaces
 	}
 	return nil
+}
+
+func (x *Properties) GetMountWay() string {
+	if x != nil {
+		return x.MountWay
+	}
+	return ""
+}
+
+func (x *Properties) GetRefusedXattr() string {
+	if x != nil {
+		return x.RefusedXattr
+	}
+	return ""
 }
 
 type Snapshot struct {
@@ -3780,7 +3796,7 @@ const file_store_proto_rawDesc = "" +
 	"properties\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.PropertiesR\n" +
 	"properties\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"\xbe\x03\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"\x80\x04\n" +
 	"\n" +
 	"Properties\x12\x16\n" +
 	"\x06rebase\x18\x01 \x01(\bR\x06rebase\x12\x18\n" +
@@ -3800,7 +3816,9 @@ const file_store_proto_rawDesc = "" +
 	"\bmax_name\x18\f \x01(\x03R\amaxName\x12\x1f\n" +
 	"\vmax_parents\x18\r \x01(\x03R\n" +
 	"maxParents\x12)\n" +
-	"\x10xattr_namespaces\x18\x0e \x03(\tR\x0fxattrNamespaces\"\xcd\x02\n" +
+	"\x10xattr_namespaces\x18\x0e \x03(\tR\x0fxattrNamespaces\x12\x1b\n" +
+	"\tmount_way\x18\x0f \x01(\tR\bmountWay\x12#\n" +
+	"\rrefused_xattr\x18\x10 \x01(\tR\frefusedXattr\"\xcd\x02\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12,\n" +
