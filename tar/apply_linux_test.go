@@ -167,16 +167,16 @@ func (b *overlayBed) tree(t *testing.T) fstest.Tree {
 
 // beds are the ways in which every case is tried.
 var beds = map[string]func(*testing.T) bed{
-	"plain":   func(t *testing.T) bed { return newPlainBed(t, fstest.Scratch(t, fstest.Tmpfs)) },
-	"overlay": func(t *testing.T) bed { return newOverlayBed(t, fstest.Scratch(t, fstest.Tmpfs)) },
+	"plain":   func(t *testing.T) bed { return newPlainBed(t, fstest.Quick(t)) },
+	"overlay": func(t *testing.T) bed { return newOverlayBed(t, fstest.Quick(t)) },
 	"overlay, detached": func(t *testing.T) bed {
-		b := newOverlayBed(t, fstest.Scratch(t, fstest.Tmpfs))
+		b := newOverlayBed(t, fstest.Quick(t))
 		b.detached = true
 		return b
 	},
-	"aufs": func(t *testing.T) bed { return newAUFSBed(t, fstest.Scratch(t, fstest.Tmpfs)) },
+	"aufs": func(t *testing.T) bed { return newAUFSBed(t, fstest.Quick(t)) },
 	"aufs, detached": func(t *testing.T) bed {
-		b := newAUFSBed(t, fstest.Scratch(t, fstest.Tmpfs))
+		b := newAUFSBed(t, fstest.Quick(t))
 		b.detached = true
 		return b
 	},

@@ -378,7 +378,7 @@ func TestAMergeThatFailsLeavesThePlainTreeAsItWas(t *testing.T) {
 func TestAMergeThatFailsLeavesTheUpperDirectoryAsItWas(t *testing.T) {
 	requireRoot(t)
 	base, top := rollbackLayers()
-	dir := fstest.Scratch(t, fstest.Tmpfs)
+	dir := fstest.Quick(t)
 	lower, upper := newRoot(t, filepath.Join(dir, "lower")), newRoot(t, filepath.Join(dir, "upper"))
 	d, _, err := Unpack(t.Context(), staging(t, dir), bytes.NewReader(fstest.Layer(t, base...)), UnpackOptions{Encoding: whiteout.Overlay})
 	require.NoError(t, err)
