@@ -41,14 +41,21 @@ debian_kernel() {
 	[ -d "$tree/lib/modules/$release" ] || modules_root=$tree/usr
 }
 
-# find_versioned follows a package that only names the newest kernel.
+# find_versioned follows a package that only names the newest kernel. The answer
+# is kept until the lists are read anew, since apt takes seconds for it.
 find_versioned() {
+	answer=$apt_dir/newest-$kernel
+	if [ "$answer" -nt "$apt_dir/fresh" ]; then
+		kernel=$(cat "$answer")
+		return 0
+	fi
 	[ -n "$(in_suite apt-cache show "$kernel" 2>/dev/null | head -n 1)" ] || fail 7 "$suite has no package $kernel"
 	while :; do
 		named=$(dependencies "$kernel" '^linux-image-[0-9]' | head -n 1)
-		[ -n "$named" ] || return 0
+		[ -n "$named" ] || break
 		kernel=$named
 	done
+	echo "$kernel" >"$answer"
 }
 
 index_modules() {
