@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 // Scratch mounts a new, empty file system and returns a directory on it, root
@@ -25,7 +27,7 @@ func Scratch(tb testing.TB, fs FS) string {
 // smallest sizes are 300 for xfs, 110 for btrfs and 8 for ext4.
 func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
 	tb.Helper()
-	dir := tb.TempDir()
+	dir := mountDir(tb)
 	mountTmpfs(tb, dir, fs, sizeMiB)
 	if fs != Tmpfs {
 		dir = mountImage(tb, dir, fs, sizeMiB)
@@ -35,6 +37,25 @@ func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
 		tb.Fatal(err)
 	}
 	return scratch
+}
+
+// mountDir is TempDir for mounts and images of loop devices: where the process is
+// killed, a later test run finds and removes what is below.
+func mountDir(tb testing.TB) string {
+	tb.Helper()
+	if os.Getenv(testrun.RunEnv) != "" {
+		return tb.TempDir() // in the directory of the run
+	}
+	dir, release, err := testrun.Local()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := release(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
 }
 
 // mountTmpfs mounts a tmpfs, for itself or to hold the image of fs.
