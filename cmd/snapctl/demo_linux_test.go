@@ -118,5 +118,5 @@ func requireEmpty(t *testing.T, dir string) {
 	require.Eventually(t, func() bool {
 		entries, err := os.ReadDir(dir)
 		return err == nil && len(entries) == 0
-	}, 10*time.Second, 10*time.Millisecond, "%s is empty", dir)
+	}, fstest.Patience, 10*time.Millisecond, "%s is empty", dir)
 }

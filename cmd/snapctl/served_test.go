@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // A served is a 'snapctl serve' in a process of its own.
@@ -74,7 +75,7 @@ func (s *served) said() string {
 
 func (s *served) wait() error {
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(fstest.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var c *client.Client
 		if c, err = client.Dial(context.Background(), s.address); err == nil {
 			return c.Close()

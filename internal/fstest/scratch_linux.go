@@ -121,7 +121,7 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 }
 
 // loopWait is how long mountLoop waits for other tests to free a loop device.
-const loopWait = time.Minute
+const loopWait = Patience
 
 // mountLoop mounts an image through a loop device that detaches itself. There
 // are few of them and other test processes use them too, so it tries for a while.

@@ -170,7 +170,7 @@ func requireNoLeaks(t *testing.T, f func()) {
 	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	f()
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > goroutines || openFiles(t) > files; {
+	for end := time.Now().Add(fstest.Patience); runtime.NumGoroutine() > goroutines || openFiles(t) > files; {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("goroutines or descriptors stay:\n%s", stacks[:runtime.Stack(stacks, true)])
@@ -316,7 +316,7 @@ func TestReadingAheadIsBounded(t *testing.T) {
 			return false
 		}
 		return true
-	}, 10*time.Second, time.Millisecond, "what is read ahead")
+	}, fstest.Patience, time.Millisecond, "what is read ahead")
 	var rest bytes.Buffer
 	_, err = rest.ReadFrom(b)
 	require.NoError(t, err)
