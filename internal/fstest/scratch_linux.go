@@ -115,6 +115,11 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 	mountLoop(tb, fs, image, target)
 	tb.Cleanup(func() {
 		unmount(tb, target)
+		// Another process, of another test run, may have a copy of the mount in a
+		// namespace of its own. It goes with the mount point.
+		if err := os.Remove(target); err != nil {
+			tb.Error(err)
+		}
 		awaitDetached(tb, image)
 	})
 	return target
@@ -150,9 +155,7 @@ func mountLoop(tb testing.TB, fs FS, image, target string) {
 }
 
 // awaitDetached waits until no loop device holds the image. The kernel detaches
-// a device some time after the unmount, and while another process has a copy of
-// the mount in a mount namespace of its own, not before that is gone. The kernel
-// tells nobody, so this asks.
+// a device some time after the unmount. It tells nobody, so this asks.
 func awaitDetached(tb testing.TB, image string) {
 	tb.Helper()
 	for start := time.Now(); time.Since(start) < loopWait; time.Sleep(5 * time.Millisecond) {

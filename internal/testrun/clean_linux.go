@@ -65,6 +65,10 @@ func unmountBelow(dir string, loops []string) error {
 		if err := unix.Unmount(p, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return &os.PathError{Op: "unmount", Path: p, Err: err}
 		}
+		if below(p, dir) && p != dir {
+			// This also unmounts it in the namespaces that have a copy of the mount.
+			_ = os.Remove(p) // not where there are files below a mount
+		}
 	}
 	return nil
 }
