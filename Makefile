@@ -6,10 +6,10 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test lint bench clean FORCE
+.PHONY: help demo build test test-stress lint bench clean FORCE
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: bin/snapctl ## Build snapctl and let it show, on a small image, what it does.
 	@bin/snapctl demo
@@ -22,6 +22,10 @@ bin/snapctl: FORCE
 test: ## Run all tests: as root, then unprivileged; installs what they need when root.
 	@scripts/install-test-deps
 	@scripts/test
+
+test-stress: ## Run every test three times while half of the processors are busy.
+	@scripts/install-test-deps
+	@scripts/test --stress
 
 lint: ## Run golangci-lint where it is installed, else go vet and gofmt.
 	@scripts/lint
