@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ const (
 	linkName = "run"
 	// maxBase is how long a directory for runs may be, in bytes. The path of a
 	// socket below has at most 107.
-	maxBase = 24
+	maxBase = 34
 	// shm is a tmpfs that every user of a Linux machine can write to.
 	shm = "/dev/shm"
 	// unborn is how old a directory without a lock is before it counts as dead: its
@@ -44,19 +45,22 @@ var tempDir = os.TempDir()
 // TempDir is the directory for temporary files as the process found it.
 func TempDir() string { return tempDir }
 
-// bases are the directories in which this user's runs may be: the one for new
-// runs first.
+// bases are the directories in which this user's runs may be, the preferred one
+// first. There are several because somebody else may have one: root of a user
+// namespace has the user id of the machine's root.
 func bases() []string {
+	places := []string{tempDir, "/tmp"}
 	name := "lkt" + strconv.Itoa(os.Getuid())
-	own, common := filepath.Join(tempDir, name), filepath.Join("/tmp", name)
-	switch {
-	case own == common:
-		return []string{own}
-	case len(own) > maxBase:
-		return []string{common, own}
-	default:
-		return []string{own, common}
+	if len(filepath.Join(tempDir, name)) > maxBase {
+		slices.Reverse(places)
 	}
+	var all []string
+	for _, place := range slices.Compact(places) {
+		for _, suffix := range []string{"", "b", "c"} {
+			all = append(all, filepath.Join(place, name+suffix))
+		}
+	}
+	return all
 }
 
 func memoryBase() string { return filepath.Join(shm, "lkt"+strconv.Itoa(os.Getuid())) }
@@ -84,7 +88,17 @@ func makeBase(dir string) error {
 }
 
 // Start begins a run, whose leader this process is. End ends it.
-func Start() (*Run, error) { return startIn(bases()[0]) }
+func Start() (*Run, error) {
+	var errs error
+	for _, base := range bases() {
+		r, err := startIn(base)
+		if err == nil {
+			return r, nil
+		}
+		errs = errors.Join(errs, err)
+	}
+	return nil, errs
+}
 
 func startIn(base string) (*Run, error) {
 	if err := makeBase(base); err != nil {
