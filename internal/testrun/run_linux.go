@@ -42,9 +42,6 @@ type Run struct {
 // change it for what they test.
 var tempDir = os.TempDir()
 
-// TempDir is the directory for temporary files as the process found it.
-func TempDir() string { return tempDir }
-
 // bases are the directories in which this user's runs may be, the preferred one
 // first. There are several because somebody else may have one: root of a user
 // namespace has the user id of the machine's root.

@@ -37,9 +37,6 @@ func run(args []string) int {
 	return 0
 }
 
-// TempDir is the directory for temporary files.
-func TempDir() string { return os.TempDir() }
-
 // Local makes a temporary directory.
 func Local() (dir string, release func() error, err error) {
 	dir, err = os.MkdirTemp("", "lk-")
