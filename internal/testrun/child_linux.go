@@ -79,6 +79,15 @@ func (c *child) signal(sig syscall.Signal) {
 	_ = syscall.Kill(c.pid, sig) // it may have ended
 }
 
+// letRestEnd gives what is left below time to end: a process that was told to end
+// may be about to.
+func (c *child) letRestEnd() {
+	select {
+	case <-c.alone:
+	case <-time.After(grace):
+	}
+}
+
 // killRest kills what is left below and waits until it is gone. It returns what
 // that was.
 func (c *child) killRest() (left []string, err error) {

@@ -44,7 +44,13 @@ func as(role string, command ...string) []string {
 
 // makeMess makes what tests make, says what that is, and then ends as told.
 func makeMess(how string) int {
-	if how == "clean" {
+	switch how {
+	case "clean":
+		return 0
+	case "ending":
+		if exec.Command("sleep", "0.5").Start() != nil {
+			return 2
+		}
 		return 0
 	}
 	m, err := newMess()
@@ -281,6 +287,8 @@ func TestTheStatusOfABinaryIsThatOfTheRun(t *testing.T) {
 	code, said := run(t, as("leader", as("watcher", as("mess", "clean")...)...)...).end()
 	require.Zero(t, code, said)
 	require.Empty(t, said)
+	code, said = run(t, as("leader", as("watcher", as("mess", "ending")...)...)...).end()
+	require.Zero(t, code, "a process that ends by itself: %s", said)
 	p := run(t, as("leader", as("watcher", as("mess", "fail")...)...)...)
 	m := p.made()
 	code, said = p.end()

@@ -69,6 +69,9 @@ func (w *watcher) watch(args []string) (code int, err error) {
 	if code, err = w.supervise(args); err != nil {
 		return code, err
 	}
+	if code == 0 {
+		w.child.letRestEnd()
+	}
 	left, err := w.child.killRest()
 	for i, process := range left {
 		left[i] = "process " + process
