@@ -114,6 +114,7 @@ func serveStore(t *testing.T, dir string) *served {
 		if s.cmd.ProcessState == nil {
 			require.NoError(t, s.stop())
 		}
+		require.NoError(t, os.RemoveAll(s.dir)) // of a service that a test has ended by itself
 	})
 	return s
 }
