@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-aufs lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-aufs test-stress lint bench clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test-kernels: ## Run the short suites on every kernel of docs/kernels.md and wri
 test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a checkout of aufs-standalone.
 	@scripts/install-test-deps
 	@scripts/test-kernels -aufs "$(abspath $(AUFS))"
+
+test-stress: ## Run every test three times while half of the processors are busy.
+	@scripts/install-test-deps
+	@scripts/test --stress
 
 lint: ## Run golangci-lint where it is installed, else go vet and gofmt.
 	@scripts/lint

@@ -209,7 +209,7 @@ func crash(t *testing.T, scratch string) {
 	require.Eventually(t, func() bool { // the kernel writes on when it unmounts
 		out, err := exec.Command("losetup", "-j", image).CombinedOutput()
 		return err == nil && len(out) == 0
-	}, time.Minute, 10*time.Millisecond)
+	}, fstest.Patience, 10*time.Millisecond)
 	require.NoError(t, os.Rename(image+".cut", image))
 	out, err = exec.Command("mount", "-t", "btrfs", "-o", "loop", image, target).CombinedOutput()
 	require.NoError(t, err, "%s", out)

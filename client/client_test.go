@@ -44,7 +44,7 @@ func serve(t *testing.T) *served {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(fstest.Patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				all := make([]byte, 1<<20)
 				t.Fatalf("goroutines are left:\n%s", all[:runtime.Stack(all, true)])
@@ -296,29 +296,29 @@ func TestAClientThatHangsUpLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	cancel()
 	require.NoError(t, s.Remove(t.Context(), "work", false))
-	h, err := s.Hold(t.Context(), 10*time.Second, "work")
+	h, err := s.Hold(t.Context(), fstest.Patience, "work")
 	require.NoError(t, err)
 	h.Release()
 }
 
 func TestWhatOneHoldsAnotherWaitsFor(t *testing.T) {
 	s := serve(t)
-	one, err := s.Hold(t.Context(), time.Second, "a", "b", "a")
+	one, err := s.Hold(t.Context(), fstest.Patience, "a", "b", "a")
 	require.NoError(t, err)
 	_, err = s.Hold(t.Context(), 20*time.Millisecond, "c", "b")
 	require.ErrorIs(t, err, errdefs.ErrUnavailable)
-	other, err := s.Hold(t.Context(), time.Second, "c")
+	other, err := s.Hold(t.Context(), fstest.Patience, "c")
 	require.NoError(t, err, "who waited in vain has taken nothing")
 	other.Release()
 
 	require.NoError(t, one.Keep("b"))
-	other, err = s.Hold(t.Context(), time.Second, "a")
+	other, err = s.Hold(t.Context(), fstest.Patience, "a")
 	require.NoError(t, err)
 	other.Release()
 
 	waited := make(chan error, 1)
 	go func() {
-		h, err := s.Hold(t.Context(), 10*time.Second, "b")
+		h, err := s.Hold(t.Context(), fstest.Patience, "b")
 		if err == nil {
 			h.Release()
 		}
@@ -327,11 +327,11 @@ func TestWhatOneHoldsAnotherWaitsFor(t *testing.T) {
 	one.Release()
 	require.NoError(t, <-waited)
 
-	one, err = s.Hold(t.Context(), time.Second, "a")
+	one, err = s.Hold(t.Context(), fstest.Patience, "a")
 	require.NoError(t, err)
 	require.ErrorIs(t, one.Keep("a", "b"), errdefs.ErrFailedPrecondition, "or two could wait for each other")
 	one.Release()
-	_, err = s.Hold(t.Context(), time.Second, strings.Repeat("x", 10_000))
+	_, err = s.Hold(t.Context(), fstest.Patience, strings.Repeat("x", 10_000))
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 }
 

@@ -26,7 +26,8 @@ import (
 )
 
 // busyStore is the content store of an engine. Once it is told what to call, it
-// lets one message of a stream pass, calls that, and waits for the stream's end.
+// lets one message of a stream pass and calls that. It then sends nothing more of
+// a blob until the stream ends, and goes on with an upload.
 type busyStore struct {
 	contentapi.ContentServer
 	store content.Store
@@ -79,7 +80,6 @@ type busyWrite struct {
 func (b *busyWrite) Recv() (*contentapi.WriteContentRequest, error) {
 	if b.seen++; b.seen == 3 && b.then != nil { // the first asks how far it is
 		b.then()
-		<-b.Context().Done()
 	}
 	return b.Content_WriteServer.Recv()
 }
@@ -114,9 +114,19 @@ func TestAnEngineThatHangsUpOnTheDifferLeavesNothing(t *testing.T) {
 		"diff":  compare,
 	} {
 		ctx, hangUp := context.WithCancel(asEngine(t))
-		engine.then = hangUp
-		require.Equal(t, codes.Canceled, status.Code(call(ctx)), name)
-		require.Error(t, ctx.Err(), name)
+		ended, heard := make(chan struct{}), make(chan error, 1)
+		engine.then = func() {
+			hangUp()
+			<-ended
+			// One connection carries both, in this order: once the service has answered
+			// this, it knows that the caller is gone.
+			_, err := s.engine.Stat(asEngine(t), "full")
+			heard <- err
+		}
+		err := call(ctx)
+		close(ended)
+		require.Equal(t, codes.Canceled, status.Code(err), name)
+		require.NoError(t, <-heard, name)
 	}
 	requireNoLeak(t, root, calm)
 	engine.then = nil

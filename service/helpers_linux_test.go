@@ -153,7 +153,7 @@ func footprintOf(t *testing.T, root string) footprint {
 // requireNoLeak waits until no more is held than before.
 func requireNoLeak(t *testing.T, root string, before footprint) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(fstest.Patience)
 	for {
 		now := footprintOf(t, root)
 		leaks := ""

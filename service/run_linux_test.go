@@ -44,7 +44,7 @@ func hear(t *testing.T, told <-chan string) string {
 	select {
 	case text := <-told:
 		return text
-	case <-time.After(20 * time.Second):
+	case <-time.After(fstest.Patience):
 		require.Fail(t, "systemd was told nothing")
 		return ""
 	}

@@ -41,7 +41,7 @@ func (s *syncBuffer) String() string {
 // eventually polls until ok.
 func eventually(t *testing.T, ok func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, ok, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, ok, fstest.Patience, 5*time.Millisecond, what)
 }
 
 // echo answers on l with what the connection says, until l is closed.

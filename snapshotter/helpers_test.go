@@ -103,18 +103,11 @@ func realDriver(name string) openDriver {
 	}
 }
 
-// shm is a tmpfs that every user of a Linux machine can write to.
-const shm = "/dev/shm"
-
 // memDir is a directory of the test, in memory where that can be had: most
 // tests make many stores, and every commit syncs a whole file system.
 func memDir(t testing.TB) string {
 	t.Helper()
-	if dir, err := os.MkdirTemp(shm, "snapshotter-test-"); err == nil {
-		t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-		return dir
-	}
-	return t.TempDir()
+	return fstest.MemoryDir(t)
 }
 
 // freshDir makes a directory of the test in another one.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 // Started by a test as a process of its own, this test binary works on the
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 	} else if root := os.Getenv(churnEnv); root != "" {
 		err = churn(root, os.Getenv(churnEnv+"_DRIVER"))
 	} else {
-		os.Exit(m.Run())
+		os.Exit(testrun.Tests{M: m}.Run())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

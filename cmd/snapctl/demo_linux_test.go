@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 const nobody = 65534
@@ -24,10 +26,7 @@ func binaryForNobody(t *testing.T) (binary, home string) {
 	if !isHostRoot() {
 		t.Skip("only root of the machine can become another user")
 	}
-	dir, err := os.MkdirTemp("/tmp", "snapctl-nobody-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o711))
+	dir := fstest.OpenDir(t)
 	binary, home = filepath.Join(dir, "snapctl"), filepath.Join(dir, "home")
 	copyBinary(t, binary)
 	require.NoError(t, os.Chmod(binary, 0o711))
@@ -119,5 +118,5 @@ func requireEmpty(t *testing.T, dir string) {
 	require.Eventually(t, func() bool {
 		entries, err := os.ReadDir(dir)
 		return err == nil && len(entries) == 0
-	}, 10*time.Second, 10*time.Millisecond, "%s is empty", dir)
+	}, fstest.Patience, 10*time.Millisecond, "%s is empty", dir)
 }

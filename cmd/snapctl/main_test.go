@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 // TestMain lets the scripts run this test binary as snapctl. A user who may not
@@ -15,7 +17,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "snapctl" {
 		enterNamespace()
 	}
-	testscript.Main(m, map[string]func(){"snapctl": func() {
+	testscript.Main(testrun.Tests{M: m}, map[string]func(){"snapctl": func() {
 		code := mainCode()
 		tellPeak()
 		os.Exit(code)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
@@ -208,7 +209,7 @@ func TestASnapshotThatIsBeingAppliedToIsNotMounted(t *testing.T) {
 				h.Release()
 			}
 			return err != nil
-		}, 5*time.Second, time.Millisecond)
+		}, fstest.Patience, time.Millisecond)
 		return nil
 	}))
 	require.NoError(t, in.Close())

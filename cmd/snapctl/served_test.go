@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // A served is a 'snapctl serve' in a process of its own.
@@ -41,12 +43,10 @@ func serveFor(root, driverName string) (*served, error) {
 	s.cmd = snapctlProcess(args...)
 	s.cmd.Stderr = s
 	if err := s.cmd.Start(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := s.wait(); err != nil {
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-		return nil, fmt.Errorf("%w: %s", err, s.said())
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, s.said()), s.kill())
 	}
 	return s, nil
 }
@@ -75,7 +75,7 @@ func (s *served) said() string {
 
 func (s *served) wait() error {
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(fstest.Patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var c *client.Client
 		if c, err = client.Dial(context.Background(), s.address); err == nil {
 			return c.Close()
@@ -86,24 +86,23 @@ func (s *served) wait() error {
 
 // stop ends the service as its users would, and returns what is wrong with that.
 func (s *served) stop() error {
-	defer os.RemoveAll(s.dir)
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
+	err := s.cmd.Process.Signal(syscall.SIGTERM)
+	if err == nil {
+		err = s.cmd.Wait()
 	}
-	if err := s.cmd.Wait(); err != nil {
-		return fmt.Errorf("snapctl serve: %w: %s", err, s.said())
+	if err != nil {
+		err = fmt.Errorf("snapctl serve: %w: %s", err, s.said())
 	}
-	return nil
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // kill ends the service without giving it time for anything.
 func (s *served) kill() error {
-	defer os.RemoveAll(s.dir)
-	if err := s.cmd.Process.Kill(); err != nil {
-		return err
+	err := s.cmd.Process.Kill()
+	if err == nil {
+		_ = s.cmd.Wait() // it says that it was killed
 	}
-	_ = s.cmd.Wait() // it says that it was killed
-	return nil
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // serveStore gives the store of demoStore to a service, which commands find.
@@ -115,6 +114,7 @@ func serveStore(t *testing.T, dir string) *served {
 		if s.cmd.ProcessState == nil {
 			require.NoError(t, s.stop())
 		}
+		require.NoError(t, os.RemoveAll(s.dir)) // of a service that a test has ended by itself
 	})
 	return s
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 func TestASecondSignalEndsAServiceThatWaitsForACall(t *testing.T) {
@@ -26,14 +28,14 @@ func TestASecondSignalEndsAServiceThatWaitsForACall(t *testing.T) {
 			}()
 			<-begun
 			require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-			require.Eventually(t, func() bool { return strings.Contains(s.said(), "stopping") }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(s.said(), "stopping") }, fstest.Patience, time.Millisecond)
 			require.NoError(t, s.cmd.Process.Signal(second))
 			ended := make(chan error, 1)
 			go func() { ended <- s.cmd.Wait() }()
 			select {
 			case err := <-ended:
 				require.Error(t, err)
-			case <-time.After(20 * time.Second): // it would wait for 30
+			case <-time.After(fstest.Patience):
 				require.NoError(t, s.cmd.Process.Kill())
 				<-ended
 				require.Fail(t, "it did not end")

@@ -28,7 +28,7 @@ var (
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
-	testOnly = []string{"internal/fstest", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest"}
+	testOnly = []string{"internal/fstest", "internal/testrun", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest"}
 )
 
 // rules has one line for every package that is no command.
@@ -70,7 +70,8 @@ var rules = map[string]rule{
 	"driver/all/alltest": {"driver", "driver/all", "internal/fstest"},
 	"aufs/aufstest":      append([]string{"diff", "internal/fstest"}, low...),
 	"diff/difftest":      append([]string{"diff", "internal/fstest"}, low...),
-	"internal/fstest":    append([]string{"diff", "mount"}, low...),
+	"internal/testrun":   {},
+	"internal/fstest":    append([]string{"diff", "mount", "internal/testrun"}, low...),
 	"driver/drivertest":  append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),
 	"test/realimage":     {},
 	"test/engines":       {},

@@ -12,7 +12,7 @@ import (
 // CanMount reports whether this process can mount a tmpfs, by doing it.
 func CanMount(tb testing.TB) bool {
 	tb.Helper()
-	dir := tb.TempDir()
+	dir := mountDir(tb)
 	if err := unix.Mount("probe", dir, "tmpfs", 0, "size=64k"); err != nil {
 		tb.Logf("no mounts are tested: mounting a tmpfs: %v", err)
 		return false

@@ -14,9 +14,6 @@ import (
 const (
 	iocSubvolCreate = 0x5000940e
 	iocQuotaCtl     = 0xc0109428
-	iocSubvolFlags  = 0x4008941a // BTRFS_IOC_SUBVOL_SETFLAGS
-
-	subvolIno = 256 // BTRFS_FIRST_FREE_OBJECTID
 
 	quotaEnable       = 1
 	quotaEnableSimple = 4
@@ -92,33 +89,10 @@ func ioctl(tb testing.TB, dir string, request uintptr, arg unsafe.Pointer, what 
 // bind mounts a directory by itself until the test ends.
 func bind(tb testing.TB, dir string) string {
 	tb.Helper()
-	target := tb.TempDir()
+	target := mountDir(tb)
 	if err := unix.Mount(dir, target, "", unix.MS_BIND, ""); err != nil {
 		tb.Fatalf("bind %s: %v", dir, err)
 	}
 	tb.Cleanup(func() { unmount(tb, target) })
 	return target
-}
-
-// makeWritable takes the read-only flag from a directory that is the root of a
-// subvolume, and leaves any other alone.
-func makeWritable(dir string) error {
-	var st unix.Stat_t
-	var fs unix.Statfs_t
-	if err := errors.Join(unix.Lstat(dir, &st), unix.Statfs(dir, &fs)); err != nil {
-		return err
-	}
-	if st.Ino != subvolIno || fs.Type != unix.BTRFS_SUPER_MAGIC {
-		return nil
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var flags uint64
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), iocSubvolFlags, uintptr(unsafe.Pointer(&flags))); errno != 0 {
-		return &os.PathError{Op: "make writable", Path: dir, Err: errno}
-	}
-	return nil
 }

@@ -21,5 +21,3 @@ func needsLinux(tb testing.TB) string {
 	tb.Skip("needs Linux")
 	return ""
 }
-
-func makeWritable(string) error { return nil }

@@ -1,23 +1,7 @@
 package fstest
 
-import (
-	"errors"
-	"os"
-	"path/filepath"
-)
+import "github.com/layerkeep/layerkeep/internal/testrun"
 
 // RemoveAll is os.RemoveAll, for directories that a test made unreadable and for
 // read-only subvolumes too.
-func RemoveAll(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	err := filepath.WalkDir(dir, func(p string, e os.DirEntry, err error) error {
-		if e == nil || !e.IsDir() {
-			return err
-		}
-		// WalkDir comes here before it reads the directory.
-		return errors.Join(makeWritable(p), os.Chmod(p, 0o700))
-	})
-	return errors.Join(err, os.RemoveAll(dir))
-}
+func RemoveAll(dir string) error { return testrun.RemoveAll(dir) }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 // Scratch mounts a new, empty file system and returns a directory on it, root
@@ -25,7 +27,7 @@ func Scratch(tb testing.TB, fs FS) string {
 // smallest sizes are 300 for xfs, 110 for btrfs and 8 for ext4.
 func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
 	tb.Helper()
-	dir := tb.TempDir()
+	dir := mountDir(tb)
 	mountTmpfs(tb, dir, fs, sizeMiB)
 	if fs != Tmpfs {
 		dir = mountImage(tb, dir, fs, sizeMiB)
@@ -35,6 +37,25 @@ func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
 		tb.Fatal(err)
 	}
 	return scratch
+}
+
+// mountDir is TempDir for mounts and images of loop devices: where the process is
+// killed, a later test run finds and removes what is below.
+func mountDir(tb testing.TB) string {
+	tb.Helper()
+	if os.Getenv(testrun.RunEnv) != "" {
+		return tb.TempDir() // in the directory of the run
+	}
+	dir, release, err := testrun.Local()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := release(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
 }
 
 // mountTmpfs mounts a tmpfs, for itself or to hold the image of fs.
@@ -94,13 +115,18 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 	mountLoop(tb, fs, image, target)
 	tb.Cleanup(func() {
 		unmount(tb, target)
+		// Another process, of another test run, may have a copy of the mount in a
+		// namespace of its own. It goes with the mount point.
+		if err := os.Remove(target); err != nil {
+			tb.Error(err)
+		}
 		awaitDetached(tb, image)
 	})
 	return target
 }
 
 // loopWait is how long mountLoop waits for other tests to free a loop device.
-const loopWait = time.Minute
+const loopWait = Patience
 
 // mountLoop mounts an image through a loop device that detaches itself. There
 // are few of them and other test processes use them too, so it tries for a while.
@@ -129,9 +155,7 @@ func mountLoop(tb testing.TB, fs FS, image, target string) {
 }
 
 // awaitDetached waits until no loop device holds the image. The kernel detaches
-// a device some time after the unmount, and while another process has a copy of
-// the mount in a mount namespace of its own, not before that is gone. The kernel
-// tells nobody, so this asks.
+// a device some time after the unmount. It tells nobody, so this asks.
 func awaitDetached(tb testing.TB, image string) {
 	tb.Helper()
 	for start := time.Now(); time.Since(start) < loopWait; time.Sleep(5 * time.Millisecond) {

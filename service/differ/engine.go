@@ -50,6 +50,9 @@ type Engine struct {
 	// that a commit reads again. These are others, since an apply may wait for that
 	// commit.
 	applies, reopens *semaphore.Weighted
+	// farewell is how long the engine may take to end an upload whose caller has
+	// gone.
+	farewell time.Duration
 }
 
 // NewEngine returns the connection to the containerd that listens on the unix
@@ -73,6 +76,7 @@ func NewEngine(address string) (*Engine, error) {
 	return &Engine{
 		address: address, conn: conn, close: sync.OnceValue(conn.Close),
 		applies: semaphore.NewWeighted(atOnce), reopens: semaphore.NewWeighted(atOnce),
+		farewell: farewell,
 	}, nil
 }
 

@@ -29,6 +29,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 const testNamespace = "differ-test"
@@ -153,7 +155,7 @@ func (e *testEngine) requireNoUploads() {
 		}
 		names, err := os.ReadDir(filepath.Join(e.dir, "content/ingest"))
 		return (err == nil || errors.Is(err, fs.ErrNotExist)) && len(names) == 0
-	}, 10*time.Second, 10*time.Millisecond, "uploads that nobody goes on with")
+	}, fstest.Patience, 10*time.Millisecond, "uploads that nobody goes on with")
 }
 
 // leaseServer is as much of containerd's service as the differ uses.

@@ -26,13 +26,16 @@ const (
 // protect keeps a blob that is about to be committed from the engine's garbage
 // collection for a short time. Who asks for a layer holds a lease until something
 // refers to it, but containerd does not hand the lease on to a proxied differ.
-// The caller calls drop when the blob does not get there.
+// The caller calls drop when the blob does not get there. The end of ctx does not
+// interrupt it: the engine could still make the lease after the call was given up.
 func (e *Engine) protect(ctx context.Context, blob digest.Digest) (drop func(), err error) {
 	drop = func() {}
 	if _, ok := leases.FromContext(ctx); ok {
 		return drop, nil
 	}
 	id := uniqueName()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
+	defer cancel()
 	_, err = e.leases().Create(ctx, &leasesapi.CreateRequest{
 		ID:     id,
 		Labels: map[string]string{expiry: time.Now().Add(grace).UTC().Format(time.RFC3339)},
@@ -40,13 +43,14 @@ func (e *Engine) protect(ctx context.Context, blob digest.Digest) (drop func(), 
 	if err = native(err); errdefs.IsNotImplemented(err) {
 		return drop, nil // a content store without leases
 	}
-	if err != nil {
-		return drop, fmt.Errorf("protect layer %s in containerd's store: %w", blob, err)
-	}
 	drop = func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
 		defer cancel()
 		_, _ = e.leases().Delete(ctx, &leasesapi.DeleteRequest{ID: id}) // it ends by itself
+	}
+	if err != nil {
+		drop() // an engine that did not answer may have made it
+		return func() {}, fmt.Errorf("protect layer %s in containerd's store: %w", blob, err)
 	}
 	_, err = e.leases().AddResource(ctx, &leasesapi.AddResourceRequest{
 		ID: id, Resource: &leasesapi.Resource{ID: blob.String(), Type: contentType},

@@ -18,7 +18,8 @@ const (
 // close.
 var errUpload = errors.New("the upload has failed")
 
-// An upload writes to w in large pieces, beside the one who writes to it.
+// An upload writes to w in large pieces, beside the one who writes to it. It
+// begins no further piece once its context has ended.
 type upload struct {
 	ctx    context.Context //nolint:containedctx // lives as long as the call
 	piece  []byte
@@ -40,6 +41,9 @@ func newUpload(ctx context.Context, w io.Writer) *upload {
 func (u *upload) run(w io.Writer) {
 	defer close(u.done)
 	for piece := range u.pieces {
+		if u.err = u.ctx.Err(); u.err != nil {
+			return
+		}
 		if _, u.err = w.Write(piece); u.err != nil {
 			return
 		}

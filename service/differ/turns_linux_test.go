@@ -78,7 +78,7 @@ func TestOnlySoManyLayersAreReadAtATime(t *testing.T) {
 			errs <- err
 		}()
 	}
-	require.Eventually(t, func() bool { now, _ := c.reading(); return now == atOnce }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { now, _ := c.reading(); return now == atOnce }, fstest.Patience, time.Millisecond)
 	require.True(t, waiting(r.Differ.engine.applies))
 	ctx, cancel := context.WithCancel(r.ctx())
 	late := r.prepare("late", "")

@@ -7,10 +7,8 @@ import (
 	"hash"
 	"io"
 	"maps"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
 	ctddiff "github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
@@ -20,9 +18,6 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/tar"
 )
-
-// abortPatience is how long the removal of a failed upload may take.
-const abortPatience = 10 * time.Second
 
 // A job is one layer on its way into the engine's content store.
 type job struct {
@@ -56,43 +51,24 @@ func (j *job) run(ctx context.Context) (ocispec.Descriptor, error) {
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	ref := j.config.Reference
-	if ref == "" {
-		ref = uniqueName()
-	}
-	store := contentproxy.NewContentStore(j.d.engine.content())
-	// What the stream's end leaves behind must not outlive this call.
-	streaming, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w, err := store.Writer(streaming, content.WithRef(ref),
-		content.WithDescriptor(ocispec.Descriptor{MediaType: j.config.MediaType}))
+	t, err := j.d.engine.startTransfer(ctx, j.config.Reference, j.config.MediaType)
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("write under %q to containerd's store: %w", ref, err)
-	}
-	desc, err := j.store(streaming, store, w)
-	if err == nil {
-		return desc, nil
-	}
-	cancel()
-	return ocispec.Descriptor{}, errors.Join(err, abort(ctx, store, ref))
-}
-
-// abort removes a failed upload, also after the caller has gone.
-func abort(ctx context.Context, store content.IngestManager, ref string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortPatience)
-	defer cancel()
-	if err := store.Abort(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("remove the failed upload %q: %w", ref, err)
-	}
-	return nil
-}
-
-// store writes the layer to w and commits it.
-func (j *job) store(ctx context.Context, store content.Store, w content.Writer) (ocispec.Descriptor, error) {
-	if err := w.Truncate(0); err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	sum, err := j.send(ctx, w)
+	desc, err := j.store(ctx, t)
+	if err != nil {
+		return ocispec.Descriptor{}, t.discard(err)
+	}
+	t.close()
+	return desc, nil
+}
+
+// store writes the layer and commits it.
+func (j *job) store(ctx context.Context, t *transfer) (ocispec.Descriptor, error) {
+	if err := t.writer.Truncate(0); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	sum, err := j.send(ctx, t.writer)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -106,10 +82,14 @@ func (j *job) store(ctx context.Context, store content.Store, w content.Writer) 
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	err = w.Commit(ctx, sum.n, packed, content.WithLabels(set))
+	err = t.writer.Commit(t.ctx, sum.n, packed, content.WithLabels(set))
+	if gone := ctx.Err(); gone != nil {
+		drop() // nobody will refer to the layer
+		return ocispec.Descriptor{}, gone
+	}
 	switch {
 	case errdefs.IsAlreadyExists(err):
-		if err := addLabels(ctx, store, packed, set); err != nil {
+		if err := addLabels(ctx, t.store, packed, set); err != nil {
 			return ocispec.Descriptor{}, err
 		}
 	case err != nil:

@@ -131,7 +131,7 @@ func TestALayerIsAppliedOnceAndWhole(t *testing.T) {
 	require.Eventually(t, func() bool {
 		l, err := p.driver.find(t.Context(), "l")
 		return err == nil && l.applying()
-	}, 10*time.Second, time.Millisecond)
+	}, fstest.Patience, time.Millisecond)
 	client.CloseWithError(errBroken)
 	require.ErrorIs(t, <-posted, errBroken)
 

@@ -99,7 +99,7 @@ func TestAReaderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	case <-time.After(20 * time.Second):
+	case <-time.After(fstest.Patience):
 		require.Fail(t, "it still waits")
 	}
 	p.do("Remove", request{ID: "l"})

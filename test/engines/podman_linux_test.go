@@ -64,7 +64,7 @@ func TestPodman(t *testing.T) {
 // podman runs a podman command with directories of its own.
 func podman(t testing.TB, args ...string) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := fstest.ShortDir(t) // podman takes a --runroot of 50 bytes
 	conf := filepath.Join(dir, "containers.conf")
 	require.NoError(t, os.WriteFile(conf, []byte(podmanConf), 0o600))
 	own := []string{

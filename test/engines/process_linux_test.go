@@ -17,12 +17,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 const (
-	readyWithin = time.Minute
-	stopWithin  = 30 * time.Second
-	runWithin   = 2 * time.Minute
+	readyWithin = fstest.Patience
+	stopWithin  = fstest.Patience
+	runWithin   = 2 * fstest.Patience // of an engine that waits itself
 )
 
 // starter runs what it gets on one thread that never ends: a process with a

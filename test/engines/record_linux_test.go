@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 const document = "../../docs/engines.md"
@@ -86,7 +88,7 @@ func checkTable() error {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code := m.Run()
+	code := testrun.Tests{M: m}.Run()
 	removeBuilt()
 	if code == 0 {
 		if err := checkTable(); err != nil {

@@ -74,14 +74,9 @@ func smallLayers(t testing.TB) [][]fstest.Entry {
 // only root may enter.
 func openDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "lk-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o711))
+	dir := fstest.OpenDir(t)
 	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711,size=1g"))
-	t.Cleanup(func() {
-		require.NoError(t, unix.Unmount(dir, 0))
-		require.NoError(t, os.Remove(dir))
-	})
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
 	own := filepath.Join(dir, "containerd") // which containerd would make for itself alone
 	require.NoError(t, os.Mkdir(own, 0o711))
 	require.NoError(t, os.Chmod(own, 0o711))

@@ -1,0 +1,54 @@
+// Testrun runs the tests so that nothing of them stays on the machine, also when
+// they are killed; package internal/testrun says how. It is what scripts/test
+// runs itself and every test binary through.
+//
+//	testrun run [-busy N] -- COMMAND    clean up after dead runs, then run COMMAND
+//	testrun watch -- BINARY ARGUMENTS   run a test binary in such a run
+//	testrun sweep                       only clean up after dead runs
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		usage()
+	}
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	busy := flags.Int("busy", 0, "compute on so many threads beside the command")
+	silence := flags.Duration("silence", 10*time.Minute, "how long a test binary may say nothing, on a quiet machine")
+	total := flags.Duration("total", time.Hour, "how long a test binary may take, on a quiet machine")
+	_ = flags.Parse(os.Args[2:]) // it exits on an error
+	switch args := flags.Args(); {
+	case os.Args[1] == "sweep" && len(args) == 0:
+		os.Exit(sweep())
+	case os.Args[1] == "run" && len(args) > 0:
+		os.Exit(testrun.Lead(args, *busy))
+	case os.Args[1] == "watch" && len(args) > 0:
+		os.Exit(testrun.Watch(args, testrun.Limits{Silence: *silence, Total: *total}))
+	}
+	usage()
+}
+
+func usage() {
+	fmt.Fprintln(os.Stderr, "usage: testrun run [-busy N] -- COMMAND | watch -- BINARY ARGUMENTS | sweep")
+	os.Exit(2)
+}
+
+func sweep() int {
+	removed, err := testrun.Sweep()
+	for _, dir := range removed {
+		fmt.Println("removed what was left in", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testrun:", err)
+		return 1
+	}
+	return 0
+}
