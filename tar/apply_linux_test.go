@@ -216,6 +216,7 @@ func lastTwo(t *testing.T, c semantics.Case, b bed) {
 }
 
 func applyAll(t *testing.T, c semantics.Case, b bed, push func(i int) bool) {
+	needEscapes(t, c, b)
 	tree := model.New()
 	var warned []string
 	opts := UnpackOptions{Warn: func(p, _ string) { warned = append(warned, p) }}

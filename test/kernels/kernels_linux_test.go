@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 var (
 	full    = flag.Bool("full", false, "all suites on all kernels, and other file systems and kernel defaults")
 	update  = flag.Bool("update", false, "with -full or -aufs: write what came of it into docs/kernels.md")
+	only    = flag.String("only", "", "run only this suite, such as smoke")
 	aufsDir = flag.String("aufs", "", "run the suite of aufs on a kernel built with this checkout of aufs-standalone")
 )
 
@@ -55,6 +57,10 @@ type session struct {
 // on runs programs on a machine, each as a subtest with the tests that ran there
 // as subtests in turn.
 func (s *session) on(t *testing.T, m machine, runs ...run) {
+	runs = slices.DeleteFunc(runs, func(r run) bool { return *only != "" && r.suite != *only })
+	if len(runs) == 0 {
+		return
+	}
 	c := &column{name: m.name}
 	s.columns = append(s.columns, c)
 	t.Run(m.name, func(t *testing.T) {
@@ -102,6 +108,7 @@ func (s *session) requireSameDigests(t *testing.T) {
 // requireAllRan keeps results in the document from being replaced by none.
 func (s *session) requireAllRan(t *testing.T) {
 	t.Helper()
+	require.Empty(t, *only, "%s is not written: only a part ran", document)
 	for _, c := range s.columns {
 		require.NotEmpty(t, c.release, "%s is not written: %s did not run", document, c.name)
 	}
