@@ -68,11 +68,28 @@ func (d *aufs) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions
 	if err != nil {
 		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
 	}
+	if !l.sealed && d.mounts.writable() {
+		if err := d.prepareMount(ctx, l); err != nil {
+			return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
+		}
+	}
 	m, err := d.mounts.mount(ctx, l, opts)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
 	}
 	return m, nil
+}
+
+// prepareMount makes the module show a layer that is not sealed as View does. A
+// branch that is mounted already is left alone: the module has it.
+func (d *aufs) prepareMount(ctx context.Context, l layers) error {
+	if err := d.store.notBranch(l.id, layerdir.Unmounted); err != nil {
+		if errors.Is(err, driver.ErrBusy) {
+			return nil
+		}
+		return err
+	}
+	return normalize(ctx, l.branches, d.read(), false)
 }
 
 func (d *aufs) open(ctx context.Context, root string) (err error) {
@@ -194,7 +211,12 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 	if err := layerdir.NothingMountedBelow(branch); err != nil {
 		return err
 	}
-	prepare := func(*layerdir.Meta) error { return emptyBookkeeping(branch) }
+	prepare := func(m *layerdir.Meta) error {
+		if err := normalize(ctx, d.branches(id, *m).branches, d.read(), true); err != nil {
+			return err
+		}
+		return emptyBookkeeping(branch)
+	}
 	return d.store.records.SealWith(id, prepare, func(m *layerdir.Meta) error {
 		usage, err := branchUsage(ctx, branch)
 		m.Usage = &usage

@@ -138,7 +138,7 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 		if err := e.ctx.Err(); err != nil {
 			return err
 		}
-		if hidden[entry.Name] || isMark(entry.Name) {
+		if hidden[entry.Name] || neverShown(entry.Name) {
 			continue
 		}
 		if err := e.child(src, dst, below, entry.Name, path.Join(at, entry.Name)); err != nil {
@@ -185,7 +185,7 @@ func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string)
 		return err
 	}
 	defer sub.Close()
-	opaque, err := hasMark(sub, whiteout.OpaqueMarker)
+	opaque, err := e.hidesBelow(sub, at)
 	if err != nil {
 		return err
 	}
@@ -208,6 +208,18 @@ func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string)
 		return err
 	}
 	return e.dir(sub, fd, next, at)
+}
+
+// hidesBelow reports whether overlay must not merge a directory of the branch. To
+// overlay the uppermost opaque directory counts, to the module the lowest one: a
+// mark says nothing when a directory below has one too.
+func (e *encoder) hidesBelow(dir *rootfd.Dir, at string) (bool, error) {
+	marked, err := hasMark(dir, whiteout.OpaqueMarker)
+	if err != nil || !marked {
+		return false, err
+	}
+	count, err := e.view.places(at)
+	return count < 2, err
 }
 
 // merge finds what the directory name merges with. aufs passes over files on its

@@ -17,6 +17,7 @@ import (
 	"github.com/layerkeep/layerkeep/aufs/aufstest"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -106,7 +107,7 @@ func (tw *twins) again(tree fstest.Tree) string {
 func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	e = fstest.Edit{
 		Path: tw.path(tree), Mode: one[uint32](tw, 0o644, 0o755, 0o600, 0o700, 0o4711), TouchParents: tw.rnd.IntN(2) > 0,
-		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 5), Body: one(tw, "", "x", "y", "long"),
+		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 0), Body: one(tw, "", "x", "y", "long"),
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
 	}
 	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
@@ -153,7 +154,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 			e.UID, e.GID = one[uint32](tw, 0, 1, 70000), one[uint32](tw, 0, 1)
 		}
 	case fstest.OpSetXattr:
-		e.Name = one(tw, "user.a", "user.b")
+		e.Name, e.Body = one(tw, "user.a", "user.b"), one(tw, "x", "y") // copy-up drops what is empty
 		return e, exists && !tw.shared[e.Path] && (kind == diff.TypeRegular || kind == diff.TypeDir)
 	case fstest.OpWrite, fstest.OpAppend, fstest.OpTruncate, fstest.OpPunch:
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path]
@@ -215,15 +216,37 @@ func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
 				tw.step()
 			}
 			what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
-			fstest.RequireEqual(t, fstest.FromPath(t, tw.plain), tw.check(what), what)
-			if layer == 0 {
-				continue
-			}
+			now := fstest.FromPath(t, tw.plain)
 			v := tw.view()
-			require.Equal(t, changes(t, dirView(t, old), dirView(t, tw.plain)), changes(t, v.below(), v), what)
-			require.Equal(t, diffBytes(t, dirView(t, old), dirView(t, tw.plain)), diffBytes(t, v.below(), v), what)
+			v.unsealed = true
+			fstest.RequireEqual(t, now, fstest.FromView(t, v), "not sealed, "+what)
+			if layer > 0 {
+				tw.compareChanges(v, old, "not sealed, "+what)
+			}
+			tw.seal(what)
+			fstest.RequireEqual(t, now, tw.check(what), "sealed, "+what)
+			if layer > 0 {
+				tw.compareChanges(tw.view(), old, "sealed, "+what)
+			}
 		}
 	}
+}
+
+// seal makes of the uppermost branch what sealing its layer makes of it. A second
+// time nothing changes.
+func (tw *twins) seal(what string) {
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, true), what)
+	once := fstest.FromPath(tw.t, tw.paths[0])
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, true), what)
+	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
+}
+
+// compareChanges compares what the view says has changed with what has changed in
+// the plain tree.
+func (tw *twins) compareChanges(v *stack, old, what string) {
+	tw.t.Helper()
+	require.Equal(tw.t, changes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), changes(tw.t, v.below(), v), what)
+	require.Equal(tw.t, diffBytes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), diffBytes(tw.t, v.below(), v), what)
 }
 
 // TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has what no mount writes:

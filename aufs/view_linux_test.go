@@ -145,7 +145,11 @@ func TestBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
 		"a directory beside its whiteout":   {[]string{"d/a=1", "d/b=2 .wh.d", "d/c=3"}, "d/ d/c=3"},
 		"an opaque directory":               {[]string{"d/a=1", "d/.wh..wh..opq d/b=2"}, "d/ d/b=2"},
 		"an opaque one in the middle":       {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/c=3"}, "d/ d/b=2 d/c=3"},
-		"an opaque one over another":        {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/.wh..wh..opq d/c=3"}, "d/ d/c=3"},
+		"an opaque one over another":        {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/.wh..wh..opq d/c=3"}, "d/ d/b=2 d/c=3"},
+		"over one that is not":              {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/c=3", "d/.wh..wh..opq d/e=4"}, "d/ d/b=2 d/c=3 d/e=4"},
+		"over one below a file":             {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d=3", "d/.wh..wh..opq d/c=4"}, "d/ d/b=2 d/c=4"},
+		"over one below a whiteout":         {[]string{"d/.wh..wh..opq d/b=2", ".wh.d", "d/.wh..wh..opq d/c=4"}, "d/ d/c=4"},
+		"with whiteouts of what reappears":  {[]string{"d/a=1", "d/.wh..wh..opq d/b=2 d/e/x=2", "d/.wh..wh..opq d/.wh.b d/.wh.e d/c=3"}, "d/ d/c=3"},
 		"below an opaque one":               {[]string{"d/e/a=1", "d/.wh..wh..opq d/e/b=2", "d/e/c=3"}, "d/ d/e/ d/e/b=2 d/e/c=3"},
 		"whiteouts in an opaque one":        {[]string{"d/a=1 d/b=1", "d/.wh..wh..opq d/.wh.a"}, "d/"},
 		"an opaque root hides nothing":      {[]string{"a=1", ".wh..wh..opq b=2"}, "a=1 b=2"},
@@ -163,7 +167,8 @@ func TestBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
 		"a hard link to a pseudo-link":      {[]string{"a=1", ".wh..wh.plnk/2.9=5 b==.wh..wh.plnk/2.9 c==.wh..wh.plnk/2.9"}, "a=1 b=5 c==b"},
 		"the other name is hidden":          {[]string{"a=1 b==a", ".wh.a"}, "b=1"},
 		"whiteouts share an inode":          {[]string{"a=1 b=1 c=1", ".wh..wh.aufs .wh.a==.wh..wh.aufs .wh.b==.wh..wh.aufs"}, "c=1"},
-		"a long name":                       {[]string{strings.Repeat("n", 253) + "=1", "x=2"}, strings.Repeat("n", 253) + "=1 x=2"},
+		"the longest name":                  {[]string{strings.Repeat("n", 242) + "=1", "x=2"}, strings.Repeat("n", 242) + "=1 x=2"},
+		"a name that is too long":           {[]string{strings.Repeat("n", 243) + "=1 " + strings.Repeat("d", 243) + "/y=1", "x=2"}, "x=2"},
 		"the upper one removes half a tree": {[]string{"d/e/f/a=1 d/e/g/b=1 d/h=1", "d/e/.wh.f d/.wh.h d/i=2"}, "d/ d/e/ d/e/g/ d/e/g/b=1 d/i=2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -57,9 +57,19 @@ func marked(dir, name string) (bool, error) {
 // or several directories. None means that there is nothing.
 //
 // It follows au_lkup_dentry in the module's dentry.c: a whiteout ends the search
-// before its own branch's file, and what is of another type is passed over.
-func child(dirs []string, name string) ([]hit, error) {
-	var hits []hit
+// before its own branch's file, and what is of another type is passed over. An
+// opaque directory does not end the search. The module remembers the last one that
+// it met, and merges nothing below that.
+func child(dirs []string, name string) (hits []hit, err error) {
+	if len(name) > maxName {
+		return nil, nil
+	}
+	opaque := 0 // down to the last opaque directory
+	defer func() {
+		if opaque > 0 {
+			hits = hits[:opaque]
+		}
+	}()
 	for _, dir := range dirs {
 		gone, err := marked(dir, prefix+name)
 		if gone || err != nil {
@@ -76,8 +86,12 @@ func child(dirs []string, name string) ([]hit, error) {
 		if !h.isDir() {
 			return hits, nil
 		}
-		if opaque, err := marked(h.path, opaqueMark); opaque || err != nil {
-			return hits, err
+		mark, err := marked(h.path, opaqueMark)
+		if err != nil {
+			return nil, err
+		}
+		if mark {
+			opaque = len(hits)
 		}
 	}
 	return hits, nil

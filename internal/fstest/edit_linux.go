@@ -234,11 +234,14 @@ func read(p string, st unix.Stat_t) error {
 func copyUp(p string, st unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		// Overlay's late copy of the body, with metacopy, sets the time to now.
 		if err := writeFile(p, "", os.O_WRONLY); err != nil {
 			return err
 		}
-		return setMtime(p, time.Unix(st.Mtim.Unix()))
+		fi, err := os.Lstat(p)
+		if mtime := time.Unix(st.Mtim.Unix()); err == nil && !fi.ModTime().Equal(mtime) {
+			err = setMtime(p, mtime) // overlay's late copy of the body, with metacopy, sets it to now
+		}
+		return err
 	case unix.S_IFLNK:
 		return unix.Lchown(p, int(st.Uid), int(st.Gid))
 	default:
