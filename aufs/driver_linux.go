@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -54,6 +55,8 @@ func (d *aufs) Properties() driver.Properties {
 		BreaksHardlinks: true,
 		Rootless:        true,
 		MountsWritable:  d.mounts.writable(),
+		MountTimes:      time.Second,
+		KeepsXattrs:     true,
 		MaxName:         maxName,
 		MaxParents:      maxParents,
 		XattrNamespaces: d.xattrs,

@@ -106,7 +106,7 @@ func (r random) time(tree *model.Tree, path string) time.Time {
 	if r.chance(3, "same time") {
 		return tree.Mtime(path)
 	}
-	return pick(r, "mtime", randomTimes)
+	return r.anyTime()
 }
 
 // moveEdit draws an edit that takes names away or moves them.
@@ -168,7 +168,7 @@ func (r random) attributeEdit(e fstest.Edit, f model.File, breaks bool) (fstest.
 				e.Name = name
 			}
 		}
-		ok = ok && e.Name != "" && !strings.Contains(e.Name, ".overlay.")
+		ok = ok && e.Name != "" && !strings.Contains(e.Name, ".overlay.") && !r.plain
 	}
 	return e, ok
 }
