@@ -85,7 +85,7 @@ func tryUnion(ctx context.Context, dir string, k kernel, opts driver.Options) er
 		return err
 	}
 	target := dir + "/merged"
-	if err := (mount.Mounter{NoMountAPI: opts.Fallbacks.NoMountAPI}).All(ctx, list, target); err != nil {
+	if err := (mount.Mounter{First: opts.Fallbacks.MountWay}).All(ctx, list, target); err != nil {
 		return err
 	}
 	err = os.Remove(target + "/f")

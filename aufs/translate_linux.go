@@ -216,7 +216,7 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 			return o, err
 		}
 		defer done()
-		mounter := mount.Mounter{NoMountAPI: t.opts.Fallbacks.NoMountAPI}
+		mounter := mount.Mounter{First: t.opts.Fallbacks.MountWay}
 		o.features, err = mounter.Probe(ctx, dir, t.opts.Fallbacks.UserXattr)
 		if err == nil {
 			err = tellsTypes(dir)

@@ -29,10 +29,10 @@ import (
 // ways are all in which a stack is shown without aufs.
 var ways = map[string]driver.Fallbacks{
 	"overlay":             {},
-	"overlay by mount(2)": {NoMountAPI: true},
+	"overlay by mount(2)": {MountWay: mount.WayMount2},
 	"overlay, userxattr":  {UserXattr: true},
 	"merged copy":         {NoOverlay: true},
-	"merged copy, slowly": {NoOverlay: true, NoFchmodat2: true, NoOpenat2: true, SingleThread: true, NoMountAPI: true},
+	"merged copy, slowly": {NoOverlay: true, NoFchmodat2: true, NoOpenat2: true, SingleThread: true, MountWay: mount.WayMount2},
 }
 
 // layersOf are the branches as sealed layers.
@@ -59,7 +59,7 @@ func mounted(t *testing.T, tr *translator, l layers, fn func(root string)) {
 	t.Helper()
 	mounts, err := tr.mount(t.Context(), l)
 	require.NoError(t, err)
-	mounter := mount.Mounter{NoMountAPI: tr.opts.Fallbacks.NoMountAPI}
+	mounter := mount.Mounter{First: tr.opts.Fallbacks.MountWay}
 	require.NoError(t, mounter.WithTemp(t.Context(), mounts, func(root string) error {
 		fn(root)
 		return nil

@@ -91,7 +91,7 @@ func (d *btrfs) probe(ctx context.Context) error {
 	}
 	d.xattrs = layerdir.XattrNamespaces(path)
 	d.reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
-	d.idmap, err = d.store.CanMap(ctx, mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}, false)
+	d.idmap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
 	return err
 }
 

@@ -177,16 +177,16 @@ type Options struct {
 
 // Fallbacks switches fast paths off. The zero value uses all that work here.
 type Fallbacks struct {
-	NoOpenat2     bool // resolve paths component by component
-	NoMountAPI    bool // mount(2) instead of fsopen(2)
-	NoReflink     bool // no FICLONE
-	NoCopyRange   bool // no copy_file_range(2)
-	UserXattr     bool // overlay's user.overlay. namespace, as in a user namespace
-	SingleThread  bool // no parallel writers
-	NoFchmodat2   bool // chmod by /proc/self/fd
-	NoMetadataOpt bool // redirect_dir=off and metacopy=off
-	NoSimpleQuota bool // qgroups instead of simple quotas
-	NoOverlay     bool // aufs without the kernel's: one merged copy instead of translated layers
+	NoOpenat2     bool      // resolve paths component by component
+	MountWay      mount.Way // the first way of mounting that is tried
+	NoReflink     bool      // no FICLONE
+	NoCopyRange   bool      // no copy_file_range(2)
+	UserXattr     bool      // overlay's user.overlay. namespace, as in a user namespace
+	SingleThread  bool      // no parallel writers
+	NoFchmodat2   bool      // chmod by /proc/self/fd
+	NoMetadataOpt bool      // redirect_dir=off and metacopy=off
+	NoSimpleQuota bool      // qgroups instead of simple quotas
+	NoOverlay     bool      // aufs without the kernel's: one merged copy instead of translated layers
 }
 
 // CreateOptions tune [Driver.Create].

@@ -9,96 +9,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNoAPI says that the kernel lacks a part of the new mount API that this
-// mount needs, so that mount(2) is worth a try.
-var errNoAPI = errors.New("no new mount API")
+// maxString is how long a string given to fsconfig(2) can be: 256 bytes with
+// the NUL.
+const maxString = 255
 
-func detached(m Mount) (*os.File, error) {
-	if err := m.check(); err != nil {
-		return nil, err
-	}
-	if m.Type == "bind" {
-		return detachedBind(m)
-	}
-	if m.Type == "aufs" {
-		return nil, fmt.Errorf("%w: aufs is mounted in several steps", ErrUnsupported)
-	}
-	return detachedOverlay(m)
-}
-
-func detachedBind(m Mount) (*os.File, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if errors.Is(err, unix.ENOSYS) {
-		return nil, fmt.Errorf("%w: open_tree: %w", errNoAPI, err)
-	}
-	if err != nil {
-		return nil, explain("open_tree", m.Source, err)
-	}
-	f := os.NewFile(uintptr(fd), m.Source)
-	if err := m.setBind(f); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// setBind gives the clone of a mount the attributes it should have.
-func (m Mount) setBind(f *os.File) error {
-	// Not private, it would be a peer of the source's mount: what is mounted in
-	// it later would be mounted in the source as well, and taken for a part of it.
-	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
-	if m.ReadOnly {
-		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
-	}
-	if m.IDMap != nil {
-		ns, err := userNS(*m.IDMap)
-		if err != nil {
-			return err
-		}
-		defer ns.Close()
-		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
-		attr.Userns_fd = uint64(ns.Fd())
-	}
-	err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr)
-	switch {
-	case errors.Is(err, unix.ENOSYS): // Linux 5.2 to 5.11
-		return fmt.Errorf("%w: mount_setattr: %w", errNoAPI, err)
-	case errors.Is(err, unix.EINVAL) && m.IDMap != nil: // a file system that knows no maps
-		return fmt.Errorf("%w: %w", ErrUnsupported, explain("mount_setattr of an ID map", m.Source, err))
-	}
-	return explain("mount_setattr", m.Source, err)
-}
-
-// An fsContext is the descriptor of fsopen(2).
+// An fsContext is the descriptor of fsopen(2) while an overlay is configured.
 type fsContext struct {
-	f *os.File
-	// byName says that this kernel (before 6.13) takes layers as strings only.
-	byName bool
+	f   *os.File
+	way Way // WayDescriptors or WayStrings
+	// call stands in for the kernel's answer where it returns an error, for tests.
+	call func(name string) error
 	// held keeps layers open that the kernel knows by /proc name only, and all
 	// mapped ones, whose mounts end with their descriptors.
 	held []*os.File
 	hold bool
+	// base is the working directory of this thread; long names are given
+	// relative to it. Empty when it was left as it is.
+	base string
 }
 
-func detachedOverlay(m Mount) (*os.File, error) {
-	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if errors.Is(err, unix.ENOSYS) {
-		return nil, fmt.Errorf("%w: fsopen: %w", errNoAPI, err)
+// detachedOverlay mounts an overlay nowhere. What the kernel refuses is a refusal
+// in the sense of this package, whatever its reason: the next way may do it.
+func (mr Mounter) detachedOverlay(m Mount, way Way) (f *os.File, err error) {
+	base := ""
+	if way == WayStrings && m.Overlay.longest() > maxString {
+		base = m.Overlay.base()
 	}
+	configure := func() error {
+		f, err = mr.overlayContext(m, way, base)
+		return err
+	}
+	if base == "" {
+		return f, configure()
+	}
+	return f, inDirectory(base, configure)
+}
+
+func (mr Mounter) overlayContext(m Mount, way Way, base string) (*os.File, error) {
+	fd, err := mr.fsopen()
 	if err != nil {
-		return nil, explain("fsopen", "overlay", err)
+		return nil, refused(explain("fsopen", "overlay", err))
 	}
-	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay"), hold: m.IDMap != nil}
+	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay"), way: way, call: mr.call, hold: m.IDMap != nil, base: base}
 	defer fc.close()
 	if err := fc.configure(m); err != nil {
 		return nil, err
 	}
-	err = ignoringEINTR(func() error { return unix.FsconfigCreate(fd) })
-	if err != nil {
-		if fc.byName && errors.Is(err, unix.EINVAL) {
-			return nil, fmt.Errorf("%w: %w", errNoAPI, fc.explain("create", err))
-		}
-		return nil, fc.explain("create", err)
+	if err := ignoringEINTR(func() error { return unix.FsconfigCreate(fd) }); err != nil {
+		return nil, fc.refused("create", err)
 	}
 	attr := 0
 	if m.ReadOnly {
@@ -106,9 +64,18 @@ func detachedOverlay(m Mount) (*os.File, error) {
 	}
 	mfd, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attr)
 	if err != nil {
-		return nil, explain("fsmount", "", err)
+		return nil, refused(explain("fsmount", "", err))
 	}
 	return os.NewFile(uintptr(mfd), "overlay"), nil
+}
+
+func (mr Mounter) fsopen() (int, error) {
+	if mr.call != nil {
+		if err := mr.call("fsopen"); err != nil {
+			return -1, err
+		}
+	}
+	return unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 }
 
 func (fc *fsContext) close() {
@@ -124,28 +91,8 @@ func (fc *fsContext) configure(m Mount) error {
 		return err
 	}
 	defer done()
-	fd := int(fc.f.Fd())
-	if m.Source != "" {
-		if err := unix.FsconfigSetString(fd, "source", m.Source); err != nil {
-			return fc.explain("source", err)
-		}
-	}
-	if m.ReadOnly && m.Overlay.Upper != "" {
-		if err := unix.FsconfigSetFlag(fd, "ro"); err != nil {
-			return fc.explain("ro", err)
-		}
-	}
-	for _, o := range m.Options {
-		key, value, ok := strings.Cut(o, "=")
-		var err error
-		if ok {
-			err = unix.FsconfigSetString(fd, key, value)
-		} else {
-			err = unix.FsconfigSetFlag(fd, key)
-		}
-		if err != nil {
-			return fc.explain(o, err)
-		}
+	if err := fc.setOptions(m); err != nil {
+		return err
 	}
 	for _, l := range m.Overlay.Lower {
 		if err := fc.setDir("lowerdir+", l, openLower); err != nil {
@@ -161,40 +108,84 @@ func (fc *fsContext) configure(m Mount) error {
 	return fc.setDir("workdir", m.Overlay.Work, openDir)
 }
 
-// setDir hands a directory over by descriptor, since a string may have at most
-// 255 bytes; where the kernel takes strings only, by the descriptor's /proc name.
+func (fc *fsContext) setOptions(m Mount) error {
+	options := m.Options
+	if m.ReadOnly && m.Overlay.Upper != "" {
+		options = append([]string{"ro"}, options...)
+	}
+	if m.Source != "" {
+		options = append([]string{"source=" + m.Source}, options...)
+	}
+	for _, o := range options {
+		key, value, ok := strings.Cut(o, "=")
+		var err error
+		if ok {
+			err = fc.setString(key, value)
+		} else {
+			err = unix.FsconfigSetFlag(int(fc.f.Fd()), key)
+		}
+		if err != nil {
+			return fc.refused(o, err)
+		}
+	}
+	return nil
+}
+
+func (fc *fsContext) setString(key, value string) error {
+	if fc.call != nil {
+		if err := fc.call("string " + key); err != nil {
+			return err
+		}
+	}
+	return unix.FsconfigSetString(int(fc.f.Fd()), key, value)
+}
+
+// setDir hands over one directory, by descriptor or by name.
 func (fc *fsContext) setDir(key, path string, open func(string) (*os.File, error)) error {
 	dir, err := open(path)
 	if err != nil {
 		return err
 	}
-	if !fc.byName {
+	if fc.way == WayStrings {
+		fc.held = append(fc.held, dir)
+		return fc.refused(key+"="+path, fc.setString(key, fc.name(key, dir)))
+	}
+	if fc.call != nil {
+		err = fc.call("descriptor " + key)
+	}
+	if err == nil {
 		err = unix.FsconfigSetFd(int(fc.f.Fd()), key, int(dir.Fd()))
-		if err == nil && fc.hold {
-			fc.held = append(fc.held, dir)
-			return nil
-		}
-		if err == nil {
-			return dir.Close()
-		}
-		if !errors.Is(err, unix.EINVAL) {
-			dir.Close()
-			return fc.explain(key+"="+path, err)
-		}
 	}
-	fc.held = append(fc.held, dir)
-	if serr := unix.FsconfigSetString(int(fc.f.Fd()), key, procPath(dir)); serr != nil {
-		if !fc.byName {
-			return fc.explain(key+"="+path, err)
-		}
-		return fc.explain(key+"="+path, serr)
+	if err == nil && fc.hold {
+		fc.held = append(fc.held, dir)
+		return nil
 	}
-	fc.byName = true
-	return nil
+	dir.Close()
+	return fc.refused(key+"="+path, err)
 }
 
-// explain adds what the kernel wrote into the context's log.
-func (fc *fsContext) explain(what string, err error) error {
+// name is what a directory is called in a string: its path, or if that is too
+// long its path from the working directory, or its descriptor's name in /proc.
+// The last also where the kernel would take a backslash for an escape, which it
+// does for the upper and work directories but not for lower ones.
+func (fc *fsContext) name(key string, dir *os.File) string {
+	path := dir.Name()
+	if fc.base != "" && len(path) > maxString {
+		path = relativeTo(fc.base)(path)
+	}
+	if len(path) > maxString || key != "lowerdir+" && strings.Contains(path, `\`) || fc.hold {
+		return procPath(dir)
+	}
+	return path
+}
+
+// refused adds to an error what the kernel wrote into the context's log, and
+// makes it a refusal unless it is one that every way would meet: a full disk, an
+// upper directory that another mount uses.
+func (fc *fsContext) refused(what string, err error) error {
+	if err == nil {
+		return nil
+	}
 	buf := make([]byte, 1024)
 	var log []string
 	for range 8 {
@@ -204,9 +195,13 @@ func (fc *fsContext) explain(what string, err error) error {
 		}
 		log = append(log, strings.TrimSpace(string(buf[:n])))
 	}
+	lasting := !passing(err) && !errors.Is(err, unix.EBUSY)
 	err = explain("overlay", what, err)
 	if len(log) > 0 {
 		err = fmt.Errorf("%w (kernel: %s)", err, strings.Join(log, "; "))
+	}
+	if lasting {
+		err = refused(err)
 	}
 	return err
 }

@@ -131,22 +131,20 @@ func (mr Mounter) mappedOverlay(m Mount, dir *os.File) (err error) {
 
 // mountMapped is one for a mount with a map of IDs. There is no way with mount(2).
 func (mr Mounter) mountMapped(m Mount, dir *os.File) error {
-	if mr.NoMountAPI {
+	if mr.First == WayMount2 {
 		return fmt.Errorf("%w: a map of IDs without the new mount API", ErrUnsupported)
 	}
-	fd, err := detached(m)
-	if err == nil && !mr.noMappedLower {
-		defer fd.Close()
-		return attach(fd, dir)
-	}
-	if err == nil {
-		err = fd.Close()
-	}
-	if m.Type != "overlay" || err != nil && !errors.Is(err, errNoAPI) && !errors.Is(err, unix.EINVAL) {
-		if errors.Is(err, errNoAPI) {
-			err = fmt.Errorf("%w: %w", ErrUnsupported, err)
-		}
+	f, err := mr.detachedBy(WayDescriptors, m)
+	switch {
+	case err == nil && !mr.noMappedLower:
+		defer f.Close()
+		return mr.attach(f, dir)
+	case err == nil:
+		err = f.Close()
+	case !isRefused(err):
 		return err
+	case m.Type != "overlay":
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	if second := mr.mappedOverlay(m, dir); second != nil {
 		return errors.Join(second, err)

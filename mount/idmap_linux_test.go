@@ -94,8 +94,8 @@ func TestAMapThatCannotBeMountedIsRefusedBeforeAnythingIs(t *testing.T) {
 	m := Mount{Type: "bind", Source: t.TempDir(), IDMap: bad}
 	require.ErrorIs(t, All(t.Context(), []Mount{m}, target), ErrIDMap)
 	m.IDMap = testMap
-	require.ErrorIs(t, Mounter{NoMountAPI: true}.All(t.Context(), []Mount{m}, target), ErrUnsupported)
-	require.ErrorIs(t, Mounter{NoMountAPI: true}.ProbeIDMap(t.Context(), t.TempDir(), false), ErrUnsupported)
+	require.ErrorIs(t, Mounter{First: WayMount2}.All(t.Context(), []Mount{m}, target), ErrUnsupported)
+	require.ErrorIs(t, Mounter{First: WayMount2}.ProbeIDMap(t.Context(), t.TempDir(), false), ErrUnsupported)
 	require.ErrorIs(t, Mount{Type: "aufs", IDMap: testMap}.check(), ErrUnsupported)
 	m.Source = "/proc" // which knows no maps
 	require.ErrorIs(t, All(t.Context(), []Mount{m}, target), ErrUnsupported)

@@ -65,16 +65,31 @@ func remountReadOnly(source, target string) error {
 // they are all in, or as the names of open descriptors: the first of these that
 // fits. The kernel cuts what does not fit into its page silently, and a list cut
 // at a path's end would mount without some of the layers.
+//
+// Names of descriptors also follow where the kernel refuses escaped paths: Linux
+// 6.5 splits the options at every comma.
 func (m Mount) legacyOverlay(target string) error {
-	if opts := m.overlayOptions(nil); fits(opts) {
-		return m.mountOverlay(target, opts)
+	opts, base := m.overlayOptions(nil), ""
+	if !fits(opts) {
+		base = m.Overlay.base()
+		opts = m.overlayOptions(relativeTo(base))
 	}
-	base := m.Overlay.base()
-	opts := m.overlayOptions(relativeTo(base))
-	if fits(opts) {
-		return inDirectory(base, func() error { return m.mountOverlay(target, opts) })
+	if !fits(opts) {
+		return m.legacyByDescriptor(target)
 	}
-	return m.legacyByDescriptor(target)
+	mount := func() error { return m.mountOverlay(target, opts) }
+	err := error(nil)
+	if base == "" {
+		err = mount()
+	} else {
+		err = inDirectory(base, mount)
+	}
+	if (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)) && m.Overlay.escaped() {
+		if m.legacyByDescriptor(target) == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // legacyByDescriptor names every directory by a number below /proc/self/fd.

@@ -24,13 +24,19 @@ var (
 	ErrNotMounted = errors.New("not mounted")
 )
 
-// A Mounter carries out mounts. The zero value uses the best the kernel has;
-// the functions of this package are its methods on the zero value.
+// A Mounter carries out mounts. It tries the system interfaces in the order of
+// [Way], each as it will be used, until one is not refused: which of them work
+// depends on the kernel and on what filters system calls. The functions of this
+// package are the methods of the zero value.
 type Mounter struct {
-	// NoMountAPI uses mount(2) only, for tests and old kernels.
-	NoMountAPI bool
+	// First is the first way to try; those before it are left out. For tests.
+	First Way
 
 	kernel *kernel // nil for the real one
+	// call, when set, is asked before each system call of the new mount API, by a
+	// name such as "fsopen" or "descriptor lowerdir+". The error that it returns
+	// takes the place of the kernel's answer: tests play older kernels with it.
+	call func(name string) error
 	// noMappedLower mounts overlays with mapped lower directories the older way, for tests.
 	noMappedLower bool
 }
@@ -47,9 +53,11 @@ func All(ctx context.Context, mounts []Mount, target string) error {
 // when it is in use and [ErrNotMounted] when target is no mount point.
 func Unmount(target string) error { return unmount(target) }
 
-// Detached mounts m, no aufs, nowhere: the descriptor is the root of a mount that
-// lives until the last descriptor into it is closed. Needs the new mount API.
-func Detached(m Mount) (*os.File, error) { return detached(m) }
+// Detached mounts m nowhere: the descriptor is the root of a mount that lives until
+// the last descriptor into it is closed. Returns an error matching
+// [ErrUnsupported] for an aufs, and where only mount(2) can do it (overlays
+// before Linux 6.7, binds before 5.12).
+func Detached(m Mount) (*os.File, error) { return Mounter{}.detached(m) }
 
 // WithTemp mounts mounts on a new temporary directory, calls fn with it and
 // unmounts again, also after an error of fn.

@@ -57,22 +57,86 @@ func (mr Mounter) one(m Mount, dir *os.File) error {
 	if m.IDMap != nil {
 		return mr.mountMapped(m, dir)
 	}
-	if !mr.NoMountAPI {
-		fd, err := detached(m)
-		if err == nil {
-			defer fd.Close()
-			return attach(fd, dir)
-		}
-		if !errors.Is(err, errNoAPI) {
-			return err
-		}
-	}
-	return m.legacy(procPath(dir))
+	_, err := mr.eachWay(func(w Way) error { return mr.by(w, m, dir) })
+	return err
 }
 
-func attach(fd, dir *os.File) error {
+// eachWay calls try with the ways from mr.First on until one is not refused, and
+// returns that way. When all are refused the error says what each of them
+// answered.
+func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
+	var answers refusals
+	for w := mr.First; w < ways; w++ {
+		err := try(w)
+		if !isRefused(err) {
+			if err != nil && len(answers.errs) > 0 {
+				answers.add(w, err)
+				err = &answers
+			}
+			return w, err
+		}
+		answers.add(w, err)
+	}
+	return mr.First, &answers
+}
+
+// by mounts m on the directory dir in one way.
+func (mr Mounter) by(w Way, m Mount, dir *os.File) error {
+	if w == WayMount2 {
+		return m.legacy(procPath(dir))
+	}
+	f, err := mr.detachedBy(w, m)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return mr.attach(f, dir)
+}
+
+// detached mounts m nowhere, in the first way that can.
+func (mr Mounter) detached(m Mount) (f *os.File, err error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	if m.Type == "aufs" {
+		return nil, fmt.Errorf("%w: aufs is mounted in several steps", ErrUnsupported)
+	}
+	_, err = mr.eachWay(func(w Way) error {
+		f, err = mr.detachedBy(w, m)
+		return err
+	})
+	return f, err
+}
+
+// detachedBy mounts m nowhere in one way. Returns [errOnlyMount2], a refusal, for
+// WayMount2.
+func (mr Mounter) detachedBy(w Way, m Mount) (*os.File, error) {
+	switch {
+	case w == WayMount2:
+		return nil, errOnlyMount2
+	case m.Type == "bind":
+		return mr.detachedBind(m)
+	default:
+		return mr.detachedOverlay(m, w)
+	}
+}
+
+// errOnlyMount2 says that mount(2) mounts at a place at once.
+var errOnlyMount2 = refused(fmt.Errorf("%w: mount(2) needs a directory to mount on", ErrUnsupported))
+
+// attach mounts on dir what is mounted nowhere yet.
+func (mr Mounter) attach(f, dir *os.File) error {
+	if mr.call != nil {
+		if err := mr.call("move_mount"); err != nil {
+			return refusedCall(explain("move_mount", "", err))
+		}
+	}
+	return refusedCall(attach(f, dir))
+}
+
+func attach(f, dir *os.File) error {
 	err := ignoringEINTR(func() error {
-		return unix.MoveMount(int(fd.Fd()), "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+		return unix.MoveMount(int(f.Fd()), "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	})
 	return explain("move_mount", "", err)
 }

@@ -15,6 +15,6 @@ type kernel struct{}
 
 func unmount(string) error { return unsupported() }
 
-func detached(Mount) (*os.File, error) { return nil, unsupported() }
+func (mr Mounter) detached(Mount) (*os.File, error) { return nil, unsupported() }
 
 func unsupported() error { return fmt.Errorf("%w: no mounts on %s", ErrUnsupported, runtime.GOOS) }

@@ -15,22 +15,13 @@ import (
 
 // Features are what overlay mounts of this kernel can do on one file system.
 type Features struct {
+	// Way is how the mounts of the probe were made.
+	Way Way
 	// UserXattr: overlay's own attributes are in "user.overlay.", as in a user
 	// namespace, and the option userxattr is needed.
 	UserXattr bool
 	// These options are known and work.
 	RedirectDir, Metacopy, Xino, UUID, Volatile bool
-}
-
-// HaveAPI reports whether this kernel has the new mount API, and this process
-// may use it.
-func HaveAPI() bool {
-	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
 }
 
 // Probe finds out by mounting what overlay can do with upper directories on the
@@ -53,7 +44,9 @@ func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Featur
 			return f, unsupportedBy("user extended attributes", err)
 		}
 	}
-	return f, p.options(&f)
+	err := p.options(&f)
+	f.Way = p.way
+	return f, err
 }
 
 // unsupportedBy makes err one of the machine, unless it says nothing of it.
@@ -84,6 +77,8 @@ type prober struct {
 	mr  Mounter
 	dir string
 	n   int
+	// way is how the last mount was made.
+	way Way
 }
 
 func (p *prober) xattr(name string) error {
@@ -162,12 +157,37 @@ func (p *prober) try(options []string) (err error) {
 // mount mounts m and opens its root. It is mounted nowhere, if the kernel can do
 // that: then nothing stays when this process is killed.
 func (p *prober) mount(m Mount, target string) (root *os.File, done func() error, err error) {
-	if !p.mr.NoMountAPI {
-		if root, err = detached(m); !errors.Is(err, errNoAPI) {
+	if err := m.check(); err != nil {
+		return nil, nil, err
+	}
+	if m.IDMap != nil {
+		return p.mountMapped(m, target)
+	}
+	p.way, err = p.mr.eachWay(func(w Way) (err error) {
+		if w == WayMount2 {
+			root, done, err = p.mountAt(Mounter{First: w}, m, target)
+			return err
+		}
+		root, err = p.mr.detachedBy(w, m)
+		done = func() error { return root.Close() }
+		return err
+	})
+	return root, done, err
+}
+
+func (p *prober) mountMapped(m Mount, target string) (root *os.File, done func() error, err error) {
+	if p.mr.First == WayDescriptors {
+		root, err := p.mr.detachedBy(WayDescriptors, m)
+		if !isRefused(err) {
 			return root, func() error { return root.Close() }, err
 		}
 	}
-	if err := p.mr.All(p.ctx, []Mount{m}, target); err != nil {
+	return p.mountAt(p.mr, m, target)
+}
+
+// mountAt mounts m on target.
+func (p *prober) mountAt(mr Mounter, m Mount, target string) (root *os.File, done func() error, err error) {
+	if err := mr.All(p.ctx, []Mount{m}, target); err != nil {
 		return nil, nil, err
 	}
 	if root, err = os.Open(target); err != nil {

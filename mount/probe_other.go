@@ -6,14 +6,13 @@ import "context"
 
 // Features are what overlay mounts of this kernel can do on one file system.
 type Features struct {
+	// Way is how the mounts of the probe were made.
+	Way Way
 	// UserXattr: overlay's own attributes are in "user.overlay.".
 	UserXattr bool
 	// These options are known and work.
 	RedirectDir, Metacopy, Xino, UUID, Volatile bool
 }
-
-// HaveAPI reports false.
-func HaveAPI() bool { return false }
 
 // Probe returns [ErrUnsupported].
 func (mr Mounter) Probe(context.Context, string, bool) (Features, error) {

@@ -126,6 +126,26 @@ func (o *Overlay) base() string {
 	return base
 }
 
+// longest is how many bytes the longest path of the overlay has.
+func (o *Overlay) longest() int {
+	n := max(len(o.Upper), len(o.Work))
+	for _, l := range o.Lower {
+		n = max(n, len(l))
+	}
+	return n
+}
+
+// escaped reports whether a path has a character that needs an escape in the
+// options of mount(2).
+func (o *Overlay) escaped() bool {
+	for _, p := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		if strings.ContainsAny(p, `\:,`) {
+			return true
+		}
+	}
+	return false
+}
+
 // dirs renders the directories as overlay options. rename, unless nil, maps
 // each path first.
 func (o *Overlay) dirs(rename func(string) string) []string {

@@ -67,7 +67,7 @@ func (d *overlay) probe(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	mounter := mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}
+	mounter := mount.Mounter{First: d.opts.Fallbacks.MountWay}
 	if d.features, err = mounter.Probe(ctx, dir, d.opts.Fallbacks.UserXattr); err != nil {
 		if errors.Is(err, mount.ErrUnsupported) {
 			err = fmt.Errorf("%w: %w", driver.ErrUnsupported, err)

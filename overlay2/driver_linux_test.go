@@ -37,7 +37,7 @@ func (d *overlay) mounted(t *testing.T, id driver.ID, opts driver.MountOptions, 
 	t.Helper()
 	m, err := d.Mount(t.Context(), id, opts)
 	require.NoError(t, err)
-	mr := mount.Mounter{NoMountAPI: d.opts.Fallbacks.NoMountAPI}
+	mr := mount.Mounter{First: d.opts.Fallbacks.MountWay}
 	require.NoError(t, mr.WithTemp(t.Context(), m, func(root string) error {
 		fn(root)
 		return nil
@@ -52,7 +52,7 @@ func (d *overlay) shows(t *testing.T, id driver.ID) fstest.Tree {
 	return fstest.FromView(t, v)
 }
 
-func TestFiveHundredLayersMountByBothInterfaces(t *testing.T) {
+func TestFiveHundredLayersMountInEveryWay(t *testing.T) {
 	d := open(t, driver.Options{})
 	var parents []driver.ID
 	for i := range mount.MaxLower {
@@ -65,8 +65,8 @@ func TestFiveHundredLayersMountByBothInterfaces(t *testing.T) {
 	}
 	require.NoError(t, d.Create(t.Context(), "view", parents, driver.CreateOptions{View: true}))
 	require.NoError(t, d.Create(t.Context(), "rw", parents, driver.CreateOptions{}))
-	for _, noAPI := range []bool{false, true} {
-		d.opts.Fallbacks.NoMountAPI = noAPI
+	for _, way := range []mount.Way{mount.WayDescriptors, mount.WayStrings, mount.WayMount2} {
+		d.opts.Fallbacks.MountWay = way
 		for _, id := range []driver.ID{"view", "rw"} {
 			d.mounted(t, id, driver.MountOptions{}, func(root string) {
 				names, err := os.ReadDir(root + "/d")
@@ -80,8 +80,8 @@ func TestFiveHundredLayersMountByBothInterfaces(t *testing.T) {
 }
 
 func TestAMountedLayerIsBusy(t *testing.T) {
-	for _, noAPI := range []bool{false, true} {
-		d := open(t, driver.Options{Fallbacks: driver.Fallbacks{NoMountAPI: noAPI}})
+	for _, way := range []mount.Way{mount.WayDescriptors, mount.WayStrings, mount.WayMount2} {
+		d := open(t, driver.Options{Fallbacks: driver.Fallbacks{MountWay: way}})
 		d.sealed(t, "a", nil, fstest.File("f", "1"))
 		require.NoError(t, d.Create(t.Context(), "overlay", []driver.ID{"a"}, driver.CreateOptions{}))
 		require.NoError(t, d.Create(t.Context(), "bind", nil, driver.CreateOptions{}))

@@ -54,7 +54,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
 	d.reflink = !opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
-	if d.idmap, err = store.CanMap(ctx, mount.Mounter{NoMountAPI: opts.Fallbacks.NoMountAPI}, false); err != nil {
+	if d.idmap, err = store.CanMap(ctx, mount.Mounter{First: opts.Fallbacks.MountWay}, false); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
 	return d, nil

@@ -6,11 +6,12 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // allFallbacks forces every fast path off.
 var allFallbacks = driver.Fallbacks{
-	NoOpenat2: true, NoMountAPI: true, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
+	NoOpenat2: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
 	NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 }
 
@@ -44,7 +45,7 @@ func variants(filesystems []fstest.FS) []variant {
 	}
 	vs = append(vs, []variant{
 		{name: on + " without openat2", fs: first, opts: without(driver.Fallbacks{NoOpenat2: true}), run: runBrief},
-		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{NoMountAPI: true}), run: runBrief},
+		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{MountWay: mount.WayMount2}), run: runBrief},
 		{name: on + " without fchmodat2", fs: first, opts: without(driver.Fallbacks{NoFchmodat2: true}), run: runBrief},
 		{name: on + " with one thread", fs: first, opts: without(driver.Fallbacks{SingleThread: true}), run: runBrief},
 	}...)
@@ -59,6 +60,7 @@ func special(fs fstest.FS) []variant {
 	switch fs {
 	case fstest.Tmpfs:
 		return []variant{
+			{name: "tmpfs, overlays by strings", fs: fs, opts: without(driver.Fallbacks{MountWay: mount.WayStrings}), run: runBrief},
 			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: runBrief},
 			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief},
 			{name: "tmpfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},

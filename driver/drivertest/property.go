@@ -100,7 +100,7 @@ func openSubject(t *testing.T, s Subject) *subject {
 	require.NoError(t, err, s.Name)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	sub := &subject{
-		name: s.Name, d: d, props: d.Properties(), mount: mount.Mounter{NoMountAPI: s.Options.Fallbacks.NoMountAPI},
+		name: s.Name, d: d, props: d.Properties(), mount: mount.Mounter{First: s.Options.Fallbacks.MountWay},
 	}
 	if !sub.props.MountsWritable {
 		require.NotNil(t, s.Editor, "%s can neither mount writable layers nor has an editor", s.Name)

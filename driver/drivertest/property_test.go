@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/driver/drivertest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // TestRandomStacksAreTheSameEverywhere compares all backends with the model and
@@ -25,7 +26,7 @@ func TestRandomStacksAreTheSameEverywhere(t *testing.T) {
 // The same with every fast path forced off, and with metacopy.
 func TestRandomStacksAreTheSameWithoutFastPaths(t *testing.T) {
 	run(t, subjects(t, driver.Options{Fallbacks: driver.Fallbacks{
-		NoOpenat2: true, NoMountAPI: true, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
+		NoOpenat2: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
 		NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 	}}, nil))
 }

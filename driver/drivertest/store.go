@@ -110,7 +110,7 @@ func (st *store) tree(id driver.ID) fstest.Tree {
 
 // mounter mounts the way the options ask for.
 func (s *suite) mounter() mount.Mounter {
-	return mount.Mounter{NoMountAPI: s.Options.Fallbacks.NoMountAPI}
+	return mount.Mounter{First: s.Options.Fallbacks.MountWay}
 }
 
 // mounted calls fn with the mounted view of a layer.

@@ -1,0 +1,66 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// detachedBind clones what is mounted at m.Source and mounts it nowhere. Returns
+// a refusal where mount(2) may do it all the same.
+func (mr Mounter) detachedBind(m Mount) (*os.File, error) {
+	if mr.call != nil {
+		if err := mr.call("open_tree"); err != nil {
+			return nil, refusedCall(explain("open_tree", m.Source, err))
+		}
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, refusedCall(explain("open_tree", m.Source, err))
+	}
+	f := os.NewFile(uintptr(fd), m.Source)
+	if err := m.setBind(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// setBind gives the clone of a mount the attributes it should have.
+func (m Mount) setBind(f *os.File) error {
+	// Not private, it would be a peer of the source's mount: what is mounted in
+	// it later would be mounted in the source as well, and taken for a part of it.
+	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	if m.ReadOnly {
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+	}
+	if m.IDMap != nil {
+		ns, err := userNS(*m.IDMap)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(ns.Fd())
+	}
+	err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+	if errors.Is(err, unix.EINVAL) && m.IDMap != nil { // a file system that knows no maps
+		return fmt.Errorf("%w: %w", ErrUnsupported, explain("mount_setattr of an ID map", m.Source, err))
+	}
+	// Linux 5.2 to 5.11 have open_tree(2) without mount_setattr(2).
+	return refusedCall(explain("mount_setattr", m.Source, err))
+}
+
+// refusedCall makes the error of a system call a refusal if it can mean that the
+// kernel lacks the call (ENOSYS), or that a filter forbids it: EPERM from
+// seccomp, EACCES from AppArmor.
+func refusedCall(err error) error {
+	for _, e := range []error{unix.ENOSYS, unix.EPERM, unix.EACCES, unix.EOPNOTSUPP} {
+		if errors.Is(err, e) {
+			return refused(err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package mount
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// A kernelAnswer is what a kernel, or a filter of system calls, says to the
+// calls of the new mount API whose names begin so.
+type kernelAnswer map[string]error
+
+func (k kernelAnswer) call(name string) error {
+	for prefix, err := range k {
+		if strings.HasPrefix(name, prefix) {
+			return err
+		}
+	}
+	return nil
+}
+
+// answers are those of kernels that people run, with the way that is left.
+var answers = []struct {
+	name  string
+	calls kernelAnswer
+	// probed is the way that a probe names: it is mounted nowhere.
+	probed Way
+}{
+	{"6.13 and later", nil, WayDescriptors},
+	{"6.7 to 6.12: no descriptors opened with O_PATH", kernelAnswer{"descriptor": unix.EBADF}, WayStrings},
+	{"6.5 and 6.6: no lowerdir+", kernelAnswer{"descriptor": unix.EINVAL, "string lowerdir+": unix.EINVAL}, WayMount2},
+	{"5.2 to 6.4: no descriptors, no lowerdir+", kernelAnswer{"descriptor": unix.EOPNOTSUPP, "string lowerdir+": unix.EINVAL}, WayMount2},
+	{"before 5.2", kernelAnswer{"fsopen": unix.ENOSYS, "open_tree": unix.ENOSYS, "move_mount": unix.ENOSYS}, WayMount2},
+	{"a seccomp filter", kernelAnswer{"fsopen": unix.EPERM, "open_tree": unix.EPERM, "move_mount": unix.EPERM}, WayMount2},
+	{"a profile that forbids move_mount", kernelAnswer{"move_mount": unix.EACCES}, WayDescriptors},
+}
+
+func TestEveryRefusalLeadsToTheNextWayOfMounting(t *testing.T) {
+	needMounts(t)
+	for _, a := range answers {
+		t.Run(a.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, lower := range map[string]string{"short": "l", "long": strings.Repeat("long/", 60) + "l", "odd": `a,b:c\d`} {
+				m := overlayIn(t, dir+"/"+name, lower, "upper-"+lower, "work-"+lower)
+				dst := dir + "/" + name + "/dst"
+				mkdirs(t, dst)
+				write(t, m.Overlay.Lower[0]+"/below", name)
+				m.Options = []string{"index=off"}
+				mr := Mounter{call: a.calls.call}
+				mountFor(t, mr, m, dst)
+				require.Equal(t, name, read(t, dst+"/below"))
+				write(t, dst+"/new", name)
+				require.Equal(t, name, read(t, m.Overlay.Upper+"/new"))
+			}
+			bound := dir + "/bound"
+			mkdirs(t, bound)
+			mountFor(t, Mounter{call: a.calls.call}, Mount{Type: "bind", Source: dir, ReadOnly: true}, bound)
+			require.ErrorIs(t, os.WriteFile(bound+"/x", nil, 0o600), unix.EROFS)
+		})
+	}
+}
+
+func TestAProbeNamesTheWayThatIsLeft(t *testing.T) {
+	needMounts(t)
+	first, err := Mounter{}.Probe(t.Context(), t.TempDir(), false)
+	require.NoError(t, err)
+	for _, a := range answers {
+		t.Run(a.name, func(t *testing.T) {
+			f, err := Mounter{call: a.calls.call}.Probe(t.Context(), t.TempDir(), false)
+			require.NoError(t, err)
+			require.Equal(t, max(a.probed, first.Way), f.Way)
+			f.Way = first.Way
+			require.Equal(t, first, f, "the same options work in every way")
+		})
+	}
+}
+
+func TestWhatNoWayMountsIsRefusedWithTheAnswerOfEach(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	mkdirs(t, dir+"/dst")
+	m.Options = []string{"nonsense=on"}
+	err := All(t.Context(), []Mount{m}, dir+"/dst")
+	require.ErrorIs(t, err, unix.EINVAL)
+	require.Contains(t, err.Error(), "mount(2): ")
+	require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted)
+}
+
+func TestAFullDiskOrAMissingDirectoryIsNoReasonForAnotherWay(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	mkdirs(t, dir+"/dst")
+	for _, errno := range []unix.Errno{unix.ENOSPC, unix.EMFILE, unix.EBUSY} {
+		var asked []string
+		mr := Mounter{call: func(name string) error {
+			asked = append(asked, name)
+			if name == "descriptor lowerdir+" || name == "string lowerdir+" {
+				return errno
+			}
+			return nil
+		}}
+		require.ErrorIs(t, mr.All(t.Context(), []Mount{m}, dir+"/dst"), errno)
+		require.NotContains(t, asked, "string lowerdir+", "%v", errno)
+	}
+	m.Overlay.Lower[0] += "-missing"
+	require.ErrorIs(t, All(t.Context(), []Mount{m}, dir+"/dst"), os.ErrNotExist)
+	require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted)
+}
+
+func TestAMapOfIDsIsMountedByNameWhereDescriptorsAreRefused(t *testing.T) {
+	needMaps(t)
+	for _, a := range answers[:2] {
+		base, target := t.TempDir(), t.TempDir()
+		mkdirs(t, base+"/a/fs", base+"/b/fs")
+		owned(t, base+"/a/fs/root", 0, 0)
+		mountFor(t, Mounter{call: a.calls.call}, Mount{
+			Type: "overlay", Source: "overlay", IDMap: testMap, ReadOnly: true, Options: []string{"index=off"},
+			Overlay: &Overlay{Lower: []string{base + "/a/fs", base + "/b/fs"}},
+		}, target)
+		require.Equal(t, [2]uint32{200_000, 400_000}, owner(t, target+"/root"))
+	}
+}
