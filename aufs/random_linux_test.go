@@ -29,7 +29,10 @@ type twins struct {
 	rnd    *rand.Rand
 	plain  string
 	owns   bool // other owners and devices can be made
-	editor *aufstest.Editor
+	mounts mountWay
+	editor editor
+	// unmount ends the editing of the uppermost branch.
+	unmount func()
 	// shared are the files of the parents with several names: writing to one
 	// parts it from the others in a branch.
 	shared map[string]bool
@@ -37,9 +40,9 @@ type twins struct {
 	log    []string
 }
 
-func newTwins(t *testing.T, rnd *rand.Rand) *twins {
+func newTwins(t *testing.T, rnd *rand.Rand, mounts mountWay) *twins {
 	b := newBranches(t)
-	tw := &twins{branches: b, rnd: rnd, plain: filepath.Join(b.dir, "plain"), owns: fstest.CanOwn(t, b.dir)}
+	tw := &twins{branches: b, rnd: rnd, mounts: mounts, plain: filepath.Join(b.dir, "plain"), owns: fstest.CanOwn(t, b.dir)}
 	require.NoError(t, os.Mkdir(tw.plain, 0o755))
 	require.NoError(t, os.Chtimes(tw.plain, time.Time{}, time.Unix(1, 0)))
 	return tw
@@ -55,7 +58,6 @@ func (tw *twins) layer() (old string) {
 	makeFile(tw.t, root, whiteout.AUFSBase)
 	old = filepath.Join(tw.dir, fmt.Sprint("old", len(tw.paths)))
 	require.NoError(tw.t, aufstest.Copy(old, tw.plain))
-	tw.editor = aufstest.New(root, tw.paths[1:])
 	// The root of the branch gets the attributes of the tree's.
 	now := fstest.FromPath(tw.t, tw.plain)["."]
 	require.NoError(tw.t, os.Chmod(root, os.FileMode(now.Perm())))
@@ -63,6 +65,7 @@ func (tw *twins) layer() (old string) {
 		require.NoError(tw.t, os.Chown(root, int(now.UID), int(now.GID)))
 	}
 	require.NoError(tw.t, os.Chtimes(root, time.Time{}, now.Mtime))
+	tw.editor, tw.unmount = tw.mounts.open(tw.t, tw.paths)
 	tw.old, tw.shared = fstest.FromPath(tw.t, tw.plain), map[string]bool{}
 	for p, n := range tw.old {
 		tw.shared[p] = n.Link != ""
@@ -201,20 +204,23 @@ func dirView(t *testing.T, path string) diff.View {
 	return diff.DirView(f)
 }
 
-func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
+func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) { mountWays(t, testEdited) }
+
+func testEdited(t *testing.T, mounts mountWay) {
 	seed := uint64(time.Now().UnixNano())
 	rounds := uint64(15)
 	if testing.Short() {
 		rounds = 4
 	}
 	for round := range rounds {
-		tw := newTwins(t, rand.New(rand.NewPCG(seed, round)))
+		tw := newTwins(t, rand.New(rand.NewPCG(seed, round)), mounts)
 		for layer := range 5 {
 			old := tw.layer()
 			tw.log = append(tw.log, fmt.Sprintf("-- layer %d", layer))
 			for range 40 {
 				tw.step()
 			}
+			tw.unmount()
 			what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
 			now := fstest.FromPath(t, tw.plain)
 			v := tw.view()
@@ -225,6 +231,7 @@ func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
 			}
 			tw.seal(what)
 			fstest.RequireEqual(t, now, tw.check(what), "sealed, "+what)
+			tw.checkModule(now, what)
 			if layer > 0 {
 				tw.compareChanges(tw.view(), old, "sealed, "+what)
 			}
@@ -235,10 +242,21 @@ func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
 // seal makes of the uppermost branch what sealing its layer makes of it. A second
 // time nothing changes.
 func (tw *twins) seal(what string) {
+	tw.t.Helper()
+	require.NoError(tw.t, emptyBookkeeping(tw.paths[0]), what)
 	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, true), what)
 	once := fstest.FromPath(tw.t, tw.paths[0])
 	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, true), what)
 	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
+}
+
+// checkModule compares the tree with what the module shows of the branches, where
+// there is one.
+func (tw *twins) checkModule(want fstest.Tree, what string) {
+	tw.t.Helper()
+	if tw.mounts.module {
+		fstest.RequireEqual(tw.t, want, shownByModule(tw.t, tw.paths...), "mounted, "+what)
+	}
 }
 
 // compareChanges compares what the view says has changed with what has changed in

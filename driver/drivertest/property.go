@@ -93,7 +93,7 @@ func RunProperties(t *testing.T, subjects []Subject) {
 func openSubject(t *testing.T, s Subject) *subject {
 	t.Helper()
 	if s.Dir == "" {
-		s.Dir = fstest.Scratch(t, s.filesystems()[0])
+		s.Dir = fstest.Scratch(t, s.filesystems(t)[0])
 	}
 	root := filepath.Join(s.Dir, "root")
 	d, err := s.New(t.Context(), root, s.Options)
