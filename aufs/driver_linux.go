@@ -92,7 +92,7 @@ func (d *aufs) prepareMount(ctx context.Context, l layers) error {
 		}
 		return err
 	}
-	return normalize(ctx, l.branches, d.read(), false)
+	return normalize(ctx, l.branches, d.read())
 }
 
 func (d *aufs) open(ctx context.Context, root string) (err error) {
@@ -215,7 +215,7 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 		return err
 	}
 	prepare := func(m *layerdir.Meta) error {
-		if err := normalize(ctx, d.branches(id, *m).branches, d.read(), true); err != nil {
+		if err := normalize(ctx, d.branches(id, *m).branches, d.read()); err != nil {
 			return err
 		}
 		return emptyBookkeeping(branch)

@@ -26,12 +26,10 @@ type normalizer struct {
 	ctx context.Context //nolint:containedctx // lives as long as the call
 	// as shows the layer as it is meant, mounted shows what the module does.
 	as, mounted *stack
-	// times: times are put right, too.
-	times bool
 }
 
 // normalize rewrites the first of the branches, which lies over the others.
-func normalize(ctx context.Context, branches []string, opts rootfd.Options, times bool) error {
+func normalize(ctx context.Context, branches []string, opts rootfd.Options) error {
 	if len(branches) < 2 {
 		return nil
 	}
@@ -41,7 +39,7 @@ func normalize(ctx context.Context, branches []string, opts rootfd.Options, time
 	}
 	defer as.Close()
 	as.unsealed = true
-	n := &normalizer{ctx: ctx, as: as, times: times, mounted: &stack{branches: as.branches, held: as.held}}
+	n := &normalizer{ctx: ctx, as: as, mounted: &stack{branches: as.branches, held: as.held}}
 	places := make([]place, len(branches))
 	for i := range branches {
 		places[i] = place{branch: i, path: "."}
@@ -59,10 +57,8 @@ func (n *normalizer) merged(places []place) error {
 		return err
 	}
 	defer own.Close()
-	if n.times {
-		if err := n.restoreTime(own, places); err != nil {
-			return err
-		}
+	if err := n.restoreTime(own, places); err != nil {
+		return err
 	}
 	entries, err := own.Entries()
 	if err != nil {

@@ -56,7 +56,7 @@ func TestOpaqueDirectoriesGetTheWhiteoutsThatTheModuleNeeds(t *testing.T) {
 			meant.unsealed = true
 			want := fstest.FromView(t, meant)
 			for range 2 {
-				require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, true))
+				require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}))
 				require.Equal(t, c.want, branchFiles(t, b.paths[0]))
 				require.Equal(t, listing(want), listing(b.check("as the module shows it")))
 			}
@@ -147,16 +147,16 @@ func TestTimesThatOnlyCopyUpChangedAreNoChange(t *testing.T) {
 		edits []fstest.Edit
 		want  []string
 	}{
-		"a write":              {[]fstest.Edit{fstest.Append("usr/bin/x", "!")}, []string{"M usr/bin/x"}},
-		"a mode":               {[]fstest.Edit{fstest.Chmod("usr/bin/x", 0o755)}, []string{"M usr/bin/x"}},
-		"a link":               {[]fstest.Edit{fstest.Chown("usr/link", 0, 3)}, []string{"M usr/link"}},
-		"nothing":              {[]fstest.Edit{fstest.CopyUp("usr/bin/x"), fstest.CopyUp("usr/link"), fstest.CopyUp("usr/lib")}, []string{}},
-		"a new name":           {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Create("usr/lib/new", "")}, []string{"M usr/bin/x", "A usr/lib/new"}},
-		"a name less":          {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Remove("usr/bin/y")}, []string{"D usr/bin/y", "M usr/bin/x"}},
-		"a directory's mode":   {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Chmod("usr", 0o700)}, []string{"M usr", "M usr/bin/x"}},
-		"a directory's time":   {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Touch("usr/bin", fstest.EditTime)}, []string{"M usr/bin", "M usr/bin/x"}},
-		"a time, then a write": {[]fstest.Edit{fstest.Touch("usr/bin", fstest.EditTime), fstest.Append("usr/bin/x", "!")}, []string{"M usr/bin", "M usr/bin/x"}},
-		"a directory anew":     {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Remove("usr/lib"), fstest.Mkdir("usr/lib")}, []string{"M usr/bin/x", "M usr/lib", "D usr/lib/z"}},
+		"a write":            {[]fstest.Edit{fstest.Append("usr/bin/x", "!")}, []string{"M usr/bin/x"}},
+		"a mode":             {[]fstest.Edit{fstest.Chmod("usr/bin/x", 0o755)}, []string{"M usr/bin/x"}},
+		"a link":             {[]fstest.Edit{fstest.Chown("usr/link", 0, 3)}, []string{"M usr/link"}},
+		"nothing":            {[]fstest.Edit{fstest.CopyUp("usr/bin/x"), fstest.CopyUp("usr/link"), fstest.CopyUp("usr/lib")}, []string{}},
+		"a new name":         {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Create("usr/lib/new", "")}, []string{"M usr/bin/x", "A usr/lib/new"}},
+		"a name less":        {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Remove("usr/bin/y")}, []string{"D usr/bin/y", "M usr/bin/x"}},
+		"a directory's mode": {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Chmod("usr", 0o700)}, []string{"M usr", "M usr/bin/x"}},
+		"a directory's time": {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Touch("usr/bin", fstest.EditTime)}, []string{"M usr/bin", "M usr/bin/x"}},
+		"a time and a write": {[]fstest.Edit{fstest.Touch("usr/bin", fstest.EditTime), fstest.Append("usr/bin/x", "!")}, []string{"M usr/bin", "M usr/bin/x"}},
+		"a directory anew":   {[]fstest.Edit{fstest.Append("usr/bin/x", "!"), fstest.Remove("usr/lib"), fstest.Mkdir("usr/lib")}, []string{"M usr/bin/x", "M usr/lib", "D usr/lib/z"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mountWays(t, func(t *testing.T, mounts mountWay) {
@@ -246,9 +246,7 @@ func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 			v := b.view()
 			v.unsealed = true
 			require.Equal(t, want, fstest.FromView(t, v)["d"].Mtime)
-			require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, false))
-			require.Equal(t, changed, fstest.FromPath(t, b.paths[0])["d"].Mtime, "only sealing sets times")
-			require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, true))
+			require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}))
 			require.Equal(t, want, fstest.FromPath(t, b.paths[0])["d"].Mtime)
 		})
 	}
