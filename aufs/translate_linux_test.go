@@ -490,8 +490,11 @@ func TestAFullDiskLeavesNothingOfATranslation(t *testing.T) {
 				require.NoError(t, setAny(fmt.Sprintf("%s/d%d/f", root, i)))
 			}
 			tr := b.translator(driver.Options{Fallbacks: f})
-			_, err := tr.probe(t.Context())
+			o, err := tr.probe(t.Context())
 			require.NoError(t, err)
+			if o.lacks == nil && !o.escapes {
+				t.Skip("overlay hides the attributes that make files copied before Linux 6.7")
+			}
 			filler := filepath.Join(b.dir, "filler")
 			err = os.WriteFile(filler, make([]byte, 5<<20), 0o600)
 			require.NoError(t, err)
