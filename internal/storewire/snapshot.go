@@ -62,7 +62,7 @@ func FromProperties(p driver.Properties) *storev1.Properties {
 		Rebase: p.Rebase, Explain: p.Explain, NativeDiff: p.NativeDiff, SharesPages: p.SharesPages, Reflink: p.Reflink,
 		BreaksHardlinks: p.BreaksHardlinks, RenameDir: p.RenameDir, MountsWritable: p.MountsWritable, Quota: p.Quota,
 		Idmap: p.Idmap, Rootless: p.Rootless, MaxName: int64(p.MaxName), MaxParents: int64(p.MaxParents),
-		XattrNamespaces: p.XattrNamespaces,
+		XattrNamespaces: p.XattrNamespaces, MountTimes: int64(p.MountTimes), KeepsXattrs: p.KeepsXattrs,
 	}
 }
 
@@ -73,5 +73,6 @@ func ToProperties(p *storev1.Properties) driver.Properties {
 		Reflink: p.GetReflink(), BreaksHardlinks: p.GetBreaksHardlinks(), RenameDir: p.GetRenameDir(),
 		MountsWritable: p.GetMountsWritable(), Quota: p.GetQuota(), Idmap: p.GetIdmap(), Rootless: p.GetRootless(),
 		MaxName: int(p.GetMaxName()), MaxParents: int(p.GetMaxParents()), XattrNamespaces: p.GetXattrNamespaces(),
+		MountTimes: time.Duration(p.GetMountTimes()), KeepsXattrs: p.GetKeepsXattrs(),
 	}
 }

@@ -271,8 +271,11 @@ type Properties struct {
 	MaxName         int64                  `protobuf:"varint,12,opt,name=max_name,json=maxName,proto3" json:"max_name,omitempty"`
 	MaxParents      int64                  `protobuf:"varint,13,opt,name=max_parents,json=maxParents,proto3" json:"max_parents,omitempty"`
 	XattrNamespaces []string               `protobuf:"bytes,14,rep,name=xattr_namespaces,json=xattrNamespaces,proto3" json:"xattr_namespaces,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// In nanoseconds.
+	MountTimes    int64 `protobuf:"varint,15,opt,name=mount_times,json=mountTimes,proto3" json:"mount_times,omitempty"`
+	KeepsXattrs   bool  `protobuf:"varint,16,opt,name=keeps_xattrs,json=keepsXattrs,proto3" json:"keeps_xattrs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Properties) Reset() {
@@ -401,6 +404,20 @@ func (x *Properties) GetXattrNamespaces() []string {
 		return x.XattrNamespaces
 	}
 	return nil
+}
+
+func (x *Properties) GetMountTimes() int64 {
+	if x != nil {
+		return x.MountTimes
+	}
+	return 0
+}
+
+func (x *Properties) GetKeepsXattrs() bool {
+	if x != nil {
+		return x.KeepsXattrs
+	}
+	return false
 }
 
 type Snapshot struct {
@@ -3780,7 +3797,7 @@ const file_store_proto_rawDesc = "" +
 	"properties\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.PropertiesR\n" +
 	"properties\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"\xbe\x03\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"\x82\x04\n" +
 	"\n" +
 	"Properties\x12\x16\n" +
 	"\x06rebase\x18\x01 \x01(\bR\x06rebase\x12\x18\n" +
@@ -3800,7 +3817,10 @@ const file_store_proto_rawDesc = "" +
 	"\bmax_name\x18\f \x01(\x03R\amaxName\x12\x1f\n" +
 	"\vmax_parents\x18\r \x01(\x03R\n" +
 	"maxParents\x12)\n" +
-	"\x10xattr_namespaces\x18\x0e \x03(\tR\x0fxattrNamespaces\"\xcd\x02\n" +
+	"\x10xattr_namespaces\x18\x0e \x03(\tR\x0fxattrNamespaces\x12\x1f\n" +
+	"\vmount_times\x18\x0f \x01(\x03R\n" +
+	"mountTimes\x12!\n" +
+	"\fkeeps_xattrs\x18\x10 \x01(\bR\vkeepsXattrs\"\xcd\x02\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12,\n" +
