@@ -202,6 +202,35 @@ func needBirth(t *testing.T, dir string) {
 	}
 }
 
+func TestNamesChangePlacesWhereTheDirectoryOfTheFirstOneIsWritable(t *testing.T) {
+	for name, c := range map[string]struct {
+		before []fstest.Edit
+		edit   fstest.Edit
+		want   error
+	}{
+		"in one directory":               {nil, fstest.Exchange("d/a", "d/b"), nil},
+		"out of the root":                {nil, fstest.Exchange("r", "d/a"), nil},
+		"a symbolic link":                {nil, fstest.Exchange("l", "d/a"), nil},
+		"into a directory below it":      {nil, fstest.Exchange("d/a", "d/e/c"), nil},
+		"out of a directory below it":    {nil, fstest.Exchange("d/e/c", "d/a"), unix.EBUSY},
+		"out of a directory":             {nil, fstest.Exchange("d/a", "r"), unix.EBUSY},
+		"out of one that was copied up":  {[]fstest.Edit{fstest.CopyUp("d")}, fstest.Exchange("d/a", "l"), nil},
+		"into one that was copied up":    {[]fstest.Edit{fstest.CopyUp("d")}, fstest.Exchange("f/g", "d/a"), unix.EBUSY},
+		"out of one with a file in it":   {[]fstest.Edit{fstest.CopyUp("d/b")}, fstest.Exchange("d/a", "f/g"), nil},
+		"out of a directory that is new": {[]fstest.Edit{fstest.Mkdir("n"), fstest.Create("n/x", "")}, fstest.Exchange("n/x", "d/a"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mountWays(t, func(t *testing.T, mounts mountWay) {
+				b := newBranches(t, "r=1 l->r d/a=1 d/b=2 d/e/c=3 f/g=4", "")
+				e, done := mounts.open(t, b.paths)
+				defer done()
+				applyEdits(t, e, c.before...)
+				require.ErrorIs(t, e.Apply(c.edit), c.want)
+			})
+		})
+	}
+}
+
 // TestTimesThatCopyUpDoesNotExplainStay has branches that no module wrote.
 func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 	now := time.Unix(time.Now().Unix(), 5000)

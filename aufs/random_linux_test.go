@@ -146,7 +146,8 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		return e, !tw.shared[e.Path] && kind != diff.TypeDir
 	case fstest.OpExchange:
 		e.To = tw.path(tree)
-		return e, exists && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
+		inRoot := filepath.Dir(e.Path) == "." // elsewhere aufs may refuse it
+		return e, exists && inRoot && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
 	case fstest.OpClone:
 		e.To = tw.path(tree)
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path] && tree[e.To].Type() == diff.TypeRegular

@@ -146,6 +146,7 @@ func TestWhatTheMountRefuses(t *testing.T) {
 		"a rename to a long name":               {fstest.Rename("a", long), unix.ENAMETOOLONG},
 		"a directory of the parents":            {fstest.Rename("d", "e"), unix.EXDEV},
 		"changing places with one":              {fstest.Exchange("a", "d"), unix.EXDEV},
+		"changing places out of a directory":    {fstest.Exchange("d/x", "a"), unix.EBUSY},
 		"onto a directory with something in it": {fstest.Rename("empty", "d"), unix.ENOTEMPTY},
 		"a directory onto a file":               {fstest.Rename("empty", "a"), unix.ENOTDIR},
 		"a file onto a directory":               {fstest.Rename("a", "d"), unix.EISDIR},

@@ -25,6 +25,9 @@ func (e *Editor) apply(edit fstest.Edit) error {
 	case fstest.OpRename:
 		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.rename(edit.Path, edit.To) })
 	case fstest.OpExchange:
+		if err := e.mayExchange(edit.Path, edit.To); err != nil {
+			return err
+		}
 		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.exchange(edit.Path, edit.To) })
 	case fstest.OpRead:
 		_, err := e.mustLookup(edit.Path)

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"path"
 	"strings"
 	"time"
 
@@ -121,6 +122,9 @@ func (r random) moveEdit(tree *model.Tree, e fstest.Edit, f model.File, shared m
 	}
 	if e.Op == fstest.OpRename {
 		return e, f.Path != "." && r.mayRename(f, e.To)
+	}
+	if r.plainEdits && path.Dir(e.Path) != "." {
+		return e, false // aufs refuses it as long as the directory was not copied up
 	}
 	for _, other := range tree.Files() {
 		if other.Path == e.To {

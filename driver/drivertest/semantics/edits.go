@@ -108,7 +108,7 @@ func contents() []Case {
 		edited("C10 two files that changed places", file, []Edit{Exchange("f", "g")}, "M f", "M g"),
 		edited("C10 two files of the same content that changed places", file, []Edit{Exchange("f", "same")}),
 		edited("C10 a file and a symlink that changed places", layer(Dir("d"), File("d/f", "f"), Symlink("l", "f")),
-			[]Edit{Exchange("d/f", "l")}, "M d/f", "M l"),
+			[]Edit{Exchange("l", "d/f")}, "M d/f", "M l"),
 		edited("C10 a file renamed over another", file, []Edit{Rename("f", "g")}, "D f", "M g"),
 		edited("C10 a file renamed there and back", file, []Edit{Rename("f", "n"), Rename("n", "f")}),
 		edited("C10 a file renamed over one that was the same", file, []Edit{Rename("f", "same")}, "D f"),
