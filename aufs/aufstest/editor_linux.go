@@ -26,6 +26,7 @@ type Editor struct {
 	// that nothing below them shows. The next mount reads the marks, of which the
 	// lowest counts.
 	opaque map[inode]bool
+	live   bool // see Live
 	times  *fstest.DirTimes
 	copies int // for temporary names
 }
@@ -130,10 +131,18 @@ func (e *Editor) lookup(rel string) ([]hit, error) {
 // child looks a name up in a merged directory.
 func (e *Editor) child(dirs []hit, name string) ([]hit, error) {
 	hits, err := child(paths(dirs), name)
-	if len(hits) > 1 && e.opaque[inodeOf(hits[0])] {
+	if len(hits) > 1 && (e.opaque[inodeOf(hits[0])] || e.live && strings.HasPrefix(hits[0].path, e.branches[0]+"/") && isOpaque(hits[0])) {
 		hits = hits[:1]
 	}
 	return hits, err
+}
+
+// Live makes the editor take all opaque marks of the writable branch for ones that
+// this mount has made: nothing below them shows. It is for branches that get no
+// whiteouts for what would reappear, see [ShowLive].
+func (e *Editor) Live() *Editor {
+	e.live = true
+	return e
 }
 
 // mustLookup is lookup of what must be there.
