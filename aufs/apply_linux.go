@@ -44,6 +44,10 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 	}
 	defer view.Close()
 	view.unsealed = true
+	kept := keptTimes{path: d.store.records.Path(id, keptTimesName)}
+	if err := kept.restore(view.branches[0].root); err != nil {
+		return driver.Applied{}, err
+	}
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.AUFS, d.userNS)
 	unpack.MaxName = maxName
 	unpack.Parents = view

@@ -92,7 +92,7 @@ func (d *aufs) prepareMount(ctx context.Context, l layers) error {
 		}
 		return err
 	}
-	return normalize(ctx, l.branches, d.read())
+	return d.normalize(ctx, l)
 }
 
 func (d *aufs) open(ctx context.Context, root string) (err error) {
@@ -134,6 +134,11 @@ func (d *aufs) probe() error {
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
 	return nil
+}
+
+// normalize rewrites the branch of a layer of ours that is not sealed.
+func (d *aufs) normalize(ctx context.Context, l layers) error {
+	return normalize(ctx, l.branches, d.read(), d.store.records.Path(l.id, keptTimesName))
 }
 
 // Create makes the layer's branch, whose root has the attributes of the nearest
@@ -215,7 +220,7 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 		return err
 	}
 	prepare := func(m *layerdir.Meta) error {
-		if err := normalize(ctx, d.branches(id, *m).branches, d.read()); err != nil {
+		if err := d.normalize(ctx, d.branches(id, *m)); err != nil {
 			return err
 		}
 		return emptyBookkeeping(branch)

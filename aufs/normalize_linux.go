@@ -26,10 +26,12 @@ type normalizer struct {
 	ctx context.Context //nolint:containedctx // lives as long as the call
 	// as shows the layer as it is meant, mounted shows what the module does.
 	as, mounted *stack
+	kept        keptTimes
 }
 
-// normalize rewrites the first of the branches, which lies over the others.
-func normalize(ctx context.Context, branches []string, opts rootfd.Options) error {
+// normalize rewrites the first of the branches, which lies over the others. times
+// is the path of a file that exists while directories are changed, see [keptTimes].
+func normalize(ctx context.Context, branches []string, opts rootfd.Options, times string) error {
 	if len(branches) < 2 {
 		return nil
 	}
@@ -39,12 +41,15 @@ func normalize(ctx context.Context, branches []string, opts rootfd.Options) erro
 	}
 	defer as.Close()
 	as.unsealed = true
-	n := &normalizer{ctx: ctx, as: as, mounted: &stack{branches: as.branches, held: as.held}}
+	n := &normalizer{ctx: ctx, as: as, mounted: &stack{branches: as.branches, held: as.held}, kept: keptTimes{path: times}}
+	if err := n.kept.restore(as.branches[0].root); err != nil {
+		return err
+	}
 	places := make([]place, len(branches))
 	for i := range branches {
 		places[i] = place{branch: i, path: "."}
 	}
-	return n.merged(places)
+	return n.kept.close(n.merged(places))
 }
 
 // merged normalizes a directory of the layer that merges with the parents'.
@@ -133,7 +138,7 @@ func (n *normalizer) hide(places []place) error {
 			missing = append(missing, name)
 		}
 	}
-	return addWhiteouts(own, missing)
+	return n.addWhiteouts(own, places[0].path, missing)
 }
 
 // hideName reports whether a directory of the layer hides a name of the parents
@@ -157,8 +162,8 @@ func (n *normalizer) hideName(own *rootfd.Dir, places []place, name string) (boo
 	return true, err
 }
 
-// addWhiteouts hides names in a directory, whose time stays.
-func addWhiteouts(d *rootfd.Dir, names []string) error {
+// addWhiteouts hides names in a directory at a path of the branch. Its time stays.
+func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -166,6 +171,9 @@ func addWhiteouts(d *rootfd.Dir, names []string) error {
 		return err
 	}
 	st, err := d.Stat()
+	if err == nil {
+		err = n.kept.add(at, st.Mtime)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package aufs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -56,13 +58,41 @@ func TestOpaqueDirectoriesGetTheWhiteoutsThatTheModuleNeeds(t *testing.T) {
 			meant.unsealed = true
 			want := fstest.FromView(t, meant)
 			for range 2 {
-				require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}))
+				require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, ""))
 				require.Equal(t, c.want, branchFiles(t, b.paths[0]))
 				require.Equal(t, listing(want), listing(b.check("as the module shows it")))
 			}
 			fstest.RequireEqual(t, want, b.oracle(b.paths...), "times and all")
 		})
 	}
+}
+
+// TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime leaves what such a process does:
+// some of the whiteouts, the times of then, and the file.
+func TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime(t *testing.T) {
+	b := newBranches(t, "d/.wh..wh..opq d/a=1 d/b=1", "d/.wh..wh..opq")
+	d, times := b.paths[0]+"/d", filepath.Join(b.dir, "times")
+	old := time.Unix(-5, 6)
+	require.NoError(t, os.Chtimes(d, time.Time{}, old))
+	k := keptTimes{path: times}
+	require.NoError(t, k.add("d", old))
+	require.NoError(t, k.add("was renamed \n \"since\"", old))
+	makeFile(t, d, ".wh.a")
+	_, err := k.file.WriteString("12 1")
+	require.NoError(t, errors.Join(err, k.file.Close()))
+	require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, times))
+	require.Equal(t, old, fstest.FromPath(t, b.paths[0])["d"].Mtime)
+	require.Equal(t, "d d/.wh..wh..opq d/.wh.a d/.wh.b", branchFiles(t, b.paths[0]))
+	require.NoFileExists(t, times)
+
+	// An error leaves the file to the next one.
+	require.NoError(t, os.Remove(d+"/.wh.b"))
+	require.NoError(t, os.Chtimes(d, time.Time{}, old))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, normalize(ctx, b.paths, rootfd.Options{}, times), context.Canceled)
+	require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, times))
+	require.Equal(t, old, fstest.FromPath(t, b.paths[0])["d"].Mtime)
 }
 
 // layerEditor opens a mount of a layer of the driver in dir.
@@ -274,7 +304,7 @@ func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 			v := b.view()
 			v.unsealed = true
 			require.Equal(t, want, fstest.FromView(t, v)["d"].Mtime)
-			require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}))
+			require.NoError(t, normalize(t.Context(), b.paths, rootfd.Options{}, ""))
 			require.Equal(t, want, fstest.FromPath(t, b.paths[0])["d"].Mtime)
 		})
 	}

@@ -245,9 +245,9 @@ func testEdited(t *testing.T, mounts mountWay) {
 func (tw *twins) seal(what string) {
 	tw.t.Helper()
 	require.NoError(tw.t, emptyBookkeeping(tw.paths[0]), what)
-	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}), what)
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, ""), what)
 	once := fstest.FromPath(tw.t, tw.paths[0])
-	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}), what)
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, ""), what)
 	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
 }
 
