@@ -20,16 +20,6 @@ func (e Edit) Apply(root string) error {
 	return nil
 }
 
-// movesNames reports whether the edit adds or removes names.
-func (op Op) movesNames() bool {
-	switch op {
-	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename, OpExchange:
-		return true
-	default:
-		return false
-	}
-}
-
 func (e Edit) apply(root string) error {
 	p := filepath.Join(root, e.Path)
 	if !e.Op.movesNames() {

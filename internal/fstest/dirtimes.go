@@ -63,7 +63,7 @@ func (d *DirTimes) Apply(e Edit, apply func(Edit) error) error {
 	}
 	for dir := range d.set {
 		if now, err := d.Stat(dir); err == nil && !now.Equal(d.want[dir]) {
-			if err := setMtime(filepath.Join(d.Root, dir), d.want[dir]); err != nil {
+			if err := os.Chtimes(filepath.Join(d.Root, dir), time.Time{}, d.want[dir]); err != nil {
 				return err
 			}
 		}
