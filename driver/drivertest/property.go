@@ -73,11 +73,11 @@ func RunProperties(t *testing.T, subjects []Subject) {
 		props = append(props, sub.props)
 	}
 	base := commonRandom(props)
-	for _, s := range subjects {
+	for _, s := range open {
 		// aufs parts the names of a file like a union file system, but for those
 		// that are written to in one mount: these stay one file, and the model has
 		// no such thing.
-		if s.Editor != nil && base.breaksLinks {
+		if (s.editor != nil || s.props.MountTimes != 0) && base.breaksLinks {
 			base.avoidLinks, base.breaksLinks = true, false
 		}
 	}
