@@ -3,6 +3,7 @@ package fstest
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,32 @@ func CanOwn(tb testing.TB, dir string) bool {
 			tb.Logf("only what an unprivileged user can do is tested: %s: %v", what, err)
 			return false
 		}
+	}
+	return true
+}
+
+var tmpfsXattrs struct {
+	sync.Once
+	missing error
+}
+
+// TmpfsKeepsUserXattrs reports whether files on a tmpfs can have user attributes,
+// by setting one: Linux 6.6 and later. Where no tmpfs can be mounted it says yes.
+func TmpfsKeepsUserXattrs(tb testing.TB) bool {
+	tb.Helper()
+	tmpfsXattrs.Do(func() {
+		dir := tb.TempDir()
+		if unix.Mount("probe", dir, "tmpfs", 0, "size=64k") != nil {
+			return
+		}
+		tmpfsXattrs.missing = unix.Lsetxattr(dir, "user.probe", []byte("1"), 0)
+		if err := unix.Unmount(dir, 0); err != nil {
+			tb.Fatal(err)
+		}
+	})
+	if err := tmpfsXattrs.missing; err != nil {
+		tb.Logf("a tmpfs keeps no user attributes before Linux 6.6: %v", err)
+		return false
 	}
 	return true
 }
