@@ -43,6 +43,11 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 		return driver.Applied{}, err
 	}
 	defer view.Close()
+	view.unsealed = true
+	kept := keptTimes{path: d.store.records.Path(id, keptTimesName)}
+	if err := kept.restore(view.branches[0].root); err != nil {
+		return driver.Applied{}, err
+	}
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.AUFS, d.userNS)
 	unpack.MaxName = maxName
 	unpack.Parents = view
@@ -50,6 +55,8 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 	if err != nil {
 		return driver.Applied{}, err
 	}
+	// Explicit whiteouts in opaque directories come when the layer is mounted or
+	// sealed, see [normalizer].
 	err = d.store.records.Merging(id, opts.Sync, func() error { return d.merge(ctx, l, delta) })
 	if err != nil {
 		return driver.Applied{}, err

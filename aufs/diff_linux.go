@@ -29,6 +29,7 @@ func (d *aufs) view(id driver.ID) (*stack, layers, error) {
 	if err != nil {
 		return nil, l, err
 	}
+	v.unsealed = !l.sealed
 	d.mounts.translator.mark(v, l.ids)
 	v.hints = l.own
 	return v, l, nil

@@ -99,6 +99,9 @@ func (d *dir) Stat() (n diff.Node, err error) {
 		n = diff.NodeOf(st)
 		return err
 	})
+	if err == nil {
+		n.Mtime, err = d.v.mtime(d.places, n.Mtime)
+	}
 	return n, err
 }
 
@@ -155,7 +158,7 @@ func list(b *rootfd.Dir, at int, first map[string]int) error {
 		}
 	}
 	for _, e := range entries {
-		if _, ok := first[e.Name]; !ok && !isMark(e.Name) {
+		if _, ok := first[e.Name]; !ok && !neverShown(e.Name) {
 			first[e.Name] = at
 		}
 	}
@@ -169,6 +172,14 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 		return diff.Node{}, err
 	}
 	n := diff.NodeOf(f.st)
+	if d.v.unsealed && f.place.branch == 0 && f.st.IsDir() {
+		if f, err = d.lookup(name, false); err != nil {
+			return n, err
+		}
+		if n.Mtime, err = d.v.mtime(f.dirs, n.Mtime); err != nil {
+			return n, err
+		}
+	}
 	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.place.child(name), f.st)
 	return n, err
 }

@@ -6,6 +6,10 @@
 // works without aufs in the kernel: trees are pictured in user space, and a
 // read-only mount shows a translation that other file systems can show.
 //
+// The module has ways of its own, which docs/aufs.md lists. What a view shows of a
+// sealed layer is what the module shows. A layer that is not sealed is shown as it
+// is meant, and is rewritten so that the module agrees when it is mounted or sealed.
+//
 // Layers that another engine left are sealed layers to everybody; the driver is
 // a [driver.Adopter]. Nothing of them changes but by Remove. The engine must not
 // run meanwhile.

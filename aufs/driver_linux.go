@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -54,6 +55,8 @@ func (d *aufs) Properties() driver.Properties {
 		BreaksHardlinks: true,
 		Rootless:        true,
 		MountsWritable:  d.mounts.writable(),
+		MountTimes:      time.Second,
+		KeepsXattrs:     true,
 		MaxName:         maxName,
 		MaxParents:      maxParents,
 		XattrNamespaces: d.xattrs,
@@ -68,11 +71,28 @@ func (d *aufs) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions
 	if err != nil {
 		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
 	}
+	if !l.sealed && d.mounts.writable() {
+		if err := d.prepareMount(ctx, l); err != nil {
+			return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
+		}
+	}
 	m, err := d.mounts.mount(ctx, l, opts)
 	if err != nil {
 		return nil, fmt.Errorf("aufs: mount layer %s: %w", id, err)
 	}
 	return m, nil
+}
+
+// prepareMount makes the module show a layer that is not sealed as View does. A
+// branch that is mounted already is left alone: the module has it.
+func (d *aufs) prepareMount(ctx context.Context, l layers) error {
+	if err := d.store.notBranch(l.id, layerdir.Unmounted); err != nil {
+		if errors.Is(err, driver.ErrBusy) {
+			return nil
+		}
+		return err
+	}
+	return d.normalize(ctx, l)
 }
 
 func (d *aufs) open(ctx context.Context, root string) (err error) {
@@ -114,6 +134,11 @@ func (d *aufs) probe() error {
 	d.xattrs = layerdir.XattrNamespaces(dir)
 	d.userNS = layerdir.UserNS(dir)
 	return nil
+}
+
+// normalize rewrites the branch of a layer of ours that is not sealed.
+func (d *aufs) normalize(ctx context.Context, l layers) error {
+	return normalize(ctx, l.branches, d.read(), d.store.records.Path(l.id, keptTimesName))
 }
 
 // Create makes the layer's branch, whose root has the attributes of the nearest
@@ -194,7 +219,12 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 	if err := layerdir.NothingMountedBelow(branch); err != nil {
 		return err
 	}
-	prepare := func(*layerdir.Meta) error { return emptyBookkeeping(branch) }
+	prepare := func(m *layerdir.Meta) error {
+		if err := d.normalize(ctx, d.branches(id, *m)); err != nil {
+			return err
+		}
+		return emptyBookkeeping(branch)
+	}
 	return d.store.records.SealWith(id, prepare, func(m *layerdir.Meta) error {
 		usage, err := branchUsage(ctx, branch)
 		m.Usage = &usage

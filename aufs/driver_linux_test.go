@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -111,6 +112,9 @@ func TestALayerOfAnotherEngineIsASealedLayer(t *testing.T) {
 	foreignLayer(t, dir, "base")
 	foreignLayer(t, dir, "top", "base")
 	require.NoError(t, os.WriteFile(dir+"/diff/top/.wh.of-base", nil, 0o444))
+	for i, id := range []string{"base", "top"} { // the clock that stamps files is coarse
+		require.NoError(t, os.Chtimes(dir+"/diff/"+id, time.Time{}, time.Unix(int64(i), 0)))
+	}
 	d := openDriver(t, dir)
 	ctx := t.Context()
 

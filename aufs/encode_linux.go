@@ -47,6 +47,8 @@ type encoder struct {
 	ctx         context.Context //nolint:containedctx // lives as long as the call
 	enc         whiteout.Encoding
 	noFchmodat2 bool
+	// noEscapes: overlay would not show attributes of its own names.
+	noEscapes bool
 	// view is the branch over those of its parents.
 	view *stack
 	out  *rootfd.Dir // the root of the tree
@@ -65,14 +67,16 @@ func (tooManyLinks) Error() string { return "too many links" }
 // translate fills dir/fs with the first of the branches, as overlay has to find
 // it over the others. When that cannot be said in overlay's terms, dir gets a
 // file that says so and no tree.
-func translate(ctx context.Context, branches []string, dir string, enc whiteout.Encoding, f driver.Fallbacks) error {
+func translate(ctx context.Context, branches []string, dir string, o overlay, f driver.Fallbacks) error {
 	view, err := openStack(branches, rootfd.Options{NoOpenat2: f.NoOpenat2})
 	if err != nil {
 		return err
 	}
 	defer view.Close()
 	tree := filepath.Join(dir, treeDir)
-	e := &encoder{ctx: ctx, enc: enc, noFchmodat2: f.NoFchmodat2, view: view, copied: map[[2]uint64]bool{}}
+	e := &encoder{
+		ctx: ctx, enc: o.encoding(), noFchmodat2: f.NoFchmodat2, noEscapes: !o.escapes, view: view, copied: map[[2]uint64]bool{},
+	}
 	for {
 		err := e.fill(branches[0], tree)
 		var links tooManyLinks
@@ -138,7 +142,7 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 		if err := e.ctx.Err(); err != nil {
 			return err
 		}
-		if hidden[entry.Name] || isMark(entry.Name) {
+		if hidden[entry.Name] || neverShown(entry.Name) {
 			continue
 		}
 		if err := e.child(src, dst, below, entry.Name, path.Join(at, entry.Name)); err != nil {
@@ -150,6 +154,9 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 		return err
 	}
 	attrs, err := src.Xattrs()
+	if err == nil {
+		_, err = e.escapes(attrs, at)
+	}
 	if err != nil {
 		return err
 	}
@@ -185,7 +192,7 @@ func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string)
 		return err
 	}
 	defer sub.Close()
-	opaque, err := hasMark(sub, whiteout.OpaqueMarker)
+	opaque, err := e.hidesBelow(sub, at)
 	if err != nil {
 		return err
 	}
@@ -208,6 +215,18 @@ func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string)
 		return err
 	}
 	return e.dir(sub, fd, next, at)
+}
+
+// hidesBelow reports whether overlay must not merge a directory of the branch. To
+// overlay the uppermost opaque directory counts, to the module the lowest one: a
+// mark says nothing when a directory below has one too.
+func (e *encoder) hidesBelow(dir *rootfd.Dir, at string) (bool, error) {
+	marked, err := hasMark(dir, whiteout.OpaqueMarker)
+	if err != nil || !marked {
+		return false, err
+	}
+	count, err := e.view.places(at)
+	return count < 2, err
 }
 
 // merge finds what the directory name merges with. aufs passes over files on its

@@ -25,11 +25,15 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 	if err != nil {
 		return err
 	}
+	escapes, err := e.escapes(attrs, at)
+	if err != nil {
+		return err
+	}
 	id := [2]uint64{st.Dev, st.Ino}
 	if first, ok := e.first[id]; ok {
 		return e.again(first, dst, name)
 	}
-	if !e.copied[id] && st.Nlink <= manyNames && !e.escapes(attrs) {
+	if !e.copied[id] && st.Nlink <= manyNames && !escapes {
 		err := sys.Linkat(src.Fd(), name, dst, name)
 		switch {
 		case errors.Is(err, unix.EMLINK):
@@ -49,13 +53,18 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 }
 
 // escapes reports whether overlay would take one of the attributes for its own.
-func (e *encoder) escapes(attrs map[string]string) bool {
+// Returns an error matching errUnfit where it would not show such an attribute.
+func (e *encoder) escapes(attrs map[string]string, at string) (bool, error) {
 	for name := range attrs {
-		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
-			return true
+		if !strings.HasPrefix(name, e.enc.XattrPrefix()) {
+			continue
 		}
+		if e.noEscapes {
+			return false, fmt.Errorf("%w: %s has the attribute %s, which overlay hides before Linux 6.7", errUnfit, at, name)
+		}
+		return true, nil
 	}
-	return false
+	return false, nil
 }
 
 // again links a further name to the copy of a file.

@@ -23,6 +23,11 @@ type kernel struct {
 	xino    []xinoPlace
 }
 
+// optionSets are the options to try, the best first. With dirperm1 the uppermost
+// directory alone says who may enter, as in other unions. Without acl access
+// control lists can neither be read nor set. Old versions lack one or both.
+var optionSets = [][]string{{"dio", "dirperm1", "acl"}, {"dio", "dirperm1"}, {"dio", "acl"}, {"dio"}}
+
 const procFilesystems = "/proc/filesystems"
 
 // probeKernel finds out whether aufs can be mounted here, by mounting it in dir,
@@ -33,9 +38,7 @@ func probeKernel(ctx context.Context, filesystems, dir string, opts driver.Optio
 	if k.lacks = listed(filesystems); k.lacks != nil {
 		return k, nil //nolint:nilerr // it is an answer
 	}
-	// dirperm1: as in other unions, the uppermost directory alone says who may
-	// enter. Old versions have no such option.
-	for i, options := range [][]string{{"dio", "dirperm1"}, {"dio"}} {
+	for i, options := range optionSets {
 		k.options = options
 		err := tryUnion(ctx, fmt.Sprintf("%s/%d", dir, i), k, opts)
 		if err == nil {

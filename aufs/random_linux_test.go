@@ -17,6 +17,7 @@ import (
 	"github.com/layerkeep/layerkeep/aufs/aufstest"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -28,7 +29,10 @@ type twins struct {
 	rnd    *rand.Rand
 	plain  string
 	owns   bool // other owners and devices can be made
-	editor *aufstest.Editor
+	mounts mountWay
+	editor editor
+	// unmount ends the editing of the uppermost branch.
+	unmount func()
 	// shared are the files of the parents with several names: writing to one
 	// parts it from the others in a branch.
 	shared map[string]bool
@@ -36,9 +40,9 @@ type twins struct {
 	log    []string
 }
 
-func newTwins(t *testing.T, rnd *rand.Rand) *twins {
+func newTwins(t *testing.T, rnd *rand.Rand, mounts mountWay) *twins {
 	b := newBranches(t)
-	tw := &twins{branches: b, rnd: rnd, plain: filepath.Join(b.dir, "plain"), owns: fstest.CanOwn(t, b.dir)}
+	tw := &twins{branches: b, rnd: rnd, mounts: mounts, plain: filepath.Join(b.dir, "plain"), owns: fstest.CanOwn(t, b.dir)}
 	require.NoError(t, os.Mkdir(tw.plain, 0o755))
 	require.NoError(t, os.Chtimes(tw.plain, time.Time{}, time.Unix(1, 0)))
 	return tw
@@ -54,7 +58,6 @@ func (tw *twins) layer() (old string) {
 	makeFile(tw.t, root, whiteout.AUFSBase)
 	old = filepath.Join(tw.dir, fmt.Sprint("old", len(tw.paths)))
 	require.NoError(tw.t, aufstest.Copy(old, tw.plain))
-	tw.editor = aufstest.New(root, tw.paths[1:])
 	// The root of the branch gets the attributes of the tree's.
 	now := fstest.FromPath(tw.t, tw.plain)["."]
 	require.NoError(tw.t, os.Chmod(root, os.FileMode(now.Perm())))
@@ -62,6 +65,7 @@ func (tw *twins) layer() (old string) {
 		require.NoError(tw.t, os.Chown(root, int(now.UID), int(now.GID)))
 	}
 	require.NoError(tw.t, os.Chtimes(root, time.Time{}, now.Mtime))
+	tw.editor, tw.unmount = tw.mounts.open(tw.t, tw.paths)
 	tw.old, tw.shared = fstest.FromPath(tw.t, tw.plain), map[string]bool{}
 	for p, n := range tw.old {
 		tw.shared[p] = n.Link != ""
@@ -106,7 +110,7 @@ func (tw *twins) again(tree fstest.Tree) string {
 func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	e = fstest.Edit{
 		Path: tw.path(tree), Mode: one[uint32](tw, 0o644, 0o755, 0o600, 0o700, 0o4711), TouchParents: tw.rnd.IntN(2) > 0,
-		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 5), Body: one(tw, "", "x", "y", "long"),
+		Mtime: time.Unix(int64(tw.rnd.IntN(3)), 0), Body: one(tw, "", "x", "y", "long"),
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
 	}
 	e.Op = one(tw, fstest.OpCreate, fstest.OpCreate, fstest.OpMkdir, fstest.OpMkdir, fstest.OpMkdir, fstest.OpSymlink, fstest.OpLink, fstest.OpMknod,
@@ -142,7 +146,8 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		return e, !tw.shared[e.Path] && kind != diff.TypeDir
 	case fstest.OpExchange:
 		e.To = tw.path(tree)
-		return e, exists && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
+		inRoot := filepath.Dir(e.Path) == "." // elsewhere aufs may refuse it
+		return e, exists && inRoot && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
 	case fstest.OpClone:
 		e.To = tw.path(tree)
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path] && tree[e.To].Type() == diff.TypeRegular
@@ -153,7 +158,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 			e.UID, e.GID = one[uint32](tw, 0, 1, 70000), one[uint32](tw, 0, 1)
 		}
 	case fstest.OpSetXattr:
-		e.Name = one(tw, "user.a", "user.b")
+		e.Name, e.Body = one(tw, "user.a", "user.b"), one(tw, "x", "y") // copy-up drops what is empty
 		return e, exists && !tw.shared[e.Path] && (kind == diff.TypeRegular || kind == diff.TypeDir)
 	case fstest.OpWrite, fstest.OpAppend, fstest.OpTruncate, fstest.OpPunch:
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path]
@@ -200,30 +205,67 @@ func dirView(t *testing.T, path string) diff.View {
 	return diff.DirView(f)
 }
 
-func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) {
+func TestEditedBranchesShowWhatAPlainTreeHolds(t *testing.T) { mountWays(t, testEdited) }
+
+func testEdited(t *testing.T, mounts mountWay) {
 	seed := uint64(time.Now().UnixNano())
 	rounds := uint64(15)
 	if testing.Short() {
 		rounds = 4
 	}
 	for round := range rounds {
-		tw := newTwins(t, rand.New(rand.NewPCG(seed, round)))
+		tw := newTwins(t, rand.New(rand.NewPCG(seed, round)), mounts)
 		for layer := range 5 {
 			old := tw.layer()
 			tw.log = append(tw.log, fmt.Sprintf("-- layer %d", layer))
 			for range 40 {
 				tw.step()
 			}
+			tw.unmount()
 			what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
-			fstest.RequireEqual(t, fstest.FromPath(t, tw.plain), tw.check(what), what)
-			if layer == 0 {
-				continue
-			}
+			now := fstest.FromPath(t, tw.plain)
 			v := tw.view()
-			require.Equal(t, changes(t, dirView(t, old), dirView(t, tw.plain)), changes(t, v.below(), v), what)
-			require.Equal(t, diffBytes(t, dirView(t, old), dirView(t, tw.plain)), diffBytes(t, v.below(), v), what)
+			v.unsealed = true
+			fstest.RequireEqual(t, now, fstest.FromView(t, v), "not sealed, "+what)
+			if layer > 0 {
+				tw.compareChanges(v, old, "not sealed, "+what)
+			}
+			tw.seal(what)
+			fstest.RequireEqual(t, now, tw.check(what), "sealed, "+what)
+			tw.checkModule(now, what)
+			if layer > 0 {
+				tw.compareChanges(tw.view(), old, "sealed, "+what)
+			}
 		}
 	}
+}
+
+// seal makes of the uppermost branch what sealing its layer makes of it. A second
+// time nothing changes.
+func (tw *twins) seal(what string) {
+	tw.t.Helper()
+	require.NoError(tw.t, emptyBookkeeping(tw.paths[0]), what)
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, ""), what)
+	once := fstest.FromPath(tw.t, tw.paths[0])
+	require.NoError(tw.t, normalize(tw.t.Context(), tw.paths, rootfd.Options{}, ""), what)
+	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
+}
+
+// checkModule compares the tree with what the module shows of the branches, where
+// there is one.
+func (tw *twins) checkModule(want fstest.Tree, what string) {
+	tw.t.Helper()
+	if tw.mounts.module {
+		fstest.RequireEqual(tw.t, want, shownByModule(tw.t, tw.paths...), "mounted, "+what)
+	}
+}
+
+// compareChanges compares what the view says has changed with what has changed in
+// the plain tree.
+func (tw *twins) compareChanges(v *stack, old, what string) {
+	tw.t.Helper()
+	require.Equal(tw.t, changes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), changes(tw.t, v.below(), v), what)
+	require.Equal(tw.t, diffBytes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), diffBytes(tw.t, v.below(), v), what)
 }
 
 // TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has what no mount writes:

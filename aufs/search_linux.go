@@ -26,12 +26,17 @@ type found struct {
 // lookup finds name in the merged directory made of places, of which those
 // before first are known not to have it. With topOnly it may stop at the
 // uppermost provider. A missing name matches [fs.ErrNotExist].
+//
+// Of several opaque marks the lowest one counts: the module searches past an
+// opaque directory and remembers only the mark that it saw last. The mark of a
+// layer that is not sealed yet hides everything below, see [stack].
 func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*found, error) {
 	missing := &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
-	if isMark(name) {
+	if neverShown(name) {
 		return nil, missing
 	}
 	var res *found
+	lowest := 0 // how many directories there are down to the lowest opaque one
 	for _, p := range places[first:] {
 		hit, err := v.inBranch(p, name)
 		if err != nil {
@@ -56,11 +61,17 @@ func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*f
 		}
 		res.dirs = append(res.dirs, place{branch: p.branch, path: p.child(name), parent: p.d})
 		if hit.opaque {
-			break
+			lowest = len(res.dirs)
+			if v.unsealed && p.branch == 0 {
+				break
+			}
 		}
 	}
 	if res == nil {
 		return nil, missing
+	}
+	if lowest > 0 {
+		res.dirs = res.dirs[:lowest]
 	}
 	res.replaced = res.replaced || len(res.dirs) < 2
 	return res, nil
@@ -122,6 +133,9 @@ func checkMark(d *rootfd.Dir, name string, fileType uint32) error {
 	return &fs.PathError{Op: "whiteout", Path: d.Path() + "/" + name, Err: unix.EIO}
 }
 
-// isMark reports whether no view ever shows the name: marks and bookkeeping, and
-// what is neither but cannot be looked up through a mount.
-func isMark(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
+// neverShown reports whether no mount shows the name: marks and bookkeeping,
+// other names that begin as a mark does and cannot be looked up, and names that
+// are too long for a whiteout, which the module does not look for.
+func neverShown(name string) bool {
+	return strings.HasPrefix(name, whiteout.Prefix) || len(name) > maxName
+}

@@ -22,12 +22,17 @@ import (
 // Where the module's listing of a directory and its lookup disagree, as of a
 // name that has a whiteout beside it in the lowest branch, the lookup counts: no
 // name is shown that cannot be opened.
+//
+// The first branch may be a layer of ours that is not sealed yet. The stack shows
+// it as sealing will leave it, see [normalizer].
 type stack struct {
 	branches []*branch // uppermost first
 	// owned: Close closes the branches.
 	owned bool
 	// hints: the first branch holds the changes against the others.
 	hints bool
+	// unsealed: the first branch is a layer that is not sealed yet.
+	unsealed bool
 	// held is shared with below.
 	held *budget
 }

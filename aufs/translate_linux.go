@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
@@ -44,6 +46,8 @@ const treeDir = "fs"
 type overlay struct {
 	lacks    error // why it cannot be used; nil when it can
 	features mount.Features
+	// escapes: it shows attributes of its own names that are kept escaped.
+	escapes bool
 }
 
 func newTranslator(dir string, opts driver.Options) (*translator, error) {
@@ -98,7 +102,7 @@ func (t *translator) mounts(ctx context.Context, l layers) ([]mount.Mount, error
 		why = fmt.Errorf("overlay takes %d layers at most", mount.MaxLower)
 	}
 	if why == nil {
-		mounts, err := t.overlayOf(ctx, l, o.features)
+		mounts, err := t.overlayOf(ctx, l, o)
 		if !errors.Is(err, errUnfit) {
 			return mounts, err
 		}
@@ -108,11 +112,8 @@ func (t *translator) mounts(ctx context.Context, l layers) ([]mount.Mount, error
 }
 
 // overlayOf translates the layers, the lowest first, and puts them together.
-func (t *translator) overlayOf(ctx context.Context, l layers, f mount.Features) ([]mount.Mount, error) {
-	enc := whiteout.Overlay
-	if f.UserXattr {
-		enc = whiteout.OverlayUser
-	}
+func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]mount.Mount, error) {
+	enc := o.encoding()
 	s := t.trees[enc]
 	var said bool
 	lower := make([]string, len(l.ids))
@@ -122,7 +123,7 @@ func (t *translator) overlayOf(ctx context.Context, l layers, f mount.Features) 
 				t.warn(ctx, l, "aufs is not in this kernel: translating the layers, once, for reading")
 				said = true
 			}
-			return translate(ctx, l.branches[i:], dir, enc, t.opts.Fallbacks)
+			return translate(ctx, l.branches[i:], dir, o, t.opts.Fallbacks)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
@@ -141,7 +142,7 @@ func (t *translator) overlayOf(ctx context.Context, l layers, f mount.Features) 
 	}
 	return []mount.Mount{{
 		Type: "overlay", Source: l.label, ReadOnly: true,
-		Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(f),
+		Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(o.features),
 	}}, nil
 }
 
@@ -221,12 +222,48 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 		if err == nil {
 			err = tellsTypes(dir)
 		}
+		if err == nil {
+			o.escapes, err = showsEscaped(ctx, mounter, dir, o)
+		}
 		if o.lacks = err; err != nil && !errors.Is(err, mount.ErrUnsupported) {
 			return o, err
 		}
 	}
 	t.overlay = &o
 	return o, nil
+}
+
+// encoding is what a translation is written in.
+func (o overlay) encoding() whiteout.Encoding {
+	if o.features.UserXattr {
+		return whiteout.OverlayUser
+	}
+	return whiteout.Overlay
+}
+
+// showsEscaped finds out in dir whether overlay shows an attribute of one of its
+// own names that is kept escaped: Linux 6.7.
+func showsEscaped(ctx context.Context, mounter mount.Mounter, dir string, o overlay) (shown bool, err error) {
+	lower := []string{filepath.Join(dir, "escaped"), filepath.Join(dir, "empty")}
+	for _, d := range lower {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return false, err
+		}
+	}
+	name := o.encoding().Xattr("layerkeep")
+	onDisk, _ := o.encoding().XattrToDisk(name)
+	if err := unix.Lsetxattr(lower[0], onDisk, []byte("1"), 0); err != nil {
+		return false, err
+	}
+	mounts := []mount.Mount{{
+		Type: "overlay", Source: "layerkeep-probe", ReadOnly: true, Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(o.features),
+	}}
+	err = mounter.WithTemp(ctx, mounts, func(root string) error {
+		_, err := unix.Lgetxattr(root, name, make([]byte, 1))
+		shown = err == nil
+		return nil
+	})
+	return shown, err
 }
 
 // tellsTypes refuses file systems whose listings do not tell types: overlay shows

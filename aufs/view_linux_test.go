@@ -128,44 +128,52 @@ func listing(tree fstest.Tree) string {
 	return strings.Join(all, " ")
 }
 
+// branchTable says what the module shows of branches.
+var branchTable = map[string]struct {
+	branches []string // the lowest first
+	want     string
+}{
+	"one branch alone":                  {[]string{"a=1 d/b=2"}, "a=1 d/ d/b=2"},
+	"directories merge":                 {[]string{"d/a=1 d/b=1", "d/b=2 d/c=2"}, "d/ d/a=1 d/b=2 d/c=2"},
+	"a whiteout":                        {[]string{"a=1 d/b=1 c=1", ".wh.a d/.wh.b"}, "c=1 d/"},
+	"a whiteout of a directory":         {[]string{"d/e/a=1", ".wh.d"}, ""},
+	"a whiteout in the middle":          {[]string{"a=1", ".wh.a", "b=3"}, "b=3"},
+	"made again above a whiteout":       {[]string{"a=1", ".wh.a", "a=3"}, "a=3"},
+	"a directory made again above it":   {[]string{"d/a=1", ".wh.d", "d/b=3"}, "d/ d/b=3"},
+	"a name beside its whiteout":        {[]string{"a=1", "a=2 .wh.a"}, ""},
+	"beside it in the lowest":           {[]string{"a=1 .wh.a b=1"}, "b=1"},
+	"a directory beside its whiteout":   {[]string{"d/a=1", "d/b=2 .wh.d", "d/c=3"}, "d/ d/c=3"},
+	"an opaque directory":               {[]string{"d/a=1", "d/.wh..wh..opq d/b=2"}, "d/ d/b=2"},
+	"an opaque one in the middle":       {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/c=3"}, "d/ d/b=2 d/c=3"},
+	"an opaque one over another":        {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/.wh..wh..opq d/c=3"}, "d/ d/b=2 d/c=3"},
+	"over one that is not":              {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/c=3", "d/.wh..wh..opq d/e=4"}, "d/ d/b=2 d/c=3 d/e=4"},
+	"over one below a file":             {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d=3", "d/.wh..wh..opq d/c=4"}, "d/ d/b=2 d/c=4"},
+	"over one below a whiteout":         {[]string{"d/.wh..wh..opq d/b=2", ".wh.d", "d/.wh..wh..opq d/c=4"}, "d/ d/c=4"},
+	"with whiteouts of what reappears":  {[]string{"d/a=1", "d/.wh..wh..opq d/b=2 d/e/x=2", "d/.wh..wh..opq d/.wh.b d/.wh.e d/c=3"}, "d/ d/c=3"},
+	"below an opaque one":               {[]string{"d/e/a=1", "d/.wh..wh..opq d/e/b=2", "d/e/c=3"}, "d/ d/e/ d/e/b=2 d/e/c=3"},
+	"whiteouts in an opaque one":        {[]string{"d/a=1 d/b=1", "d/.wh..wh..opq d/.wh.a"}, "d/"},
+	"an opaque root hides nothing":      {[]string{"a=1", ".wh..wh..opq b=2"}, "a=1 b=2"},
+	"a file over a directory":           {[]string{"d/a=1", "d=2"}, "d=2"},
+	"a link over a directory":           {[]string{"d/a=1", "d->x"}, "d->x"},
+	"a directory over a file":           {[]string{"d=1", "d/a=2"}, "d/ d/a=2"},
+	"a directory over a file over one":  {[]string{"d/a=1", "d=2", "d/c=3"}, "d/ d/a=1 d/c=3"},
+	"made again in the module's way":    {[]string{"d/a=1", "d=2", "d/.wh..wh..opq d/c=3"}, "d/ d/c=3"},
+	"whiteouts of nothing":              {[]string{"a=1", ".wh.b d/.wh.c e/.wh..wh..opq"}, "a=1 d/ e/"},
+	"bookkeeping":                       {[]string{"a=1 .wh..wh.aufs .wh..wh.orph/x=1 .wh..wh.plnk/2.3=4", ".wh..wh.aufs .wh..wh.orph/ .wh..wh.plnk/"}, "a=1"},
+	"bookkeeping is no whiteout":        {[]string{"aufs=1 .wh.plnk=1 wh.aufs=1", ".wh..wh.aufs"}, "aufs=1 wh.aufs=1"},
+	"marks of no name":                  {[]string{"a=1 .wh. .wh.. .wh...", ".wh."}, "a=1"},
+	"a whiteout of a name with a dot":   {[]string{".a=1 ..b=1 wh.x=1", ".wh..a .wh...b"}, "wh.x=1"},
+	"hard links in one branch":          {[]string{"a=1 b==a d/c==a", "x=2"}, "a=1 b==a d/ d/c==a x=2"},
+	"a hard link to a pseudo-link":      {[]string{"a=1", ".wh..wh.plnk/2.9=5 b==.wh..wh.plnk/2.9 c==.wh..wh.plnk/2.9"}, "a=1 b=5 c==b"},
+	"the other name is hidden":          {[]string{"a=1 b==a", ".wh.a"}, "b=1"},
+	"whiteouts share an inode":          {[]string{"a=1 b=1 c=1", ".wh..wh.aufs .wh.a==.wh..wh.aufs .wh.b==.wh..wh.aufs"}, "c=1"},
+	"the longest name":                  {[]string{strings.Repeat("n", 242) + "=1", "x=2"}, strings.Repeat("n", 242) + "=1 x=2"},
+	"a name that is too long":           {[]string{strings.Repeat("n", 243) + "=1 " + strings.Repeat("d", 243) + "/y=1", "x=2"}, "x=2"},
+	"the upper one removes half a tree": {[]string{"d/e/f/a=1 d/e/g/b=1 d/h=1", "d/e/.wh.f d/.wh.h d/i=2"}, "d/ d/e/ d/e/g/ d/e/g/b=1 d/i=2"},
+}
+
 func TestBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
-	for name, c := range map[string]struct {
-		branches []string // the lowest first
-		want     string
-	}{
-		"one branch alone":                  {[]string{"a=1 d/b=2"}, "a=1 d/ d/b=2"},
-		"directories merge":                 {[]string{"d/a=1 d/b=1", "d/b=2 d/c=2"}, "d/ d/a=1 d/b=2 d/c=2"},
-		"a whiteout":                        {[]string{"a=1 d/b=1 c=1", ".wh.a d/.wh.b"}, "c=1 d/"},
-		"a whiteout of a directory":         {[]string{"d/e/a=1", ".wh.d"}, ""},
-		"a whiteout in the middle":          {[]string{"a=1", ".wh.a", "b=3"}, "b=3"},
-		"made again above a whiteout":       {[]string{"a=1", ".wh.a", "a=3"}, "a=3"},
-		"a directory made again above it":   {[]string{"d/a=1", ".wh.d", "d/b=3"}, "d/ d/b=3"},
-		"a name beside its whiteout":        {[]string{"a=1", "a=2 .wh.a"}, ""},
-		"beside it in the lowest":           {[]string{"a=1 .wh.a b=1"}, "b=1"},
-		"a directory beside its whiteout":   {[]string{"d/a=1", "d/b=2 .wh.d", "d/c=3"}, "d/ d/c=3"},
-		"an opaque directory":               {[]string{"d/a=1", "d/.wh..wh..opq d/b=2"}, "d/ d/b=2"},
-		"an opaque one in the middle":       {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/c=3"}, "d/ d/b=2 d/c=3"},
-		"an opaque one over another":        {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/.wh..wh..opq d/c=3"}, "d/ d/c=3"},
-		"below an opaque one":               {[]string{"d/e/a=1", "d/.wh..wh..opq d/e/b=2", "d/e/c=3"}, "d/ d/e/ d/e/b=2 d/e/c=3"},
-		"whiteouts in an opaque one":        {[]string{"d/a=1 d/b=1", "d/.wh..wh..opq d/.wh.a"}, "d/"},
-		"an opaque root hides nothing":      {[]string{"a=1", ".wh..wh..opq b=2"}, "a=1 b=2"},
-		"a file over a directory":           {[]string{"d/a=1", "d=2"}, "d=2"},
-		"a link over a directory":           {[]string{"d/a=1", "d->x"}, "d->x"},
-		"a directory over a file":           {[]string{"d=1", "d/a=2"}, "d/ d/a=2"},
-		"a directory over a file over one":  {[]string{"d/a=1", "d=2", "d/c=3"}, "d/ d/a=1 d/c=3"},
-		"made again in the module's way":    {[]string{"d/a=1", "d=2", "d/.wh..wh..opq d/c=3"}, "d/ d/c=3"},
-		"whiteouts of nothing":              {[]string{"a=1", ".wh.b d/.wh.c e/.wh..wh..opq"}, "a=1 d/ e/"},
-		"bookkeeping":                       {[]string{"a=1 .wh..wh.aufs .wh..wh.orph/x=1 .wh..wh.plnk/2.3=4", ".wh..wh.aufs .wh..wh.orph/ .wh..wh.plnk/"}, "a=1"},
-		"bookkeeping is no whiteout":        {[]string{"aufs=1 .wh.plnk=1 wh.aufs=1", ".wh..wh.aufs"}, "aufs=1 wh.aufs=1"},
-		"marks of no name":                  {[]string{"a=1 .wh. .wh.. .wh...", ".wh."}, "a=1"},
-		"a whiteout of a name with a dot":   {[]string{".a=1 ..b=1 wh.x=1", ".wh..a .wh...b"}, "wh.x=1"},
-		"hard links in one branch":          {[]string{"a=1 b==a d/c==a", "x=2"}, "a=1 b==a d/ d/c==a x=2"},
-		"a hard link to a pseudo-link":      {[]string{"a=1", ".wh..wh.plnk/2.9=5 b==.wh..wh.plnk/2.9 c==.wh..wh.plnk/2.9"}, "a=1 b=5 c==b"},
-		"the other name is hidden":          {[]string{"a=1 b==a", ".wh.a"}, "b=1"},
-		"whiteouts share an inode":          {[]string{"a=1 b=1 c=1", ".wh..wh.aufs .wh.a==.wh..wh.aufs .wh.b==.wh..wh.aufs"}, "c=1"},
-		"a long name":                       {[]string{strings.Repeat("n", 253) + "=1", "x=2"}, strings.Repeat("n", 253) + "=1 x=2"},
-		"the upper one removes half a tree": {[]string{"d/e/f/a=1 d/e/g/b=1 d/h=1", "d/e/.wh.f d/.wh.h d/i=2"}, "d/ d/e/ d/e/g/ d/e/g/b=1 d/i=2"},
-	} {
+	for name, c := range branchTable {
 		t.Run(name, func(t *testing.T) {
 			b := newBranches(t, c.branches...)
 			require.Equal(t, c.want, listing(b.check(name)))

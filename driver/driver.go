@@ -298,6 +298,14 @@ type Properties struct {
 	// MountWay is how overlays are mounted here; zero for a backend that mounts
 	// none.
 	MountWay mount.Way
+	// MountTimes is how exactly a writable mount keeps a modification time that a
+	// program sets: such times are cut to multiples of it. 0 means that the file
+	// system decides. Layers that are applied keep theirs.
+	MountTimes time.Duration
+	// KeepsXattrs: an extended attribute that is removed through a writable mount
+	// stays, without a value, and one without a value is lost when its file is
+	// copied up.
+	KeepsXattrs bool
 	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
 	MaxName int
 	// MaxParents is the longest chain of parents; 0 means no limit.

@@ -68,7 +68,7 @@ func mergeAUFS(t *testing.T, base, lower, upper string, layer []fstest.Entry, wr
 	t.Helper()
 	shown, err := os.MkdirTemp(base, "shown")
 	require.NoError(t, err)
-	require.NoError(t, aufstest.Show(shown+"/both", upper, lower))
+	require.NoError(t, aufstest.ShowLive(shown+"/both", upper, lower))
 	require.NoError(t, aufstest.Show(shown+"/below", lower))
 	d, _, err := Unpack(t.Context(), staging(t, base), bytes.NewReader(fstest.Layer(t, layer...)), UnpackOptions{
 		Parents: diff.DirView(open(t, shown+"/both")), Encoding: whiteout.AUFS, MaxName: 242,
@@ -182,7 +182,7 @@ func TestAMergeThatFailsLeavesTheBranchAsItWas(t *testing.T) {
 		require.ErrorIs(t, err, errFault)
 		fstest.RequireEqual(t, before, fstest.FromPath(t, upper), fmt.Sprint("after a merge that failed at lookup ", n))
 	}
-	require.NoError(t, aufstest.Show(base+"/after", upper, lower))
+	require.NoError(t, aufstest.ShowLive(base+"/after", upper, lower))
 	tree := fstest.FromPath(t, base+"/after")
 	require.Equal(t, []string{
 		".", "a", "a/s", "a/s/y", "a/s/z", "b", "b/new", "f", "f/in", "gone", "m", "m/n", "new", "new/deep", "new/deep/er", "o", "o/2",

@@ -103,17 +103,22 @@ func newPair(t *testing.T, rnd *rand.Rand, base, what string) *pair {
 	}
 	litter(t, rnd, p.branches[1], 3)
 	litter(t, rnd, p.branches[2], 3)
-	p.editor = aufstest.New(p.branches[0], p.branches[1:])
+	p.editor = aufstest.New(p.branches[0], p.branches[1:]).Live()
 	require.NoError(t, p.editor.Apply(fstest.Chmod(".", 0o755))) // leaves its bookkeeping
 	require.NoError(t, os.Chtimes(p.branches[0], time.Time{}, time.Unix(1, 1)))
 	require.NoError(t, aufstest.Copy(p.root, p.branches...))
 	return p
 }
 
+// show makes the tree that branches show. Marks of the upper branch, which layers
+// are applied to, hide everything below.
 func (p *pair) show(branches ...string) string {
 	p.shown++
-	dst := filepath.Join(p.base, fmt.Sprint("shown", p.shown))
-	require.NoError(p.t, aufstest.Show(dst, branches...))
+	dst, show := filepath.Join(p.base, fmt.Sprint("shown", p.shown)), aufstest.Show
+	if branches[0] == p.branches[0] {
+		show = aufstest.ShowLive
+	}
+	require.NoError(p.t, show(dst, branches...))
 	return dst
 }
 
@@ -121,6 +126,7 @@ func (p *pair) show(branches ...string) string {
 func (p *pair) edit() {
 	path := somewhere(p.rnd, p.tree(p.t))
 	e := []fstest.Edit{fstest.Remove(path), fstest.Mkdir(path), fstest.Create(path, "e")}[p.rnd.IntN(3)]
+	e.Mtime = time.Unix(e.Mtime.Unix(), 0) // as exactly as a branch keeps it
 	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
 		if fi, err := os.Lstat(filepath.Join(p.root, dir)); err == nil && fi.Mode()&os.ModeSymlink != 0 {
 			return
@@ -129,6 +135,17 @@ func (p *pair) edit() {
 	want, got := e.Apply(p.root), p.editor.Apply(e)
 	p.log = append(p.log, fmt.Sprint(e, ": ", want))
 	require.Equal(p.t, want == nil, got == nil, "%v, aufs: %v\n%s", want, got, strings.Join(p.log, "\n"))
+	p.takeTimes()
+}
+
+// takeTimes gives the directories of the plain tree the times that they have in the
+// branches: an edit of a branch changes more times than one of a plain tree does.
+func (p *pair) takeTimes() {
+	for path, n := range fstest.FromPath(p.t, p.show(p.branches...)) {
+		if n.Type() == diff.TypeDir {
+			require.NoError(p.t, os.Chtimes(filepath.Join(p.root, path), time.Time{}, n.Mtime))
+		}
+	}
 }
 
 // layer applies a layer to both.

@@ -86,6 +86,9 @@ func copyXattrs(from, to string) error {
 		if err != nil {
 			return err
 		}
+		if n == 0 {
+			continue // the module takes "no bytes" for "no attribute"
+		}
 		if err := unix.Lsetxattr(to, name, value[:n], 0); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,13 @@ type Editor struct {
 	// links are the pseudo-links: files in .wh..wh.plnk by the inode of a lower
 	// branch that they are copies of. They live as long as the mount.
 	links map[inode]string
+	// opaque are directories that this mount has made opaque. The mount remembers
+	// that nothing below them shows. The next mount reads the marks, of which the
+	// lowest counts.
+	opaque map[inode]bool
+	live   bool // see Live
+	times  *fstest.DirTimes
+	copies int // for temporary names
 }
 
 type inode struct{ dev, ino uint64 }
@@ -30,23 +38,40 @@ func inodeOf(h hit) inode { return inode{h.st.Dev, h.st.Ino} }
 // New mounts the branch at branchDir, writable, over the read-only branches
 // parents, nearest first. All must be on one file system.
 func New(branchDir string, parents []string) *Editor {
-	return &Editor{branches: append([]string{branchDir}, parents...), links: map[inode]string{}}
+	e := &Editor{branches: append([]string{branchDir}, parents...), links: map[inode]string{}, opaque: map[inode]bool{}}
+	e.times = &fstest.DirTimes{Root: branchDir, Stat: e.mtime}
+	return e
 }
 
 // Apply makes an edit. It returns what the system call through the mount would:
 // EXDEV for the rename of a directory with anything in a lower branch, EPERM for
 // names that start with ".wh.", ENAMETOOLONG for names over 242 bytes.
 //
+// As in a mount, times that an edit sets are cut to seconds, and the directory in
+// which a copy of a lower file is made gets the time at which that was done, but
+// see [fstest.DirTimes].
+//
 // Paths must not lead through symbolic links.
 func (e *Editor) Apply(edit fstest.Edit) error {
+	edit.Mtime = wholeSeconds(edit.Mtime)
 	err := e.mount()
 	if err == nil {
-		err = e.apply(edit)
+		err = e.times.Apply(edit, e.apply)
 	}
 	if err != nil {
 		return fmt.Errorf("aufs: edit %s: %w", edit, err)
 	}
 	return nil
+}
+
+// mtime returns the modification time that the mount shows of a directory, in
+// whole seconds, as it would be set.
+func (e *Editor) mtime(dir string) (time.Time, error) {
+	hits, err := e.dirs(dir)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return wholeSeconds(time.Unix(hits[0].st.Mtim.Unix())), nil
 }
 
 // mount leaves what the module leaves in the root of a writable branch.
@@ -100,7 +125,24 @@ func (e *Editor) lookup(rel string) ([]hit, error) {
 	if err != nil || rel == "." {
 		return hits, err
 	}
-	return child(paths(hits), filepath.Base(rel))
+	return e.child(hits, filepath.Base(rel))
+}
+
+// child looks a name up in a merged directory.
+func (e *Editor) child(dirs []hit, name string) ([]hit, error) {
+	hits, err := child(paths(dirs), name)
+	if len(hits) > 1 && (e.opaque[inodeOf(hits[0])] || e.live && strings.HasPrefix(hits[0].path, e.branches[0]+"/") && isOpaque(hits[0])) {
+		hits = hits[:1]
+	}
+	return hits, err
+}
+
+// Live makes the editor take all opaque marks of the writable branch for ones that
+// this mount has made: nothing below them shows. It is for branches that get no
+// whiteouts for what would reappear, see [ShowLive].
+func (e *Editor) Live() *Editor {
+	e.live = true
+	return e
 }
 
 // mustLookup is lookup of what must be there.
@@ -127,7 +169,7 @@ func (e *Editor) dirs(rel string) ([]hit, error) {
 	}
 	for name := range strings.SplitSeq(rel, "/") {
 		var err error
-		if hits, err = child(paths(hits), name); err != nil {
+		if hits, err = e.child(hits, name); err != nil {
 			return nil, err
 		}
 		switch {
@@ -168,12 +210,24 @@ func (e *Editor) copyUpDir(rel string) error {
 	if err := e.copyUpDir(parent); err != nil {
 		return err
 	}
-	return keepTimes(e.up(parent), func() error {
-		if err := os.Mkdir(e.up(rel), 0o700); err != nil {
+	err = e.renamed(rel, func(to string) error {
+		if err := os.Mkdir(to, 0o700); err != nil {
 			return err
 		}
-		return copyAttributes(hits[0].path, e.up(rel))
+		return copyAttributes(hits[0].path, to)
 	})
+	return errors.Join(err, e.forget(rel))
+}
+
+// renamed makes a copy under a temporary name and gives it its name. The time of
+// the directory changes: the module puts it back before the rename and not after.
+func (e *Editor) renamed(rel string, fill func(to string) error) error {
+	e.copies++
+	tmp := filepath.Join(filepath.Dir(rel), fmt.Sprintf("%s%s.%08x", prefix, filepath.Base(rel), e.copies))
+	if err := fill(e.up(tmp)); err != nil {
+		return err
+	}
+	return unix.Rename(e.up(tmp), e.up(rel))
 }
 
 // copyUp copies a file up. What a pseudo-link stands for becomes a hard link of
@@ -190,18 +244,16 @@ func (e *Editor) copyUp(rel string) error {
 		return err
 	}
 	from := hits[0]
-	return keepTimes(filepath.Dir(e.up(rel)), func() error {
-		if link := e.links[inodeOf(from)]; link != "" {
-			return unix.Link(link, e.up(rel))
-		}
-		if err := copyFile(from, e.up(rel)); err != nil {
-			return err
-		}
-		if from.st.Nlink > 1 {
-			return e.appendLink(from, e.up(rel))
-		}
-		return nil
-	})
+	if link := e.links[inodeOf(from)]; link != "" {
+		return keepTimes(filepath.Dir(e.up(rel)), func() error { return unix.Link(link, e.up(rel)) })
+	}
+	if err := e.renamed(rel, func(to string) error { return copyFile(from, to) }); err != nil {
+		return err
+	}
+	if from.st.Nlink > 1 {
+		return e.appendLink(from, e.up(rel))
+	}
+	return nil
 }
 
 // appendLink makes a pseudo-link of a lower file that was copied up to a path.
@@ -219,6 +271,9 @@ func (e *Editor) appendLink(from hit, to string) error {
 	e.links[inodeOf(from)] = link
 	return unix.Link(to, link)
 }
+
+// wholeSeconds is what the module makes of a time that a program sets.
+func wholeSeconds(t time.Time) time.Time { return time.Unix(t.Unix(), 0) }
 
 // keepTimes calls fn and gives the directory the times back that it had.
 func keepTimes(dir string, fn func() error) error {

@@ -146,6 +146,7 @@ func TestWhatTheMountRefuses(t *testing.T) {
 		"a rename to a long name":               {fstest.Rename("a", long), unix.ENAMETOOLONG},
 		"a directory of the parents":            {fstest.Rename("d", "e"), unix.EXDEV},
 		"changing places with one":              {fstest.Exchange("a", "d"), unix.EXDEV},
+		"changing places out of a directory":    {fstest.Exchange("d/x", "a"), unix.EBUSY},
 		"onto a directory with something in it": {fstest.Rename("empty", "d"), unix.ENOTEMPTY},
 		"a directory onto a file":               {fstest.Rename("empty", "a"), unix.ENOTDIR},
 		"a file onto a directory":               {fstest.Rename("a", "d"), unix.EISDIR},
@@ -163,7 +164,7 @@ func TestWhatTheMountRefuses(t *testing.T) {
 	newStack(t, "").edit(fstest.Create(long[1:], ""))
 }
 
-func TestACopyKeepsAllAttributesAndTheTimesOfItsDirectory(t *testing.T) {
+func TestACopyKeepsAllAttributesAndChangesTheTimeOfItsDirectory(t *testing.T) {
 	s := newStack(t, "d/x")
 	lower := filepath.Join(s.branches[1], "d/x")
 	require.NoError(t, os.Chmod(lower, 0o640))
@@ -173,7 +174,50 @@ func TestACopyKeepsAllAttributesAndTheTimesOfItsDirectory(t *testing.T) {
 	s.edit(fstest.CopyUp("d/x"))
 	want, got := fstest.FromPath(t, s.branches[1]), fstest.FromPath(t, s.branches[0])
 	require.Equal(t, want["d/x"], got["d/x"])
-	require.Equal(t, want["d"], got["d"])
+	changed := got["d"].Mtime
+	require.WithinDuration(t, time.Now(), changed, time.Minute)
+	same := want["d"]
+	same.Mtime = changed
+	require.Equal(t, same, got["d"])
+}
+
+func TestATimeThatWasSetStays(t *testing.T) {
+	s := newStack(t, "d/x d/y e/z")
+	s.edit(fstest.Touch("d", time.Unix(3, 7)), fstest.CopyUp("d/x"))
+	require.EqualValues(t, unix.Timespec{Sec: 3}, s.stat("d").Mtim, "cut to seconds")
+	s.edit(fstest.Remove("d/y"), fstest.CopyUp("e/z"))
+	require.EqualValues(t, unix.Timespec{Sec: 3}, s.stat("d").Mtim)
+	require.Greater(t, s.stat("e").Mtim.Sec, int64(3))
+}
+
+func TestAttributesWithoutAValue(t *testing.T) {
+	s := newStack(t, "x y z")
+	for _, name := range []string{"x", "y"} {
+		require.NoError(t, unix.Setxattr(filepath.Join(s.branches[1], name), "user.k", []byte(map[string]string{"x": "v"}[name]), 0))
+	}
+	s.edit(fstest.RemoveXattr("x", "user.k"), fstest.CopyUp("y"), fstest.SetXattr("z", "user.k", ""))
+	tree := fstest.FromPath(t, s.branches[0])
+	require.Equal(t, map[string]string{"user.k": ""}, tree["x"].Xattrs, "removed, it stays and is empty")
+	require.Empty(t, tree["y"].Xattrs, "what is empty is not copied")
+	require.Equal(t, map[string]string{"user.k": ""}, tree["z"].Xattrs)
+	require.ErrorIs(t, s.Apply(fstest.RemoveXattr("z", "user.none")), unix.ENODATA)
+}
+
+// TestTheLowestOpaqueMarkCounts has a directory that was removed and made again
+// in two layers, one after the other.
+func TestTheLowestOpaqueMarkCounts(t *testing.T) {
+	s := newStack(t, "d/one", "d/.wh..wh..opq d/two")
+	s.edit(fstest.Remove("d"), fstest.Mkdir("d"), fstest.Create("d/three", ""))
+	show := func() []string {
+		dst := filepath.Join(t.TempDir(), "shown")
+		require.NoError(t, Show(dst, s.branches...))
+		return fstest.FromPath(t, dst).Paths()
+	}
+	require.Equal(t, []string{".", "d", "d/three", "d/two"}, show(), "a new mount")
+	require.ErrorIs(t, s.Apply(fstest.Read("d/two")), fs.ErrNotExist, "the mount in which it was made opaque")
+	s.remount()
+	s.edit(fstest.Read("d/two"), fstest.Remove("d/two"))
+	require.Equal(t, []string{"d", "d/.wh..wh..opq", "d/.wh.two", "d/three"}, s.files())
 }
 
 func TestALinkToALowerFileIsAPseudoLink(t *testing.T) {

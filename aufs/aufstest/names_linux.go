@@ -25,18 +25,32 @@ func (e *Editor) apply(edit fstest.Edit) error {
 	case fstest.OpRename:
 		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.rename(edit.Path, edit.To) })
 	case fstest.OpExchange:
+		if err := e.mayExchange(edit.Path, edit.To); err != nil {
+			return err
+		}
 		return e.inParents(edit, []string{edit.Path, edit.To}, func() error { return e.exchange(edit.Path, edit.To) })
 	case fstest.OpRead:
 		_, err := e.mustLookup(edit.Path)
 		return err
 	case fstest.OpClone:
 		return e.clone(edit)
+	case fstest.OpRemoveXattr:
+		return e.removeXattr(edit.Path, edit.Name)
 	default:
 		if err := e.copyUp(edit.Path); err != nil {
 			return err
 		}
 		return edit.Apply(e.branches[0])
 	}
+}
+
+// removeXattr removes an attribute. The module hands "no value" down to the
+// branch, which takes it for an empty one.
+func (e *Editor) removeXattr(rel, name string) error {
+	if err := e.copyUp(rel); err != nil {
+		return err
+	}
+	return unix.Lsetxattr(e.up(rel), name, nil, unix.XATTR_REPLACE)
 }
 
 // clone replaces the content of a file by that of another, which is read where
@@ -85,7 +99,7 @@ func (e *Editor) inParents(edit fstest.Edit, names []string, fn func() error) er
 		return err
 	}
 	for i, dir := range dirs {
-		mtime := time.Unix(times[i].Unix())
+		mtime := wholeSeconds(time.Unix(times[i].Unix()))
 		if edit.TouchParents {
 			mtime = edit.Mtime
 		}
@@ -138,8 +152,8 @@ func (e *Editor) add(edit fstest.Edit) error {
 	if err := edit.Apply(e.branches[0]); err != nil {
 		return err
 	}
-	if !whitedOut {
-		return nil
+	if err := e.forget(edit.Path); err != nil || !whitedOut {
+		return err
 	}
 	if edit.Op == fstest.OpMkdir {
 		if err := keepTimes(e.up(edit.Path), func() error { return e.setOpaque(edit.Path) }); err != nil {
@@ -149,7 +163,20 @@ func (e *Editor) add(edit fstest.Edit) error {
 	return os.Remove(e.whiteoutOf(edit.Path))
 }
 
+// forget says that a file is new: it may have the inode number of a directory that
+// was removed.
+func (e *Editor) forget(rel string) error {
+	h, _, err := lstat(e.up(rel))
+	delete(e.opaque, inodeOf(h))
+	return err
+}
+
 func (e *Editor) setOpaque(rel string) error {
+	h, _, err := lstat(e.up(rel))
+	if err != nil {
+		return err
+	}
+	e.opaque[inodeOf(h)] = true
 	return unix.Link(e.up(baseFile), e.up(filepath.Join(rel, opaqueMark)))
 }
 

@@ -86,6 +86,23 @@ func (e *Editor) mayRename(rel, to string) (src, dst []hit, done bool, err error
 	return src, dst, false, err
 }
 
+// mayExchange refuses what the module does: it copies the directory of the second
+// name up, and then wants that of the first one to be in the writable branch.
+func (e *Editor) mayExchange(rel, to string) error {
+	if err := checkPath(to); err != nil {
+		return err
+	}
+	if err := e.copyUpDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	dir := filepath.Dir(rel)
+	hits, err := e.dirs(dir)
+	if err == nil && !e.isUp(hits[0], dir) {
+		err = unix.EBUSY
+	}
+	return err
+}
+
 // exchange makes two names change places, both in the writable branch then.
 // Directories keep their times, as [fstest.Edit] says.
 func (e *Editor) exchange(rel, to string) error {

@@ -57,9 +57,19 @@ func marked(dir, name string) (bool, error) {
 // or several directories. None means that there is nothing.
 //
 // It follows au_lkup_dentry in the module's dentry.c: a whiteout ends the search
-// before its own branch's file, and what is of another type is passed over.
-func child(dirs []string, name string) ([]hit, error) {
-	var hits []hit
+// before its own branch's file, and what is of another type is passed over. An
+// opaque directory does not end the search. The module remembers the last one that
+// it met, and merges nothing below that.
+func child(dirs []string, name string) (hits []hit, err error) {
+	if len(name) > maxName {
+		return nil, nil
+	}
+	opaque := 0 // down to the last opaque directory
+	defer func() {
+		if opaque > 0 {
+			hits = hits[:opaque]
+		}
+	}()
 	for _, dir := range dirs {
 		gone, err := marked(dir, prefix+name)
 		if gone || err != nil {
@@ -76,8 +86,12 @@ func child(dirs []string, name string) ([]hit, error) {
 		if !h.isDir() {
 			return hits, nil
 		}
-		if opaque, err := marked(h.path, opaqueMark); opaque || err != nil {
-			return hits, err
+		mark, err := marked(h.path, opaqueMark)
+		if err != nil {
+			return nil, err
+		}
+		if mark {
+			opaque = len(hits)
 		}
 	}
 	return hits, nil
@@ -91,8 +105,11 @@ func paths(hits []hit) []string {
 	return dirs
 }
 
+// A finder looks a name up in a merged directory, as child.
+type finder func(dirs []string, name string) ([]hit, error)
+
 // names lists a merged directory.
-func names(dirs []string) ([]string, error) {
+func names(dirs []string, find finder) ([]string, error) {
 	seen := map[string]bool{}
 	var all []string
 	for _, dir := range dirs {
@@ -105,7 +122,7 @@ func names(dirs []string) ([]string, error) {
 				continue
 			}
 			seen[e.Name()] = true
-			hits, err := child(dirs, e.Name())
+			hits, err := find(dirs, e.Name())
 			if err != nil {
 				return nil, err
 			}
@@ -120,20 +137,34 @@ func names(dirs []string) ([]string, error) {
 // Show makes in the new directory dst the tree that a mount of the branches
 // shows, uppermost first: directories anew, and all else as hard links of the
 // branches' files. It is the oracle for whatever reads branches.
-func Show(dst string, branches ...string) error {
-	return show(dst, branches, func(from hit, to string) error {
-		if err := unix.Linkat(unix.AT_FDCWD, from.path, unix.AT_FDCWD, to, 0); err != nil {
-			return &os.LinkError{Op: "link", Old: from.path, New: to, Err: err}
+func Show(dst string, branches ...string) error { return show(dst, branches, child, link) }
+
+// ShowLive is Show for a mount in which the opaque marks of the first branch were
+// made, and hide everything below: the tree that a layer is meant to hold before it
+// got whiteouts for what would reappear in the next mount.
+func ShowLive(dst string, branches ...string) error {
+	e := New(branches[0], branches[1:]).Live()
+	return show(dst, branches, func(dirs []string, name string) ([]hit, error) {
+		hits := make([]hit, len(dirs))
+		for i, d := range dirs {
+			hits[i].path = d
 		}
-		return nil
-	})
+		return e.child(hits, name)
+	}, link)
+}
+
+func link(from hit, to string) error {
+	if err := unix.Linkat(unix.AT_FDCWD, from.path, unix.AT_FDCWD, to, 0); err != nil {
+		return &os.LinkError{Op: "link", Old: from.path, New: to, Err: err}
+	}
+	return nil
 }
 
 // Copy is Show with copies of the files; those that are hard links of each other
 // stay it.
 func Copy(dst string, branches ...string) error {
 	copies := map[inode]string{}
-	return show(dst, branches, func(from hit, to string) error {
+	return show(dst, branches, child, func(from hit, to string) error {
 		if first := copies[inodeOf(from)]; first != "" {
 			return unix.Link(first, to)
 		}
@@ -142,22 +173,22 @@ func Copy(dst string, branches ...string) error {
 	})
 }
 
-func show(dst string, dirs []string, file func(from hit, to string) error) error {
+func show(dst string, dirs []string, find finder, file func(from hit, to string) error) error {
 	if err := os.Mkdir(dst, 0o700); err != nil {
 		return err
 	}
-	list, err := names(dirs)
+	list, err := names(dirs, find)
 	if err != nil {
 		return err
 	}
 	for _, name := range list {
-		hits, err := child(dirs, name)
+		hits, err := find(dirs, name)
 		if err != nil {
 			return err
 		}
 		to := filepath.Join(dst, name)
 		if hits[0].isDir() {
-			err = show(to, paths(hits), file)
+			err = show(to, paths(hits), find, file)
 		} else {
 			err = file(hits[0], to)
 		}

@@ -67,9 +67,13 @@ func applyAll(e Editor, edits []fstest.Edit) error {
 }
 
 // mountEditor edits a mounted tree.
-type mountEditor string
+type mountEditor struct{ times *fstest.DirTimes }
 
-func (root mountEditor) Apply(e fstest.Edit) error { return e.Apply(string(root)) }
+func newMountEditor(root string) mountEditor { return mountEditor{fstest.MountTimes(root)} }
+
+func (m mountEditor) Apply(e fstest.Edit) error {
+	return m.times.Apply(e, func(e fstest.Edit) error { return e.Apply(m.times.Root) })
+}
 
 // tryEdit makes edits in one writable mount of the layer, or with one Editor.
 func (st *store) tryEdit(id driver.ID, edits ...fstest.Edit) error {
@@ -79,7 +83,7 @@ func (st *store) tryEdit(id driver.ID, edits ...fstest.Edit) error {
 	}
 	mounts, err := st.d.Mount(st.ctx(), id, driver.MountOptions{})
 	require.NoError(st.t, err, "mounts of %s", id)
-	err = st.mounter().WithTemp(st.ctx(), mounts, func(root string) error { return applyAll(mountEditor(root), edits) })
+	err = st.mounter().WithTemp(st.ctx(), mounts, func(root string) error { return applyAll(newMountEditor(root), edits) })
 	var failed *editError
 	if err != nil && !errors.As(err, &failed) {
 		require.NoError(st.t, err, "with %s mounted", id)

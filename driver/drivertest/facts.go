@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +22,8 @@ func (s *suite) testFacts(t *testing.T) {
 	t.Run("MountsWritable tells whether a writable layer can be mounted", s.factMounts)
 	t.Run("RenameDir tells whether a directory of the parents can be renamed", s.factRenameDir)
 	t.Run("BreaksHardlinks tells whether a write parts the names of a file", s.factHardlinks)
+	t.Run("MountTimes tells how exactly a time can be set", s.factMountTimes)
+	t.Run("KeepsXattrs tells whether an attribute can be removed", s.factKeepsXattrs)
 	t.Run("MaxName tells how long a name can be", s.factMaxName)
 	t.Run("XattrNamespaces tells which attributes are kept", s.factXattrs)
 	t.Run("Reflink tells whether a copy takes no space", s.factReflink)
@@ -90,6 +93,42 @@ func (s *suite) factHardlinks(t *testing.T) {
 	}
 	require.Equal(t, want, st.tree("a").Brief())
 	require.Equal(t, []string{"x:x", "y==x"}, st.tree("base").Brief())
+}
+
+func (s *suite) factMountTimes(t *testing.T) {
+	s.needEdits(t)
+	require.True(t, s.props.MountTimes == 0 || s.props.MountTimes == time.Second, "the suite knows whole seconds only")
+	st := s.open(t)
+	applied := time.Unix(1_600_000_000, 111_222_333)
+	lower, dir := File("f", "f"), Dir("d")
+	lower.Mtime, dir.Mtime = applied, applied
+	st.create("a", st.layer("base", nil, lower, File("g", "g"), dir)...)
+	st.edit("a", Chmod("f", 0o600), Touch("g", applied), Touch("d", applied.Add(time.Second)))
+	tree, cut := st.tree("a"), func(t time.Time) time.Time {
+		if s.props.MountTimes != 0 {
+			t = time.Unix(t.Unix(), 0)
+		}
+		return t
+	}
+	require.Equal(t, applied, tree["f"].Mtime, "a time of the parents")
+	require.Equal(t, cut(applied), tree["g"].Mtime, "a time that was set")
+	require.Equal(t, cut(applied.Add(time.Second)), tree["d"].Mtime, "of a directory")
+}
+
+func (s *suite) factKeepsXattrs(t *testing.T) {
+	s.needEdits(t)
+	st := s.open(t)
+	lower := File("f", "f").WithXattr("user.a", "v").WithXattr("user.empty", "")
+	second := lower
+	second.Name = "g"
+	st.create("a", st.layer("base", nil, lower, second)...)
+	st.edit("a", RemoveXattr("f", "user.a"), SetXattr("g", "user.new", ""))
+	f, g := map[string]string{"user.empty": ""}, map[string]string{"user.a": "v", "user.empty": "", "user.new": ""}
+	if s.props.KeepsXattrs {
+		f, g = map[string]string{"user.a": ""}, map[string]string{"user.a": "v", "user.new": ""}
+	}
+	require.Equal(t, f, st.tree("a")["f"].Xattrs)
+	require.Equal(t, g, st.tree("a")["g"].Xattrs)
 }
 
 // nameMax is the longest name on every scratch file system.

@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -101,7 +102,10 @@ func RunMatrix(t *testing.T, cfg Config) {
 	if os.Geteuid() != 0 {
 		t.Skip("scratch file systems and files of other owners need root; the part that does not runs in a user namespace")
 	}
-	for _, v := range variants(cfg.filesystems()) {
+	if !slices.Equal(cfg.filesystems(t), cfg.wanted()) {
+		t.Run(string(fstest.Tmpfs), func(t *testing.T) { t.Skip("a tmpfs keeps no user attributes before Linux 6.6") })
+	}
+	for _, v := range variants(cfg.filesystems(t)) {
 		t.Run(v.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Dir = fstest.Scratch(t, v.fs)
@@ -117,7 +121,17 @@ func RunMatrix(t *testing.T, cfg Config) {
 	}
 }
 
-func (cfg Config) filesystems() []fstest.FS {
+// filesystems are those that the suite runs on. It wants user attributes, which a
+// tmpfs of old kernels does not have.
+func (cfg Config) filesystems(tb testing.TB) []fstest.FS {
+	list := cfg.wanted()
+	if !slices.Contains(list, fstest.Tmpfs) || fstest.TmpfsKeepsUserXattrs(tb) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(fs fstest.FS) bool { return fs == fstest.Tmpfs })
+}
+
+func (cfg Config) wanted() []fstest.FS {
 	if cfg.Filesystems != nil {
 		return cfg.Filesystems
 	}

@@ -77,7 +77,7 @@ func RunProperties(t *testing.T, subjects []Subject) {
 		// aufs parts the names of a file like a union file system, but for those
 		// that are written to in one mount: these stay one file, and the model has
 		// no such thing.
-		if s.editor != nil && base.breaksLinks {
+		if (s.editor != nil || s.props.MountTimes != 0) && base.breaksLinks {
 			base.avoidLinks, base.breaksLinks = true, false
 		}
 	}
@@ -93,7 +93,7 @@ func RunProperties(t *testing.T, subjects []Subject) {
 func openSubject(t *testing.T, s Subject) *subject {
 	t.Helper()
 	if s.Dir == "" {
-		s.Dir = fstest.Scratch(t, s.filesystems()[0])
+		s.Dir = fstest.Scratch(t, s.filesystems(t)[0])
 	}
 	root := filepath.Join(s.Dir, "root")
 	d, err := s.New(t.Context(), root, s.Options)
@@ -168,6 +168,11 @@ func (r *run) cleanup() {
 }
 
 func (r *run) stack() {
+	edited := true
+	if r.plainEdits {
+		edited = rapid.Bool().Draw(r.T, "edited")
+		r.plain = edited
+	}
 	tree := model.New()
 	if r.breaksLinks {
 		tree.BreakHardlinks()
@@ -180,7 +185,7 @@ func (r *run) stack() {
 			r.check(s.d.Create(r.ctx, id, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, id)
 		})
 		r.apply(id, tree)
-		if rapid.Bool().Draw(r.T, "edit") {
+		if edited && rapid.Bool().Draw(r.T, "edit") {
 			r.edit(id, tree)
 		}
 		r.compare(id, parents, tree)
@@ -273,7 +278,7 @@ func (r *run) edit(id driver.ID, tree *model.Tree) {
 			r.check(applyAll(s.editor(id, r.chain), edits), "%s: edit %s", s.name, id)
 			return
 		}
-		r.check(s.mounted(r.ctx, id, func(root string) error { return applyAll(mountEditor(root), edits) }), "%s: edit %s", s.name, id)
+		r.check(s.mounted(r.ctx, id, func(root string) error { return applyAll(newMountEditor(root), edits) }), "%s: edit %s", s.name, id)
 	})
 }
 

@@ -1,7 +1,9 @@
 package drivertest_test
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,17 +63,27 @@ func subjects(t *testing.T, opts driver.Options, want func(driver.Properties) bo
 	if !fstest.CanMount(t) {
 		t.Skip("random edits need mounts, which are not permitted here")
 	}
+	scratch := fstest.Tmpfs
+	if !fstest.TmpfsKeepsUserXattrs(t) {
+		scratch = fstest.Ext4
+	}
 	var subjects []drivertest.Subject
 	for _, b := range all.Backends() {
 		var props driver.Properties
-		dir := fstest.Place(t, fstest.Scratch(t, fstest.Tmpfs), func(dir string) error {
+		works := func(dir string) error {
 			d, err := b.New(t.Context(), filepath.Join(dir, "probe"), opts)
 			if err != nil {
 				return err
 			}
 			props = d.Properties()
 			return d.Close()
-		})
+		}
+		dir := fstest.Scratch(t, scratch)
+		if err := works(dir); err != nil && !strings.Contains(kernelFilesystems(t), "\tbtrfs\n") {
+			t.Logf("%s is left out: %v, and the kernel has no btrfs", b.Name, err)
+			continue
+		}
+		dir = fstest.Place(t, dir, works)
 		if want != nil && !want(props) {
 			continue
 		}
@@ -79,6 +91,13 @@ func subjects(t *testing.T, opts driver.Options, want func(driver.Properties) bo
 		subjects = append(subjects, drivertest.Subject{Name: b.Name, Config: cfg})
 	}
 	return subjects
+}
+
+func kernelFilesystems(t *testing.T) string {
+	t.Helper()
+	list, err := os.ReadFile("/proc/filesystems")
+	require.NoError(t, err)
+	return string(list)
 }
 
 // editor edits the layers of a backend that cannot mount them, which is aufs

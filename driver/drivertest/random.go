@@ -39,6 +39,12 @@ type random struct {
 	breaksLinks bool
 	// refused are the prefixes of attributes that one of the backends refuses.
 	refused []string
+	// plainEdits: some of the backends cannot keep all times and attributes that
+	// edits set, so that stacks that are edited have plain ones.
+	plainEdits bool
+	// plain: this stack has times of whole seconds, attributes that have values, and
+	// removes none.
+	plain bool
 }
 
 func pick[T any](r random, what string, values []T) T {
@@ -132,7 +138,7 @@ func (r random) entry(tree *model.Tree) fstest.Entry {
 		}
 	}
 	e = e.WithMode(int64(pick(r, "perm", randomPerms))).WithOwner(int(pick(r, "uid", randomIDs)), int(pick(r, "gid", randomIDs)))
-	e.Mtime = pick(r, "mtime", randomTimes)
+	e.Mtime = r.anyTime()
 	if r.chance(3, "xattr") {
 		name := pick(r, "xattr name", randomXattrs)
 		if value, ok := r.xattr(name, e.Header().FileInfo().Mode().IsRegular(), e.Header().FileInfo().IsDir()); ok {
@@ -142,17 +148,30 @@ func (r random) entry(tree *model.Tree) fstest.Entry {
 	return e
 }
 
+// anyTime draws a modification time.
+func (r random) anyTime() time.Time {
+	t := pick(r, "mtime", randomTimes)
+	if r.plain {
+		t = time.Unix(t.Unix(), 0)
+	}
+	return t
+}
+
 // xattr draws a value that a file may have under a name.
 func (r random) xattr(name string, regular, dir bool) (string, bool) {
+	values := []string{"", "y", "/a"}
+	if r.plain {
+		values = values[1:]
+	}
 	switch {
 	case slices.ContainsFunc(r.refused, func(p string) bool { return strings.HasPrefix(name, p) }):
 		return "", false
 	case name == "security.capability":
 		return "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", regular
 	case strings.HasPrefix(name, "user."):
-		return pick(r, "xattr value", []string{"", "y", "/a"}), regular || dir
+		return pick(r, "xattr value", values), regular || dir
 	default:
-		return pick(r, "xattr value", []string{"", "y", "/a"}), true
+		return pick(r, "xattr value", values), true
 	}
 }
 
@@ -166,6 +185,7 @@ func commonRandom(props []driver.Properties) random {
 		if p.RefusedXattr != "" {
 			r.refused = append(r.refused, p.RefusedXattr)
 		}
+		r.plainEdits = r.plainEdits || p.MountTimes != 0 || p.KeepsXattrs
 	}
 	r.avoidLinks = r.avoidLinks && !r.breaksLinks
 	return r

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"path"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func (r random) time(tree *model.Tree, path string) time.Time {
 	if r.chance(3, "same time") {
 		return tree.Mtime(path)
 	}
-	return pick(r, "mtime", randomTimes)
+	return r.anyTime()
 }
 
 // moveEdit draws an edit that takes names away or moves them.
@@ -121,6 +122,9 @@ func (r random) moveEdit(tree *model.Tree, e fstest.Edit, f model.File, shared m
 	}
 	if e.Op == fstest.OpRename {
 		return e, f.Path != "." && r.mayRename(f, e.To)
+	}
+	if r.plainEdits && path.Dir(e.Path) != "." {
+		return e, false // aufs refuses it as long as the directory was not copied up
 	}
 	for _, other := range tree.Files() {
 		if other.Path == e.To {
@@ -168,7 +172,7 @@ func (r random) attributeEdit(e fstest.Edit, f model.File, breaks bool) (fstest.
 				e.Name = name
 			}
 		}
-		ok = ok && e.Name != "" && !strings.Contains(e.Name, ".overlay.")
+		ok = ok && e.Name != "" && !strings.Contains(e.Name, ".overlay.") && !r.plain
 	}
 	return e, ok
 }

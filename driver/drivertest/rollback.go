@@ -21,8 +21,8 @@ func (s *suite) testRollback(t *testing.T) {
 	if !s.whole || !s.can.mounts {
 		return
 	}
-	t.Run("a full "+string(s.filesystems()[0]), func(t *testing.T) { s.fullDisk(t, s.filesystems()[0]) })
-	if slices.Contains(s.filesystems(), Ext4) && s.can.owners {
+	t.Run("a full "+string(s.filesystems(t)[0]), func(t *testing.T) { s.fullDisk(t, s.filesystems(t)[0]) })
+	if slices.Contains(s.filesystems(t), Ext4) && s.can.owners {
 		t.Run("a full ext4", func(t *testing.T) { s.fullDisk(t, Ext4) })
 	}
 }

@@ -34,7 +34,7 @@ func RunUnprivileged(t *testing.T, cfg Config) {
 		return
 	}
 	dir := "-"
-	if fs := cfg.filesystems()[0]; fs != fstest.Tmpfs {
+	if fs := cfg.filesystems(t)[0]; fs != fstest.Tmpfs {
 		dir = fstest.Scratch(t, fs)
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
@@ -65,7 +65,7 @@ func RunUnprivileged(t *testing.T, cfg Config) {
 func isRootless(t *testing.T, cfg Config) bool {
 	t.Helper()
 	if os.Geteuid() == 0 {
-		cfg.Dir = fstest.Scratch(t, cfg.filesystems()[0])
+		cfg.Dir = fstest.Scratch(t, cfg.filesystems(t)[0])
 	}
 	return newSuite(t, cfg).props.Rootless
 }

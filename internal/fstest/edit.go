@@ -70,6 +70,16 @@ var opNames = map[Op]string{
 
 func (op Op) String() string { return opNames[op] }
 
+// movesNames reports whether the edit adds or removes names.
+func (op Op) movesNames() bool {
+	switch op {
+	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename, OpExchange:
+		return true
+	default:
+		return false
+	}
+}
+
 // An Edit is one change of a mounted tree, as a value.
 //
 // So that the outcome can be predicted, no edit leaves a modification time to

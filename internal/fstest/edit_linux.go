@@ -20,16 +20,6 @@ func (e Edit) Apply(root string) error {
 	return nil
 }
 
-// movesNames reports whether the edit adds or removes names.
-func (op Op) movesNames() bool {
-	switch op {
-	case OpCreate, OpMkdir, OpSymlink, OpLink, OpMknod, OpSocket, OpRemove, OpRename, OpExchange:
-		return true
-	default:
-		return false
-	}
-}
-
 func (e Edit) apply(root string) error {
 	p := filepath.Join(root, e.Path)
 	if !e.Op.movesNames() {
@@ -234,11 +224,14 @@ func read(p string, st unix.Stat_t) error {
 func copyUp(p string, st unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		// Overlay's late copy of the body, with metacopy, sets the time to now.
 		if err := writeFile(p, "", os.O_WRONLY); err != nil {
 			return err
 		}
-		return setMtime(p, time.Unix(st.Mtim.Unix()))
+		fi, err := os.Lstat(p)
+		if mtime := time.Unix(st.Mtim.Unix()); err == nil && !fi.ModTime().Equal(mtime) {
+			err = setMtime(p, mtime) // overlay's late copy of the body, with metacopy, sets it to now
+		}
+		return err
 	case unix.S_IFLNK:
 		return unix.Lchown(p, int(st.Uid), int(st.Gid))
 	default:

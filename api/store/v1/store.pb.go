@@ -273,8 +273,11 @@ type Properties struct {
 	XattrNamespaces []string               `protobuf:"bytes,14,rep,name=xattr_namespaces,json=xattrNamespaces,proto3" json:"xattr_namespaces,omitempty"`
 	MountWay        string                 `protobuf:"bytes,15,opt,name=mount_way,json=mountWay,proto3" json:"mount_way,omitempty"`             // "descriptors", "strings", "mount(2)" or empty
 	RefusedXattr    string                 `protobuf:"bytes,16,opt,name=refused_xattr,json=refusedXattr,proto3" json:"refused_xattr,omitempty"` // prefix of attributes that layers cannot have
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// In nanoseconds.
+	MountTimes    int64 `protobuf:"varint,17,opt,name=mount_times,json=mountTimes,proto3" json:"mount_times,omitempty"`
+	KeepsXattrs   bool  `protobuf:"varint,18,opt,name=keeps_xattrs,json=keepsXattrs,proto3" json:"keeps_xattrs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Properties) Reset() {
@@ -417,6 +420,20 @@ func (x *Properties) GetRefusedXattr() string {
 		return x.RefusedXattr
 	}
 	return ""
+}
+
+func (x *Properties) GetMountTimes() int64 {
+	if x != nil {
+		return x.MountTimes
+	}
+	return 0
+}
+
+func (x *Properties) GetKeepsXattrs() bool {
+	if x != nil {
+		return x.KeepsXattrs
+	}
+	return false
 }
 
 type Snapshot struct {
@@ -3796,7 +3813,7 @@ const file_store_proto_rawDesc = "" +
 	"properties\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.PropertiesR\n" +
 	"properties\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"\x80\x04\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"\xc4\x04\n" +
 	"\n" +
 	"Properties\x12\x16\n" +
 	"\x06rebase\x18\x01 \x01(\bR\x06rebase\x12\x18\n" +
@@ -3818,7 +3835,10 @@ const file_store_proto_rawDesc = "" +
 	"maxParents\x12)\n" +
 	"\x10xattr_namespaces\x18\x0e \x03(\tR\x0fxattrNamespaces\x12\x1b\n" +
 	"\tmount_way\x18\x0f \x01(\tR\bmountWay\x12#\n" +
-	"\rrefused_xattr\x18\x10 \x01(\tR\frefusedXattr\"\xcd\x02\n" +
+	"\rrefused_xattr\x18\x10 \x01(\tR\frefusedXattr\x12\x1f\n" +
+	"\vmount_times\x18\x11 \x01(\x03R\n" +
+	"mountTimes\x12!\n" +
+	"\fkeeps_xattrs\x18\x12 \x01(\bR\vkeepsXattrs\"\xcd\x02\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12,\n" +

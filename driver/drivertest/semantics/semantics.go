@@ -7,6 +7,7 @@ import (
 	stdtar "archive/tar"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
@@ -34,6 +35,29 @@ type Case struct {
 	Warns []string
 	// RenamesDir says that the edits rename a directory of the parents.
 	RenamesDir bool
+	// RemovesXattrs says that the edits remove an extended attribute.
+	RemovesXattrs bool
+	// Nanoseconds says that the edits change a time by less than a second.
+	Nanoseconds bool
+}
+
+// WholeSeconds returns the case with all times of its layers and edits cut to
+// seconds. It is for cases without Attrs.
+func (c Case) WholeSeconds() Case {
+	cut := func(t time.Time) time.Time { return time.Unix(t.Unix(), 0) }
+	layers, edits := c.Layers, c.Edits
+	c.Layers, c.Edits = nil, slices.Clone(edits)
+	for _, l := range layers {
+		l = slices.Clone(l)
+		for i := range l {
+			l[i].Mtime = cut(l[i].Mtime)
+		}
+		c.Layers = append(c.Layers, l)
+	}
+	for i := range c.Edits {
+		c.Edits[i].Mtime = cut(c.Edits[i].Mtime)
+	}
+	return c
 }
 
 // Cases returns every case.

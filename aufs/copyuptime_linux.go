@@ -1,0 +1,136 @@
+package aufs
+
+import (
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
+
+// The module makes a copy of a lower file under a temporary name and then
+// renames it. The rename changes the modification time of the directory that
+// the copy is in, and nothing changes it back. So after a write to /usr/bin/x the
+// directories /usr/bin and /usr have new times, although no name in them has
+// changed. What follows finds such times.
+
+// clockTick is how far apart two times of one operation can be: file systems
+// stamp inodes with a clock that moves every 10 ms at most.
+const clockTick = 20 * time.Millisecond
+
+// mtime returns the modification time that a merged directory shows, given that
+// of its uppermost place: when the layer is not sealed yet and nothing but
+// copy-up has changed the time, that of the parents' directory.
+func (v *stack) mtime(places []place, own time.Time) (time.Time, error) {
+	if !v.unsealed || len(places) < 2 || places[0].branch != 0 {
+		return own, nil
+	}
+	var st, lower rootfd.Stat
+	err := v.with(places[1], func(d *rootfd.Dir) (err error) {
+		lower, err = d.Stat()
+		return err
+	})
+	if err != nil || lower.Mtime.Equal(own) {
+		return own, err
+	}
+	copied := false
+	err = v.with(places[0], func(d *rootfd.Dir) (err error) {
+		if st, err = d.Stat(); err == nil && !isExplicit(st) {
+			copied, err = v.onlyCopyUp(d, places, own)
+		}
+		return err
+	})
+	if err != nil || !copied {
+		return own, err
+	}
+	return lower.Mtime, nil
+}
+
+// isExplicit reports whether a modification time was set by a program and is not
+// the clock's: the module cuts such times to seconds. A file system that keeps
+// whole seconds does not tell.
+func isExplicit(st rootfd.Stat) bool {
+	return st.Mtime.Nanosecond() == 0 && st.Ctime.Nanosecond() != 0
+}
+
+// onlyCopyUp reports whether a directory of the first branch has no names but
+// those of copies, one of which was made when the directory changed.
+func (v *stack) onlyCopyUp(d *rootfd.Dir, places []place, changed time.Time) (bool, error) {
+	entries, err := d.Entries()
+	if err != nil {
+		return false, err
+	}
+	explained := false
+	for _, e := range entries {
+		switch kind, _, bad := whiteout.Parse(e.Name); {
+		case bad != nil, kind == whiteout.Bookkeeping:
+			continue
+		case kind != whiteout.None:
+			return false, nil // a name was removed
+		}
+		same, at, err := v.copyOf(d, places, e.Name, changed)
+		if err != nil || !same {
+			return false, err
+		}
+		explained = explained || at
+	}
+	return explained, nil
+}
+
+// copyOf reports whether name in a directory of the first branch can be a copy of
+// what the parents have under the name, and whether making it can have changed
+// the directory at the given time.
+//
+// A file that was written elsewhere in the directory and then renamed over one of
+// the parents looks the same, unless it was written some time before the rename.
+func (v *stack) copyOf(d *rootfd.Dir, places []place, name string, changed time.Time) (same, at bool, err error) {
+	lower, err := v.lookup(places[1:], name, 0, true)
+	if isMissing(err) {
+		return false, false, nil // a new name
+	}
+	if err != nil {
+		return false, false, err
+	}
+	st, err := d.Lookup(name)
+	if err != nil || st.Type() != lower.st.Type() {
+		return false, false, err
+	}
+	if st.IsDir() {
+		// The module marks a directory that it has made anew.
+		replaced, err := v.isReplaced(d, name)
+		if replaced || err != nil {
+			return false, false, err
+		}
+	}
+	born, err := birth(d, name)
+	if err != nil || born.IsZero() {
+		return true, false, err
+	}
+	written := !st.IsDir() && !st.Mtime.Equal(lower.st.Mtime) && !isExplicit(st)
+	at = !born.After(changed.Add(clockTick)) && !st.Ctime.Before(changed.Add(-clockTick)) &&
+		(!written || !st.Mtime.Before(changed.Add(-clockTick)))
+	return true, at, nil
+}
+
+func (v *stack) isReplaced(d *rootfd.Dir, name string) (bool, error) {
+	child, err := d.OpenDir(name)
+	if err != nil {
+		return false, err
+	}
+	defer child.Close()
+	return hasMark(child, whiteout.OpaqueMarker)
+}
+
+// birth returns when a file was made; zero where the file system does not tell.
+func birth(d *rootfd.Dir, name string) (time.Time, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(d.Fd(), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st); err != nil {
+		return time.Time{}, &fs.PathError{Op: "statx", Path: d.Path() + "/" + name, Err: err}
+	}
+	if st.Mask&unix.STATX_BTIME == 0 {
+		return time.Time{}, nil
+	}
+	return time.Unix(st.Btime.Sec, int64(st.Btime.Nsec)), nil
+}
