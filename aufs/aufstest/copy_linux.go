@@ -10,9 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyFile copies a file that is no directory with all its attributes: what the
-// module's cpup.c does.
-func copyFile(from hit, to string) error {
+// copyFile copies a file that is no directory with its attributes: what the module's
+// cpup.c does.
+func copyFile(from hit, to string) error { return copyNode(from, to, hasValue) }
+
+// copyNode copies a file that is no directory, with those of its extended attributes
+// whose values keep accepts.
+func copyNode(from hit, to string, keep func(value []byte) bool) error {
 	var err error
 	switch from.st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -28,8 +32,15 @@ func copyFile(from hit, to string) error {
 	if err != nil {
 		return fmt.Errorf("copy up %s: %w", from.path, err)
 	}
-	return copyAttributes(from.path, to)
+	return copyAttributes(from.path, to, keep)
 }
+
+// hasValue keeps the extended attributes that copy-up keeps: the module takes "no
+// bytes" for "no attribute".
+func hasValue(value []byte) bool { return len(value) > 0 }
+
+// anyValue keeps all.
+func anyValue([]byte) bool { return true }
 
 func copyBody(from, to string) error {
 	in, err := os.Open(from)
@@ -49,7 +60,7 @@ func copyBody(from, to string) error {
 }
 
 // copyAttributes gives to the owner, extended attributes, mode and times of from.
-func copyAttributes(from, to string) error {
+func copyAttributes(from, to string, keep func(value []byte) bool) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
 		return err
@@ -57,7 +68,7 @@ func copyAttributes(from, to string) error {
 	if err := unix.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
-	if err := copyXattrs(from, to); err != nil {
+	if err := copyXattrs(from, to, keep); err != nil {
 		return fmt.Errorf("attributes of %s: %w", to, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
@@ -68,7 +79,7 @@ func copyAttributes(from, to string) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-func copyXattrs(from, to string) error {
+func copyXattrs(from, to string, keep func(value []byte) bool) error {
 	list := make([]byte, 1<<16)
 	n, err := unix.Llistxattr(from, list)
 	if errors.Is(err, unix.ENOTSUP) {
@@ -86,8 +97,8 @@ func copyXattrs(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			continue // the module takes "no bytes" for "no attribute"
+		if !keep(value[:n]) {
+			continue
 		}
 		if err := unix.Lsetxattr(to, name, value[:n], 0); err != nil {
 			return err

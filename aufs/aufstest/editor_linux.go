@@ -137,6 +137,13 @@ func (e *Editor) child(dirs []hit, name string) ([]hit, error) {
 	return hits, err
 }
 
+// KeepTimes makes the editor set the times of all directories back that copy-up
+// changes. It is for layers that hold more than edits.
+func (e *Editor) KeepTimes() *Editor {
+	e.times.All = true
+	return e
+}
+
 // Live makes the editor take all opaque marks of the writable branch for ones that
 // this mount has made: nothing below them shows. It is for branches that get no
 // whiteouts for what would reappear, see [ShowLive].
@@ -214,7 +221,7 @@ func (e *Editor) copyUpDir(rel string) error {
 		if err := os.Mkdir(to, 0o700); err != nil {
 			return err
 		}
-		return copyAttributes(hits[0].path, to)
+		return copyAttributes(hits[0].path, to, hasValue)
 	})
 	return errors.Join(err, e.forget(rel))
 }

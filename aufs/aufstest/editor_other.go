@@ -16,3 +16,6 @@ func New(string, []string) *Editor { return &Editor{} }
 
 // Apply works on Linux only.
 func (*Editor) Apply(fstest.Edit) error { return errors.ErrUnsupported }
+
+// KeepTimes works on Linux only.
+func (e *Editor) KeepTimes() *Editor { return e }

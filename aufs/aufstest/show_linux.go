@@ -169,7 +169,7 @@ func Copy(dst string, branches ...string) error {
 			return unix.Link(first, to)
 		}
 		copies[inodeOf(from)] = to
-		return copyFile(from, to)
+		return copyNode(from, to, anyValue)
 	})
 }
 
@@ -196,5 +196,5 @@ func show(dst string, dirs []string, find finder, file func(from hit, to string)
 			return err
 		}
 	}
-	return copyAttributes(dirs[0], dst)
+	return copyAttributes(dirs[0], dst, anyValue)
 }

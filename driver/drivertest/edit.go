@@ -71,6 +71,12 @@ type mountEditor struct{ times *fstest.DirTimes }
 
 func newMountEditor(root string) mountEditor { return mountEditor{fstest.MountTimes(root)} }
 
+// keepTimes makes directories keep their times, whoever changes them.
+func (m mountEditor) keepTimes() mountEditor {
+	m.times.All = true
+	return m
+}
+
 func (m mountEditor) Apply(e fstest.Edit) error {
 	return m.times.Apply(e, func(e fstest.Edit) error { return e.Apply(m.times.Root) })
 }

@@ -278,7 +278,7 @@ func (r *run) edit(id driver.ID, tree *model.Tree) {
 			r.check(applyAll(s.editor(id, r.chain), edits), "%s: edit %s", s.name, id)
 			return
 		}
-		r.check(s.mounted(r.ctx, id, func(root string) error { return applyAll(newMountEditor(root), edits) }), "%s: edit %s", s.name, id)
+		r.check(s.mounted(r.ctx, id, func(root string) error { return applyAll(newMountEditor(root).keepTimes(), edits) }), "%s: edit %s", s.name, id)
 	})
 }
 

@@ -108,5 +108,5 @@ func editor(dir string, id driver.ID, parents []driver.ID) drivertest.Editor {
 	for _, p := range parents {
 		lower = append(lower, branch(p))
 	}
-	return aufstest.New(branch(id), lower)
+	return aufstest.New(branch(id), lower).KeepTimes()
 }

@@ -19,6 +19,8 @@ type DirTimes struct {
 	// Stat returns the modification time of a directory of the mounted tree, and an
 	// error for anything else.
 	Stat func(dir string) (time.Time, error)
+	// All sets the times of all directories that edits lead through.
+	All bool
 
 	want map[string]time.Time
 	set  map[string]bool
@@ -61,7 +63,10 @@ func (d *DirTimes) Apply(e Edit, apply func(Edit) error) error {
 			d.moved(e, e.To)
 		}
 	}
-	for dir := range d.set {
+	for dir := range d.want {
+		if !d.All && !d.set[dir] {
+			continue
+		}
 		if now, err := d.Stat(dir); err == nil && !now.Equal(d.want[dir]) {
 			if err := os.Chtimes(filepath.Join(d.Root, dir), time.Time{}, d.want[dir]); err != nil {
 				return err
