@@ -47,8 +47,8 @@ func onFileSystems(label, stacks string, items ...string) run {
 	return run{"smoke", "filesystems", append([]string{label, stacks}, items...)}
 }
 
-// A session runs machines as subtests and collects what they said.
-type session struct {
+// A round runs machines as subtests and collects what they said.
+type round struct {
 	programs *programs
 	goldens  *goldens
 	columns  []*column
@@ -56,7 +56,7 @@ type session struct {
 
 // on runs programs on a machine, each as a subtest with the tests that ran there
 // as subtests in turn.
-func (s *session) on(t *testing.T, m machine, runs ...run) {
+func (s *round) on(t *testing.T, m machine, runs ...run) {
 	runs = slices.DeleteFunc(runs, func(r run) bool { return *only != "" && r.suite != *only })
 	if len(runs) == 0 {
 		return
@@ -96,7 +96,7 @@ func (l suiteLog) replay(t *testing.T) {
 	})
 }
 
-func (s *session) requireSameDigests(t *testing.T) {
+func (s *round) requireSameDigests(t *testing.T) {
 	t.Run("trees and diffs are the same everywhere", func(t *testing.T) {
 		if len(s.goldens.seen) == 0 {
 			t.Skip("no machine ran")
@@ -106,7 +106,7 @@ func (s *session) requireSameDigests(t *testing.T) {
 }
 
 // requireAllRan keeps results in the document from being replaced by none.
-func (s *session) requireAllRan(t *testing.T) {
+func (s *round) requireAllRan(t *testing.T) {
 	t.Helper()
 	require.Empty(t, *only, "%s is not written: only a part ran", document)
 	for _, c := range s.columns {
@@ -129,7 +129,7 @@ func TestKernels(t *testing.T) {
 	if *full || *aufsDir != "" {
 		t.Skip("the flags ask for another run")
 	}
-	s := &session{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60})}
+	s := &round{goldens: newGoldens(), programs: build(t, []string{"mount", "overlay2"}, []int{1, 60})}
 	s.on(t, here, smoke(filepath.Join(t.TempDir(), "smoke"), "1", "overlay2", "vfs"))
 	for _, m := range kernels[:3] {
 		s.on(t, m, append([]run{smoke(place, "1+60", "overlay2"), smoke(place, "1", "vfs")}, s.programs.shortTests("-test.skip="+slow)...)...)
@@ -144,7 +144,7 @@ func TestAllKernels(t *testing.T) {
 	}
 	const stacks = "1+60+130+500"
 	packages := []string{"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff"}
-	s := &session{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500})}
+	s := &round{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500})}
 	for _, m := range kernels {
 		s.on(t, m, allSuites(s.programs, place, stacks)...)
 	}
@@ -173,7 +173,7 @@ func TestAufs(t *testing.T) {
 	if *aufsDir == "" {
 		t.Skip("make test-aufs AUFS=DIR runs the whole suite of aufs on a kernel that has it")
 	}
-	s := &session{goldens: newGoldens(), programs: build(t, []string{"aufs"}, []int{1, 60})}
+	s := &round{goldens: newGoldens(), programs: build(t, []string{"aufs"}, []int{1, 60})}
 	whole := run{"aufs", "aufs.test", []string{"-test.v", "-test.timeout=90m"}}
 	s.on(t, machine{"aufs", []string{"--aufs", *aufsDir, "--timeout", "7200"}}, smoke(place, "1+60", "aufs", "overlay2"), whole)
 	s.requireSameDigests(t)
