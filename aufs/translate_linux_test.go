@@ -220,6 +220,7 @@ func TestEditedBranchesAreTranslatedRight(t *testing.T) {
 				}
 				what := fmt.Sprintf("seed %d, round %d:\n%s", seed, round, strings.Join(tw.log, "\n"))
 				tw.unmount()
+				tw.seal(what)
 				tw.requireShown(tr, what)
 			}
 		}
