@@ -40,9 +40,15 @@ func (mr Mounter) detachedOverlay(m Mount, way Way) (f *os.File, err error) {
 		return err
 	}
 	if base == "" {
-		return f, configure()
+		err = configure()
+	} else if e := inDirectory(base, configure); err == nil && e != nil {
+		// The thread could not go there, or not come back.
+		if f != nil {
+			f.Close()
+		}
+		return nil, refused(e)
 	}
-	return f, inDirectory(base, configure)
+	return f, err
 }
 
 func (mr Mounter) overlayContext(m Mount, way Way, base string) (*os.File, error) {
@@ -140,15 +146,23 @@ func (fc *fsContext) setString(key, value string) error {
 	return unix.FsconfigSetString(int(fc.f.Fd()), key, value)
 }
 
-// setDir hands over one directory, by descriptor or by name.
+// setDir hands over one directory, by descriptor or by name. EOPNOTSUPP to a
+// descriptor means that overlay does not know the new mount API itself (before
+// Linux 6.5): it would take "lowerdir+" and refuse it in the end.
 func (fc *fsContext) setDir(key, path string, open func(string) (*os.File, error)) error {
 	dir, err := open(path)
 	if err != nil {
 		return err
 	}
 	if fc.way == WayStrings {
-		fc.held = append(fc.held, dir)
-		return fc.refused(key+"="+path, fc.setString(key, fc.name(key, dir)))
+		name := fc.name(key, dir)
+		err := fc.setString(key, name)
+		if name == procPath(dir) {
+			fc.held = append(fc.held, dir)
+		} else {
+			dir.Close()
+		}
+		return fc.refused(key+"="+path, err)
 	}
 	if fc.call != nil {
 		err = fc.call("descriptor " + key)
@@ -161,6 +175,9 @@ func (fc *fsContext) setDir(key, path string, open func(string) (*os.File, error
 		return nil
 	}
 	dir.Close()
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return &refusal{err: explain("overlay", key+"="+path, err), to: WayMount2}
+	}
 	return fc.refused(key+"="+path, err)
 }
 

@@ -1,6 +1,9 @@
 package mount
 
-import "fmt"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // check refuses what cannot be mounted before any system call is made.
 func (m Mount) check() error {
@@ -27,6 +30,18 @@ func (m Mount) check() error {
 		return fmt.Errorf("%w: %d lower directories, at most %d", ErrUnsupported, len(m.Overlay.Lower), MaxLower)
 	case (m.Overlay.Upper == "") != (m.Overlay.Work == ""):
 		return fmt.Errorf("%w: overlay with only one of upper and work directory", ErrUnsupported)
+	}
+	if m.Overlay != nil {
+		return m.Overlay.check()
+	}
+	return nil
+}
+
+func (o *Overlay) check() error {
+	for _, path := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		if path != "" && !filepath.IsAbs(path) {
+			return fmt.Errorf("%w: overlay with the relative path %q", ErrUnsupported, path)
+		}
 	}
 	return nil
 }

@@ -66,9 +66,13 @@ func remountReadOnly(source, target string) error {
 // fits. The kernel cuts what does not fit into its page silently, and a list cut
 // at a path's end would mount without some of the layers.
 //
-// Names of descriptors also follow where the kernel refuses escaped paths: Linux
-// 6.5 splits the options at every comma.
+// Paths that need an escape are named by descriptor at once: Linux 6.5 splits the
+// options at every comma, escaped or not, and could take a part of a path for an
+// option.
 func (m Mount) legacyOverlay(target string) error {
+	if m.Overlay.escaped() {
+		return m.legacyByDescriptor(target)
+	}
 	opts, base := m.overlayOptions(nil), ""
 	if !fits(opts) {
 		base = m.Overlay.base()
@@ -83,11 +87,6 @@ func (m Mount) legacyOverlay(target string) error {
 		err = mount()
 	} else {
 		err = inDirectory(base, mount)
-	}
-	if (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)) && m.Overlay.escaped() {
-		if m.legacyByDescriptor(target) == nil {
-			return nil
-		}
 	}
 	return errors.Join(err, m.Overlay.missing(err))
 }

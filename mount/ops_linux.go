@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/moby/sys/mountinfo"
@@ -66,7 +67,7 @@ func (mr Mounter) one(m Mount, dir *os.File) error {
 // answered.
 func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 	var answers refusals
-	for w := max(mr.First, WayDescriptors); w <= lastWay; w++ {
+	for w := max(mr.First, WayDescriptors); w <= lastWay; {
 		err := try(w)
 		if !isRefused(err) {
 			if err != nil && len(answers.errs) > 0 {
@@ -76,6 +77,7 @@ func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 			return w, err
 		}
 		answers.add(w, err)
+		w = w.after(err)
 	}
 	return 0, &answers
 }
@@ -89,8 +91,20 @@ func (mr Mounter) by(w Way, m Mount, dir *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return mr.attach(f, dir)
+	if err = errors.Join(mr.attach(f, dir), f.Close()); isRefused(err) {
+		// No other way of the new mount API can attach either.
+		err = &refusal{err: errors.Join(err, m.dropVolatile()), to: WayMount2}
+	}
+	return err
+}
+
+// dropVolatile removes the mark that a volatile overlay has left, which is gone by
+// now and was mounted nowhere: it would forbid the next one.
+func (m Mount) dropVolatile() error {
+	if m.Overlay == nil || !slices.Contains(m.Options, "volatile") {
+		return nil
+	}
+	return os.RemoveAll(m.Overlay.Work + "/work/incompat")
 }
 
 // detached mounts m nowhere, in the first way that can.

@@ -16,7 +16,9 @@ import (
 
 // Features are what overlay mounts of this kernel can do on one file system.
 type Features struct {
-	// Way is how the mounts of the probe were made.
+	// Way is how the mounts of the probe were made. They are mounted nowhere, so a
+	// filter that forbids nothing but move_mount(2), after which [WayMount2] is used,
+	// is not seen.
 	Way Way
 	// UserXattr: overlay's own attributes are in "user.overlay.", as in a user
 	// namespace, and the option userxattr is needed.
@@ -201,7 +203,7 @@ func (p *prober) mount(m Mount, target string) (root *os.File, done func() error
 	if m.IDMap != nil {
 		return p.mountMapped(m, target)
 	}
-	p.way, err = p.mr.eachWay(func(w Way) (err error) {
+	way, err := p.mr.eachWay(func(w Way) (err error) {
 		if w == WayMount2 {
 			root, done, err = p.mountAt(Mounter{First: w}, m, target)
 			return err
@@ -210,6 +212,9 @@ func (p *prober) mount(m Mount, target string) (root *os.File, done func() error
 		done = func() error { return root.Close() }
 		return err
 	})
+	if err == nil {
+		p.way = way
+	}
 	return root, done, err
 }
 

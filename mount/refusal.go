@@ -8,7 +8,11 @@ import (
 
 // A refusal is the error of one way of mounting after which the next way is
 // worth a try: the kernel, or a seccomp filter, does not have what the way needs.
-type refusal struct{ err error }
+type refusal struct {
+	err error
+	// to is the way to try next; zero for the one that follows.
+	to Way
+}
 
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
@@ -18,7 +22,7 @@ func refused(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &refusal{err}
+	return &refusal{err: err}
 }
 
 func isRefused(err error) bool {
@@ -26,8 +30,17 @@ func isRefused(err error) bool {
 	return errors.As(err, &r)
 }
 
-// A refusals error says what every way of mounting answered. It matches what
-// any of them matches.
+// after returns the way to try after w has refused with err.
+func (w Way) after(err error) Way {
+	var r *refusal
+	if errors.As(err, &r) && r.to > w {
+		return r.to
+	}
+	return w + 1
+}
+
+// A refusals error says what every way of mounting answered. It matches what the
+// last one answered: the ways before it were only not to be had.
 type refusals struct {
 	ways []Way
 	errs []error
@@ -57,4 +70,4 @@ func (r *refusals) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-func (r *refusals) Unwrap() []error { return r.errs }
+func (r *refusals) Unwrap() error { return r.errs[len(r.errs)-1] }

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -123,5 +124,49 @@ func TestAMapOfIDsIsMountedByNameWhereDescriptorsAreRefused(t *testing.T) {
 			Overlay: &Overlay{Lower: []string{base + "/a/fs", base + "/b/fs"}},
 		}, target)
 		require.Equal(t, [2]uint32{200_000, 400_000}, owner(t, target+"/root"))
+	}
+}
+
+func TestAVolatileOverlayThatCannotBeAttachedIsMountedByMount2(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	mkdirs(t, dir+"/dst")
+	m.Options = []string{"index=off", "volatile"}
+	mountFor(t, Mounter{call: kernelAnswer{"move_mount": unix.EACCES}.call}, m, dir+"/dst")
+	write(t, dir+"/dst/f", "x")
+}
+
+func TestAnErrorMatchesTheLastAnswerOnly(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	mkdirs(t, dir+"/dst")
+	m.Options = []string{"nonsense=on"}
+	for _, answer := range []kernelAnswer{{"descriptor": unix.EOPNOTSUPP}, {"fsopen": unix.EPERM}} {
+		err := Mounter{call: answer.call}.All(t.Context(), []Mount{m}, dir+"/dst")
+		require.ErrorIs(t, err, unix.EINVAL)
+		require.NotErrorIs(t, err, errors.ErrUnsupported)
+		require.NotErrorIs(t, err, ErrUnsupported)
+		require.NotErrorIs(t, err, os.ErrPermission)
+	}
+}
+
+func TestAContextThatKnowsNoDescriptorsIsNotAskedForStrings(t *testing.T) {
+	needMounts(t)
+	dir := t.TempDir()
+	m := overlayIn(t, dir, "l", "u", "w")
+	mkdirs(t, dir+"/dst")
+	var asked []string
+	mountFor(t, Mounter{call: func(name string) error {
+		asked = append(asked, name)
+		return kernelAnswer{"descriptor": unix.EOPNOTSUPP}.call(name)
+	}}, m, dir+"/dst")
+	require.NotContains(t, asked, "string lowerdir+", "old kernels log an error for it")
+}
+
+func TestARelativePathIsRefused(t *testing.T) {
+	for _, o := range []*Overlay{{Lower: []string{"l"}}, {Lower: []string{"/l"}, Upper: "u", Work: "/w"}} {
+		require.ErrorIs(t, Mount{Type: "overlay", Overlay: o}.check(), ErrUnsupported)
 	}
 }

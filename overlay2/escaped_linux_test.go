@@ -42,6 +42,22 @@ func TestAnEnginesLayerWithOverlaysOwnAttributesIsRefusedWhereTheyCannotBeShown(
 	err := d.Settle(t.Context(), "a")
 	require.ErrorIs(t, err, driver.ErrUnsupported)
 	require.ErrorContains(t, err, "trusted.overlay.")
+	_, err = d.Mount(t.Context(), "a", driver.MountOptions{})
+	require.ErrorIs(t, err, driver.ErrUnsupported, "it is still active there")
+}
+
+func TestSettlingRecordsThatALayerHasEscapedAttributes(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.needEscapes(t)
+	require.NoError(t, d.Create(t.Context(), "a", nil, driver.CreateOptions{}))
+	file := d.store.Path("a", fsDir, "f")
+	write(t, file, "x")
+	require.NoError(t, unix.Setxattr(file, "trusted.overlay.redirect", []byte("/x"), 0))
+	require.NoError(t, d.Settle(t.Context(), "a"))
+	require.NoError(t, d.Seal(t.Context(), "a"))
+	d.features.Escapes = false
+	_, err := d.Mount(t.Context(), "a", driver.MountOptions{})
+	require.ErrorIs(t, err, driver.ErrUnsupported)
 }
 
 // A store may have come from a newer kernel.

@@ -47,7 +47,17 @@ func (d *overlay) settle(ctx context.Context, id driver.ID) error {
 		return err
 	}
 	defer done()
-	return d.walkOwn(ctx, own, below, d.settleDir)
+	s := &settling{overlay: d}
+	err = d.walkOwn(ctx, own, below, s.settleDir)
+	// Also after a refusal: what is active there must not be mounted.
+	return errors.Join(err, d.recordEscaped(id, m, s.escaped))
+}
+
+// settling is one call of Settle.
+type settling struct {
+	*overlay
+	// escaped: the layer has attributes of overlay's own namespace.
+	escaped bool
 }
 
 // openOwn opens the layer's own directory and the root of what parents show, nil
@@ -131,7 +141,7 @@ func (d *overlay) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
 }
 
 // settleDir is Settle for one directory and what is in it that is none.
-func (d *overlay) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error {
+func (d *settling) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error {
 	attrs, err := own.Xattrs()
 	if err != nil {
 		return err
@@ -160,7 +170,7 @@ func (d *overlay) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.En
 	return nil
 }
 
-func (d *overlay) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) error {
+func (d *settling) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) error {
 	if e.Type == rootfd.TypeChar && !merged {
 		st, err := own.Lookup(e.Name)
 		if err != nil {
@@ -188,15 +198,23 @@ func (d *overlay) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) error
 // escape gives an attribute that is active the name under which overlay keeps it. Of
 // those that overlay sets while it is mounted and that say nothing of what is in the
 // layer, nothing stays.
-func (d *overlay) escape(name, value string, set func(name, value string) error, remove func(name string) error) error {
+func (d *settling) escape(name, value string, set func(name, value string) error, remove func(name string) error) error {
 	own, active := strings.CutPrefix(name, d.marks.XattrPrefix())
-	if _, shown := d.marks.XattrFromDisk(name); !active || shown {
+	if !active {
+		return nil
+	}
+	if _, shown := d.marks.XattrFromDisk(name); shown {
+		d.escaped = true
+		if !d.features.Escapes {
+			return d.errEscaped()
+		}
 		return nil
 	}
 	switch own {
 	case "origin", "impure", "nlink", "uuid", "upper", "protattr":
 		return remove(name)
 	}
+	d.escaped = true
 	if !d.features.Escapes {
 		return d.errEscaped()
 	}
