@@ -2,7 +2,9 @@ package differ
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
@@ -74,10 +76,32 @@ type recordingClient struct {
 
 func (c *recordingClient) Write(ctx context.Context, opts ...grpc.CallOption) (contentapi.Content_WriteClient, error) {
 	stream, err := c.ContentClient.Write(ctx, opts...)
-	if err == nil {
-		c.t.stream = stream
+	if err != nil {
+		return nil, err
 	}
-	return stream, err
+	c.t.stream = tellingStream{stream}
+	return c.t.stream, nil
+}
+
+// tellingStream says why a request cannot be sent. gRPC answers io.EOF when the
+// engine has ended the stream, and gives the engine's reason, a full disk for
+// instance, to who receives.
+type tellingStream struct {
+	contentapi.Content_WriteClient
+}
+
+func (s tellingStream) Send(req *contentapi.WriteContentRequest) error {
+	err := s.Content_WriteClient.Send(req)
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		if _, why := s.Recv(); why != nil && !errors.Is(why, io.EOF) {
+			return why
+		} else if why != nil {
+			return err
+		}
+	}
 }
 
 // close ends the stream and returns when the engine has done with it, or has not
