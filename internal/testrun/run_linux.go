@@ -46,9 +46,9 @@ var tempDir = os.TempDir()
 // first. There are several because somebody else may have one: root of a user
 // namespace has the user id of the machine's root.
 func bases() []string {
-	places := []string{tempDir, "/tmp"}
+	places := []string{resolved(tempDir), resolved("/tmp")}
 	name := "lkt" + strconv.Itoa(os.Getuid())
-	if len(filepath.Join(tempDir, name)) > maxBase {
+	if len(filepath.Join(places[0], name)) > maxBase {
 		slices.Reverse(places)
 	}
 	var all []string
@@ -60,7 +60,16 @@ func bases() []string {
 	return all
 }
 
-func memoryBase() string { return filepath.Join(shm, "lkt"+strconv.Itoa(os.Getuid())) }
+func memoryBase() string { return filepath.Join(resolved(shm), "lkt"+strconv.Itoa(os.Getuid())) }
+
+// resolved is the path of a directory without links, which is how the kernel
+// names mounts and images below it.
+func resolved(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir // it is not there, which making something in it says
+}
 
 // ours reports whether a directory is one that only this user can have made and
 // can change. Everybody may make directories where those of the runs are.
