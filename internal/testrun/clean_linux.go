@@ -21,6 +21,7 @@ const detachWait = 10 * time.Second
 // are there, wherever they are mounted. When something stays mounted below dir it
 // returns an error: who removes dir then removes what is mounted.
 func Clean(dir string) error {
+	dir = resolved(dir)
 	loops, err := loopsOf(dir)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package testrun
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -324,7 +325,7 @@ func TestOnlyWhatIsOfADeadRunIsRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(filepath.Join(dead.Dir, "1/below"), 0o700))
 	require.NoError(t, os.Symlink(stranger, filepath.Join(dead.Dir, "link")))
-	require.NoError(t, dead.lock.Close()) // as when the leader dies
+	require.NoError(t, dead.leave())
 	require.NoError(t, os.Symlink(stranger, filepath.Join(base, "symlink")))
 	young, ancient := filepath.Join(base, "young"), filepath.Join(base, "ancient")
 	for _, dir := range []string{young, ancient} {
@@ -347,8 +348,42 @@ func TestOnlyWhatIsOfADeadRunIsRemoved(t *testing.T) {
 			require.DirExists(t, dir)
 		}
 	}
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.NoDirExists(t, dead.memory)
 	require.NoError(t, alive.End())
 	require.NoDirExists(t, alive.Dir)
+}
+
+// leave gives the locks of a run back, as when its leader dies.
+func (r *Run) leave() error {
+	err := r.lock.Close()
+	if r.memory != "" {
+		err = errors.Join(err, r.memoryLock.Close())
+	}
+	return err
+}
+
+func TestMemoryOfARunThatCannotBeSeenStaysUntilItIsDead(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "runs")
+	r, err := startIn(base)
+	require.NoError(t, err)
+	if r.memory == "" {
+		require.NoError(t, r.End())
+		t.Skip("there is no directory in memory here")
+	}
+	file := filepath.Join(r.memory, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	unseen := base + " unseen"
+	require.NoError(t, os.Rename(base, unseen)) // as in another mount namespace
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.FileExists(t, file)
+
+	require.NoError(t, r.leave())
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.NoDirExists(t, r.memory)
 }
 
 func TestADirectoryOfSomebodyElseIsNoPlaceForRuns(t *testing.T) {
