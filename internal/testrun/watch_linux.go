@@ -73,12 +73,15 @@ func (w *watcher) watch(args []string) (code int, err error) {
 		w.child.letRestEnd()
 	}
 	left, err := w.child.killRest()
-	for i, process := range left {
-		left[i] = "process " + process
+	if err != nil {
+		return code, err // what does not end can still write, perhaps for ever
 	}
 	<-w.said // all that could write to it is gone
-	if err != nil || code != 0 {
-		return code, err
+	if code != 0 {
+		return code, nil
+	}
+	for i, process := range left {
+		left[i] = "process " + process
 	}
 	things, err := w.leftovers()
 	if left = append(left, things...); len(left) > 0 {
