@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(Watch(rest, Limits{Silence: 100 * time.Millisecond, Total: time.Hour}))
 	case "mess":
 		os.Exit(makeMess(rest[0]))
+	case "late killer":
+		os.Exit(killLate())
 	}
 }
 

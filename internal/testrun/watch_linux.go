@@ -160,11 +160,12 @@ func (w *watcher) supervise(args []string) (int, error) {
 	go w.copy(in)
 	ticks := time.NewTicker(min(time.Second, w.limits.Silence/4))
 	defer ticks.Stop()
-	hangs, leader := false, w.leader
+	leader := w.leader
+	var silenced <-chan time.Time // set once it hangs
 	for {
 		select {
 		case status := <-w.child.status:
-			return w.ended(status, hangs), nil
+			return w.ended(status, silenced != nil), nil
 		case sig := <-signals:
 			if sig != syscall.SIGQUIT {
 				sig = syscall.SIGKILL
@@ -175,12 +176,13 @@ func (w *watcher) supervise(args []string) (int, error) {
 			w.child.signal(syscall.SIGKILL)
 			leader = nil
 		case <-ticks.C:
-			if why := w.hangs(); why != "" && !hangs {
-				hangs = true
+			if why := w.hangs(); why != "" && silenced == nil {
 				fmt.Printf("panic: test timed out: %s\n", why)
 				w.child.signal(syscall.SIGQUIT) // which makes it say what it does
-				time.AfterFunc(lastWords, func() { w.child.signal(syscall.SIGKILL) })
+				silenced = time.After(lastWords)
 			}
+		case <-silenced:
+			w.child.signal(syscall.SIGKILL)
 		}
 	}
 }
