@@ -139,6 +139,7 @@ func (m *mess) mount() error {
 type process struct {
 	*exec.Cmd
 	t      *testing.T
+	in     *os.File // what out reads from
 	out    *bufio.Reader
 	errors bytes.Buffer
 }
@@ -151,7 +152,7 @@ func run(t *testing.T, args ...string) *process {
 	p.Stderr = &p.errors
 	in, out, err := os.Pipe()
 	require.NoError(t, err)
-	p.Stdout, p.out = out, bufio.NewReader(in)
+	p.Stdout, p.in, p.out = out, in, bufio.NewReader(in)
 	require.NoError(t, p.Start())
 	require.NoError(t, out.Close())
 	t.Cleanup(func() {
@@ -306,6 +307,15 @@ func TestABinaryThatHangsIsEndedAndSaysWhere(t *testing.T) {
 	require.NotZero(t, code, said)
 	require.Contains(t, said, "test timed out: silent for")
 	require.Contains(t, said, "makeMess(", "the stack")
+	requireGone(t, m)
+}
+
+func TestAReaderThatHasGoneDoesNotEndTheWatcher(t *testing.T) {
+	p := run(t, as("leader", as("impatient watcher", as("mess", "stay")...)...)...)
+	m := p.made()
+	require.NoError(t, p.in.Close())
+	_ = p.Wait() // the status says it
+	require.Equal(t, 2, p.ProcessState.ExitCode(), "that of the binary: %s", &p.errors)
 	requireGone(t, m)
 }
 

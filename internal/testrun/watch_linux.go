@@ -49,6 +49,9 @@ type watcher struct {
 // failed. Watch returns the exit status.
 func Watch(args []string, limits Limits) int {
 	runtime.LockOSThread() // the binary is killed when this thread ends
+	// Writing for a reader that has gone must not kill the watcher. An ignored signal
+	// would stay ignored in the binary; one that is noted does not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	w := &watcher{run: os.Getenv(RunEnv), limits: limits, start: time.Now(), said: make(chan struct{})}
 	code, err := w.watch(args)
 	if err != nil {
