@@ -2,9 +2,12 @@ package testrun
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -58,4 +61,28 @@ func TestCleaningFailsWhileSomethingIsMounted(t *testing.T) {
 	require.NoError(t, Clean(dir))
 	require.NoDirExists(t, target)
 	require.FileExists(t, precious)
+}
+
+func TestALoopDeviceThatIsFreedLateIsNotLeft(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	image := filepath.Join(dir, "image")
+	require.NoError(t, os.WriteFile(image, make([]byte, 1<<20), 0o600))
+	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	if err != nil {
+		t.Skip("no loop device can be had here:", err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { require.NoError(t, detach(device, dir)) })
+	require.NoError(t, os.Remove(image))
+
+	freed := make(chan error, 1)
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		freed <- detach(device, dir)
+	}()
+	left, err := (&watcher{temp: dir}).leftovers()
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.NoError(t, <-freed)
 }

@@ -246,11 +246,7 @@ func (w *watcher) leftovers() ([]string, error) {
 		if dir == "" {
 			continue
 		}
-		loops, err := loopsOf(dir)
-		if err != nil {
-			return left, err
-		}
-		mounts, err := mountsOf(dir, loops)
+		loops, mounts, err := held(dir)
 		if err != nil {
 			return left, err
 		}
@@ -269,6 +265,23 @@ func (w *watcher) leftovers() ([]string, error) {
 		}
 	}
 	return left, nil
+}
+
+// held returns the loop devices with images below a directory, and the mounts
+// there and of those. It waits for loop devices that nothing mounts: the kernel
+// frees them some time after the last unmount.
+func held(dir string) (loops, mounts []string, err error) {
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if loops, err = loopsOf(dir); err != nil {
+			return nil, nil, err
+		}
+		if mounts, err = mountsOf(dir, loops); err != nil {
+			return nil, nil, err
+		}
+		if len(loops) == 0 || len(mounts) > 0 || time.Since(start) > detachWait {
+			return loops, mounts, nil
+		}
+	}
 }
 
 // clear removes the directories of the binary with all that is in them.
