@@ -17,6 +17,7 @@ import (
 // becomes the parent of everything below it whose own parent has died.
 type child struct {
 	pid    int
+	fd     int                     // its pidfd, open as long as this process lives
 	status chan syscall.WaitStatus // how it ended
 	alone  chan struct{}           // closed once there are no processes below
 }
@@ -35,14 +36,14 @@ func startChild(args, set []string, out *os.File) (*child, error) {
 	if out != nil {
 		stdout, stderr = out.Fd(), out.Fd()
 	}
-	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
+	c := &child{status: make(chan syscall.WaitStatus, 1), alone: make(chan struct{})}
+	c.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
 		Env: with(set), Files: []uintptr{os.Stdin.Fd(), stdout, stderr},
-		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, PidFD: &c.fd},
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "start", Path: path, Err: err}
 	}
-	c := &child{pid: pid, status: make(chan syscall.WaitStatus, 1), alone: make(chan struct{})}
 	go c.reap()
 	return c, nil
 }
@@ -75,8 +76,10 @@ func (c *child) reap() {
 	}
 }
 
+// signal sends a signal to the child, and to no other process that has got its
+// number.
 func (c *child) signal(sig syscall.Signal) {
-	_ = syscall.Kill(c.pid, sig) // it may have ended
+	_ = unix.PidfdSendSignal(c.fd, sig, nil, 0) // it may have ended
 }
 
 // letRestEnd gives what is left below time to end: a process that was told to end

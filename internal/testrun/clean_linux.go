@@ -18,8 +18,10 @@ import (
 const detachWait = 10 * time.Second
 
 // Clean unmounts everything below dir and detaches the loop devices whose images
-// are there, wherever they are mounted.
+// are there, wherever they are mounted. When something stays mounted below dir it
+// returns an error: who removes dir then removes what is mounted.
 func Clean(dir string) error {
+	dir = resolved(dir)
 	loops, err := loopsOf(dir)
 	if err != nil {
 		return err
@@ -33,7 +35,25 @@ func Clean(dir string) error {
 		}
 	}
 	// The images were on mounts, which a mount of an image kept busy.
-	return unmountBelow(dir, nil)
+	if err := unmountBelow(dir, nil); err != nil {
+		return err
+	}
+	return noneBelow(dir)
+}
+
+// noneBelow returns an error when something is mounted below dir.
+func noneBelow(dir string) error {
+	points, err := mountsOf(dir, nil)
+	if err != nil {
+		return err
+	}
+	points = slices.DeleteFunc(points, func(p string) bool {
+		return p == dir || strings.HasSuffix(p, "//deleted") // no path leads there
+	})
+	if len(points) > 0 {
+		return fmt.Errorf("still mounted below %s: %s", dir, strings.Join(points, ", "))
+	}
+	return nil
 }
 
 // below reports whether a path is dir or below it.

@@ -4,9 +4,9 @@
 //
 // A run has a directory, $TMPDIR/lktUID/ID, in which its leader holds a lock. All
 // temporary directories of the run are below it, and so are mount points and the
-// images of loop devices; /dev/shm/lktUID/ID is its part in memory. The lock is
-// free once the leader is dead, however it died, and after a restart of the
-// machine. Every run begins with a [Sweep]: it takes the locks that are free and
+// images of loop devices; /dev/shm/lktUID/ID is its part in memory, with a lock of
+// its own. The locks are free once the leader is dead, however it died, and after a
+// restart of the machine. Every run begins with a [Sweep]: it takes the locks that are free and
 // removes what the dead runs have left. Nothing else is ever touched.
 //
 // The leader is the command scripts/testrun, which runs scripts/test. It starts

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	// lockName is the file in a run's directory that its leader has locked.
+	// lockName is the file in a run's directory, and in that in memory, that its
+	// leader has locked.
 	lockName = "lock"
 	// linkName is, in a run's directory in memory, a link to the run's directory.
 	linkName = "run"
@@ -34,8 +35,10 @@ const (
 // A Run is a run of the tests that is going on.
 type Run struct {
 	Dir    string // its directory
-	memory string // that in memory; empty where there is none
 	lock   *os.File
+	memory string // its directory in memory; empty where there is none
+
+	memoryLock *os.File
 }
 
 // tempDir is the directory for temporary files as the process found it: tests
@@ -46,9 +49,9 @@ var tempDir = os.TempDir()
 // first. There are several because somebody else may have one: root of a user
 // namespace has the user id of the machine's root.
 func bases() []string {
-	places := []string{tempDir, "/tmp"}
+	places := []string{resolved(tempDir), resolved("/tmp")}
 	name := "lkt" + strconv.Itoa(os.Getuid())
-	if len(filepath.Join(tempDir, name)) > maxBase {
+	if len(filepath.Join(places[0], name)) > maxBase {
 		slices.Reverse(places)
 	}
 	var all []string
@@ -60,7 +63,16 @@ func bases() []string {
 	return all
 }
 
-func memoryBase() string { return filepath.Join(shm, "lkt"+strconv.Itoa(os.Getuid())) }
+func memoryBase() string { return filepath.Join(resolved(shm), "lkt"+strconv.Itoa(os.Getuid())) }
+
+// resolved is the path of a directory without links, which is how the kernel
+// names mounts and images below it.
+func resolved(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir // it is not there, which making something in it says
+}
 
 // ours reports whether a directory is one that only this user can have made and
 // can change. Everybody may make directories where those of the runs are.
@@ -103,13 +115,15 @@ func startIn(base string) (*Run, error) {
 	}
 	for {
 		id := strings.ToLower(rand.Text()[:8])
-		r, err := start(filepath.Join(base, id))
+		dir := filepath.Join(base, id)
+		lock, err := makeLocked(dir)
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, errTaken) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("start a test run in %s: %w", base, err)
 		}
+		r := &Run{Dir: dir, lock: lock}
 		r.startMemory(id)
 		return r, nil
 	}
@@ -118,7 +132,8 @@ func startIn(base string) (*Run, error) {
 // errTaken says that somebody else has the lock, or has removed the file.
 var errTaken = errors.New("the lock is taken")
 
-func start(dir string) (*Run, error) {
+// makeLocked makes a directory with a lock that this process has.
+func makeLocked(dir string) (*os.File, error) {
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		return nil, err
 	}
@@ -129,7 +144,10 @@ func start(dir string) (*Run, error) {
 	if err := take(lock); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Run{Dir: dir, lock: lock}, os.Chmod(dir, 0o711)
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // take locks a file that is still where it was opened.
@@ -151,42 +169,37 @@ func take(lock *os.File) error {
 	return nil
 }
 
-// startMemory makes the run's directory in memory, where that can be had.
+// startMemory makes the run's directory in memory, where that can be had. It has a
+// lock of its own: who shares the memory need not see the run's directory.
 func (r *Run) startMemory(id string) {
 	if makeBase(memoryBase()) != nil {
 		return
 	}
 	dir := filepath.Join(memoryBase(), id)
-	if os.Mkdir(dir, 0o711) != nil {
+	lock, err := makeLocked(dir)
+	if err != nil {
+		return // it is only a faster place
+	}
+	if os.Symlink(r.Dir, filepath.Join(dir, linkName)) != nil {
+		_ = clear(dir) // a later run can do it too
+		_ = lock.Close()
 		return
 	}
-	if errors.Join(os.Chmod(dir, 0o711), os.Symlink(r.Dir, filepath.Join(dir, linkName))) != nil {
-		_ = os.RemoveAll(dir) // it is only a faster place
-		return
-	}
-	r.memory = dir
+	r.memory, r.memoryLock = dir, lock
 }
 
-// End removes all that the run has made, and gives the lock back.
+// End removes all that the run has made, and gives the locks back.
 func (r *Run) End() error {
-	err := remove(r.Dir)
-	return errors.Join(err, r.lock.Close())
-}
-
-// remove removes the directories of a run, the lock last.
-func remove(dir string) error {
-	memory := filepath.Join(memoryBase(), filepath.Base(dir))
-	if target, err := os.Readlink(filepath.Join(memory, linkName)); err == nil && target == dir && ours(memory) {
-		if err := clear(memory, linkName); err != nil {
-			return err
-		}
+	var err error
+	if r.memory != "" {
+		err = errors.Join(clear(r.memory), r.memoryLock.Close())
 	}
-	return clear(dir, lockName)
+	return errors.Join(err, clear(r.Dir), r.lock.Close())
 }
 
-// clear removes a directory after everything else in it one entry that says
-// whose the directory is, so that what cannot be removed now is found again.
-func clear(dir, last string) error {
+// clear removes a directory of a run: last the link and the lock, which say whose
+// it is, so that what cannot be removed now is found again.
+func clear(dir string) error {
 	if err := Clean(dir); err != nil {
 		return err
 	}
@@ -195,15 +208,17 @@ func clear(dir, last string) error {
 		return err
 	}
 	for _, e := range names {
-		if e.Name() != last {
+		if e.Name() != linkName && e.Name() != lockName {
 			err = errors.Join(err, RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(dir, last)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, name := range []string{linkName, lockName} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := os.Remove(dir); err != nil {
 		return err

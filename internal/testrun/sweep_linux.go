@@ -17,7 +17,8 @@ func Sweep() (removed []string, err error) {
 		gone, e := sweepBase(base)
 		removed, err = append(removed, gone...), errors.Join(err, e)
 	}
-	return removed, errors.Join(err, sweepMemory())
+	_, e := sweepBase(memoryBase()) // parts of runs, which need no word
+	return removed, errors.Join(err, e)
 }
 
 func sweepBase(base string) (removed []string, err error) {
@@ -38,7 +39,8 @@ func sweepBase(base string) (removed []string, err error) {
 	return removed, err
 }
 
-// sweep removes a run if it is dead.
+// sweep removes a directory of a run if the run is dead. That in memory has its own
+// lock, because the run's directory may be one that this process does not see.
 func sweep(dir string) (bool, error) {
 	if !ours(dir) {
 		return false, nil
@@ -56,10 +58,14 @@ func sweep(dir string) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	if err := endProcesses(dir); err != nil {
+	run := dir
+	if target, err := os.Readlink(filepath.Join(dir, linkName)); err == nil {
+		run = target
+	}
+	if err := endProcesses(run); err != nil {
 		return false, err
 	}
-	return true, remove(dir)
+	return true, clear(dir)
 }
 
 // sweepUnborn removes a directory whose maker died before it had a lock.
@@ -67,39 +73,10 @@ func sweepUnborn(dir string) (bool, error) {
 	if !old(dir) {
 		return false, nil
 	}
-	return true, clear(dir, lockName)
+	return true, clear(dir)
 }
 
 func old(dir string) bool {
 	info, err := os.Lstat(dir)
 	return err == nil && time.Since(info.ModTime()) > unborn
-}
-
-// sweepMemory removes directories in memory whose run has gone without them.
-func sweepMemory() error {
-	base := memoryBase()
-	if !ours(base) {
-		return nil
-	}
-	names, err := os.ReadDir(base)
-	for _, n := range names {
-		dir := filepath.Join(base, n.Name())
-		run, e := os.Readlink(filepath.Join(dir, linkName))
-		switch {
-		case errors.Is(e, fs.ErrNotExist):
-			if !ours(dir) || !old(dir) {
-				continue
-			}
-		case e != nil:
-			continue
-		default:
-			if _, e := os.Lstat(run); !errors.Is(e, fs.ErrNotExist) {
-				continue
-			}
-		}
-		if e := clear(dir, linkName); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up after a test run in %s: %w", dir, e))
-		}
-	}
-	return err
 }

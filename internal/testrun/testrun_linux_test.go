@@ -3,6 +3,7 @@ package testrun
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(Watch(rest, Limits{Silence: 100 * time.Millisecond, Total: time.Hour}))
 	case "mess":
 		os.Exit(makeMess(rest[0]))
+	case "late killer":
+		os.Exit(killLate())
 	}
 }
 
@@ -136,6 +139,7 @@ func (m *mess) mount() error {
 type process struct {
 	*exec.Cmd
 	t      *testing.T
+	in     *os.File // what out reads from
 	out    *bufio.Reader
 	errors bytes.Buffer
 }
@@ -148,7 +152,7 @@ func run(t *testing.T, args ...string) *process {
 	p.Stderr = &p.errors
 	in, out, err := os.Pipe()
 	require.NoError(t, err)
-	p.Stdout, p.out = out, bufio.NewReader(in)
+	p.Stdout, p.in, p.out = out, in, bufio.NewReader(in)
 	require.NoError(t, p.Start())
 	require.NoError(t, out.Close())
 	t.Cleanup(func() {
@@ -306,6 +310,15 @@ func TestABinaryThatHangsIsEndedAndSaysWhere(t *testing.T) {
 	requireGone(t, m)
 }
 
+func TestAReaderThatHasGoneDoesNotEndTheWatcher(t *testing.T) {
+	p := run(t, as("leader", as("impatient watcher", as("mess", "stay")...)...)...)
+	m := p.made()
+	require.NoError(t, p.in.Close())
+	_ = p.Wait() // the status says it
+	require.Equal(t, 2, p.ProcessState.ExitCode(), "that of the binary: %s", &p.errors)
+	requireGone(t, m)
+}
+
 func TestABinaryOfNoRunIsRefused(t *testing.T) {
 	code, said := run(t, as("watcher", "true")...).end()
 	require.Equal(t, 1, code)
@@ -324,7 +337,7 @@ func TestOnlyWhatIsOfADeadRunIsRemoved(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(filepath.Join(dead.Dir, "1/below"), 0o700))
 	require.NoError(t, os.Symlink(stranger, filepath.Join(dead.Dir, "link")))
-	require.NoError(t, dead.lock.Close()) // as when the leader dies
+	require.NoError(t, dead.leave())
 	require.NoError(t, os.Symlink(stranger, filepath.Join(base, "symlink")))
 	young, ancient := filepath.Join(base, "young"), filepath.Join(base, "ancient")
 	for _, dir := range []string{young, ancient} {
@@ -347,8 +360,42 @@ func TestOnlyWhatIsOfADeadRunIsRemoved(t *testing.T) {
 			require.DirExists(t, dir)
 		}
 	}
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.NoDirExists(t, dead.memory)
 	require.NoError(t, alive.End())
 	require.NoDirExists(t, alive.Dir)
+}
+
+// leave gives the locks of a run back, as when its leader dies.
+func (r *Run) leave() error {
+	err := r.lock.Close()
+	if r.memory != "" {
+		err = errors.Join(err, r.memoryLock.Close())
+	}
+	return err
+}
+
+func TestMemoryOfARunThatCannotBeSeenStaysUntilItIsDead(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "runs")
+	r, err := startIn(base)
+	require.NoError(t, err)
+	if r.memory == "" {
+		require.NoError(t, r.End())
+		t.Skip("there is no directory in memory here")
+	}
+	file := filepath.Join(r.memory, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	unseen := base + " unseen"
+	require.NoError(t, os.Rename(base, unseen)) // as in another mount namespace
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.FileExists(t, file)
+
+	require.NoError(t, r.leave())
+	_, err = sweepBase(memoryBase())
+	require.NoError(t, err)
+	require.NoDirExists(t, r.memory)
 }
 
 func TestADirectoryOfSomebodyElseIsNoPlaceForRuns(t *testing.T) {

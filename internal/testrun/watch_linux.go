@@ -49,6 +49,9 @@ type watcher struct {
 // failed. Watch returns the exit status.
 func Watch(args []string, limits Limits) int {
 	runtime.LockOSThread() // the binary is killed when this thread ends
+	// Writing for a reader that has gone must not kill the watcher. An ignored signal
+	// would stay ignored in the binary; one that is noted does not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	w := &watcher{run: os.Getenv(RunEnv), limits: limits, start: time.Now(), said: make(chan struct{})}
 	code, err := w.watch(args)
 	if err != nil {
@@ -73,12 +76,15 @@ func (w *watcher) watch(args []string) (code int, err error) {
 		w.child.letRestEnd()
 	}
 	left, err := w.child.killRest()
-	for i, process := range left {
-		left[i] = "process " + process
+	if err != nil {
+		return code, err // what does not end can still write, perhaps for ever
 	}
 	<-w.said // all that could write to it is gone
-	if err != nil || code != 0 {
-		return code, err
+	if code != 0 {
+		return code, nil
+	}
+	for i, process := range left {
+		left[i] = "process " + process
 	}
 	things, err := w.leftovers()
 	if left = append(left, things...); len(left) > 0 {
@@ -157,11 +163,12 @@ func (w *watcher) supervise(args []string) (int, error) {
 	go w.copy(in)
 	ticks := time.NewTicker(min(time.Second, w.limits.Silence/4))
 	defer ticks.Stop()
-	hangs, leader := false, w.leader
+	leader := w.leader
+	var silenced <-chan time.Time // set once it hangs
 	for {
 		select {
 		case status := <-w.child.status:
-			return w.ended(status, hangs), nil
+			return w.ended(status, silenced != nil), nil
 		case sig := <-signals:
 			if sig != syscall.SIGQUIT {
 				sig = syscall.SIGKILL
@@ -172,12 +179,13 @@ func (w *watcher) supervise(args []string) (int, error) {
 			w.child.signal(syscall.SIGKILL)
 			leader = nil
 		case <-ticks.C:
-			if why := w.hangs(); why != "" && !hangs {
-				hangs = true
+			if why := w.hangs(); why != "" && silenced == nil {
 				fmt.Printf("panic: test timed out: %s\n", why)
 				w.child.signal(syscall.SIGQUIT) // which makes it say what it does
-				time.AfterFunc(lastWords, func() { w.child.signal(syscall.SIGKILL) })
+				silenced = time.After(lastWords)
 			}
+		case <-silenced:
+			w.child.signal(syscall.SIGKILL)
 		}
 	}
 }
@@ -238,11 +246,7 @@ func (w *watcher) leftovers() ([]string, error) {
 		if dir == "" {
 			continue
 		}
-		loops, err := loopsOf(dir)
-		if err != nil {
-			return left, err
-		}
-		mounts, err := mountsOf(dir, loops)
+		loops, mounts, err := held(dir)
 		if err != nil {
 			return left, err
 		}
@@ -261,6 +265,23 @@ func (w *watcher) leftovers() ([]string, error) {
 		}
 	}
 	return left, nil
+}
+
+// held returns the loop devices with images below a directory, and the mounts
+// there and of those. It waits for loop devices that nothing mounts: the kernel
+// frees them some time after the last unmount.
+func held(dir string) (loops, mounts []string, err error) {
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if loops, err = loopsOf(dir); err != nil {
+			return nil, nil, err
+		}
+		if mounts, err = mountsOf(dir, loops); err != nil {
+			return nil, nil, err
+		}
+		if len(loops) == 0 || len(mounts) > 0 || time.Since(start) > detachWait {
+			return loops, mounts, nil
+		}
+	}
 }
 
 // clear removes the directories of the binary with all that is in them.
