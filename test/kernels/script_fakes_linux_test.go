@@ -30,8 +30,9 @@ never-boots) exec sleep 1000 ;;
 refuses) echo "qemu: no such kernel" >&2 && exit 1 ;;
 hangs) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exec sleep 1000 ;;
 dies) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exit 0 ;;
-ends)
+ends | waits)
 	say 'VM-UP fake after 1 s'
+	[ $FAKE = ends ] || until [ -e "$FAKE_GO" ]; do sleep 0.05; done
 	dir=$(mktemp -d)
 	echo "1-prog $FAKE_STATUS 3" >"$dir/results"
 	echo fake >"$dir/release"

@@ -79,6 +79,24 @@ func TestWhatCannotBeHadHereHasAStatusOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestWhatTheScriptSaysIsLoggedAtOnce(t *testing.T) {
+	s := newScriptTest(t)
+	goOn := filepath.Join(s.bin, "go-on")
+	s.set("FAKE=waits")
+	s.set("FAKE_STATUS=0")
+	s.set("FAKE_GO=" + goOn)
+	log := func(line string) {
+		t.Log(line)
+		if strings.HasPrefix(line, "== booted: ") { // the emulator waits for this file
+			if err := os.WriteFile(goOn, nil, 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	status, said := runScriptWith(t, log, s.env, s.ownImage("--timeout", "60")...)
+	require.Equal(t, ranAll, status, said)
+}
+
 func TestAKernelInTheCacheNeedsNoArchives(t *testing.T) {
 	s := newScriptTest(t)
 	s.set("FAKE=ends")
