@@ -92,6 +92,28 @@ func TestWhatCannotBeHadHereHasAStatusOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestTheModulesOfAKernelMayNeedZstd(t *testing.T) {
+	s := newScriptTest(t)
+	s.fakeArchives("all")
+	s.fake("modprobe", "#!/bin/sh\necho insmod \"$2/ext4.ko.zst\"\n")
+	s.set("PATH=" + s.bin + ":" + everythingBut(t, "zstd"))
+	s.require(notPossible, "the modules of 1.0-fake are packed with zstd, which is missing; install: zstd", "--disk", "1", "--kernel", "k", s.prog)
+}
+
+func TestArchivesOfDebugSymbolsAreLeftOut(t *testing.T) {
+	s := newScriptTest(t)
+	s.fakeArchives("sources")
+	s.set("FAKE_MIRRORS=debian-debug debian-security debian-security-debug debian")
+	s.require(notPossible, "no lists of bookworm", "--disk", "1", s.prog)
+	sources, err := os.ReadFile(filepath.Join(s.cache, "apt/bookworm/sources.list"))
+	require.NoError(t, err)
+	const signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://127.0.0.1:9/"
+	require.Equal(t, signed+"debian/ bookworm main\n"+signed+"debian-security/ bookworm-security main\n", string(sources))
+	s.set("FAKE_MIRRORS=debian-debug")
+	require.NoError(t, os.RemoveAll(s.cache))
+	s.require(notPossible, "apt knows no archive of Debian here", "--disk", "1", s.prog)
+}
+
 func TestTheScriptNeedsNoHome(t *testing.T) {
 	s := newScriptTest(t)
 	t.Setenv("HOME", "") // so that it is set again at the end
