@@ -32,6 +32,7 @@ hangs) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exec sleep 1000 ;;
 dies) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exit 0 ;;
 ends | waits)
 	say 'VM-UP fake after 1 s'
+	say 'VM-RUN 1-prog'
 	[ $FAKE = ends ] || until [ -e "$FAKE_GO" ]; do sleep 0.05; done
 	dir=$(mktemp -d)
 	echo "1-prog $FAKE_STATUS 3" >"$dir/results"

@@ -132,13 +132,13 @@ func TestWhatTheScriptSaysIsLoggedAtOnce(t *testing.T) {
 	s.set("FAKE_GO=" + goOn)
 	log := func(line string) {
 		t.Log(line)
-		if strings.HasPrefix(line, "== booted: ") { // the emulator waits for this file
+		if strings.HasPrefix(line, "== running 1-prog ") { // the emulator waits for this file
 			if err := os.WriteFile(goOn, nil, 0o644); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	status, said := runScriptWith(t, log, s.env, s.ownImage("--timeout", "60")...)
+	status, said := runScriptWith(t, log, s.env, s.ownImage("--timeout", "60", "--out", filepath.Join(s.bin, "out"))...)
 	require.Equal(t, ranAll, status, said)
 }
 
