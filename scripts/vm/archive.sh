@@ -32,7 +32,7 @@ open_suite() {
 # and proxies are respected.
 write_sources() {
 	# shellcheck disable=SC2016 # apt's variable
-	uris=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' | sort -u)
+	uris=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' | sort -u | grep -v -- '-debug') || : # those hold no kernels
 	main=$(echo "$uris" | grep -v -- '-security' | head -n 1) || :
 	security=$(echo "$uris" | grep -- '-security' | head -n 1) || :
 	[ -n "$main" ] || fail 7 'apt knows no archive of Debian here (has "apt-get update" been run?)'

@@ -42,15 +42,24 @@ follow() {
 	tail -n +1 -f --pid="$vm" "$live" 2>/dev/null 7>&- &
 }
 
+# announce_program says once which program runs, for whoever waits and sees no
+# output of the programs.
+announce_program() {
+	latest=$(sed -n 's/\r$//; s/^VM-RUN //p' "$console" | tail -n 1)
+	[ "$latest" = "$announced" ] || say "running $latest"
+	announced=$latest
+}
+
 # watch_machine waits until the machine has ended or one of its times is over.
 watch_machine() {
-	up='' over=''
+	up='' over='' announced=''
 	while kill -0 "$vm" 2>/dev/null; do
 		elapsed=$(($(date +%s) - started))
 		if [ -z "$up" ] && grep -aq '^VM-UP' "$console"; then
 			up=yes
 			say "booted: $(sed -n 's/\r$//; s/^VM-UP //p' "$console")"
 		fi
+		[ -z "$out" ] || announce_program
 		if [ -z "$up" ] && [ "$elapsed" -ge "$boot" ]; then
 			over=boot
 		elif [ "$elapsed" -ge "$timeout" ]; then

@@ -66,7 +66,10 @@ add_modules() {
 		base=${file##*/}
 		case $base in
 		*.xz) base=${base%.xz} && xz -dc "$file" >"$1/$base" ;;
-		*.zst) base=${base%.zst} && zstd -qdc "$file" >"$1/$base" ;;
+		*.zst)
+			command -v zstd >/dev/null 2>&1 || fail 7 "the modules of $release are packed with zstd, which is missing; install: zstd"
+			base=${base%.zst} && zstd -qdc "$file" >"$1/$base"
+			;;
 		*) cp "$file" "$1/$base" ;;
 		esac
 		echo "$base" >>"$1/list"

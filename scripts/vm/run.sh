@@ -2,7 +2,7 @@
 # is left when the script ends, whatever ends it.
 # shellcheck shell=sh
 
-cache=${LAYERKEEP_VM:-${XDG_CACHE_HOME:-$HOME/.cache}/layerkeep/vm}
+cache=${LAYERKEEP_VM:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/layerkeep/vm}
 scratch='' child='' vm=''
 
 close_run() {

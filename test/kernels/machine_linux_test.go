@@ -63,13 +63,18 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 		live, _ := os.ReadFile(filepath.Join(out, "live.log"))
 		t.Fatalf("%s ended with %d:\n%s\nthe programs said last:\n%s", script, status, said, lastLines(string(live), 40))
 	}
-	t.Log(said)
 	return readOutput(t, out, runs)
 }
 
 // runScript runs scripts/test-vm, which ends when this test does, and returns its
-// exit status and what it said.
+// exit status and what it said. Each line is logged as it comes: a first run may
+// take long, and a test that says nothing counts as hanging.
 func runScript(t *testing.T, env []string, args ...string) (int, string) {
+	t.Helper()
+	return runScriptWith(t, func(line string) { t.Log(line) }, env, args...)
+}
+
+func runScriptWith(t *testing.T, log func(line string), env []string, args ...string) (int, string) {
 	t.Helper()
 	runtime.LockOSThread() // the death signal comes when the thread ends
 	defer runtime.UnlockOSThread()
@@ -84,8 +89,8 @@ func runScript(t *testing.T, env []string, args ...string) (int, string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	said := &lines{log: log}
+	cmd.Stdout, cmd.Stderr = said, said
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -93,6 +98,27 @@ func runScript(t *testing.T, env []string, args ...string) (int, string) {
 	}
 	return cmd.ProcessState.ExitCode(), said.String()
 }
+
+// lines keeps what is written to it, and logs each line when it is whole.
+type lines struct {
+	said   bytes.Buffer // not embedded: its ReadFrom would be used instead of Write
+	log    func(line string)
+	logged int // bytes
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	n, err := l.said.Write(p)
+	for {
+		line, _, whole := bytes.Cut(l.said.Bytes()[l.logged:], []byte("\n"))
+		if !whole {
+			return n, err
+		}
+		l.logged += len(line) + 1
+		l.log(string(line))
+	}
+}
+
+func (l *lines) String() string { return l.said.String() }
 
 // readOutput reads what an emulated machine has left in out.
 func readOutput(t *testing.T, out string, runs []run) (string, []suiteLog) {

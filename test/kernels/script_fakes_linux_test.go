@@ -30,8 +30,10 @@ never-boots) exec sleep 1000 ;;
 refuses) echo "qemu: no such kernel" >&2 && exit 1 ;;
 hangs) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exec sleep 1000 ;;
 dies) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exit 0 ;;
-ends)
+ends | waits)
 	say 'VM-UP fake after 1 s'
+	say 'VM-RUN 1-prog'
+	[ $FAKE = ends ] || until [ -e "$FAKE_GO" ]; do sleep 0.05; done
 	dir=$(mktemp -d)
 	echo "1-prog $FAKE_STATUS 3" >"$dir/results"
 	echo fake >"$dir/release"
@@ -48,7 +50,7 @@ esac
 // downloads in the file $FAKE_DOWNLOADS.
 const fakeAptGet = `#!/bin/sh
 case "$*" in
-indextargets*) [ "$FAKE_APT" = nothing ] || echo http://127.0.0.1:9/debian/ ;;
+indextargets*) [ "$FAKE_APT" = nothing ] || printf 'http://127.0.0.1:9/%s/\n' $FAKE_MIRRORS ;;
 *update) [ "$FAKE_APT" = all ] || { echo "E: Failed to fetch http://127.0.0.1:9/debian/" >&2 && exit 100; } ;;
 *download\ --print-uris*) echo "'http://127.0.0.1:9/k.deb' k.deb 1 SHA256:0" ;;
 *download*) echo download >>"$FAKE_DOWNLOADS" && sleep 0.3 && echo deb >k.deb ;;
@@ -96,11 +98,21 @@ func (s *scriptTest) fake(name, text string) {
 	require.NoError(s, os.WriteFile(filepath.Join(s.bin, name), []byte(text), 0o755))
 }
 
+// file makes an empty file in a directory of the test and returns its path.
+func (s *scriptTest) file(name string) string {
+	s.Helper()
+	path := filepath.Join(filepath.Dir(s.bin), name)
+	require.NoError(s, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(s, os.WriteFile(path, nil, 0o755))
+	return path
+}
+
 func (s *scriptTest) fakeArchives(ability string) {
 	s.fake("apt-get", fakeAptGet)
 	s.fake("apt-cache", "#!/bin/sh\ncase \"$*\" in *show*) echo Package: k ;; esac\n")
 	s.fake("dpkg-deb", fakeDpkgDeb)
 	s.set("FAKE_APT=" + ability)
+	s.set("FAKE_MIRRORS=debian")
 	s.set("FAKE_DOWNLOADS=" + s.bin + "/downloads")
 }
 

@@ -24,6 +24,19 @@ func TestWrongUsageOfTheScriptIsRefused(t *testing.T) {
 		{"a program that does not exist", "no program /nowhere", []string{"/nowhere,-test.v"}},
 		{"a file that does not exist", "no file /nowhere", []string{"--add", "/nowhere", s.prog}},
 		{"no number", "--memory lots: not a number", []string{"--memory", "lots", s.prog}},
+		{"a suite that is a path", "--suite a/b: not a name", []string{"--suite", "a/b", s.prog}},
+		{"a suite above the cache", "--suite ..: not a name", []string{"--suite", "..", s.prog}},
+		{"a kernel that is a path", "--kernel ../x: not a name", []string{"--kernel", "../x", s.prog}},
+		{"a kernel without a name", "--kernel : not a name", []string{"--kernel", "", s.prog}},
+		{"a program with a blank in its name", "must have no blanks", []string{s.file("a/b c")}},
+		{"a program with a tab in its name", "must have no blanks", []string{s.file("a/b\tc")}},
+		{"an argument with a blank", "must have no blanks", []string{s.prog + ",-test.run=a b"}},
+		{"a program with a line break in its path", "must be one line", []string{s.file("b\nc/prog")}},
+		{"a program named run.list", "has a file run.list of its own", []string{s.file("run.list")}},
+		{"a program named out", "has a file out of its own", []string{s.file("out") + ",-test.v"}},
+		{"a file named limit", "has a file limit of its own", []string{"--add", s.file("limit"), s.prog}},
+		{"a file named parameters", "has a file parameters of its own", []string{"--add", s.file("parameters"), s.prog}},
+		{"two programs of one name", "another file is named prog too", []string{s.prog, s.file("other/prog")}},
 		{"a parameter of no module", "not of the form MODULE.NAME=VALUE", []string{"--parameter", "metacopy=Y", s.prog}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,6 +92,56 @@ func TestWhatCannotBeHadHereHasAStatusOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestTheModulesOfAKernelMayNeedZstd(t *testing.T) {
+	s := newScriptTest(t)
+	s.fakeArchives("all")
+	s.fake("modprobe", "#!/bin/sh\necho insmod \"$2/ext4.ko.zst\"\n")
+	s.set("PATH=" + s.bin + ":" + everythingBut(t, "zstd"))
+	s.require(notPossible, "the modules of 1.0-fake are packed with zstd, which is missing; install: zstd", "--disk", "1", "--kernel", "k", s.prog)
+}
+
+func TestArchivesOfDebugSymbolsAreLeftOut(t *testing.T) {
+	s := newScriptTest(t)
+	s.fakeArchives("sources")
+	s.set("FAKE_MIRRORS=debian-debug debian-security debian-security-debug debian")
+	s.require(notPossible, "no lists of bookworm", "--disk", "1", s.prog)
+	sources, err := os.ReadFile(filepath.Join(s.cache, "apt/bookworm/sources.list"))
+	require.NoError(t, err)
+	const signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://127.0.0.1:9/"
+	require.Equal(t, signed+"debian/ bookworm main\n"+signed+"debian-security/ bookworm-security main\n", string(sources))
+	s.set("FAKE_MIRRORS=debian-debug")
+	require.NoError(t, os.RemoveAll(s.cache))
+	s.require(notPossible, "apt knows no archive of Debian here", "--disk", "1", s.prog)
+}
+
+func TestTheScriptNeedsNoHome(t *testing.T) {
+	s := newScriptTest(t)
+	t.Setenv("HOME", "") // so that it is set again at the end
+	require.NoError(t, os.Unsetenv("HOME"))
+	s.set("LAYERKEEP_VM=")
+	s.set("XDG_CACHE_HOME=")
+	status, said := runScript(t, s.env, "--help")
+	require.Equal(t, ranAll, status, said)
+}
+
+func TestWhatTheScriptSaysIsLoggedAtOnce(t *testing.T) {
+	s := newScriptTest(t)
+	goOn := filepath.Join(s.bin, "go-on")
+	s.set("FAKE=waits")
+	s.set("FAKE_STATUS=0")
+	s.set("FAKE_GO=" + goOn)
+	log := func(line string) {
+		t.Log(line)
+		if strings.HasPrefix(line, "== running 1-prog ") { // the emulator waits for this file
+			if err := os.WriteFile(goOn, nil, 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	status, said := runScriptWith(t, log, s.env, s.ownImage("--timeout", "60", "--out", filepath.Join(s.bin, "out"))...)
+	require.Equal(t, ranAll, status, said)
+}
+
 func TestAKernelInTheCacheNeedsNoArchives(t *testing.T) {
 	s := newScriptTest(t)
 	s.set("FAKE=ends")
@@ -96,19 +159,20 @@ func TestAKernelInTheCacheNeedsNoArchives(t *testing.T) {
 
 func TestAKernelThatDoesNotBootIsToldFromOneThatDoes(t *testing.T) {
 	for _, c := range []struct {
-		fake   string
-		status int
-		why    string
+		fake          string
+		status        int
+		why           string
+		boot, timeout string // seconds
 	}{
-		{"never-boots", noBoot, "the kernel image did not start the programs within 1 s"},
-		{"refuses", noBoot, "the kernel image did not boot"},
-		{"dies", noBoot, "the machine ended during prog"},
-		{"hangs", timeOver, "prog had not ended after 2 s"},
+		{"never-boots", noBoot, "the kernel image did not start the programs within 1 s", "1", "60"},
+		{"refuses", noBoot, "the kernel image did not boot", "60", "60"},
+		{"dies", noBoot, "the machine ended during prog", "60", "60"},
+		{"hangs", timeOver, "prog had not ended after 5 s", "60", "5"},
 	} {
 		t.Run(c.fake, func(t *testing.T) {
 			s := newScriptTest(t)
 			s.set("FAKE=" + c.fake)
-			s.require(c.status, c.why, s.ownImage("--boot", "1", "--timeout", "2")...)
+			s.require(c.status, c.why, s.ownImage("--boot", c.boot, "--timeout", c.timeout)...)
 		})
 	}
 	t.Run("a real emulator and no kernel", func(t *testing.T) {
