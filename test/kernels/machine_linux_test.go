@@ -51,7 +51,9 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 	for _, r := range runs {
 		args = append(args, strings.Join(append([]string{p.path(r.program)}, r.args...), ","))
 	}
+	stop := logProgress(t, filepath.Join(out, "live.log"))
 	status, said := runScript(t, nil, args...)
+	stop()
 	switch status {
 	case ranAll, programFailed:
 	case notPossible:
@@ -64,6 +66,32 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 		t.Fatalf("%s ended with %d:\n%s\nthe programs said last:\n%s", script, status, said, lastLines(string(live), 40))
 	}
 	return readOutput(t, out, runs)
+}
+
+// logProgress logs every minute how far the programs in an emulated machine have
+// come, by what they have said so far in the file live: a test that says nothing
+// counts as hanging. A program that hangs there is ended by scripts/test-vm.
+func logProgress(t *testing.T, live string) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	ticks := time.NewTicker(time.Minute)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticks.C:
+				said, _ := os.ReadFile(live) // not there before the boot
+				t.Logf("%d tests have passed, %d failed; last: %s", bytes.Count(said, []byte("--- PASS")),
+					bytes.Count(said, []byte("--- FAIL")), lastLine(string(said)))
+			}
+		}
+	}()
+	return func() {
+		ticks.Stop()
+		close(done)
+		<-ended
+	}
 }
 
 // runScript runs scripts/test-vm, which ends when this test does, and returns its

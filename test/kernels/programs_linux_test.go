@@ -64,7 +64,7 @@ func (p *programs) files(t *testing.T) []string {
 // slow are the tests of the short suites that take longest in an emulated
 // machine, a minute and more each. A run of all tests of the module leaves them
 // out there.
-const slow = "TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled"
+const slow = "TestConformance|TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled"
 
 // shortTests are the short suites of the packages, with more arguments.
 func (p *programs) shortTests(more ...string) []run {
