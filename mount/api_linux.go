@@ -17,8 +17,8 @@ const maxString = 255
 type fsContext struct {
 	f   *os.File
 	way Way // WayDescriptors or WayStrings
-	// call stands in for the kernel's answer where it returns an error, for tests.
-	call func(name string) error
+	// played is that of the Mounter.
+	played func(name string) error
 	// held keeps layers open that the kernel knows by /proc name only, and all
 	// mapped ones, whose mounts end with their descriptors.
 	held []*os.File
@@ -56,7 +56,7 @@ func (mr Mounter) overlayContext(m Mount, way Way, base string) (*os.File, error
 	if err != nil {
 		return nil, refused(explain("fsopen", "overlay", err))
 	}
-	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay"), way: way, call: mr.call, hold: m.IDMap != nil, base: base}
+	fc := &fsContext{f: os.NewFile(uintptr(fd), "fsopen overlay"), way: way, played: mr.played, hold: m.IDMap != nil, base: base}
 	defer fc.close()
 	if err := fc.configure(m); err != nil {
 		return nil, err
@@ -76,12 +76,18 @@ func (mr Mounter) overlayContext(m Mount, way Way, base string) (*os.File, error
 }
 
 func (mr Mounter) fsopen() (int, error) {
-	if mr.call != nil {
-		if err := mr.call("fsopen"); err != nil {
-			return -1, err
-		}
+	if err := mr.played("fsopen"); err != nil {
+		return -1, err
 	}
 	return unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+}
+
+// played is the error that a test has this system call return, nil for none.
+func (mr Mounter) played(name string) error {
+	if mr.call == nil {
+		return nil
+	}
+	return mr.call(name)
 }
 
 func (fc *fsContext) close() {
@@ -138,10 +144,8 @@ func (fc *fsContext) setOptions(m Mount) error {
 }
 
 func (fc *fsContext) setString(key, value string) error {
-	if fc.call != nil {
-		if err := fc.call("string " + key); err != nil {
-			return err
-		}
+	if err := fc.played("string " + key); err != nil {
+		return err
 	}
 	return unix.FsconfigSetString(int(fc.f.Fd()), key, value)
 }
@@ -164,10 +168,7 @@ func (fc *fsContext) setDir(key, path string, open func(string) (*os.File, error
 		}
 		return fc.refused(key+"="+path, err)
 	}
-	if fc.call != nil {
-		err = fc.call("descriptor " + key)
-	}
-	if err == nil {
+	if err = fc.played("descriptor " + key); err == nil {
 		err = unix.FsconfigSetFd(int(fc.f.Fd()), key, int(dir.Fd()))
 	}
 	if err == nil && fc.hold {

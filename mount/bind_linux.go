@@ -11,10 +11,8 @@ import (
 // detachedBind clones what is mounted at m.Source and mounts it nowhere. Returns
 // a refusal where mount(2) may do it all the same.
 func (mr Mounter) detachedBind(m Mount) (*os.File, error) {
-	if mr.call != nil {
-		if err := mr.call("open_tree"); err != nil {
-			return nil, refusedCall(explain("open_tree", m.Source, err))
-		}
+	if err := mr.played("open_tree"); err != nil {
+		return nil, refusedCall(explain("open_tree", m.Source, err))
 	}
 	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {

@@ -82,7 +82,7 @@ func (m Mount) legacyOverlay(target string) error {
 		return m.legacyByDescriptor(target)
 	}
 	mount := func() error { return m.mountOverlay(target, opts) }
-	err := error(nil)
+	var err error
 	if base == "" {
 		err = mount()
 	} else {

@@ -140,10 +140,8 @@ var errOnlyMount2 = refused(fmt.Errorf("%w: mount(2) needs a directory to mount 
 
 // attach mounts on dir what is mounted nowhere yet.
 func (mr Mounter) attach(f, dir *os.File) error {
-	if mr.call != nil {
-		if err := mr.call("move_mount"); err != nil {
-			return refusedCall(explain("move_mount", "", err))
-		}
+	if err := mr.played("move_mount"); err != nil {
+		return refusedCall(explain("move_mount", "", err))
 	}
 	return refusedCall(attach(f, dir))
 }
