@@ -38,6 +38,11 @@ func endProcesses(run string) error {
 // processesOf returns the processes that were started with the run's directory in
 // [RunEnv].
 func processesOf(run string) ([]int, error) {
+	return processes(func(pid int) bool { return pid != os.Getpid() && isOf(pid, run) })
+}
+
+// processes returns the processes in /proc that match.
+func processes(match func(pid int) bool) ([]int, error) {
 	names, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -45,7 +50,7 @@ func processesOf(run string) ([]int, error) {
 	var pids []int
 	for _, n := range names {
 		pid, err := strconv.Atoi(n.Name())
-		if err == nil && pid != os.Getpid() && isOf(pid, run) {
+		if err == nil && match(pid) {
 			pids = append(pids, pid)
 		}
 	}
@@ -88,18 +93,7 @@ func kill(pid int, run string) error {
 
 // children returns the processes whose parent this one is.
 func children() ([]int, error) {
-	names, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
-	for _, n := range names {
-		pid, err := strconv.Atoi(n.Name())
-		if err == nil && parent(pid) == os.Getpid() {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
+	return processes(func(pid int) bool { return parent(pid) == os.Getpid() })
 }
 
 // parent returns the parent of a process, 0 when it is gone.
