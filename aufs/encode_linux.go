@@ -21,21 +21,32 @@ import (
 // errUnfit says that overlay cannot show what a layer holds.
 var errUnfit = errors.New("overlay cannot show the layer")
 
-// unfitSuffix makes, of the path of a translated tree, that of the file that
-// says why there is none.
-const unfitSuffix = ".unfit"
+// The suffixes make, of the path of a translated tree, that of a file beside it. The
+// kernel that mounts a tree may be another one than that under which it was made.
+const (
+	// unfitSuffix: the file says why there is no tree.
+	unfitSuffix = ".unfit"
+	// escapedSuffix: the file says why the tree cannot be shown before Linux 6.7.
+	escapedSuffix = ".escaped"
+)
 
-// unfit returns an error matching errUnfit when the layer could not be translated
-// into the tree at path.
-func unfit(path string) error {
-	why, err := os.ReadFile(path + unfitSuffix)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// unfit returns an error matching errUnfit when overlay as it is here cannot show
+// the layer whose translated tree is at path.
+func (o overlay) unfit(path string) error {
+	suffixes := []string{unfitSuffix}
+	if !o.features.Escapes {
+		suffixes = append(suffixes, escapedSuffix)
 	}
-	if err != nil {
-		return err
+	for _, suffix := range suffixes {
+		why, err := os.ReadFile(path + suffix)
+		switch {
+		case err == nil:
+			return fmt.Errorf("%w: %s", errUnfit, why)
+		case !errors.Is(err, os.ErrNotExist):
+			return err
+		}
 	}
-	return fmt.Errorf("%w: %s", errUnfit, why)
+	return nil
 }
 
 // manyNames is from how many names on a file is copied: links to it could become
@@ -47,13 +58,13 @@ type encoder struct {
 	ctx         context.Context //nolint:containedctx // lives as long as the call
 	enc         whiteout.Encoding
 	noFchmodat2 bool
-	// noEscapes: overlay would not show attributes of its own names.
-	noEscapes bool
 	// view is the branch over those of its parents.
 	view *stack
 	out  *rootfd.Dir // the root of the tree
 	// first has, of files with several names that were copied, where to.
 	first map[[2]uint64]string
+	// escaped is the first attribute of overlay's own names, with its file.
+	escaped string
 	// copied are the files that cannot have as many links as it takes.
 	copied map[[2]uint64]bool
 }
@@ -75,7 +86,7 @@ func translate(ctx context.Context, branches []string, dir string, o overlay, f 
 	defer view.Close()
 	tree := filepath.Join(dir, treeDir)
 	e := &encoder{
-		ctx: ctx, enc: o.encoding(), noFchmodat2: f.NoFchmodat2, noEscapes: !o.escapes, view: view, copied: map[[2]uint64]bool{},
+		ctx: ctx, enc: o.encoding(), noFchmodat2: f.NoFchmodat2, view: view, copied: map[[2]uint64]bool{},
 	}
 	for {
 		err := e.fill(branches[0], tree)
@@ -86,6 +97,8 @@ func translate(ctx context.Context, branches []string, dir string, o overlay, f 
 			err = os.RemoveAll(tree) // and once more
 		case errors.Is(err, errUnfit):
 			return errors.Join(os.RemoveAll(tree), os.WriteFile(tree+unfitSuffix, []byte(err.Error()), 0o600))
+		case err == nil && e.escaped != "":
+			return os.WriteFile(tree+escapedSuffix, []byte(e.escaped), 0o600)
 		default:
 			return err
 		}
@@ -154,12 +167,10 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 		return err
 	}
 	attrs, err := src.Xattrs()
-	if err == nil {
-		_, err = e.escapes(attrs, at)
-	}
 	if err != nil {
 		return err
 	}
+	e.escapes(attrs, at)
 	return e.setOpen(dst, st, attrs)
 }
 

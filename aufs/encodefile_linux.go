@@ -25,10 +25,7 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 	if err != nil {
 		return err
 	}
-	escapes, err := e.escapes(attrs, at)
-	if err != nil {
-		return err
-	}
+	escapes := e.escapes(attrs, at)
 	id := [2]uint64{st.Dev, st.Ino}
 	if first, ok := e.first[id]; ok {
 		return e.again(first, dst, name)
@@ -52,19 +49,18 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 	return e.special(src, dst, name, st, attrs)
 }
 
-// escapes reports whether overlay would take one of the attributes for its own.
-// Returns an error matching errUnfit where it would not show such an attribute.
-func (e *encoder) escapes(attrs map[string]string, at string) (bool, error) {
+// escapes reports whether overlay would take one of the attributes for its own, and
+// records the first of all.
+func (e *encoder) escapes(attrs map[string]string, at string) bool {
 	for name := range attrs {
-		if !strings.HasPrefix(name, e.enc.XattrPrefix()) {
-			continue
+		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
+			if e.escaped == "" {
+				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", at, name)
+			}
+			return true
 		}
-		if e.noEscapes {
-			return false, fmt.Errorf("%w: %s has the attribute %s, which overlay hides before Linux 6.7", errUnfit, at, name)
-		}
-		return true, nil
 	}
-	return false, nil
+	return false
 }
 
 // again links a further name to the copy of a file.

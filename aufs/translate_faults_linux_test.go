@@ -41,7 +41,7 @@ func TestAFullDiskLeavesNothingOfATranslation(t *testing.T) {
 			tr := b.translator(driver.Options{Fallbacks: f})
 			o, err := tr.probe(t.Context())
 			require.NoError(t, err)
-			if o.lacks == nil && !o.escapes {
+			if o.lacks == nil && !o.features.Escapes {
 				t.Skip("overlay hides the attributes that make files copied before Linux 6.7")
 			}
 			filler := filepath.Join(b.dir, "filler")

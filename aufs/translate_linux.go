@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
@@ -46,8 +44,6 @@ const treeDir = "fs"
 type overlay struct {
 	lacks    error // why it cannot be used; nil when it can
 	features mount.Features
-	// escapes: it shows attributes of its own names that are kept escaped.
-	escapes bool
 }
 
 func newTranslator(dir string, opts driver.Options) (*translator, error) {
@@ -129,7 +125,7 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
 		}
 		lower[i] = s.Path(l.ids[i], treeDir)
-		if err := unfit(lower[i]); err != nil {
+		if err := o.unfit(lower[i]); err != nil {
 			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
 		}
 	}
@@ -222,8 +218,8 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 		if err == nil {
 			err = tellsTypes(dir)
 		}
-		if err == nil {
-			o.escapes, err = showsEscaped(ctx, mounter, dir, o)
+		if t.opts.Fallbacks.NoEscape {
+			o.features.Escapes = false
 		}
 		if o.lacks = err; err != nil && !errors.Is(err, mount.ErrUnsupported) {
 			return o, err
@@ -239,31 +235,6 @@ func (o overlay) encoding() whiteout.Encoding {
 		return whiteout.OverlayUser
 	}
 	return whiteout.Overlay
-}
-
-// showsEscaped finds out in dir whether overlay shows an attribute of one of its
-// own names that is kept escaped: Linux 6.7.
-func showsEscaped(ctx context.Context, mounter mount.Mounter, dir string, o overlay) (shown bool, err error) {
-	lower := []string{filepath.Join(dir, "escaped"), filepath.Join(dir, "empty")}
-	for _, d := range lower {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			return false, err
-		}
-	}
-	name := o.encoding().Xattr("layerkeep")
-	onDisk, _ := o.encoding().XattrToDisk(name)
-	if err := unix.Lsetxattr(lower[0], onDisk, []byte("1"), 0); err != nil {
-		return false, err
-	}
-	mounts := []mount.Mount{{
-		Type: "overlay", Source: "layerkeep-probe", ReadOnly: true, Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(o.features),
-	}}
-	err = mounter.WithTemp(ctx, mounts, func(root string) error {
-		_, err := unix.Lgetxattr(root, name, make([]byte, 1))
-		shown = err == nil
-		return nil
-	})
-	return shown, err
 }
 
 // tellsTypes refuses file systems whose listings do not tell types: overlay shows

@@ -31,6 +31,7 @@ var ways = map[string]driver.Fallbacks{
 	"overlay":             {},
 	"overlay by mount(2)": {MountWay: mount.WayMount2},
 	"overlay, userxattr":  {UserXattr: true},
+	"overlay, no escapes": {NoEscape: true},
 	"merged copy":         {NoOverlay: true},
 	"merged copy, slowly": {NoOverlay: true, NoFchmodat2: true, NoOpenat2: true, SingleThread: true, MountWay: mount.WayMount2},
 }
@@ -201,6 +202,32 @@ func TestADeviceThatIsAWhiteoutToOverlayIsShown(t *testing.T) {
 	list, err := tr.mount(t.Context(), b.layersOf())
 	require.NoError(t, err)
 	require.Equal(t, "bind", list[0].Type)
+}
+
+// A store may come under a newer or an older kernel with what was translated.
+func TestATranslationWithOverlaysOwnAttributesIsUsedWhereItCanBeShown(t *testing.T) {
+	inMemory(t)
+	b := newBranches(t, "a=1", "f=2 g=3")
+	if !fstest.CanOwn(t, b.dir) {
+		t.Skip("needs to set trusted attributes")
+	}
+	require.NoError(t, unix.Setxattr(b.paths[0]+"/f", "trusted.overlay.x", []byte("1"), 0))
+	old := b.translator(driver.Options{Fallbacks: driver.Fallbacks{NoEscape: true}})
+	here := b.translator(driver.Options{})
+	o, err := here.probe(t.Context())
+	require.NoError(t, err)
+	if o.lacks != nil || !o.features.Escapes {
+		t.Skip("needs an overlay that shows escaped attributes (Linux 6.7)")
+	}
+	kinds := func(tr *translator) string {
+		b.requireShown(tr, "")
+		mounts, err := tr.mount(t.Context(), b.layersOf())
+		require.NoError(t, err)
+		return mounts[0].Type
+	}
+	require.Equal(t, "bind", kinds(old), "a copy, as overlay would hide the attribute")
+	require.Equal(t, "overlay", kinds(here), "that there is a copy counts for nothing")
+	require.Equal(t, "bind", kinds(old), "that there is a translation counts for nothing")
 }
 
 func TestEditedBranchesAreTranslatedRight(t *testing.T) {

@@ -223,12 +223,15 @@ func (d *overlay) setRoot(path string, parents []driver.ID) error {
 	return layerdir.CopyRoot(path, root, d.marks.Encoding)
 }
 
-// Seal records the usage, writes the file system to disk and then the mark that
-// the layer is sealed, in this order.
+// Seal writes the file system to disk and then the record: the usage, whether the
+// layer has escaped attributes, and the mark that it is sealed. What the record
+// depends on stays until it counts, so that an interrupted call can be repeated.
 func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	err := d.seal(ctx, id)
-	if err == nil {
-		err = os.RemoveAll(d.store.Path(id, shiftFile)) // now that the record counts
+	for _, name := range []string{shiftFile, workDir} {
+		if err == nil {
+			err = os.RemoveAll(d.store.Path(id, name))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("overlay2: seal layer %s: %w", id, err)
@@ -237,7 +240,7 @@ func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 }
 
 func (d *overlay) seal(ctx context.Context, id driver.ID) error {
-	return d.store.Seal(ctx, id, fsDir, func(m *layerdir.Meta) error {
+	prepare := func(m *layerdir.Meta) error {
 		if m.Detached {
 			if err := d.rebase(ctx, id, nil); err != nil {
 				return err
@@ -250,7 +253,12 @@ func (d *overlay) seal(ctx context.Context, id driver.ID) error {
 			}
 			m.IDMap = nil
 		}
-		return os.RemoveAll(d.store.Path(id, workDir))
+		return nil
+	}
+	return d.store.SealWith(id, prepare, func(m *layerdir.Meta) error {
+		usage, escaped, err := d.survey(ctx, id)
+		m.Usage, m.Escaped = &usage, m.Escaped || escaped
+		return err
 	})
 }
 

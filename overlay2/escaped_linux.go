@@ -1,10 +1,15 @@
 package overlay2
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
 // A layer may have extended attributes of overlay's own namespace, as an image
@@ -35,4 +40,27 @@ func inherit(m *layerdir.Meta, parents []layerdir.Meta) {
 		m.Metacopy = m.Metacopy || p.Metacopy
 		m.Escaped = m.Escaped || p.Escaped
 	}
+}
+
+// survey returns what a layer's files take, and whether one of them has escaped
+// attributes. A program can have set these through a mount, so they are looked for
+// in a layer that was mounted writable, not in others, which take no time for it.
+func (d *overlay) survey(ctx context.Context, id driver.ID) (usage driver.Usage, escaped bool, err error) {
+	tree := d.store.Path(id, fsDir)
+	// The kernel makes the directory when it mounts the first time.
+	if _, err := os.Lstat(d.store.Path(id, workDir, "work")); errors.Is(err, os.ErrNotExist) {
+		usage, err = layerdir.Usage(ctx, tree)
+		return usage, false, err
+	} else if err != nil {
+		return usage, false, err
+	}
+	usage, err = layerdir.UsageVisiting(ctx, tree, func(dir *rootfd.Dir, name string) error {
+		attrs, err := dir.XattrNames(name)
+		for _, attr := range attrs {
+			shown, ok := d.marks.XattrFromDisk(attr)
+			escaped = escaped || ok && strings.HasPrefix(shown, d.marks.XattrPrefix())
+		}
+		return err
+	})
+	return usage, escaped, err
 }

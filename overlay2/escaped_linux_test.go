@@ -2,6 +2,8 @@ package overlay2
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // needEscapes skips where overlay cannot show escaped attributes.
@@ -58,6 +61,46 @@ func TestSettlingRecordsThatALayerHasEscapedAttributes(t *testing.T) {
 	d.features.Escapes = false
 	_, err := d.Mount(t.Context(), "a", driver.MountOptions{})
 	require.ErrorIs(t, err, driver.ErrUnsupported)
+}
+
+// A privileged container can have overlays of its own.
+func TestSealingRecordsWhatAProgramHasSetThroughAMount(t *testing.T) {
+	d := open(t, driver.Options{})
+	d.needEscapes(t)
+	attr := d.marks.Xattr("x")
+	for name, set := range map[string]func(root string) error{
+		"of the root":   func(root string) error { return unix.Setxattr(root, attr, []byte("1"), 0) },
+		"of a file":     func(root string) error { return unix.Setxattr(root+"/d/f", attr, []byte("1"), 0) },
+		"of a link":     func(root string) error { return unix.Lsetxattr(root+"/d/l", d.marks.Xattr("y"), []byte("1"), 0) },
+		"none of those": func(root string) error { return unix.Setxattr(root+"/d/f", "trusted.other", []byte("1"), 0) },
+		"taken away": func(root string) error {
+			return errors.Join(unix.Setxattr(root+"/d", attr, []byte("1"), 0), unix.Removexattr(root+"/d", attr))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, driver.Options{})
+			d.sealed(t, "base", nil, fstest.Dir("d"), fstest.File("d/f", "x"), fstest.Symlink("d/l", "f"))
+			require.NoError(t, d.Create(t.Context(), "a", []driver.ID{"base"}, driver.CreateOptions{}))
+			mounts, err := d.Mount(t.Context(), "a", driver.MountOptions{})
+			require.NoError(t, err)
+			require.NoError(t, mount.Mounter{}.WithTemp(t.Context(), mounts, set))
+			interrupted, cancel := context.WithCancel(t.Context())
+			cancel()
+			require.ErrorIs(t, d.Seal(interrupted, "a"), context.Canceled)
+			require.NoError(t, d.Seal(t.Context(), "a"))
+			require.NoDirExists(t, d.store.Path("a", workDir))
+			require.NoError(t, d.Create(t.Context(), "child", []driver.ID{"a", "base"}, driver.CreateOptions{}))
+			d.features.Escapes = false
+			for _, id := range []driver.ID{"a", "child"} {
+				_, err = d.Mount(t.Context(), id, driver.MountOptions{})
+				if name == "none of those" || name == "taken away" {
+					require.NoError(t, err, id)
+				} else {
+					require.ErrorIs(t, err, driver.ErrUnsupported, id)
+				}
+			}
+		})
+	}
 }
 
 // A store may have come from a newer kernel.

@@ -95,17 +95,30 @@ func Usage(ctx context.Context, path string) (driver.Usage, error) {
 
 // UsageWithout is Usage without the children of path that have the given names.
 func UsageWithout(ctx context.Context, path string, without ...string) (driver.Usage, error) {
+	return usage(ctx, path, without, func(*rootfd.Dir, string) error { return nil })
+}
+
+// UsageVisiting is Usage that shows visit every file on the way: by its directory
+// and name, path itself by an empty name.
+func UsageVisiting(ctx context.Context, path string, visit func(dir *rootfd.Dir, name string) error) (driver.Usage, error) {
+	return usage(ctx, path, nil, visit)
+}
+
+func usage(ctx context.Context, path string, without []string, visit func(dir *rootfd.Dir, name string) error) (driver.Usage, error) {
 	d, err := rootfd.Open(path, rootfd.Options{})
 	if err != nil {
 		return driver.Usage{}, err
 	}
 	defer d.Close()
-	w := usageWalk{seen: map[[2]uint64]bool{}}
+	w := usageWalk{seen: map[[2]uint64]bool{}, visit: visit}
 	st, err := d.Stat()
+	if err == nil {
+		w.add(st)
+		err = visit(d, "")
+	}
 	if err != nil {
 		return driver.Usage{}, err
 	}
-	w.add(st)
 	err = w.dir(ctx, d, without)
 	return w.usage, err
 }
@@ -113,6 +126,7 @@ func UsageWithout(ctx context.Context, path string, without ...string) (driver.U
 type usageWalk struct {
 	usage driver.Usage
 	seen  map[[2]uint64]bool // files with several names
+	visit func(dir *rootfd.Dir, name string) error
 }
 
 func (w *usageWalk) add(st rootfd.Stat) {
@@ -147,6 +161,9 @@ func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir, without []string) er
 			return err
 		}
 		w.add(st)
+		if err := w.visit(d, name); err != nil {
+			return err
+		}
 		if !st.IsDir() {
 			continue
 		}

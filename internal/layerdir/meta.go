@@ -38,7 +38,8 @@ type Meta struct {
 	// further down (overlay's metacopy).
 	Metacopy bool `json:"metacopy,omitempty"`
 	// Escaped: this layer or one of its parents has attributes of overlay's own
-	// namespace, kept escaped. Not set for what was written through a mount.
+	// namespace, kept escaped. What was written through a mount counts once the
+	// layer is sealed.
 	Escaped bool `json:"escaped,omitempty"`
 	// Detached: unpacked without its parents, which are still to be given.
 	Detached bool `json:"detached,omitempty"`

@@ -46,6 +46,9 @@ func (d *Dir) Xattrs() (map[string]string, error) { return nil, errors.ErrUnsupp
 // LookupXattrs returns [errors.ErrUnsupported].
 func (d *Dir) LookupXattrs(string) (map[string]string, error) { return nil, errors.ErrUnsupported }
 
+// XattrNames returns [errors.ErrUnsupported].
+func (d *Dir) XattrNames(string) ([]string, error) { return nil, errors.ErrUnsupported }
+
 // Xattr returns [errors.ErrUnsupported].
 func (d *Dir) Xattr(string) (string, bool, error) { return "", false, errors.ErrUnsupported }
 

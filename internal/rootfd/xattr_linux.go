@@ -1,10 +1,10 @@
 package rootfd
 
 import (
-	"bytes"
 	"errors"
 	"runtime"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +36,17 @@ func (d *Dir) LookupXattrs(name string) (map[string]string, error) {
 	return d.xattrs(name)
 }
 
+// XattrNames returns the names of all extended attributes of a child of any type,
+// or, for an empty name, of the directory itself.
+func (d *Dir) XattrNames(name string) ([]string, error) {
+	if name != "" {
+		if err := checkName(name); err != nil {
+			return nil, d.wrap("listxattr", name, err)
+		}
+	}
+	return d.xattrNames(name)
+}
+
 // Xattr returns one extended attribute of the directory itself; ok is false
 // when it has none of that name.
 func (d *Dir) Xattr(attr string) (value string, ok bool, err error) { return d.xattr("", attr) }
@@ -49,6 +60,24 @@ func (d *Dir) LookupXattr(name, attr string) (value string, ok bool, err error) 
 }
 
 func (d *Dir) xattrs(name string) (map[string]string, error) {
+	names, err := d.xattrNames(name)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	attrs := make(map[string]string, len(names))
+	for _, attr := range names {
+		value, ok, err := d.xattr(name, attr)
+		if err != nil {
+			return nil, err
+		}
+		if ok { // else removed meanwhile
+			attrs[attr] = value
+		}
+	}
+	return attrs, nil
+}
+
+func (d *Dir) xattrNames(name string) ([]string, error) {
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
 	list, err := d.listxattr(name, *pooled)
@@ -61,20 +90,7 @@ func (d *Dir) xattrs(name string) (map[string]string, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	attrs := make(map[string]string, bytes.Count(list, []byte{0}))
-	for attr := range bytes.SplitSeq(list, []byte{0}) {
-		if len(attr) == 0 {
-			continue
-		}
-		value, ok, err := d.xattr(name, string(attr))
-		if err != nil {
-			return nil, err
-		}
-		if ok { // else removed meanwhile
-			attrs[string(attr)] = value
-		}
-	}
-	return attrs, nil
+	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
 }
 
 // xattr reads one attribute of the child, or of d itself for an empty name.
