@@ -200,10 +200,11 @@ func TestASnapshotThatIsBeingAppliedToIsNotMounted(t *testing.T) {
 	require.NoError(t, err)
 	a := &app{streams: streams{Err: io.Discard}, global: globalOptions{root: filepath.Join(dir, "store")}}
 	require.NoError(t, a.setUpForTest())
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
 	require.NoError(t, a.withStore(t.Context(), func(st *store) error {
 		require.Eventually(t, func() bool {
+			// One that nobody holds is given at once.
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
 			h, err := st.Hold(ctx, holdSnapshot("work"))
 			if err == nil {
 				h.Release()

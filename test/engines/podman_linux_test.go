@@ -17,6 +17,7 @@ const podmanConf = `[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 default_sysctls = []
 [engine]
+lock_type = "file"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
