@@ -155,7 +155,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	case m.Merging:
 		return fmt.Errorf("%w: an earlier attempt ended in the middle", driver.ErrNeedsParents)
 	}
-	metas, err := d.checkParents(parents)
+	inherited, err := d.checkParents(parents)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	m.Detached, m.Parents = false, parents
-	inherit(&m, metas)
+	m.Inherit(inherited)
 	if err := d.store.Save(id, m); err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	metas, err := d.checkParents(parents)
+	inherited, err := d.checkParents(parents)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	}
 	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
 	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
-	inherit(&meta, metas)
+	meta.Inherit(inherited)
 	if len(parents) == 0 {
 		if err := os.Mkdir(d.empty(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -197,9 +197,9 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 // over; the first of them makes it.
 func (d *overlay) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
 
-func (d *overlay) checkParents(parents []driver.ID) ([]layerdir.Meta, error) {
+func (d *overlay) checkParents(parents []driver.ID) (layerdir.Inherited, error) {
 	if len(parents) > mount.MaxLower {
-		return nil, fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), mount.MaxLower)
+		return layerdir.Inherited{}, fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), mount.MaxLower)
 	}
 	return d.store.CheckParents(parents)
 }

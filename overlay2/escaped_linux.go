@@ -34,14 +34,6 @@ func (d *overlay) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) err
 	return d.store.Save(id, m)
 }
 
-// inherit gives a layer what is so as soon as it is so for one of its parents.
-func inherit(m *layerdir.Meta, parents []layerdir.Meta) {
-	for _, p := range parents {
-		m.Metacopy = m.Metacopy || p.Metacopy
-		m.Escaped = m.Escaped || p.Escaped
-	}
-}
-
 // survey returns what a layer's files take, and whether one of them has escaped
 // attributes. A program can have set these through a mount, so they are looked for
 // in a layer that was mounted writable, not in others, which take no time for it.

@@ -14,7 +14,7 @@ import (
 
 // rebaseFilled puts a layer that another program has filled on its parents.
 func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
-	metas, err := d.checkParents(parents)
+	inherited, err := d.checkParents(parents)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 		return err
 	}
 	m.Parents = parents
-	inherit(&m, metas)
+	m.Inherit(inherited)
 	return d.store.Save(id, m)
 }
 

@@ -116,23 +116,6 @@ func (s *Store) Save(id driver.ID, m Meta) error {
 	return m.write(s.Path(id))
 }
 
-// CheckParents loads the records of parents. Returns [driver.ErrNotFound] and
-// [driver.ErrNotSealed] naming the parent.
-func (s *Store) CheckParents(parents []driver.ID) ([]Meta, error) {
-	metas := make([]Meta, len(parents))
-	for i, p := range parents {
-		m, err := s.Load(p)
-		if err != nil {
-			return nil, fmt.Errorf("parent %w", err)
-		}
-		if !m.Sealed {
-			return nil, fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
-		}
-		metas[i] = m
-	}
-	return metas, nil
-}
-
 func (m Meta) write(dir string) error {
 	m.Version = metaVersion
 	b, err := json.Marshal(m)

@@ -28,6 +28,8 @@ type Store struct {
 
 	mu    sync.Mutex
 	inUse map[string]bool // names of directories that Staging and Remove made and still need
+	// sealed has the records of sealed layers that were parents.
+	sealed map[driver.ID]sealedRecord
 
 	background sync.WaitGroup
 }
@@ -42,7 +44,7 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{root: root, remove: RemoveAll, inUse: map[string]bool{}}, nil
+	return &Store{root: root, remove: RemoveAll, inUse: map[string]bool{}, sealed: map[driver.ID]sealedRecord{}}, nil
 }
 
 // DeleteWith makes the store delete directories with remove instead of
