@@ -41,7 +41,7 @@ func (mr Mounter) detachedOverlay(m Mount, way Way) (f *os.File, err error) {
 	}
 	if base == "" {
 		err = configure()
-	} else if e := inDirectory(base, configure); err == nil && e != nil {
+	} else if e := mr.thread.inDirectory(base, configure); err == nil && e != nil {
 		// The thread could not go there, or not come back.
 		if f != nil {
 			f.Close()
@@ -61,18 +61,33 @@ func (mr Mounter) overlayContext(m Mount, way Way, base string) (*os.File, error
 	if err := fc.configure(m); err != nil {
 		return nil, err
 	}
-	if err := ignoringEINTR(func() error { return unix.FsconfigCreate(fd) }); err != nil {
+	if err := fc.create(); err != nil {
 		return nil, fc.refused("create", err)
 	}
 	attr := 0
 	if m.ReadOnly {
 		attr = unix.MOUNT_ATTR_RDONLY
 	}
-	mfd, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attr)
+	mfd, err := fc.mount(attr)
 	if err != nil {
-		return nil, refused(explain("fsmount", "", err))
+		fc.close() // the overlay ends
+		return nil, refused(errors.Join(explain("fsmount", "overlay", err), m.dropVolatile()))
 	}
 	return os.NewFile(uintptr(mfd), "overlay"), nil
+}
+
+func (fc *fsContext) create() error {
+	if err := fc.played("create"); err != nil {
+		return err
+	}
+	return ignoringEINTR(func() error { return unix.FsconfigCreate(int(fc.f.Fd())) })
+}
+
+func (fc *fsContext) mount(attr int) (int, error) {
+	if err := fc.played("fsmount"); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(int(fc.f.Fd()), unix.FSMOUNT_CLOEXEC, attr)
 }
 
 func (mr Mounter) fsopen() (int, error) {
@@ -95,6 +110,7 @@ func (fc *fsContext) close() {
 	for _, f := range fc.held {
 		f.Close()
 	}
+	fc.held = nil
 }
 
 func (fc *fsContext) configure(m Mount) error {
@@ -134,13 +150,20 @@ func (fc *fsContext) setOptions(m Mount) error {
 		if ok {
 			err = fc.setString(key, value)
 		} else {
-			err = unix.FsconfigSetFlag(int(fc.f.Fd()), key)
+			err = fc.setFlag(key)
 		}
 		if err != nil {
 			return fc.refused(o, err)
 		}
 	}
 	return nil
+}
+
+func (fc *fsContext) setFlag(key string) error {
+	if err := fc.played("flag " + key); err != nil {
+		return err
+	}
+	return unix.FsconfigSetFlag(int(fc.f.Fd()), key)
 }
 
 func (fc *fsContext) setString(key, value string) error {

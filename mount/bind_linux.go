@@ -14,12 +14,11 @@ func (mr Mounter) detachedBind(m Mount) (*os.File, error) {
 	if err := mr.played("open_tree"); err != nil {
 		return nil, refusedCall(explain("open_tree", m.Source, err))
 	}
-	fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	f, err := cloneTree(m.Source)
 	if err != nil {
-		return nil, refusedCall(explain("open_tree", m.Source, err))
+		return nil, refusedCall(err)
 	}
-	f := os.NewFile(uintptr(fd), m.Source)
-	if err := m.setBind(f); err != nil {
+	if err := mr.setBind(m, f); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -27,7 +26,7 @@ func (mr Mounter) detachedBind(m Mount) (*os.File, error) {
 }
 
 // setBind gives the clone of a mount the attributes it should have.
-func (m Mount) setBind(f *os.File) error {
+func (mr Mounter) setBind(m Mount, f *os.File) error {
 	// Not private, it would be a peer of the source's mount: what is mounted in
 	// it later would be mounted in the source as well, and taken for a part of it.
 	attr := unix.MountAttr{Propagation: unix.MS_PRIVATE}
@@ -43,7 +42,10 @@ func (m Mount) setBind(f *os.File) error {
 		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
 		attr.Userns_fd = uint64(ns.Fd())
 	}
-	err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+	err := mr.played("mount_setattr")
+	if err == nil {
+		err = unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr)
+	}
 	if errors.Is(err, unix.EINVAL) && m.IDMap != nil { // a file system that knows no maps
 		return fmt.Errorf("%w: %w", ErrUnsupported, explain("mount_setattr of an ID map", m.Source, err))
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func userNS(m IDMap) (*os.File, error) {
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: make a user namespace: %w", ErrUnsupported, err)
+		return nil, unsupportedBy("make a user namespace", err)
 	}
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
 	return ns, errors.Join(err, end(pid))
@@ -57,16 +58,26 @@ func end(pid int) error {
 	}
 }
 
-// mapped clones what is mounted at path, nothing below it, with the owners as
-// ns maps them, and mounts it nowhere.
-func mapped(path string, ns *os.File) (*os.File, error) {
+// cloneTree clones what is mounted at path, nothing below it, and mounts it nowhere.
+func cloneTree(path string) (*os.File, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return nil, explain("open_tree", path, err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ns.Fd()), Propagation: unix.MS_PRIVATE}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// mapped clones what is mounted at path, nothing below it, read-only and with the
+// owners as ns maps them, and mounts it nowhere.
+func mapped(path string, ns *os.File) (*os.File, error) {
+	f, err := cloneTree(path)
+	if err != nil {
+		return nil, err
+	}
+	attr := unix.MountAttr{
+		Attr_set: unix.MOUNT_ATTR_IDMAP | unix.MOUNT_ATTR_RDONLY, Userns_fd: uint64(ns.Fd()), Propagation: unix.MS_PRIVATE,
+	}
+	if err := unix.MountSetattr(int(f.Fd()), "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EINVAL) { // a file system that knows no mapped mounts
 			return nil, fmt.Errorf("%w: %w", ErrUnsupported, explain("mount_setattr of an ID map", path, err))
@@ -89,65 +100,110 @@ func (m Mount) opener() (open func(path string) (*os.File, error), done func(), 
 	return func(path string) (*os.File, error) { return mapped(path, ns) }, func() { ns.Close() }, nil
 }
 
-// mappedOverlay mounts an overlay whose lower directories the kernel takes by
-// path only (before 6.13), or only from mounts that are mounted somewhere (before
-// 6.15): all of them are below one, which is there as long as that takes.
-func (mr Mounter) mappedOverlay(m Mount, dir *os.File) (err error) {
+// detachedMapped mounts m, which has a map of IDs, nowhere. It will be mounted at
+// target. There is no way with mount(2).
+func (mr Mounter) detachedMapped(m Mount, target string) (*os.File, error) {
+	if mr.First == WayMount2 {
+		return nil, fmt.Errorf("%w: a map of IDs without the new mount API", ErrUnsupported)
+	}
+	f, err := mr.detachedBy(WayDescriptors, m)
+	switch {
+	case err == nil && !mr.noMappedLower:
+		return f, nil
+	case err == nil:
+		err = f.Close()
+	case !isRefused(err):
+		return nil, err
+	case m.Type != "overlay":
+		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	f, second := mr.mappedOverlay(m, target)
+	if second != nil && err != nil {
+		second = fmt.Errorf("%w (by descriptors: %v)", second, err) //nolint:errorlint // only the last answer counts
+	}
+	return f, second
+}
+
+// mappedOverlay is detachedMapped for an overlay whose lower directories the kernel
+// takes by path only (before 6.13), or only from mounts that are mounted somewhere
+// (before 6.15). All of them are below one, which is mounted over the target, in a
+// namespace where nobody else can reach it: to whom the map gives the files, they
+// would be open. They are named through its descriptor, not by the path of the
+// target, which others may be able to rename.
+func (mr Mounter) mappedOverlay(m Mount, target string) (f *os.File, err error) {
+	for _, d := range []string{m.Overlay.Upper, m.Overlay.Work} {
+		if strings.HasPrefix(d, strings.TrimSuffix(target, "/")+"/") {
+			return nil, fmt.Errorf("%w: %s is below the mount point, as it may not be here with a map of IDs", ErrUnsupported, d)
+		}
+	}
 	ns, err := userNS(*m.IDMap)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer ns.Close()
 	base := (&Overlay{Lower: m.Overlay.Lower}).base()
 	tree, err := mapped(base, ns)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer tree.Close()
-	temp, err := os.MkdirTemp("", "layerkeep-idmap-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(temp)) }()
-	at, err := openDir(temp)
-	if err != nil {
-		return err
-	}
-	err = attach(tree, at)
-	at.Close()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unix.Unmount(temp, unix.MNT_DETACH)) }()
 	below := relativeTo(base)
 	overlay := *m.Overlay
 	overlay.Lower = nil
 	for _, l := range m.Overlay.Lower {
-		overlay.Lower = append(overlay.Lower, filepath.Join(temp, below(l)))
+		overlay.Lower = append(overlay.Lower, filepath.Join(procPath(tree), below(l)))
 	}
 	m.Overlay, m.IDMap = &overlay, nil
-	return mr.one(m, dir)
+	err = mr.inOwnNamespace(func(mr Mounter) (err error) {
+		if err = attachAt(tree, target); err == nil {
+			f, err = mr.detachedFrom(m, overlay.Lower[0])
+		}
+		return err
+	})
+	return f, err
 }
 
-// mountMapped is one for a mount with a map of IDs. There is no way with mount(2).
-func (mr Mounter) mountMapped(m Mount, dir *os.File) error {
-	if mr.First == WayMount2 {
-		return fmt.Errorf("%w: a map of IDs without the new mount API", ErrUnsupported)
-	}
-	f, err := mr.detachedBy(WayDescriptors, m)
-	switch {
-	case err == nil && !mr.noMappedLower:
-		defer f.Close()
-		return mr.attach(f, dir)
-	case err == nil:
-		err = f.Close()
-	case !isRefused(err):
+func attachAt(f *os.File, target string) error {
+	dir, err := openDir(target)
+	if err != nil {
 		return err
-	case m.Type != "overlay":
-		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	if second := mr.mappedOverlay(m, dir); second != nil {
-		return errors.Join(second, err)
+	defer dir.Close()
+	return attach(f, dir)
+}
+
+// detachedFrom mounts m nowhere, in the first way that can: with mount(2) over a
+// directory, from where the mount is cloned. In a namespace of its own.
+func (mr Mounter) detachedFrom(m Mount, over string) (f *os.File, err error) {
+	_, err = mr.eachWay(func(w Way) error {
+		if w != WayMount2 {
+			f, err = mr.detachedBy(w, m)
+			return err
+		}
+		dir, err := openDir(over)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if err := mr.by(w, m, dir); err != nil {
+			return err
+		}
+		f, err = cloneTree(over)
+		return err
+	})
+	return f, err
+}
+
+// mountMapped is one for a mount with a map of IDs.
+func (mr Mounter) mountMapped(m Mount, dir *os.File) error {
+	target, err := os.Readlink(procPath(dir))
+	if err != nil {
+		return err
 	}
-	return nil
+	f, err := mr.detachedMapped(m, target)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return mr.attach(f, dir)
 }

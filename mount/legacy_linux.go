@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -12,11 +11,11 @@ import (
 )
 
 // legacy mounts with mount(2).
-func (m Mount) legacy(target string) error {
+func (m Mount) legacy(target string, th thread) error {
 	if m.Type == "bind" {
 		return m.legacyBind(target)
 	}
-	return m.legacyOverlay(target)
+	return m.legacyOverlay(target, th)
 }
 
 func (m Mount) legacyBind(target string) error {
@@ -69,9 +68,9 @@ func remountReadOnly(source, target string) error {
 // Paths that need an escape are named by descriptor at once: Linux 6.5 splits the
 // options at every comma, escaped or not, and could take a part of a path for an
 // option.
-func (m Mount) legacyOverlay(target string) error {
+func (m Mount) legacyOverlay(target string, th thread) error {
 	if m.Overlay.escaped() {
-		return m.legacyByDescriptor(target)
+		return m.legacyByDescriptor(target, th)
 	}
 	opts, base := m.overlayOptions(nil), ""
 	if !fits(opts) {
@@ -79,14 +78,14 @@ func (m Mount) legacyOverlay(target string) error {
 		opts = m.overlayOptions(relativeTo(base))
 	}
 	if !fits(opts) {
-		return m.legacyByDescriptor(target)
+		return m.legacyByDescriptor(target, th)
 	}
 	mount := func() error { return m.mountOverlay(target, opts) }
 	var err error
 	if base == "" {
 		err = mount()
 	} else {
-		err = inDirectory(base, mount)
+		err = th.inDirectory(base, mount)
 	}
 	return errors.Join(err, m.Overlay.missing(err))
 }
@@ -111,7 +110,7 @@ func (o *Overlay) missing(err error) error {
 }
 
 // legacyByDescriptor names every directory by a number below /proc/self/fd.
-func (m Mount) legacyByDescriptor(target string) (err error) {
+func (m Mount) legacyByDescriptor(target string, th thread) (err error) {
 	var open []*os.File
 	defer func() {
 		for _, f := range open {
@@ -133,7 +132,7 @@ func (m Mount) legacyByDescriptor(target string) (err error) {
 	if !fits(opts) {
 		return fmt.Errorf("%w: %d bytes for %d lower directories, at most %d", ErrTooLong, len(opts), len(m.Overlay.Lower), os.Getpagesize()-1)
 	}
-	return inDirectory("/proc/self/fd", func() error { return m.mountOverlay(target, opts) })
+	return th.inDirectory("/proc/self/fd", func() error { return m.mountOverlay(target, opts) })
 }
 
 func (m Mount) overlayOptions(rename func(string) string) string {
@@ -147,25 +146,4 @@ func (m Mount) mountOverlay(target, opts string) error {
 	}
 	err := ignoringEINTR(func() error { return unix.Mount(m.Source, target, "overlay", flags, opts) })
 	return explain("mount overlay", opts, err)
-}
-
-// inDirectory calls fn on a thread whose working directory is dir. The thread
-// is not used again: a goroutine that ends locked takes its thread with it.
-func inDirectory(dir string, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			done <- fmt.Errorf("unshare working directory: %w", err)
-			return
-		}
-		if err := unix.Chdir(dir); err != nil {
-			done <- explain("chdir", dir, err)
-			return
-		}
-		err := fn()
-		// The thread lives on for a moment, and would keep dir's file system busy.
-		done <- errors.Join(err, unix.Chdir("/"))
-	}()
-	return <-done
 }

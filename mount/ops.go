@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -38,6 +39,8 @@ type Mounter struct {
 	// name such as "fsopen" or "descriptor lowerdir+". The error that it returns
 	// takes the place of the kernel's answer: tests play older kernels with it.
 	call func(name string) error
+	// thread is where this Mounter is used.
+	thread thread
 	// noMappedLower mounts overlays with mapped lower directories the older way, for tests.
 	noMappedLower bool
 }
@@ -60,8 +63,8 @@ func Unmount(target string) error { return unmount(target) }
 // before Linux 6.7, binds before 5.12).
 func Detached(m Mount) (*os.File, error) { return Mounter{}.detached(m) }
 
-// WithTemp mounts mounts on a new temporary directory, calls fn with it and
-// unmounts again, also after an error of fn.
+// WithTemp mounts mounts on a new temporary directory, which only this user can
+// reach, calls fn with it and unmounts again, also after an error of fn.
 func WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) error {
 	return Mounter{}.WithTemp(ctx, mounts, fn)
 }
@@ -73,8 +76,14 @@ func (mr Mounter) All(ctx context.Context, mounts []Mount, target string) error 
 
 // WithTemp is [WithTemp] with this Mounter's way of mounting.
 func (mr Mounter) WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) (err error) {
-	dir, err := os.MkdirTemp("", "layerkeep-mount-")
+	private, err := os.MkdirTemp("", "layerkeep-mount-")
 	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(private)) }()
+	// What is mounted hides the mode of the directory that it is mounted on.
+	dir := filepath.Join(private, "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(dir)) }()

@@ -85,7 +85,7 @@ func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 // by mounts m on the directory dir in one way.
 func (mr Mounter) by(w Way, m Mount, dir *os.File) error {
 	if w == WayMount2 {
-		return m.legacy(procPath(dir))
+		return m.legacy(procPath(dir), mr.thread)
 	}
 	f, err := mr.detachedBy(w, m)
 	if err != nil {
@@ -141,7 +141,7 @@ var errOnlyMount2 = refused(fmt.Errorf("%w: mount(2) needs a directory to mount 
 // attach mounts on dir what is mounted nowhere yet.
 func (mr Mounter) attach(f, dir *os.File) error {
 	if err := mr.played("move_mount"); err != nil {
-		return refusedCall(explain("move_mount", "", err))
+		return refusedCall(explain("move_mount", "the mount point", err))
 	}
 	return refusedCall(attach(f, dir))
 }
@@ -150,7 +150,7 @@ func attach(f, dir *os.File) error {
 	err := ignoringEINTR(func() error {
 		return unix.MoveMount(int(f.Fd()), "", int(dir.Fd()), "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	})
-	return explain("move_mount", "", err)
+	return explain("move_mount", "the mount point", err)
 }
 
 // openTarget opens a directory that is no mount point yet.

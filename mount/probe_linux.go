@@ -194,22 +194,32 @@ func room(dir string) error {
 	return err
 }
 
-// mount mounts m and opens its root. It is mounted nowhere, if the kernel can do
-// that: then nothing stays when this process is killed.
+// mount mounts m and opens its root. It is mounted nowhere, or, where that takes
+// mount(2), on target in a namespace of its own: nothing stays when this process is
+// killed. Where no namespace can be made target is all there is.
 func (p *prober) mount(m Mount, target string) (root *os.File, done func() error, err error) {
 	if err := m.check(); err != nil {
 		return nil, nil, err
 	}
+	done = func() error { return root.Close() }
 	if m.IDMap != nil {
-		return p.mountMapped(m, target)
+		root, err = p.mr.detachedMapped(m, target)
+		return root, done, err
 	}
 	way, err := p.mr.eachWay(func(w Way) (err error) {
-		if w == WayMount2 {
-			root, done, err = p.mountAt(Mounter{First: w}, m, target)
+		if w != WayMount2 {
+			root, err = p.mr.detachedBy(w, m)
 			return err
 		}
-		root, err = p.mr.detachedBy(w, m)
-		done = func() error { return root.Close() }
+		err = p.mr.inOwnNamespace(func(mr Mounter) (err error) {
+			root, err = openMounted(mr, w, m, target)
+			return err
+		})
+		if isRefused(err) {
+			if root, err = openMounted(p.mr, w, m, target); err == nil {
+				done = func() error { return errors.Join(root.Close(), Unmount(target)) }
+			}
+		}
 		return err
 	})
 	if err == nil {
@@ -218,23 +228,20 @@ func (p *prober) mount(m Mount, target string) (root *os.File, done func() error
 	return root, done, err
 }
 
-func (p *prober) mountMapped(m Mount, target string) (root *os.File, done func() error, err error) {
-	if p.mr.First <= WayDescriptors {
-		root, err := p.mr.detachedBy(WayDescriptors, m)
-		if !isRefused(err) {
-			return root, func() error { return root.Close() }, err
-		}
+// openMounted mounts m on target and opens the root of it.
+func openMounted(mr Mounter, w Way, m Mount, target string) (*os.File, error) {
+	dir, err := openDir(target)
+	if err != nil {
+		return nil, err
 	}
-	return p.mountAt(p.mr, m, target)
-}
-
-// mountAt mounts m on target.
-func (p *prober) mountAt(mr Mounter, m Mount, target string) (root *os.File, done func() error, err error) {
-	if err := mr.All(p.ctx, []Mount{m}, target); err != nil {
-		return nil, nil, err
+	err = mr.by(w, m, dir)
+	dir.Close()
+	if err != nil {
+		return nil, err
 	}
-	if root, err = os.Open(target); err != nil {
-		return nil, nil, errors.Join(err, Unmount(target))
+	root, err := openDir(target)
+	if err != nil {
+		return nil, errors.Join(err, Unmount(target))
 	}
-	return root, func() error { return errors.Join(root.Close(), Unmount(target)) }, nil
+	return root, nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
 // A kernelAnswer is what a kernel, or a filter of system calls, says to the
@@ -37,6 +39,8 @@ var answers = []struct {
 	{"before 5.2", kernelAnswer{"fsopen": unix.ENOSYS, "open_tree": unix.ENOSYS, "move_mount": unix.ENOSYS}, WayMount2},
 	{"a seccomp filter", kernelAnswer{"fsopen": unix.EPERM, "open_tree": unix.EPERM, "move_mount": unix.EPERM}, WayMount2},
 	{"a profile that forbids move_mount", kernelAnswer{"move_mount": unix.EACCES}, WayDescriptors},
+	{"a profile that forbids fsmount", kernelAnswer{"fsmount": unix.EACCES, "mount_setattr": unix.EACCES}, WayMount2},
+	{"no new mount namespaces either", kernelAnswer{"fsopen": unix.EPERM, "open_tree": unix.EPERM, "unshare": unix.EPERM}, WayMount2},
 }
 
 func TestEveryRefusalLeadsToTheNextWayOfMounting(t *testing.T) {
@@ -115,26 +119,56 @@ func TestAFullDiskOrAMissingDirectoryIsNoReasonForAnotherWay(t *testing.T) {
 
 func TestAMapOfIDsIsMountedByNameWhereDescriptorsAreRefused(t *testing.T) {
 	needMaps(t)
-	for _, a := range answers[:2] {
-		base, target := t.TempDir(), t.TempDir()
-		mkdirs(t, base+"/a/fs", base+"/b/fs")
-		owned(t, base+"/a/fs/root", 0, 0)
-		mountFor(t, Mounter{call: a.calls.call}, Mount{
-			Type: "overlay", Source: "overlay", IDMap: testMap, ReadOnly: true, Options: []string{"index=off"},
-			Overlay: &Overlay{Lower: []string{base + "/a/fs", base + "/b/fs"}},
-		}, target)
-		require.Equal(t, [2]uint32{200_000, 400_000}, owner(t, target+"/root"))
+	t.Setenv("TMPDIR", "/nonexistent") // nothing is made there
+	for _, a := range answers[:4] {
+		for name, long := range map[string]string{"short": "", "long": strings.Repeat("long/", 60), "odd": `a,b:c\d/`} {
+			t.Run(a.name+"/"+name, func(t *testing.T) {
+				base := scratch(t) + "/" + long
+				target, work := base+"target", base+"work"
+				mkdirs(t, base+"a/fs", base+"b/fs", base+"upper", target, work)
+				owned(t, base+"a/fs/root", 0, 0)
+				var table []string
+				mountFor(t, Mounter{call: func(name string) error {
+					table = append(table, read(t, "/proc/1/mountinfo"), read(t, "/proc/self/mountinfo"))
+					return a.calls.call(name)
+				}}, Mount{
+					Type: "overlay", Source: "overlay", IDMap: testMap, Options: []string{"index=off"},
+					Overlay: &Overlay{Lower: []string{base + "a/fs", base + "b/fs"}, Upper: base + "upper", Work: work},
+				}, target)
+				require.Equal(t, [2]uint32{200_000, 400_000}, owner(t, target+"/root"))
+				write(t, target+"/root", "changed")
+				require.Equal(t, [2]uint32{200_000, 400_000}, owner(t, base+"upper/root"))
+				for _, text := range table {
+					require.NotContains(t, text, "idmapped", "others could go in")
+				}
+			})
+		}
+	}
+	for _, a := range answers[4:6] {
+		m := Mount{Type: "overlay", Source: "overlay", IDMap: testMap, ReadOnly: true, Overlay: &Overlay{Lower: []string{scratch(t), scratch(t)}}}
+		require.ErrorIs(t, Mounter{call: a.calls.call}.All(t.Context(), []Mount{m}, scratch(t)), ErrUnsupported)
 	}
 }
 
-func TestAVolatileOverlayThatCannotBeAttachedIsMountedByMount2(t *testing.T) {
+// scratch is a directory of this test, also where TMPDIR was changed.
+func scratch(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(testrun.TempDir(), "mapped-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
+func TestAVolatileOverlayThatIsRefusedAtTheEndIsMountedInTheNextWay(t *testing.T) {
 	needMounts(t)
-	dir := t.TempDir()
-	m := overlayIn(t, dir, "l", "u", "w")
-	mkdirs(t, dir+"/dst")
-	m.Options = []string{"index=off", "volatile"}
-	mountFor(t, Mounter{call: kernelAnswer{"move_mount": unix.EACCES}.call}, m, dir+"/dst")
-	write(t, dir+"/dst/f", "x")
+	for _, name := range []string{"move_mount", "fsmount"} {
+		dir := t.TempDir()
+		m := overlayIn(t, dir, "l", "u", "w")
+		mkdirs(t, dir+"/dst")
+		m.Options = []string{"index=off", "volatile"}
+		mountFor(t, Mounter{call: kernelAnswer{name: unix.EACCES}.call}, m, dir+"/dst")
+		write(t, dir+"/dst/f", "x")
+	}
 }
 
 func TestAnErrorMatchesTheLastAnswerOnly(t *testing.T) {

@@ -1,0 +1,79 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// A thread says whether this goroutine has its thread for itself, so that it can
+// change what belongs to a thread.
+type thread bool
+
+const (
+	anyThread thread = false
+	ownThread thread = true
+)
+
+// onOwnThread calls fn on a thread that has a working directory of its own and,
+// with CLONE_NEWNS, a mount namespace of its own. The thread is not used again: a
+// goroutine that ends locked takes its thread with it. It is not the main thread,
+// which does not end, and whose directory and mounts /proc/self shows.
+func onOwnThread(unshare int, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onOwnThread(unshare, fn) // while this one is taken
+			runtime.UnlockOSThread()
+			return
+		}
+		if err := unix.Unshare(unix.CLONE_FS | unshare); err != nil {
+			done <- refusedCall(explain("unshare", "", err))
+			return
+		}
+		err := fn()
+		// The thread lives on for a moment, and would keep file systems busy.
+		done <- errors.Join(err, unix.Chdir("/"))
+	}()
+	return <-done
+}
+
+// inDirectory calls fn on a thread whose working directory is dir.
+func (th thread) inDirectory(dir string, fn func() error) error {
+	if th == anyThread {
+		return onOwnThread(0, func() error { return ownThread.inDirectory(dir, fn) })
+	}
+	if err := unix.Chdir(dir); err != nil {
+		return explain("chdir", dir, err)
+	}
+	return errors.Join(fn(), unix.Chdir("/"))
+}
+
+// inOwnNamespace calls fn on a thread with a mount namespace of its own: nobody else
+// can reach what fn mounts, and all of it goes with the thread, also when this
+// process is killed. A mount of which a descriptor is open lives on by that.
+func (mr Mounter) inOwnNamespace(fn func(mr Mounter) error) error {
+	if err := mr.played("unshare"); err != nil {
+		return refusedCall(explain("unshare", "", err))
+	}
+	mr.thread = ownThread
+	before, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return refused(err)
+	}
+	defer before.Close()
+	return onOwnThread(unix.CLONE_NEWNS, func() error {
+		// Going back ends the namespace, which has a copy of every mount. Where it
+		// fails the end of the thread does that, a moment later.
+		defer unix.Setns(int(before.Fd()), unix.CLONE_NEWNS) //nolint:errcheck // see above
+		// Else what is mounted here would be mounted there as well.
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return refused(fmt.Errorf("in a new mount namespace: %w", explain("make mounts private", "/", err)))
+		}
+		return fn(mr)
+	})
+}
