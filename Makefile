@@ -29,7 +29,7 @@ test-kernels: ## Run the short suites on every kernel of docs/kernels.md and wri
 
 test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a checkout of aufs-standalone.
 	@scripts/install-test-deps
-	@scripts/test-kernels -aufs "$(abspath $(AUFS))"
+	@scripts/test-kernels -aufs "$(AUFS)"
 
 test-stress: ## Run every test three times while half of the processors are busy.
 	@scripts/install-test-deps

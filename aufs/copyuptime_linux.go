@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
@@ -123,10 +124,15 @@ func (v *stack) isReplaced(d *rootfd.Dir, name string) (bool, error) {
 	return hasMark(child, whiteout.OpaqueMarker)
 }
 
-// birth returns when a file was made; zero where the file system does not tell.
+// birth returns when a file was made; zero where the file system does not tell, or
+// statx(2) is not to be had.
 func birth(d *rootfd.Dir, name string) (time.Time, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(d.Fd(), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st); err != nil {
+	err := unix.Statx(d.Fd(), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st)
+	if sys.Refused(err) {
+		return time.Time{}, nil
+	}
+	if err != nil {
 		return time.Time{}, &fs.PathError{Op: "statx", Path: d.Path() + "/" + name, Err: err}
 	}
 	if st.Mask&unix.STATX_BTIME == 0 {

@@ -79,7 +79,7 @@ func (tooManyLinks) Error() string { return "too many links" }
 // it over the others. When that cannot be said in overlay's terms, dir gets a
 // file that says so and no tree.
 func translate(ctx context.Context, branches []string, dir string, o overlay, f driver.Fallbacks) error {
-	view, err := openStack(branches, rootfd.Options{NoOpenat2: f.NoOpenat2})
+	view, err := openStack(branches, rootfd.Options{NoOpenat2: f.NoOpenat2, NoXattrat: f.NoXattrat})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -203,15 +204,18 @@ func (s *store) idle(id driver.ID) error {
 		return err
 	}
 	for _, path := range []string{s.mnt(id), s.branch(id)} {
-		var st unix.Statx_t
-		err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+		info, err := os.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return &os.PathError{Op: "statx", Path: path, Err: err}
+		mounted := false
+		if err == nil && info.Mode()&fs.ModeSymlink == 0 { // which would be followed
+			mounted, err = mountinfo.Mounted(path)
 		}
-		if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		if err != nil {
+			return err
+		}
+		if mounted {
 			return fmt.Errorf("%w: something is mounted on %s", driver.ErrBusy, path)
 		}
 		if err := layerdir.NothingMountedBelow(path); err != nil {

@@ -184,6 +184,7 @@ type Fallbacks struct {
 	UserXattr     bool      // overlay's user.overlay. namespace, as in a user namespace
 	SingleThread  bool      // no parallel writers
 	NoFchmodat2   bool      // chmod by /proc/self/fd
+	NoXattrat     bool      // attributes by /proc/self/fd
 	NoMetadataOpt bool      // redirect_dir=off and metacopy=off
 	NoSimpleQuota bool      // qgroups instead of simple quotas
 	NoEscape      bool      // overlay before Linux 6.7: no escaped attributes

@@ -108,7 +108,7 @@ func (mr Mounter) detachedMapped(m Mount, target string) (*os.File, error) {
 	}
 	f, err := mr.detachedBy(WayDescriptors, m)
 	switch {
-	case err == nil && !mr.noMappedLower:
+	case err == nil && (m.Type != "overlay" || !mr.noMappedLower):
 		return f, nil
 	case err == nil:
 		err = f.Close()

@@ -63,9 +63,12 @@ func (m Mount) Command(target string) string {
 		opts = strings.Join(m.options(relativeTo(in)), ",")
 	}
 	args := []string{"mount"}
-	if m.AUFS != nil {
-		// Without the helper mount.aufs, and with mount(2): the other way takes
-		// 255 bytes of branches.
+	switch {
+	// With mount(2): the other way of util-linux 2.39 and later takes 255 bytes of
+	// directories.
+	case m.Overlay != nil:
+		args = []string{"LIBMOUNT_FORCE_MOUNT2=always", "mount"}
+	case m.AUFS != nil: // and without the helper mount.aufs
 		args = []string{"LIBMOUNT_FORCE_MOUNT2=always", "mount", "-i"}
 	}
 	if m.Type != "bind" {

@@ -29,7 +29,7 @@ const mountsJSON = `{
         "upperdir=/var/lib/layerkeep/overlay2/2/fs",
         "workdir=/var/lib/layerkeep/overlay2/2/work"
       ],
-      "command": "mount -t overlay -o rw,… overlay TARGET"
+      "command": "LIBMOUNT_FORCE_MOUNT2=always mount -t overlay -o rw,… overlay TARGET"
     }
   ]
 }`

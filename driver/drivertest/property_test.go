@@ -28,7 +28,7 @@ func TestRandomStacksAreTheSameEverywhere(t *testing.T) {
 // The same with every fast path forced off, and with metacopy.
 func TestRandomStacksAreTheSameWithoutFastPaths(t *testing.T) {
 	run(t, subjects(t, driver.Options{Fallbacks: driver.Fallbacks{
-		NoOpenat2: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
+		NoOpenat2: true, NoXattrat: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
 		NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 	}}, nil))
 }

@@ -15,14 +15,15 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // renameNew renames a directory to a name that must be free.
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		// A file system without the flag. Over a layer, which is no empty
-		// directory, rename fails as well.
+	if errors.Is(err, unix.EINVAL) || sys.Refused(err) {
+		// A file system without the flag, or a filter without the call. Over a
+		// layer, which is no empty directory, rename fails as well.
 		err = unix.Rename(from, to)
 		if errors.Is(err, unix.ENOTEMPTY) {
 			err = unix.EEXIST

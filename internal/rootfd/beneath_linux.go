@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // OpenDirAt opens the directory at a slash-separated relative path below d;
@@ -75,10 +77,10 @@ func (d *Dir) openat2(rel string) (*Dir, error) {
 }
 
 // unusable reports errors after which the slow way has to decide: no openat2
-// here (ENOSYS, EPERM from seccomp), a rename that raced with the resolution
+// here, a rename that raced with the resolution
 // (EAGAIN), a path over PATH_MAX.
 func unusable(err error) bool {
-	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) ||
+	return sys.Refused(err) ||
 		errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENAMETOOLONG)
 }
 

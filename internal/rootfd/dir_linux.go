@@ -45,10 +45,7 @@ func openRoot(at int, path, shown string, opts Options) (*Dir, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: shown, Err: err}
 	}
-	t := &tree{noOpenat2: opts.NoOpenat2, noXattrat: opts.NoXattrat}
-	if !t.noXattrat {
-		t.noXattrat = !haveXattrat(fd)
-	}
+	t := &tree{noOpenat2: opts.NoOpenat2, noXattrat: opts.NoXattrat || !haveXattrat()}
 	return &Dir{fd: fd, path: shown, tree: t}, nil
 }
 

@@ -5,9 +5,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // xattrArgs is struct xattr_args of linux/xattr.h.
@@ -17,12 +20,16 @@ type xattrArgs struct {
 	flags uint32
 }
 
-// haveXattrat tells whether listxattrat(2) works here: since Linux 6.13, and
-// unless a seccomp filter refuses calls it does not know.
-func haveXattrat(fd int) bool {
-	_, err := listxattrat(fd, "", unix.AT_EMPTY_PATH, nil)
-	return !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM)
-}
+// haveXattrat tells whether listxattrat(2) and getxattrat(2) work here: since Linux
+// 6.13, and unless a filter of system calls refuses one of them.
+var haveXattrat = sync.OnceValue(func() bool {
+	_, err := listxattrat(unix.AT_FDCWD, "/", 0, nil)
+	if sys.Refused(err) {
+		return false
+	}
+	_, err = getxattrat(unix.AT_FDCWD, "/", "user.layerkeep.probe", make([]byte, 1))
+	return !sys.Refused(err)
+})
 
 // Xattrs returns all extended attributes of the directory itself; nil when it
 // has none or the file system knows none.

@@ -117,15 +117,21 @@ func Fchmod(fd int, mode uint32) error {
 	return pathErr("fchmod", fdName(fd), retry(func() error { return unix.Fchmod(fd, mode) }))
 }
 
+// Refused reports whether a system call can have failed because the kernel lacks it
+// (ENOSYS) or a filter of system calls forbids it (EPERM, and EACCES with some
+// filters). The older way decides then; it fails alike where that was not why.
+func Refused(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
+
 // Fchmodat changes the mode of name in dirfd, which is no symbolic link, without
 // opening it for reading: opening a device can have effects. fchmodat2(2) needs
 // Linux 6.6; before, with noFchmodat2, and where a filter of system calls refuses
-// it (EPERM: older container engines do not know it), an O_PATH descriptor and
-// /proc do it.
+// it (older container engines do not know it), an O_PATH descriptor and /proc do it.
 func Fchmodat(dirfd int, name string, mode uint32, noFchmodat2 bool) error {
 	if !noFchmodat2 {
 		err := retry(func() error { return unix.Fchmodat(dirfd, name, mode, unix.AT_SYMLINK_NOFOLLOW) })
-		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPERM) {
+		if !Refused(err) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return pathErr("fchmodat2", name, err)
 		}
 	}

@@ -23,6 +23,7 @@ func TestTheTableHasARowForEachSuiteAndAColumnForEachKernel(t *testing.T) {
 	old.addLog(suiteLog{run: run{"smoke", "smoke", nil}, log: smoke})
 	old.addLog(suiteLog{run: run{"mount", "mount.test", nil}, log: suite, status: 1, seconds: 40})
 	current.addLog(suiteLog{run: run{"tar", "tar.test", nil}, log: parsed(t, "panic: no\n"), status: 2, seconds: 3})
+	current.addLog(suiteLog{run: run{"diff", "diff.test", nil}, log: parsed(t, "--- PASS: TestD (0.00s)\n"), status: 2, seconds: 4})
 	require.Equal(t, `Run on 2026-11-28.
 
 | | 5.10 | host |
@@ -33,10 +34,13 @@ func TestTheTableHasARowForEachSuiteAndAColumnForEachKernel(t *testing.T) {
 | snapctl demo | 1 passed, 2 s |  |
 | mount | 1 passed, 1 FAILED, 1 skipped, 40 s |  |
 | tar |  | 1 FAILED, 3 s |
+| diff |  | 1 passed, 1 FAILED, 4 s |
 
 Failed on 5.10: `+"`mount: TestC`"+`.
 
 Failed on host: `+"`tar ended with 2`"+`.
+
+Failed on host: `+"`diff ended with 2`"+`.
 `, table([]*column{old, current}, time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC)))
 }
 

@@ -176,7 +176,7 @@ func TestAufs(t *testing.T) {
 	}
 	s := &round{goldens: newGoldens(), programs: build(t, []string{"aufs"}, []int{1, 60})}
 	whole := run{"aufs", "aufs.test", []string{"-test.v", "-test.timeout=90m"}}
-	s.on(t, machine{"aufs", []string{"--aufs", *aufsDir, "--timeout", "7200"}}, smoke(place, "1+60", "aufs", "overlay2"), whole)
+	s.on(t, machine{"aufs", []string{"--aufs", *aufsDir, "--limit", "7200"}}, smoke(place, "1+60", "aufs", "overlay2"), whole)
 	s.requireSameDigests(t)
 	if *update {
 		s.requireAllRan(t)

@@ -44,7 +44,7 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 		return p.executeHere(t, runs)
 	}
 	out := t.TempDir()
-	args := append([]string{"--out", out}, m.options...)
+	args := append([]string{"--out", out, "--limit", "2400", "--timeout", "10800"}, m.options...)
 	for _, f := range p.files(t) {
 		args = append(args, "--add", f)
 	}
@@ -191,6 +191,7 @@ func (p *programs) executeHere(t *testing.T, runs []run) (string, []suiteLog) {
 			argv = append([]string{shell, "sh"}, argv...)
 		}
 		start := time.Now()
+		t.Log("running", r.suite) // a test that says nothing counts as hanging
 		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 		cmd.Dir = t.TempDir()
 		cmd.Env = append(os.Environ(), "TMPDIR="+cmd.Dir, "PWD="+cmd.Dir)

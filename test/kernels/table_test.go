@@ -24,6 +24,7 @@ func (c *column) addLog(l suiteLog) {
 	if c.cells == nil {
 		c.cells = map[string]*count{}
 	}
+	before := len(c.failed)
 	for _, r := range l.shown() {
 		row := l.suite
 		if parts := strings.Split(r.name, "/"); !strings.HasPrefix(parts[0], "Test") && len(parts) == 3 {
@@ -40,7 +41,7 @@ func (c *column) addLog(l suiteLog) {
 	if strings.HasSuffix(l.program, ".test") {
 		c.cell(l.suite).seconds = float64(l.seconds)
 	}
-	if l.status != 0 && len(c.failed) == 0 {
+	if l.status != 0 && len(c.failed) == before {
 		c.cell(l.suite).failed++
 		c.failed = append(c.failed, l.suite+" ended with "+fmt.Sprint(l.status))
 	}
