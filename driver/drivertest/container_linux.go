@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -13,8 +14,14 @@ import (
 // map, or as what this process is without one.
 func inContainer(tb testing.TB, m *mount.IDMap, dir, script string) error {
 	tb.Helper()
+	root, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	cmd := exec.Command("/bin/sh", "-c", script)
-	cmd.Dir = dir
+	// The path leads through a directory that is closed to others.
+	cmd.Dir = fmt.Sprintf("/proc/self/fd/%d", root.Fd())
 	if m != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ranges(m.UIDs), GidMappings: ranges(m.GIDs),

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,8 +51,12 @@ func onFileSystems(label, stacks string, items ...string) run {
 // A round runs machines as subtests and collects what they said.
 type round struct {
 	programs *programs
-	goldens  *goldens
-	columns  []*column
+	// together: as many machines at a time as go test runs parallel tests.
+	together bool
+
+	mu      sync.Mutex
+	goldens *goldens
+	columns []*column
 }
 
 // on runs programs on a machine, each as a subtest with the tests that ran there
@@ -64,8 +69,13 @@ func (s *round) on(t *testing.T, m machine, runs ...run) {
 	c := &column{name: m.name}
 	s.columns = append(s.columns, c)
 	t.Run(m.name, func(t *testing.T) {
+		if s.together {
+			t.Parallel()
+		}
 		release, logs := m.execute(t, s.programs, runs)
 		t.Logf("kernel %s", release)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		c.release = release
 		for _, l := range logs {
 			c.addLog(l)
@@ -143,30 +153,32 @@ func TestAllKernels(t *testing.T) {
 		t.Skip("make test-kernels runs every suite on every kernel")
 	}
 	packages := []string{"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff"}
-	s := &round{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500})}
-	for _, m := range kernels {
-		s.on(t, m, allSuites(s.programs, place, "1+60")...)
-	}
-	s.on(t, here, allSuites(s.programs, filepath.Join(t.TempDir(), "smoke"), "1+60+130+500")...)
-	byKernel := len(s.columns)
-	s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1",
-		"ext4:overlay2+vfs", "ext4-no-dir-index:overlay2+vfs", "xfs:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs:overlay2+btrfs+vfs", "btrfs-mixed:overlay2+btrfs+vfs"))
-	s.on(t, changedDefaults, append([]run{smoke(place, "1+60+130", "overlay2")}, s.programs.shortTests()[:2]...)...)
+	// An emulated machine leaves a part of two processors idle.
+	s := &round{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500}), together: true}
+	t.Run("on", func(t *testing.T) {
+		for _, m := range kernels {
+			s.on(t, m, allSuites(s.programs, place, "1", "-test.skip="+slow)...)
+		}
+		s.on(t, here, allSuites(s.programs, filepath.Join(t.TempDir(), "smoke"), "1+60+130+500")...)
+		s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1",
+			"ext4:overlay2+vfs", "ext4-no-dir-index:overlay2+vfs", "xfs:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs:overlay2+btrfs+vfs", "btrfs-mixed:overlay2+btrfs+vfs"))
+		s.on(t, changedDefaults, append([]run{smoke(place, "1+60", "overlay2")}, s.programs.shortTests("-test.skip="+slow)[:2]...)...)
+	})
 	s.requireSameDigests(t)
 	if *update {
 		s.requireAllRan(t)
-		now := time.Now()
+		byKernel, now := len(kernels)+1, time.Now()
 		require.NoError(t, writeDocument("all suites", table(s.columns[:byKernel], now)))
 		require.NoError(t, writeDocument("file systems and defaults", table(s.columns[byKernel:], now)))
 	}
 }
 
-// allSuites are the smoke script on the three backends and the short suites. How
-// many layers one mount can have is a question for overlay2 alone; fewer will do for
-// the others where time is short.
-func allSuites(p *programs, dir, others string) []run {
+// allSuites are the smoke script on the three backends and the short suites with
+// more arguments. How many layers one mount can have is a question for overlay2
+// alone; fewer will do for the others where time is short.
+func allSuites(p *programs, dir, others string, more ...string) []run {
 	runs := []run{smoke(dir, "1+60+130+500", "overlay2"), smoke(dir, others, "vfs"), onFileSystems("smoke", others, "btrfs:btrfs")}
-	return append(runs, p.shortTests()...)
+	return append(runs, p.shortTests(more...)...)
 }
 
 func TestAufs(t *testing.T) {

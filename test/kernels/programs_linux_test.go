@@ -61,10 +61,10 @@ func (p *programs) files(t *testing.T) []string {
 	return append(files, p.path("snapctl"), p.path("smoke"))
 }
 
-// slow are the tests of the short suites that take longest in an emulated
-// machine, a minute and more each. A run of all tests of the module leaves them
-// out there.
-const slow = "TestConformance|TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled"
+// slow are the tests of the short suites that are left out in emulated machines,
+// where each takes minutes. The conformance suites are the most of it, and hardly
+// ask what differs between kernels.
+const slow = "TestConformance|TestEveryStatement|TestContainerdSuite|TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled|AtAnyStep|KilledProcess"
 
 // shortTests are the short suites of the packages, with more arguments.
 func (p *programs) shortTests(more ...string) []run {
