@@ -6,10 +6,10 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-aufs test-stress lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-stress lint bench clean FORCE
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: bin/snapctl ## Build snapctl and let it show, on a small image, what it does.
 	@bin/snapctl demo
@@ -26,6 +26,10 @@ test: ## Run all tests: as root, then unprivileged; installs what they need when
 test-kernels: ## Run the short suites on every kernel of docs/kernels.md and write its tables (about 40 minutes).
 	@scripts/install-test-deps
 	@scripts/test-kernels -full
+
+test-kernels-long: ## The same with all that test-kernels leaves out in emulated machines, for hours.
+	@scripts/install-test-deps
+	@scripts/test-kernels -full -long
 
 test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a checkout of aufs-standalone.
 	@scripts/install-test-deps

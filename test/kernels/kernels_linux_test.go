@@ -15,6 +15,7 @@ import (
 
 var (
 	full    = flag.Bool("full", false, "all suites on all kernels, and other file systems and kernel defaults")
+	long    = flag.Bool("long", false, "with -full: leave nothing out on any kernel, which takes hours")
 	update  = flag.Bool("update", false, "with -full or -aufs: write what came of it into docs/kernels.md")
 	only    = flag.String("only", "", "run only this suite, such as smoke")
 	aufsDir = flag.String("aufs", "", "run the suite of aufs on a kernel built with this checkout of aufs-standalone")
@@ -153,16 +154,20 @@ func TestAllKernels(t *testing.T) {
 		t.Skip("make test-kernels runs every suite on every kernel")
 	}
 	packages := []string{"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff"}
+	others, more := "1", []string{"-test.skip=" + slow}
+	if *long {
+		others, more = "1+60+130+500", nil
+	}
 	// An emulated machine leaves a part of two processors idle.
 	s := &round{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500}), together: true}
 	t.Run("on", func(t *testing.T) {
 		for _, m := range kernels {
-			s.on(t, m, allSuites(s.programs, place, "1", "-test.skip="+slow)...)
+			s.on(t, m, allSuites(s.programs, place, others, more...)...)
 		}
 		s.on(t, here, allSuites(s.programs, filepath.Join(t.TempDir(), "smoke"), "1+60+130+500")...)
 		s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1",
 			"ext4:overlay2+vfs", "ext4-no-dir-index:overlay2+vfs", "xfs:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs:overlay2+btrfs+vfs", "btrfs-mixed:overlay2+btrfs+vfs"))
-		s.on(t, changedDefaults, append([]run{smoke(place, "1+60", "overlay2")}, s.programs.shortTests("-test.skip="+slow)[:2]...)...)
+		s.on(t, changedDefaults, append([]run{smoke(place, "1+60", "overlay2")}, s.programs.shortTests(more...)[:2]...)...)
 	})
 	s.requireSameDigests(t)
 	if *update {

@@ -44,7 +44,11 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 		return p.executeHere(t, runs)
 	}
 	out := t.TempDir()
-	args := append([]string{"--out", out, "--limit", "2400", "--timeout", "10800"}, m.options...)
+	limit, timeout := "2400", "10800"
+	if *long {
+		limit, timeout = "14400", "50000"
+	}
+	args := append([]string{"--out", out, "--limit", limit, "--timeout", timeout}, m.options...)
 	for _, f := range p.files(t) {
 		args = append(args, "--add", f)
 	}

@@ -61,16 +61,16 @@ func (p *programs) files(t *testing.T) []string {
 	return append(files, p.path("snapctl"), p.path("smoke"))
 }
 
-// slow are the tests of the short suites that are left out in emulated machines,
-// where each takes minutes. The conformance suites are the most of it, and hardly
-// ask what differs between kernels.
+// slow are the tests of the short suites that are left out in emulated machines
+// unless a long run is asked for: each takes minutes there, the conformance suites
+// ten and more.
 const slow = "TestConformance|TestEveryStatement|TestContainerdSuite|TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled|AtAnyStep|KilledProcess"
 
 // shortTests are the short suites of the packages, with more arguments.
 func (p *programs) shortTests(more ...string) []run {
 	var runs []run
 	for _, pkg := range p.tests {
-		runs = append(runs, run{pkg, pkg + ".test", append([]string{"-test.v", "-test.short", "-test.timeout=30m"}, more...)})
+		runs = append(runs, run{pkg, pkg + ".test", append([]string{"-test.v", "-test.short", "-test.timeout=3h"}, more...)})
 	}
 	return runs
 }
