@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,11 @@ import (
 // Go's own reader is tested with, good and bad ones.
 func TestGoTestdataIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	requireRoot(t)
-	files, err := filepath.Glob(filepath.Join(runtime.GOROOT(), "src/archive/tar/testdata/*.tar*"))
+	testdata := filepath.Join(runtime.GOROOT(), "src/archive/tar/testdata")
+	if _, err := os.Stat(testdata); errors.Is(err, fs.ErrNotExist) {
+		t.Skipf("this machine has no Go with its sources: %v", err)
+	}
+	files, err := filepath.Glob(testdata + "/*.tar*")
 	require.NoError(t, err)
 	require.NotEmpty(t, files, "testdata of archive/tar in GOROOT")
 	for _, file := range files {

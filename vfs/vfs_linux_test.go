@@ -230,6 +230,10 @@ func TestACopyIsTheSameByEveryWayOfCopying(t *testing.T) {
 }
 
 func everything(t *testing.T) func(tree string) {
+	attr := "user.k"
+	if !fstest.TmpfsKeepsUserXattrs(t) {
+		attr = "trusted.other"
+	}
 	return func(tree string) {
 		write(t, tree+"/big", string(make([]byte, 3<<20)))
 		write(t, tree+"/d/first", "linked")
@@ -239,7 +243,7 @@ func everything(t *testing.T) func(tree string) {
 		require.NoError(t, os.Link(tree+"/d/symlink", tree+"/d/symlink2"))
 		require.NoError(t, unix.Mkfifo(tree+"/fifo", 0o600))
 		require.NoError(t, unix.Mknod(tree+"/dev", unix.S_IFCHR|0o622, int(unix.Mkdev(5, 1))))
-		require.NoError(t, unix.Setxattr(tree+"/d/first", "user.k", []byte("v"), 0))
+		require.NoError(t, unix.Setxattr(tree+"/d/first", attr, []byte("v"), 0))
 		require.NoError(t, unix.Lsetxattr(tree+"/d/symlink", "trusted.k", []byte("v"), 0))
 		require.NoError(t, os.Chmod(tree+"/d/first", 0o4751|os.ModeSetuid))
 		require.NoError(t, os.Lchown(tree+"/d/symlink", 7, 8))
