@@ -388,9 +388,12 @@ func TestAFullDiskSaysNothingOfTheMachine(t *testing.T) {
 }
 
 func TestAProbeIsMountedNowhere(t *testing.T) {
-	needMounts(t)
+	eachWay(t, probeIsMountedNowhere)
+}
+
+func probeIsMountedNowhere(t *testing.T, mr Mounter) {
 	dir := t.TempDir()
-	p := &prober{ctx: t.Context(), dir: dir}
+	p := &prober{ctx: t.Context(), mr: mr, dir: dir}
 	for _, name := range []string{"lower", "upper", "work", "merged"} {
 		mkdirs(t, filepath.Join(dir, name))
 	}
@@ -400,9 +403,7 @@ func TestAProbeIsMountedNowhere(t *testing.T) {
 	}, dir+"/merged")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, done()) }()
-	if p.way == WayMount2 {
-		t.Skip("this kernel mounts overlays with mount(2) only, which needs a place to mount them on")
-	}
+	require.NotContains(t, read(t, "/proc/self/mountinfo"), dir)
 	require.NoError(t, unix.Mkdirat(int(root.Fd()), "made", 0o700))
 	require.DirExists(t, dir+"/upper/made")
 	require.ErrorIs(t, Unmount(dir+"/merged"), ErrNotMounted)
