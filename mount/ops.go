@@ -45,6 +45,10 @@ type Mounter struct {
 	noMappedLower bool
 }
 
+// A thread says whether a goroutine has its thread for itself, so that it can change
+// what belongs to a thread.
+type thread bool
+
 // All mounts mounts at target, each over the one before, an aufs and its remounts
 // being one. Nothing stays mounted
 // after an error. The target must be a directory, and no mount point: see

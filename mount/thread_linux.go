@@ -9,10 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A thread says whether this goroutine has its thread for itself, so that it can
-// change what belongs to a thread.
-type thread bool
-
 const (
 	anyThread thread = false
 	ownThread thread = true
