@@ -71,7 +71,14 @@ func mountTmpfs(tb testing.TB, dir string, fs FS, sizeMiB int) {
 	if err != nil {
 		tb.Fatalf("mount tmpfs: %v", err)
 	}
-	tb.Cleanup(func() { unmount(tb, dir) })
+	tb.Cleanup(func() {
+		patience := time.Duration(0)
+		if fs != Tmpfs {
+			// A loop device is gone a moment before it lets go of its image.
+			patience = loopWait
+		}
+		unmountWithin(tb, dir, patience)
+	})
 }
 
 // mountImage makes a file system in a sparse file in dir and mounts it.
@@ -189,7 +196,17 @@ func loopHolds(image string) (bool, error) {
 // uses it: that is a leak of the code under test.
 func unmount(tb testing.TB, target string) {
 	tb.Helper()
+	unmountWithin(tb, target, 0)
+}
+
+func unmountWithin(tb testing.TB, target string, patience time.Duration) {
+	tb.Helper()
+	start := time.Now()
 	err := unix.Unmount(target, 0)
+	for errors.Is(err, unix.EBUSY) && time.Since(start) < patience {
+		time.Sleep(time.Millisecond)
+		err = unix.Unmount(target, 0)
+	}
 	if err == nil {
 		return
 	}
