@@ -40,7 +40,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 }
 
 func (d *aufs) read() rootfd.Options {
-	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2, NoXattrat: d.opts.Fallbacks.NoXattrat}
+	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
 // Name returns [Name].

@@ -13,6 +13,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -79,7 +80,7 @@ func (tooManyLinks) Error() string { return "too many links" }
 // it over the others. When that cannot be said in overlay's terms, dir gets a
 // file that says so and no tree.
 func translate(ctx context.Context, branches []string, dir string, o overlay, f driver.Fallbacks) error {
-	view, err := openStack(branches, rootfd.Options{NoOpenat2: f.NoOpenat2, NoXattrat: f.NoXattrat})
+	view, err := openStack(branches, layerdir.ReadOptions(f))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 // copyMerged copies the tree that the branches show to the directory tree, which
 // it makes, by the way that a layer of all of it would take.
 func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
-	view, err := openStack(branches, rootfd.Options{NoOpenat2: opts.Fallbacks.NoOpenat2, NoXattrat: opts.Fallbacks.NoXattrat})
+	view, err := openStack(branches, layerdir.ReadOptions(opts.Fallbacks))
 	if err != nil {
 		return err
 	}

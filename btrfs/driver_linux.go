@@ -115,7 +115,7 @@ func (d *btrfs) vol(id driver.ID, m layerdir.Meta) string {
 }
 
 func (d *btrfs) read() rootfd.Options {
-	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2, NoXattrat: d.opts.Fallbacks.NoXattrat}
+	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
 // Create takes a snapshot of the nearest parent.

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // detachedBind clones what is mounted at m.Source and mounts it nowhere. Returns
@@ -57,10 +59,8 @@ func (mr Mounter) setBind(m Mount, f *os.File) error {
 // kernel lacks the call (ENOSYS), or that a filter forbids it: EPERM from
 // seccomp, EACCES from AppArmor.
 func refusedCall(err error) error {
-	for _, e := range []error{unix.ENOSYS, unix.EPERM, unix.EACCES, unix.EOPNOTSUPP} {
-		if errors.Is(err, e) {
-			return refused(err)
-		}
+	if sys.Refused(err) || errors.Is(err, unix.EOPNOTSUPP) {
+		return refused(err)
 	}
 	return err
 }

@@ -180,15 +180,9 @@ func (mr Mounter) detachedFrom(m Mount, over string) (f *os.File, err error) {
 			f, err = mr.detachedBy(w, m)
 			return err
 		}
-		dir, err := openDir(over)
-		if err != nil {
-			return err
+		if err = mr.over(w, m, over); err == nil {
+			f, err = cloneTree(over)
 		}
-		defer dir.Close()
-		if err := mr.by(w, m, dir); err != nil {
-			return err
-		}
-		f, err = cloneTree(over)
 		return err
 	})
 	return f, err

@@ -98,6 +98,16 @@ func (mr Mounter) by(w Way, m Mount, dir *os.File) error {
 	return err
 }
 
+// over is by for the path of a directory.
+func (mr Mounter) over(w Way, m Mount, path string) error {
+	dir, err := openDir(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return mr.by(w, m, dir)
+}
+
 // dropVolatile removes the mark that a volatile overlay has left, which is gone by
 // now and was mounted nowhere: it would forbid the next one.
 func (m Mount) dropVolatile() error {

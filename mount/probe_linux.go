@@ -230,13 +230,7 @@ func (p *prober) mount(m Mount, target string) (root *os.File, done func() error
 
 // openMounted mounts m on target and opens the root of it.
 func openMounted(mr Mounter, w Way, m Mount, target string) (*os.File, error) {
-	dir, err := openDir(target)
-	if err != nil {
-		return nil, err
-	}
-	err = mr.by(w, m, dir)
-	dir.Close()
-	if err != nil {
+	if err := mr.over(w, m, target); err != nil {
 		return nil, err
 	}
 	root, err := openDir(target)

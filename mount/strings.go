@@ -63,13 +63,13 @@ func (m Mount) Command(target string) string {
 		opts = strings.Join(m.options(relativeTo(in)), ",")
 	}
 	args := []string{"mount"}
-	switch {
-	// With mount(2): the other way of util-linux 2.39 and later takes 255 bytes of
-	// directories.
-	case m.Overlay != nil:
+	if m.Overlay != nil || m.AUFS != nil {
+		// With mount(2): the other way of util-linux 2.39 and later takes 255 bytes
+		// of directories.
 		args = []string{"LIBMOUNT_FORCE_MOUNT2=always", "mount"}
-	case m.AUFS != nil: // and without the helper mount.aufs
-		args = []string{"LIBMOUNT_FORCE_MOUNT2=always", "mount", "-i"}
+	}
+	if m.AUFS != nil {
+		args = append(args, "-i") // without the helper mount.aufs
 	}
 	if m.Type != "bind" {
 		args = append(args, "-t", m.Type)

@@ -31,9 +31,7 @@ func onOwnThread(unshare int, fn func() error) error {
 			done <- refusedCall(explain("unshare", "", err))
 			return
 		}
-		err := fn()
-		// The thread lives on for a moment, and would keep file systems busy.
-		done <- errors.Join(err, unix.Chdir("/"))
+		done <- fn()
 	}()
 	return <-done
 }
@@ -46,7 +44,9 @@ func (th thread) inDirectory(dir string, fn func() error) error {
 	if err := unix.Chdir(dir); err != nil {
 		return explain("chdir", dir, err)
 	}
-	return errors.Join(fn(), unix.Chdir("/"))
+	err := fn()
+	// The thread may live on for a moment, and would keep dir's file system busy.
+	return errors.Join(err, unix.Chdir("/"))
 }
 
 // inOwnNamespace calls fn on a thread with a mount namespace of its own: nobody else

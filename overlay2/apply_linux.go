@@ -229,5 +229,5 @@ func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
 
 // read is how trees are read.
 func (d *overlay) read() rootfd.Options {
-	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2, NoXattrat: d.opts.Fallbacks.NoXattrat}
+	return layerdir.ReadOptions(d.opts.Fallbacks)
 }

@@ -208,7 +208,7 @@ func (d *vfs) View(_ context.Context, id driver.ID) (diff.View, error) {
 }
 
 func (d *vfs) read() rootfd.Options {
-	return rootfd.Options{NoOpenat2: d.opts.Fallbacks.NoOpenat2, NoXattrat: d.opts.Fallbacks.NoXattrat}
+	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
 // Diff looks at every inode of the tree, and reads only those that changed

@@ -10,6 +10,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -26,6 +27,11 @@ func UnpackOptions(d driver.Options, a driver.ApplyOptions, id driver.ID, enc wh
 		u.Writers = 1
 	}
 	return u
+}
+
+// ReadOptions says how a driver reads trees.
+func ReadOptions(f driver.Fallbacks) rootfd.Options {
+	return rootfd.Options{NoOpenat2: f.NoOpenat2, NoXattrat: f.NoXattrat}
 }
 
 // warning is warn or, without one, a line in the log.

@@ -77,8 +77,7 @@ func (d *Dir) openat2(rel string) (*Dir, error) {
 }
 
 // unusable reports errors after which the slow way has to decide: no openat2
-// here, a rename that raced with the resolution
-// (EAGAIN), a path over PATH_MAX.
+// here, a rename that raced with the resolution (EAGAIN), a path over PATH_MAX.
 func unusable(err error) bool {
 	return sys.Refused(err) ||
 		errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENAMETOOLONG)
