@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // writeOut lets write fill the file at path, or standard output for "" and "-".
@@ -45,32 +49,24 @@ func writeSpecial(ctx context.Context, path string, info os.FileInfo, write func
 	return errors.Join(writeInterruptibly(ctx, f, write), f.Close())
 }
 
-// writeWhole writes beside the file and renames into place.
-func writeWhole(ctx context.Context, path string, write func(io.Writer) error) (err error) {
+// writeWhole puts a file in place that is there for good once it returns nil.
+func writeWhole(ctx context.Context, path string, write func(io.Writer) error) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-")
-	if err != nil {
-		return err
+	return durable.Write(anywhere{durable.OS()}, path, 0o666&^umask(), func(w io.Writer) error {
+		return write(contextWriter{ctx, w})
+	})
+}
+
+// anywhere is for places that are not ours: a directory that may be written to but not
+// read, or whose file system syncs none, is no reason to fail.
+type anywhere struct{ durable.FS }
+
+func (a anywhere) SyncDir(dir string) error {
+	err := a.FS.SyncDir(dir)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	if err := write(contextWriter{ctx, f}); err != nil {
-		return err
-	}
-	// CreateTemp makes files that only their owner may read.
-	if err := f.Chmod(0o666 &^ umask()); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return f.Close()
+	return err
 }

@@ -3,7 +3,8 @@
 //
 // It does so in the one order that holds on every file system: write a
 // temporary file beside the path, fsync it, close it, rename it over the path,
-// fsync the directory. It is for small files of our own and for blobs, not for
+// fsync the directory. Where the file system can, the temporary file has no name
+// until it is complete, so that a killed process leaves none. It is for small files of our own and for blobs, not for
 // the trees of layers. The file operations go through [FS], so that tests can
 // make each of them fail ([Faulty]) and see that none was left out ([Tracer]).
 //
@@ -56,6 +57,9 @@ func (p *Pending) Commit() error {
 	err := p.file.Chmod(p.perm)
 	if err == nil {
 		err = p.file.Sync()
+	}
+	if err == nil {
+		err = p.file.Keep()
 	}
 	if err = errors.Join(err, p.file.Close()); err == nil {
 		err = p.fsys.Rename(temp, p.path)

@@ -24,6 +24,7 @@ create .tmp-*
 write .tmp-*
 chmod .tmp-*
 fsync .tmp-*
+keep .tmp-*
 close .tmp-*
 rename header
 fsync-dir .
@@ -37,7 +38,7 @@ fsync-dir .
 func TestAFailingOperationLeavesTheOldContentAndNoTemporaryFile(t *testing.T) {
 	injected := errors.New("injected")
 	for _, op := range []durable.Op{
-		durable.OpCreate, durable.OpWrite, durable.OpChmod, durable.OpSync, durable.OpClose, durable.OpRename,
+		durable.OpCreate, durable.OpWrite, durable.OpChmod, durable.OpKeep, durable.OpSync, durable.OpClose, durable.OpRename,
 	} {
 		t.Run(string(op), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "header")
@@ -102,6 +103,25 @@ func TestAPendingFileIsInvisibleUntilCommittedAndGoneWhenDiscarded(t *testing.T)
 	require.NoError(t, dropped.Discard())
 
 	requireOnly(t, filepath.Join(dir, "kept"))
+}
+
+func TestAnUnfinishedFileHasNoNameWhereTheFileSystemCanDoThat(t *testing.T) {
+	dir := t.TempDir()
+	p, err := durable.Create(durable.OS(), filepath.Join(dir, "f"), 0o600)
+	require.NoError(t, err)
+	_, err = p.Write([]byte("half"))
+	require.NoError(t, err)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	if !canBeUnnamed(t, dir) {
+		require.Len(t, entries, 1, "it has a temporary name")
+	} else {
+		require.Empty(t, entries, "a process that is killed now leaves nothing")
+	}
+	require.NoError(t, p.Discard())
+	entries, err = os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
 }
 
 func TestAMissingDirectoryIsAnError(t *testing.T) {

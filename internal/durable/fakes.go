@@ -16,6 +16,7 @@ const (
 	OpCreate  Op = "create"
 	OpWrite   Op = "write"
 	OpChmod   Op = "chmod"
+	OpKeep    Op = "keep"
 	OpSync    Op = "fsync"
 	OpClose   Op = "close"
 	OpRename  Op = "rename"
@@ -124,6 +125,13 @@ func (f observedFile) Chmod(mode fs.FileMode) error {
 		return err
 	}
 	return f.File.Chmod(mode)
+}
+
+func (f observedFile) Keep() error {
+	if err := f.before(OpKeep, f.Name()); err != nil {
+		return err
+	}
+	return f.File.Keep()
 }
 
 func (f observedFile) Sync() error {

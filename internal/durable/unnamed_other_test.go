@@ -1,0 +1,7 @@
+//go:build !linux
+
+package durable_test
+
+import "testing"
+
+func canBeUnnamed(*testing.T, string) bool { return false }
