@@ -2,6 +2,7 @@ package aufs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -22,6 +23,8 @@ type aufs struct {
 	xattrs []string
 	// userNS: devices cannot be made here.
 	userNS bool
+	// unknown: nothing could be tried, and nothing was known.
+	unknown bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -121,19 +124,46 @@ func (d *aufs) warn(ctx context.Context, message string, err error) {
 	}
 }
 
-// probe tries what can be kept in the store's directory.
+// facts are what probe finds out of the store's directory. What can be mounted is not
+// among them: where that cannot be tried, nothing can.
+type facts struct {
+	Xattrs []string `json:"xattrs"`
+	UserNS bool     `json:"userNS"`
+}
+
+// Found returns what probe found out, or what was known instead.
+func (d *aufs) Found() json.RawMessage {
+	if d.unknown {
+		return nil
+	}
+	return layerdir.Found(facts{d.xattrs, d.userNS})
+}
+
+// probe finds out what can be kept in the store's directory, or takes what was known.
 func (d *aufs) probe() error {
+	f, err := d.try()
+	if err != nil {
+		f = facts{}
+		known, err := layerdir.Untried(d.opts, err, &f)
+		if err != nil {
+			return err
+		}
+		d.unknown = !known
+	}
+	d.xattrs, d.userNS = f.Xattrs, f.UserNS
+	return nil
+}
+
+func (d *aufs) try() (f facts, err error) {
 	dir, done, err := d.store.records.Staging("probe")
 	if err != nil {
-		return err
+		return f, err
 	}
 	defer done()
 	if err := layerdir.CheckOwners(dir); err != nil {
-		return err
+		return f, err
 	}
-	d.xattrs = layerdir.XattrNamespaces(dir)
-	d.userNS = layerdir.UserNS(dir)
-	return nil
+	return facts{layerdir.XattrNamespaces(dir), layerdir.UserNS(dir)}, nil
 }
 
 // normalize rewrites the branch of a layer of ours that is not sealed.

@@ -7,6 +7,10 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
+// Records is the directory, below the driver's, that has one with a record for each
+// layer of ours.
+const Records = ".layerkeep/layers"
+
 // Found reports whether root looks like the directory in which another engine
 // keeps layers in the layout of aufs: there is a layer with a file and a branch
 // for which we have no record. It does not look whether the layer is whole.
@@ -19,7 +23,7 @@ func Found(root string) bool {
 		if driver.ID(e.Name()).Validate() != nil || !e.Type().IsRegular() {
 			continue
 		}
-		if isDir(filepath.Join(root, "diff", e.Name())) && !isDir(filepath.Join(root, ".layerkeep", "layers", e.Name())) {
+		if isDir(filepath.Join(root, "diff", e.Name())) && !isDir(filepath.Join(root, Records, e.Name())) {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -30,7 +31,11 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 		done()
 	}
 	if err != nil {
-		return nil, errors.Join(err, t.close())
+		untried := err
+		if _, err := layerdir.Untried(opts, err, &struct{}{}); err != nil {
+			return nil, errors.Join(err, t.close())
+		}
+		m.kernel.lacks = fmt.Errorf("%w: whether aufs can be mounted could not be tried: %w", driver.ErrUnsupported, untried)
 	}
 	return m, nil
 }

@@ -129,9 +129,20 @@ func (s *store) remove(id driver.ID) error {
 // condemn says that a layer of ours does not exist any more.
 func (s *store) condemn(id driver.ID) error {
 	return s.run(
-		step{"condemn", func() error { return os.WriteFile(s.records.Path(id, incompleteName), nil, 0o600) }},
+		step{"condemn", func() error { return s.mark(id) }},
 		step{"sync condemned", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
 	)
+}
+
+// mark makes the file that says so. Without room for one the record becomes it, which
+// nobody needs any more.
+func (s *store) mark(id driver.ID) error {
+	path := s.records.Path(id, incompleteName)
+	err := os.WriteFile(path, nil, 0o600)
+	if layerdir.NoRoom(err) {
+		return s.records.Become(id, path)
+	}
+	return err
 }
 
 // erase removes what there is of an incomplete layer, the record last. What is

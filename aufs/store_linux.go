@@ -130,6 +130,10 @@ func (s *store) parentsFile(id driver.ID) string { return filepath.Join(s.root, 
 func (s *store) load(id driver.ID) (layerdir.Meta, error) {
 	m, err := s.records.Load(id)
 	if errors.Is(err, driver.ErrNotFound) {
+		// Of a layer of ours that is being removed the record can be gone, see mark.
+		if ours, failure := s.ours(id); ours || failure != nil {
+			return m, errors.Join(err, failure)
+		}
 		return s.loadForeign(id)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package btrfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,8 @@ type btrfs struct {
 	xattrs  []string
 	reflink bool
 	idmap   bool
+	// unknown: nothing could be tried, and nothing was known.
+	unknown bool
 
 	mu sync.Mutex
 	// unpacking has the paths of staging directories in use.
@@ -64,8 +67,36 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	return d, nil
 }
 
-// probe tries what the driver needs, in a directory of the store.
+// facts are what opening finds out.
+type facts struct {
+	Xattrs  []string `json:"xattrs"`
+	Reflink bool     `json:"reflink"`
+	IDMap   bool     `json:"idmap"`
+}
+
+// Found returns what probe found out, or what was known instead.
+func (d *btrfs) Found() json.RawMessage {
+	if d.unknown {
+		return nil
+	}
+	return layerdir.Found(facts{d.xattrs, d.reflink, d.idmap})
+}
+
+// probe finds out what works here, or takes what was known. Without either the slow
+// ways are taken, which need nothing.
 func (d *btrfs) probe(ctx context.Context) error {
+	err := d.try(ctx)
+	if err == nil {
+		return nil
+	}
+	var f facts
+	known, err := layerdir.Untried(d.opts, err, &f)
+	d.xattrs, d.reflink, d.idmap, d.unknown = f.Xattrs, f.Reflink, f.IDMap, !known
+	return err
+}
+
+// try tries what the driver needs, in a directory of the store.
+func (d *btrfs) try(ctx context.Context) error {
 	path, done, err := d.store.Staging("probe")
 	if err != nil {
 		return err

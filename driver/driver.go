@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"iter"
 	"log/slog"
@@ -52,7 +53,8 @@ type Driver interface {
 	// Properties.MaxName, ErrDigest when opts.DiffID is given and differs, and
 	// ErrNeedsParents only with opts.Detached. After any error but
 	// ErrTorn the layer is as before. Where the process was killed in the middle
-	// of changing the layer, this and Seal return ErrTorn from then on.
+	// of changing the layer, this and Seal return ErrTorn from then on; so they do
+	// for every layer that was not sealed when the disk failed a write.
 	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)
 
 	// Diff writes the changes of the layer against its parents to w as an
@@ -156,6 +158,15 @@ type Adopter interface {
 	Foreign(ctx context.Context) ([]Foreign, error)
 }
 
+// A Rememberer is a Driver that tries when it is opened what works here, and that can
+// go by what it found before. Default without it: the driver is opened without
+// Options.Known.
+type Rememberer interface {
+	// Found returns what opening found out, for Options.Known; nil when nothing could
+	// be tried and nothing was known.
+	Found() json.RawMessage
+}
+
 // Foreign is a layer that another engine made.
 type Foreign struct {
 	ID ID
@@ -171,6 +182,12 @@ type Options struct {
 	// of a file of the parents). Off by default: such a layer is worth nothing
 	// without the parents it was made on. Ignored by other backends.
 	Metacopy bool
+	// Existing: the store was made by this driver before. It is opened then, for reading
+	// and removing at least, also where nothing can be tried because the disk is full.
+	Existing bool
+	// Known is what [Rememberer].Found said on this kernel, to go by when nothing can be
+	// tried; nil for nothing.
+	Known json.RawMessage
 	// Fallbacks forces the slower way where there is a faster one, for tests.
 	Fallbacks Fallbacks
 }

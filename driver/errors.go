@@ -25,8 +25,9 @@ var (
 	// only its parents can give a meaning to. Apply it again on its parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
 	// ErrTorn: the process or the disk failed in the middle of applying something
-	// to the layer, so it holds a part of that. It can only be removed.
-	ErrTorn = errors.New("layer is torn: applying to it was interrupted, so remove it")
+	// to the layer, so it holds a part of that, or the disk failed a write while the
+	// layer was not sealed. It can only be removed.
+	ErrTorn = errors.New("layer is torn: applying to it was interrupted, or the disk failed, so remove it")
 	// ErrDigest: the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 	// ErrInvalidID: the ID is empty or not a plain file name.

@@ -31,7 +31,7 @@ const ingestDir = "ingest"
 // store is open in one process, so what lies there belongs to nobody.
 func openBlobs(dir string) (*blobs, error) {
 	b := &blobs{dir: dir, fs: durable.OS()}
-	if err := os.RemoveAll(filepath.Join(dir, ingestDir)); err != nil {
+	if err := clearDir(filepath.Join(dir, ingestDir)); err != nil {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}
 	for _, d := range []string{"", ingestDir, ocispec.ImageBlobsDir, filepath.Join(ocispec.ImageBlobsDir, string(digest.SHA256))} {
@@ -53,6 +53,19 @@ func openBlobs(dir string) (*blobs, error) {
 		}
 	}
 	return b, nil
+}
+
+// clearDir removes what is in a directory, which may be missing. The directory stays: on a
+// full disk another could not be made.
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
 }
 
 // path is only called with valid digests: their hex part is a plain name.

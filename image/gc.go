@@ -92,7 +92,7 @@ func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Colle
 // vouch for whatever comes under that digest.
 func (s *Store) forgetBlob(d digest.Digest) error {
 	if _, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
-		err := s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(blobRecords, d.String()) })
+		err := s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(blobRecords, d.String()) })
 		if err != nil && !errors.Is(err, meta.ErrNotFound) {
 			return err
 		}

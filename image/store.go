@@ -122,7 +122,7 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err := ctx.Err(); err != nil {
 		return Collected{}, err
 	}
-	err = s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) })
+	err = s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) })
 	if errors.Is(err, meta.ErrNotFound) {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, ErrNotFound)
 	}

@@ -110,6 +110,13 @@ func (p *prober) options(f *Features) error {
 		all = append(all, o)
 	}
 	err := p.try(all)
+	if errors.Is(err, unix.EIO) {
+		// So overlay refuses volatile as long as the disk has failed a write and nobody
+		// was told. That is no reason for a store not to be opened.
+		delete(optional, "volatile")
+		all = slices.DeleteFunc(all, func(o string) bool { return o == "volatile" })
+		err = p.try(all)
+	}
 	if err == nil {
 		for _, has := range optional {
 			*has = true

@@ -43,6 +43,8 @@ type overlay struct {
 	idmap bool
 	// onXFS: the store is on an xfs.
 	onXFS bool
+	// untried says why it is not known what can be mounted; nil when it is.
+	untried error
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -55,7 +57,11 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
 	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
-	if err := d.probe(ctx); err != nil {
+	err = d.probe(ctx)
+	if err != nil {
+		err = d.recall(err)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
 	return d, nil
@@ -77,15 +83,7 @@ func (d *overlay) probe(ctx context.Context) error {
 	if d.idmap, err = d.store.CanMap(ctx, mounter, true); err != nil {
 		return err
 	}
-	if d.features.UserXattr {
-		d.marks = marks{whiteout.OverlayUser}
-	}
-	if d.opts.Fallbacks.NoEscape {
-		d.features.Escapes = false
-	}
-	if d.opts.Fallbacks.NoMetadataOpt {
-		d.features.RedirectDir, d.features.Metacopy = false, false
-	}
+	d.limit()
 	if err := needTypes(dir); err != nil {
 		return err
 	}
@@ -135,7 +133,7 @@ func (d *overlay) Properties() driver.Properties {
 		RenameDir:       d.features.RedirectDir,
 		Idmap:           d.idmap,
 		Rootless:        true,
-		MountsWritable:  true,
+		MountsWritable:  d.untried == nil,
 		MountWay:        d.features.Way,
 		MaxParents:      mount.MaxLower,
 		XattrNamespaces: d.xattrs,

@@ -23,6 +23,9 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	if err == nil && m.Detached {
 		err = errDetached
 	}
+	if err == nil {
+		err = d.canMount()
+	}
 	if err == nil && m.Escaped && !d.features.Escapes {
 		err = d.errEscaped()
 	}

@@ -38,8 +38,11 @@ func onEveryDriver(t *testing.T, test func(t *testing.T, name, root string)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
 			root := fstest.Place(t, t.TempDir(), func(dir string) error {
-				_, _, err := all.Select(t.Context(), filepath.Join(dir, "probe"), name, driver.Options{})
-				return err
+				d, _, err := all.Select(t.Context(), filepath.Join(dir, "probe"), name, driver.Options{})
+				if err != nil {
+					return err
+				}
+				return d.Close()
 			})
 			test(t, name, filepath.Join(root, "root"))
 		})

@@ -98,17 +98,22 @@ func rowsByLayer(tx *meta.Tx) (map[driver.ID]meta.Snapshot, error) {
 	return rows, err
 }
 
-// removeLayer removes the layer of a row that does not exist for callers. It may
-// be that the layer was never made and that its name is that of another engine's
-// layer: this one stays.
+// removeLayer removes the layer of a row that does not exist for callers, and its
+// spare one. It may be that the layer was never made and that its name is that of
+// another engine's layer: this one stays.
 func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error {
+	if row.Spare != "" {
+		if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {
+			return err
+		}
+	}
 	if _, ok := s.driver.(driver.Adopter); ok && !row.Foreign {
 		ours, err := s.driver.Layers(ctx)
 		if err != nil || !slices.Contains(ours, layerOf(row)) {
 			return err
 		}
 	}
-	return s.driver.Remove(ctx, layerOf(row))
+	return s.drop(ctx, layerOf(row))
 }
 
 // foreignUsage is Usage of a layer of another engine: it is counted when

@@ -28,8 +28,11 @@ func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
 // putAside is moveAside in a transaction of its own. The row is as before after an
 // error.
 func (s *Snapshotter) putAside(row *meta.Snapshot) error {
-	moved := *row
-	err := s.update("put aside", func(tx *meta.Tx) error { return moveAside(tx, &moved) })
+	var moved meta.Snapshot
+	err := s.free("put aside", func(tx *meta.Tx) error {
+		moved = *row
+		return moveAside(tx, &moved)
+	})
 	if err == nil {
 		*row = moved
 	}
@@ -75,7 +78,7 @@ func (s *Snapshotter) sweepOne(ctx context.Context, row meta.Snapshot) bool {
 		return false
 	}
 	if err == nil {
-		err = s.update("sweep", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
+		err = s.free("sweep", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "layer of a removed snapshot stays for now", "layer", row.Layer, "error", err)

@@ -22,9 +22,9 @@ import (
 // the parent not committed, ErrInvalidArgument when key has another parent
 // already, ErrNotImplemented when the driver cannot rebase, and
 // [driver.ErrNeedsParents] when the layer has to be applied again on its
-// parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails in
-// the middle it stays active, but may take no more writes: commit it again, or
-// remove it.
+// parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails a
+// write it stays active and can only be removed, and so do all active snapshots:
+// what was lost may be of any of them. They match [driver.ErrTorn] from then on.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) (err error) {
 	seen := s.observe(Event{Op: OpCommit, Key: key, Name: name})
 	defer seen.end(&err)
@@ -157,7 +157,7 @@ func (s *Snapshotter) rebase(ctx context.Context, row meta.Snapshot, parent stri
 	}
 	if err := rebaser.Rebase(ctx, layerOf(row), above); err != nil {
 		err = classify(fmt.Errorf("put snapshot %q on its parent %q: %w", row.Name, parent, err))
-		undo := s.update("rebase undo", func(tx *meta.Tx) error {
+		undo := s.free("rebase undo", func(tx *meta.Tx) error {
 			_, err := setRebase(tx, row.Name, "")
 			return err
 		})
@@ -181,7 +181,7 @@ func (s *Snapshotter) keepParent(row meta.Snapshot) error {
 	if row.Rebase == "" {
 		return nil
 	}
-	return s.update("rebase done", func(tx *meta.Tx) error {
+	return s.free("rebase done", func(tx *meta.Tx) error {
 		row, err := ready(tx, row.Name)
 		if err != nil {
 			return err

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -293,23 +296,67 @@ func requireSealed(t *testing.T, s *Snapshotter, name string, row meta.Snapshot)
 	require.NoError(t, s.driver.Remove(t.Context(), id))
 }
 
-func TestRecoveryRemovesLayersThatNoRowNames(t *testing.T) {
+func TestRecoveryKeepsLayersThatNoRowNamesAndSaysSo(t *testing.T) {
 	disk := newFakeDisk()
 	root := memDir(t)
 	s, err := Open(t.Context(), root, Options{open: disk.open})
 	require.NoError(t, err)
 	commit(t, s, "base", "", "base")
+	base := layerOf(rowsOf(t, s)["base"])
 	require.NoError(t, s.Close())
-	disk.layers["orphan"] = &fakeLayer{}
-	disk.layers["busy"] = &fakeLayer{busy: true}
+	disk.layers["orphan"] = &fakeLayer{content: []byte("mine")}
+	disk.layers["7"] = &fakeLayer{sealed: true, content: []byte("mine")}
 	disk.trash = 3
 
-	s = openAt(t, root, Options{open: disk.open})
+	var said bytes.Buffer
+	s = openAt(t, root, Options{open: disk.open, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	s.bg.wait()
 	layers, err := s.driver.Layers(t.Context())
 	require.NoError(t, err)
-	require.ElementsMatch(t, []driver.ID{layerOf(rowsOf(t, s)["base"]), "busy"}, layers, "a mounted one waits for the next time")
+	require.ElementsMatch(t, []driver.ID{base, "orphan", "7"}, layers)
 	require.Zero(t, disk.trash)
+	require.Contains(t, said.String(), "layer=7")
+	require.Contains(t, said.String(), "layer=orphan")
+
+	for i := range 9 { // none of these may need the name of one that is there
+		require.NoError(t, s.Make(t.Context(), fmt.Sprint("key", i), "base"))
+	}
+	require.Equal(t, "mine", string(disk.layers["7"].content))
+}
+
+// A layer that is copied in while the store is open has a name that was not given yet.
+func TestALayerInTheWayOfANewOneStays(t *testing.T) {
+	s, disk := openFake(t)
+	sc := rereading(t, s)
+	commit(t, s, sc.Full("base"), "", "base")
+	require.NoError(t, extract(t, sc, "extract-1", needy))
+	next := func() driver.ID { // the name that the next layer is going to have
+		n := 0
+		for _, row := range rowsOf(t, s) {
+			i, err := strconv.Atoi(row.Layer)
+			require.NoError(t, err)
+			n = max(n, i)
+		}
+		return driver.ID(strconv.Itoa(n + 1))
+	}
+	for name, call := range map[string]func() error{
+		"make":   func() error { return s.Make(t.Context(), "new", "") },
+		"remake": func() error { return sc.Commit(t.Context(), "top", "extract-1", snapshots.WithParent("base")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, id := rowsOf(t, s), next()
+			disk.layers[id] = &fakeLayer{content: []byte("mine"), sealed: true}
+			err := call()
+			require.ErrorIs(t, err, errTaken)
+			require.ErrorIs(t, err, errdefs.ErrUnavailable)
+			require.NotErrorIs(t, err, errdefs.ErrAlreadyExists, "an engine would take that for success")
+			require.Equal(t, before, rowsOf(t, s))
+			require.Equal(t, "mine", string(disk.layers[id].content))
+			delete(disk.layers, id)
+			require.NoError(t, call())
+			requireSound(t, s)
+		})
+	}
 }
 
 func TestRecoveryKeepsTheRowOfAMissingLayerAndItCanBeRemoved(t *testing.T) {

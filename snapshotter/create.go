@@ -84,6 +84,10 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 		return nil, err
 	}
 	mounts, err := s.build(ctx, c, row, above)
+	if errors.Is(err, errTaken) {
+		// What has the name is not this row's to remove.
+		return nil, errors.Join(err, s.forget(row))
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.discard(ctx, row))
 	}
@@ -103,6 +107,9 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 			return err
 		}
 		if above, err = parents(tx, c.parent); err != nil {
+			return err
+		}
+		if err := s.reserve(tx); err != nil {
 			return err
 		}
 		row, err = tx.CreateSnapshot(row)
@@ -133,8 +140,7 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size, IDMap: c.idmap}
 	err = s.driver.Create(ctx, layerOf(row), above, create)
 	if errors.Is(err, driver.ErrExists) {
-		// The key is free; the next one to be made has another ID.
-		return nil, fail(errdefs.ErrUnavailable, "make snapshot %q: something else has the name of layer %s: try again", row.Name, row.Layer)
+		return nil, taken(row)
 	}
 	if err != nil {
 		return nil, classify(fmt.Errorf("make snapshot %q: %w", row.Name, err))
@@ -152,6 +158,15 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 	return mounts, err
 }
 
+// errTaken: there is a layer with the ID of one that was to be made.
+var errTaken = errors.New("something else has the name")
+
+// taken is errTaken for a row. It is not that the snapshot exists, which engines would
+// be content with: the next one to be made has another ID.
+func taken(row meta.Snapshot) error {
+	return fail(errdefs.ErrUnavailable, "make snapshot %q: %w of layer %s: try again", row.Name, errTaken, row.Layer)
+}
+
 // discard removes the layer and the row of a snapshot that does not exist for
 // callers: one that never came to be, or one whose removal was interrupted.
 // What fails here is done when the key is used again or the store is opened.
@@ -161,7 +176,12 @@ func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 		return classify(fmt.Errorf("remove the layer of snapshot %q: %w", row.Name, err))
 	}
 	s.cleanLater(ctx)
-	return s.update("discard", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
+	return s.forget(row)
+}
+
+// forget removes the row of a snapshot that does not exist for callers.
+func (s *Snapshotter) forget(row meta.Snapshot) error {
+	return s.free("discard", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
 }
 
 // settle finishes what an earlier call could not on a name that the caller has

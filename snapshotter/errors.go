@@ -73,8 +73,11 @@ func classify(err error) error {
 
 // exhausted gives the error of a full disk its kind.
 func exhausted(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if noRoom(err) {
 		return classified{err, errdefs.ErrResourceExhausted}
 	}
 	return err
 }
+
+// noRoom reports whether an error is that of a full disk.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
@@ -56,6 +58,101 @@ func TestAStoreOnAFullDiskOpensSoThatItCanBeEmptied(t *testing.T) {
 	require.NoError(t, s.Remove(t.Context(), "base"))
 	require.NoError(t, os.Remove(dir+"/full"))
 	requireSound(t, s)
+}
+
+// Reading and removing take no room: neither blocks nor inodes, which only ext4 has a
+// fixed number of.
+func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
+	for _, disk := range []struct {
+		what string
+		kind fstest.FS
+		mib  int
+		fill func(t *testing.T, dir string)
+	}{
+		{"ext4/blocks", fstest.Ext4, 32, fillBlocks},
+		{"ext4/inodes", fstest.Ext4, 32, fillInodes},
+		{"xfs/blocks", fstest.XFS, 320, fillBlocks},
+		{"btrfs/blocks", fstest.Btrfs, 128, fillBlocks},
+	} {
+		for _, name := range all.Names() {
+			t.Run(disk.what+"/"+name, func(t *testing.T) {
+				dir := fstest.ScratchSize(t, disk.kind, disk.mib)
+				if err := alltest.Works(t, dir, name); err != nil {
+					t.Skip(err)
+				}
+				readAndEmpty(t, dir, name, disk.fill, true)
+				// As in a store of the version before, or on another kernel.
+				readAndEmpty(t, dir, name, disk.fill, false)
+			})
+		}
+	}
+}
+
+// readAndEmpty makes a store, fills the disk and empties the store; known: with what
+// the driver found out while there was room.
+func readAndEmpty(t *testing.T, dir, name string, fillUp func(*testing.T, string), known bool) {
+	t.Helper()
+	root, full := fmt.Sprintf("%s/store-%v", dir, known), filepath.Join(dir, "full")
+	s := openAt(t, root, Options{Driver: name})
+	commit(t, s, "base", "", layerTar("base"))
+	active(t, s, "key", "base", layerTar("key"))
+	want := map[string]string{"base": diffOf(t, s, "base"), "key": diffOf(t, s, "key")}
+	require.NoError(t, s.Close())
+	head, err := readHeader(root)
+	require.NoError(t, err)
+	require.NotEmpty(t, head.Found)
+	if !known {
+		head.Found, head.Kernel = nil, ""
+		require.NoError(t, writeHeader(root, head))
+	}
+	require.NoError(t, os.Mkdir(full, 0o700))
+	fillUp(t, full)
+
+	s = openAt(t, root, Options{})
+	require.Equal(t, []string{"base", "key"}, namesOf(t, s))
+	for key, layer := range want {
+		require.Equal(t, layer, diffOf(t, s, key))
+		_, err := s.Usage(t.Context(), key)
+		require.NoError(t, err)
+	}
+	require.NoError(t, s.Close())
+
+	s = openAt(t, root, Options{})
+	require.NoError(t, s.Remove(t.Context(), "key"))
+	require.NoError(t, s.Remove(t.Context(), "base"))
+	require.NoError(t, s.Cleanup(t.Context()))
+	requireSound(t, s)
+	require.NoError(t, os.RemoveAll(full))
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.FileExists(t, filepath.Join(root, metaName+meta.ReserveSuffix), "there is room for the next time")
+	commit(t, s, "base", "", layerTar("base"))
+	requireSound(t, s)
+	require.NoError(t, s.Close())
+}
+
+func fillBlocks(t *testing.T, dir string) {
+	t.Helper()
+	fill(t, filepath.Join(dir, "big"))
+	// What a large write leaves, small ones take.
+	for i := 0; ; i++ {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("x"), 0o600); err != nil {
+			require.ErrorIs(t, err, unix.ENOSPC)
+			return
+		}
+	}
+}
+
+// fillInodes makes files until there is no inode left.
+func fillInodes(t *testing.T, dir string) {
+	t.Helper()
+	for i := 0; ; i++ {
+		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(i)), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			require.ErrorIs(t, err, unix.ENOSPC)
+			return
+		}
+		require.NoError(t, f.Close())
+	}
 }
 
 // fill makes a file of all the space there is.

@@ -47,7 +47,7 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	err = l.write(signature)
 	// A full disk is no reason to refuse who may want to free some of it. The lock
 	// holds without a signature.
-	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+	if err != nil && !noRoom(err) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
@@ -85,7 +85,12 @@ func (l *storeLock) write(text string) error {
 	return err
 }
 
-// release gives the lock back.
+// release gives the lock back. What stays of the signature on a full disk says nothing
+// without the lock.
 func (l *storeLock) release() error {
-	return errors.Join(l.write(""), l.file.Close())
+	err := l.write("")
+	if noRoom(err) {
+		err = nil
+	}
+	return errors.Join(err, l.file.Close())
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -21,12 +20,14 @@ const metaName = "meta.db"
 type openDriver func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error)
 
 // Open opens the store in root, and makes one when root is missing or empty. It
-// finishes or undoes what a crash has interrupted.
+// finishes or undoes what a crash has interrupted. A layer that no snapshot has
+// stays, and is logged.
 //
 // Returns ErrLocked when another process keeps the store open, ErrOtherDriver
 // when opts ask for another driver than the store's, ErrNewerStore, ErrNotStore
 // for a root that is something else, ErrForeign for one with layers of another
-// engine when opts do not name the driver that reads them, ErrDamaged, [driver.ErrUnsupported] when
+// engine when opts do not name the driver that reads them, ErrDamaged for one whose
+// own files are damaged or missing, [driver.ErrUnsupported] when
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
 // cannot be written. The store is as before then.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
@@ -62,11 +63,16 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	if err != nil && !fresh {
 		return err
 	}
-	if !fresh {
-		if opts.Driver != "" && opts.Driver != head.Driver {
-			return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, opts.Driver)
+	switch {
+	case fresh:
+		if err := checkNothingLost(s.root); err != nil {
+			return err
 		}
+	case opts.Driver != "" && opts.Driver != head.Driver:
+		return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, opts.Driver)
+	default:
 		opts.Driver = head.Driver
+		opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
 	}
 	if err := s.openMeta(fresh); err != nil {
 		return err
@@ -77,25 +83,55 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	if fresh {
 		// Last, so that a header means that the metadata is there, and that a
 		// missing database is never taken for an empty one.
-		if err := writeHeader(s.root, header{Format: formatVersion, Driver: s.driver.Name(), Shared: shared}); err != nil {
+		head = header{Format: formatVersion, Driver: s.driver.Name(), Shared: shared}
+		head.find(s.driver)
+		if err := writeHeader(s.root, head); err != nil {
 			return err
 		}
+	} else if err := s.remember(ctx, head); err != nil {
+		return err
 	}
+	s.keepRoom(ctx)
 	return s.recover(ctx)
 }
 
+// checkNothingLost refuses a root that has layers of ours and no header: it was a
+// store, and as a new one it would have none of its snapshots.
+func checkNothingLost(root string) error {
+	name, err := all.Made(root)
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		return fmt.Errorf("%w: it has layers in %s and no %s", ErrDamaged, filepath.Join(root, name), headerName)
+	}
+	return nil
+}
+
+// openMeta opens the database. That of a fresh store is what an interrupted first
+// opening left, or is missing, and names no snapshot.
 func (s *Snapshotter) openMeta(fresh bool) (err error) {
 	path := filepath.Join(s.root, metaName)
 	if !fresh {
-		if _, err := os.Lstat(path); err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+		s.db, err = meta.Open(path)
+		return openedMeta(err)
 	}
-	s.db, err = meta.Open(path)
-	if errors.Is(err, meta.ErrNewer) {
+	if s.db, err = meta.Create(path); err != nil {
+		return openedMeta(err)
+	}
+	return openedMeta(s.db.View(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			return fmt.Errorf("%w: %s names snapshots, such as %q, and there is no %s", meta.ErrDamaged, metaName, row.Name, headerName)
+		})
+	}))
+}
+
+// openedMeta gives an error of opening the database the matching kind of ours.
+func openedMeta(err error) error {
+	switch {
+	case errors.Is(err, meta.ErrNewer):
 		return fmt.Errorf("%w: %w", ErrNewerStore, err)
-	}
-	if errors.Is(err, meta.ErrDamaged) {
+	case errors.Is(err, meta.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -11,19 +12,25 @@ import (
 )
 
 // recover makes rows and layers agree after a crash: what was being made or
-// removed goes, and so does a layer that no row names, unless another engine has
-// made it: that one gets a row. What cannot be removed now, a mounted layer say,
-// is logged and stays for the next time.
+// removed goes. A layer that no row names stays: every step that makes or removes
+// a layer names it in a row first, so the database is older than the layer, or the
+// layer was copied here, or an earlier version left it. One that another engine has
+// made gets a row. What cannot be removed now, a mounted layer say, is logged and
+// stays for the next time.
 func (s *Snapshotter) recover(ctx context.Context) error {
 	var rows []meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {
-		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
 			rows = append(rows, row)
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return tx.CheckRows(rows)
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return err
 	}
 	layers, err := s.driver.Layers(ctx)
 	if err != nil {
@@ -33,29 +40,27 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	there, known, unknown := map[driver.ID]bool{}, map[driver.ID]bool{}, map[driver.ID]bool{}
+	there, known, unnamed := map[driver.ID]bool{}, map[driver.ID]bool{}, map[driver.ID]bool{}
 	for _, f := range foreign {
 		there[f.ID] = true
 	}
 	for _, id := range layers {
-		there[id], unknown[id] = true, true
+		there[id], unnamed[id] = true, true
 	}
 	for _, row := range rows {
 		known[layerOf(row)] = true
 		if row.State == meta.Ready && !there[layerOf(row)] {
 			s.log.WarnContext(ctx, "layer of snapshot is missing", "name", row.Name, "kind", row.Kind, "layer", row.Layer)
 		}
-		delete(unknown, layerOf(row))
+		delete(unnamed, layerOf(row))
+		delete(unnamed, driver.ID(row.Spare))
+	}
+	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(unnamed))); err != nil {
+		return err
 	}
 	for _, row := range rows {
 		if err := s.reconcile(ctx, row); err != nil {
 			return err
-		}
-	}
-	for id := range unknown {
-		s.log.InfoContext(ctx, "remove layer without a snapshot", "layer", id)
-		if err := s.driver.Remove(ctx, id); err != nil {
-			s.log.WarnContext(ctx, "remove layer without a snapshot", "layer", id, "error", err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
@@ -63,20 +68,65 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 	}
 	// What had a row when this began is adopted, or its removal was just finished.
 	foreign = slices.DeleteFunc(foreign, func(f driver.Foreign) bool { return known[f.ID] })
-	if err := s.adopt(ctx, foreign); err != nil {
+	if err := s.adopt(ctx, foreign); noRoom(err) {
+		s.log.WarnContext(ctx, "no room for snapshots of another engine's layers", "error", err)
+	} else if err != nil {
 		return err
 	}
 	s.cleanLater(ctx)
 	return nil
 }
 
-// reconcile removes what is left of a snapshot that was being made or removed.
-func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
-	if row.State == meta.Ready || row.State == meta.Aside { // sweep sees to the latter
+// keepUnnamed says which layers no row names, and sees to it that no new layer gets one
+// of their names. Without room for that now, the next row that is made does.
+func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID) error {
+	for _, id := range layers {
+		s.log.WarnContext(ctx, "no snapshot has this layer; it stays as it is: the database may be older than it", "layer", id)
+	}
+	s.unnamed = layers
+	reserved := true
+	err := s.view(func(tx *meta.Tx) error {
+		for _, id := range layers {
+			reserved = reserved && tx.Reserved(string(id))
+		}
+		return nil
+	})
+	if err != nil || reserved {
+		return err
+	}
+	err = s.free("reserve", s.reserve)
+	if noRoom(err) {
 		return nil
 	}
-	s.log.InfoContext(ctx, "finish interrupted work", "key", row.Name, "state", row.State)
-	err := s.discard(ctx, row)
+	return err
+}
+
+// reserve keeps the names of unnamed layers from new ones.
+func (s *Snapshotter) reserve(tx *meta.Tx) error {
+	for _, id := range s.unnamed {
+		if err := tx.ReserveLayer(string(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reconcile removes what is left of a snapshot that was being made or removed, and
+// the layer that another took the place of.
+func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
+	var err error
+	switch row.State {
+	case meta.Ready:
+		if row.Spare == "" {
+			return nil
+		}
+		err = s.dropSpare(ctx, row)
+	case meta.Aside: // sweep sees to it
+		return nil
+	case meta.Pending, meta.Removing:
+		s.log.InfoContext(ctx, "finish interrupted work", "key", row.Name, "state", row.State)
+		err = s.discard(ctx, row)
+	}
 	if row.State == meta.Removing && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
 		err = s.putAside(&row) // its name at least can be free
 	}
@@ -84,4 +134,23 @@ func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
 		s.log.WarnContext(ctx, "interrupted work cannot be finished yet", "key", row.Name, "state", row.State, "error", err)
 	}
 	return ctx.Err()
+}
+
+// dropSpare removes the layer that a row has beside its own.
+func (s *Snapshotter) dropSpare(ctx context.Context, row meta.Snapshot) error {
+	if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {
+		return classify(fmt.Errorf("remove layer %s: %w", row.Spare, err))
+	}
+	return s.forgetSpare(row)
+}
+
+func (s *Snapshotter) forgetSpare(row meta.Snapshot) error {
+	return s.free("spare", func(tx *meta.Tx) error {
+		row, err := tx.Snapshot(row.Name)
+		if err != nil {
+			return err
+		}
+		row.Spare = ""
+		return tx.UpdateSnapshot(row)
+	})
 }

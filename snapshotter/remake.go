@@ -19,12 +19,17 @@ func (s *Snapshotter) rereadable(row meta.Snapshot) bool {
 
 // remake commits a snapshot whose layer can only be applied on its parents: in a
 // new layer over these, from a second reading. Only the transaction that commits
-// puts it in the place of the old one; a layer that no row names, old or new, goes
-// when the store is opened, if it has not gone before.
+// puts it in the place of the old one. The other of the two is the row's spare
+// layer, which goes when the store is opened, if it has not gone before.
 func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string, info snapshots.Info) error {
 	if !s.rereadable(row) {
 		return classify(fmt.Errorf("commit snapshot %q: %w: apply its layer anew, for it cannot be read again here",
 			row.Name, driver.ErrNeedsParents))
+	}
+	if row.Spare != "" { // of an earlier try
+		if err := s.dropSpare(ctx, row); err != nil {
+			return err
+		}
 	}
 	fresh, above, err := s.announceRemake(row.Name, info.Parent)
 	if err != nil {
@@ -38,17 +43,18 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		return errors.Join(err, s.undoRemake(ctx, fresh))
+		return errors.Join(err, s.undoRemake(ctx, fresh, !errors.Is(err, errTaken)))
 	}
-	if err := s.driver.Remove(ctx, layerOf(row)); err != nil {
+	fresh.Name = name
+	if err := s.dropSpare(ctx, fresh); err != nil {
 		s.log.WarnContext(ctx, "what was unpacked without its parents stays until the store is opened again", "layer", row.Layer, "error", err)
 	}
 	s.cleanLater(ctx)
 	return nil
 }
 
-// announceRemake names the parent in the row of key, and returns the row with a
-// layer that is still to be made.
+// announceRemake names the parent in the row of key, and a layer that is still to
+// be made as its spare one. It returns the row with the two in each other's place.
 func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, above []driver.ID, err error) {
 	err = s.update("remake", func(tx *meta.Tx) error {
 		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
@@ -57,20 +63,30 @@ func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, abo
 		if above, err = parents(tx, parent); err != nil {
 			return err
 		}
+		if err := s.reserve(tx); err != nil {
+			return err
+		}
 		layer, err := tx.NewLayer()
 		if err != nil {
 			return err
 		}
-		row, err = setRebase(tx, key, parent)
-		row.Layer = layer
-		return err
+		if row, err = ready(tx, key); err != nil {
+			return err
+		}
+		row.Rebase, row.Spare = parent, layer
+		return tx.UpdateSnapshot(row)
 	})
+	row.Layer, row.Spare = row.Spare, row.Layer
 	return row, above, err
 }
 
 // rebuild makes and seals the layer of a row from a second reading.
 func (s *Snapshotter) rebuild(ctx context.Context, row meta.Snapshot, above []driver.ID) (driver.Usage, error) {
-	if err := s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{}); err != nil {
+	err := s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{})
+	if errors.Is(err, driver.ErrExists) {
+		err = taken(row)
+	}
+	if err != nil {
 		return driver.Usage{}, err
 	}
 	if err := s.reapply(ctx, row); err != nil {
@@ -90,17 +106,22 @@ func (s *Snapshotter) reapply(ctx context.Context, row meta.Snapshot) error {
 }
 
 // undoRemake leaves the snapshot as it was before remake, unless its commit counts
-// in spite of the error.
-func (s *Snapshotter) undoRemake(ctx context.Context, fresh meta.Snapshot) error {
-	err := s.update("remake undo", func(tx *meta.Tx) error {
+// in spite of the error. made: its layer is not one that was there before.
+func (s *Snapshotter) undoRemake(ctx context.Context, fresh meta.Snapshot, made bool) error {
+	err := s.free("remake undo", func(tx *meta.Tx) error {
 		_, err := setRebase(tx, fresh.Name, "")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.driver.Remove(ctx, layerOf(fresh)); err != nil {
-		return classify(fmt.Errorf("remove what was applied: %w", err))
+	old := fresh
+	old.Layer, old.Spare = fresh.Spare, fresh.Layer
+	if !made { // what has the name is not this row's to remove
+		return s.forgetSpare(old)
+	}
+	if err := s.dropSpare(ctx, old); err != nil {
+		return fmt.Errorf("remove what was applied: %w", err)
 	}
 	s.cleanLater(ctx)
 	return nil

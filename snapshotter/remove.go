@@ -50,7 +50,7 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 		s.cleanLater(ctx)
 		return nil
 	}
-	if err := s.driver.Remove(ctx, layerOf(row)); err != nil && !s.gone(ctx, row) {
+	if err := s.drop(ctx, layerOf(row)); err != nil && !s.gone(ctx, row) {
 		if aside && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
 			s.log.InfoContext(ctx, "removed snapshot is still in use, its layer goes later", "key", key, "layer", row.Layer)
 			return s.orPardon(row, s.putAside(&row))
@@ -59,7 +59,13 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 		return errors.Join(err, s.pardon(row))
 	}
 	s.cleanLater(ctx)
-	if err := s.update("remove", func(tx *meta.Tx) error { return tx.DeleteSnapshot(key) }); err != nil {
+	if row.Spare != "" {
+		if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {
+			s.log.WarnContext(ctx, "spare layer of removed snapshot stays until the store is opened again", "key", key, "error", err)
+			return nil
+		}
+	}
+	if err := s.free("remove", func(tx *meta.Tx) error { return tx.DeleteSnapshot(key) }); err != nil {
 		// The snapshot is gone; only its row is left, and nobody sees that.
 		s.log.WarnContext(ctx, "row of removed snapshot stays until the store is opened again", "key", key, "error", err)
 	}
@@ -70,7 +76,7 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 // it while the driver works. With aside it puts out of sight at once what only
 // removed snapshots stand on: their mounts may need its layer.
 func (s *Snapshotter) condemn(key string, aside bool) (row meta.Snapshot, err error) {
-	err = s.update("condemn", func(tx *meta.Tx) error {
+	err = s.free("condemn", func(tx *meta.Tx) error {
 		if row, err = ready(tx, key); err != nil {
 			return err
 		}
@@ -102,7 +108,7 @@ func (s *Snapshotter) gone(ctx context.Context, row meta.Snapshot) bool {
 // pardon makes a condemned row ready again.
 func (s *Snapshotter) pardon(row meta.Snapshot) error {
 	row.State = meta.Ready
-	return s.update("pardon", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
+	return s.free("pardon", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
 }
 
 // orPardon makes the row of a snapshot ready again when it could not be put aside.
@@ -124,14 +130,22 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	}
 	defer end()
 	s.sweep(ctx)
-	err = s.driver.Cleanup(ctx)
+	err = s.db.Roomy(func() error { return s.driver.Cleanup(ctx) })
 	if t, ok := s.driver.(driver.Trimmer); ok && err == nil {
 		err = t.Trim(ctx)
 	}
 	if err != nil {
 		return classify(fmt.Errorf("clean up: %w", err))
 	}
+	s.keepRoom(ctx)
 	return nil
+}
+
+// keepRoom makes the reserve again where removals used it.
+func (s *Snapshotter) keepRoom(ctx context.Context) {
+	if err := s.db.Reserve(); err != nil {
+		s.log.WarnContext(ctx, "no room is kept for removals on a full disk", "error", err)
+	}
 }
 
 // cleanLater runs the driver's cleanup beside the calls. Close waits for it.

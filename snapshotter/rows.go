@@ -1,6 +1,7 @@
 package snapshotter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,12 +21,27 @@ func (s *Snapshotter) view(fn func(*meta.Tx) error) error {
 
 // update runs a writing transaction. Its point names it for the hook.
 func (s *Snapshotter) update(point string, fn func(*meta.Tx) error) error {
+	return s.write(point, s.db.Update, fn)
+}
+
+// free is update for a transaction without which nothing could be removed or put back
+// as it was: it has room on a full disk, too.
+func (s *Snapshotter) free(point string, fn func(*meta.Tx) error) error {
+	return s.write(point, s.db.Free, fn)
+}
+
+// drop removes a layer, with room on a full disk, too.
+func (s *Snapshotter) drop(ctx context.Context, id driver.ID) error {
+	return s.db.Roomy(func() error { return s.driver.Remove(ctx, id) })
+}
+
+func (s *Snapshotter) write(point string, run func(func(*meta.Tx) error) error, fn func(*meta.Tx) error) error {
 	if s.hook != nil {
 		if err := s.hook(point + " before"); err != nil {
 			return err
 		}
 	}
-	if err := s.db.Update(fn); err != nil {
+	if err := run(fn); err != nil {
 		return classifyMeta(err)
 	}
 	if s.hook != nil {
@@ -47,6 +63,8 @@ func classifyMeta(err error) error {
 		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, meta.ErrInvalidName):
 		return classified{err, errdefs.ErrInvalidArgument}
+	case errors.Is(err, meta.ErrDamaged):
+		return classified{fmt.Errorf("%w: %w", ErrDamaged, err), errdefs.ErrDataLoss}
 	default:
 		return exhausted(err)
 	}

@@ -59,8 +59,10 @@ type Snapshotter struct {
 	keys    keyLocks
 	// sweeping is held by whoever removes what was put aside.
 	sweeping sync.Mutex
-	bg       background
-	calls    calls
+	// unnamed are layers that no row named when the store was opened.
+	unnamed []driver.ID
+	bg      background
+	calls   calls
 }
 
 var (

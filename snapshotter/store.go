@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 const (
@@ -33,6 +34,10 @@ type header struct {
 	// Shared: the root is the directory of another engine, whose layers the
 	// driver reads. Its mode is not ours to change.
 	Shared bool `json:"shared,omitempty"`
+	// Found is what the driver found out about the store's file system on Kernel, see
+	// [driver.Rememberer].
+	Found  json.RawMessage `json:"found,omitempty"`
+	Kernel string          `json:"kernel,omitempty"`
 }
 
 // readHeader returns fs.ErrNotExist for a root that is no store yet.
@@ -150,7 +155,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	if above := filepath.Dir(root); all.Foreign(above) == filepath.Base(root) {
 		return false, fmt.Errorf("%w: it holds layers of another engine itself: the root to name is %s", ErrForeign, above)
 	}
-	ours := append([]string{lockName, metaName, "content", "lost+found"}, all.Names()...)
+	ours := append([]string{lockName, metaName, metaName + meta.ReserveSuffix, "content", "lost+found"}, all.Names()...)
 	for _, name := range names {
 		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) {
 			return false, fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)

@@ -2,11 +2,13 @@ package vfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"time"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
@@ -32,6 +34,8 @@ type vfs struct {
 	reflink bool
 	idmap   bool
 	userNS  bool
+	// unknown: nothing could be tried, and nothing was known.
+	unknown bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -43,21 +47,58 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
 	d := &vfs{store: store, opts: opts}
-	dir, done, err := store.Staging("probe")
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
-	}
-	defer done()
-	if err := layerdir.CheckOwners(dir); err != nil {
-		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
-	}
-	d.xattrs = layerdir.XattrNamespaces(dir)
-	d.userNS = layerdir.UserNS(dir)
-	d.reflink = !opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
-	if d.idmap, err = store.CanMap(ctx, mount.Mounter{First: opts.Fallbacks.MountWay}, false); err != nil {
+	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
 	return d, nil
+}
+
+// facts are what opening finds out.
+type facts struct {
+	Xattrs  []string `json:"xattrs"`
+	Reflink bool     `json:"reflink"`
+	IDMap   bool     `json:"idmap"`
+	UserNS  bool     `json:"userNS"`
+}
+
+// probe finds out what works here, or takes what was known. Without either the slow
+// ways are taken, which need nothing.
+func (d *vfs) probe(ctx context.Context) error {
+	f, err := d.try(ctx)
+	if err != nil {
+		f = facts{}
+		known, err := layerdir.Untried(d.opts, err, &f)
+		if err != nil {
+			return err
+		}
+		d.unknown = !known
+	}
+	d.xattrs, d.reflink, d.idmap, d.userNS = f.Xattrs, f.Reflink, f.IDMap, f.UserNS
+	return nil
+}
+
+func (d *vfs) try(ctx context.Context) (f facts, err error) {
+	dir, done, err := d.store.Staging("probe")
+	if err != nil {
+		return f, err
+	}
+	defer done()
+	if err := layerdir.CheckOwners(dir); err != nil {
+		return f, err
+	}
+	f.Xattrs = layerdir.XattrNamespaces(dir)
+	f.UserNS = layerdir.UserNS(dir)
+	f.Reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
+	f.IDMap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
+	return f, err
+}
+
+// Found returns what probe found out, or what was known instead.
+func (d *vfs) Found() json.RawMessage {
+	if d.unknown {
+		return nil
+	}
+	return layerdir.Found(facts{d.xattrs, d.reflink, d.idmap, d.userNS})
 }
 
 // Name returns [Name].
@@ -279,28 +320,41 @@ func (d *vfs) sides(id driver.ID) (old, updated diff.View, err error) {
 func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 	m, err := loadManifest(d.store.Path(id, manifestFile))
 	if err != nil {
-		if d.opts.Logger != nil {
-			d.opts.Logger.Warn("comparing everything", "layer", id, "error", err)
-		}
+		d.warn("comparing everything", id, err)
 		return nil, nil
 	}
-	dir, done, err := d.store.Staging(id)
-	if err != nil {
-		return nil, err
+	now, err := d.now(id)
+	if layerdir.NoRoom(err) {
+		d.warn("comparing everything, since the time of a full disk is not known", id, err)
+		return nil, nil
 	}
-	defer done()
-	now, err := touch(dir)
 	if err != nil {
 		return nil, err
 	}
 	if now.Before(m.stamp) { // the clock was set back
 		return nil, nil
 	}
-	if m.bodies, err = noticesMapped(dir); err != nil {
+	if m.bodies, err = noticesMapped(d.store.Root()); err != nil {
 		return nil, err
 	}
-	m.swaps, err = noticesExchange(dir)
+	m.swaps, err = noticesExchange(d.store.Root())
 	return m, err
+}
+
+// now is the file system's own time.
+func (d *vfs) now(id driver.ID) (time.Time, error) {
+	dir, done, err := d.store.Staging(id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer done()
+	return touch(dir)
+}
+
+func (d *vfs) warn(message string, id driver.ID, err error) {
+	if d.opts.Logger != nil {
+		d.opts.Logger.Warn(message, "layer", id, "error", err)
+	}
 }
 
 // Seal makes the layer immutable and durable.

@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // The exit codes. Scripts rely on them; see exitCodes for their meaning.
@@ -23,6 +24,7 @@ const (
 	exitState
 	exitInvalid
 	exitUnsupported
+	exitDamaged
 )
 
 // exitCodes is the text of the help about exit codes.
@@ -34,7 +36,8 @@ const exitCodes = `Exit codes:
   4  exists already
   5  wrong state, busy, mounted, or locked by another process
   6  invalid input: layer, image, digest
-  7  not supported here: kernel, file system or backend`
+  7  not supported here: kernel, file system or backend
+  8  damage found in the store's own files`
 
 // Errors of the commands themselves.
 var (
@@ -53,7 +56,8 @@ var exitClasses = []struct {
 	code int
 	errs []error
 }{
-	{exitFailed, []error{errInterrupted, snapshotter.ErrDamaged, client.ErrNoAnswer}},
+	{exitFailed, []error{errInterrupted, client.ErrNoAnswer}},
+	{exitDamaged, []error{snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},
 	{exitUsage, []error{errUsage}},
 	// Of the kind of invalid input to package image; but it is we who named
 	// something that a good source does not have.

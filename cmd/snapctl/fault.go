@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -87,7 +88,8 @@ var hints = []struct {
 	{snapshotter.ErrLocked, "or use another --root"},
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
 	{snapshotter.ErrNewerStore, "or use another --root"},
-	{snapshotter.ErrDamaged, "restore it from a copy, or use another --root"},
+	{snapshotter.ErrDamaged, "layers stay as they are; put the store's own files back from a copy of the same store"},
+	{meta.ErrDamaged, "layers stay as they are; put the store's own files back from a copy of the same store"},
 	{snapshotter.ErrForeign, "to read a copy of an old engine's directory, name what holds aufs/ with --root, and the driver with --driver aufs"},
 	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},

@@ -147,7 +147,7 @@ func (o *openStore) PutNote(_ context.Context, note client.Note) error {
 }
 
 func (o *openStore) DeleteNote(_ context.Context, name string) error {
-	return o.snaps.DB().Update(func(tx *meta.Tx) error {
+	return o.snaps.DB().Free(func(tx *meta.Tx) error {
 		err := tx.DeleteRecord(storeservice.NoteKind, name)
 		if errors.Is(err, meta.ErrNotFound) {
 			return nil

@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/layerkeep/layerkeep/aufs"
 	"github.com/layerkeep/layerkeep/btrfs"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/overlay2"
 	"github.com/layerkeep/layerkeep/vfs"
 )
@@ -27,6 +30,9 @@ type Backend struct {
 	// Found reports whether root holds layers that another engine left, which New
 	// opens; nil for a backend that knows no other engine's.
 	Found func(root string) bool
+	// Records is the path below root of the directory that has one for each layer of
+	// ours; empty for root itself.
+	Records string
 }
 
 // Backends returns every backend, the preferred one first.
@@ -35,7 +41,7 @@ func Backends() []Backend {
 		{Name: overlay2.Name, New: overlay2.New},
 		{Name: btrfs.Name, New: btrfs.New},
 		{Name: vfs.Name, New: vfs.New},
-		{Name: aufs.Name, New: aufs.New, Found: aufs.Found},
+		{Name: aufs.Name, New: aufs.New, Found: aufs.Found, Records: aufs.Records},
 	}
 }
 
@@ -57,6 +63,27 @@ func Foreign(root string) string {
 		}
 	}
 	return ""
+}
+
+// Made returns the name of a backend of which root/NAME holds layers that this program
+// made, empty when there is none. Docker has directories of the same names.
+func Made(root string) (string, error) {
+	for _, b := range Backends() {
+		entries, err := os.ReadDir(filepath.Join(root, b.Name, b.Records))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		for _, e := range entries {
+			// Other engines have directories of these names, too; not our records.
+			if exists(filepath.Join(root, b.Name, b.Records, e.Name(), layerdir.RecordName)) {
+				return b.Name, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // A Rejection says why a backend cannot be used on a directory.

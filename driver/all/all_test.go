@@ -133,3 +133,22 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorAndNoRejection(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, driver.ErrUnsupported)
 }
+
+func TestOnlyRecordsOfOursAreLayersThatWereMade(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"overlay2/l", "overlay2/0f3c", "vfs/dir/0f3c", "btrfs/subvolumes", "aufs/layers", "aufs/.layerkeep/layers"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
+	}
+	name, err := Made(root)
+	require.NoError(t, err)
+	require.Empty(t, name, "another engine's")
+	for name, dir := range map[string]string{"vfs": "vfs/1", "aufs": "aufs/.layerkeep/layers/1"} {
+		record := filepath.Join(root, dir, "layer.json")
+		require.NoError(t, os.Mkdir(filepath.Dir(record), 0o700))
+		require.NoError(t, os.WriteFile(record, nil, 0o600))
+		made, err := Made(root)
+		require.NoError(t, err)
+		require.Equal(t, name, made)
+		require.NoError(t, os.Remove(record))
+	}
+}

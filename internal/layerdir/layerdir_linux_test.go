@@ -188,10 +188,10 @@ func bindOutside(t *testing.T, at string) (outside string) {
 func TestARecordOfANewerVersionIsRefused(t *testing.T) {
 	s := open(t)
 	require.NoError(t, s.Create("a", Meta{}, func(string) error { return nil }))
-	require.NoError(t, os.WriteFile(s.Path("a", metaName), []byte(`{"version":2}`), 0o600))
+	require.NoError(t, os.WriteFile(s.Path("a", RecordName), []byte(`{"version":2}`), 0o600))
 	_, err := s.Load("a")
 	require.ErrorIs(t, err, driver.ErrUnsupported)
-	require.NoError(t, os.WriteFile(s.Path("a", metaName), nil, 0o600))
+	require.NoError(t, os.WriteFile(s.Path("a", RecordName), nil, 0o600))
 	_, err = s.Load("a")
 	require.ErrorContains(t, err, "a: layer.json")
 }

@@ -27,7 +27,7 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 // and does what makes the layer immutable. What they do must be repeatable.
 // Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrBusy] for a
 // layer that is mounted writable and [driver.ErrTorn] for one in which Merging
-// was interrupted.
+// was interrupted, or that was not sealed when the disk failed a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
 	m, err := s.Load(id)
 	switch {
@@ -47,7 +47,7 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	if err := prepare(&m); err != nil {
 		return err
 	}
-	if err := SyncFS(s.Path(id)); err != nil {
+	if err := s.syncLayer(id); err != nil {
 		return err
 	}
 	if err := settle(&m); err != nil {
@@ -123,9 +123,8 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	if err != nil || !sync {
 		return errors.Join(err, os.Remove(mark))
 	}
-	if err := SyncFS(s.Path(id)); err != nil {
-		// What the disk holds is not known, so it stays marked.
-		return fmt.Errorf("%w: %w", driver.ErrTorn, err)
+	if err := s.syncLayer(id); err != nil {
+		return err // what the disk holds is not known, so it stays marked
 	}
 	if err := os.Remove(mark); err != nil {
 		return err

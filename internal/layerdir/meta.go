@@ -15,9 +15,13 @@ import (
 )
 
 const (
-	metaName    = "layer.json"
+	// RecordName is the file in a layer's directory that makes it one.
+	RecordName  = "layer.json"
 	metaVersion = 1
 	mergingName = "merging"
+	// tornName is a file in a layer's directory: the disk has lost something that may
+	// have been in the layer.
+	tornName = "torn"
 )
 
 // Meta is what a backend records of a layer.
@@ -56,7 +60,7 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 		return Meta{}, err
 	}
 	var m Meta
-	b, err := os.ReadFile(s.Path(id, metaName))
+	b, err := os.ReadFile(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("%s: %w", id, driver.ErrNotFound)
 	}
@@ -64,7 +68,7 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 		return m, err
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("layer %s: %s: %w", id, metaName, err)
+		return m, fmt.Errorf("layer %s: %s: %w", id, RecordName, err)
 	}
 	if m.Version != metaVersion {
 		return m, fmt.Errorf("layer %s: %w: record of version %d, this program knows %d", id, driver.ErrUnsupported, m.Version, metaVersion)
@@ -88,22 +92,10 @@ func (s *Store) Writable(id driver.ID) (Meta, error) {
 	return m, s.notTorn(id)
 }
 
-// notTorn returns [driver.ErrTorn] for a layer in which Merging did not end.
-func (s *Store) notTorn(id driver.ID) error {
-	_, err := os.Lstat(s.Path(id, mergingName))
-	if err == nil {
-		return fmt.Errorf("%s: %w", id, driver.ErrTorn)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // Recorded returns when the layer's record was written last. The layers whose
 // record is that of Create are at least as old.
 func (s *Store) Recorded(id driver.ID) (time.Time, error) {
-	info, err := os.Stat(s.Path(id, metaName))
+	info, err := os.Stat(s.Path(id, RecordName))
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -116,11 +108,17 @@ func (s *Store) Save(id driver.ID, m Meta) error {
 	return m.write(s.Path(id))
 }
 
+// Become renames a layer's record to a path on the same file system, which takes no
+// room on a full disk. Nothing but removing the layer can be done with it then.
+func (s *Store) Become(id driver.ID, path string) error {
+	return os.Rename(s.Path(id, RecordName), path)
+}
+
 func (m Meta) write(dir string) error {
 	m.Version = metaVersion
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(durable.OS(), filepath.Join(dir, metaName), append(b, '\n'), 0o600)
+	return durable.WriteFile(durable.OS(), filepath.Join(dir, RecordName), append(b, '\n'), 0o600)
 }

@@ -49,7 +49,7 @@ func (s *Store) checkParent(id driver.ID) (Inherited, error) {
 		return Inherited{}, err
 	}
 	// Asked before it is read, so that what is remembered can be too old, not too new.
-	file, err := os.Stat(s.Path(id, metaName))
+	file, err := os.Stat(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Inherited{}, fmt.Errorf("%s: %w", id, driver.ErrNotFound)
 	}

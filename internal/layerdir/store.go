@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
@@ -26,8 +28,16 @@ type Store struct {
 	// remove deletes a directory with all that is in it.
 	remove func(dir string) error
 
+	// dir is open as long as the store is, see sync.
+	dir *os.File
+	// syncing is held while dir is synced and what its answer means is written down.
+	syncing sync.Mutex
+	// lost counts the errors of sync.
+	lost atomic.Int64
+
 	mu    sync.Mutex
-	inUse map[string]bool // names of directories that Staging and Remove made and still need
+	torn  map[driver.ID]bool // layers that were marked as torn, or should have been
+	inUse map[string]bool    // names of directories that Staging made and still needs
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord
 
@@ -44,7 +54,14 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	return &Store{root: root, remove: RemoveAll, inUse: map[string]bool{}, sealed: map[driver.ID]sealedRecord{}}, nil
+	dir, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		root: root, remove: RemoveAll, dir: dir,
+		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, sealed: map[driver.ID]sealedRecord{},
+	}, nil
 }
 
 // DeleteWith makes the store delete directories with remove instead of
@@ -54,6 +71,9 @@ func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 // Close waits until what was removed is gone.
 func (s *Store) Close() error {
 	s.background.Wait()
+	if err := s.dir.Close(); !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
 	return nil
 }
 
@@ -80,6 +100,7 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 		return err
 	}
 	defer done()
+	lost := s.lost.Load()
 	if err := fill(dir); err != nil {
 		return err
 	}
@@ -92,7 +113,13 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 		}
 		return err
 	}
-	return durable.OS().SyncDir(s.root)
+	if err := durable.OS().SyncDir(s.root); err != nil {
+		return err
+	}
+	if s.lost.Load() != lost { // nobody marked it while it had no name
+		return s.tear(id)
+	}
+	return nil
 }
 
 // Staging makes an empty directory, mode 0700, on the layers' file system. done
@@ -122,14 +149,10 @@ func (s *Store) Remove(id driver.ID) error {
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	trash, done, err := s.trash(id)
-	if err != nil {
-		return err
-	}
-	defer done()
-	err = os.Rename(s.Path(id), filepath.Join(trash, "layer"))
-	if err != nil {
-		err = errors.Join(err, os.Remove(trash))
+	// A rename needs no space, which a directory to move it into would: a full disk
+	// must not keep anything from being removed.
+	trash := filepath.Join(s.root, fmt.Sprintf("%s%s-%d", trashPrefix, id, rand.Uint64())) //nolint:gosec // no secret
+	if err := renameNew(s.Path(id), trash); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -138,30 +161,15 @@ func (s *Store) Remove(id driver.ID) error {
 	if err := durable.OS().SyncDir(s.root); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	delete(s.torn, id)
+	s.mu.Unlock()
 	s.background.Go(func() {
 		// What cannot be deleted stays under its trash name for Cleanup, which
 		// reports the error.
 		_ = s.delete(trash)
 	})
 	return nil
-}
-
-// trash makes the directory that a layer is moved into. Until done, Cleanup
-// leaves it alone: without it the rename would fail as if the layer were missing.
-func (s *Store) trash(id driver.ID) (dir string, done func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	dir, err = os.MkdirTemp(s.root, trashPrefix+string(id)+"-")
-	if err != nil {
-		return "", nil, err
-	}
-	name := filepath.Base(dir)
-	s.inUse[name] = true
-	return dir, func() {
-		s.mu.Lock()
-		delete(s.inUse, name)
-		s.mu.Unlock()
-	}, nil
 }
 
 // List returns the IDs of all layers, sorted.

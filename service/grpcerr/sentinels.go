@@ -15,6 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -57,6 +58,7 @@ func systemErrors() []sentinel {
 func ownErrors() []sentinel {
 	return []sentinel{
 		{"STORE_DAMAGED", snapshotter.ErrDamaged, codes.DataLoss},
+		{"DATABASE_DAMAGED", meta.ErrDamaged, codes.DataLoss},
 		{"STORE_LOCKED", snapshotter.ErrLocked, codes.Unavailable},
 		{"STORE_OF_OTHER_DRIVER", snapshotter.ErrOtherDriver, codes.FailedPrecondition},
 		{"STORE_IS_NEWER", snapshotter.ErrNewerStore, codes.FailedPrecondition},

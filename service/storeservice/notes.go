@@ -59,7 +59,7 @@ func (s *Service) PutNote(_ context.Context, req *storev1.PutNoteRequest) (*stor
 
 // DeleteNote implements the call of that name.
 func (s *Service) DeleteNote(_ context.Context, req *storev1.DeleteNoteRequest) (*storev1.DeleteNoteResponse, error) {
-	err := s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(NoteKind, req.GetName()) })
+	err := s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(NoteKind, req.GetName()) })
 	if err != nil && !errors.Is(err, meta.ErrNotFound) {
 		return nil, err
 	}

@@ -4,6 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,12 +43,16 @@ var (
 //	snapshots  NAME -> JSON of Snapshot; the bucket's sequence gives the IDs
 //	children   parent ID, child ID (both uint64, big endian) -> name of the child
 //	records    KIND -> bucket of NAME -> JSON
+//
+// JSON objects end with a checksum, see addSum.
 var (
 	bucketStore     = []byte("store")
 	bucketSnapshots = []byte("snapshots")
 	bucketChildren  = []byte("children")
 	bucketRecords   = []byte("records")
 	keyVersion      = []byte("version")
+
+	buckets = [][]byte{bucketStore, bucketSnapshots, bucketChildren, bucketRecords}
 )
 
 // openTimeout bounds the wait for bbolt's own lock. The store's lock is taken
@@ -52,13 +61,61 @@ const openTimeout = time.Second
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
-	bolt *bbolt.DB
+	bolt    *bbolt.DB
+	reserve string // path of the file that [DB.Free] may remove
+	// reserving is held by whoever makes that file or gives it up.
+	reserving sync.Mutex
+	// broken is set once the library has panicked.
+	broken atomic.Pointer[error]
 }
 
-// Open opens the database at path and makes it, with mode 0600, when it is
-// missing. Returns ErrNewer for a schema it does not know, ErrInUse when another
-// process has it open and ErrDamaged for what is no database of ours.
-func Open(path string) (*DB, error) {
+// Create opens the database at path, and makes it, with mode 0600, when it is missing
+// or holds nothing yet, not even a version. For the rest see [Open].
+func Create(path string) (*DB, error) { return open(path, true) }
+
+// Open opens the database at path. Returns an error matching io/fs.ErrNotExist
+// when there is none, ErrNewer for a schema it does not know, ErrInUse when another
+// process has it open and ErrDamaged for what is no database of ours, or no whole
+// one; the file is as before then.
+func Open(path string) (*DB, error) { return open(path, false) }
+
+func open(path string, create bool) (*DB, error) {
+	var b *bbolt.DB
+	err := guard(func() (err error) {
+		if err := checkFile(path, create); err != nil {
+			return err
+		}
+		b, err = openBolt(path)
+		return err
+	})
+	if err == nil {
+		err = guard(func() error { return prepare(b, create) })
+	}
+	if err != nil {
+		if b != nil && !errors.Is(err, errBroken) {
+			err = errors.Join(err, b.Close())
+		}
+		return nil, fmt.Errorf("open metadata %s: %w", path, err)
+	}
+	return &DB{bolt: b, reserve: path + ReserveSuffix}, nil
+}
+
+// checkFile keeps from the library what it would take for a new database, or trip
+// over.
+func checkFile(path string, create bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case create && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
+		return nil
+	case err != nil:
+		return err
+	case info.Size() == 0:
+		return fmt.Errorf("%w: it is empty", ErrDamaged)
+	}
+	return checkPages(path)
+}
+
+func openBolt(path string) (*bbolt.DB, error) {
 	b, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      openTimeout,
 		FreelistType: bbolt.FreelistMapType,
@@ -71,39 +128,27 @@ func Open(path string) (*DB, error) {
 		// Not all of what bbolt says of a file that is none of its has a sentinel.
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open metadata %s: %w", path, err)
-	}
-	if err := prepare(b); err != nil {
-		return nil, errors.Join(fmt.Errorf("open metadata %s: %w", path, err), b.Close())
-	}
-	return &DB{bolt: b}, nil
+	return b, err
 }
 
 // prepare checks the version, and writes the schema into a new database. An
 // existing one is only read, so that opening a store costs no sync.
-func prepare(b *bbolt.DB) error {
-	var version uint64
+func prepare(b *bbolt.DB, create bool) error {
+	fresh := false
 	err := b.View(func(tx *bbolt.Tx) error {
-		if store := tx.Bucket(bucketStore); store != nil {
-			raw := store.Get(keyVersion)
-			if len(raw) != 8 {
-				return fmt.Errorf("%w: its version is unreadable", ErrDamaged)
+		if fresh = tx.Bucket(bucketStore) == nil; fresh {
+			if !create {
+				return fmt.Errorf("%w: it has no version", ErrDamaged)
 			}
-			version = binary.BigEndian.Uint64(raw)
+			return nil
 		}
-		return nil
+		return checkSchema(tx)
 	})
-	switch {
-	case err != nil:
+	if err != nil || !fresh {
 		return err
-	case version > Version:
-		return fmt.Errorf("%w: %d, this program knows %d", ErrNewer, version, Version)
-	case version == Version:
-		return nil
 	}
 	return b.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketStore, bucketSnapshots, bucketChildren, bucketRecords} {
+		for _, name := range buckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -112,18 +157,74 @@ func prepare(b *bbolt.DB) error {
 	})
 }
 
-// Close waits for running transactions and closes the database. Idempotent.
-func (db *DB) Close() error { return db.bolt.Close() }
+func checkSchema(tx *bbolt.Tx) error {
+	raw := tx.Bucket(bucketStore).Get(keyVersion)
+	if len(raw) != 8 {
+		return fmt.Errorf("%w: its version is unreadable", ErrDamaged)
+	}
+	if version := binary.BigEndian.Uint64(raw); version != Version {
+		if version < Version {
+			return fmt.Errorf("%w: there never was a version %d", ErrDamaged, version)
+		}
+		return fmt.Errorf("%w: %d, this program knows %d", ErrNewer, version, Version)
+	}
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: it has no %s", ErrDamaged, name)
+		}
+	}
+	return nil
+}
 
-// View runs fn in a read-only transaction: one moment of the database.
+// Close waits for running transactions and closes the database. Idempotent.
+func (db *DB) Close() error {
+	if db.broken.Load() != nil {
+		return nil // it would wait for ever
+	}
+	return db.bolt.Close()
+}
+
+// View runs fn in a read-only transaction: one moment of the database. Returns
+// ErrDamaged, like Update, where it turns out that the file is not what it should
+// be.
 func (db *DB) View(fn func(*Tx) error) error {
-	return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{b}) })
+	return db.run(func() error {
+		return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{b}) })
+	})
 }
 
 // Update runs fn in the only writing transaction. When fn returns an error, or
 // the database cannot be written, nothing of it has happened.
 func (db *DB) Update(fn func(*Tx) error) error {
-	return db.bolt.Update(func(b *bbolt.Tx) error { return fn(&Tx{b}) })
+	return db.run(func() error {
+		return withErrno(db.bolt.Update(func(b *bbolt.Tx) error { return fn(&Tx{b}) }))
+	})
+}
+
+// run calls the library, unless it has panicked before.
+func (db *DB) run(call func() error) error {
+	if broken := db.broken.Load(); broken != nil {
+		return *broken
+	}
+	err := guard(call)
+	if errors.Is(err, errBroken) {
+		db.broken.Store(&err)
+	}
+	return err
+}
+
+// withErrno gives an error of the library the errno of a full disk, of which it keeps
+// no more than the text when the file cannot be made longer.
+func withErrno(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
+		if !errors.Is(err, errno) && strings.HasSuffix(err.Error(), ": "+errno.Error()) {
+			return fmt.Errorf("%w (%w)", err, errno)
+		}
+	}
+	return err
 }
 
 // A Tx is one transaction. It must not be used after the function it was given

@@ -19,7 +19,7 @@ import (
 
 func open(t *testing.T) *meta.DB {
 	t.Helper()
-	db, err := meta.Open(filepath.Join(t.TempDir(), "meta.db"))
+	db, err := meta.Create(filepath.Join(t.TempDir(), "meta.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
@@ -75,7 +75,7 @@ func TestIDsAreNeverUsedAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
 	seen := map[uint64]bool{}
 	for range 3 {
-		db, err := meta.Open(path)
+		db, err := meta.Create(path)
 		require.NoError(t, err)
 		s := create(t, db, meta.Snapshot{Name: "s"})
 		require.False(t, seen[s.ID])
@@ -258,7 +258,7 @@ func TestRecordsOfDifferentKindsDoNotMix(t *testing.T) {
 
 func TestADatabaseOfANewerVersionIsRefusedAndNotTouched(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
-	db, err := meta.Open(path)
+	db, err := meta.Create(path)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	raw, err := bbolt.Open(path, 0o600, nil)
@@ -274,7 +274,7 @@ func TestADatabaseOfANewerVersionIsRefusedAndNotTouched(t *testing.T) {
 
 func TestADatabaseIsOpenOnceAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
-	db, err := meta.Open(path)
+	db, err := meta.Create(path)
 	require.NoError(t, err)
 	_, err = meta.Open(path)
 	require.ErrorIs(t, err, meta.ErrInUse)

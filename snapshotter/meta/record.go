@@ -22,7 +22,7 @@ func (tx *Tx) PutRecord(kind, name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("record %s %q: %w", kind, name, err)
 	}
-	return records.Put([]byte(name), raw)
+	return records.Put([]byte(name), addSum(recordKey(kind, name), raw))
 }
 
 // GetRecord decodes the record into v, or returns ErrNotFound.
@@ -31,8 +31,12 @@ func (tx *Tx) GetRecord(kind, name string, v any) error {
 	if raw == nil {
 		return fmt.Errorf("record %s %q: %w", kind, name, ErrNotFound)
 	}
+	raw, err := takeSum(recordKey(kind, name), raw)
+	if err != nil {
+		return fmt.Errorf("record %s %q: %w", kind, name, err)
+	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("record %s %q is unreadable: %w", kind, name, err)
+		return fmt.Errorf("record %s %q: %w: %w", kind, name, ErrDamaged, err)
 	}
 	return nil
 }
@@ -56,7 +60,13 @@ func (tx *Tx) WalkRecords(kind string, fn func(name string, raw json.RawMessage)
 	if records == nil {
 		return nil
 	}
-	return records.ForEach(func(name, raw []byte) error { return fn(string(name), raw) })
+	return records.ForEach(func(name, raw []byte) error {
+		raw, err := takeSum(recordKey(kind, string(name)), raw)
+		if err != nil {
+			return fmt.Errorf("record %s %q: %w", kind, name, err)
+		}
+		return fn(string(name), raw)
+	})
 }
 
 func (tx *Tx) record(kind, name string) []byte {
@@ -69,3 +79,6 @@ func (tx *Tx) record(kind, name string) []byte {
 	}
 	return records.Get([]byte(name))
 }
+
+// recordKey is what a record is known by to its checksum.
+func recordKey(kind, name string) string { return kind + "\x00" + name }

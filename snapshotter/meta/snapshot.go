@@ -3,6 +3,7 @@ package meta
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -66,6 +67,10 @@ type Snapshot struct {
 	// Source says where the layer in it came from, in words of whoever applied it,
 	// and is empty once it is committed.
 	Source string `json:"source,omitempty"`
+	// Spare is the driver's ID of a layer that belongs to this row beside Layer: one
+	// that is being made to take its place, or whose place it took. It is to be
+	// removed.
+	Spare string `json:"spare,omitempty"`
 	// Deferred: the layer of Source needs its parents, so nothing of it is there
 	// until the commit that names them.
 	Deferred bool `json:"deferred,omitempty"`
@@ -138,7 +143,7 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if rows.Get([]byte(s.Name)) != nil {
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
 	}
-	if err := tx.reserve(s.Layer); err != nil {
+	if err := tx.ReserveLayer(s.Layer); err != nil {
 		return Snapshot{}, err
 	}
 	id, err := rows.NextSequence()
@@ -152,15 +157,54 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	return s, tx.put(s)
 }
 
+// Reserved reports whether ReserveLayer would change nothing.
+func (tx *Tx) Reserved(layer string) bool {
+	n, err := strconv.ParseUint(layer, 10, 48)
+	return err != nil || n <= tx.snapshots().Sequence()
+}
+
+// CheckRows returns ErrDamaged where what is kept beside the rows, and has no checksum,
+// does not agree with them: a row is not found by its name or among the children of
+// its parent, or IDs would be given a second time. rows are all there are.
+func (tx *Tx) CheckRows(rows []Snapshot) error {
+	children := 0
+	for _, row := range rows {
+		if tx.snapshots().Get([]byte(row.Name)) == nil {
+			return fmt.Errorf("snapshot %q: %w: it is not found by its name", row.Name, ErrDamaged)
+		}
+		if row.ID > tx.snapshots().Sequence() {
+			return fmt.Errorf("snapshot %q: %w: its number was not given yet", row.Name, ErrDamaged)
+		}
+		if row.above() == "" {
+			continue
+		}
+		children++
+		parent, err := tx.Snapshot(row.above())
+		if errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("snapshot %q: %w: its parent %q is missing", row.Name, ErrDamaged, row.above())
+		}
+		if err != nil {
+			return err
+		}
+		if string(tx.bolt.Bucket(bucketChildren).Get(childKey(parent.ID, row.ID))) != row.Name {
+			return fmt.Errorf("snapshot %q: %w: it is not among the children of %q", row.Name, ErrDamaged, parent.Name)
+		}
+	}
+	if n := tx.bolt.Bucket(bucketChildren).Stats().KeyN; n != children {
+		return fmt.Errorf("%w: it has %d children for %d", ErrDamaged, n, children)
+	}
+	return nil
+}
+
 // NewLayer returns the ID of a layer that no row has or will have by itself.
 func (tx *Tx) NewLayer() (string, error) {
 	id, err := tx.snapshots().NextSequence()
 	return fmt.Sprint(id), err
 }
 
-// reserve keeps a layer that has the name of one of ours to come from being
+// ReserveLayer keeps a layer that has the name of one of ours to come from being
 // met. Numbers that no store gets to are left alone.
-func (tx *Tx) reserve(layer string) error {
+func (tx *Tx) ReserveLayer(layer string) error {
 	rows := tx.snapshots()
 	if n, err := strconv.ParseUint(layer, 10, 48); err == nil && n > rows.Sequence() {
 		return rows.SetSequence(n)
@@ -267,7 +311,7 @@ func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 		}
 		// Only a damaged database can hold a loop; it must not hang us.
 		if len(chain) > maxChain {
-			return nil, fmt.Errorf("snapshot %q: its parents form a loop", chain[0].Name)
+			return nil, fmt.Errorf("snapshot %q: %w: its parents form a circle", chain[0].Name, ErrDamaged)
 		}
 		chain = append(chain, s)
 		name = s.Parent
@@ -301,7 +345,7 @@ func (tx *Tx) put(s Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("snapshot %q: %w", s.Name, err)
 	}
-	return tx.snapshots().Put([]byte(s.Name), raw)
+	return tx.snapshots().Put([]byte(s.Name), addSum(s.Name, raw))
 }
 
 // unlink removes the entry of s from the index of children.
@@ -323,8 +367,12 @@ func childKey(parent, child uint64) []byte {
 
 func decode(name string, raw []byte) (Snapshot, error) {
 	s := Snapshot{Name: name}
+	raw, err := takeSum(name, raw)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("row of snapshot %q: %w", name, err)
+	}
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return Snapshot{}, fmt.Errorf("snapshot %q: its row is unreadable: %w", name, err)
+		return Snapshot{}, fmt.Errorf("row of snapshot %q: %w: %w", name, ErrDamaged, err)
 	}
 	return s, nil
 }

@@ -1,0 +1,77 @@
+package layerdir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+)
+
+// notTorn returns [driver.ErrTorn] for a layer in which Merging did not end, and for
+// one that was not sealed when the disk failed a write.
+func (s *Store) notTorn(id driver.ID) error {
+	if err := s.unmarked(id, mergingName); err != nil {
+		return err
+	}
+	return s.notLost(id)
+}
+
+// notLost returns [driver.ErrTorn] for a layer that was not sealed when the disk failed
+// a write.
+func (s *Store) notLost(id driver.ID) error {
+	s.mu.Lock()
+	torn := s.torn[id]
+	s.mu.Unlock()
+	if torn {
+		return fmt.Errorf("%s: %w", id, driver.ErrTorn)
+	}
+	return s.unmarked(id, tornName)
+}
+
+func (s *Store) unmarked(id driver.ID, name string) error {
+	_, err := os.Lstat(s.Path(id, name))
+	if err == nil {
+		return fmt.Errorf("%s: %w", id, driver.ErrTorn)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// doubt marks all layers that are not sealed. Those in the making, which List does not
+// know, are marked by Create, which looks at lost when it is done.
+func (s *Store) doubt() error {
+	s.lost.Add(1)
+	ids, err := s.List()
+	errs := []error{err}
+	for _, id := range ids {
+		if m, err := s.Load(id); err == nil && (m.Sealed || m.View) {
+			continue
+		}
+		errs = append(errs, s.tear(id))
+	}
+	return errors.Join(errs...)
+}
+
+// tear marks a layer as torn, in this process and on disk. The disk has just failed, so
+// the mark is there before it is synced.
+func (s *Store) tear(id driver.ID) error {
+	s.mu.Lock()
+	s.torn[id] = true
+	s.mu.Unlock()
+	f, err := os.OpenFile(s.Path(id, tornName), os.O_CREATE|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close(), durable.OS().SyncDir(s.Path(id)))
+	}
+	if err != nil {
+		return fmt.Errorf("mark layer %s as torn: %w", id, err)
+	}
+	return nil
+}

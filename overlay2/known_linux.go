@@ -1,0 +1,69 @@
+package overlay2
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// facts are what probe finds out.
+type facts struct {
+	Features mount.Features `json:"features"`
+	Xattrs   []string       `json:"xattrs"`
+	UserNS   bool           `json:"userNS"`
+	IDMap    bool           `json:"idmap"`
+	XFS      bool           `json:"xfs"`
+}
+
+// Found returns what probe found out, or what was known instead.
+func (d *overlay) Found() json.RawMessage {
+	if d.untried != nil {
+		return nil
+	}
+	return layerdir.Found(facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
+}
+
+// recall opens the store without a probe, which ended with err, or returns it. Where
+// nothing is known either, layers are read and removed, but not mounted: how that has
+// to be done is not known.
+func (d *overlay) recall(err error) error {
+	var f facts
+	known, refused := layerdir.Untried(d.opts, err, &f)
+	if refused != nil {
+		return refused
+	}
+	// What another user found out, who is root of a user namespace or is not, is of no use.
+	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlay(d.store.Root())
+	if !known || f.Features.UserXattr != userXattr {
+		f = facts{Features: mount.Features{UserXattr: userXattr}}
+		d.untried = err
+	}
+	d.features, d.xattrs, d.userNS, d.idmap, d.onXFS = f.Features, f.Xattrs, f.UserNS, f.IDMap, f.XFS
+	d.limit()
+	return nil
+}
+
+// limit takes what tests have switched off from the features, and chooses the marks.
+func (d *overlay) limit() {
+	if d.features.UserXattr {
+		d.marks = marks{whiteout.OverlayUser}
+	}
+	if d.opts.Fallbacks.NoEscape {
+		d.features.Escapes = false
+	}
+	if d.opts.Fallbacks.NoMetadataOpt {
+		d.features.RedirectDir, d.features.Metacopy = false, false
+	}
+}
+
+// canMount returns an error where nothing is known of mounting.
+func (d *overlay) canMount() error {
+	if d.untried == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: what can be mounted could not be tried when the store was opened, open it again: %w", driver.ErrUnsupported, d.untried)
+}

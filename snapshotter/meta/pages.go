@@ -1,0 +1,310 @@
+package meta
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/bits"
+	"os"
+)
+
+// The file is made of pages. Two of them, written in turn, say where the tree and
+// the list of free pages are. The library follows page numbers as it finds them: a
+// circle would fill the memory, and a page that is in use and free would be
+// overwritten. So the pages that are in use are read once before the library opens
+// the file.
+//
+// The format is that of go.etcd.io/bbolt, internal/common: a header of 16 bytes
+// (number, flags, count, how many further pages belong to it), then that many
+// elements, in the machine's byte order.
+const (
+	pageHeader    = 16
+	branchElement = 16 // position, length of key, page
+	leafElement   = 16 // flags, position, length of key, length of value
+	bucketHeader  = 16 // root page or 0, sequence
+
+	flagBranch   = 0x01
+	flagLeaf     = 0x02
+	flagFreelist = 0x10
+	leafIsBucket = 0x01
+
+	metaMagic   = 0xED0CDAED
+	metaSize    = 64
+	minPageSize = 1 << 10
+	maxPageSize = 64 << 10
+	countAside  = 0xFFFF // the count of a list of free pages is its first entry
+	noFreelist  = ^uint64(0)
+)
+
+// checkPages returns ErrDamaged for a file whose tree of pages is not one: a page
+// that is there twice, or of the wrong kind, or beyond the end, or free as well.
+// What the pages hold is left to the library, to the rows' checksums and to
+// [Tx.CheckRows].
+func checkPages(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	root, err := currentMeta(f, info.Size())
+	if err != nil {
+		return err
+	}
+	w := &pageWalk{file: f, size: int64(root.pageSize), end: root.pages, seen: make([]bool, root.pages)}
+	w.seen[0], w.seen[1] = true, true
+	if err := w.tree(root.root); err != nil {
+		return err
+	}
+	return w.free(root.freelist)
+}
+
+// A metaPage is what one of the two first pages says.
+type metaPage struct {
+	pageSize              uint32
+	root, freelist, pages uint64
+	txid                  uint64
+}
+
+// currentMeta returns the newer of the two pages. Both are valid at all times, also
+// after a power cut, as what counts in one of them is within one sector of a disk. The
+// library would take the other where one is not. But that may be the one before, in
+// which what was acknowledged last is still to be made or removed.
+func currentMeta(f io.ReaderAt, fileSize int64) (best metaPage, err error) {
+	first, err := readMeta(f, 0)
+	if err != nil {
+		return best, fmt.Errorf("its first page %w", err)
+	}
+	second, err := readMeta(f, int64(first.pageSize))
+	if err != nil {
+		return best, fmt.Errorf("its second page %w", err)
+	}
+	best = first
+	if second.txid > first.txid {
+		best = second
+	}
+	if best.pages < 2 || best.pages > uint64(fileSize)/uint64(best.pageSize) { //nolint:gosec // no file is shorter than nothing
+		return best, fmt.Errorf("%w: it was cut short: %d bytes for %d pages of %d", ErrDamaged, fileSize, best.pages, best.pageSize)
+	}
+	return best, nil
+}
+
+func readMeta(f io.ReaderAt, at int64) (metaPage, error) {
+	var b [pageHeader + metaSize]byte
+	if _, err := f.ReadAt(b[:], at); err != nil && !errors.Is(err, io.EOF) {
+		return metaPage{}, err
+	}
+	body, order := b[pageHeader:], binary.NativeEndian
+	sum := fnv.New64a()
+	_, _ = sum.Write(body[:metaSize-8])
+	m := metaPage{
+		pageSize: order.Uint32(body[8:]),
+		root:     order.Uint64(body[16:]),
+		freelist: order.Uint64(body[32:]),
+		pages:    order.Uint64(body[40:]),
+		txid:     order.Uint64(body[48:]),
+	}
+	sizeOK := bits.OnesCount32(m.pageSize) == 1 && m.pageSize >= minPageSize && m.pageSize <= maxPageSize
+	if order.Uint32(body) != metaMagic || !sizeOK || order.Uint64(body[56:]) != sum.Sum64() || at != 0 && at != int64(m.pageSize) {
+		return metaPage{}, fmt.Errorf("is not that of a database: %w", ErrDamaged)
+	}
+	return m, nil
+}
+
+// A pageWalk looks at each page of a file once.
+type pageWalk struct {
+	file io.ReaderAt
+	size int64 // of a page, in bytes
+	end  uint64
+	seen []bool // by page
+	buf  []byte
+}
+
+// page reads a page that nobody has named yet, the further ones that belong to it
+// included, and returns its header's values and the bytes. The next call uses
+// them again.
+func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err error) {
+	var head [pageHeader]byte
+	if id >= w.end {
+		return 0, 0, nil, w.bad(id, "is beyond the end")
+	}
+	if _, err := w.file.ReadAt(head[:], int64(id)*w.size); err != nil { //nolint:gosec // below the file's size
+		return 0, 0, nil, err
+	}
+	order := binary.NativeEndian
+	overflow := uint64(order.Uint32(head[12:]))
+	switch {
+	case order.Uint64(head[:]) != id:
+		return 0, 0, nil, w.bad(id, "is another one")
+	case id+overflow >= w.end:
+		return 0, 0, nil, w.bad(id, "goes beyond the end")
+	}
+	for i := id; i <= id+overflow; i++ {
+		if w.seen[i] {
+			return 0, 0, nil, w.bad(i, "is used twice")
+		}
+		w.seen[i] = true
+	}
+	length := int64(overflow+1) * w.size //nolint:gosec // below the file's size
+	if int64(cap(w.buf)) < length {
+		w.buf = make([]byte, length)
+	}
+	raw = w.buf[:length]
+	if _, err := w.file.ReadAt(raw, int64(id)*w.size); err != nil { //nolint:gosec // below the file's size
+		return 0, 0, nil, err
+	}
+	return order.Uint16(head[8:]), int(order.Uint16(head[10:])), raw, nil
+}
+
+func (w *pageWalk) bad(id uint64, what string) error {
+	return fmt.Errorf("%w: its page %d %s", ErrDamaged, id, what)
+}
+
+// tree looks at the tree below a page, buckets in it included. As no page is
+// looked at twice, it ends.
+func (w *pageWalk) tree(root uint64) error {
+	for todo := []uint64{root}; len(todo) > 0; {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		flags, count, raw, err := w.page(id)
+		if err != nil {
+			return err
+		}
+		var below []uint64
+		switch flags {
+		case flagBranch:
+			below, err = branchPages(raw, count)
+		case flagLeaf:
+			below, err = leafPages(raw, count)
+		default:
+			err = errors.New("is of no kind that belongs into the tree")
+		}
+		if err != nil {
+			return w.bad(id, err.Error())
+		}
+		todo = append(todo, below...)
+	}
+	return nil
+}
+
+var errBounds = errors.New("has elements beyond its end")
+
+// within reports whether n bytes from a position relative to an element are in the
+// page.
+func within(raw []byte, element int, pos, n uint64) bool {
+	return uint64(element)+pos+n <= uint64(len(raw)) //nolint:gosec // not negative
+}
+
+func branchPages(raw []byte, count int) ([]uint64, error) {
+	if count == 0 {
+		return nil, errors.New("is empty")
+	}
+	if pageHeader+count*branchElement > len(raw) {
+		return nil, errBounds
+	}
+	order := binary.NativeEndian
+	pages := make([]uint64, 0, count)
+	for i := range count {
+		at := pageHeader + i*branchElement
+		e := raw[at:]
+		if !within(raw, at, uint64(order.Uint32(e)), uint64(order.Uint32(e[4:]))) {
+			return nil, errBounds
+		}
+		pages = append(pages, order.Uint64(e[8:]))
+	}
+	return pages, nil
+}
+
+// leafPages returns the roots of the buckets in a page of rows.
+func leafPages(raw []byte, count int) (pages []uint64, err error) {
+	if pageHeader+count*leafElement > len(raw) {
+		return nil, errBounds
+	}
+	order := binary.NativeEndian
+	for i := range count {
+		at := pageHeader + i*leafElement
+		e := raw[at:]
+		flags, pos, key, value := order.Uint32(e), uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:])), uint64(order.Uint32(e[12:]))
+		if !within(raw, at, pos, key+value) {
+			return nil, errBounds
+		}
+		if flags&leafIsBucket == 0 {
+			continue
+		}
+		start := uint64(at) + pos + key //nolint:gosec // not negative
+		bucket := raw[start : start+value]
+		if value < bucketHeader {
+			return nil, errors.New("has a bucket without a root")
+		}
+		if root := order.Uint64(bucket); root != 0 {
+			pages = append(pages, root)
+			continue
+		}
+		// A small bucket stands in the value itself, as a page of its own.
+		inline := bucket[bucketHeader:]
+		if len(inline) < pageHeader || order.Uint16(inline[8:]) != flagLeaf {
+			return nil, errors.New("has a small bucket that is none")
+		}
+		if err := checkInline(inline, int(order.Uint16(inline[10:]))); err != nil {
+			return nil, err
+		}
+	}
+	return pages, nil
+}
+
+// checkInline looks at a small bucket, in which there are no others.
+func checkInline(raw []byte, count int) error {
+	if pageHeader+count*leafElement > len(raw) {
+		return errBounds
+	}
+	order := binary.NativeEndian
+	for i := range count {
+		at := pageHeader + i*leafElement
+		e := raw[at:]
+		if order.Uint32(e)&leafIsBucket != 0 {
+			return errors.New("has a bucket in a small bucket")
+		}
+		if !within(raw, at, uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:]))+uint64(order.Uint32(e[12:]))) {
+			return errBounds
+		}
+	}
+	return nil
+}
+
+// free looks at the list of free pages.
+func (w *pageWalk) free(id uint64) error {
+	if id == noFreelist { // as bbolt's own rescue tool leaves it; the library makes one
+		return nil
+	}
+	flags, n, raw, err := w.page(id)
+	if err != nil {
+		return err
+	}
+	if flags != flagFreelist {
+		return w.bad(id, "is no list of free pages")
+	}
+	order := binary.NativeEndian
+	count, ids := uint64(n), raw[pageHeader:] //nolint:gosec // not negative
+	if count == countAside {
+		count, ids = order.Uint64(ids), ids[8:]
+	}
+	if count > uint64(len(ids)/8) {
+		return w.bad(id, errBounds.Error())
+	}
+	for i := range count {
+		page := order.Uint64(ids[8*i:])
+		if page >= w.end {
+			return w.bad(page, "is free and beyond the end")
+		}
+		if w.seen[page] {
+			return w.bad(page, "is in use, or twice, among the free ones")
+		}
+		w.seen[page] = true
+	}
+	return nil
+}
