@@ -62,3 +62,20 @@ func TestTheDocumentHasItsPlaces(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// What has been run stays in the document until the next run.
+func TestTheDocumentHasResults(t *testing.T) {
+	doc, err := os.ReadFile(document)
+	require.NoError(t, err)
+	for name, rows := range map[string][]string{
+		"all suites":                {"| kernel | 5.10.", "| smoke: overlay2 | ", "| overlay2 | ", "| vfs | ", "| btrfs | ", "| aufs | ", "| snapctl demo | "},
+		"file systems and defaults": {"| kernel | 6.1.", "| ext4-no-dir-index: overlay2 | ", "| xfs-no-reflink: overlay2 | ", "| btrfs-mixed: btrfs | "},
+	} {
+		_, part, _ := strings.Cut(string(doc), "<!-- begin: "+name+" -->")
+		part, _, _ = strings.Cut(part, "<!-- end: "+name+" -->")
+		require.Regexp(t, "Run on 20[0-9-]+", part, name)
+		for _, row := range rows {
+			require.Contains(t, part, row, name)
+		}
+	}
+}
