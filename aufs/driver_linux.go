@@ -23,8 +23,8 @@ type aufs struct {
 	xattrs []string
 	// userNS: devices cannot be made here.
 	userNS bool
-	// unknown: nothing could be tried, and nothing was known.
-	unknown bool
+	// known: that was found out, now or before.
+	known bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -133,25 +133,14 @@ type facts struct {
 
 // Found returns what probe found out, or what was known instead.
 func (d *aufs) Found() json.RawMessage {
-	if d.unknown {
-		return nil
-	}
-	return layerdir.Found(facts{d.xattrs, d.userNS})
+	return layerdir.Found(d.known, facts{d.xattrs, d.userNS})
 }
 
 // probe finds out what can be kept in the store's directory, or takes what was known.
 func (d *aufs) probe() error {
-	f, err := d.try()
-	if err != nil {
-		f = facts{}
-		known, err := layerdir.Untried(d.opts, err, &f)
-		if err != nil {
-			return err
-		}
-		d.unknown = !known
-	}
-	d.xattrs, d.userNS = f.Xattrs, f.UserNS
-	return nil
+	f, known, err := layerdir.Learn(d.opts, d.try)
+	d.xattrs, d.userNS, d.known = f.Xattrs, f.UserNS, known
+	return err
 }
 
 func (d *aufs) try() (f facts, err error) {

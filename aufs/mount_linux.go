@@ -31,11 +31,10 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 		done()
 	}
 	if err != nil {
-		untried := err
-		if _, err := layerdir.Untried(opts, err, &struct{}{}); err != nil {
+		if !layerdir.Excused(opts, err) {
 			return nil, errors.Join(err, t.close())
 		}
-		m.kernel.lacks = fmt.Errorf("%w: whether aufs can be mounted could not be tried: %w", driver.ErrUnsupported, untried)
+		m.kernel.lacks = fmt.Errorf("%w: whether aufs can be mounted could not be tried: %w", driver.ErrUnsupported, err)
 	}
 	return m, nil
 }

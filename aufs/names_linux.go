@@ -139,7 +139,7 @@ func (s *store) condemn(id driver.ID) error {
 func (s *store) mark(id driver.ID) error {
 	path := s.records.Path(id, incompleteName)
 	err := os.WriteFile(path, nil, 0o600)
-	if layerdir.NoRoom(err) {
+	if durable.NoRoom(err) {
 		return s.records.Become(id, path)
 	}
 	return err

@@ -32,8 +32,8 @@ type btrfs struct {
 	xattrs  []string
 	reflink bool
 	idmap   bool
-	// unknown: nothing could be tried, and nothing was known.
-	unknown bool
+	// known: that was found out, now or before.
+	known bool
 
 	mu sync.Mutex
 	// unpacking has the paths of staging directories in use.
@@ -76,54 +76,46 @@ type facts struct {
 
 // Found returns what probe found out, or what was known instead.
 func (d *btrfs) Found() json.RawMessage {
-	if d.unknown {
-		return nil
-	}
-	return layerdir.Found(facts{d.xattrs, d.reflink, d.idmap})
+	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap})
 }
 
 // probe finds out what works here, or takes what was known. Without either the slow
 // ways are taken, which need nothing.
 func (d *btrfs) probe(ctx context.Context) error {
-	err := d.try(ctx)
-	if err == nil {
-		return nil
-	}
-	var f facts
-	known, err := layerdir.Untried(d.opts, err, &f)
-	d.xattrs, d.reflink, d.idmap, d.unknown = f.Xattrs, f.Reflink, f.IDMap, !known
+	f, known, err := layerdir.Learn(d.opts, func() (facts, error) { return d.try(ctx) })
+	d.xattrs, d.reflink, d.idmap, d.known = f.Xattrs, f.Reflink, f.IDMap, known
 	return err
 }
 
 // try tries what the driver needs, in a directory of the store.
-func (d *btrfs) try(ctx context.Context) error {
+func (d *btrfs) try(ctx context.Context) (f facts, err error) {
 	path, done, err := d.store.Staging("probe")
 	if err != nil {
-		return err
+		return f, err
 	}
 	defer done()
 	dir, err := os.Open(path)
 	if err != nil {
-		return err
+		return f, err
 	}
 	defer dir.Close()
 	on, err := subvol.OnBtrfs(dir)
 	if err != nil {
-		return err
+		return f, err
 	}
 	if !on {
-		return fmt.Errorf("%w: %s is not on a btrfs", driver.ErrUnsupported, d.store.Root())
+		return f, fmt.Errorf("%w: %s is not on a btrfs", driver.ErrUnsupported, d.store.Root())
 	}
 	if err := trySubvolumes(dir); err != nil {
-		return unsupported(err)
+		return f, unsupported(err)
 	}
 	if err := layerdir.CheckOwners(path); err != nil {
-		return err
+		return f, err
 	}
-	d.xattrs = layerdir.XattrNamespaces(path)
-	d.reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
-	d.idmap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
-	return err
+	f.Xattrs = layerdir.XattrNamespaces(path)
+	f.Reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
+	f.IDMap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
+	return f, err
 }
 
 // Name returns [Name].

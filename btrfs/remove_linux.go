@@ -88,8 +88,8 @@ func (d *btrfs) delete(path string) error {
 }
 
 // destroyBelow destroys the subvolumes that are in a directory, and in the
-// directories of so many levels below it. A layer has one level, and so has its trash; that of earlier
-// versions had two.
+// directories of so many levels below it. A layer has one level, and so has its
+// trash; that of earlier versions had two.
 func destroyBelow(path string, levels int) (ids []uint64, err error) {
 	dir, err := openDir(path)
 	if dir == nil || err != nil {

@@ -57,44 +57,40 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
 	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
-	err = d.probe(ctx)
-	if err != nil {
-		err = d.recall(err)
-	}
-	if err != nil {
+	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
 	return d, nil
 }
 
-func (d *overlay) probe(ctx context.Context) error {
+// try finds out what works here.
+func (d *overlay) try(ctx context.Context) (f facts, err error) {
 	dir, done, err := d.store.Staging("probe")
 	if err != nil {
-		return err
+		return f, err
 	}
 	defer done()
 	mounter := mount.Mounter{First: d.opts.Fallbacks.MountWay}
-	if d.features, err = mounter.Probe(ctx, dir, d.opts.Fallbacks.UserXattr); err != nil {
+	if f.Features, err = mounter.Probe(ctx, dir, d.opts.Fallbacks.UserXattr); err != nil {
 		if errors.Is(err, mount.ErrUnsupported) {
 			err = fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
 		}
-		return err
+		return f, err
 	}
-	if d.idmap, err = d.store.CanMap(ctx, mounter, true); err != nil {
-		return err
+	if f.IDMap, err = d.store.CanMap(ctx, mounter, true); err != nil {
+		return f, err
 	}
-	d.limit()
 	if err := needTypes(dir); err != nil {
-		return err
+		return f, err
 	}
-	d.xattrs = layerdir.XattrNamespaces(dir)
-	d.userNS = layerdir.UserNS(dir)
+	f.Xattrs = layerdir.XattrNamespaces(dir)
+	f.UserNS = layerdir.UserNS(dir)
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return err
+		return f, err
 	}
-	d.onXFS = st.Type == unix.XFS_SUPER_MAGIC
-	return nil
+	f.XFS = st.Type == unix.XFS_SUPER_MAGIC
+	return f, nil
 }
 
 // needTypes refuses file systems whose listings do not tell types: overlay

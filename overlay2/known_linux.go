@@ -1,6 +1,7 @@
 package overlay2
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// facts are what probe finds out.
+// facts are what try finds out.
 type facts struct {
 	Features mount.Features `json:"features"`
 	Xattrs   []string       `json:"xattrs"`
@@ -19,28 +20,30 @@ type facts struct {
 	XFS      bool           `json:"xfs"`
 }
 
-// Found returns what probe found out, or what was known instead.
+// Found returns what try found out, or what was known instead.
 func (d *overlay) Found() json.RawMessage {
-	if d.untried != nil {
-		return nil
-	}
-	return layerdir.Found(facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
+	return layerdir.Found(d.untried == nil, facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
 }
 
-// recall opens the store without a probe, which ended with err, or returns it. Where
-// nothing is known either, layers are read and removed, but not mounted: how that has
-// to be done is not known.
-func (d *overlay) recall(err error) error {
-	var f facts
-	known, refused := layerdir.Untried(d.opts, err, &f)
-	if refused != nil {
-		return refused
+// probe finds out what works here, or takes what was known. Without either, layers are
+// read and removed, but not mounted: how that has to be done is not known.
+func (d *overlay) probe(ctx context.Context) error {
+	var untried error
+	f, known, err := layerdir.Learn(d.opts, func() (facts, error) {
+		f, err := d.try(ctx)
+		untried = err
+		return f, err
+	})
+	if err != nil {
+		return err
 	}
-	// What another user found out, who is root of a user namespace or is not, is of no use.
-	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlay(d.store.Root())
-	if !known || f.Features.UserXattr != userXattr {
-		f = facts{Features: mount.Features{UserXattr: userXattr}}
-		d.untried = err
+	if untried != nil {
+		// What another user found out, who is root of a user namespace or is not, is of no use.
+		userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlay(d.store.Root())
+		if !known || f.Features.UserXattr != userXattr {
+			f = facts{Features: mount.Features{UserXattr: userXattr}}
+			d.untried = untried
+		}
 	}
 	d.features, d.xattrs, d.userNS, d.idmap, d.onXFS = f.Features, f.Xattrs, f.UserNS, f.IDMap, f.XFS
 	d.limit()

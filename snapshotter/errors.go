@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -73,11 +73,8 @@ func classify(err error) error {
 
 // exhausted gives the error of a full disk its kind.
 func exhausted(err error) error {
-	if noRoom(err) {
+	if durable.NoRoom(err) {
 		return classified{err, errdefs.ErrResourceExhausted}
 	}
 	return err
 }
-
-// noRoom reports whether an error is that of a full disk.
-func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

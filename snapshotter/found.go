@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // known returns what the driver found out before on this kernel, nil for nothing.
@@ -40,7 +41,7 @@ func (s *Snapshotter) remember(ctx context.Context, h header) error {
 		return nil
 	}
 	err := writeHeader(s.root, h)
-	if noRoom(err) {
+	if durable.NoRoom(err) {
 		s.log.InfoContext(ctx, "no room for what the driver has found out", "error", err)
 		return nil
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 const (
@@ -47,7 +49,7 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	err = l.write(signature)
 	// A full disk is no reason to refuse who may want to free some of it. The lock
 	// holds without a signature.
-	if err != nil && !noRoom(err) {
+	if err != nil && !durable.NoRoom(err) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
@@ -89,7 +91,7 @@ func (l *storeLock) write(text string) error {
 // without the lock.
 func (l *storeLock) release() error {
 	err := l.write("")
-	if noRoom(err) {
+	if durable.NoRoom(err) {
 		err = nil
 	}
 	return errors.Join(err, l.file.Close())

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -68,7 +69,7 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 	}
 	// What had a row when this began is adopted, or its removal was just finished.
 	foreign = slices.DeleteFunc(foreign, func(f driver.Foreign) bool { return known[f.ID] })
-	if err := s.adopt(ctx, foreign); noRoom(err) {
+	if err := s.adopt(ctx, foreign); durable.NoRoom(err) {
 		s.log.WarnContext(ctx, "no room for snapshots of another engine's layers", "error", err)
 	} else if err != nil {
 		return err
@@ -95,7 +96,7 @@ func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID) error
 		return err
 	}
 	err = s.free("reserve", s.reserve)
-	if noRoom(err) {
+	if durable.NoRoom(err) {
 		return nil
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/copytree"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -34,8 +35,8 @@ type vfs struct {
 	reflink bool
 	idmap   bool
 	userNS  bool
-	// unknown: nothing could be tried, and nothing was known.
-	unknown bool
+	// known: that was found out, now or before.
+	known bool
 }
 
 // New opens the store of this driver in root, which it creates when missing.
@@ -64,17 +65,9 @@ type facts struct {
 // probe finds out what works here, or takes what was known. Without either the slow
 // ways are taken, which need nothing.
 func (d *vfs) probe(ctx context.Context) error {
-	f, err := d.try(ctx)
-	if err != nil {
-		f = facts{}
-		known, err := layerdir.Untried(d.opts, err, &f)
-		if err != nil {
-			return err
-		}
-		d.unknown = !known
-	}
-	d.xattrs, d.reflink, d.idmap, d.userNS = f.Xattrs, f.Reflink, f.IDMap, f.UserNS
-	return nil
+	f, known, err := layerdir.Learn(d.opts, func() (facts, error) { return d.try(ctx) })
+	d.xattrs, d.reflink, d.idmap, d.userNS, d.known = f.Xattrs, f.Reflink, f.IDMap, f.UserNS, known
+	return err
 }
 
 func (d *vfs) try(ctx context.Context) (f facts, err error) {
@@ -95,10 +88,7 @@ func (d *vfs) try(ctx context.Context) (f facts, err error) {
 
 // Found returns what probe found out, or what was known instead.
 func (d *vfs) Found() json.RawMessage {
-	if d.unknown {
-		return nil
-	}
-	return layerdir.Found(facts{d.xattrs, d.reflink, d.idmap, d.userNS})
+	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap, d.userNS})
 }
 
 // Name returns [Name].
@@ -324,7 +314,7 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 		return nil, nil
 	}
 	now, err := d.now(id)
-	if layerdir.NoRoom(err) {
+	if durable.NoRoom(err) {
 		d.warn("comparing everything, since the time of a full disk is not known", id, err)
 		return nil, nil
 	}

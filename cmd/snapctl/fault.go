@@ -79,6 +79,8 @@ func escapeLine(text string) string {
 	return strings.ReplaceAll(escape(text), `\\`, `\`)
 }
 
+const hintDamaged = "layers stay as they are; put the store's own files back from a copy of the same store"
+
 // hints say what to do about an error that brought no advice of its own.
 var hints = []struct {
 	err  error
@@ -88,8 +90,8 @@ var hints = []struct {
 	{snapshotter.ErrLocked, "or use another --root"},
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
 	{snapshotter.ErrNewerStore, "or use another --root"},
-	{snapshotter.ErrDamaged, "layers stay as they are; put the store's own files back from a copy of the same store"},
-	{meta.ErrDamaged, "layers stay as they are; put the store's own files back from a copy of the same store"},
+	{snapshotter.ErrDamaged, hintDamaged},
+	{meta.ErrDamaged, hintDamaged},
 	{snapshotter.ErrForeign, "to read a copy of an old engine's directory, name what holds aufs/ with --root, and the driver with --driver aufs"},
 	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
 	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},

@@ -44,7 +44,7 @@ var rules = map[string]rule{
 	"aufs":                 backend,
 	"vfs":                  append([]string{"internal/copytree"}, backend...),
 	"snapshotter":          append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
-	"snapshotter/meta":     {},
+	"snapshotter/meta":     {"internal/durable"},
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
 	"service":              append([]string{"snapshotter", "driver", "mount", "image"}, services...),
 	"service/config":       {"driver/all"},

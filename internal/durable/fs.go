@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 // FS is the few file operations that this package needs.
@@ -30,6 +31,9 @@ type File interface {
 	Keep() error
 	Sync() error
 }
+
+// NoRoom reports whether an error is that of a full disk, or of a quota.
+func NoRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // OS returns the operating system's files.
 func OS() FS { return osFS{} }

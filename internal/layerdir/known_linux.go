@@ -7,25 +7,37 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// Untried decides what becomes of a store when trying what works on it ended with
-// err. A full disk is no reason not to open one that exists: what was known before is
-// read into facts. known is false where nothing was. Returns err where the store
-// cannot be opened.
-func Untried(opts driver.Options, err error, facts any) (known bool, _ error) {
-	if !opts.Existing || !NoRoom(err) {
-		return false, err
+// Learn returns what try finds out of a store's file system. A full disk, on which
+// nothing can be tried, is no reason not to open a store that exists: f is what was
+// known before then, or, where nothing was, its zero value, and known is false.
+func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, err error) {
+	f, err = try()
+	if err == nil {
+		return f, true, nil
+	}
+	var before F
+	if !Excused(opts, err) {
+		return before, false, err
 	}
 	// What cannot be read is not known either.
-	return opts.Known != nil && json.Unmarshal(opts.Known, facts) == nil, nil
+	if opts.Known == nil || json.Unmarshal(opts.Known, &before) != nil {
+		return *new(F), false, nil
+	}
+	return before, true, nil
 }
 
-// NoRoom reports whether an error is that of a full disk.
-func NoRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// Excused reports whether a store is to be opened although trying what works on it
+// ended with err.
+func Excused(opts driver.Options, err error) bool { return opts.Existing && durable.NoRoom(err) }
 
-// Found is what [driver.Rememberer] returns of facts.
-func Found(facts any) json.RawMessage {
+// Found is what [driver.Rememberer] returns of facts that are known.
+func Found(known bool, facts any) json.RawMessage {
+	if !known {
+		return nil
+	}
 	raw, err := json.Marshal(facts)
 	if err != nil { // they are plain values
 		return nil

@@ -107,13 +107,19 @@ func requireErrorOrTruth(t *testing.T, in, what string, raw []byte, truth []meta
 	return false
 }
 
-func TestEveryFlippedBitGivesAnErrorOrTheRows(t *testing.T) {
+// material is a whole database, its rows, and chance.
+func material(t *testing.T) (good []byte, truth []meta.Snapshot, random *rand.Rand) {
+	t.Helper()
 	path, truth := filled(t)
 	good, err := os.ReadFile(path)
 	require.NoError(t, err)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // which bits
+	return good, truth, rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // where the damage is
+}
+
+func TestEveryFlippedBitGivesAnErrorOrTheRows(t *testing.T) {
+	good, truth, random := material(t)
 	in, n, refused := fstest.MemoryDir(t), 1000, 0
 	if testing.Short() {
 		n = 150
@@ -132,12 +138,7 @@ func TestEveryFlippedBitGivesAnErrorOrTheRows(t *testing.T) {
 
 // What fills whole headers or values with something else, or cuts the file.
 func TestEveryOtherDamageGivesAnErrorOrTheRows(t *testing.T) {
-	path, truth := filled(t)
-	good, err := os.ReadFile(path)
-	require.NoError(t, err)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // which bytes
+	good, truth, random := material(t)
 	in, n := fstest.MemoryDir(t), 500
 	if testing.Short() {
 		n = 100

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/bits"
 	"os"
+	"slices"
 )
 
 // The file is made of pages. Two of them, written in turn, say where the tree and
@@ -129,17 +130,16 @@ type pageWalk struct {
 // included, and returns its header's values and the bytes. The next call uses
 // them again.
 func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err error) {
-	var head [pageHeader]byte
 	if id >= w.end {
 		return 0, 0, nil, w.bad(id, "is beyond the end")
 	}
-	if _, err := w.file.ReadAt(head[:], int64(id)*w.size); err != nil { //nolint:gosec // below the file's size
+	if err := w.read(id, 0, 1); err != nil {
 		return 0, 0, nil, err
 	}
 	order := binary.NativeEndian
-	overflow := uint64(order.Uint32(head[12:]))
+	overflow := uint64(order.Uint32(w.buf[12:]))
 	switch {
-	case order.Uint64(head[:]) != id:
+	case order.Uint64(w.buf) != id:
 		return 0, 0, nil, w.bad(id, "is another one")
 	case id+overflow >= w.end:
 		return 0, 0, nil, w.bad(id, "goes beyond the end")
@@ -150,15 +150,20 @@ func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err err
 		}
 		w.seen[i] = true
 	}
-	length := int64(overflow+1) * w.size //nolint:gosec // below the file's size
-	if int64(cap(w.buf)) < length {
-		w.buf = make([]byte, length)
-	}
-	raw = w.buf[:length]
-	if _, err := w.file.ReadAt(raw, int64(id)*w.size); err != nil { //nolint:gosec // below the file's size
+	if err := w.read(id, 1, 1+overflow); err != nil {
 		return 0, 0, nil, err
 	}
-	return order.Uint16(head[8:]), int(order.Uint16(head[10:])), raw, nil
+	return order.Uint16(w.buf[8:]), int(order.Uint16(w.buf[10:])), w.buf, nil
+}
+
+// read makes buf hold pages from id on, of which it holds the first ones already.
+func (w *pageWalk) read(id, have, want uint64) error {
+	w.buf = slices.Grow(w.buf[:int64(have)*w.size], int(int64(want-have)*w.size))[:int64(want)*w.size] //nolint:gosec // within the file's size
+	if have == want {
+		return nil
+	}
+	_, err := w.file.ReadAt(w.buf[int64(have)*w.size:], int64(id+have)*w.size) //nolint:gosec // within the file's size
+	return err
 }
 
 func (w *pageWalk) bad(id uint64, what string) error {
@@ -222,43 +227,36 @@ func branchPages(raw []byte, count int) ([]uint64, error) {
 
 // leafPages returns the roots of the buckets in a page of rows.
 func leafPages(raw []byte, count int) (pages []uint64, err error) {
-	if pageHeader+count*leafElement > len(raw) {
-		return nil, errBounds
-	}
 	order := binary.NativeEndian
-	for i := range count {
-		at := pageHeader + i*leafElement
-		e := raw[at:]
-		flags, pos, key, value := order.Uint32(e), uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:])), uint64(order.Uint32(e[12:]))
-		if !within(raw, at, pos, key+value) {
-			return nil, errBounds
+	err = eachLeaf(raw, count, func(bucket bool, value []byte) error {
+		if !bucket {
+			return nil
 		}
-		if flags&leafIsBucket == 0 {
-			continue
+		if len(value) < bucketHeader {
+			return errors.New("has a bucket without a root")
 		}
-		start := uint64(at) + pos + key //nolint:gosec // not negative
-		bucket := raw[start : start+value]
-		if value < bucketHeader {
-			return nil, errors.New("has a bucket without a root")
-		}
-		if root := order.Uint64(bucket); root != 0 {
+		if root := order.Uint64(value); root != 0 {
 			pages = append(pages, root)
-			continue
+			return nil
 		}
-		// A small bucket stands in the value itself, as a page of its own.
-		inline := bucket[bucketHeader:]
+		// A small bucket stands in the value itself, as a page of its own. There are no
+		// others in it.
+		inline := value[bucketHeader:]
 		if len(inline) < pageHeader || order.Uint16(inline[8:]) != flagLeaf {
-			return nil, errors.New("has a small bucket that is none")
+			return errors.New("has a small bucket that is none")
 		}
-		if err := checkInline(inline, int(order.Uint16(inline[10:]))); err != nil {
-			return nil, err
-		}
-	}
-	return pages, nil
+		return eachLeaf(inline, int(order.Uint16(inline[10:])), func(bucket bool, _ []byte) error {
+			if bucket {
+				return errors.New("has a bucket in a small bucket")
+			}
+			return nil
+		})
+	})
+	return pages, err
 }
 
-// checkInline looks at a small bucket, in which there are no others.
-func checkInline(raw []byte, count int) error {
+// eachLeaf calls fn with the value of each row of a page.
+func eachLeaf(raw []byte, count int, fn func(bucket bool, value []byte) error) error {
 	if pageHeader+count*leafElement > len(raw) {
 		return errBounds
 	}
@@ -266,11 +264,13 @@ func checkInline(raw []byte, count int) error {
 	for i := range count {
 		at := pageHeader + i*leafElement
 		e := raw[at:]
-		if order.Uint32(e)&leafIsBucket != 0 {
-			return errors.New("has a bucket in a small bucket")
-		}
-		if !within(raw, at, uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:]))+uint64(order.Uint32(e[12:]))) {
+		pos, key, value := uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:])), uint64(order.Uint32(e[12:]))
+		if !within(raw, at, pos, key+value) {
 			return errBounds
+		}
+		start := uint64(at) + pos + key //nolint:gosec // not negative
+		if err := fn(order.Uint32(e)&leafIsBucket != 0, raw[start:start+value]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // ReserveSuffix follows the path of the database in that of its reserve. On a full
@@ -23,7 +24,7 @@ func (db *DB) Free(fn func(*Tx) error) error {
 // moment ago, a reserve to give up.
 func (db *DB) Roomy(fn func() error) error {
 	err := fn()
-	if !noRoom(err) {
+	if !durable.NoRoom(err) {
 		return err
 	}
 	db.reserving.Lock()
@@ -45,10 +46,8 @@ func (db *DB) Reserve() error {
 		return nil
 	}
 	err = errors.Join(err, os.Remove(db.reserve))
-	if noRoom(err) {
+	if durable.NoRoom(err) {
 		return nil
 	}
 	return fmt.Errorf("reserve of the metadata: %w", err)
 }
-
-func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

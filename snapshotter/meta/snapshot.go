@@ -159,8 +159,14 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 
 // Reserved reports whether ReserveLayer would change nothing.
 func (tx *Tx) Reserved(layer string) bool {
+	_, ahead := tx.ahead(layer)
+	return !ahead
+}
+
+// ahead returns the number of a layer that has the name of one of ours to come.
+func (tx *Tx) ahead(layer string) (n uint64, ahead bool) {
 	n, err := strconv.ParseUint(layer, 10, 48)
-	return err != nil || n <= tx.snapshots().Sequence()
+	return n, err == nil && n > tx.snapshots().Sequence()
 }
 
 // CheckRows returns ErrDamaged where what is kept beside the rows, and has no checksum,
@@ -205,9 +211,8 @@ func (tx *Tx) NewLayer() (string, error) {
 // ReserveLayer keeps a layer that has the name of one of ours to come from being
 // met. Numbers that no store gets to are left alone.
 func (tx *Tx) ReserveLayer(layer string) error {
-	rows := tx.snapshots()
-	if n, err := strconv.ParseUint(layer, 10, 48); err == nil && n > rows.Sequence() {
-		return rows.SetSequence(n)
+	if n, ahead := tx.ahead(layer); ahead {
+		return tx.snapshots().SetSequence(n)
 	}
 	return nil
 }
