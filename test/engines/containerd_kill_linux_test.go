@@ -42,11 +42,13 @@ var namespaces = []string{"one", "two", "three"}
 
 func (l *life) killDuringImports(t *testing.T) {
 	t.Helper()
-	failed := 0
-	for _, delay := range []time.Duration{5, 15, 30, 50, 80, 120} {
-		failed += l.killAfter(t, delay*time.Millisecond)
+	hit := 0
+	for _, after := range []time.Duration{0, 5, 15, 30, 60, 120} {
+		if l.killAfter(t, after*time.Millisecond) {
+			hit++
+		}
 	}
-	require.NotZero(t, failed, "no import was under way when the service was killed")
+	require.NotZero(t, hit, "no import was under way when the service was killed")
 	for _, namespace := range namespaces {
 		l.importIn(t, namespace)
 		l.c.ctr(t, "--namespace", namespace, "images", "rm", "--sync", imported)
@@ -55,31 +57,31 @@ func (l *life) killDuringImports(t *testing.T) {
 	l.did(t, "kill -9 during import")
 }
 
-// killAfter imports in all namespaces, kills the service after a while, starts
-// it anew, and returns how many imports failed.
-func (l *life) killAfter(t *testing.T, delay time.Duration) int {
+// killAfter imports in all namespaces, kills the service a while after the first
+// layer was begun, starts it anew, and returns whether an import was still going on.
+func (l *life) killAfter(t *testing.T, after time.Duration) bool {
 	t.Helper()
+	before := l.s.layerDirs(t)
 	errs := make([]error, len(namespaces))
 	var imports sync.WaitGroup
 	for i, namespace := range namespaces {
 		imports.Go(func() { errs[i] = l.tryImport(namespace) })
 	}
-	time.Sleep(delay) // the moment is to be any: nothing is waited for
-	l.s.kill()
+	done := make(chan struct{})
+	go func() { imports.Wait(); close(done) }()
+	hit := l.s.killUnder(t, done, before, after)
 	l.s.start(t)
-	imports.Wait()
+	<-done
 	l.c.reconnects(t)
-	failed := 0
 	for i, namespace := range namespaces {
 		if errs[i] != nil {
-			failed++
 			// The engine reconnects by itself and the same import succeeds.
 			require.NoError(t, l.tryImport(namespace), "after: %v", errs[i])
 		}
 		l.requireTreeIn(t, namespace)
 		l.c.ctr(t, "--namespace", namespace, "images", "rm", "--sync", imported)
 	}
-	return failed
+	return hit
 }
 
 func (l *life) tryImport(namespace string) error {

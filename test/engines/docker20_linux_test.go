@@ -267,27 +267,29 @@ func TestDockerGoesOnAfterItsGraphDriverWasKilled(t *testing.T) {
 	d := newDocker20(t, "overlay2")
 	img := testImage(t)
 	ref := img.push(t, newRegistry(t), "test")
+	hit := 0
 	for _, after := range []time.Duration{0, 20, 80} {
-		pulled := make(chan error, 1)
+		before := d.service.layerDirs(t)
+		var pulled error
+		done := make(chan struct{})
 		go func() {
-			_, err := d.try("pull", "-q", ref)
-			pulled <- err
+			defer close(done)
+			_, pulled = d.try("pull", "-q", ref)
 		}()
-		select {
-		case <-time.After(after * time.Millisecond):
-		case err := <-pulled:
-			pulled <- err
+		if d.service.killUnder(t, done, before, after*time.Millisecond) {
+			hit++
 		}
-		d.service.kill()
 		d.service.start(t)
-		if err := <-pulled; err != nil {
-			t.Logf("killed after %d ms: %v", after, err)
+		<-done
+		if pulled != nil {
+			t.Logf("killed after %d ms: %v", after, pulled)
 			d.run(t, "pull", "-q", ref)
 		}
 		fstest.RequireEqual(t, img.tree, d.tree(t, ref), "the tree of the image that was pulled")
 		require.Equal(t, "second", d.sh(t, ref, "cat /etc/motd"))
 		d.run(t, "rmi", "-f", ref)
 	}
+	require.NotZero(t, hit, "no pull was under way when the service was killed")
 	d.did(t, "kill -9 during pull")
 	d.removeAll(t)
 }

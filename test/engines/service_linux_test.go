@@ -2,11 +2,13 @@ package engines
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,6 +81,34 @@ func (s *service) requireClean(t testing.TB, snapshots int) {
 	require.Len(t, dirs, snapshots, "directories of layers left over: %v for %v", dirs, rows)
 	require.Empty(t, mountsBelow(t, s.root), "mounts left over")
 	require.Empty(t, processesOf(t, s.root), "processes left over")
+}
+
+// killUnder kills the service under work that makes layers: a while after the
+// first layer is there that was not there when before was listed. It returns
+// whether the work was still going on.
+func (s *service) killUnder(t testing.TB, work <-chan struct{}, before []string, after time.Duration) bool {
+	t.Helper()
+	ended := func() bool {
+		select {
+		case <-work:
+			return true
+		default:
+			return false
+		}
+	}
+	eventually(t, readyWithin, func() error {
+		isNew := func(dir string) bool { return !slices.Contains(before, dir) }
+		if !ended() && !slices.ContainsFunc(s.layerDirs(t), isNew) {
+			return errors.New("nothing has been made yet")
+		}
+		return nil
+	})
+	select {
+	case <-time.After(after): // any moment will do: nothing is waited for
+	case <-work:
+	}
+	defer s.kill()
+	return !ended()
 }
 
 // layerDirs lists the directories of layers in the store, and what is being
