@@ -39,6 +39,13 @@ var changedDefaults = machine{"6.12 with changed defaults", []string{
 	"--parameter", "overlay.index=Y", "--parameter", "overlay.xino_auto=Y",
 }}
 
+// The file systems of the matrix with the backends on each. The usual ones only
+// show, where an unusual one fails, whether its difference is the reason.
+var (
+	usualFileSystems   = []string{"ext4:overlay2+vfs", "xfs:overlay2+vfs", "btrfs:overlay2+btrfs+vfs"}
+	unusualFileSystems = []string{"ext4-no-dir-index:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs-mixed:overlay2+btrfs+vfs"}
+)
+
 const place = "/tmp/smoke" // of the smoke script's stores in an emulated machine
 
 func smoke(dir, stacks string, backends ...string) run {
@@ -154,9 +161,9 @@ func TestAllKernels(t *testing.T) {
 		t.Skip("make test-kernels runs every suite on every kernel")
 	}
 	packages := []string{"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff"}
-	others, more := "1", []string{"-test.skip=" + slow}
+	others, more, fileSystems := "1", []string{"-test.skip=" + slow}, unusualFileSystems
 	if *long {
-		others, more = "1+60+130+500", nil
+		others, more, fileSystems = "1+60+130+500", nil, append(usualFileSystems, fileSystems...)
 	}
 	// An emulated machine leaves a part of two processors idle.
 	s := &round{goldens: newGoldens(), programs: build(t, packages, []int{1, 60, 130, 500}), together: true}
@@ -165,8 +172,7 @@ func TestAllKernels(t *testing.T) {
 			s.on(t, m, allSuites(s.programs, place, others, more...)...)
 		}
 		s.on(t, here, allSuites(s.programs, filepath.Join(t.TempDir(), "smoke"), "1+60+130+500")...)
-		s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1",
-			"ext4:overlay2+vfs", "ext4-no-dir-index:overlay2+vfs", "xfs:overlay2+vfs", "xfs-no-reflink:overlay2+vfs", "btrfs:overlay2+btrfs+vfs", "btrfs-mixed:overlay2+btrfs+vfs"))
+		s.on(t, machine{"6.1 on other file systems", kernels[1].options}, onFileSystems("-", "1", fileSystems...))
 		s.on(t, changedDefaults, append([]run{smoke(place, "1+60", "overlay2")}, s.programs.shortTests(more...)[:2]...)...)
 	})
 	s.requireSameDigests(t)
