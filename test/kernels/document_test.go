@@ -70,6 +70,7 @@ func TestTheDocumentHasResults(t *testing.T) {
 	for name, rows := range map[string][]string{
 		"all suites":                {"| kernel | 5.10.", "| smoke: overlay2 | ", "| overlay2 | ", "| vfs | ", "| btrfs | ", "| aufs | ", "| snapctl demo | "},
 		"file systems and defaults": {"| kernel | 6.1.", "| ext4-no-dir-index: overlay2 | ", "| xfs-no-reflink: overlay2 | ", "| btrfs-mixed: btrfs | "},
+		"aufs":                      {"| kernel | 6.1.", "| smoke: aufs | ", "| aufs | "},
 	} {
 		_, part, _ := strings.Cut(string(doc), "<!-- begin: "+name+" -->")
 		part, _, _ = strings.Cut(part, "<!-- end: "+name+" -->")
