@@ -190,7 +190,7 @@ func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, op
 	if err := d.store.checkParents(parents); err != nil {
 		return err
 	}
-	return d.store.create(id, layerdir.Meta{Parents: parents, View: opts.View}, func(branch string) error {
+	return d.store.create(id, layerdir.Meta{Parents: parents, View: opts.View, Note: opts.Note}, func(branch string) error {
 		return d.fill(branch, parents)
 	})
 }

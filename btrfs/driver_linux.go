@@ -26,6 +26,8 @@ const (
 
 // btrfs is the driver. It implements [driver.Driver].
 type btrfs struct {
+	layerdir.Recorder
+
 	store   *layerdir.Store
 	opts    driver.Options
 	log     *slog.Logger
@@ -56,7 +58,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
 	}
-	d := &btrfs{store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
+	d := &btrfs{Recorder: store.Recorder(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -165,7 +167,7 @@ func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, o
 	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
 		return err
 	}
-	m := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
+	m := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}
 	if !opts.View { // which takes nothing
 		m.Size = opts.Size
 	}

@@ -167,6 +167,35 @@ type Rememberer interface {
 	Found() json.RawMessage
 }
 
+// A Recorder is a Driver that keeps a record beside each layer, in which there is room
+// for something of the caller's. Default without it: nothing but the ID is known of a
+// layer when the caller has lost what it knew.
+type Recorder interface {
+	// Record returns what the driver has recorded of the layer.
+	Record(ctx context.Context, id ID) (Record, error)
+
+	// Note puts note, which is JSON, in the place of CreateOptions.Note: at once and
+	// durably where the layer is sealed, else when it is sealed by this Driver.
+	// Returns ErrUnsupported for a layer that another engine made.
+	Note(ctx context.Context, id ID, note json.RawMessage) error
+}
+
+// A Record is what a driver has recorded of a layer.
+type Record struct {
+	// Parents, nearest first.
+	Parents []ID
+	// View: the layer only shows its parents.
+	View bool
+	// Sealed: it does not change any more.
+	Sealed bool
+	// Torn: it can only be removed, see ErrTorn.
+	Torn bool
+	// Foreign: another engine made it, so there is no record but this.
+	Foreign bool
+	// Note is the caller's.
+	Note json.RawMessage
+}
+
 // Foreign is a layer that another engine made.
 type Foreign struct {
 	ID ID
@@ -223,6 +252,9 @@ type CreateOptions struct {
 	// where that takes a conversion (ErrUnsupported). Returns ErrUnsupported
 	// without Properties.Idmap.
 	IDMap *mount.IDMap
+	// Note is JSON that is kept with the layer, nil for nothing. Ignored by a driver
+	// that is no [Recorder].
+	Note json.RawMessage
 }
 
 // MountOptions tune [Driver.Mount].

@@ -32,6 +32,8 @@ const emptyDir = ".empty"
 // overlay is the driver. It implements [driver.Driver], [driver.Rebaser] and
 // [driver.Explainer].
 type overlay struct {
+	layerdir.Recorder
+
 	store    *layerdir.Store
 	opts     driver.Options
 	marks    marks
@@ -56,7 +58,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
-	d := &overlay{store: store, opts: opts, marks: marks{whiteout.Overlay}}
+	d := &overlay{Recorder: store.Recorder(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
@@ -162,7 +164,7 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
 		return err
 	}
-	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}
+	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}
 	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
 	meta.Inherit(inherited)
 	if len(parents) == 0 {

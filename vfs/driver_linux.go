@@ -29,6 +29,8 @@ const (
 
 // vfs is the driver. It implements [driver.Driver].
 type vfs struct {
+	layerdir.Recorder
+
 	store   *layerdir.Store
 	opts    driver.Options
 	xattrs  []string
@@ -47,7 +49,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
-	d := &vfs{store: store, opts: opts}
+	d := &vfs{Recorder: store.Recorder(Name), store: store, opts: opts}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
@@ -125,7 +127,7 @@ func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
 		return err
 	}
-	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap}, func(dir string) error {
+	return d.store.Create(id, layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}, func(dir string) error {
 		if opts.View {
 			return nil
 		}

@@ -89,6 +89,7 @@ func Run(t *testing.T, cfg Config) {
 	s.whole = true
 	t.Run("life cycle", s.testLifeCycle)
 	t.Run("facts", s.testFacts)
+	t.Run("records", s.testRecord)
 	t.Run("semantics", s.testSemantics)
 	t.Run("stream", s.testStream)
 	t.Run("special", s.testSpecial)

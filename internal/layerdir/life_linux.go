@@ -54,7 +54,12 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 		return err
 	}
 	m.Sealed = true
-	return s.Save(id, m)
+	s.addNote(id, &m)
+	if err := s.Save(id, m); err != nil {
+		return err
+	}
+	s.forgetNote(id)
+	return nil
 }
 
 // Usage returns what the layer's directory tree takes, or took when it was

@@ -52,6 +52,8 @@ type Meta struct {
 	Merging bool `json:"merging,omitempty"`
 	// IDMap maps the owners of files in the layer's mounts.
 	IDMap *mount.IDMap `json:"idmap,omitempty"`
+	// Note is what the driver's caller keeps here.
+	Note json.RawMessage `json:"note,omitempty"`
 }
 
 // Load reads a layer's record. Returns [driver.ErrNotFound] without one.

@@ -2,6 +2,7 @@ package layerdir
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,8 +37,9 @@ type Store struct {
 	lost atomic.Int64
 
 	mu    sync.Mutex
-	torn  map[driver.ID]bool // layers that were marked as torn, or should have been
-	inUse map[string]bool    // names of directories that Staging made and still needs
+	torn  map[driver.ID]bool            // layers that were marked as torn, or should have been
+	inUse map[string]bool               // names of directories that Staging made and still needs
+	notes map[driver.ID]json.RawMessage // for the records of layers that are to be sealed
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord
 
@@ -60,7 +62,7 @@ func Open(root string) (*Store, error) {
 	}
 	return &Store{
 		root: root, remove: RemoveAll, dir: dir,
-		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, sealed: map[driver.ID]sealedRecord{},
+		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, notes: map[driver.ID]json.RawMessage{}, sealed: map[driver.ID]sealedRecord{},
 	}, nil
 }
 
@@ -164,6 +166,7 @@ func (s *Store) Remove(id driver.ID) error {
 	s.mu.Lock()
 	delete(s.torn, id)
 	s.mu.Unlock()
+	s.forgetNote(id)
 	s.background.Go(func() {
 		// What cannot be deleted stays under its trash name for Cleanup, which
 		// reports the error.

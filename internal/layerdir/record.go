@@ -1,0 +1,90 @@
+package layerdir
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// A Recorder is a [driver.Recorder] for a driver that has a Store.
+type Recorder struct {
+	store  *Store
+	driver string // its name, for errors
+}
+
+// Recorder returns the part of the driver of that name that is a [driver.Recorder].
+func (s *Store) Recorder(driver string) Recorder { return Recorder{s, driver} }
+
+// Record implements [driver.Recorder].
+func (r Recorder) Record(_ context.Context, id driver.ID) (driver.Record, error) {
+	record, err := r.store.Record(id)
+	if err != nil {
+		err = fmt.Errorf("%s: record of layer %s: %w", r.driver, id, err)
+	}
+	return record, err
+}
+
+// Note implements [driver.Recorder].
+func (r Recorder) Note(_ context.Context, id driver.ID, note json.RawMessage) error {
+	if err := r.store.Note(id, note); err != nil {
+		return fmt.Errorf("%s: note on layer %s: %w", r.driver, id, err)
+	}
+	return nil
+}
+
+// Record returns what is recorded of a layer.
+func (s *Store) Record(id driver.ID) (driver.Record, error) {
+	m, err := s.Load(id)
+	if err != nil {
+		return driver.Record{}, err
+	}
+	r := driver.Record{Parents: m.Parents, View: m.View, Sealed: m.Sealed, Note: m.Note}
+	if m.Sealed || m.View {
+		return r, nil
+	}
+	err = s.notTorn(id)
+	if r.Torn = errors.Is(err, driver.ErrTorn); r.Torn {
+		err = nil
+	}
+	return r, err
+}
+
+// Note puts a note of the caller's into the record of a layer: durably where the layer
+// is sealed, else with the mark that it is, so that it costs no write of its own.
+func (s *Store) Note(id driver.ID, note json.RawMessage) error {
+	m, err := s.Load(id)
+	if err != nil {
+		return err
+	}
+	if !m.Sealed {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.notes[id] = note
+		return nil
+	}
+	if bytes.Equal(m.Note, note) {
+		return nil
+	}
+	m.Note = note
+	return s.Save(id, m)
+}
+
+// addNote adds the note that waits for a layer to be sealed.
+func (s *Store) addNote(id driver.ID, m *Meta) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if note, ok := s.notes[id]; ok {
+		m.Note = note
+	}
+}
+
+// forgetNote is for a layer whose note is in its record, or that is gone.
+func (s *Store) forgetNote(id driver.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.notes, id)
+}
