@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,7 +40,7 @@ func (d *oldDisk) open(_ context.Context, root, name string, _ driver.Options) (
 	if name != "" && name != "fake" {
 		return nil, fmt.Errorf("no driver %q: %w", name, driver.ErrUnsupported)
 	}
-	return &oldDriver{fakeDriver{root: root, disk: d.fakeDisk}, d}, nil
+	return &oldDriver{fakeDriver{root: root, disk: d.fakeDisk, notes: map[driver.ID]json.RawMessage{}}, d}, nil
 }
 
 // oldDriver is a driver.Adopter.

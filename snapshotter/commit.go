@@ -66,27 +66,44 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 		}
 		row = rebased
 	}
-	usage, err := s.seal(ctx, row)
+	committed, err := s.seal(ctx, row, committedRow(row, name, info.Labels))
 	if err != nil {
 		return errors.Join(classify(fmt.Errorf("commit snapshot %q: %w", key, err)), s.keepParent(row))
 	}
-	return s.publish(row, name, usage, info.Labels)
+	return s.publish(key, committed)
 }
 
-// seal makes the layer of a row immutable, and says what it takes. That is not
-// cancelled any more once the layer is sealed, which cannot go back to being
-// written to.
-func (s *Snapshotter) seal(ctx context.Context, row meta.Snapshot) (driver.Usage, error) {
+// committedRow is what the row of an active snapshot becomes.
+func committedRow(row meta.Snapshot, name string, labels map[string]string) meta.Snapshot {
+	row.Name, row.Kind, row.Labels = name, meta.Committed, labels
+	row.Source, row.Deferred = "", false
+	row.Created = now()
+	row.Updated = row.Created
+	if row.Rebase != "" {
+		row.Parent, row.Rebase = row.Rebase, ""
+	}
+	return row
+}
+
+// seal makes the layer of a row immutable, and returns what the row is to be, with what
+// the layer takes. That is not cancelled any more once the layer is sealed, which cannot
+// go back to being written to.
+func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (meta.Snapshot, error) {
 	settler, ok := s.driver.(driver.Settler)
 	if ok && row.Source == "" && IsExtraction(row.Name) {
 		if err := settler.Settle(ctx, layerOf(row)); err != nil {
-			return driver.Usage{}, err
+			return committed, err
 		}
 	}
-	if err := s.driver.Seal(ctx, layerOf(row)); err != nil {
-		return driver.Usage{}, err
+	if err := s.inscribe(ctx, committed); err != nil {
+		return committed, err
 	}
-	return s.driver.Usage(context.WithoutCancel(ctx), layerOf(row))
+	if err := s.driver.Seal(ctx, layerOf(row)); err != nil {
+		return committed, err
+	}
+	usage, err := s.driver.Usage(context.WithoutCancel(ctx), layerOf(row))
+	committed.Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
+	return committed, err
 }
 
 // committable checks all that can be checked before the disk is touched, in
@@ -119,16 +136,7 @@ func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, 
 
 // publish is the commit point: the transaction that makes a sealed layer a
 // committed snapshot.
-func (s *Snapshotter) publish(row meta.Snapshot, name string, usage driver.Usage, labels map[string]string) error {
-	key := row.Name
-	row.Name, row.Kind, row.Labels = name, meta.Committed, labels
-	row.Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
-	row.Source, row.Deferred = "", false
-	row.Created = now()
-	row.Updated = row.Created
-	if row.Rebase != "" {
-		row.Parent, row.Rebase = row.Rebase, ""
-	}
+func (s *Snapshotter) publish(key string, row meta.Snapshot) error {
 	return s.update("commit", func(tx *meta.Tx) error { return tx.RenameSnapshot(key, row) })
 }
 

@@ -137,7 +137,11 @@ func checkParent(tx *meta.Tx, name string, kind error) error {
 // build makes the layer of a pending row and turns the row ready. That
 // transaction is the moment at which the snapshot exists.
 func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, above []driver.ID) (mounts []mount.Mount, err error) {
-	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size, IDMap: c.idmap}
+	note, err := s.note(row)
+	if err != nil {
+		return nil, err
+	}
+	create := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0, Size: c.size, IDMap: c.idmap, Note: note}
 	err = s.driver.Create(ctx, layerOf(row), above, create)
 	if errors.Is(err, driver.ErrExists) {
 		return nil, taken(row)

@@ -3,6 +3,7 @@ package snapshotter
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -37,22 +38,25 @@ type fakeLayer struct {
 	content      []byte
 	busy         bool
 	size         int64
+	note         json.RawMessage
 }
 
 func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
 
-// fakeDriver follows the contract of driver.Driver, Rebaser and Explainer in
+// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder and Explainer in
 // memory, and checks that its caller does.
 type fakeDriver struct {
 	root string
 	disk *fakeDisk
+	// notes are for layers that are not sealed yet, gone with the process.
+	notes map[driver.ID]json.RawMessage
 }
 
 func (d *fakeDisk) open(_ context.Context, root, name string, _ driver.Options) (driver.Driver, error) {
 	if name != "" && name != "fake" {
 		return nil, fmt.Errorf("no driver %q: %w", name, driver.ErrUnsupported)
 	}
-	return &fakeDriver{root: root, disk: d}, nil
+	return &fakeDriver{root: root, disk: d, notes: map[driver.ID]json.RawMessage{}}, nil
 }
 
 func (d *fakeDriver) Name() string { return "fake" }
@@ -99,7 +103,7 @@ func (d *fakeDriver) Create(ctx context.Context, id driver.ID, parents []driver.
 	if err := d.checkParents(parents); err != nil {
 		return err
 	}
-	d.disk.layers[id] = &fakeLayer{parents: slices.Clone(parents), view: opts.View, size: opts.Size}
+	d.disk.layers[id] = &fakeLayer{parents: slices.Clone(parents), view: opts.View, size: opts.Size, note: opts.Note}
 	return nil
 }
 
@@ -170,7 +174,30 @@ func (d *fakeDriver) Seal(ctx context.Context, id driver.ID) error {
 		if l.view {
 			return driver.ErrUnsupported
 		}
+		if note, ok := d.notes[id]; ok {
+			l.note = note
+			delete(d.notes, id)
+		}
 		l.sealed = true
+		return nil
+	})
+}
+
+func (d *fakeDriver) Record(ctx context.Context, id driver.ID) (r driver.Record, err error) {
+	err = d.with(ctx, id, func(l *fakeLayer) error {
+		r = driver.Record{Parents: l.parents, View: l.view, Sealed: l.sealed, Note: l.note}
+		return nil
+	})
+	return r, err
+}
+
+func (d *fakeDriver) Note(ctx context.Context, id driver.ID, note json.RawMessage) error {
+	return d.with(ctx, id, func(l *fakeLayer) error {
+		if l.sealed {
+			l.note = note
+		} else {
+			d.notes[id] = note
+		}
 		return nil
 	})
 }

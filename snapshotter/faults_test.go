@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -116,6 +117,14 @@ func (d *faultyDriver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Rea
 
 func (d *faultyDriver) Seal(ctx context.Context, id driver.ID) error {
 	return d.fault.around("seal", func() error { return d.Driver.Seal(ctx, id) })
+}
+
+func (d *faultyDriver) Record(ctx context.Context, id driver.ID) (driver.Record, error) {
+	return d.Driver.(driver.Recorder).Record(ctx, id)
+}
+
+func (d *faultyDriver) Note(ctx context.Context, id driver.ID, note json.RawMessage) error {
+	return d.fault.around("note", func() error { return d.Driver.(driver.Recorder).Note(ctx, id, note) })
 }
 
 func (d *faultyDriver) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {

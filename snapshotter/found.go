@@ -34,10 +34,10 @@ func (h *header) find(d driver.Driver) bool {
 	return true
 }
 
-// remember keeps in the header what the driver has found out. Without the room for
-// it there is only the less to go by the next time.
-func (s *Snapshotter) remember(ctx context.Context, h header) error {
-	if !h.find(s.driver) {
+// remember keeps in the header what the driver has found out, and other news. Without
+// the room for it there is only the less to go by the next time.
+func (s *Snapshotter) remember(ctx context.Context, h header, news bool) error {
+	if !h.find(s.driver) && !news {
 		return nil
 	}
 	err := writeHeader(s.root, h)

@@ -88,11 +88,27 @@ func requireSound(t testing.TB, s *Snapshotter) {
 			require.Equal(t, meta.Committed, rows[row.Parent].Kind, "parent of %q", name)
 		}
 		want = append(want, layerOf(row))
+		requireRecorded(t, s, row)
 	}
 	layers, err := s.driver.Layers(t.Context())
 	require.NoError(t, err)
 	require.ElementsMatch(t, want, layers, "layers on disk and in the metadata")
 	require.Empty(t, s.keys.locks, "locks that nobody holds any more")
+}
+
+// requireRecorded requires that the record of a committed snapshot's layer tells its
+// name. A layer that was sealed before its commit failed may tell one that never was.
+func requireRecorded(t testing.TB, s *Snapshotter, row meta.Snapshot) {
+	t.Helper()
+	recorder, ok := s.driver.(driver.Recorder)
+	if !ok || row.Kind != meta.Committed || row.Foreign {
+		return
+	}
+	record, err := recorder.Record(context.Background(), layerOf(row))
+	require.NoError(t, err)
+	c, _, err := readCard(record)
+	require.NoError(t, err)
+	require.Equal(t, [2]string{row.Name, row.Parent}, [2]string{c.Name, c.Parent}, "what the layer's record says")
 }
 
 // realDriver opens the real driver called name, whatever the store asks for.

@@ -77,20 +77,25 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	if err := s.openMeta(fresh); err != nil {
 		return err
 	}
+	id := head.ID
+	if err := s.identify(ctx, &head); err != nil {
+		return err
+	}
 	if s.driver, err = opts.open(ctx, s.root, opts.Driver, opts.DriverOptions); err != nil {
 		return classify(err)
 	}
 	if fresh {
 		// Last, so that a header means that the metadata is there, and that a
 		// missing database is never taken for an empty one.
-		head = header{Format: formatVersion, Driver: s.driver.Name(), Shared: shared}
+		head.Format, head.Driver, head.Shared = formatVersion, s.driver.Name(), shared
 		head.find(s.driver)
 		if err := writeHeader(s.root, head); err != nil {
 			return err
 		}
-	} else if err := s.remember(ctx, head); err != nil {
+	} else if err := s.remember(ctx, head, head.ID != id); err != nil {
 		return err
 	}
+	s.id = head.ID
 	s.keepRoom(ctx)
 	return s.recover(ctx)
 }

@@ -35,11 +35,11 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	if err != nil {
 		return err
 	}
-	usage, err := s.rebuild(ctx, fresh, above)
+	committed, err := s.rebuild(ctx, fresh, committedRow(fresh, name, info.Labels), above)
 	if err != nil {
 		err = classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 	} else {
-		err = s.publish(fresh, name, usage, info.Labels)
+		err = s.publish(fresh.Name, committed)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -80,19 +80,19 @@ func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, abo
 	return row, above, err
 }
 
-// rebuild makes and seals the layer of a row from a second reading.
-func (s *Snapshotter) rebuild(ctx context.Context, row meta.Snapshot, above []driver.ID) (driver.Usage, error) {
+// rebuild makes and seals the layer of a row from a second reading, see seal.
+func (s *Snapshotter) rebuild(ctx context.Context, row, committed meta.Snapshot, above []driver.ID) (meta.Snapshot, error) {
 	err := s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{})
 	if errors.Is(err, driver.ErrExists) {
 		err = taken(row)
 	}
 	if err != nil {
-		return driver.Usage{}, err
+		return committed, err
 	}
 	if err := s.reapply(ctx, row); err != nil {
-		return driver.Usage{}, err
+		return committed, err
 	}
-	return s.seal(ctx, row)
+	return s.seal(ctx, row, committed)
 }
 
 func (s *Snapshotter) reapply(ctx context.Context, row meta.Snapshot) error {

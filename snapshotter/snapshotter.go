@@ -47,6 +47,7 @@ type Options struct {
 // calls on different snapshots do not wait for each other.
 type Snapshotter struct {
 	root   string
+	id     string // of the store; empty when there was no room for one
 	log    *slog.Logger
 	db     *meta.DB
 	driver driver.Driver

@@ -34,6 +34,11 @@ type header struct {
 	// Shared: the root is the directory of another engine, whose layers the
 	// driver reads. Its mode is not ours to change.
 	Shared bool `json:"shared,omitempty"`
+	// ID is that of the store, see [Snapshotter.identify]; empty in one of an earlier
+	// version.
+	ID string `json:"id,omitempty"`
+	// Generation is at most that of the database, see [meta.Tx.Generation].
+	Generation uint64 `json:"generation,omitempty"`
 	// Found is what the driver found out about the store's file system on Kernel, see
 	// [driver.Rememberer].
 	Found  json.RawMessage `json:"found,omitempty"`

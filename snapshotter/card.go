@@ -1,0 +1,71 @@
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// A card is what the record of a layer says of its snapshot: enough to make the row
+// again when the database is lost. It is written when the snapshot is made and when it
+// is committed, so labels that were changed since are the older ones.
+type card struct {
+	// Store is the ID of the store that the layer was made in.
+	Store string `json:"store,omitempty"`
+	// Generation is one that the database had before it had this row.
+	Generation uint64            `json:"generation,omitempty"`
+	Name       string            `json:"name"`
+	Parent     string            `json:"parent,omitempty"`
+	Kind       meta.Kind         `json:"kind"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	Created    time.Time         `json:"created"`
+}
+
+// note is the card of a row for a driver, nil for one that takes none.
+func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
+	if _, ok := s.driver.(driver.Recorder); !ok {
+		return nil, nil
+	}
+	c := card{Store: s.id, Name: row.Name, Parent: row.Parent, Kind: row.Kind, Labels: row.Labels, Created: row.Created}
+	err := s.view(func(tx *meta.Tx) (err error) {
+		c.Generation, err = tx.Generation()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot %q: %w", row.Name, err)
+	}
+	return raw, nil
+}
+
+// inscribe has the driver record what a row is going to be once its layer is sealed.
+func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
+	r, ok := s.driver.(driver.Recorder)
+	if !ok {
+		return nil
+	}
+	note, err := s.note(row)
+	if err != nil {
+		return err
+	}
+	return r.Note(ctx, layerOf(row), note)
+}
+
+// readCard decodes what note has made, or says that there is none in a record: it is of
+// an earlier version or of another engine.
+func readCard(r driver.Record) (c card, ok bool, err error) {
+	if r.Note == nil {
+		return card{}, false, nil
+	}
+	if err := json.Unmarshal(r.Note, &c); err != nil {
+		return card{}, false, fmt.Errorf("what it says of its snapshot is unreadable: %w", err)
+	}
+	return c, c.Name != "", nil
+}

@@ -1,0 +1,49 @@
+package snapshotter
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// identify finds out which store this is: header and database have the same ID, which
+// the records of layers have, too. A store of an earlier version gets one now, or, on a
+// full disk, another time.
+func (s *Snapshotter) identify(ctx context.Context, head *header) error {
+	var known string
+	var generation uint64
+	err := s.view(func(tx *meta.Tx) (err error) {
+		known = tx.Store()
+		generation, err = tx.Generation()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if head.ID != "" && known != "" && head.ID != known {
+		return fmt.Errorf("%w: %s is of the store %s, and %s of the store %s: one of them was copied from there",
+			ErrDamaged, headerName, head.ID, metaName, known)
+	}
+	if head.Generation > generation {
+		s.log.WarnContext(ctx, "the database is older than this store, such as a copy that was put back: snapshots may be missing in it",
+			"generation", generation, "store", head.Generation)
+	}
+	head.Generation = generation
+	if known != "" {
+		head.ID = known
+		return nil
+	}
+	if head.ID == "" {
+		head.ID = rand.Text()
+	}
+	err = s.update("identify", func(tx *meta.Tx) error { return tx.SetStore(head.ID) })
+	if durable.NoRoom(err) {
+		s.log.InfoContext(ctx, "no room for the ID of the store", "error", err)
+		head.ID = ""
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package meta
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+var (
+	keyStore      = []byte("id")
+	keyGeneration = []byte("generation")
+)
+
+// Store returns the ID of the store that the database is of, empty when none was set.
+func (tx *Tx) Store() string {
+	return string(tx.bolt.Bucket(bucketStore).Get(keyStore))
+}
+
+// SetStore sets the ID of the store.
+func (tx *Tx) SetStore(id string) error {
+	return tx.bolt.Bucket(bucketStore).Put(keyStore, []byte(id))
+}
+
+// Generation returns a number that grows with every writing transaction. A copy of the
+// database has that of the time when it was made: what names a higher one is newer.
+func (tx *Tx) Generation() (uint64, error) {
+	n := uint64(tx.bolt.ID()) //nolint:gosec // never negative
+	raw := tx.bolt.Bucket(bucketStore).Get(keyGeneration)
+	switch len(raw) {
+	case 0:
+		return n, nil
+	case 8:
+		return binary.BigEndian.Uint64(raw) + n, nil
+	}
+	return 0, fmt.Errorf("%w: its generation is unreadable", ErrDamaged)
+}
+
+// RaiseGeneration makes the generation of this transaction at least n: a database that
+// is made anew counts on from what the lost one had.
+func (tx *Tx) RaiseGeneration(n uint64) error {
+	now, err := tx.Generation()
+	if err != nil || now >= n {
+		return err
+	}
+	base := n - uint64(tx.bolt.ID()) //nolint:gosec // never negative
+	return tx.bolt.Bucket(bucketStore).Put(keyGeneration, binary.BigEndian.AppendUint64(nil, base))
+}
