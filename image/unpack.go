@@ -248,7 +248,7 @@ func (u *unpacker) publish(ctx context.Context, st *step) error {
 	if info.Parent != st.parent {
 		opts = append(opts, snapshots.WithParent(st.parent))
 	}
-	return u.s.snaps.Commit(ctx, st.key, st.active, opts...)
+	return u.s.snaps.CommitApplied(ctx, st.key, st.active, opts...)
 }
 
 func (u *unpacker) remove(ctx context.Context, key string) error {

@@ -13,7 +13,8 @@ import (
 )
 
 // Commit turns the active snapshot key into the committed snapshot name, which
-// survives a power cut once Commit has returned. Labels are those of opts
+// survives a power cut once Commit has returned. The digest of its changes is kept, see
+// Options.DigestLimit. Labels are those of opts
 // without [LabelSize] and those of [IDMap], none are inherited. With snapshots.WithParent a snapshot without a parent is put
 // on a committed one first, where the driver is a [driver.Rebaser].
 //
@@ -25,7 +26,17 @@ import (
 // parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails a
 // write it stays active and can only be removed, and so do all active snapshots:
 // what was lost may be of any of them. They match [driver.ErrTorn] from then on.
-func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) (err error) {
+func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	return s.commit(ctx, name, key, true, opts)
+}
+
+// CommitApplied is Commit for a snapshot to which one layer was applied that can be had
+// again, so that what is on disk can be compared with it: no digest is kept.
+func (s *Snapshotter) CommitApplied(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
+	return s.commit(ctx, name, key, false, opts)
+}
+
+func (s *Snapshotter) commit(ctx context.Context, name, key string, digested bool, opts []snapshots.Opt) (err error) {
 	seen := s.observe(Event{Op: OpCommit, Key: key, Name: name})
 	defer seen.end(&err)
 	end, err := s.calls.begin()
@@ -69,6 +80,9 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	committed, err := s.seal(ctx, row, committedRow(row, name, info.Labels))
 	if err != nil {
 		return errors.Join(classify(fmt.Errorf("commit snapshot %q: %w", key, err)), s.keepParent(row))
+	}
+	if digested && row.Source == "" && !IsExtraction(key) {
+		s.digestAt(ctx, &committed)
 	}
 	return s.publish(key, committed)
 }

@@ -31,7 +31,10 @@ type openDriver func(ctx context.Context, root, name string, opts driver.Options
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
 // cannot be written. The store is as before then.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
-	s := &Snapshotter{log: opts.Logger, observer: opts.Observer, hook: opts.hook}
+	s := &Snapshotter{log: opts.Logger, observer: opts.Observer, hook: opts.hook, digestLimit: opts.DigestLimit}
+	if s.digestLimit == 0 {
+		s.digestLimit = DefaultDigestLimit
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -30,6 +30,9 @@ type Options struct {
 	// Logger receives what recovery and background work have to say; nil
 	// discards it.
 	Logger *slog.Logger
+	// DigestLimit is how large a layer may be, in bytes, for a commit to read it once
+	// more for a digest of it: zero means DefaultDigestLimit, a negative value none.
+	DigestLimit int64
 	// Observer is told of every call; nil: nobody.
 	Observer Observer
 	// Address is where the process that opens the store answers for it, a unix
@@ -53,6 +56,8 @@ type Snapshotter struct {
 	driver driver.Driver
 	lock   *storeLock
 	hook   func(point string) error
+	// digestLimit is Options.DigestLimit, -1 for no digests.
+	digestLimit int64
 	// observer is told of calls; nil: nobody.
 	observer Observer
 	// sources read layers once more, by scope.

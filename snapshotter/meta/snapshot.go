@@ -82,6 +82,9 @@ type Snapshot struct {
 	Updated time.Time         `json:"updated"`
 	// Usage is set when the snapshot is committed.
 	Usage Usage `json:"usage,omitzero"`
+	// Digest is that of the snapshot's changes as a layer tar when it was committed;
+	// empty when nobody read them then.
+	Digest string `json:"digest,omitempty"`
 }
 
 // above returns the name of the snapshot that this one keeps from being removed.

@@ -1,0 +1,250 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// A Layer is what driver and database say of one layer, for a check of the store.
+type Layer struct {
+	ID driver.ID
+	// Name and Kind are those of the row, empty for a layer that no row names.
+	Name string
+	Kind meta.Kind
+	// Parent is the name of the row's parent.
+	Parent string
+	// Labels are those of the row.
+	Labels map[string]string
+	// Digest is that of its changes when it was committed, empty for none.
+	Digest digest.Digest
+	// Faults are what does not agree, one sentence each.
+	Faults []error
+	// Missing: there is no layer, or nothing of it can be read.
+	Missing bool
+}
+
+// Errors of a Layer, wrapped with what does not agree.
+var (
+	// ErrLayerMissing: the row names a layer that is not on disk.
+	ErrLayerMissing = errors.New("its layer is missing")
+	// ErrLayerTorn: the layer can only be removed, see [driver.ErrTorn].
+	ErrLayerTorn = errors.New("it is torn, and can only be removed")
+	// ErrLayerUnnamed: a layer on disk that no row names.
+	ErrLayerUnnamed = errors.New("no snapshot has this layer")
+	// ErrRecord: the layer's record is unreadable, or says something else than the row.
+	ErrRecord = errors.New("its record does not agree with the database")
+	// ErrOlder: the layer is newer than the database.
+	ErrOlder = errors.New("the database is older than this layer")
+)
+
+// Inspect returns all layers of the store, parents before their children and those that
+// no row names last, with what is wrong between the database, the layers' records and
+// what is on disk. It reads no file of a layer. It does not see snapshots that are just
+// being made or removed.
+func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var rows []meta.Snapshot
+	var generation uint64
+	err = s.view(func(tx *meta.Tx) (err error) {
+		if generation, err = tx.Generation(); err != nil {
+			return err
+		}
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			rows = append(rows, row)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	there, err := s.driver.Layers(ctx)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list layers: %w", err))
+	}
+	unnamed := map[driver.ID]bool{}
+	for _, id := range there {
+		unnamed[id] = true
+	}
+	byName := map[string]meta.Snapshot{}
+	for _, row := range rows {
+		byName[row.Name] = row
+		delete(unnamed, layerOf(row))
+		delete(unnamed, driver.ID(row.Spare))
+	}
+	var layers []Layer
+	for _, row := range parentsFirst(rows) {
+		if row.State != meta.Ready {
+			continue
+		}
+		layers = append(layers, s.inspectRow(ctx, row, byName, generation))
+	}
+	for _, id := range slices.Sorted(maps.Keys(unnamed)) {
+		if l, ok := s.inspectUnnamed(ctx, id, generation); ok {
+			layers = append(layers, l)
+		}
+	}
+	return layers, ctx.Err()
+}
+
+// parentsFirst sorts rows so that each comes after its parent. IDs rise with time, but
+// a commit may give a snapshot a parent that was made after it.
+func parentsFirst(rows []meta.Snapshot) []meta.Snapshot {
+	depth := map[string]int{}
+	byName := map[string]meta.Snapshot{}
+	for _, row := range rows {
+		byName[row.Name] = row
+	}
+	var deep func(name string) int
+	deep = func(name string) int {
+		row, ok := byName[name]
+		if !ok {
+			return 0
+		}
+		if d, ok := depth[name]; ok {
+			return d
+		}
+		depth[name] = 0 // keeps a circle, which only damage can make, from hanging us
+		depth[name] = 1 + deep(row.Parent)
+		return depth[name]
+	}
+	sorted := slices.Clone(rows)
+	slices.SortStableFunc(sorted, func(a, b meta.Snapshot) int { return deep(a.Name) - deep(b.Name) })
+	return sorted
+}
+
+func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer {
+	l := Layer{
+		ID: layerOf(row), Name: row.Name, Kind: row.Kind, Parent: row.Parent, Labels: row.Labels,
+		Digest: digest.Digest(row.Digest),
+	}
+	r, ok := s.driver.(driver.Recorder)
+	if !ok {
+		return l
+	}
+	record, err := r.Record(ctx, l.ID)
+	switch {
+	case errors.Is(err, driver.ErrNotFound):
+		l.Missing = true
+		l.fault("%w", ErrLayerMissing)
+		return l
+	case err != nil:
+		l.Missing = true
+		l.fault("%w: %w", ErrRecord, err)
+		return l
+	}
+	if record.Torn {
+		l.fault("%w", ErrLayerTorn)
+	}
+	var above []driver.ID
+	for parent := row.Parent; parent != "" && len(above) < len(rows); parent = rows[parent].Parent {
+		above = append(above, layerOf(rows[parent]))
+	}
+	if row.Rebase == "" && !slices.Equal(above, record.Parents) {
+		l.fault("%w: it stands on the layers %v, its snapshot on %v", ErrRecord, record.Parents, above)
+	}
+	if row.Kind == meta.Committed && !record.Sealed {
+		l.fault("%w: its snapshot is committed, and it was never sealed", ErrRecord)
+	}
+	s.inspectCard(&l, record, generation)
+	return l
+}
+
+// inspectCard compares what the record says of the snapshot with the row. That of a
+// snapshot that is not committed may tell the name that a failed commit would have given.
+func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64) {
+	c, ok, err := readCard(record)
+	switch {
+	case err != nil:
+		l.fault("%w: %w", ErrRecord, err)
+		return
+	case !ok:
+		return
+	}
+	if c.Generation > generation {
+		l.fault("%w: a copy of it was put back", ErrOlder)
+	}
+	if s.id != "" && c.Store != "" && c.Store != s.id {
+		l.fault("%w: it was made in the store %s, this is %s", ErrRecord, c.Store, s.id)
+	}
+	if l.Kind == meta.Committed && (c.Kind != l.Kind || c.Name != l.Name || c.Parent != l.Parent) {
+		l.fault("%w: it was %s %q on %q, now it is %s %q on %q", ErrRecord, c.Kind, c.Name, c.Parent, l.Kind, l.Name, l.Parent)
+	}
+}
+
+// inspectUnnamed describes a layer that no row names; not ok when it is gone by now.
+func (s *Snapshotter) inspectUnnamed(ctx context.Context, id driver.ID, generation uint64) (l Layer, ok bool) {
+	l = Layer{ID: id}
+	said := ""
+	if r, ok := s.driver.(driver.Recorder); ok {
+		record, err := r.Record(ctx, id)
+		if errors.Is(err, driver.ErrNotFound) {
+			return l, false
+		}
+		c, known, cardErr := readCard(record)
+		switch {
+		case err != nil:
+			said = fmt.Sprintf(", and its record is unreadable: %v", err)
+		case cardErr != nil:
+			said = fmt.Sprintf(", and %v", cardErr)
+		case known:
+			said = fmt.Sprintf(": it was %s %q, made at %s", c.Kind, c.Name, c.Created.Format(time.RFC3339))
+			if c.Generation > generation {
+				said += ", and is newer than the database"
+			}
+		}
+	}
+	l.fault("%w%s", ErrLayerUnnamed, said)
+	return l, true
+}
+
+func (l *Layer) fault(format string, args ...any) {
+	l.Faults = append(l.Faults, fmt.Errorf(format, args...))
+}
+
+// ContentDigest returns the digest of the snapshot's changes, to compare with
+// Layer.Digest; read is told of the bytes.
+func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int)) (sum digest.Digest, err error) {
+	err = s.reading(ctx, key, func(row meta.Snapshot) error {
+		sum, err = s.contentDigest(ctx, row, read)
+		return err
+	})
+	if err != nil {
+		err = classify(fmt.Errorf("read snapshot %q: %w", key, err))
+	}
+	return sum, err
+}
+
+// Views opens the merged trees of a snapshot and of its parent, nil without one, for a
+// comparison of the two.
+func (s *Snapshotter) Views(ctx context.Context, key string) (parent, merged diff.View, err error) {
+	info, err := s.Stat(ctx, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.Parent != "" {
+		if parent, err = s.OpenView(ctx, info.Parent); err != nil {
+			return nil, nil, err
+		}
+	}
+	if merged, err = s.OpenView(ctx, key); err != nil {
+		if parent != nil {
+			err = errors.Join(err, parent.Close())
+		}
+		return nil, nil, err
+	}
+	return parent, merged, nil
+}
