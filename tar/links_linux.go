@@ -27,6 +27,8 @@ func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 	switch {
 	case !f.exists && u.opts.Detached && target != ".":
 		return ErrNeedsParents
+	case !f.exists && u.do.lostParents():
+		return u.unknown(p)
 	case !f.exists:
 		return invalid("hard link to %q, which does not exist", hdr.Linkname)
 	case f.node == nil && f.attrs.IsDir(), f.node != nil && f.node.kind == kindDir:
@@ -84,6 +86,17 @@ func (u *unpacker) link(from, parent *node, base string) error {
 // maxAhead is how many files may be in the making before a link waits for its
 // target.
 const maxAhead = 4 * queueLen
+
+// unknown makes a node for a link to a file of which nothing is known.
+func (u *reading) unknown(p string) error {
+	dir, base := splitPath(p)
+	parent, err := u.resolveDir(dir)
+	if err != nil {
+		return err
+	}
+	_, err = u.place(parent, base, kindOther)
+	return err
+}
 
 // linkLater links to a file that is still being made, without waiting for it.
 // Links to a link go to the first name, so that what waits does not form chains.

@@ -101,6 +101,8 @@ func (u *unpacker) unlink(n *node) error {
 	return sys.Unlinkat(h.fd, n.name)
 }
 
+func (u *unpacker) lostParents() bool { return false }
+
 func (u *unpacker) failed() error { return u.writers.error() }
 
 func (u *unpacker) warn(path, message string) { u.maker.warn(path, message) }

@@ -41,8 +41,9 @@ type reading struct {
 	lastDir  string // path and node of the directory of the last entry
 	lastNode *node
 
-	name    string // of the current entry, as in the stream
-	size    int64  // of its body
+	header  *stdtar.Header // of the current entry
+	name    string         // of the current entry, as in the stream
+	size    int64          // of its body
 	entries int64
 	implied int64 // directories made without an entry
 	bytes   int64 // of all bodies, holes included
@@ -73,6 +74,9 @@ type effects interface {
 	// readAhead reads the rest of the stream for its markers, and sees to it that
 	// the current entry and all after it come again. It returns errAgain.
 	readAhead() error
+	// lostParents reports whether the parents could not be read for this entry,
+	// and that was borne: what they seem to lack may be there.
+	lostParents() bool
 	// failed returns the error of work that was handed on, with its place.
 	failed() error
 	warn(path, message string)
