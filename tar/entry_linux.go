@@ -13,14 +13,14 @@ import (
 )
 
 // entry carries out one entry.
-func (u *unpacker) entry(hdr *stdtar.Header) error {
+func (u *reading) entry(hdr *stdtar.Header) error {
 	if err := checkRecords(hdr, u.limits.PAXBytes); err != nil {
 		return err
 	}
 	if hdr.Typeflag == stdtar.TypeXGlobalHeader {
 		return nil // T1
 	}
-	u.name, u.size, u.unread = hdr.Name, hdr.Size, hdr.Size > 0
+	u.header, u.name, u.size, u.unread = hdr, hdr.Name, hdr.Size, hdr.Size > 0
 	u.entries++
 	if err := u.countEntries(); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 			return err
 		}
 		if hdr.Typeflag == stdtar.TypeChar && !strings.Contains(p, whiteout.Prefix) {
-			u.maker.warn(p, "a 0:0 character device is taken for a whiteout")
+			u.do.warn(p, "a 0:0 character device is taken for a whiteout")
 		}
 		return nil
 	}
@@ -56,7 +56,7 @@ func (u *unpacker) entry(hdr *stdtar.Header) error {
 
 // countEntries enforces the limit on entries. What costs as much as an entry
 // counts as one: a few bytes of a path can ask for hundreds of directories.
-func (u *unpacker) countEntries() error {
+func (u *reading) countEntries() error {
 	if u.entries+u.implied+u.marks.made > u.limits.Entries {
 		return invalid("more than %d entries, with the directories that their paths imply", u.limits.Entries)
 	}
@@ -76,7 +76,7 @@ func checkRecords(hdr *stdtar.Header, limit int64) error {
 }
 
 // rootEntry sets the attributes of the root directory (A3).
-func (u *unpacker) rootEntry(hdr *stdtar.Header) error {
+func (u *reading) rootEntry(hdr *stdtar.Header) error {
 	if hdr.Typeflag != stdtar.TypeDir {
 		return invalid("the root must be a directory")
 	}
@@ -90,7 +90,7 @@ func (u *unpacker) rootEntry(hdr *stdtar.Header) error {
 
 // attrs takes the attributes from the header of an entry, and notes whether one
 // of them has to be escaped.
-func (u *unpacker) attrs(hdr *stdtar.Header) (attrs, error) {
+func (u *reading) attrs(hdr *stdtar.Header) (attrs, error) {
 	a, err := headerAttrs(hdr, u.opts.Encoding)
 	if err != nil {
 		return a, err
@@ -110,7 +110,7 @@ func (u *unpacker) attrs(hdr *stdtar.Header) (attrs, error) {
 }
 
 // make makes the file that an entry describes.
-func (u *unpacker) make(p string, hdr *stdtar.Header) error {
+func (u *reading) make(p string, hdr *stdtar.Header) error {
 	if hdr.Typeflag == stdtar.TypeLink {
 		return u.hardLink(p, hdr)
 	}
@@ -133,7 +133,10 @@ func (u *unpacker) make(p string, hdr *stdtar.Header) error {
 	if err != nil {
 		return err
 	}
-	return u.fill(n, p, hdr, a)
+	if hdr.Typeflag == stdtar.TypeSymlink {
+		n.kind, n.target = kindSymlink, hdr.Linkname
+	}
+	return u.do.fill(n, p, hdr, a)
 }
 
 // Device numbers have 12 and 20 bits (linux/kdev_t.h). mknod(2) drops what is
@@ -144,7 +147,7 @@ const (
 )
 
 // checkType refuses what no file can be made of, and tells what is skipped.
-func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error) {
+func (u *reading) checkType(p string, hdr *stdtar.Header) (skip bool, err error) {
 	switch hdr.Typeflag {
 	case stdtar.TypeDir, stdtar.TypeReg, stdtar.TypeCont, stdtar.TypeGNUSparse, stdtar.TypeFifo:
 	case stdtar.TypeSymlink:
@@ -156,11 +159,11 @@ func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error
 			return false, invalid("device number %d:%d is out of range", hdr.Devmajor, hdr.Devminor)
 		}
 		if u.opts.UserNS {
-			u.maker.warn(p, "devices cannot be made in a user namespace, skipped")
+			u.do.warn(p, "devices cannot be made in a user namespace, skipped")
 			return true, nil
 		}
 	case 's', 'V': // star's socket, GNU tar's volume label
-		u.maker.warn(p, fmt.Sprintf("entry of type %q skipped", hdr.Typeflag))
+		u.do.warn(p, fmt.Sprintf("entry of type %q skipped", hdr.Typeflag))
 		return true, nil
 	default:
 		return false, invalid("unknown type flag %q", hdr.Typeflag)
@@ -169,7 +172,7 @@ func (u *unpacker) checkType(p string, hdr *stdtar.Header) (skip bool, err error
 }
 
 // makeDir makes a directory, or gives one that is there other attributes (R1).
-func (u *unpacker) makeDir(parent *node, base string, a *attrs) error {
+func (u *reading) makeDir(parent *node, base string, a *attrs) error {
 	if old := parent.child(base); old != nil && old.kind == kindDir {
 		old.explicit, old.dir.attrs = true, a
 		return nil
@@ -191,15 +194,11 @@ func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attrs) error {
 	j := &job{node: n, dir: h, name: n.name, path: p, pos: u.tape.start, attrs: a}
 	switch hdr.Typeflag {
 	case stdtar.TypeSymlink:
-		n.kind, n.target = kindSymlink, hdr.Linkname
 		j.do = func(m *maker, j *job) error { return m.symlink(j, j.node.target) }
 	case stdtar.TypeFifo:
 		j.do = func(m *maker, j *job) error { return m.special(j, diff.TypeFifo, 0) }
 	case stdtar.TypeChar, stdtar.TypeBlock:
-		typ, dev := uint32(diff.TypeChar), unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
-		if hdr.Typeflag == stdtar.TypeBlock {
-			typ = diff.TypeBlock
-		}
+		typ, dev := device(hdr)
 		j.do = func(m *maker, j *job) error { return m.special(j, typ, dev) }
 	default:
 		if hdr.Size > smallBody || isSparse(hdr) {
@@ -214,6 +213,15 @@ func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attrs) error {
 	}
 	u.writers.add(j)
 	return nil
+}
+
+// device returns the file type and the number of a device.
+func device(hdr *stdtar.Header) (typ uint32, dev uint64) {
+	typ = diff.TypeChar
+	if hdr.Typeflag == stdtar.TypeBlock {
+		typ = diff.TypeBlock
+	}
+	return typ, unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
 }
 
 // readBody reads a small body into an arena.

@@ -13,7 +13,7 @@ import (
 
 // hardLink gives an existing file another name. The entry's other attributes are
 // those of the file or wrong, and are ignored (M3).
-func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
+func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 	// A target is looked up as a process chrooted in the layer would: the root's
 	// parent is the root.
 	target, err := cleanPath(path.Clean("/"+hdr.Linkname), u.limits.PathDepth, maxName)
@@ -27,6 +27,8 @@ func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
 	switch {
 	case !f.exists && u.opts.Detached && target != ".":
 		return ErrNeedsParents
+	case !f.exists && u.do.lostParents():
+		return u.unknown(p)
 	case !f.exists:
 		return invalid("hard link to %q, which does not exist", hdr.Linkname)
 	case f.node == nil && f.attrs.IsDir(), f.node != nil && f.node.kind == kindDir:
@@ -43,7 +45,7 @@ func (u *unpacker) hardLink(p string, hdr *stdtar.Header) error {
 			return err
 		}
 	}
-	return u.link(from, parent, base)
+	return u.do.link(from, parent, base)
 }
 
 func (u *unpacker) link(from, parent *node, base string) error {
@@ -84,6 +86,17 @@ func (u *unpacker) link(from, parent *node, base string) error {
 // maxAhead is how many files may be in the making before a link waits for its
 // target.
 const maxAhead = 4 * queueLen
+
+// unknown makes a node for a link to a file of which nothing is known.
+func (u *reading) unknown(p string) error {
+	dir, base := splitPath(p)
+	parent, err := u.resolveDir(dir)
+	if err != nil {
+		return err
+	}
+	_, err = u.place(parent, base, kindOther)
+	return err
+}
 
 // linkLater links to a file that is still being made, without waiting for it.
 // Links to a link go to the first name, so that what waits does not form chains.
@@ -141,7 +154,7 @@ func (u *unpacker) rescue(n *node) error {
 
 // copyUp makes a file of the parents part of the layer, so that a hard link to
 // it shares its inode (H2).
-func (u *unpacker) copyUp(p string) (*node, error) {
+func (u *reading) copyUp(p string) (*node, error) {
 	dir, base := splitPath(p)
 	parent, err := u.resolveDir(dir)
 	if err != nil {
@@ -162,24 +175,31 @@ func (u *unpacker) copyUp(p string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := u.dirs.get(parent)
-	if err != nil {
-		return nil, err
-	}
-	defer h.release()
-	j := &job{node: n, dir: h, name: base, path: p, attrs: nodeAttrs(attrs, xattrs, u.opts.Encoding)}
-	u.copied = append(u.copied, copied{path: p, by: u.name, pos: u.tape.start})
-	switch {
-	case attrs.IsRegular():
-		return n, u.copyFile(j, in, name)
-	case attrs.IsSymlink():
+	if attrs.IsSymlink() {
 		if n.target, err = in.Readlink(name); err != nil {
 			return nil, err
 		}
 		n.kind = kindSymlink
-		return n, u.maker.symlink(j, n.target)
+	}
+	u.copied = append(u.copied, copied{path: p, by: u.name, pos: u.tape.start})
+	return n, u.do.copy(n, p, attrs, nodeAttrs(attrs, xattrs, u.opts.Encoding), in, name)
+}
+
+// copy makes a file of the parents a file of the staging directory.
+func (u *unpacker) copy(n *node, p string, from diff.Node, a attrs, in diff.Dir, name string) error {
+	h, err := u.dirs.get(n.parent)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	j := &job{node: n, dir: h, name: n.name, path: p, attrs: a}
+	switch {
+	case from.IsRegular():
+		return u.copyFile(j, in, name)
+	case from.IsSymlink():
+		return u.maker.symlink(j, n.target)
 	default:
-		return n, u.maker.special(j, attrs.Type(), attrs.Rdev)
+		return u.maker.special(j, from.Type(), from.Rdev)
 	}
 }
 
@@ -192,7 +212,7 @@ type copied struct {
 
 // checkCopied refuses hard links to files that the layer's markers remove: all
 // removals happen first, so there was nothing to link to (H4).
-func (u *unpacker) checkCopied() error {
+func (u *reading) checkCopied() error {
 	for _, c := range u.copied {
 		if u.marks.removes(c.path) {
 			return atEntry(c.by, c.pos, invalid("hard link to %q, which this layer removes from its parents", c.path))

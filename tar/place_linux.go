@@ -7,7 +7,7 @@ import (
 
 // place makes room for a new node, removing what the layer had there. Of a
 // directory it makes the directory too.
-func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error) {
+func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error) {
 	if int(parent.depth) >= u.limits.PathDepth {
 		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
 	}
@@ -32,13 +32,7 @@ func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error
 	}
 	n.hidden = parent.hidden || parent.parent == nil && base == whiteout.AUFSPseudo
 	if kind == kindDir {
-		h, err := u.dirs.get(parent)
-		if err != nil {
-			return nil, err
-		}
-		err = sys.Mkdirat(h.fd, base, 0o700)
-		h.release()
-		if err != nil {
+		if err := u.do.mkdir(n); err != nil {
 			return nil, err
 		}
 	}
@@ -47,35 +41,55 @@ func (u *unpacker) place(parent *node, base string, kind nodeKind) (*node, error
 }
 
 // checkLength refuses a name that nothing can have.
-func (u *unpacker) checkLength(name string) error {
+func (u *reading) checkLength(name string) error {
 	if len(name) > u.longest {
 		return tooLong(name, u.longest)
 	}
 	return nil
 }
 
-// remove removes a node and what is below it from the staging directory.
-func (u *unpacker) remove(n *node) error {
+// remove removes a node and what is below it from the layer.
+func (u *reading) remove(n *node) error {
 	u.lastNode = nil
-	if n.kind != kindDir {
-		if err := u.writers.wait(n); err != nil {
-			return err
-		}
-	} else {
-		if err := u.writers.drain(); err != nil {
-			return err
-		}
+	if err := u.do.await(n); err != nil {
+		return err
+	}
+	if n.kind == kindDir {
 		for _, c := range n.dir.children {
 			if err := u.remove(c); err != nil {
 				return err
 			}
 		}
-		if n.dir.handle != nil {
-			u.dirs.drop(n.dir.handle)
-		}
 	}
 	n.dead = true
 	delete(n.parent.dir.children, n.name)
+	return u.do.unlink(n)
+}
+
+// mkdir makes a directory in the staging directory.
+func (u *unpacker) mkdir(n *node) error {
+	h, err := u.dirs.get(n.parent)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return sys.Mkdirat(h.fd, n.name, 0o700)
+}
+
+// await waits for the writers of a file, and for all of them before a directory
+// is removed: they may be at what is below it.
+func (u *unpacker) await(n *node) error {
+	if n.kind == kindDir {
+		return u.writers.drain()
+	}
+	return u.writers.wait(n)
+}
+
+// unlink removes a file or an empty directory from the staging directory.
+func (u *unpacker) unlink(n *node) error {
+	if n.kind == kindDir && n.dir.handle != nil {
+		u.dirs.drop(n.dir.handle)
+	}
 	h, err := u.dirs.get(n.parent)
 	if err != nil {
 		return err
@@ -86,3 +100,9 @@ func (u *unpacker) remove(n *node) error {
 	}
 	return sys.Unlinkat(h.fd, n.name)
 }
+
+func (u *unpacker) lostParents() bool { return false }
+
+func (u *unpacker) failed() error { return u.writers.error() }
+
+func (u *unpacker) warn(path, message string) { u.maker.warn(path, message) }

@@ -10,7 +10,7 @@ import (
 // resolveDir returns the directory that a clean path leads to at this moment,
 // following symbolic links inside the root as a process chrooted there would
 // (M4, R3). Directories that nothing has described are made.
-func (u *unpacker) resolveDir(p string) (*node, error) {
+func (u *reading) resolveDir(p string) (*node, error) {
 	if u.lastNode != nil && p == u.lastDir {
 		return u.lastNode, nil
 	}
@@ -54,7 +54,7 @@ func (u *unpacker) resolveDir(p string) (*node, error) {
 // follow allows a path to go through one more symbolic link. Chains of links
 // with long targets make a path of a few bytes cost as much as a megabyte, so
 // what all entries together may follow is bounded.
-func (u *unpacker) follow(links int, target string) error {
+func (u *reading) follow(links int, target string) error {
 	if links > maxLinks {
 		return u.conflict("more than %d symbolic links in the path", maxLinks)
 	}
@@ -67,7 +67,7 @@ func (u *unpacker) follow(links int, target string) error {
 
 // step goes to a child directory, making it when nothing is there. When a
 // symbolic link is there it returns no node but the link's target.
-func (u *unpacker) step(cur *node, name string) (next *node, target string, err error) {
+func (u *reading) step(cur *node, name string) (next *node, target string, err error) {
 	if c := cur.child(name); c != nil {
 		switch c.kind {
 		case kindDir:
@@ -106,7 +106,7 @@ func (u *unpacker) step(cur *node, name string) (next *node, target string, err 
 // conflict is the error for a path that does not fit with what is there. A
 // detached layer that has taken directories for granted may have got there by a
 // wrong path, so only its parents can tell.
-func (u *unpacker) conflict(format string, args ...any) error {
+func (u *reading) conflict(format string, args ...any) error {
 	if u.assumed {
 		return fmt.Errorf("%w: %w", ErrNeedsParents, fmt.Errorf(format, args...))
 	}
@@ -116,7 +116,7 @@ func (u *unpacker) conflict(format string, args ...any) error {
 // parentLink looks at what the parents have at a path that is about to become a
 // directory: the target of a symbolic link, empty for a directory or nothing, an
 // error for another file.
-func (u *unpacker) parentLink(p string) (target string, err error) {
+func (u *reading) parentLink(p string) (target string, err error) {
 	n, in, name, ok, err := u.parents.lookup(p)
 	if err != nil || !ok || n.IsDir() {
 		return "", err
@@ -168,7 +168,7 @@ func (c *cursor) up(root *node) {
 
 // find looks the target of a hard link up, not following a symbolic link in the
 // last component (H3), and without making anything.
-func (u *unpacker) find(p string) (found, error) {
+func (u *reading) find(p string) (found, error) {
 	cur, rest, links := &cursor{node: u.root}, p, 0
 	for {
 		var name string
@@ -207,7 +207,7 @@ func (u *unpacker) find(p string) (found, error) {
 }
 
 // look looks one name up at a position.
-func (u *unpacker) look(cur *cursor, name string) (found, error) {
+func (u *reading) look(cur *cursor, name string) (found, error) {
 	if cur.node != nil {
 		if c := cur.node.child(name); c != nil {
 			return found{node: c, exists: true}, nil
@@ -229,7 +229,7 @@ func (u *unpacker) look(cur *cursor, name string) (found, error) {
 
 // through tells how a path goes on through what was found: into a directory, or
 // on to the target of a symbolic link; neither when it ends there.
-func (u *unpacker) through(f *found, name string) (target string, isDir bool, err error) {
+func (u *reading) through(f *found, name string) (target string, isDir bool, err error) {
 	switch {
 	case f.node != nil && f.node.kind != kindSymlink:
 		return "", f.node.kind == kindDir, nil

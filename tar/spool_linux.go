@@ -15,14 +15,19 @@ import (
 // learnMarkers makes sure that every marker of the stream is known. Removals
 // happen before everything else wherever they stand in the stream, so whoever
 // needs to know whether the parents still have a file has to have seen the whole
-// stream. The rest of it, from the current entry's header on, is kept in a file
-// without a name and read again from there: the caller passes errAgain on.
+// stream. The rest of it, from the current entry's header on, is read again then:
+// the caller passes errAgain on.
 //
 // Few layers ever need this; see parentLink and through.
-func (u *unpacker) learnMarkers() error {
+func (u *reading) learnMarkers() error {
 	if u.allMarks {
 		return nil
 	}
+	return u.do.readAhead()
+}
+
+// readAhead keeps the rest of the stream in a file without a name.
+func (u *unpacker) readAhead() error {
 	f, err := u.openSpool()
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ type node struct {
 
 	target string // of a symbolic link
 	dir    *dirInfo
+	want   *wanted // of Verify: what a file that is no directory must be; nil when not known
 }
 
 // dirInfo is what only directories have.

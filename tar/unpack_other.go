@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"os"
+
+	"github.com/layerkeep/layerkeep/diff"
 )
 
 func unpack(context.Context, *os.File, io.Reader, UnpackOptions) (*Delta, Applied, error) {
@@ -14,3 +16,7 @@ func unpack(context.Context, *os.File, io.Reader, UnpackOptions) (*Delta, Applie
 }
 
 func (d *Delta) merge(context.Context, Target) error { return errors.ErrUnsupported }
+
+func verify(context.Context, io.Reader, diff.View, diff.View, VerifyOptions) (Verified, error) {
+	return Verified{}, errors.ErrUnsupported
+}

@@ -1,0 +1,181 @@
+package tar
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// An expected is what one path must be. Of the extended attributes it has one of
+// both: those of a tar, or those of a view.
+type expected struct {
+	stat   diff.Node
+	target string // of a symbolic link
+	kept   []wantedXattr
+	shown  map[string]string
+	below  bool // it is what the layers below have
+}
+
+func expectedDir(a *attrs) *expected {
+	e := &expected{stat: a.node(), kept: keepXattrs(a.xattrs)}
+	e.stat.Mode |= diff.TypeDir
+	return e
+}
+
+// differs adds a finding about an attribute.
+func (c *comparison) differs(p string, kind FindingKind, want *expected, should, is string) {
+	c.findings.add(Finding{Path: p, Kind: kind, Below: want.below, Want: should, Got: is})
+}
+
+// attributes compares the attributes that every type of file has.
+func (c *comparison) attributes(p string, want *expected, got *diff.Node, xattrs func() (map[string]string, error)) error {
+	if !got.IsSymlink() && got.Perm() != want.stat.Perm() {
+		c.differs(p, FindingMode, want, fmt.Sprintf("%04o", want.stat.Perm()), fmt.Sprintf("%04o", got.Perm()))
+	}
+	if got.UID != want.stat.UID || got.GID != want.stat.GID {
+		c.differs(p, FindingOwner, want, ownerOf(&want.stat), ownerOf(got))
+	}
+	c.time(p, want, got)
+	have, err := xattrs()
+	if err != nil {
+		return c.findings.bear(p, false, err)
+	}
+	if want.below {
+		want.kept = nil
+		for name, value := range want.shown {
+			want.kept = append(want.kept, wantedXattr{name: name, value: value})
+		}
+	}
+	if text := c.compareXattrs(want, have, got); text != "" {
+		c.differs(p, FindingXattrs, want, "", text)
+	}
+	return nil
+}
+
+// time compares the modification time.
+func (c *comparison) time(p string, want *expected, got *diff.Node) {
+	should, is := want.stat.Mtime, got.Mtime
+	c.fractions = c.fractions || is.Nanosecond() != 0
+	if is.Equal(should) || isClamped(should, is) {
+		return
+	}
+	f := Finding{Path: p, Kind: FindingMtime, Below: want.below, Want: timeText(should), Got: timeText(is)}
+	if is.Nanosecond() == 0 && is.Unix() == should.Unix() {
+		c.uncertain.add(f)
+		return
+	}
+	c.findings.add(f)
+}
+
+// isClamped reports whether a time is what the kernel makes of one that the file
+// system cannot hold: the nearest that it can, in whole seconds. The limits are
+// those of ext4 with small and with large inodes and of xfs without and with
+// bigtime; those of tmpfs and btrfs are out of reach.
+func isClamped(want, got time.Time) bool {
+	const ext4Last, xfsLast = 1<<34 - 1<<31 - 1, 16299260424
+	if got.Nanosecond() != 0 {
+		return false
+	}
+	switch got.Unix() {
+	case -1 << 31:
+		return want.Before(got)
+	case 1<<31 - 1, ext4Last, xfsLast:
+		return want.After(got)
+	default:
+		return false
+	}
+}
+
+// compareXattrs says how extended attributes differ, in words; empty when they
+// do not.
+func (c *comparison) compareXattrs(want *expected, have map[string]string, got *diff.Node) string {
+	if len(want.kept) == 0 && len(have) == 0 {
+		return ""
+	}
+	var texts []string
+	known := make(map[string]struct{}, len(want.kept))
+	for i := range want.kept {
+		x := &want.kept[i]
+		known[x.name] = struct{}{}
+		value, there := have[x.name]
+		switch {
+		case !there && !want.below && c.mayLack(x, got):
+		case !there:
+			texts = append(texts, x.name+" is missing")
+		case !x.matches(value, want):
+			texts = append(texts, x.name+" has another value")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if _, ok := known[name]; !ok {
+			texts = append(texts, name+" should not be there")
+		}
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ", ")
+}
+
+// mayLack reports whether a file may lack an attribute that the tar has for it:
+// because no such file can have one, because Linux does not have the namespace,
+// because a user namespace may not set it, or because the mode says as much.
+func (c *comparison) mayLack(x *wantedXattr, got *diff.Node) bool {
+	namespace, _, _ := strings.Cut(x.name, ".")
+	switch namespace {
+	case "user":
+		return !got.IsRegular() && !got.IsDir()
+	case "trusted", "security":
+		return c.userNS
+	case "system":
+		return c.userNS || isACL(x.name) && isNotKept(x.name, x.value)
+	default:
+		return true
+	}
+}
+
+// matches reports whether a value is the one that was wanted.
+func (x *wantedXattr) matches(value string, want *expected) bool {
+	switch {
+	case x.digest:
+		return digestOf(value) == x.value
+	case value == x.value:
+		return true
+	default:
+		return !want.below && x.name == accessACL && sameACL(x.value, value, want.stat.Perm())
+	}
+}
+
+func typeName(n *diff.Node) string {
+	switch n.Type() {
+	case diff.TypeDir:
+		return "directory"
+	case diff.TypeRegular:
+		return "regular file"
+	case diff.TypeSymlink:
+		return "symbolic link"
+	case diff.TypeFifo:
+		return "named pipe"
+	case diff.TypeChar:
+		return "character device"
+	case diff.TypeBlock:
+		return "block device"
+	case diff.TypeSocket:
+		return "socket"
+	default:
+		return "file of unknown type"
+	}
+}
+
+func ownerOf(n *diff.Node) string { return fmt.Sprintf("%d:%d", n.UID, n.GID) }
+
+func bytesOf(n int64) string { return strconv.FormatInt(n, 10) + " bytes" }
+
+func deviceText(dev uint64) string { return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev)) }
+
+func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

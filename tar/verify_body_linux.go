@@ -1,0 +1,199 @@
+package tar
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// inode identifies a file within one view.
+type inode struct{ dev, ino uint64 }
+
+func inodeOf(n *diff.Node) inode { return inode{n.Dev, n.Ino} }
+
+// A body is what is known of the content that a file must have. It has been
+// compared with one file while it streamed by, or has a digest, or is a file of
+// the parents; where a comparison failed, it has a digest too if that could be had.
+type body struct {
+	parents string // the path in the parents, when the content is theirs
+
+	compared outcome
+	with     inode // the file that it was compared with, in merged
+	at       *node // under the name that this had
+	offset   int64 // of the first difference; negative when not known
+	err      error // of unreadable
+
+	hashed bool
+	sum    [sha256.Size]byte
+}
+
+type outcome uint8
+
+const (
+	notCompared outcome = iota
+	equal
+	different
+	unreadable
+)
+
+// readBody reads the body of the current entry, and compares it with what has its
+// place in the tree now. That is the right file unless a later entry takes the
+// path: most bodies need not be kept or hashed then.
+func (v *verifier) readBody(n *node, size int64) (*body, error) {
+	if v.replay != nil {
+		return &body{hashed: true, sum: v.replay.cur.sum}, nil
+	}
+	v.makeBuffers()
+	b := &body{at: n}
+	f, now, err := v.openAt(n.path(), size)
+	if err != nil {
+		return nil, err
+	}
+	if f == nil {
+		return b, v.hashRest(b, sha256.New(), size)
+	}
+	defer f.Close()
+	b.with = inodeOf(&now)
+	return b, v.compareBody(b, f, size)
+}
+
+func (v *verifier) makeBuffers() {
+	if v.fromTar == nil {
+		v.fromTar, v.fromFile = make([]byte, blockSize), make([]byte, blockSize)
+	}
+}
+
+// openAt opens a regular file of the tree that has the size. It returns nil when
+// there is none, or none that can be read: comparing the trees will tell.
+func (v *verifier) openAt(p string, size int64) (io.ReadCloser, diff.Node, error) {
+	now, in, name, ok, err := v.merged.lookup(p)
+	if err == nil && (!ok || !now.IsRegular() || now.Size != size) {
+		return nil, now, nil
+	}
+	var f io.ReadCloser
+	if err == nil {
+		f, err = in.Open(name)
+	}
+	if isDamage(err) {
+		return nil, now, nil
+	}
+	return f, now, err
+}
+
+// compareBody compares the current body with a file.
+func (v *verifier) compareBody(b *body, f io.Reader, size int64) error {
+	for at := int64(0); at < size; {
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
+		n := int(min(size-at, blockSize))
+		chunk := v.fromTar[:n]
+		if _, err := io.ReadFull(v.tr, chunk); err != nil {
+			return v.readError(err)
+		}
+		same, err := v.sameChunk(f, chunk)
+		if err != nil && !isDamage(err) {
+			return err
+		}
+		if err != nil {
+			b.compared, b.err = unreadable, err
+		} else if same < n {
+			b.compared, b.offset = different, at+int64(same)
+		}
+		if b.compared != notCompared {
+			return v.hashAfter(b, at, chunk, size-at-int64(n))
+		}
+		at += int64(n)
+	}
+	b.compared, v.unread = equal, false
+	return nil
+}
+
+// sameChunk returns how many bytes at the start of the chunk the file goes on with.
+func (v *verifier) sameChunk(f io.Reader, chunk []byte) (int, error) {
+	n, err := io.ReadFull(f, v.fromFile[:len(chunk)])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return 0, err
+	}
+	file := v.fromFile[:n]
+	if bytes.Equal(file, chunk) {
+		return len(chunk), nil
+	}
+	same := 0
+	for same < n && file[same] == chunk[same] {
+		same++
+	}
+	return same, nil
+}
+
+// hashAfter makes the digest of a body of which so many bytes were found to be
+// those of the file, followed by a chunk, and the rest is still to be read. When the
+// file cannot be read again there is no digest.
+func (v *verifier) hashAfter(b *body, same int64, chunk []byte, rest int64) error {
+	h := sha256.New()
+	if same > 0 {
+		n, err := v.hashStart(b, h, same)
+		if isDamage(err) || err == nil && n != same {
+			return nil // what is left of the body is passed over
+		}
+		if err != nil {
+			return err
+		}
+	}
+	h.Write(chunk)
+	return v.hashRest(b, h, rest)
+}
+
+// hashStart adds the start of the file that a body is being compared with.
+func (v *verifier) hashStart(b *body, h hash.Hash, size int64) (int64, error) {
+	f, _, err := v.merged.open(b.at.path())
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.CopyBuffer(onlyWriter{h}, io.LimitReader(f, size), v.fromFile)
+	return n, errors.Join(err, f.Close())
+}
+
+// hashRest makes the digest from what is left of the current body.
+func (v *verifier) hashRest(b *body, h hash.Hash, size int64) error {
+	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{v.tr}, v.fromFile)
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return v.readError(err)
+	}
+	h.Sum(b.sum[:0])
+	b.hashed, v.unread = true, false
+	return nil
+}
+
+// open opens the regular file at a path without symbolic links.
+func (t *parentTree) open(p string) (io.ReadCloser, diff.Node, error) {
+	n, in, name, ok, err := t.lookup(p)
+	if err != nil {
+		return nil, n, err
+	}
+	if !ok || !n.IsRegular() {
+		return nil, n, &fs.PathError{Op: "open", Path: p, Err: fs.ErrNotExist}
+	}
+	f, err := in.Open(name)
+	return f, n, err
+}
+
+// sumOf returns the digest of a file's content.
+func sumOf(f io.ReadCloser, buf []byte) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	_, err = io.CopyBuffer(onlyWriter{h}, onlyReader{f}, buf)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return sum, fmt.Errorf("read: %w", err)
+	}
+	h.Sum(sum[:0])
+	return sum, nil
+}

@@ -1,0 +1,56 @@
+package tar
+
+import (
+	"io/fs"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// A guardedView is the parents' view while the stream is read: where the disk is
+// damaged it shows nothing, and the damage is a finding. Only what resolving paths
+// needs is guarded.
+type guardedView struct {
+	diff.View
+	v *verifier
+}
+
+func (g guardedView) Root() (diff.Dir, error) {
+	d, err := g.View.Root()
+	if err != nil {
+		return nil, g.lose(".", err)
+	}
+	return guardedDir{d, g, "."}, nil
+}
+
+// lose makes a missing file of a damaged one.
+func (g guardedView) lose(path string, err error) error {
+	if !isDamage(err) {
+		return err
+	}
+	g.v.findings.add(Finding{Path: path, Kind: FindingUnreadable, Below: true, Err: err})
+	g.v.lostAt = g.v.entries
+	return fs.ErrNotExist
+}
+
+type guardedDir struct {
+	diff.Dir
+	view guardedView
+	path string
+}
+
+func (d guardedDir) Lookup(name string) (diff.Node, error) {
+	n, err := d.Dir.Lookup(name)
+	if err != nil {
+		return n, d.view.lose(joinPath(d.path, name), err)
+	}
+	return n, nil
+}
+
+func (d guardedDir) OpenDir(name string) (diff.Dir, error) {
+	p := joinPath(d.path, name)
+	sub, err := d.Dir.OpenDir(name)
+	if err != nil {
+		return nil, d.view.lose(p, err)
+	}
+	return guardedDir{sub, d.view, p}, nil
+}

@@ -1,0 +1,64 @@
+package tar
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// fileLinks knows which names are one file, and which should be. A file that
+// should be one goes by its *wanted or, when the layer does not make it, by its
+// inode in the layers below. Only files with several names on either side are in it.
+type fileLinks struct {
+	groups map[any]*linkGroup
+	owners map[inode]linkOwner // of merged
+}
+
+// linkGroup is what should be one file.
+type linkGroup struct {
+	first  string  // of its names
+	inodes []inode // what they are in merged
+}
+
+type linkOwner struct {
+	key  any
+	path string
+}
+
+func newFileLinks() *fileLinks {
+	return &fileLinks{groups: map[any]*linkGroup{}, owners: map[inode]linkOwner{}}
+}
+
+// link compares which file a name is, and reports whether all else of it was
+// compared under another name. A file that falls apart in so many parts gives
+// one finding for each part but the first.
+func (c *comparison) link(p string, key any, got *diff.Node, below bool) (seen bool) {
+	id := inodeOf(got)
+	g := c.links.groups[key]
+	if g == nil {
+		g = &linkGroup{first: p}
+		c.links.groups[key] = g
+	}
+	if slices.Contains(g.inodes, id) {
+		return true
+	}
+	if len(g.inodes) > 0 {
+		c.findings.add(Finding{
+			Path: p, Kind: FindingHardlink, Below: below,
+			Want: "one file with " + strconv.Quote(g.first), Got: "a file of its own",
+		})
+	}
+	g.inodes = append(g.inodes, id)
+	owner, taken := c.links.owners[id]
+	switch {
+	case !taken:
+		c.links.owners[id] = linkOwner{key, p}
+	case owner.key != key:
+		c.findings.add(Finding{
+			Path: p, Kind: FindingHardlink, Below: below,
+			Want: "another file", Got: "one file with " + strconv.Quote(owner.path),
+		})
+	}
+	return false
+}

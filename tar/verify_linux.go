@@ -1,0 +1,178 @@
+package tar
+
+import (
+	stdtar "archive/tar"
+	"context"
+	"crypto/sha256"
+	"io"
+
+	"github.com/layerkeep/layerkeep/diff"
+)
+
+// A verifier is one run of Verify: the effects of a reading that makes no
+// files, but remembers for each what it must be.
+type verifier struct {
+	reading
+	readData bool
+	findings *collector
+	merged   *parentTree // where bodies are compared
+
+	replay *replay // once the rest of the stream was read ahead
+
+	// lostAt is the entry at which the parents could not be read last.
+	lostAt int64
+
+	fromTar, fromFile []byte
+}
+
+// A wanted is what one file that is no directory must be, whatever its names.
+type wanted struct {
+	stat   diff.Node // without what is particular to one view
+	xattrs []wantedXattr
+	body   *body // nil when the content is not compared
+	linked bool  // the layer gave it a second name
+}
+
+// A wantedXattr is an extended attribute under the name that views show. Of long
+// values only a digest is kept: their bytes would come to many times the names'.
+type wantedXattr struct {
+	name, value string
+	digest      bool
+}
+
+// longValue is the longest value that is kept as it is. ACLs, which have to be
+// understood, are kept up to the longest that Linux takes.
+const (
+	longValue = 256
+	longACL   = 64 << 10
+)
+
+func keepXattrs(list []xattr) []wantedXattr {
+	if len(list) == 0 {
+		return nil
+	}
+	kept := make([]wantedXattr, len(list))
+	for i, x := range list {
+		kept[i] = wantedXattr{name: x.name, value: x.value}
+		if len(x.value) > longACL || len(x.value) > longValue && !isACL(x.name) {
+			kept[i].value, kept[i].digest = digestOf(x.value), true
+		}
+	}
+	return kept
+}
+
+func digestOf(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return string(sum[:])
+}
+
+func verify(ctx context.Context, layer io.Reader, parents, merged diff.View, opts VerifyOptions) (Verified, error) {
+	if err := ctx.Err(); err != nil {
+		return Verified{}, err
+	}
+	algorithm, err := algorithmOf(opts.DiffID)
+	if err != nil {
+		return Verified{}, err
+	}
+	findings := &collector{max: opts.MaxFindings}
+	if findings.max <= 0 {
+		findings.max = defaultFindings
+	}
+	v := &verifier{readData: opts.ReadData, findings: findings, merged: &parentTree{view: merged}}
+	unpackOptions := UnpackOptions{DiffID: opts.DiffID, Limits: opts.Limits, UserNS: opts.UserNS}
+	if parents != nil {
+		unpackOptions.Parents = guardedView{parents, v}
+	}
+	v.reading = newReading(ctx, unpackOptions)
+	v.do = v
+	defer v.close()
+	v.start(layer, algorithm)
+	if err := v.readAll(); err != nil {
+		return Verified{}, err
+	}
+	applied, err := v.applied(algorithm)
+	if err != nil {
+		return Verified{}, err
+	}
+	c := &comparison{
+		ctx: ctx, readData: opts.ReadData, userNS: opts.UserNS, findings: findings, below: &parentTree{view: parents},
+		merged: v.merged, links: newFileLinks(), uncertain: &collector{max: findings.max},
+	}
+	defer c.below.close()
+	if err := c.run(parents, merged, v.root, v.marks); err != nil {
+		return Verified{}, err
+	}
+	return Verified{Applied: applied, Findings: findings.sorted(), Total: findings.total}, nil
+}
+
+func (v *verifier) close() {
+	v.reading.close()
+	v.merged.close()
+}
+
+func (v *verifier) next() (*stdtar.Header, error) {
+	if v.replay != nil {
+		return v.replay.next(v)
+	}
+	return v.reading.next()
+}
+
+// fill says what the file of an entry must be.
+func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attrs) (err error) {
+	w := &wanted{stat: a.node(), xattrs: keepXattrs(a.xattrs)}
+	n.want = w
+	switch hdr.Typeflag {
+	case stdtar.TypeSymlink:
+		w.stat.Mode |= diff.TypeSymlink
+	case stdtar.TypeFifo:
+		w.stat.Mode |= diff.TypeFifo
+	case stdtar.TypeChar, stdtar.TypeBlock:
+		typ, dev := device(hdr)
+		w.stat.Mode |= typ
+		w.stat.Rdev = dev
+	default:
+		w.stat.Mode |= diff.TypeRegular
+		w.stat.Size = hdr.Size
+		if v.readData && hdr.Size > 0 {
+			w.body, err = v.readBody(n, hdr.Size)
+		}
+	}
+	return err
+}
+
+// node returns the attributes in the form of a view, without a type.
+func (a *attrs) node() diff.Node {
+	return diff.Node{Mode: a.mode, UID: a.uid, GID: a.gid, Mtime: a.mtime}
+}
+
+// copy says that a file must be what the parents have.
+func (v *verifier) copy(n *node, p string, from diff.Node, a attrs, _ diff.Dir, _ string) error {
+	n.want = &wanted{stat: from, xattrs: keepXattrs(a.xattrs)}
+	if v.readData && from.IsRegular() && from.Size > 0 {
+		n.want.body = &body{parents: p}
+	}
+	return nil
+}
+
+// link says that two names must be one file.
+func (v *verifier) link(from, parent *node, base string) error {
+	if parent.child(base) == from {
+		return nil // a link to itself
+	}
+	n, err := v.place(parent, base, from.kind)
+	if err != nil {
+		return err
+	}
+	n.target, n.want = from.target, from.want
+	if n.want != nil {
+		n.want.linked = true
+	}
+	return nil
+}
+
+func (v *verifier) mkdir(*node) error   { return nil }
+func (v *verifier) await(*node) error   { return nil }
+func (v *verifier) unlink(*node) error  { return nil }
+func (v *verifier) failed() error       { return nil }
+func (v *verifier) warn(string, string) {}
+func (v *verifier) lostParents() bool   { return v.lostAt == v.entries }
