@@ -37,7 +37,7 @@ const exitCodes = `Exit codes:
   5  wrong state, busy, mounted, or locked by another process
   6  invalid input: layer, image, digest
   7  not supported here: kernel, file system or backend
-  8  damage found in the store's own files`
+  8  damage found in the store`
 
 // Errors of the commands themselves.
 var (
@@ -57,7 +57,7 @@ var exitClasses = []struct {
 	errs []error
 }{
 	{exitFailed, []error{errInterrupted, client.ErrNoAnswer}},
-	{exitDamaged, []error{snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},
+	{exitDamaged, []error{errDamage, snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},
 	{exitUsage, []error{errUsage}},
 	// Of the kind of invalid input to package image; but it is we who named
 	// something that a good source does not have.

@@ -46,6 +46,7 @@ var rules = map[string]rule{
 	"snapshotter":          append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
 	"snapshotter/meta":     {"internal/durable"},
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
+	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
 	"service":              append([]string{"snapshotter", "driver", "mount", "image"}, services...),
 	"service/config":       {"driver/all"},
 	"service/grpcerr":      {"driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},

@@ -1,0 +1,95 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// blob compares a blob with its digest.
+func (c *checker) blob(desc ocispec.Descriptor, images []string) error {
+	r, err := c.openBlob(desc)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		err = errors.Join(err, r.Close())
+	}
+	if fatal := c.fatal(err); fatal != nil {
+		return fatal
+	}
+	c.blobs[desc.Digest] = true
+	c.sum.Blobs++
+	if err != nil {
+		c.report(Finding{Part: Blob, Name: desc.Digest.String(), What: err.Error(), Images: images})
+	}
+	return nil
+}
+
+// otherBlobs compares those with their digests that belong to no image, or to a layer
+// that could not be compared.
+func (c *checker) otherBlobs() error {
+	var rest []ocispec.Descriptor
+	err := c.images.Blobs(func(d digest.Digest, size int64) error {
+		if !c.blobs[d] {
+			rest = append(rest, ocispec.Descriptor{Digest: d, Size: size})
+		}
+		return c.ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for _, desc := range rest {
+		if err := c.blob(desc, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openBlob opens a blob whose reading is counted, and ends with an error when it is not
+// what its digest says.
+func (c *checker) openBlob(desc ocispec.Descriptor) (io.ReadCloser, error) {
+	r, err := c.images.OpenBlob(c.ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{counted{r, c}, r}, nil
+}
+
+// counted is a reader whose bytes are counted.
+type counted struct {
+	r io.Reader
+	c *checker
+}
+
+func (r counted) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if stop := r.c.read(n); stop != nil {
+		return n, stopped{stop}
+	}
+	return n, err
+}
+
+// stopped is an error that ends the check, and is no damage.
+type stopped struct{ error }
+
+func (s stopped) Unwrap() error { return s.error }
+
+// fatal returns the error that ends the check, if err is one.
+func (c *checker) fatal(err error) error {
+	var stop stopped
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &stop):
+		return stop.error
+	case c.ctx.Err() != nil, errors.Is(err, context.Canceled):
+		return errors.Join(c.ctx.Err(), err)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/moby/sys/userns"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// maxFindings is how many differences of one layer are told one by one.
+const maxFindings = 100
+
+// layer checks one layer: its record, and its files.
+func (c *checker) layer(l snapshotter.Layer) error {
+	base := Finding{Part: Snapshot, Name: l.Name, Layer: l.ID, Images: c.users[l.Name]}
+	if l.Name == "" {
+		base.Part = Layer
+	} else {
+		c.sum.Snapshots++
+	}
+	for _, fault := range l.Faults {
+		f := base
+		f.What = fault.Error()
+		c.report(f)
+	}
+	if l.Missing || l.Name == "" || l.Kind == meta.View {
+		return nil
+	}
+	var err error
+	switch {
+	case !c.opts.ReadData:
+		err = c.walk(l, func(diff.Change) error { return nil })
+	case l.Labels[image.LabelLayer] != "" && l.Labels[image.LabelBlob] != "":
+		err = c.againstBlob(l, base)
+	case l.Digest != "" && !c.damaged[l.Parent]:
+		err = c.againstDigest(l, base)
+	default:
+		c.sum.Unread++
+		err = c.walk(l, c.readFile)
+	}
+	if fatal := c.fatal(err); fatal != nil {
+		return fatal
+	}
+	if err != nil {
+		base.What = "it cannot be read: " + err.Error()
+		c.report(base)
+	}
+	return nil
+}
+
+// walk goes through what the layer changes; visit is called for each change.
+func (c *checker) walk(l snapshotter.Layer, visit func(diff.Change) error) error {
+	for change, err := range c.snaps.Changes(c.ctx, l.Name) {
+		if err != nil {
+			return err
+		}
+		if err := visit(change); err != nil {
+			return fmt.Errorf("%s: %w", change.Path, err)
+		}
+	}
+	return nil
+}
+
+// readFile reads a file that nothing can be compared with: at least it can be read.
+func (c *checker) readFile(change diff.Change) error {
+	if change.Kind == diff.Delete || !change.Node.IsRegular() || change.Hardlink != "" {
+		return nil
+	}
+	body, err := change.Open()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, counted{body, c})
+	return errors.Join(err, body.Close())
+}
+
+// againstDigest compares the layer with the digest that its commit has kept. It is that of
+// what differs from the layers below, so these have to be sound.
+func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
+	var stop error
+	sum, err := c.snaps.ContentDigest(c.ctx, l.Name, func(n int) {
+		if err := c.read(n); err != nil && stop == nil {
+			stop = stopped{err}
+		}
+	})
+	switch {
+	case stop != nil:
+		return stop
+	case err != nil:
+		return err
+	case sum != l.Digest:
+		base.What = fmt.Sprintf("it is not what was committed: its changes have the digest %s, and had %s", sum, l.Digest)
+		c.report(base)
+	}
+	return nil
+}
+
+// againstBlob compares the layer with the blob that it was unpacked from, and the blob
+// with its digest, in one reading of each.
+func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
+	d := digest.Digest(l.Labels[image.LabelBlob])
+	size, ok, err := c.images.BlobSize(d)
+	if err != nil || !ok {
+		base.What = fmt.Sprintf("it cannot be compared with its blob, %s, which is missing", d)
+		if err != nil {
+			base.What = fmt.Sprintf("it cannot be compared with its blob: %v", err)
+		}
+		c.report(base)
+		c.sum.Unread++
+		return c.walk(l, c.readFile)
+	}
+	r, err := c.openBlob(ocispec.Descriptor{Digest: d, Size: size})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	parent, merged, err := c.snaps.Views(c.ctx, l.Name)
+	if err != nil {
+		return err
+	}
+	verified, err := tar.Verify(c.ctx, r, parent, merged, tar.VerifyOptions{
+		ReadData: true, DiffID: digest.Digest(l.Labels[image.LabelDiffID]),
+		UserNS: userns.RunningInUserNS(), MaxFindings: maxFindings,
+	})
+	if parent != nil {
+		err = errors.Join(err, parent.Close())
+	}
+	err = errors.Join(err, merged.Close())
+	if errors.Is(err, diff.ErrInvalidLayer) || errors.Is(err, tar.ErrDigest) || errors.Is(err, image.ErrDigest) {
+		return c.unreadBlob(d, l, err)
+	}
+	if err != nil {
+		return err
+	}
+	c.blobs[d] = true
+	c.sum.Blobs++
+	for _, f := range verified.Findings {
+		if f.Below && c.damaged[l.Parent] {
+			continue // what it inherits has been told
+		}
+		found := base
+		found.Path, found.What = f.Path, f.String()
+		c.report(found)
+	}
+	if more := verified.Total - int64(len(verified.Findings)); more > 0 {
+		base.What = fmt.Sprintf("%d more differences", more)
+		c.report(base)
+	}
+	return nil
+}
+
+// unreadBlob is for a blob that is not what it should be. What became of the layer is not
+// known then.
+func (c *checker) unreadBlob(d digest.Digest, l snapshotter.Layer, err error) error {
+	if fatal := c.fatal(err); fatal != nil {
+		return fatal
+	}
+	c.blobs[d] = true
+	c.sum.Blobs++
+	c.report(Finding{Part: Blob, Name: d.String(), What: err.Error(), Images: c.users[l.Name]})
+	c.sum.Unread++
+	return c.walk(l, c.readFile)
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/check"
+)
+
+const checkLong = `Look for damage in the store: in its database, in the records of layers, in the
+files of layers, in images and their blobs. With NAMEs, which are images or
+snapshots, only these and what they stand on. Nothing is changed.
+
+Without --read-data it reads the database, every record, every directory and the
+attributes of every file, and manifests and configs. With it, it reads every byte:
+it compares blobs with their digests, a layer that was imported with its blob, and
+a layer that was committed with the digest that its commit has kept ('snapctl
+commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything
+is read all the same, and counted.
+
+Damage is printed line by line, and the exit code is 8 then. --background reads no
+more than so many bytes in a second.`
+
+const checkJSON = `{
+  "findings": [
+    {
+      "part": "snapshot",
+      "name": "sha256:…",
+      "layer": "7",
+      "path": "usr/bin/true",
+      "what": "/usr/bin/true: content is not that of the tar",
+      "images": [
+        "debian:12"
+      ]
+    }
+  ],
+  "snapshots": 12,
+  "images": 2,
+  "blobs": 16,
+  "unread": 1,
+  "bytes": 3145728
+}`
+
+type checkResult struct {
+	Findings  []findingJSON `json:"findings"`
+	Snapshots int           `json:"snapshots"`
+	Images    int           `json:"images"`
+	Blobs     int           `json:"blobs"`
+	Unread    int           `json:"unread"`
+	Bytes     int64         `json:"bytes"`
+}
+
+type findingJSON struct {
+	Part   string   `json:"part"`
+	Name   string   `json:"name"`
+	Layer  string   `json:"layer"`
+	Path   string   `json:"path"`
+	What   string   `json:"what"`
+	Images []string `json:"images"`
+}
+
+// errDamage: the store has damage that a check has found.
+var errDamage = errors.New("damage found")
+
+func newCheckCommand(a *app) *cobra.Command {
+	var readData bool
+	var rate sizeFlag
+	cmd := &cobra.Command{
+		Use:               "check [--read-data] [--background RATE] [NAME...]",
+		Short:             "Look for damage in the store",
+		Long:              jsonHelp(checkLong, checkJSON),
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.complete(either(imageNames, allKeys()), everyArg),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runCheck(cmd.Context(), a, check.Options{ReadData: readData, Names: args}, int64(rate))
+		},
+	}
+	cmd.Flags().BoolVar(&readData, "read-data", false, "read every byte and compare it with what it must be")
+	cmd.Flags().Var(&rate, "background", "read at most `RATE` bytes in a second, such as 20MiB")
+	return cmd
+}
+
+func runCheck(ctx context.Context, a *app, opts check.Options, rate int64) error {
+	return a.withStore(ctx, func(st *store) error {
+		o, ok := st.backing.(*openStore)
+		if !ok {
+			return advise(as(errState, errors.New("a service has the store open, and a check needs it alone")),
+				"stop the service for the time of the check")
+		}
+		result := checkResult{Findings: []findingJSON{}}
+		told := newPace(a)
+		opts.Step = told.step
+		if rate > 0 {
+			opts.Read = slowedTo(rate)
+		}
+		var printErr error
+		sum, err := check.Run(ctx, o.snaps, o.images, opts, func(f check.Finding) {
+			result.Findings = append(result.Findings, findingJSON{
+				Part: string(f.Part), Name: f.Name, Layer: string(f.Layer), Path: f.Path, What: f.What,
+				Images: append([]string{}, f.Images...),
+			})
+			if !a.global.json && printErr == nil {
+				_, printErr = fmt.Fprintln(a.Out, escapeLine(f.String()))
+			}
+		})
+		if err = errors.Join(err, printErr); err != nil {
+			return doing(err, "checking the store %s", a.global.root)
+		}
+		result.Snapshots, result.Images, result.Blobs = sum.Snapshots, sum.Images, sum.Blobs
+		result.Unread, result.Bytes = sum.Unread, sum.Bytes
+		if err := a.result(result, func(w io.Writer) error { return result.print(w, opts.ReadData) }); err != nil {
+			return err
+		}
+		if n := len(result.Findings); n > 0 {
+			return fmt.Errorf("%w in the store %s: %d %s", errDamage, a.global.root, n, plural(n, "finding", "findings"))
+		}
+		return nil
+	})
+}
+
+func (r checkResult) print(w io.Writer, readData bool) error {
+	line := fmt.Sprintf("checked %d %s and %d %s", r.Snapshots, plural(r.Snapshots, "snapshot", "snapshots"),
+		r.Images, plural(r.Images, "image", "images"))
+	if readData {
+		line += fmt.Sprintf(", %d %s; read %s", r.Blobs, plural(r.Blobs, "blob", "blobs"), size(r.Bytes))
+	}
+	if r.Unread > 0 {
+		line += fmt.Sprintf("; %d %s could be compared with nothing", r.Unread, plural(r.Unread, "snapshot", "snapshots"))
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}
+
+// slowedTo waits so that no more bytes are read in a second.
+func slowedTo(rate int64) func(context.Context, int) error {
+	var due time.Time
+	return func(ctx context.Context, n int) error {
+		now := time.Now()
+		if due.Before(now) {
+			due = now
+		}
+		due = due.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+		const least = 10 * time.Millisecond // shorter waits cost more than they slow down
+		if wait := due.Sub(now); wait >= least {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		return ctx.Err()
+	}
+}
+
+// A pace says now and then how far something is.
+type pace struct {
+	a    *app
+	last time.Time
+}
+
+const paceEvery = 10 * time.Second
+
+func newPace(a *app) *pace { return &pace{a, time.Now()} }
+
+func (p *pace) step(done, all int, name string) {
+	if time.Since(p.last) < paceEvery {
+		return
+	}
+	p.last = time.Now()
+	p.a.note("checked %d of %d, now %s", done, all, name)
+}
