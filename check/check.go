@@ -91,11 +91,9 @@ func (c *checker) run() error {
 	}
 	for i, l := range layers {
 		c.step(i, len(layers)+len(images), string(l.ID))
-		before := c.sum.Findings
 		if err := c.layer(l); err != nil {
 			return err
 		}
-		c.damaged[l.Name] = l.Name != "" && (c.sum.Findings > before || c.damaged[l.Parent])
 	}
 	for i, img := range images {
 		c.step(len(layers)+i, len(layers)+len(images), img.Name)
@@ -154,6 +152,14 @@ func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snap
 func (c *checker) report(f Finding) {
 	c.sum.Findings++
 	c.found(f)
+}
+
+// hurt is report for what is wrong with a layer itself.
+func (c *checker) hurt(l snapshotter.Layer, f Finding) {
+	if l.Name != "" {
+		c.damaged[l.Name] = true
+	}
+	c.report(f)
 }
 
 // read counts bytes.

@@ -27,10 +27,13 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	} else {
 		c.sum.Snapshots++
 	}
+	if l.Name != "" && c.damaged[l.Parent] {
+		c.damaged[l.Name] = true
+	}
 	for _, fault := range l.Faults {
 		f := base
 		f.What = fault.Error()
-		c.report(f)
+		c.hurt(l, f)
 	}
 	if l.Missing || l.Name == "" || l.Kind == meta.View {
 		return nil
@@ -52,7 +55,7 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	}
 	if err != nil {
 		base.What = "it cannot be read: " + err.Error()
-		c.report(base)
+		c.hurt(l, base)
 	}
 	return nil
 }
@@ -99,7 +102,7 @@ func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 		return err
 	case sum != l.Digest:
 		base.What = fmt.Sprintf("it is not what was committed: its changes have the digest %s, and had %s", sum, l.Digest)
-		c.report(base)
+		c.hurt(l, base)
 	}
 	return nil
 }
@@ -149,7 +152,7 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 		}
 		found := base
 		found.Path, found.What = f.Path, f.String()
-		c.report(found)
+		c.hurt(l, found)
 	}
 	if more := verified.Total - int64(len(verified.Findings)); more > 0 {
 		base.What = fmt.Sprintf("%d more differences", more)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
@@ -76,7 +77,7 @@ var exitClasses = []struct {
 	}},
 	{exitState, []error{errdefs.ErrFailedPrecondition, errdefs.ErrUnavailable}},
 	{exitNotFound, []error{
-		errMissing, driver.ErrNotFound, mount.ErrNotMounted, errdefs.ErrNotFound, fs.ErrNotExist,
+		errMissing, check.ErrNoName, driver.ErrNotFound, mount.ErrNotMounted, errdefs.ErrNotFound, fs.ErrNotExist,
 	}},
 	{exitInvalid, []error{errdefs.ErrInvalidArgument, driver.ErrInvalidID}},
 }

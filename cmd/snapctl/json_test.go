@@ -32,7 +32,7 @@ func jsonExamples(t *testing.T) map[string]string {
 func TestEveryCommandOfTheContractDocumentsItsObject(t *testing.T) {
 	want := []string{
 		"import", "images", "rmi", "mount", "umount", "prepare", "view", "commit", "rm", "ls", "tree", "info",
-		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "version", "demo",
+		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "version", "demo",
 	}
 	got := slices.Collect(maps.Keys(jsonExamples(t)))
 	require.ElementsMatch(t, want, got)
@@ -106,6 +106,7 @@ func story(dir string) [][]string {
 		{"diff", "-o", in("out.tar"), "work"},
 		{"commit", "done", "work"},
 		{"export", "--name", "changed:1", "done", in("image.tar")},
+		{"check"},
 		{"rm", "done", "early", "look"},
 		{"rmi", demoRef},
 		{"gc"},
@@ -129,7 +130,12 @@ func TestEveryCommandPrintsTheObjectThatIsDocumented(t *testing.T) {
 	t.Cleanup(func() { unmountBelow(dir) })
 	examples := jsonExamples(t)
 	for _, args := range story(dir) {
-		out := runJSON(t, filepath.Join(dir, "store"), args)
+		code := exitDone
+		if args[0] == "check" { // which has more to tell of damage
+			loseBlob(t, filepath.Join(dir, "store"))
+			code = exitDamaged
+		}
+		out := runJSON(t, filepath.Join(dir, "store"), args, code)
 		require.NotEmpty(t, examples[args[0]], args[0])
 		requireShape(t, shapeOf(t, examples[args[0]]), shapeOf(t, out), args[0])
 		delete(examples, args[0])
@@ -137,12 +143,28 @@ func TestEveryCommandPrintsTheObjectThatIsDocumented(t *testing.T) {
 	require.Empty(t, examples, "commands that the story leaves out")
 }
 
-func runJSON(t *testing.T, root string, args []string) string {
+// loseBlob removes the largest blob of the images of a store, which is a layer.
+func loseBlob(t *testing.T, root string) {
+	t.Helper()
+	blobs, err := filepath.Glob(filepath.Join(root, "content/blobs/sha256/*"))
+	require.NoError(t, err)
+	largest := slices.MaxFunc(blobs, func(a, b string) int { return int(sizeOf(t, a) - sizeOf(t, b)) })
+	require.NoError(t, os.Remove(largest))
+}
+
+func sizeOf(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Size()
+}
+
+func runJSON(t *testing.T, root string, args []string, want int) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	s := streams{In: strings.NewReader(""), Out: &out, Err: &errs}
 	code := run(t.Context(), s, append([]string{"--root", root, "--json"}, args...))
-	require.Equal(t, exitDone, code, "%v: %s", args, errs.String())
+	require.Equal(t, want, code, "%v: %s", args, errs.String())
 	dec := json.NewDecoder(&out)
 	var object map[string]any
 	require.NoError(t, dec.Decode(&object), args)
