@@ -98,7 +98,7 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	if err := ctx.Err(); err != nil {
 		return Image{}, err
 	}
-	return s.record(img.Image, names, h)
+	return s.record(ctx, img.Image, names, h)
 }
 
 // addDocument stores a manifest or config.
@@ -115,12 +115,19 @@ func (s *Store) addDocument(d digest.Digest, raw []byte) error {
 }
 
 // record is the moment from which the image is there.
-func (s *Store) record(img Image, names []string, h *hold) (Image, error) {
+func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) (Image, error) {
 	img.Imported = time.Now().UTC()
+	var named []Image
+	for _, name := range names {
+		img.Name = name
+		named = append(named, img)
+	}
+	if err := s.backUp(ctx, named...); err != nil {
+		return Image{}, fmt.Errorf("recording image %s: %w", names[0], err)
+	}
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
-		for _, name := range names {
-			img.Name = name
-			if err := tx.PutRecord(imageRecords, name, img); err != nil {
+		for _, img := range named {
+			if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
 				return err
 			}
 		}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -35,6 +37,8 @@ type Store struct {
 	blobs *blobs
 	pins  *pins
 	turns turns
+	// backing is held while the copy of the records is written, see backUp.
+	backing sync.Mutex
 	// running are the tokens of imports under way, see unpacker.
 	running tokens
 }
@@ -128,6 +132,9 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	}
 	if err != nil {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
+	}
+	if err := s.backUp(ctx); err != nil && !durable.NoRoom(err) { // which must not keep it
+		return Collected{}, fmt.Errorf("image %s: it is removed, but not from the copy of the list of images: %w", img.Name, err)
 	}
 	return s.GC(context.WithoutCancel(ctx))
 }

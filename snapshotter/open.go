@@ -100,7 +100,7 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	}
 	s.id = head.ID
 	s.keepRoom(ctx)
-	return s.recover(ctx)
+	return s.recover(ctx, opts.restoring)
 }
 
 // checkNothingLost refuses a root that has layers of ours and no header: it was a

@@ -18,7 +18,7 @@ import (
 // layer was copied here, or an earlier version left it. One that another engine has
 // made gets a row. What cannot be removed now, a mounted layer say, is logged and
 // stays for the next time.
-func (s *Snapshotter) recover(ctx context.Context) error {
+func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	var rows []meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {
 		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
@@ -56,7 +56,7 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 		delete(unnamed, layerOf(row))
 		delete(unnamed, driver.ID(row.Spare))
 	}
-	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(unnamed))); err != nil {
+	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(unnamed)), restoring); err != nil {
 		return err
 	}
 	for _, row := range rows {
@@ -80,9 +80,11 @@ func (s *Snapshotter) recover(ctx context.Context) error {
 
 // keepUnnamed says which layers no row names, and sees to it that no new layer gets one
 // of their names. Without room for that now, the next row that is made does.
-func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID) error {
+func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID, expected bool) error {
 	for _, id := range layers {
-		s.log.WarnContext(ctx, "no snapshot has this layer; it stays as it is: the database may be older than it", "layer", id)
+		if !expected {
+			s.log.WarnContext(ctx, "no snapshot has this layer; it stays as it is: the database may be older than it", "layer", id)
+		}
 	}
 	s.unnamed = layers
 	reserved := true

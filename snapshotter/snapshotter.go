@@ -39,6 +39,8 @@ type Options struct {
 	// socket; whom the lock keeps out finds it there, see [Holder].
 	Address string
 
+	// restoring: layers that no row names are expected.
+	restoring bool
 	// open makes the driver; nil takes it from driver/all. For tests.
 	open openDriver
 	// hook is called before and after every metadata transaction. For tests.

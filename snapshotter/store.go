@@ -162,7 +162,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	}
 	ours := append([]string{lockName, metaName, metaName + meta.ReserveSuffix, "content", "lost+found"}, all.Names()...)
 	for _, name := range names {
-		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) {
+		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) && !strings.HasPrefix(name, metaName+damagedInfix) {
 			return false, fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)
 		}
 	}

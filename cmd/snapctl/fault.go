@@ -79,7 +79,7 @@ func escapeLine(text string) string {
 	return strings.ReplaceAll(escape(text), `\\`, `\`)
 }
 
-const hintDamaged = "layers stay as they are; put the store's own files back from a copy of the same store"
+const hintDamaged = "layers stay as they are; 'snapctl repair --rebuild' makes the store's own files again from what the layers tell"
 
 // hints say what to do about an error that brought no advice of its own.
 var hints = []struct {

@@ -32,7 +32,7 @@ func jsonExamples(t *testing.T) map[string]string {
 func TestEveryCommandOfTheContractDocumentsItsObject(t *testing.T) {
 	want := []string{
 		"import", "images", "rmi", "mount", "umount", "prepare", "view", "commit", "rm", "ls", "tree", "info",
-		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "version", "demo",
+		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "repair", "version", "demo",
 	}
 	got := slices.Collect(maps.Keys(jsonExamples(t)))
 	require.ElementsMatch(t, want, got)
@@ -107,6 +107,7 @@ func story(dir string) [][]string {
 		{"commit", "done", "work"},
 		{"export", "--name", "changed:1", "done", in("image.tar")},
 		{"check"},
+		{"repair", "--rebuild"},
 		{"rm", "done", "early", "look"},
 		{"rmi", demoRef},
 		{"gc"},
@@ -134,6 +135,9 @@ func TestEveryCommandPrintsTheObjectThatIsDocumented(t *testing.T) {
 		if args[0] == "check" { // which has more to tell of damage
 			loseBlob(t, filepath.Join(dir, "store"))
 			code = exitDamaged
+		}
+		if args[0] == "repair" {
+			require.NoError(t, os.Truncate(filepath.Join(dir, "store", "meta.db"), 0))
 		}
 		out := runJSON(t, filepath.Join(dir, "store"), args, code)
 		require.NotEmpty(t, examples[args[0]], args[0])

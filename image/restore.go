@@ -1,0 +1,133 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// backupName is a file in the content directory that has the records of all images, for
+// when the database is lost.
+const backupName = "images.json"
+
+// maxBackup bounds what is read of it, in bytes: a hundred thousand large images.
+const maxBackup = 1 << 30
+
+// backUp writes the records of all images, durably, with those of images that are about
+// to be recorded.
+func (s *Store) backUp(ctx context.Context, coming ...Image) error {
+	s.backing.Lock()
+	defer s.backing.Unlock()
+	images, err := s.List(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	for _, img := range coming {
+		images = slices.DeleteFunc(images, func(old Image) bool { return old.Name == img.Name })
+		images = append(images, img)
+	}
+	raw, err := json.Marshal(images)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(s.blobs.fs, filepath.Join(s.blobs.dir, backupName), append(raw, '\n'), 0o600)
+}
+
+// A Restored is an image that the database did not have, and what became of it.
+type Restored struct {
+	Name string
+	// Err says why it is none again.
+	Err error
+}
+
+// Restore records again the images that the database has lost, as far as their snapshots
+// and blobs are there. With dryRun it only says what it would do; there is then what
+// snapshots are to be there, beside those that are.
+func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string) bool) ([]Restored, error) {
+	list, err := s.readBackup()
+	if err != nil {
+		return nil, err
+	}
+	var all []Restored
+	var sound []Image
+	for _, img := range list {
+		if _, err := s.named(img.Name); err == nil {
+			continue
+		} else if !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		r := Restored{Name: img.Name, Err: s.restorable(ctx, img, there)}
+		all = append(all, r)
+		if r.Err == nil {
+			sound = append(sound, img)
+		}
+	}
+	if dryRun || len(sound) == 0 {
+		return all, nil
+	}
+	err = s.snaps.DB().Update(func(tx *meta.Tx) error {
+		for _, img := range sound {
+			if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func (s *Store) readBackup() ([]Image, error) {
+	path := filepath.Join(s.blobs.dir, backupName)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := readLimited(f, maxBackup)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var list []Image
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, path, err)
+	}
+	return list, nil
+}
+
+// restorable returns what an image lacks.
+func (s *Store) restorable(ctx context.Context, img Image, there func(string) bool) error {
+	if name, err := ParseName(img.Name); err != nil || name != img.Name {
+		return fmt.Errorf("%w: its name cannot be one", ErrInvalid)
+	}
+	if _, err := s.blobs.read(img.Target.Digest); err != nil {
+		return fmt.Errorf("its manifest: %w", err)
+	}
+	if _, err := s.blobs.read(img.Config.Digest); err != nil {
+		return fmt.Errorf("its config: %w", err)
+	}
+	keys := []string{img.Snapshot}
+	for _, l := range img.Layers {
+		keys = append(keys, l.ChainID.String())
+	}
+	for _, key := range keys {
+		ok, err := s.committed(ctx, key)
+		if err != nil {
+			return err
+		}
+		if !ok && !there(key) {
+			return fmt.Errorf("its snapshot %s: %w", key, ErrNotFound)
+		}
+	}
+	return nil
+}

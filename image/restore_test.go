@@ -1,0 +1,101 @@
+package image
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+func nowhere(string) bool { return false }
+
+// forget makes the database lose its images.
+func forget(t *testing.T, s *Store) {
+	t.Helper()
+	images, err := s.List(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, s.snaps.DB().Update(func(tx *meta.Tx) error {
+		for _, img := range images {
+			if err := tx.DeleteRecord(imageRecords, img.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func TestImagesThatTheDatabaseHasLostAreThereAgain(t *testing.T) {
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		m := newMaker(t)
+		m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+		for _, name := range []string{"a:1", "b:1", "gone:1"} {
+			s.mustImport(t, m.dir(), ImportOptions{Name: name})
+		}
+		_, err := s.Remove(t.Context(), "gone:1")
+		require.NoError(t, err)
+		want, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, want, 2)
+
+		forget(t, s)
+		for _, dryRun := range []bool{true, false} {
+			restored, err := s.Restore(t.Context(), dryRun, nowhere)
+			require.NoError(t, err)
+			require.Equal(t, []Restored{{Name: "a:1"}, {Name: "b:1"}}, restored)
+		}
+		got, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		restored, err := s.Restore(t.Context(), false, nowhere)
+		require.NoError(t, err)
+		require.Empty(t, restored, "what is there is left alone")
+	})
+}
+
+func TestAnImageThatLacksSomethingIsLeftOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(t *testing.T, s *Store, img Image)
+		says string
+	}{
+		"its manifest": {func(t *testing.T, s *Store, img Image) {
+			t.Helper()
+			require.NoError(t, os.Remove(s.blobs.path(img.Target.Digest)))
+		}, "its manifest"},
+		"its config": {func(t *testing.T, s *Store, img Image) {
+			t.Helper()
+			require.NoError(t, os.Remove(s.blobs.path(img.Config.Digest)))
+		}, "its config"},
+		"its snapshot": {func(t *testing.T, s *Store, img Image) {
+			t.Helper()
+			require.NoError(t, s.snaps.Remove(t.Context(), img.Snapshot))
+		}, "its snapshot"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t, "vfs")
+			m := newMaker(t)
+			m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+			img := s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+			forget(t, s)
+			c.harm(t, s, img)
+			restored, err := s.Restore(t.Context(), false, nowhere)
+			require.NoError(t, err)
+			require.Len(t, restored, 1)
+			require.ErrorContains(t, restored[0].Err, c.says)
+			list, err := s.List(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, list)
+		})
+	}
+}
+
+func TestAnUnreadableCopyOfTheListIsAnError(t *testing.T) {
+	s := newStore(t, "vfs")
+	require.NoError(t, os.WriteFile(filepath.Join(s.blobs.dir, backupName), []byte("[{"), 0o600))
+	_, err := s.Restore(t.Context(), false, nowhere)
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, backupName)
+}
