@@ -25,6 +25,8 @@ const (
 // different layers.
 type Store struct {
 	root string
+	// readOnly: nothing may be changed, see OpenReadOnly.
+	readOnly bool
 	// remove deletes a directory with all that is in it.
 	remove func(dir string) error
 
@@ -58,10 +60,15 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newStore(root, dir), nil
+}
+
+// newStore returns the store of an open directory.
+func newStore(root string, dir *os.File) *Store {
 	return &Store{
 		root: root, remove: RemoveAll, dir: dir,
 		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, sealed: map[driver.ID]sealedRecord{},
-	}, nil
+	}
 }
 
 // DeleteWith makes the store delete directories with remove instead of
@@ -71,6 +78,9 @@ func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 // Close waits until what was removed is gone.
 func (s *Store) Close() error {
 	s.background.Wait()
+	if s.dir == nil { // it is missing, see OpenReadOnly
+		return nil
+	}
 	if err := s.dir.Close(); !errors.Is(err, fs.ErrClosed) {
 		return err
 	}
@@ -89,7 +99,7 @@ func (s *Store) Path(id driver.ID, names ...string) string {
 // becomes the layer's, with meta, once fill returns nil. Returns
 // [driver.ErrExists] when there is one, and leaves nothing behind on an error.
 func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
-	if err := id.Validate(); err != nil {
+	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(s.Path(id)); err == nil {
@@ -126,6 +136,9 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 // removes it if it is still there under that name; an interrupted process leaves
 // it to Cleanup.
 func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
+	if err := s.Changeable(); err != nil {
+		return "", nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dir, err = os.MkdirTemp(s.root, newPrefix+string(id)+"-")
@@ -146,7 +159,7 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 // Remove moves a layer out of the way, durably, and deletes it in the
 // background. A missing layer is no error.
 func (s *Store) Remove(id driver.ID) error {
-	if err := id.Validate(); err != nil {
+	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
 		return err
 	}
 	// A rename needs no space, which a directory to move it into would: a full disk
@@ -175,6 +188,9 @@ func (s *Store) Remove(id driver.ID) error {
 // List returns the IDs of all layers, sorted.
 func (s *Store) List() ([]driver.ID, error) {
 	entries, err := os.ReadDir(s.root)
+	if s.dir == nil && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +205,9 @@ func (s *Store) List() ([]driver.ID, error) {
 
 // Cleanup deletes what was removed and what interrupted calls left behind.
 func (s *Store) Cleanup(ctx context.Context) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
 		return err
