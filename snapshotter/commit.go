@@ -28,7 +28,7 @@ import (
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) (err error) {
 	seen := s.observe(Event{Op: OpCommit, Key: key, Name: name})
 	defer seen.end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return err
 	}
