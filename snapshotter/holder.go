@@ -28,8 +28,8 @@ type Holder struct {
 	readers bool
 }
 
-// HolderOf returns the process that has the store in root open; ok is false when
-// nobody has, when there is no store, and when the lock cannot be read. The answer
+// HolderOf returns the process that has the store in root open for writing; ok is false
+// when nobody has, when there is no store, and when the lock cannot be read. The answer
 // can be out of date as soon as it is given.
 func HolderOf(root string) (h Holder, ok bool) {
 	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)

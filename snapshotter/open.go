@@ -60,12 +60,12 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 		return err
 	}
 	s.root = root
-	writable, err := s.takeLock(ctx, opts)
+	denied, err := s.takeLock(ctx, opts)
 	if err != nil {
 		return err
 	}
 	if s.readOnly {
-		return s.openForReading(ctx, opts, writable)
+		return s.openForReading(ctx, opts, denied)
 	}
 	head, err := readHeader(s.root)
 	fresh := errors.Is(err, fs.ErrNotExist)

@@ -27,32 +27,32 @@ func (s *Snapshotter) beginChange() (end func(), err error) {
 
 // takeLock takes the lock of the store for writing, or for reading where opts ask for
 // that or the file system takes no writes. The latter is found out by opening the lock
-// file, since no flag of a mount tells for sure: writable is the error of that then.
-func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (writable, err error) {
+// file, since no flag of a mount tells for sure: denied is the error of that then.
+func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (denied, err error) {
 	if !opts.ReadOnly {
 		s.lock, err = lockStore(ctx, s.root, opts.Address, opts.LockTimeout)
 		if !errors.Is(err, syscall.EROFS) {
 			return nil, err
 		}
-		writable = err
+		denied = err
 	}
 	s.readOnly = true
 	s.lock, err = lockForReading(ctx, s.root, opts.LockTimeout)
-	return writable, err
+	return denied, err
 }
 
 // openForReading opens a store in which nothing may change. What an interrupted call
 // left stays as it is; its rows are not ready, so nobody sees them.
 //
-// writable is the error of opening it for writing, nil when nobody asked for that.
-func (s *Snapshotter) openForReading(ctx context.Context, opts Options, writable error) error {
+// denied is the error of opening it for writing, nil when nobody asked for that.
+func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied error) error {
 	head, err := readHeader(s.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := checkNothingLost(s.root); err != nil {
 			return err
 		}
-		if writable != nil { // a new store was asked for
-			return writable
+		if denied != nil { // a new store was asked for
+			return denied
 		}
 		return classified{fmt.Errorf("%w: it has no %s, and a store that is read-only cannot be made", ErrNotStore, headerName), ErrReadOnly}
 	}
@@ -62,7 +62,7 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, writable
 	if err := opts.existing(head); err != nil {
 		return err
 	}
-	if writable != nil {
+	if denied != nil {
 		s.log.WarnContext(ctx, "the file system of the store is read-only, so the store is open for reading alone", "root", s.root)
 	}
 	opts.DriverOptions.ReadOnly = true

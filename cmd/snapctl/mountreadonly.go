@@ -106,10 +106,10 @@ type tableEntry struct{ target, source, fsType string }
 
 // shows reports whether the mount is what these values give.
 func (e *tableEntry) shows(values []mount.Mount) bool {
-	if len(values) != 1 {
+	if len(values) == 0 {
 		return false
 	}
-	v := values[0]
+	v := values[0] // further ones are remounts of it
 	if v.Type != "bind" {
 		return v.Type == e.fsType && v.Source == e.source
 	}

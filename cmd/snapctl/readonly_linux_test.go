@@ -202,6 +202,9 @@ func TestAReadOnlyDiskGivesNothingBackAndAllAnswers(t *testing.T) {
 			require.Equal(t, want, s.answers())
 			s.requireUnchangeable()
 			s.requireMounts(trees)
+			require.Contains(t, s.must("version"), "the store is read-only")
+			code, _, errs := s.run("serve", "--address", s.in("socket"))
+			require.Equal(t, exitState, code, errs)
 			archive := s.must("export", "committed", "-")
 			if c.frozen {
 				return
