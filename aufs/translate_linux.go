@@ -186,6 +186,9 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 		t.warn(ctx, l, "aufs is not in this kernel: copying the layers into one tree, once, for reading", "overlay", why)
 		return copyMerged(ctx, l.branches, filepath.Join(dir, treeDir), t.opts)
 	})
+	if errors.Is(err, errNotTranslated) {
+		return nil, err // nothing was copied either
+	}
 	if err != nil {
 		return nil, fmt.Errorf("copy layer %s with its parents: %w", top, err)
 	}

@@ -240,6 +240,17 @@ func TestAStoreInAnImageOfAFileSystemIsRead(t *testing.T) {
 	}
 }
 
+func TestADiskThatHasMadeItselfReadOnlyAfterAnErrorIsRead(t *testing.T) {
+	dir := fstest.Scratch(t, fstest.Ext4)
+	s := newReadStore(t, dir, "overlay2")
+	trees, want := s.shown(), s.answers()
+	fstest.FailExt4(t, dir)
+	require.ErrorIs(t, os.WriteFile(filepath.Join(dir, "new"), nil, 0o600), unix.EROFS)
+	require.Equal(t, want, s.answers())
+	s.requireUnchangeable()
+	s.requireMounts(trees)
+}
+
 func TestAMountThatIsRecordedIsUnmountedAndForgottenLater(t *testing.T) {
 	dir := fstest.Scratch(t, fstest.Ext4)
 	s := newReadStore(t, dir, "overlay2")

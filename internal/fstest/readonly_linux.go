@@ -1,6 +1,7 @@
 package fstest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,29 @@ func Remount(tb testing.TB, dir string, readOnly bool) {
 	}
 	if err := unix.Mount("", filepath.Dir(dir), "", flags, ""); err != nil {
 		tb.Fatalf("remount %s: %v", filepath.Dir(dir), err)
+	}
+}
+
+// FailExt4 makes an ext4 of [Scratch] that dir is the directory of do what it does by
+// itself after an error: nothing can be written to it any more. By the flags of
+// its mount it is writable all the same on newer kernels (6.18). The test is skipped where the kernel
+// cannot be told to.
+func FailExt4(tb testing.TB, dir string) {
+	tb.Helper()
+	if err := unix.Mount("", filepath.Dir(dir), "", unix.MS_REMOUNT, "errors=remount-ro"); err != nil {
+		tb.Fatalf("remount %s: %v", filepath.Dir(dir), err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		tb.Fatal(err)
+	}
+	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	trigger := filepath.Join("/sys/fs/ext4", filepath.Base(device), "trigger_fs_error")
+	if err := os.WriteFile(trigger, []byte("1"), 0o200); err != nil {
+		tb.Skipf("an ext4 cannot be made to fail here: %v", err)
 	}
 }
 
