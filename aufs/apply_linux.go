@@ -23,6 +23,9 @@ func (d *aufs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opt
 }
 
 func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	if err := d.store.records.Changeable(); err != nil {
+		return driver.Applied{}, err
+	}
 	if _, err := d.store.writable(id); err != nil {
 		return driver.Applied{}, err
 	}

@@ -57,7 +57,7 @@ func (d *aufs) Properties() driver.Properties {
 		SharesPages:     true,
 		BreaksHardlinks: true,
 		Rootless:        true,
-		MountsWritable:  d.mounts.writable(),
+		MountsWritable:  d.mounts.writable() && !d.opts.ReadOnly,
 		MountTimes:      time.Second,
 		KeepsXattrs:     true,
 		MaxName:         maxName,
@@ -89,6 +89,9 @@ func (d *aufs) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions
 // prepareMount makes the module show a layer that is not sealed as View does. A
 // branch that is mounted already is left alone: the module has it.
 func (d *aufs) prepareMount(ctx context.Context, l layers) error {
+	if err := d.store.records.Changeable(); err != nil {
+		return fmt.Errorf("its branch has to be rewritten first, since it is not sealed: %w", err)
+	}
 	if err := d.store.notBranch(l.id, layerdir.Unmounted); err != nil {
 		if errors.Is(err, driver.ErrBusy) {
 			return nil
@@ -99,7 +102,7 @@ func (d *aufs) prepareMount(ctx context.Context, l layers) error {
 }
 
 func (d *aufs) open(ctx context.Context, root string) (err error) {
-	if d.store, err = openStore(root, d.opts.Logger); err != nil {
+	if d.store, err = openStore(root, d.opts); err != nil {
 		return err
 	}
 	if err := d.probe(); err != nil {
@@ -107,6 +110,9 @@ func (d *aufs) open(ctx context.Context, root string) (err error) {
 	}
 	if d.mounts, err = newMounter(ctx, d.store.own(mountsDir), d.opts); err != nil {
 		return err
+	}
+	if d.opts.ReadOnly { // what interrupted calls left is not shown
+		return nil
 	}
 	if err := d.store.recover(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -170,7 +176,7 @@ func (d *aufs) Create(ctx context.Context, id driver.ID, parents []driver.ID, op
 }
 
 func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), d.store.records.Changeable()); err != nil {
 		return err
 	}
 	limit := maxParents
@@ -227,6 +233,9 @@ func (d *aufs) Seal(ctx context.Context, id driver.ID) error {
 }
 
 func (d *aufs) seal(ctx context.Context, id driver.ID) error {
+	if err := d.store.records.Changeable(); err != nil {
+		return err
+	}
 	m, err := d.store.load(id)
 	if err != nil || m.Sealed {
 		return err
@@ -274,7 +283,7 @@ func (d *aufs) usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
 // Remove takes the layer out of the classic directories and deletes it in the
 // background.
 func (d *aufs) Remove(ctx context.Context, id driver.ID) error {
-	err := id.Validate()
+	err := errors.Join(d.store.records.Changeable(), id.Validate())
 	if err == nil {
 		err = d.store.idle(id) // before what is mounted of it goes
 	}
@@ -304,6 +313,9 @@ func (d *aufs) Foreign(ctx context.Context) ([]driver.Foreign, error) {
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind.
 func (d *aufs) Cleanup(ctx context.Context) error {
+	if err := d.store.records.Changeable(); err != nil {
+		return fmt.Errorf("aufs: clean up: %w", err)
+	}
 	err := errors.Join(
 		d.store.recover(ctx),
 		d.store.records.Cleanup(ctx),
@@ -316,6 +328,9 @@ func (d *aufs) Cleanup(ctx context.Context) error {
 
 // Trim deletes translations that no mount and no view needs.
 func (d *aufs) Trim(ctx context.Context) error {
+	if err := d.store.records.Changeable(); err != nil {
+		return fmt.Errorf("aufs: trim: %w", err)
+	}
 	if err := d.mounts.trim(ctx, func() ([]layers, error) { return d.all(ctx) }); err != nil {
 		return fmt.Errorf("aufs: trim: %w", err)
 	}

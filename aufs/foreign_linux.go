@@ -141,6 +141,9 @@ func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 // scan reads the files of all layers that have no record.
 func (s *store) scan(ctx context.Context) ([]driver.Foreign, error) {
 	dir, err := os.Open(s.parentsFile(""))
+	if errors.Is(err, fs.ErrNotExist) && s.records.Changeable() != nil {
+		return nil, nil // opening makes it, but not for reading alone
+	}
 	if err != nil {
 		return nil, err
 	}

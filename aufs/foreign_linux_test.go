@@ -126,7 +126,7 @@ func TestWhatIsNoWholeLayerIsPassedOver(t *testing.T) {
 			c.make(t, dir)
 			before := places(t, dir)
 			var log bytes.Buffer
-			s, err := openStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
+			s, err := openStore(dir, driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, s.close()) })
 

@@ -33,14 +33,14 @@ const procFilesystems = "/proc/filesystems"
 // probeKernel finds out whether aufs can be mounted here, by mounting it in dir,
 // an empty directory, in which it leaves what it made. It loads no module. An
 // error is one of the machine that says nothing of aufs.
-func probeKernel(ctx context.Context, filesystems, dir string, opts driver.Options) (kernel, error) {
+func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter) (kernel, error) {
 	k := kernel{xino: xinoPlaces(dir)}
 	if k.lacks = listed(filesystems); k.lacks != nil {
 		return k, nil //nolint:nilerr // it is an answer
 	}
 	for i, options := range optionSets {
 		k.options = options
-		err := tryUnion(ctx, fmt.Sprintf("%s/%d", dir, i), k, opts)
+		err := tryUnion(ctx, fmt.Sprintf("%s/%d", dir, i), k, mr)
 		if err == nil {
 			k.lacks = nil
 			return k, nil
@@ -69,7 +69,7 @@ func listed(filesystems string) error {
 }
 
 // tryUnion mounts a union of two branches and removes a file of the lower one.
-func tryUnion(ctx context.Context, dir string, k kernel, opts driver.Options) error {
+func tryUnion(ctx context.Context, dir string, k kernel, mr mount.Mounter) error {
 	for _, d := range []string{"", "/upper", "/lower", "/merged"} {
 		if err := os.Mkdir(dir+d, 0o700); err != nil {
 			return err
@@ -88,7 +88,7 @@ func tryUnion(ctx context.Context, dir string, k kernel, opts driver.Options) er
 		return err
 	}
 	target := dir + "/merged"
-	if err := (mount.Mounter{First: opts.Fallbacks.MountWay}).All(ctx, list, target); err != nil {
+	if err := mr.All(ctx, list, target); err != nil {
 		return err
 	}
 	err = os.Remove(target + "/f")

@@ -16,7 +16,6 @@ import (
 
 	"github.com/layerkeep/layerkeep/aufs/aufstest"
 	"github.com/layerkeep/layerkeep/diff"
-	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/mount"
 )
@@ -62,7 +61,7 @@ func (m moduleEditor) Apply(e fstest.Edit) error {
 // requireModule skips a test where the kernel cannot mount aufs.
 func requireModule(t *testing.T) kernel {
 	t.Helper()
-	k, err := probeKernel(t.Context(), procFilesystems, t.TempDir(), driver.Options{})
+	k, err := probeKernel(t.Context(), procFilesystems, t.TempDir(), mount.Mounter{})
 	require.NoError(t, err)
 	if lacks := listed(procFilesystems); lacks != nil {
 		t.Skip(lacks)

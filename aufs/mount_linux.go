@@ -25,18 +25,34 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 		return nil, err
 	}
 	m := &mounter{translator: t}
-	probe, done, err := t.copies.Staging("probe")
-	if err == nil {
-		m.kernel, err = probeKernel(ctx, procFilesystems, probe, opts)
-		done()
-	}
-	if err != nil {
-		if !layerdir.Excused(opts, err) {
+	if m.kernel, err = findKernel(ctx, t.copies, opts); err != nil {
+		if !opts.ReadOnly && !layerdir.Excused(opts, err) {
 			return nil, errors.Join(err, t.close())
 		}
 		m.kernel.lacks = fmt.Errorf("%w: whether aufs can be mounted could not be tried: %w", driver.ErrUnsupported, err)
 	}
 	return m, nil
+}
+
+// findKernel tries what this kernel can mount, in a directory of the store, or in memory
+// when nothing may be written to that.
+func findKernel(ctx context.Context, s *layerdir.Store, opts driver.Options) (k kernel, err error) {
+	if opts.ReadOnly {
+		if k.lacks = listed(procFilesystems); k.lacks != nil {
+			return k, nil //nolint:nilerr // it is an answer
+		}
+		err = layerdir.InMemory(s.Root(), opts, func(mr mount.Mounter, dir string) error {
+			k, err = probeKernel(ctx, procFilesystems, dir, mr)
+			return err
+		})
+		return k, err
+	}
+	probe, done, err := s.Staging("probe")
+	if err != nil {
+		return k, err
+	}
+	defer done()
+	return probeKernel(ctx, procFilesystems, probe, mount.Mounter{First: opts.Fallbacks.MountWay})
 }
 
 // writable reports whether writable layers can be mounted: the kernel has aufs.

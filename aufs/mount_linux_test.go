@@ -13,6 +13,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
 )
 
 // withAUFS is a mounter as on a kernel that has aufs.
@@ -110,7 +111,7 @@ func TestAKernelThatOnlyClaimsToHaveAUFSIsFoundOut(t *testing.T) {
 	filesystems, err := os.ReadFile(procFilesystems)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	k, err := probeKernel(t.Context(), fakeList(t, "nodev\taufs\n"), dir, driver.Options{})
+	k, err := probeKernel(t.Context(), fakeList(t, "nodev\taufs\n"), dir, mount.Mounter{})
 	require.NoError(t, err)
 	if slices.Contains(strings.Fields(string(filesystems)), "aufs") && fstest.CanMount(t) {
 		require.NoError(t, k.lacks)
@@ -123,7 +124,7 @@ func TestAKernelThatOnlyClaimsToHaveAUFSIsFoundOut(t *testing.T) {
 func TestACancelledProbeSaysNothingOfTheKernel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := probeKernel(ctx, fakeList(t, "nodev\taufs\n"), t.TempDir(), driver.Options{})
+	_, err := probeKernel(ctx, fakeList(t, "nodev\taufs\n"), t.TempDir(), mount.Mounter{})
 	require.ErrorIs(t, err, context.Canceled)
 }
 

@@ -20,7 +20,7 @@ import (
 // openTest opens a store in dir; the tests of names need no rights to owners.
 func openTest(t *testing.T, dir string) *store {
 	t.Helper()
-	s, err := openStore(dir, nil)
+	s, err := openStore(dir, driver.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	return s
@@ -236,7 +236,7 @@ func TestKilledHere(t *testing.T) {
 		if c.name != os.Getenv(dieScene) {
 			continue
 		}
-		s, err := openStore(dir, nil)
+		s, err := openStore(dir, driver.Options{})
 		require.NoError(t, err)
 		s.step = func(name string) error {
 			if name == os.Getenv(dieAt) {

@@ -51,16 +51,18 @@ type store struct {
 }
 
 // openStore returns a store to be closed after an error too.
-func openStore(root string, log *slog.Logger) (*store, error) {
+func openStore(root string, opts driver.Options) (*store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{root: root, log: log, step: func(string) error { return nil }}
-	if err := s.makePlaces(); err != nil {
-		return s, err
+	s := &store{root: root, log: opts.Logger, step: func(string) error { return nil }}
+	if !opts.ReadOnly {
+		if err := s.makePlaces(); err != nil {
+			return s, err
+		}
 	}
-	s.records, err = layerdir.Open(s.own(layersDir))
+	s.records, err = layerdir.OpenFor(s.own(layersDir), opts)
 	return s, err
 }
 

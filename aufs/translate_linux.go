@@ -51,7 +51,7 @@ func newTranslator(dir string, opts driver.Options) (*translator, error) {
 	for enc, name := range map[whiteout.Encoding]string{
 		whiteout.Overlay: "overlay", whiteout.OverlayUser: "overlay-user", whiteout.Plain: "merged",
 	} {
-		s, err := layerdir.Open(filepath.Join(dir, name))
+		s, err := layerdir.OpenFor(filepath.Join(dir, name), opts)
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}
@@ -99,7 +99,7 @@ func (t *translator) mounts(ctx context.Context, l layers) ([]mount.Mount, error
 	}
 	if why == nil {
 		mounts, err := t.overlayOf(ctx, l, o)
-		if !errors.Is(err, errUnfit) {
+		if !errors.Is(err, errUnfit) && !errors.Is(err, errNotTranslated) {
 			return mounts, err
 		}
 		why = err
@@ -130,8 +130,8 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 		}
 	}
 	if len(lower) == 1 { // which is one too few without an upper directory
-		empty := filepath.Join(s.Root(), ".empty")
-		if err := os.Mkdir(empty, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		empty, err := emptyIn(s)
+		if err != nil {
 			return nil, err
 		}
 		lower = append(lower, empty)
@@ -141,6 +141,24 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 		Overlay: &mount.Overlay{Lower: lower}, Options: overlayOptions(o.features),
 	}}, nil
 }
+
+// emptyIn returns an empty directory in s, which the first call makes.
+func emptyIn(s *layerdir.Store) (string, error) {
+	empty := filepath.Join(s.Root(), ".empty")
+	if s.Changeable() != nil {
+		if _, err := os.Lstat(empty); err != nil {
+			return "", errNotTranslated
+		}
+		return empty, nil
+	}
+	if err := os.Mkdir(empty, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return empty, nil
+}
+
+// errNotTranslated says why a layer cannot be mounted from a store that is read-only.
+var errNotTranslated = fmt.Errorf("aufs is not in this kernel, and the layer was not translated for it while the store was writable: %w", driver.ErrReadOnly)
 
 // overlayOptions says everything whose default differs between kernels. Nothing
 // in a translation redirects.
@@ -168,6 +186,9 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 		t.warn(ctx, l, "aufs is not in this kernel: copying the layers into one tree, once, for reading", "overlay", why)
 		return copyMerged(ctx, l.branches, filepath.Join(dir, treeDir), t.opts)
 	})
+	if errors.Is(err, errNotTranslated) {
+		return nil, err // nothing was copied either
+	}
 	if err != nil {
 		return nil, fmt.Errorf("copy layer %s with its parents: %w", top, err)
 	}
@@ -184,6 +205,8 @@ func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID
 	defer unlock()
 	if _, err := s.Load(id); !errors.Is(err, driver.ErrNotFound) {
 		return err
+	} else if s.Changeable() != nil {
+		return errNotTranslated
 	}
 	err = s.Create(id, layerdir.Meta{Sealed: true}, func(dir string) error {
 		if err := fill(dir); err != nil {
@@ -204,29 +227,39 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 	if t.overlay != nil {
 		return *t.overlay, nil
 	}
-	var o overlay
-	if t.opts.Fallbacks.NoOverlay {
-		o.lacks = errors.New("it is switched off")
-	} else {
-		dir, done, err := t.copies.Staging("probe")
-		if err != nil {
-			return o, err
-		}
-		defer done()
-		mounter := mount.Mounter{First: t.opts.Fallbacks.MountWay}
-		o.features, err = mounter.Probe(ctx, dir, t.opts.Fallbacks.UserXattr)
-		if err == nil {
-			err = tellsTypes(dir)
-		}
-		if t.opts.Fallbacks.NoEscape {
-			o.features.Escapes = false
-		}
-		if o.lacks = err; err != nil && !errors.Is(err, mount.ErrUnsupported) {
-			return o, err
-		}
+	o, err := t.tryOverlay(ctx)
+	if err != nil && !errors.Is(err, mount.ErrUnsupported) {
+		return o, err
+	}
+	if o.lacks = err; t.opts.Fallbacks.NoEscape {
+		o.features.Escapes = false
 	}
 	t.overlay = &o
 	return o, nil
+}
+
+// tryOverlay tries overlay, in a directory of the store, or in memory when nothing may
+// be written to that: what its file system lacks showed when layers were translated. The
+// error matches [mount.ErrUnsupported] when overlay cannot be used.
+func (t *translator) tryOverlay(ctx context.Context) (o overlay, err error) {
+	if t.opts.Fallbacks.NoOverlay {
+		return o, fmt.Errorf("%w: it is switched off", mount.ErrUnsupported)
+	}
+	if t.opts.ReadOnly {
+		o.features, err = layerdir.OverlayInMemory(ctx, t.copies.Root(), t.opts)
+		return o, err
+	}
+	dir, done, err := t.copies.Staging("probe")
+	if err != nil {
+		return o, err
+	}
+	defer done()
+	mounter := mount.Mounter{First: t.opts.Fallbacks.MountWay}
+	o.features, err = mounter.Probe(ctx, dir, t.opts.Fallbacks.UserXattr)
+	if err == nil {
+		err = tellsTypes(dir)
+	}
+	return o, err
 }
 
 // encoding is what a translation is written in.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -54,7 +55,7 @@ type btrfs struct {
 // Returns an error matching [driver.ErrUnsupported] that says why when root is not
 // on a btrfs, or this process may not use subvolumes there: it has tried.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
-	store, err := layerdir.Open(root)
+	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
 	}
@@ -84,9 +85,38 @@ func (d *btrfs) Found() json.RawMessage {
 // probe finds out what works here, or takes what was known. Without either the slow
 // ways are taken, which need nothing.
 func (d *btrfs) probe(ctx context.Context) error {
+	if d.opts.ReadOnly {
+		if err := d.tryReading(); err != nil {
+			return err
+		}
+	}
 	f, known, err := layerdir.Learn(d.opts, func() (facts, error) { return d.try(ctx) })
 	d.xattrs, d.reflink, d.idmap, d.known = f.Xattrs, f.Reflink, f.IDMap, known
 	return err
+}
+
+// tryReading tries what reading takes, which writes nothing. A store without layers may
+// have no directory, see [layerdir.OpenReadOnly].
+func (d *btrfs) tryReading() error {
+	dir, err := os.Open(d.store.Root())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	on, err := subvol.OnBtrfs(dir)
+	if err != nil {
+		return err
+	}
+	if !on {
+		return fmt.Errorf("%w: %s is not on a btrfs", driver.ErrUnsupported, d.store.Root())
+	}
+	if err := trySearch(dir); err != nil {
+		return unsupported(err)
+	}
+	return nil
 }
 
 // try tries what the driver needs, in a directory of the store.
@@ -126,7 +156,7 @@ func (d *btrfs) Name() string { return Name }
 // Properties returns the facts.
 func (d *btrfs) Properties() driver.Properties {
 	return driver.Properties{
-		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: true, Quota: true, Idmap: d.idmap,
+		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: !d.opts.ReadOnly, Quota: true, Idmap: d.idmap,
 		XattrNamespaces: d.xattrs,
 	}
 }
@@ -152,7 +182,7 @@ func (d *btrfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, o
 }
 
 func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
 	if opts.Size < 0 {
@@ -231,7 +261,7 @@ func snapshot(from string, dir *os.File) error {
 // Mount binds the layer's tree, or that of the parent for a view.
 func (d *btrfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
 	m, err := d.store.Load(id)
-	if err == nil && !m.View && !m.Sealed {
+	if err == nil && !m.View && !m.Sealed && !d.opts.ReadOnly {
 		err = d.makeWritable(id, m)
 	}
 	if err != nil {
@@ -239,7 +269,7 @@ func (d *btrfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions)
 	}
 	source := d.vol(id, m) + "/" + treeDir
 	return []mount.Mount{{
-		Type: "bind", Source: source, ReadOnly: opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
+		Type: "bind", Source: source, ReadOnly: opts.ReadOnly || d.opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
 	}}, nil
 }
 

@@ -25,6 +25,9 @@ func (d *btrfs) Remove(_ context.Context, id driver.ID) error {
 // Cleanup deletes what Remove put aside and interrupted calls left behind, in the
 // store and in layers.
 func (d *btrfs) Cleanup(ctx context.Context) error {
+	if err := d.store.Changeable(); err != nil {
+		return fmt.Errorf("btrfs: clean up: %w", err)
+	}
 	err := errors.Join(d.store.Cleanup(ctx), d.cleanLayers(ctx))
 	d.dropQgroups(nil)
 	return errors.Join(err, d.commit()) // the space is freed from now on

@@ -217,6 +217,13 @@ type Options struct {
 	// Known is what [Rememberer].Found said on this kernel, to go by when nothing can be
 	// tried; nil for nothing.
 	Known json.RawMessage
+	// ReadOnly opens a store for reading alone: the driver writes nothing below its
+	// root, not even a time. It makes no directories, tries only what it can try
+	// elsewhere, and goes by Known for the rest. The store exists, and stays as it is
+	// while it is open. Methods that change something return ErrReadOnly, and all mounts
+	// are read-only. Mount may return ErrReadOnly too: aufs has to translate a layer
+	// first where the kernel lacks aufs.
+	ReadOnly bool
 	// Fallbacks forces the slower way where there is a faster one, for tests.
 	Fallbacks Fallbacks
 }

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/layerkeep/layerkeep/diff"
 )
@@ -34,4 +35,13 @@ var (
 	ErrInvalidID = errors.New("invalid layer ID")
 	// ErrInvalidLayer is [diff.ErrInvalidLayer].
 	ErrInvalidLayer = diff.ErrInvalidLayer
+	// ErrReadOnly: the store was opened with Options.ReadOnly, and the call would have
+	// changed it. Matches syscall.EROFS.
+	ErrReadOnly error = readOnly{}
 )
+
+// readOnly is the type of ErrReadOnly.
+type readOnly struct{}
+
+func (readOnly) Error() string { return "the store is read-only" }
+func (readOnly) Unwrap() error { return syscall.EROFS }

@@ -27,10 +27,13 @@ type blobs struct {
 
 const ingestDir = "ingest"
 
+// blobsIn returns the blobs in a directory for reading.
+func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
+
 // openBlobs makes the directory where it is missing, and empties ingest: the
 // store is open in one process, so what lies there belongs to nobody.
 func openBlobs(dir string) (*blobs, error) {
-	b := &blobs{dir: dir, fs: durable.OS()}
+	b := blobsIn(dir)
 	if err := clearDir(filepath.Join(dir, ingestDir)); err != nil {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}

@@ -9,11 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Export writes an image, or a committed snapshot with all below it, to w as an
@@ -24,7 +20,9 @@ import (
 // manifest of a Docker image, and one of non-distributable layers, is rewritten
 // in OCI's terms around the same config and blobs. For a snapshot the config of
 // the image it stands on is continued. Layers that have no blob are made, kept
-// and remembered, so that the next export has the same.
+// and remembered, so that the next export has the same. In a store that is read-only
+// they are made and not kept: each is made twice, as its size and digest come before it
+// in the archive.
 func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (Exported, error) {
 	if opts.Progress == nil {
 		opts.Progress = NoProgress{}
@@ -98,8 +96,10 @@ type piece struct {
 	Layer
 	// key is the snapshot to make the layer of.
 	key string
-	// known: Layer is complete and its blob there.
-	known   bool
+	// known: Layer is complete and its blob there, or can be made again.
+	known bool
+	// repack: the blob is not kept, and made again for the archive.
+	repack  bool
 	created time.Time
 }
 
@@ -193,59 +193,4 @@ func (j *job) documents() error {
 // sameDescriptor: what is written of a layer has its media type in OCI's terms.
 func sameDescriptor(a, b ocispec.Descriptor) bool {
 	return a.MediaType == b.MediaType && a.Digest == b.Digest && a.Size == b.Size
-}
-
-// makeLayer writes the changes of a snapshot as a blob, and notes it on the
-// snapshot.
-func (j *job) makeLayer(ctx context.Context, p *piece) error {
-	out, err := j.s.blobs.create()
-	if err != nil {
-		return err
-	}
-	defer out.abort()
-	blob, diffID := digest.SHA256.Digester(), digest.SHA256.Digester()
-	size := &counter{w: io.MultiWriter(out, blob.Hash())}
-	packed, err := tar.Compress(size, tar.Gzip)
-	if err != nil {
-		return err
-	}
-	var opts driver.DiffOptions
-	if given := j.opts.SourceDateEpoch; given != nil {
-		opts.MaxTime = tar.MaxTime(*given)
-	}
-	if _, err := j.s.snaps.Diff(ctx, p.key, io.MultiWriter(packed, diffID.Hash()), opts); err != nil {
-		return errors.Join(err, packed.Close())
-	}
-	if err := packed.Close(); err != nil {
-		return err
-	}
-	p.DiffID = diffID.Digest()
-	p.Blob = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: blob.Digest(), Size: size.n}
-	if err := j.s.pin(ctx, j.hold, blobPin(p.Blob.Digest.String()), keepIt); err != nil {
-		return err
-	}
-	if _, have, err := j.s.blobs.has(p.Blob.Digest); err != nil {
-		return err
-	} else if !have {
-		if err := out.commit(p.Blob.Digest); err != nil {
-			return err
-		}
-	}
-	p.known = true
-	return j.s.noteLayer(ctx, p)
-}
-
-// keepIt is for pins of what an export makes: it belongs to the snapshot.
-func keepIt(context.Context) error { return nil }
-
-// counter counts what is written.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }

@@ -62,7 +62,7 @@ func (j *job) writeEntry(ctx context.Context, a *archive, e entry) error {
 	if e.raw != nil {
 		return a.file(name, e.raw)
 	}
-	f, err := j.s.blobs.open(e.Digest)
+	f, err := j.openBlob(ctx, e)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ import (
 // imports.
 func (s *Store) GC(ctx context.Context) (Collected, error) {
 	var c Collected
+	if err := s.changeable(); err != nil {
+		return c, err
+	}
 	if err := s.dropInterrupted(ctx); err != nil {
 		return c, err
 	}

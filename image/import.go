@@ -37,6 +37,9 @@ func (s *Store) Import(ctx context.Context, src Source, opts ImportOptions) (Ima
 }
 
 func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions) (Image, error) {
+	if err := s.changeable(); err != nil {
+		return Image{}, err
+	}
 	want, err := parsePlatform(opts.Platform)
 	if err != nil {
 		return Image{}, err

@@ -26,6 +26,9 @@ func (e *InUseError) Unwrap() error { return errdefs.ErrFailedPrecondition }
 // returns an [InUseError] for that of an image, and an error matching
 // [driver.ErrBusy] for one that is relied on.
 func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
+	if err := s.changeable(); err != nil {
+		return err
+	}
 	for {
 		gen := s.pins.generation()
 		images, err := s.List(ctx)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -44,14 +46,37 @@ type Store struct {
 }
 
 // Open returns the images of a snapshotter and removes what a killed import
-// left behind. It stays usable until the snapshotter is closed.
+// left behind. It stays usable until the snapshotter is closed. Of a snapshotter that is
+// open for reading alone, it changes nothing; Import, Remove, RemoveSnapshot and GC
+// return [snapshotter.ErrReadOnly] then.
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
-	b, err := openBlobs(filepath.Join(s.Root(), "content"))
+	if s.ReadOnly() {
+		return &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}, nil
+	}
+	b, err := openBlobs(contentOf(s))
 	if err != nil {
 		return nil, err
 	}
 	store := &Store{snaps: s, blobs: b, pins: newPins()}
 	return store, store.dropInterrupted(context.Background())
+}
+
+func contentOf(s *snapshotter.Snapshotter) string { return filepath.Join(s.Root(), "content") }
+
+// changeable returns an error where nothing may be changed.
+func (s *Store) changeable() error {
+	if s.snaps.ReadOnly() {
+		return readOnly{}
+	}
+	return nil
+}
+
+// readOnly is [snapshotter.ErrReadOnly] with its kind.
+type readOnly struct{}
+
+func (readOnly) Error() string { return snapshotter.ErrReadOnly.Error() }
+func (readOnly) Unwrap() []error {
+	return []error{snapshotter.ErrReadOnly, errdefs.ErrFailedPrecondition}
 }
 
 // List returns all images in the bytewise order of their names.
@@ -110,6 +135,9 @@ func (s *Store) named(name string) (img Image, err error) {
 // [Store.GC]. A digest that has several names is refused with ErrAmbiguous. When
 // ctx ends before the name is gone nothing is removed, after that all of it is.
 func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
+	if err := s.changeable(); err != nil {
+		return Collected{}, err
+	}
 	img, err := s.Get(ctx, name)
 	if err != nil {
 		return Collected{}, err

@@ -53,6 +53,9 @@ func (th thread) inDirectory(dir string, fn func() error) error {
 // can reach what fn mounts, and all of it goes with the thread, also when this
 // process is killed. A mount of which a descriptor is open lives on by that.
 func (mr Mounter) inOwnNamespace(fn func(mr Mounter) error) error {
+	if mr.thread == ownThread { // it has one already, in which fn may need what is mounted
+		return fn(mr)
+	}
 	if err := mr.played("unshare"); err != nil {
 		return refusedCall(explain("unshare", "", err))
 	}

@@ -141,6 +141,9 @@ func (d *overlay) Rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 }
 
 func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+	if err := d.store.Changeable(); err != nil {
+		return err
+	}
 	if m, err := d.store.Load(id); err == nil && !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
 		return d.dropDelta(id) // it was done before, though its caller may not know
 	}

@@ -54,7 +54,7 @@ type overlay struct {
 // when the file system or the kernel cannot carry overlay mounts on it: it has
 // tried.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
-	store, err := layerdir.Open(root)
+	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
@@ -131,7 +131,7 @@ func (d *overlay) Properties() driver.Properties {
 		RenameDir:       d.features.RedirectDir,
 		Idmap:           d.idmap,
 		Rootless:        true,
-		MountsWritable:  d.untried == nil,
+		MountsWritable:  d.untried == nil && !d.opts.ReadOnly,
 		MountWay:        d.features.Way,
 		MaxParents:      mount.MaxLower,
 		XattrNamespaces: d.xattrs,
@@ -148,7 +148,7 @@ func (d *overlay) Create(ctx context.Context, id driver.ID, parents []driver.ID,
 }
 
 func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
 	inherited, err := d.checkParents(parents)

@@ -28,6 +28,9 @@ func (d *overlay) Found() json.RawMessage {
 // probe finds out what works here, or takes what was known. Without either, layers are
 // read and removed, but not mounted: how that has to be done is not known.
 func (d *overlay) probe(ctx context.Context) error {
+	if d.opts.ReadOnly {
+		return d.probeReadOnly(ctx)
+	}
 	var untried error
 	f, known, err := layerdir.Learn(d.opts, func() (facts, error) {
 		f, err := d.try(ctx)
@@ -45,9 +48,34 @@ func (d *overlay) probe(ctx context.Context) error {
 			d.untried = untried
 		}
 	}
+	d.take(f)
+	return nil
+}
+
+// probeReadOnly is probe for a store that nothing may be written to: what was known
+// counts, and where nothing was known on this kernel, what overlay can do is tried in
+// memory.
+func (d *overlay) probeReadOnly(ctx context.Context) error {
+	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlayInMemory()
+	f, known := layerdir.Remembered[facts](d.opts)
+	if !known || f.Features.UserXattr != userXattr { // as in probe
+		f = facts{}
+		f.Features, d.untried = layerdir.OverlayInMemory(ctx, d.store.Root(), d.opts)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if d.untried != nil {
+			f.Features = mount.Features{UserXattr: userXattr}
+		}
+	}
+	d.take(f)
+	return nil
+}
+
+// take makes f what is known.
+func (d *overlay) take(f facts) {
 	d.features, d.xattrs, d.userNS, d.idmap, d.onXFS = f.Features, f.Xattrs, f.UserNS, f.IDMap, f.XFS
 	d.limit()
-	return nil
 }
 
 // limit takes what tests have switched off from the features, and chooses the marks.

@@ -18,6 +18,9 @@ import (
 // bind, overlay's own attributes would be seen, and those of a layer under the
 // names that keep them from being taken for such (A6); and a container could
 // write attributes that redirect once the layer is a parent.
+//
+// In a store that is read-only, the upper directory of a writable layer becomes the
+// uppermost of the lower ones: the kernel takes no upper directory there.
 func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
 	m, err := d.store.Load(id)
 	if err == nil && m.Detached {
@@ -32,11 +35,17 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	if err == nil {
 		_, err = d.shiftOf(id, m)
 	}
+	writable := !m.View && !m.Sealed
+	if err == nil && writable && d.opts.ReadOnly {
+		writable = false
+		if m.IDMap != nil {
+			err = errMappedUpper
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
 	}
 	dirs := d.dirs(id, m)
-	writable := !m.View && !m.Sealed
 	if len(dirs) == 1 {
 		dirs = append(dirs, d.empty())
 	}
@@ -63,6 +72,10 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 
 // errDetached says that a layer waits for its parents.
 var errDetached = fmt.Errorf("%w: it was unpacked without its parents and has to be rebased or sealed first", driver.ErrUnsupported)
+
+// errMappedUpper says that what was written to a layer with a map of IDs has the host's
+// IDs, and only an upper directory can show these beside lower ones that are mapped.
+var errMappedUpper = fmt.Errorf("%w: its map of owners needs an upper directory to be mounted: %w", driver.ErrUnsupported, driver.ErrReadOnly)
 
 // dirs returns the directories that make up the view of a layer, uppermost first.
 func (d *overlay) dirs(id driver.ID, m layerdir.Meta) []string {

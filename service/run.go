@@ -24,7 +24,8 @@ type RunOptions struct {
 // Run opens the store that the configuration names, serves it until ctx ends and
 // closes it. It tells systemd of what it does, and takes the sockets that systemd
 // has opened. Errors are those of [snapshotter.Open], [Listen] and
-// [Server.ServeAll].
+// [Server.ServeAll], and [snapshotter.ErrReadOnly] for a store on a disk that is
+// read-only, which engines cannot use.
 func Run(ctx context.Context, opts RunOptions) (err error) {
 	if opts.Logs != nil {
 		opts.Logger = opts.Logs.Logger
@@ -48,6 +49,9 @@ func Run(ctx context.Context, opts RunOptions) (err error) {
 			err = errors.Join(err, fmt.Errorf("close the store %s: %w", c.Root, closeErr))
 		}
 	}()
+	if store.ReadOnly() {
+		return errors.Join(fmt.Errorf("serve the store %s: %w", c.Root, snapshotter.ErrReadOnly), activation.Close())
+	}
 	server, err := New(store, opts.Options) //nolint:contextcheck // it lives longer than a call
 	if err != nil {
 		return errors.Join(err, activation.Close())

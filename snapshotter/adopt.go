@@ -123,6 +123,9 @@ func (s *Snapshotter) foreignUsage(ctx context.Context, row meta.Snapshot) (snap
 	if err != nil {
 		return snapshots.Usage{}, classify(fmt.Errorf("usage of snapshot %q: %w", row.Name, err))
 	}
+	if s.readOnly {
+		return snapshots.Usage{Size: usage.Bytes, Inodes: usage.Inodes}, nil
+	}
 	err = s.update("usage", func(tx *meta.Tx) error {
 		row, err := ready(tx, row.Name)
 		if err != nil {

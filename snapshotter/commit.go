@@ -39,7 +39,7 @@ func (s *Snapshotter) CommitApplied(ctx context.Context, name, key string, opts 
 func (s *Snapshotter) commit(ctx context.Context, name, key string, digested bool, opts []snapshots.Opt) (err error) {
 	seen := s.observe(Event{Op: OpCommit, Key: key, Name: name})
 	defer seen.end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return err
 	}

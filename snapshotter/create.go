@@ -55,7 +55,7 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 		op = OpView
 	}
 	defer s.observe(Event{Op: op, Key: c.key, Parent: c.parent}).end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,11 @@ var (
 	ErrDamaged = errors.New("store is damaged")
 )
 
+// ErrReadOnly: the store is open for reading alone, see [Options].ReadOnly, and the call
+// would have changed it. It is [driver.ErrReadOnly], and so matches syscall.EROFS; what
+// the methods of a Snapshotter return matches errdefs.ErrFailedPrecondition as well.
+var ErrReadOnly = driver.ErrReadOnly
+
 // errClosed is returned by every method after Close.
 var errClosed = classified{errors.New("store is closed"), errdefs.ErrUnavailable}
 
@@ -55,6 +60,8 @@ func classify(err error) error {
 		return err // errdefs knows these
 	case errors.Is(err, driver.ErrNotFound):
 		return classified{err, errdefs.ErrNotFound}
+	case errors.Is(err, driver.ErrReadOnly):
+		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, driver.ErrExists):
 		return classified{err, errdefs.ErrAlreadyExists}
 	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),

@@ -23,10 +23,13 @@ type Holder struct {
 	// Address is the unix socket on which it answers for the store, empty for
 	// none.
 	Address string
+
+	// readers: it is processes that have the store open for reading alone.
+	readers bool
 }
 
-// HolderOf returns the process that has the store in root open; ok is false when
-// nobody has, when there is no store, and when the lock cannot be read. The answer
+// HolderOf returns the process that has the store in root open for writing; ok is false
+// when nobody has, when there is no store, and when the lock cannot be read. The answer
 // can be out of date as soon as it is given.
 func HolderOf(root string) (h Holder, ok bool) {
 	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -44,6 +47,9 @@ func HolderOf(root string) (h Holder, ok bool) {
 
 // String names the process as errors do.
 func (h Holder) String() string {
+	if h.readers {
+		return "processes that read it"
+	}
 	who := "another process"
 	if h.PID != 0 {
 		who = "process " + strconv.Itoa(h.PID)
@@ -58,6 +64,9 @@ func (h Holder) String() string {
 func (h Holder) advice() string {
 	if h.Address != "" {
 		return h.String() + ": use that address, or stop the service"
+	}
+	if h.readers {
+		return h.String() + ": wait until they end"
 	}
 	return h.String() + ": wait until it ends"
 }

@@ -13,6 +13,32 @@ import (
 // the records of layers have, too. A store of an earlier version gets one now, or, on a
 // full disk, another time.
 func (s *Snapshotter) identify(ctx context.Context, head *header) error {
+	if err := s.recognize(ctx, head); err != nil {
+		return err
+	}
+	var known string
+	err := s.view(func(tx *meta.Tx) error {
+		known = tx.Store()
+		return nil
+	})
+	if err != nil || known != "" {
+		return err
+	}
+	if head.ID == "" {
+		head.ID = rand.Text()
+	}
+	err = s.update("identify", func(tx *meta.Tx) error { return tx.SetStore(head.ID) })
+	if durable.NoRoom(err) {
+		s.log.InfoContext(ctx, "no room for the ID of the store", "error", err)
+		head.ID = ""
+		return nil
+	}
+	return err
+}
+
+// recognize compares the header with the database, and completes it from there. It
+// changes nothing on disk.
+func (s *Snapshotter) recognize(ctx context.Context, head *header) error {
 	var known string
 	var generation uint64
 	err := s.view(func(tx *meta.Tx) (err error) {
@@ -34,16 +60,6 @@ func (s *Snapshotter) identify(ctx context.Context, head *header) error {
 	head.Generation = generation
 	if known != "" {
 		head.ID = known
-		return nil
 	}
-	if head.ID == "" {
-		head.ID = rand.Text()
-	}
-	err = s.update("identify", func(tx *meta.Tx) error { return tx.SetStore(head.ID) })
-	if durable.NoRoom(err) {
-		s.log.InfoContext(ctx, "no room for the ID of the store", "error", err)
-		head.ID = ""
-		return nil
-	}
-	return err
+	return nil
 }

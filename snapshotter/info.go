@@ -34,7 +34,7 @@ func (s *Snapshotter) Stat(_ context.Context, key string) (_ snapshots.Info, err
 // than 1 MiB of them.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (_ snapshots.Info, err error) {
 	defer s.observe(Event{Op: OpUpdate, Key: info.Name}).end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return snapshots.Info{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -22,10 +23,12 @@ const (
 	lastRetry  = 100 * time.Millisecond
 )
 
-// storeLock is the exclusive right to a store. The kernel drops it with the
+// storeLock is the exclusive right to a store, or a share in the right to read it. The kernel drops it with the
 // process; the file stays, and holds the pid of its owner for others to read.
 type storeLock struct {
 	file *os.File
+	// shared: it is the right to read the store, beside others that read it.
+	shared bool
 }
 
 // lockStore waits for the lock until the timeout or the context ends, and signs
@@ -42,7 +45,7 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	if err != nil {
 		return nil, err
 	}
-	if err := waitLock(ctx, f, timeout); err != nil {
+	if err := waitLock(ctx, f, unix.LOCK_EX, timeout); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &storeLock{file: f}
@@ -55,10 +58,32 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	return l, nil
 }
 
-func waitLock(ctx context.Context, f *os.File, timeout time.Duration) error {
+// lockForReading waits until nobody has the store open for writing, and keeps everybody
+// from doing so until it is released: what is read must not change meanwhile. Others may
+// read as well. The lock file is neither made nor written to. Without one it returns nil:
+// on a read-only disk nobody writes, and elsewhere the lock of the database, which package
+// meta takes, keeps writers away.
+func lockForReading(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
+	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if timeout == 0 {
+		timeout = DefaultLockTimeout
+	}
+	if err := waitLock(ctx, f, unix.LOCK_SH, timeout); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &storeLock{file: f, shared: true}, nil
+}
+
+func waitLock(ctx context.Context, f *os.File, how int, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		switch {
 		case err == nil:
 			return nil
@@ -67,14 +92,23 @@ func waitLock(ctx context.Context, f *os.File, timeout time.Duration) error {
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 		case time.Now().After(deadline):
-			return classified{fmt.Errorf("%w by %s", ErrLocked, holder(f).advice()), errdefs.ErrUnavailable}
+			return classified{fmt.Errorf("%w by %s", ErrLocked, keeper(f).advice()), errdefs.ErrUnavailable}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w by %s: %w", ErrLocked, holder(f), ctx.Err())
+			return fmt.Errorf("%w by %s: %w", ErrLocked, keeper(f), ctx.Err())
 		case <-time.After(wait):
 		}
 	}
+}
+
+// keeper returns who keeps us from the lock. What a killed process has left in the file
+// says nothing of who reads the store.
+func keeper(f *os.File) Holder {
+	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+		return Holder{readers: true}
+	}
+	return holder(f)
 }
 
 // write replaces what the file says. A reader in between sees nothing, and of a
@@ -90,6 +124,9 @@ func (l *storeLock) write(text string) error {
 // release gives the lock back. What stays of the signature on a full disk says nothing
 // without the lock.
 func (l *storeLock) release() error {
+	if l.shared {
+		return l.file.Close()
+	}
 	err := l.write("")
 	if durable.NoRoom(err) {
 		err = nil

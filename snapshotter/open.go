@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -29,7 +31,10 @@ type openDriver func(ctx context.Context, root, name string, opts driver.Options
 // engine when opts do not name the driver that reads them, ErrDamaged for one whose
 // own files are damaged or missing, [driver.ErrUnsupported] when
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
-// cannot be written. The store is as before then.
+// cannot be written, or does not exist and is to be read alone. The store is as before
+// then.
+//
+// A store on a file system that is read-only is opened as with [Options].ReadOnly.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
 	s := &Snapshotter{log: opts.Logger, observer: opts.Observer, hook: opts.hook, digestLimit: opts.DigestLimit}
 	if s.digestLimit == 0 {
@@ -53,29 +58,30 @@ func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) 
 
 // open fills s; what it has opened when it fails is released by the caller.
 func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error {
-	root, shared, err := prepareRoot(root, opts.Driver)
+	root, shared, err := prepareRoot(root, opts)
 	if err != nil {
 		return err
 	}
 	s.root = root
-	if s.lock, err = lockStore(ctx, s.root, opts.Address, opts.LockTimeout); err != nil {
+	denied, err := s.takeLock(ctx, opts)
+	if err != nil {
 		return err
+	}
+	if s.readOnly {
+		return s.openForReading(ctx, opts, denied)
 	}
 	head, err := readHeader(s.root)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
 		return err
 	}
-	switch {
-	case fresh:
-		if err := checkNothingLost(s.root); err != nil {
-			return err
-		}
-	case opts.Driver != "" && opts.Driver != head.Driver:
-		return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, opts.Driver)
-	default:
-		opts.Driver = head.Driver
-		opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
+	if fresh {
+		err = checkNothingLost(s.root)
+	} else {
+		err = opts.existing(head)
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.openMeta(fresh); err != nil {
 		return err
@@ -139,6 +145,8 @@ func openedMeta(err error) error {
 	switch {
 	case errors.Is(err, meta.ErrNewer):
 		return fmt.Errorf("%w: %w", ErrNewerStore, err)
+	case errors.Is(err, meta.ErrInUse): // by a reader of a store without a lock file
+		return classified{fmt.Errorf("%w: %w", ErrLocked, err), errdefs.ErrUnavailable}
 	case errors.Is(err, meta.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

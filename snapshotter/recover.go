@@ -19,47 +19,18 @@ import (
 // made gets a row. What cannot be removed now, a mounted layer say, is logged and
 // stays for the next time.
 func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
-	var rows []meta.Snapshot
-	err := s.view(func(tx *meta.Tx) error {
-		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
-			rows = append(rows, row)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return tx.CheckRows(rows)
-	})
+	found, err := s.survey(ctx)
 	if err != nil {
 		return err
 	}
-	layers, err := s.driver.Layers(ctx)
-	if err != nil {
-		return classify(fmt.Errorf("list layers: %w", err))
-	}
-	foreign, err := s.foreign(ctx)
-	if err != nil {
-		return err
-	}
-	there, known, unnamed := map[driver.ID]bool{}, map[driver.ID]bool{}, map[driver.ID]bool{}
-	for _, f := range foreign {
-		there[f.ID] = true
-	}
-	for _, id := range layers {
-		there[id], unnamed[id] = true, true
-	}
-	for _, row := range rows {
+	known := map[driver.ID]bool{}
+	for _, row := range found.rows {
 		known[layerOf(row)] = true
-		if row.State == meta.Ready && !there[layerOf(row)] {
-			s.log.WarnContext(ctx, "layer of snapshot is missing", "name", row.Name, "kind", row.Kind, "layer", row.Layer)
-		}
-		delete(unnamed, layerOf(row))
-		delete(unnamed, driver.ID(row.Spare))
 	}
-	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(unnamed)), restoring); err != nil {
+	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(found.unnamed)), restoring); err != nil {
 		return err
 	}
-	for _, row := range rows {
+	for _, row := range found.rows {
 		if err := s.reconcile(ctx, row); err != nil {
 			return err
 		}
@@ -68,7 +39,7 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 		return err
 	}
 	// What had a row when this began is adopted, or its removal was just finished.
-	foreign = slices.DeleteFunc(foreign, func(f driver.Foreign) bool { return known[f.ID] })
+	foreign := slices.DeleteFunc(found.foreign, func(f driver.Foreign) bool { return known[f.ID] })
 	if err := s.adopt(ctx, foreign); durable.NoRoom(err) {
 		s.log.WarnContext(ctx, "no room for snapshots of another engine's layers", "error", err)
 	} else if err != nil {

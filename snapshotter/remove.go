@@ -26,7 +26,7 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 // of sight instead of being refused, and its layer removed when it is idle.
 func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (s *Snapshotter) orPardon(row meta.Snapshot, err error) error {
 // starts the former in the background.
 func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	defer s.observe(Event{Op: OpCleanup}).end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,11 @@ const restoredPrefix = "restored-"
 // tell. With dryRun it only says what it would do. A layer that cannot be a snapshot stays
 // as it is.
 func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, error) {
-	end, err := s.calls.begin()
+	begin := s.beginChange
+	if dryRun {
+		begin = s.calls.begin
+	}
+	end, err := begin()
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +206,10 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, byLay
 // committed; records of other packages, such as the names of images, are theirs to make
 // again.
 func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (s *Snapshotter, layers []Restored, old string, err error) {
-	root, shared, err := prepareRoot(root, opts.Driver)
+	if opts.ReadOnly {
+		return nil, nil, "", errReadOnly
+	}
+	root, shared, err := prepareRoot(root, opts)
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -32,10 +32,16 @@ func (s *Snapshotter) free(point string, fn func(*meta.Tx) error) error {
 
 // drop removes a layer, with room on a full disk, too.
 func (s *Snapshotter) drop(ctx context.Context, id driver.ID) error {
+	if s.readOnly {
+		return errReadOnly
+	}
 	return s.db.Roomy(func() error { return s.driver.Remove(ctx, id) })
 }
 
 func (s *Snapshotter) write(point string, run func(func(*meta.Tx) error) error, fn func(*meta.Tx) error) error {
+	if s.readOnly {
+		return errReadOnly
+	}
 	if s.hook != nil {
 		if err := s.hook(point + " before"); err != nil {
 			return err

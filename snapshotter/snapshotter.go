@@ -24,6 +24,13 @@ type Options struct {
 	Driver string
 	// DriverOptions are handed to the driver. A nil Logger there means Logger.
 	DriverOptions driver.Options
+	// ReadOnly opens the store for reading alone: nothing below its root changes, not
+	// even a time, except access times. The store has to exist. Open chooses this by
+	// itself, and logs a warning, when the file system says that it is read-only
+	// (EROFS). What an interrupted call left is not cleaned up then, and not shown.
+	// Methods that change something return ErrReadOnly. Several processes can have a
+	// store open for reading; as long as one has, nobody gets it for writing.
+	ReadOnly bool
 	// LockTimeout is how long to wait for another process to close the store.
 	// Zero means DefaultLockTimeout, a negative value not to wait at all.
 	LockTimeout time.Duration
@@ -51,13 +58,15 @@ type Options struct {
 // snapshot run one after the other, except that reading ones run side by side;
 // calls on different snapshots do not wait for each other.
 type Snapshotter struct {
-	root   string
-	id     string // of the store; empty when there was no room for one
-	log    *slog.Logger
-	db     *meta.DB
-	driver driver.Driver
-	lock   *storeLock
-	hook   func(point string) error
+	root string
+	id   string // of the store; empty when there was no room for one
+	// readOnly: nothing in the store may change.
+	readOnly bool
+	log      *slog.Logger
+	db       *meta.DB
+	driver   driver.Driver
+	lock     *storeLock // nil where there is none to take, see lockForReading
+	hook     func(point string) error
 	// digestLimit is Options.DigestLimit, -1 for no digests.
 	digestLimit int64
 	// observer is told of calls; nil: nobody.
@@ -82,6 +91,10 @@ var (
 // resolved. What other packages keep in it lies in directories of their own,
 // such as "content".
 func (s *Snapshotter) Root() string { return s.root }
+
+// ReadOnly reports whether the store is open for reading alone, because [Options] said
+// so or because its file system is read-only.
+func (s *Snapshotter) ReadOnly() bool { return s.readOnly }
 
 // Driver returns the store's driver. Layers belong to the snapshotter: callers
 // ask it for facts, and never create, change or remove layers through it.

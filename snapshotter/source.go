@@ -58,7 +58,7 @@ func (sc *Scope) ApplyFrom(ctx context.Context, key, source string, layer io.Rea
 func (s *Snapshotter) applyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (applied driver.Applied, err error) {
 	seen := s.observe(Event{Op: OpApply, Key: key})
 	defer seen.end(&err)
-	end, err := s.calls.begin()
+	end, err := s.beginChange()
 	if err != nil {
 		return driver.Applied{}, err
 	}

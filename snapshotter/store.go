@@ -88,9 +88,10 @@ func writeHeader(root string, head header) error {
 
 // prepareRoot makes the root when it is missing, checks that it is a store or
 // can become one of the driver, and returns its path, absolute and without
-// symbolic links, and whether it is another engine's directory.
-func prepareRoot(root, driverName string) (_ string, shared bool, _ error) {
-	root, err := makeRoot(root)
+// symbolic links, and whether it is another engine's directory. To read a store alone
+// it makes and changes nothing.
+func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
+	root, err := makeRoot(root, opts.ReadOnly)
 	if err != nil {
 		return "", false, err
 	}
@@ -101,25 +102,31 @@ func prepareRoot(root, driverName string) (_ string, shared bool, _ error) {
 	if !info.IsDir() {
 		return "", false, fmt.Errorf("%w: %s is not a directory", ErrNotStore, root)
 	}
-	if shared, err = checkContents(root, driverName); err != nil {
+	if shared, err = checkContents(root, opts.Driver); err != nil {
 		return "", false, err
 	}
-	if !shared && info.Mode().Perm() != rootMode {
-		// Layers hold setuid programs and secrets; only we may enter.
-		if err := os.Chmod(root, rootMode); err != nil {
+	if !shared && !opts.ReadOnly && info.Mode().Perm() != rootMode {
+		// Layers hold setuid programs and secrets; only we may enter. That the file
+		// system is read-only is for takeLock to say.
+		if err := os.Chmod(root, rootMode); err != nil && !errors.Is(err, syscall.EROFS) {
 			return "", false, err
 		}
 	}
 	return root, shared, nil
 }
 
-func makeRoot(root string) (string, error) {
+// makeRoot makes the root where it is missing, unless it is only to be found.
+func makeRoot(root string, find bool) (string, error) {
 	if root == "" {
 		return "", fmt.Errorf("%w: the root is empty", ErrNotStore)
 	}
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", err
+	}
+	if find {
+		real, err := filepath.EvalSymlinks(root)
+		return real, notDirectory(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return "", notDirectory(err)

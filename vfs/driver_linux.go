@@ -45,7 +45,7 @@ type vfs struct {
 // Returns an error matching [driver.ErrUnsupported] where files cannot be given
 // to root: it has tried.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
-	store, err := layerdir.Open(root)
+	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
@@ -99,7 +99,7 @@ func (d *vfs) Name() string { return Name }
 // Properties returns the facts.
 func (d *vfs) Properties() driver.Properties {
 	return driver.Properties{
-		Reflink: d.reflink, RenameDir: true, Idmap: d.idmap, Rootless: true, MountsWritable: true, XattrNamespaces: d.xattrs,
+		Reflink: d.reflink, RenameDir: true, Idmap: d.idmap, Rootless: true, MountsWritable: !d.opts.ReadOnly, XattrNamespaces: d.xattrs,
 	}
 }
 
@@ -112,7 +112,7 @@ func (d *vfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 }
 
 func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
 	if _, err := d.store.CheckParents(parents); err != nil {
@@ -184,7 +184,7 @@ func (d *vfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) (
 		return nil, fmt.Errorf("vfs: mount layer %s: %w", id, err)
 	}
 	return []mount.Mount{{
-		Type: "bind", Source: d.tree(id, m), ReadOnly: opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
+		Type: "bind", Source: d.tree(id, m), ReadOnly: opts.ReadOnly || d.opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
 	}}, nil
 }
 
@@ -316,6 +316,9 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 		return nil, nil
 	}
 	now, err := d.now(id)
+	if errors.Is(err, errNoClock) {
+		return nil, nil
+	}
 	if durable.NoRoom(err) {
 		d.warn("comparing everything, since the time of a full disk is not known", id, err)
 		return nil, nil
@@ -333,8 +336,15 @@ func (d *vfs) manifest(id driver.ID) (*manifest, error) {
 	return m, err
 }
 
+// errNoClock: what time it is on the store's file system cannot be found out without
+// writing to it.
+var errNoClock = errors.New("the file system's time is not known")
+
 // now is the file system's own time.
 func (d *vfs) now(id driver.ID) (time.Time, error) {
+	if d.opts.ReadOnly {
+		return localTime(d.store.Root())
+	}
 	dir, done, err := d.store.Staging(id)
 	if err != nil {
 		return time.Time{}, err

@@ -197,6 +197,18 @@ func touch(dir string) (time.Time, error) {
 	return time.Unix(st.Ctim.Unix()), nil
 }
 
+// localTime is the time of a file system that nothing may be written to. Those that
+// notice every change, see noticesMapped, take it from this machine's clock. It returns
+// errNoClock for others: those made from a list of files, such as squashfs and erofs,
+// keep no change times, and that of a server may be another one.
+func localTime(path string) (time.Time, error) {
+	local, err := noticesMapped(path)
+	if err == nil && !local {
+		err = errNoClock
+	}
+	return time.Now(), err
+}
+
 // laterThanNow waits until the file system's clock, which may tick as slowly as
 // every 10 ms, is past everything that was done before, and returns that time.
 func laterThanNow(ctx context.Context, dir string) (time.Time, error) {

@@ -35,7 +35,7 @@ const exitCodes = `Exit codes:
   2  wrong usage of the command line
   3  not found: snapshot, image, file
   4  exists already
-  5  wrong state, busy, mounted, or locked by another process
+  5  wrong state, busy, mounted, read-only, or locked by another process
   6  invalid input: layer, image, digest
   7  not supported here: kernel, file system or backend
   8  damage found in the store`
@@ -68,7 +68,8 @@ var exitClasses = []struct {
 	}},
 	{exitState, []error{
 		errState, snapshotter.ErrLocked, snapshotter.ErrOtherDriver, snapshotter.ErrNewerStore, snapshotter.ErrNotStore,
-		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, driver.ErrTorn, mount.ErrBusy, mount.ErrNotDirectory,
+		driver.ErrBusy, driver.ErrSealed, driver.ErrNotSealed, driver.ErrTorn, driver.ErrReadOnly, meta.ErrReadOnly,
+		mount.ErrBusy, mount.ErrNotDirectory,
 	}},
 	{exitExists, []error{driver.ErrExists, errdefs.ErrAlreadyExists, fs.ErrExist}},
 	{exitUnsupported, []error{

@@ -87,6 +87,7 @@ var hints = []struct {
 	hint string
 }{
 	{errInterrupted, "everything was put back; run it again when you like"},
+	{driver.ErrReadOnly, "leave out --read-only, or make the disk of the store writable"},
 	{snapshotter.ErrLocked, "or use another --root"},
 	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
 	{snapshotter.ErrNewerStore, "or use another --root"},

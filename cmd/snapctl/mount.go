@@ -33,6 +33,10 @@ KEY is made on it and mounted; it stays when it is unmounted. --size limits what
 that takes on the disk, as for 'snapctl prepare'; --uidmap and --gidmap map the
 owners of its files, or of those of the view, as there.
 
+In a store that is read-only everything is mounted read-only, --rw and maps of
+owners are refused, and no record is kept: 'snapctl umount' finds the mount by
+what is mounted at TARGET, and so does umount(8), but 'snapctl ls' does not list it.
+
 TARGET must be a directory, neither a mount point nor part of the store.`
 
 const mountJSON = `{
@@ -101,6 +105,10 @@ func runMount(ctx context.Context, a *app, opts mountOptions) error {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
 		defer h.Release()
+		if st.isReadOnly() {
+			opts.target = target
+			return a.mountReadOnly(ctx, st, opts)
+		}
 		if err := st.forgetGone(ctx, a); err != nil {
 			return err
 		}

@@ -120,8 +120,11 @@ func (st *store) dropGoneMountsAlone(ctx context.Context) ([]string, error) {
 }
 
 // dropGoneMounts forgets the mounts that are gone, with the views made for
-// them, and returns their targets.
+// them, and returns their targets. In a store that is read-only their records stay.
 func (st *store) dropGoneMounts(ctx context.Context) ([]string, error) {
+	if st.isReadOnly() {
+		return nil, nil
+	}
 	records, err := st.mountRecords(ctx)
 	if err != nil {
 		return nil, err

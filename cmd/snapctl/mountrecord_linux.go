@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,27 +21,58 @@ func place() (mountPlace, error) {
 	return mountPlace{Boot: strings.TrimSpace(string(boot)), Namespace: ns}, nil
 }
 
-// mountsAt lists the IDs of the mounts at target, the uppermost last. It reads
-// /proc/self/mountinfo (proc_pid_mountinfo(5)) with no limit on the length of a
-// line: that of an overlay with 500 lower directories can have 100 kB.
+// mountsAt lists the IDs of the mounts at target, the uppermost last.
 func mountsAt(target string) (ids []int, err error) {
+	err = eachMountAt(target, func(fields []string) error {
+		id, err := strconv.Atoi(fields[0])
+		ids = append(ids, id)
+		return err
+	})
+	return ids, doing(err, "looking for the mount at %q", target)
+}
+
+// readOnlyMountAt returns the uppermost mount at target, nil when there is none or it is
+// writable.
+func readOnlyMountAt(target string) (top *tableEntry, err error) {
+	err = eachMountAt(target, func(fields []string) error {
+		top = nil
+		// Options, optional fields, a dash, type, source, and the options of the file system.
+		_, rest, ok := strings.Cut(fields[5], " - ")
+		of := strings.Fields(rest)
+		if !ok || len(of) < 3 {
+			return nil
+		}
+		options, _, _ := strings.Cut(fields[5], " ")
+		if hasOption(options, "ro") || hasOption(of[2], "ro") {
+			top = &tableEntry{target: target, fsType: of[0], source: unescapeOctal(of[1])}
+		}
+		return nil
+	})
+	return top, doing(err, "looking for the mount at %q", target)
+}
+
+func hasOption(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
+
+// eachMountAt calls fn with the first five fields and the rest of the line of each mount
+// at target, the uppermost last. It reads /proc/self/mountinfo (proc_pid_mountinfo(5))
+// with no limit on the length of a line: that of an overlay with 500 lower directories
+// can have 100 kB.
+func eachMountAt(target string, fn func(fields []string) error) error {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return nil, doing(err, "looking for the mount at %q", target)
+		return err
 	}
 	for line := range strings.Lines(string(table)) {
 		// ID, parent, device, root, mount point, and more.
-		fields := strings.SplitN(line, " ", 6)
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6)
 		if len(fields) < 6 || unescapeOctal(fields[4]) != target {
 			continue
 		}
-		id, err := strconv.Atoi(fields[0])
-		if err != nil {
-			return nil, doing(err, "looking for the mount at %q", target)
+		if err := fn(fields); err != nil {
+			return err
 		}
-		ids = append(ids, id)
 	}
-	return ids, nil
+	return nil
 }
 
 // unescapeOctal undoes the kernel's escapes of blanks and backslashes: \ooo.

@@ -9,3 +9,5 @@ func place() (mountPlace, error) { return mountPlace{}, nil }
 func mountID(string) (int, error) { return 0, nil }
 
 func (mountRecord) state() (mountState, error) { return mountGone, nil }
+
+func readOnlyMountAt(string) (*tableEntry, error) { return nil, nil }

@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// An openStore is a store that this process has open. Nobody else has: whoever
-// waits for it waits for the whole command.
+// An openStore is a store that this process has open. Nobody else has, unless all read
+// it: whoever waits for it waits for the whole command.
 type openStore struct {
 	snaps  *snapshotter.Snapshotter
 	images *image.Store
@@ -30,7 +30,7 @@ type openStore struct {
 // openHere opens the store, waiting for another process no longer than that.
 func (a *app) openHere(ctx context.Context, wait time.Duration) (*openStore, error) {
 	s, err := snapshotter.Open(ctx, a.global.root, snapshotter.Options{
-		Driver: a.global.driver, LockTimeout: wait, Logger: a.log,
+		Driver: a.global.driver, ReadOnly: a.global.readOnly, LockTimeout: wait, Logger: a.log,
 	})
 	if err != nil {
 		return nil, err

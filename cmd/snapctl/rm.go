@@ -129,7 +129,7 @@ func (st *store) remove(ctx context.Context, key string, force bool) error {
 		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+mount.Quote(names[0])+"' removes the image")
 	}
 	err = st.Remove(ctx, key, force)
-	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) {
+	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) && !errors.Is(err, driver.ErrReadOnly) {
 		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
 	}
 	return err

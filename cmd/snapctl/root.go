@@ -43,6 +43,7 @@ type globalOptions struct {
 	// address is the socket of the service to use; empty: whoever has the store.
 	address  string
 	driver   string
+	readOnly bool
 	json     bool
 	quiet    bool
 	logLevel string
@@ -57,6 +58,8 @@ New here? 'snapctl demo' shows all of it on a small image of its own.
 
 A NAME is an image or a snapshot; where one text names both, the image is meant.
 A PARENT is an image or a committed snapshot. A KEY is a snapshot.
+
+A store on a disk that is read-only can be read. --read-only treats any store so.
 
 Environment:
   SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
@@ -156,6 +159,7 @@ func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
 	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "`DIR` of the store")
 	flags.StringVar(&g.address, "address", "", "use the store of the service on the unix `SOCKET` (default: of the service that has the store open, if one has)")
 	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the store's own, for a new store the best that works)")
+	flags.BoolVar(&g.readOnly, "read-only", false, "change nothing in the store: only commands that read work, and mounts are read-only and not recorded")
 	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
 	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
 	flags.StringVar(&g.logLevel, "log-level", "warn", "`LEVEL` of the log on standard error: debug, info, warn or error")

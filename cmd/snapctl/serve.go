@@ -110,6 +110,9 @@ func (o serveOptions) settings(cmd *cobra.Command) (config.Config, error) {
 }
 
 func runServe(cmd *cobra.Command, a *app, opts serveOptions) (err error) {
+	if err := a.refuseReadOnly("serve", "engines write to the store that they are served"); err != nil {
+		return err
+	}
 	c, err := opts.settings(cmd)
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*st
 		return err
 	}
 	defer func() { err = errors.Join(explainLost(b, err), b.Close()) }()
-	return fn(&store{b})
+	return fn(&store{a.readOnly(b)})
 }
 
 // snapshots lists all snapshots, oldest first, parents before children.

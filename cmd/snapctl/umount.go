@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +11,11 @@ import (
 )
 
 const umountLong = `Unmount what 'snapctl mount' mounted at TARGET, and drop the view if it made one.
-A writable snapshot stays, with what was changed in it.`
+A writable snapshot stays, with what was changed in it.
+
+Of a store that is read-only there may be no record of the mount. Then whatever
+snapshot of the store is mounted at TARGET read-only is unmounted. A record that
+there is stays until the store is writable.`
 
 const umountJSON = `{
   "target": "/mnt",
@@ -41,10 +44,7 @@ func runUmount(ctx context.Context, a *app, path string) error {
 			return err
 		}
 		defer h.Release()
-		r, err := st.findMount(ctx, path)
-		if err == nil {
-			err = st.umount(ctx, r)
-		}
+		r, err := st.umountAt(ctx, path)
 		if err != nil {
 			return doing(err, "unmounting %q", path)
 		}
@@ -55,16 +55,22 @@ func runUmount(ctx context.Context, a *app, path string) error {
 	})
 }
 
-// findMount finds the record of the mount at path. The path is looked up as it
-// is too: after a reboot the directory may be gone, or be a link.
+func (st *store) umountAt(ctx context.Context, path string) (mountRecord, error) {
+	if st.isReadOnly() {
+		return st.umountReadOnly(ctx, path)
+	}
+	r, err := st.findMount(ctx, path)
+	if err != nil {
+		return r, err
+	}
+	return r, st.umount(ctx, r)
+}
+
+// findMount finds the record of the mount at path.
 func (st *store) findMount(ctx context.Context, path string) (mountRecord, error) {
-	abs, err := filepath.Abs(path)
+	candidates, err := lookupPaths(path)
 	if err != nil {
 		return mountRecord{}, err
-	}
-	candidates := []string{abs}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		candidates = []string{real, abs}
 	}
 	records, err := st.mountRecords(ctx)
 	if err != nil {
@@ -84,6 +90,15 @@ func (st *store) findMount(ctx context.Context, path string) (mountRecord, error
 }
 
 func (st *store) umount(ctx context.Context, r mountRecord) error {
+	if err := st.unmountRecorded(r); err != nil {
+		return err
+	}
+	// It is unmounted: whoever interrupts us now must not be left with the view.
+	return st.forgetMount(context.WithoutCancel(ctx), r)
+}
+
+// unmountRecorded unmounts what a record tells of, if it is still mounted.
+func (st *store) unmountRecorded(r mountRecord) error {
 	state, err := r.state()
 	if err != nil {
 		return err
@@ -92,12 +107,9 @@ func (st *store) umount(ctx context.Context, r mountRecord) error {
 		return advise(fmt.Errorf("%w: it was mounted in another mount namespace", errState), "unmount it from there, or end the processes in it")
 	}
 	if state == mountLive {
-		if err := st.unmountOurs(r); err != nil {
-			return err
-		}
+		return st.unmountOurs(r)
 	}
-	// It is unmounted: whoever interrupts us now must not be left with the view.
-	return st.forgetMount(context.WithoutCancel(ctx), r)
+	return nil
 }
 
 // unmountOurs unmounts our mount, which must be the uppermost one there.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -142,7 +143,7 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	var verdicts []driverVerdict
 	for _, b := range all.Backends() {
 		verdict := driverVerdict{Name: b.Name, Can: []string{}}
-		props, err := probeDriver(ctx, a.global.root, b)
+		props, err := a.probe(ctx, b)
 		if err != nil {
 			// A driver's own errors begin with its name.
 			verdict.Reason = strings.TrimPrefix(faultText(err), b.Name+": ")
@@ -155,6 +156,21 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	}
 	return verdicts
 }
+
+// probe is probeDriver for the store of this command line. It writes beside the layers,
+// so what works on a disk that is read-only is not known.
+func (a *app) probe(ctx context.Context, b all.Backend) (driver.Properties, error) {
+	if a.global.readOnly {
+		return driver.Properties{}, errUntried
+	}
+	props, err := probeDriver(ctx, a.global.root, b)
+	if errors.Is(err, syscall.EROFS) {
+		err = fmt.Errorf("%w (%w)", errUntried, err)
+	}
+	return props, err
+}
+
+var errUntried = fmt.Errorf("not tried, as that would write: %w", driver.ErrReadOnly)
 
 // probeDriver opens a backend in a scratch directory, in root or the nearest
 // directory above it that exists, and returns what it can.

@@ -119,7 +119,11 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 		}
 		tb.Fatalf("mkfs.%s: %v: %s", fs, err, out)
 	}
-	mountLoop(tb, fs, image, target)
+	options := "loop"
+	if fs == Ext4 {
+		options += ",acl,user_xattr"
+	}
+	mountLoop(tb, fs, image, target, options)
 	tb.Cleanup(func() {
 		unmount(tb, target)
 		// Another process, of another test run, may have a copy of the mount in a
@@ -137,12 +141,8 @@ const loopWait = Patience
 
 // mountLoop mounts an image through a loop device that detaches itself. There
 // are few of them and other test processes use them too, so it tries for a while.
-func mountLoop(tb testing.TB, fs FS, image, target string) {
+func mountLoop(tb testing.TB, fs FS, image, target, options string) {
 	tb.Helper()
-	options := "loop"
-	if fs == Ext4 {
-		options += ",acl,user_xattr"
-	}
 	for start := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		out, err := exec.Command("mount", "-t", string(fs), "-o", options, image, target).CombinedOutput()
 		if err == nil {

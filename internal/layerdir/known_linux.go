@@ -13,20 +13,21 @@ import (
 // Learn returns what try finds out of a store's file system. A full disk, on which
 // nothing can be tried, is no reason not to open a store that exists: f is what was
 // known before then, or, where nothing was, its zero value, and known is false.
+// Nothing is tried in a store that is opened for reading alone, since that writes.
 func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, err error) {
+	if opts.ReadOnly {
+		f, known = Remembered[F](opts)
+		return f, known, nil
+	}
 	f, err = try()
 	if err == nil {
 		return f, true, nil
 	}
-	var before F
 	if !Excused(opts, err) {
-		return before, false, err
+		return *new(F), false, err
 	}
-	// What cannot be read is not known either.
-	if opts.Known == nil || json.Unmarshal(opts.Known, &before) != nil {
-		return *new(F), false, nil
-	}
-	return before, true, nil
+	f, known = Remembered[F](opts)
+	return f, known, nil
 }
 
 // Excused reports whether a store is to be opened although trying what works on it
@@ -49,10 +50,12 @@ func Found(known bool, facts any) json.RawMessage {
 // "user." here, because this process is root of a user namespace alone. path is a
 // directory of ours; it takes no space to find out.
 func UserOverlay(path string) bool {
-	const name = "trusted.layerkeep"
-	err := unix.Setxattr(path, name, nil, 0)
+	err := unix.Setxattr(path, trustedProbe, nil, 0)
 	if err == nil {
-		err = unix.Removexattr(path, name)
+		err = unix.Removexattr(path, trustedProbe)
 	}
 	return errors.Is(err, unix.EPERM)
 }
+
+// trustedProbe is an attribute that only root of the machine can set.
+const trustedProbe = "trusted.layerkeep"

@@ -29,6 +29,9 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 // layer that is mounted writable and [driver.ErrTorn] for one in which Merging
 // was interrupted, or that was not sealed when the disk failed a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	m, err := s.Load(id)
 	switch {
 	case err != nil:
@@ -99,7 +102,7 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 // RemoveIdle is Remove for a layer that nothing has mounted; returns
 // [driver.ErrBusy] for another.
 func (s *Store) RemoveIdle(id driver.ID) error {
-	if err := id.Validate(); err != nil {
+	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
 		return err
 	}
 	if err := s.NotMounted(id, Unmounted); err != nil {
@@ -114,6 +117,9 @@ func (s *Store) RemoveIdle(id driver.ID) error {
 // need not be synced, as it cannot get lost in a power cut without what came
 // after it. With sync, all of the layer is on disk before that file goes.
 func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	mark := s.Path(id, mergingName)
 	f, err := os.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

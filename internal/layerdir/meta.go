@@ -82,6 +82,9 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 // [driver.ErrSealed] for a sealed layer and a view, [driver.ErrTorn] for one in
 // which Merging was interrupted.
 func (s *Store) Writable(id driver.ID) (Meta, error) {
+	if err := s.Changeable(); err != nil {
+		return Meta{}, err
+	}
 	m, err := s.Load(id)
 	switch {
 	case err != nil:
@@ -107,12 +110,18 @@ func (s *Store) Recorded(id driver.ID) (time.Time, error) {
 // Save replaces a layer's record, durably: afterwards, also after a power cut,
 // either the old or the new one is there.
 func (s *Store) Save(id driver.ID, m Meta) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	return m.write(s.Path(id))
 }
 
 // Become renames a layer's record to a path on the same file system, which takes no
 // room on a full disk. Nothing but removing the layer can be done with it then.
 func (s *Store) Become(id driver.ID, path string) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	return os.Rename(s.Path(id, RecordName), path)
 }
 

@@ -26,6 +26,8 @@ const (
 // different layers.
 type Store struct {
 	root string
+	// readOnly: nothing may be changed, see OpenReadOnly.
+	readOnly bool
 	// remove deletes a directory with all that is in it.
 	remove func(dir string) error
 
@@ -60,10 +62,15 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newStore(root, dir), nil
+}
+
+// newStore returns the store of an open directory.
+func newStore(root string, dir *os.File) *Store {
 	return &Store{
 		root: root, remove: RemoveAll, dir: dir,
 		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, notes: map[driver.ID]json.RawMessage{}, sealed: map[driver.ID]sealedRecord{},
-	}, nil
+	}
 }
 
 // DeleteWith makes the store delete directories with remove instead of
@@ -73,6 +80,9 @@ func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 // Close waits until what was removed is gone.
 func (s *Store) Close() error {
 	s.background.Wait()
+	if s.dir == nil { // it is missing, see OpenReadOnly
+		return nil
+	}
 	if err := s.dir.Close(); !errors.Is(err, fs.ErrClosed) {
 		return err
 	}
@@ -91,7 +101,7 @@ func (s *Store) Path(id driver.ID, names ...string) string {
 // becomes the layer's, with meta, once fill returns nil. Returns
 // [driver.ErrExists] when there is one, and leaves nothing behind on an error.
 func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
-	if err := id.Validate(); err != nil {
+	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(s.Path(id)); err == nil {
@@ -128,6 +138,9 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 // removes it if it is still there under that name; an interrupted process leaves
 // it to Cleanup.
 func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
+	if err := s.Changeable(); err != nil {
+		return "", nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	dir, err = os.MkdirTemp(s.root, newPrefix+string(id)+"-")
@@ -148,7 +161,7 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 // Remove moves a layer out of the way, durably, and deletes it in the
 // background. A missing layer is no error.
 func (s *Store) Remove(id driver.ID) error {
-	if err := id.Validate(); err != nil {
+	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
 		return err
 	}
 	// A rename needs no space, which a directory to move it into would: a full disk
@@ -178,6 +191,9 @@ func (s *Store) Remove(id driver.ID) error {
 // List returns the IDs of all layers, sorted.
 func (s *Store) List() ([]driver.ID, error) {
 	entries, err := os.ReadDir(s.root)
+	if s.dir == nil && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +208,9 @@ func (s *Store) List() ([]driver.ID, error) {
 
 // Cleanup deletes what was removed and what interrupted calls left behind.
 func (s *Store) Cleanup(ctx context.Context) error {
+	if err := s.Changeable(); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
 		return err

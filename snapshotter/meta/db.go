@@ -35,6 +35,8 @@ var (
 	ErrInUse = errors.New("database is in use")
 	// ErrDamaged: the file is no database, or none of ours.
 	ErrDamaged = errors.New("database is damaged")
+	// ErrReadOnly: the database was opened with [OpenReadOnly]. Matches syscall.EROFS.
+	ErrReadOnly = fmt.Errorf("database is open for reading alone: %w", syscall.EROFS)
 )
 
 // The schema. All keys of one level:
@@ -71,25 +73,35 @@ type DB struct {
 
 // Create opens the database at path, and makes it, with mode 0600, when it is missing
 // or holds nothing yet, not even a version. For the rest see [Open].
-func Create(path string) (*DB, error) { return open(path, true) }
+func Create(path string) (*DB, error) { return open(path, access{create: true}) }
 
 // Open opens the database at path. Returns an error matching io/fs.ErrNotExist
 // when there is none, ErrNewer for a schema it does not know, ErrInUse when another
 // process has it open and ErrDamaged for what is no database of ours, or no whole
 // one; the file is as before then.
-func Open(path string) (*DB, error) { return open(path, false) }
+func Open(path string) (*DB, error) { return open(path, access{}) }
 
-func open(path string, create bool) (*DB, error) {
+// OpenReadOnly is [Open] for reading alone: it needs no permission to write, and nothing
+// of the file changes. Several processes can have the database open so; as long as one
+// has, Open returns ErrInUse. [DB.Update] returns ErrReadOnly.
+func OpenReadOnly(path string) (*DB, error) { return open(path, access{readOnly: true}) }
+
+// An access says how a database is opened.
+type access struct {
+	create, readOnly bool
+}
+
+func open(path string, how access) (*DB, error) {
 	var b *bbolt.DB
 	err := guard(func() (err error) {
-		if err := checkFile(path, create); err != nil {
+		if err := checkFile(path, how.create); err != nil {
 			return err
 		}
-		b, err = openBolt(path)
+		b, err = openBolt(path, how.readOnly)
 		return err
 	})
 	if err == nil {
-		err = guard(func() error { return prepare(b, create) })
+		err = guard(func() error { return prepare(b, how.create) })
 	}
 	if err != nil {
 		if b != nil && !errors.Is(err, errBroken) {
@@ -115,10 +127,11 @@ func checkFile(path string, create bool) error {
 	return checkPages(path)
 }
 
-func openBolt(path string) (*bbolt.DB, error) {
+func openBolt(path string, readOnly bool) (*bbolt.DB, error) {
 	b, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:      openTimeout,
 		FreelistType: bbolt.FreelistMapType,
+		ReadOnly:     readOnly,
 	})
 	var system syscall.Errno
 	switch {
@@ -196,6 +209,9 @@ func (db *DB) View(fn func(*Tx) error) error {
 // Update runs fn in the only writing transaction. When fn returns an error, or
 // the database cannot be written, nothing of it has happened.
 func (db *DB) Update(fn func(*Tx) error) error {
+	if db.bolt.IsReadOnly() {
+		return ErrReadOnly
+	}
 	return db.run(func() error {
 		return withErrno(db.bolt.Update(func(b *bbolt.Tx) error { return fn(&Tx{b}) }))
 	})

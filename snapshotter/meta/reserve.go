@@ -24,7 +24,7 @@ func (db *DB) Free(fn func(*Tx) error) error {
 // moment ago, a reserve to give up.
 func (db *DB) Roomy(fn func() error) error {
 	err := fn()
-	if !durable.NoRoom(err) {
+	if !durable.NoRoom(err) || db.bolt.IsReadOnly() {
 		return err
 	}
 	db.reserving.Lock()
@@ -39,6 +39,9 @@ func (db *DB) Roomy(fn func() error) error {
 // Reserve keeps room for [DB.Free] again where it was used and there is any, and says
 // nothing where there is none.
 func (db *DB) Reserve() error {
+	if db.bolt.IsReadOnly() {
+		return ErrReadOnly
+	}
 	db.reserving.Lock()
 	defer db.reserving.Unlock()
 	err := allocate(db.reserve)

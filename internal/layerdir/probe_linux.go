@@ -1,0 +1,48 @@
+package layerdir
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+// OverlayInMemory finds out what this kernel's overlay can do without writing to the
+// store in root: it tries on a tmpfs. What it finds holds for overlays of lower
+// directories on any file system; about upper directories in the store it says nothing.
+func OverlayInMemory(ctx context.Context, root string, opts driver.Options) (f mount.Features, err error) {
+	err = InMemory(root, opts, func(mr mount.Mounter, dir string) error {
+		f, err = mr.Probe(ctx, dir, opts.Fallbacks.UserXattr)
+		return err
+	})
+	return f, err
+}
+
+// InMemory is [mount.Mounter.InMemory] over the nearest directory that exists at root or
+// above it.
+func InMemory(root string, opts driver.Options, fn func(mr mount.Mounter, dir string) error) error {
+	dir := root
+	for dir != filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return mount.Mounter{First: opts.Fallbacks.MountWay}.InMemory(dir, fn)
+}
+
+// UserOverlayInMemory is [UserOverlay] without a directory to write to: it tries on a
+// file in memory.
+func UserOverlayInMemory() bool {
+	fd, err := unix.MemfdCreate("layerkeep-probe", unix.MFD_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return errors.Is(unix.Fsetxattr(fd, trustedProbe, nil, 0), unix.EPERM)
+}
