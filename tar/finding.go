@@ -93,6 +93,8 @@ func (f Finding) String() string {
 		return fmt.Sprintf("%s: cannot be read: %v", path, f.Err)
 	case FindingXattrs:
 		return fmt.Sprintf("%s: extended attributes: %s; compared with %s", path, f.Got, source)
+	case FindingType, FindingHardlink:
+		return fmt.Sprintf("%s: is a %s; %s: %s", path, f.Got, source, f.Want)
 	default:
 		return fmt.Sprintf("%s: %s is %s; %s: %s", path, f.Kind, f.Got, source, f.Want)
 	}

@@ -11,6 +11,7 @@ import (
 type replay struct {
 	entries []replayed
 	end     error // what follows the entries; io.EOF at the end of the archive
+	endPos  int64 // and where that is
 	cur     *replayed
 }
 
@@ -23,6 +24,7 @@ type replayed struct {
 // next returns the header of the next entry and lets go of it.
 func (r *replay) next(v *verifier) (*stdtar.Header, error) {
 	if len(r.entries) == 0 {
+		v.tape.start = r.endPos
 		return nil, r.end
 	}
 	r.cur = &r.entries[0]
@@ -64,6 +66,7 @@ func (v *verifier) readAhead() error {
 	if r.end == nil {
 		r.end = io.ErrUnexpectedEOF // never reached: there are too many entries
 	}
+	r.endPos = v.tape.start
 	v.replay, v.allMarks, v.unread = r, true, false
 	v.entries, v.bytes = v.entries-1, v.bytes-v.size
 	return errAgain
