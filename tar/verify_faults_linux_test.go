@@ -115,9 +115,9 @@ func verified(t *testing.T, base, layer []fstest.Entry) (parents, merged diff.Vi
 }
 
 var (
-	faultBase  = []fstest.Entry{fstest.Dir("d"), fstest.File("d/below", "below"), fstest.File("d/linked", "linked"), fstest.Symlink("s", "d"), fstest.Dir("d/sub")}
+	faultBase  = []fstest.Entry{fstest.Dir("d"), fstest.File("d/below", "below"), fstest.File("d/linked", "linked"), fstest.Symlink("s", "d"), fstest.Dir("d/sub"), fstest.Symlink("d/linksym", "to")}
 	faultLayer = []fstest.Entry{
-		fstest.File("a", "a"), fstest.File("d/b", "body"), fstest.Symlink("l", "a"), fstest.Link("d/again", "d/linked"),
+		fstest.File("a", "a"), fstest.File("d/b", "body"), fstest.Symlink("l", "a"), fstest.Link("d/again", "d/linked"), fstest.Link("d/symagain", "d/linksym"),
 		fstest.File("d/sub/deep", "deep"), fstest.File("s/through", "x"), fstest.File("z", strings.Repeat("z", 1<<20)),
 	}
 )
@@ -135,7 +135,7 @@ func TestVerifyNamesWhatTheDiskCannotRead(t *testing.T) {
 		{"open", "d/b", false, "d/b"}, {"read", "d/b", false, "d/b"}, {"read", "z", false, "z"}, {"read", "d/again", false, "d/again"},
 		{"read", "d/below", false, "d/below"},
 		{"lookup", "d/below", true, "d/below"}, {"opendir", "d/sub", true, "d/sub"}, {"read", "d/linked", true, "d/again"},
-		{"lookup", "d/linked", true, "d/linked"}, {"names", "d", true, "d"},
+		{"lookup", "d/linked", true, "d/linked"}, {"xattrs", "d/linked", true, "d/linked"}, {"readlink", "d/linksym", true, "d/linksym"}, {"names", "d", true, "d"},
 	} {
 		for _, errno := range []error{syscall.EIO, syscall.EUCLEAN} {
 			t.Run(fmt.Sprint(c.op, " ", strings.ReplaceAll(c.path, "/", " "), " ", c.below, " ", errno), func(t *testing.T) {

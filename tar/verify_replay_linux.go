@@ -73,14 +73,17 @@ func (v *verifier) readAhead() error {
 }
 
 // ahead reads the body of an entry and adds the entry. An error of the stream
-// ends the replay.
+// ends the replay, that of the context everything.
 func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	e := replayed{hdr: hdr, pos: v.tape.start}
 	v.unread = hdr.Size > 0
 	if v.readData && hdr.Size > 0 {
 		h := sha256.New()
 		v.makeBuffers()
-		_, err := io.CopyBuffer(onlyWriter{h}, onlyReader{v.tr}, v.fromTar)
+		_, err := io.CopyBuffer(onlyWriter{h}, cancellable{v.tr, v.ctx}, v.fromTar)
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
 		if err != nil {
 			r.end = v.readError(err)
 		}
