@@ -33,6 +33,8 @@ func damagedBase() []fstest.Entry {
 var readsAhead = []fstest.Entry{fstest.File("lib/x", "x"), fstest.File("sub/f", "f"), fstest.Whiteout("sub")}
 
 func damagedLayer() []fstest.Entry {
+	// Two bodies that differ in their second block, of one file name.
+	start := strings.Repeat("start", 60<<10)
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x06\x00\x05\x00\x00\x00" +
 		"\x04\x00\x05\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
 	return []fstest.Entry{
@@ -42,6 +44,7 @@ func damagedLayer() []fstest.Entry {
 		fstest.Symlink("link", "target"), fstest.Char("char", 1, 3), fstest.Block("block", 7, 1), fstest.Fifo("fifo"),
 		fstest.File("one", "one"), fstest.Link("two", "one"), fstest.Link("three", "one"), fstest.Link("joined", "shared"),
 		fstest.File("twice", "first"), fstest.Link("kept-first", "twice"), fstest.File("twice", "again"),
+		fstest.File("grown", start+"first"), fstest.Link("grown-first", "grown"), fstest.File("grown", start+"again"),
 		fstest.File("same1", "s"), fstest.File("same2", "s"), fstest.File("empty", ""), fstest.Whiteout("whole"),
 		fstest.File("suid", "s").WithMode(0o4755), fstest.File("long", "l").WithXattr("user.long", strings.Repeat("v", 2000)),
 		fstest.Symlink("sl", "x").WithXattr("user.none", "v").WithXattr("trusted.t", "v"), fstest.File("plainacl", "p").WithMode(0o604).WithXattr(accessACL,
@@ -152,6 +155,8 @@ func damages() []damage {
 		{"the last byte", damageFile("big", flip(640<<10-1)), FindingContent, "big", true, "from byte 655359 on"},
 		{"a body that a link keeps", damageFile("kept-first", flip(0)), FindingContent, "kept-first", true, ""},
 		{"a body that came again", damageFile("twice", flip(0)), FindingContent, "twice", true, ""},
+		{"a body that a link keeps, past its first block", damageFile("grown-first", flip(300<<10)), FindingContent, "grown-first", true, ""},
+		{"the first block of a body that a link keeps", damageFile("grown-first", flip(1)), FindingContent, "grown-first", true, ""},
 		{"a body copied from the parents", damageFile("shared", flip(0)), FindingContent, "joined", true, ""},
 		{"a body through a symbolic link", damageFile("usr/lib/x", flip(0)), FindingContent, "usr/lib/x", true, ""},
 		{"chmod", damageFile("etc/new", func(p string) error { return os.Chmod(p, 0o600) }), FindingMode, "etc/new", false, "is 0600; the tar: 0644"},
