@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/fstest"
@@ -145,6 +146,9 @@ func TestVerifyBearsWhatCannotBeKept(t *testing.T) {
 			stream := fstest.Layer(t, layer...)
 			_, err := b.apply(t, stream, UnpackOptions{})
 			require.NoError(t, err)
+			for name, mode := range map[string]uint32{"socket": unix.S_IFSOCK, "whiteout": unix.S_IFCHR} {
+				require.NoError(t, damageName(name, func(p string) error { return unix.Mknod(p, mode|0o600, 0) })(b.root))
+			}
 			requireVerified(t, stream, nil, b.merged(t), VerifyOptions{ReadData: true})
 			require.NoError(t, os.Chtimes(filepath.Join(b.root, "late"), time.Time{}, time.Unix(1<<31, 0)))
 			v, err := Verify(t.Context(), bytes.NewReader(stream), nil, b.merged(t), VerifyOptions{})
