@@ -130,7 +130,12 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	if err != nil {
 		return err
 	}
-	verified, err := tar.Verify(c.ctx, r, parent, merged, tar.VerifyOptions{
+	view := merged
+	if !c.snaps.Driver().Properties().NativeDiff {
+		// Its hints come from the times of files, which what the disk spoils keeps.
+		view = diff.Unhinted(merged)
+	}
+	verified, err := tar.Verify(c.ctx, r, parent, view, tar.VerifyOptions{
 		ReadData: true, DiffID: digest.Digest(l.Labels[image.LabelDiffID]),
 		UserNS: userns.RunningInUserNS(), MaxFindings: maxFindings,
 	})

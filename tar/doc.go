@@ -23,6 +23,20 @@
 // is only ever asked for a single name below an open directory, without
 // following symbolic links.
 //
+// # Verifying
+//
+// [Verify] reads a layer as Unpack does and compares it with the tree that
+// applying it has given: what it finds says that the disk, or somebody, has
+// changed the layer since.
+//
+//	v, err := tar.Verify(ctx, layer, parents, merged, tar.VerifyOptions{ReadData: true})
+//	if err != nil {
+//		return err // of the stream: nothing is known of the tree
+//	}
+//	for _, f := range v.Findings {
+//		fmt.Println(f) // "/etc/passwd: mode is 0666; the tar: 0644"
+//	}
+//
 // # Writing
 //
 // [Write] is the inverse: the changes of a tree as canonical bytes.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // FindingKind says what is wrong with a path.
@@ -69,13 +69,17 @@ type Finding struct {
 	Err error
 }
 
-// String says the finding in one line, beginning with the path.
+// String says the finding in one line, beginning with the path, which is quoted
+// when it holds what is no text.
 func (f Finding) String() string {
 	source := "the tar"
 	if f.Below {
 		source = "the layers below"
 	}
-	path := "/" + strings.TrimPrefix(f.Path, ".")
+	path := "/"
+	if f.Path != "." {
+		path = printable("/" + f.Path)
+	}
 	switch f.Kind {
 	case FindingMissing:
 		return fmt.Sprintf("%s: is missing; %s: %s", path, source, f.Want)
@@ -93,9 +97,19 @@ func (f Finding) String() string {
 		return fmt.Sprintf("%s: cannot be read: %v", path, f.Err)
 	case FindingXattrs:
 		return fmt.Sprintf("%s: extended attributes: %s; compared with %s", path, f.Got, source)
+	case FindingType, FindingHardlink:
+		return fmt.Sprintf("%s: is a %s; %s: %s", path, f.Got, source, f.Want)
 	default:
 		return fmt.Sprintf("%s: %s is %s; %s: %s", path, f.Kind, f.Got, source, f.Want)
 	}
+}
+
+// printable quotes a name that holds what is no text: names come from strangers.
+func printable(name string) string {
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
 }
 
 // A collector keeps the first findings and counts the others.

@@ -108,14 +108,14 @@ func (c *comparison) compareXattrs(want *expected, have map[string]string, got *
 		switch {
 		case !there && !want.below && c.mayLack(x, got):
 		case !there:
-			texts = append(texts, x.name+" is missing")
+			texts = append(texts, printable(x.name)+" is missing")
 		case !x.matches(value, want):
-			texts = append(texts, x.name+" has another value")
+			texts = append(texts, printable(x.name)+" has another value")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		if _, ok := known[name]; !ok {
-			texts = append(texts, name+" should not be there")
+			texts = append(texts, printable(name)+" should not be there")
 		}
 	}
 	slices.Sort(texts)

@@ -2,6 +2,7 @@ package tar
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -156,15 +157,18 @@ func (v *verifier) hashStart(b *body, h hash.Hash, size int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := io.CopyBuffer(onlyWriter{h}, io.LimitReader(f, size), v.fromFile)
+	n, err := io.CopyBuffer(onlyWriter{h}, cancellable{io.LimitReader(f, size), v.ctx}, v.fromFile)
 	return n, errors.Join(err, f.Close())
 }
 
 // hashRest makes the digest from what is left of the current body.
 func (v *verifier) hashRest(b *body, h hash.Hash, size int64) error {
-	n, err := io.CopyBuffer(onlyWriter{h}, onlyReader{v.tr}, v.fromFile)
+	n, err := io.CopyBuffer(onlyWriter{h}, cancellable{v.tr, v.ctx}, v.fromFile)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && v.ctx.Err() != nil {
+		return v.ctx.Err()
 	}
 	if err != nil {
 		return v.readError(err)
@@ -187,10 +191,23 @@ func (t *parentTree) open(p string) (io.ReadCloser, diff.Node, error) {
 	return f, n, err
 }
 
-// sumOf returns the digest of a file's content.
-func sumOf(f io.ReadCloser, buf []byte) (sum [sha256.Size]byte, err error) {
+// cancellable is a reader that ends with a context.
+type cancellable struct {
+	r   io.Reader
+	ctx context.Context
+}
+
+func (c cancellable) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// sumOf returns the digest of a file's content and closes the file.
+func sumOf(ctx context.Context, f io.ReadCloser, buf []byte) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	_, err = io.CopyBuffer(onlyWriter{h}, onlyReader{f}, buf)
+	_, err = io.CopyBuffer(onlyWriter{h}, cancellable{f, ctx}, buf)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return sum, fmt.Errorf("read: %w", err)
 	}

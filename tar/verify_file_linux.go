@@ -125,7 +125,7 @@ func (c *comparison) compareSum(d *pairDir, p, name string, got *diff.Node, b *b
 		if err != nil {
 			return err
 		}
-		if b.sum, err = sumOf(f, c.buf); err != nil {
+		if b.sum, err = sumOf(c.ctx, f, c.buf); err != nil {
 			return err
 		}
 		if inodeOf(&now) != b.with {
@@ -137,7 +137,7 @@ func (c *comparison) compareSum(d *pairDir, p, name string, got *diff.Node, b *b
 	if err != nil {
 		return err
 	}
-	sum, err := sumOf(f, c.buf)
+	sum, err := sumOf(c.ctx, f, c.buf)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,26 @@ func (d guardedDir) Lookup(name string) (diff.Node, error) {
 	return n, nil
 }
 
+// LookupXattrs returns none of a damaged file, of which nothing is compared then.
+func (d guardedDir) LookupXattrs(name string) (map[string]string, error) {
+	xattrs, err := d.Dir.LookupXattrs(name)
+	if err != nil && isDamage(err) {
+		_ = d.view.lose(joinPath(d.path, name), err)
+		return nil, nil
+	}
+	return xattrs, err
+}
+
+// Readlink returns an empty target for a damaged link, which leads nowhere.
+func (d guardedDir) Readlink(name string) (string, error) {
+	target, err := d.Dir.Readlink(name)
+	if err != nil && isDamage(err) {
+		_ = d.view.lose(joinPath(d.path, name), err)
+		return "", nil
+	}
+	return target, err
+}
+
 func (d guardedDir) OpenDir(name string) (diff.Dir, error) {
 	p := joinPath(d.path, name)
 	sub, err := d.Dir.OpenDir(name)

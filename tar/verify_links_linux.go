@@ -46,7 +46,7 @@ func (c *comparison) link(p string, key any, got *diff.Node, below bool) (seen b
 	if len(g.inodes) > 0 {
 		c.findings.add(Finding{
 			Path: p, Kind: FindingHardlink, Below: below,
-			Want: "one file with " + strconv.Quote(g.first), Got: "a file of its own",
+			Want: "one file with " + strconv.Quote(g.first), Got: "file of its own",
 		})
 	}
 	g.inodes = append(g.inodes, id)
@@ -57,7 +57,7 @@ func (c *comparison) link(p string, key any, got *diff.Node, below bool) (seen b
 	case owner.key != key:
 		c.findings.add(Finding{
 			Path: p, Kind: FindingHardlink, Below: below,
-			Want: "another file", Got: "one file with " + strconv.Quote(owner.path),
+			Want: "another file", Got: "name of " + strconv.Quote(owner.path),
 		})
 	}
 	return false

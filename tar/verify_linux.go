@@ -145,8 +145,11 @@ func (a *attrs) node() diff.Node {
 	return diff.Node{Mode: a.mode, UID: a.uid, GID: a.gid, Mtime: a.mtime}
 }
 
-// copy says that a file must be what the parents have.
+// copy says that a file must be what the parents have, if that can be told.
 func (v *verifier) copy(n *node, p string, from diff.Node, a attrs, _ diff.Dir, _ string) error {
+	if v.lostParents() {
+		return nil
+	}
 	n.want = &wanted{stat: from, xattrs: keepXattrs(a.xattrs)}
 	if v.readData && from.IsRegular() && from.Size > 0 {
 		n.want.body = &body{parents: p}

@@ -11,6 +11,7 @@ import (
 type replay struct {
 	entries []replayed
 	end     error // what follows the entries; io.EOF at the end of the archive
+	endPos  int64 // and where that is
 	cur     *replayed
 }
 
@@ -23,6 +24,7 @@ type replayed struct {
 // next returns the header of the next entry and lets go of it.
 func (r *replay) next(v *verifier) (*stdtar.Header, error) {
 	if len(r.entries) == 0 {
+		v.tape.start = r.endPos
 		return nil, r.end
 	}
 	r.cur = &r.entries[0]
@@ -64,20 +66,24 @@ func (v *verifier) readAhead() error {
 	if r.end == nil {
 		r.end = io.ErrUnexpectedEOF // never reached: there are too many entries
 	}
+	r.endPos = v.tape.start
 	v.replay, v.allMarks, v.unread = r, true, false
 	v.entries, v.bytes = v.entries-1, v.bytes-v.size
 	return errAgain
 }
 
 // ahead reads the body of an entry and adds the entry. An error of the stream
-// ends the replay.
+// ends the replay, that of the context everything.
 func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	e := replayed{hdr: hdr, pos: v.tape.start}
 	v.unread = hdr.Size > 0
 	if v.readData && hdr.Size > 0 {
 		h := sha256.New()
 		v.makeBuffers()
-		_, err := io.CopyBuffer(onlyWriter{h}, onlyReader{v.tr}, v.fromTar)
+		_, err := io.CopyBuffer(onlyWriter{h}, cancellable{v.tr, v.ctx}, v.fromTar)
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
 		if err != nil {
 			r.end = v.readError(err)
 		}

@@ -184,9 +184,11 @@ func (r *run) stack() {
 		r.each(func(s *subject) {
 			r.check(s.d.Create(r.ctx, id, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, id)
 		})
-		r.apply(id, tree)
+		stream := r.apply(id, tree)
 		if edited && rapid.Bool().Draw(r.T, "edit") {
+			before := tree.Snapshot()
 			r.edit(id, tree)
+			r.verifyEdited(id, stream, before, tree.Snapshot())
 		}
 		r.compare(id, parents, tree)
 		r.seal(id, tree)
@@ -217,8 +219,9 @@ func (r *run) each(fn func(*subject)) {
 	}
 }
 
-// apply applies a random layer everywhere, detached too where that can be done.
-func (r *run) apply(id driver.ID, tree *model.Tree) {
+// apply applies a random layer everywhere, detached too where that can be done. It
+// returns the stream, nil when that was refused.
+func (r *run) apply(id driver.ID, tree *model.Tree) []byte {
 	before := tree.Snapshot()
 	entries := r.layer(tree)
 	for _, e := range entries {
@@ -239,10 +242,15 @@ func (r *run) apply(id driver.ID, tree *model.Tree) {
 			return
 		}
 		r.compareTree(s, id, tree.Snapshot(), "after applying")
+		r.verify(s, id, stream, "after applying")
 		if s.props.Rebase && len(r.chain) > 0 {
 			r.rebase(s, id, stream, tree.Snapshot())
 		}
 	})
+	if modelErr != nil {
+		return nil
+	}
+	return stream
 }
 
 // rebase unpacks the same stream without its parents and compares.
@@ -256,6 +264,7 @@ func (r *run) rebase(s *subject, id driver.ID, stream []byte, want fstest.Tree) 
 	if !errors.Is(err, driver.ErrNeedsParents) {
 		r.check(err, "%s: unpack %s detached", s.name, tmp)
 		r.compareTree(s, tmp, want, "after Rebase")
+		r.verify(s, tmp, stream, "after Rebase")
 		if one, two := r.diff(s, id), r.diff(s, tmp); !bytes.Equal(one, two) {
 			r.fail("%s: the diff of the rebased layer is\n%s\nand of the same in sequence\n%s", s.name, r.listing(two), r.listing(one))
 		}
@@ -310,6 +319,7 @@ func (r *run) compare(id driver.ID, parents, tree *model.Tree) {
 	})
 	want = withoutSockets(want)
 	r.each(func(s *subject) {
+		r.verify(s, id, stream, "against its own diff")
 		again := id + "-again"
 		r.check(s.d.Create(r.ctx, again, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, again)
 		r.check(s.apply(r.ctx, again, stream, driver.ApplyOptions{}), "%s: apply the diff of %s", s.name, from)

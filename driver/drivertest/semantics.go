@@ -83,6 +83,7 @@ func (s *suite) inSequence(t *testing.T, c semantics.Case) {
 			break
 		}
 		require.NoError(t, err, "apply layer %d", i)
+		st.requireVerified(layerID(i), fstest.Layer(t, l...), "after applying")
 		if !last {
 			st.seal(layerID(i))
 			chain = slices.Insert(chain, 0, layerID(i))
@@ -134,10 +135,12 @@ func (st *store) requireDiff(parents, tree *model.Tree, id driver.ID, chain []dr
 	require.Equal(st.t, model.Format(want), model.Format(st.changes(id)), "the changes of %s", id)
 	stream := st.diff(id)
 	requireStream(st.t, want, stream)
+	st.requireVerified(id, stream, "against its own diff")
 	require.Equal(st.t, stream, st.diff(id), "the same diff again")
 	st.create("again", chain...)
 	require.NoError(st.t, st.applyBytes("again", stream, driver.ApplyOptions{}), "apply the diff")
 	st.requireTree(withoutSockets(tree.Snapshot()), "again", "the diff applied to the same parents")
+	st.requireVerified("again", stream, "the diff applied to the same parents")
 	require.Equal(st.t, stream, st.diff("again"), "the diff of what the diff made")
 }
 
@@ -181,6 +184,8 @@ func (s *suite) rebased(t *testing.T, c semantics.Case) {
 		}
 		require.NoError(t, err, "layer %d", i)
 		st.requireTree(tree.Snapshot(), id, "after Rebase")
+		st.parents[id] = chain
+		st.requireVerified(id, fstest.Layer(t, l...), "after Rebase")
 		if i == len(c.Layers)-1 {
 			require.Equal(t, model.Format(model.Diff(before, tree)), model.Format(st.changes(id)), "the changes after Rebase")
 		}
