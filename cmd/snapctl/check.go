@@ -20,8 +20,8 @@ Without --read-data it reads the database, every record, every directory and the
 attributes of every file, and manifests and configs. With it, it reads every byte:
 it compares blobs with their digests, a layer that was imported with its blob, and
 a layer that was committed with the digest that its commit has kept ('snapctl
-commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything
-is read all the same, and counted.
+commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything,
+such as a layer that an engine unpacked, is read all the same, and counted.
 
 Damage is printed line by line, and the exit code is 8 then. --background reads no
 more than so many bytes in a second.`
