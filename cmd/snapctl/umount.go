@@ -12,7 +12,8 @@ import (
 )
 
 const umountLong = `Unmount what 'snapctl mount' mounted at TARGET, and drop the view if it made one.
-A writable snapshot stays, with what was changed in it.`
+A writable snapshot stays, with what was changed in it, which is on the disk once
+this returns.`
 
 const umountJSON = `{
   "target": "/mnt",
@@ -91,13 +92,18 @@ func (st *store) umount(ctx context.Context, r mountRecord) error {
 	if state == mountElsewhere {
 		return advise(fmt.Errorf("%w: it was mounted in another mount namespace", errState), "unmount it from there, or end the processes in it")
 	}
+	var unsynced error
 	if state == mountLive {
+		if !r.ReadOnly {
+			// An overlay is synced when it is unmounted, a bind mount is not.
+			unsynced = syncMount(r.Target)
+		}
 		if err := st.unmountOurs(r); err != nil {
 			return err
 		}
 	}
 	// It is unmounted: whoever interrupts us now must not be left with the view.
-	return st.forgetMount(context.WithoutCancel(ctx), r)
+	return errors.Join(unsynced, st.forgetMount(context.WithoutCancel(ctx), r))
 }
 
 // unmountOurs unmounts our mount, which must be the uppermost one there.
