@@ -73,3 +73,24 @@ func (c Cut) String() string {
 	}
 	return fmt.Sprintf("after record %d: of %d since the last flush %d are lost and at least %d torn", c.At, len(c.Kept), lost, torn)
 }
+
+// Loses reports whether the disk loses a write of the log, or a part of one.
+func (c Cut) Loses(l *Log) bool {
+	for i, r := range l.Tail(c.At) {
+		if r.Kind != Flush && c.Kept[i] != (Kept{To: r.Length}) {
+			return true
+		}
+	}
+	return false
+}
+
+// CutKeeping cuts after n records so that of those that may be lost the first are kept,
+// up to the one before last, and all others are lost.
+func (l *Log) CutKeeping(n, last int) Cut {
+	first := l.Durable(n)
+	c := Cut{At: n, Kept: make([]Kept, n-first)}
+	for i := first; i < min(n, last); i++ {
+		c.Kept[i-first] = Kept{To: l.Records[i].Length}
+	}
+	return c
+}

@@ -127,3 +127,13 @@ func TestALogThatEndsInARecordIsRefused(t *testing.T) {
 		require.ErrorIs(t, err, errLog)
 	}
 }
+
+func TestACutKeepsTheFirstRecords(t *testing.T) {
+	l := logOf(t, written(0, "a", 512), written(0, "b", 512), Record{Kind: Flush}, written(0, "c", 512), written(0, "d", 1024))
+	require.Equal(t, Cut{At: 5, Kept: []Kept{{To: 512}, {}}}, l.CutKeeping(5, 4))
+	require.Equal(t, Cut{At: 5, Kept: []Kept{{}, {}}}, l.CutKeeping(5, 2))
+	require.Equal(t, Cut{At: 2, Kept: []Kept{{To: 512}, {To: 512}}}, l.CutKeeping(2, 5))
+	require.True(t, l.CutKeeping(5, 4).Loses(l))
+	require.False(t, l.CutKeeping(5, 5).Loses(l))
+	require.False(t, l.CutKeeping(3, 0).Loses(l))
+}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,8 +45,8 @@ type Disk struct {
 }
 
 // Start makes a device of an image, which changes with it. Its files are in dir,
-// which should be in memory. Sectors have that many bytes.
-func Start(dir, image string, honesty Honesty, sector int) (*Disk, error) {
+// which should be in memory.
+func Start(dir, image string, honesty Honesty) (*Disk, error) {
 	d := &Disk{file: filepath.Join(dir, "disk"), log: filepath.Join(dir, "log")}
 	for _, empty := range []string{d.file, d.log} {
 		if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -57,7 +56,7 @@ func Start(dir, image string, honesty Honesty, sector int) (*Disk, error) {
 	if err := d.serve(settings{File: d.file, Image: image, Log: d.log, Lying: honesty == Lying}); err != nil {
 		return nil, err
 	}
-	out, err := exec.Command("losetup", "--find", "--show", "--direct-io=on", "--sector-size", strconv.Itoa(sector), d.file).CombinedOutput()
+	out, err := exec.Command("losetup", "--find", "--show", "--direct-io=on", d.file).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: losetup: %w: %s", ErrUnsupported, err, strings.TrimSpace(string(out)))
 		return nil, errors.Join(err, d.end())

@@ -34,7 +34,7 @@ func start(t *testing.T, honesty cutdisk.Honesty) (d *cutdisk.Disk, memory, targ
 	require.NoError(t, err, string(out))
 	out, err = exec.Command("cp", "--sparse=always", image, image+".base").CombinedOutput()
 	require.NoError(t, err, string(out))
-	d, err = cutdisk.Start(memory, image, honesty, 512)
+	d, err = cutdisk.Start(memory, image, honesty)
 	if errors.Is(err, cutdisk.ErrUnsupported) {
 		t.Skip(err)
 	}
