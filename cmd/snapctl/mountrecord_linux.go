@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -73,6 +75,10 @@ func mountID(target string) (int, error) {
 // syncMount puts what was written to a mount on the disk.
 func syncMount(target string) error {
 	dir, err := os.Open(target)
+	if errors.Is(err, fs.ErrPermission) { // its root directory need not be readable
+		unix.Sync()
+		return nil
+	}
 	if err != nil {
 		return doing(err, "syncing %q: what was written to it last may be lost in a power cut", target)
 	}
