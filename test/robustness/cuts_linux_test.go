@@ -43,34 +43,6 @@ func TestNothingAcknowledgedIsLostInAPowerCut(t *testing.T) {
 	}
 }
 
-// A disk that lies about flushes does lose what was acknowledged. A test that does
-// not see that would see no fault of a command either.
-func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
-	requirements(t)
-	seed := seedOf(t)
-	random := randomFor(seed, t.Name())
-	r := record(t, fileSystems[0], "overlay2", cutdisk.Lying, random)
-	o := &outcome{fs: "ext4, on a disk that lies", backend: "overlay2"}
-	ends := r.ends(t)
-	for i := 2; i < len(ends); i += 3 {
-		// The disk has what came until the step before the last but one, and nothing of
-		// what came after that.
-		c := r.log.CutKeeping(ends[i], ends[i-2])
-		if c.Loses(r.log) {
-			o.lostWrites++
-		}
-		o.add(r.after(t, moment{ends[i], i + 1}, c))
-	}
-	t.Logf("of %d cuts %d lost what was acknowledged: %v", o.cuts, o.broken[lost], o.broken)
-	require.Zero(t, o.broken[unmounted], "a cut that only loses the last writes leaves a file system")
-	require.Positive(t, o.broken[lost], "a disk that lies was not caught")
-	if *update {
-		control := &results{}
-		control.add(o)
-		require.NoError(t, writeDocument("a disk that lies", control.table(seed, now())))
-	}
-}
-
 // cut makes cuts and reports those that broke a promise.
 func (r *recording) cut(t *testing.T, o *outcome, moments []moment, random *rand.Rand) {
 	t.Helper()

@@ -55,7 +55,7 @@ func TestAPartOfTheDocumentIsReplaced(t *testing.T) {
 func TestTheDocumentHasItsPlaces(t *testing.T) {
 	doc, err := os.ReadFile(document)
 	require.NoError(t, err)
-	for _, name := range []string{"power cuts", "a disk that lies", "killed processes"} {
+	for _, name := range []string{"power cuts", "a disk that lies", "commands that do not sync", "killed processes"} {
 		_, err := replaceBetween(string(doc), name, "")
 		require.NoError(t, err)
 	}

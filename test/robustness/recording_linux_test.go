@@ -34,8 +34,14 @@ type recording struct {
 // record runs a random workload on a new disk.
 func record(t *testing.T, fs fileSystem, backend string, honesty cutdisk.Honesty, random *rand.Rand) *recording {
 	t.Helper()
+	return recordWith(t, snapctl(t), fs, backend, honesty, random)
+}
+
+// recordWith is record with another command than the product's.
+func recordWith(t *testing.T, program string, fs fileSystem, backend string, honesty cutdisk.Honesty, random *rand.Rand) *recording {
+	t.Helper()
 	r := &recording{fs: fs, memory: fstest.ScratchSize(t, fstest.Tmpfs, scratchMiB), target: t.TempDir(), sockets: fstest.ShortDir(t)}
-	r.store = store{snapctl(t), filepath.Join(r.target, "store"), backend}
+	r.store = store{program, filepath.Join(r.target, "store"), backend}
 	r.images[0], r.images[1] = images(t, t.TempDir(), random)
 	image := filepath.Join(r.memory, "image")
 	fs.make(t, image)
