@@ -24,14 +24,15 @@ type fileSystem struct {
 	// commands make.
 	mib  int
 	mkfs []string
-	// sector is what a cut never tears, in bytes. btrfs needs 4096: the checksum of
-	// its superblock is over as much.
+	// sector is what a cut never tears, in bytes. xfs needs 512. ext4 and btrfs need
+	// more: the checksums of their superblocks are over 1024 and 4096 bytes, and a
+	// file system whose superblock is torn is not mounted.
 	sector   int
 	backends []string
 }
 
 var fileSystems = []fileSystem{
-	{"ext4", 64, []string{"-q", "-F", "-m", "0"}, 512, []string{"overlay2", "vfs"}},
+	{"ext4", 64, []string{"-q", "-F", "-m", "0"}, 4096, []string{"overlay2", "vfs"}},
 	{"xfs", 300, []string{"-q", "-m", "reflink=1"}, 512, []string{"overlay2", "vfs"}},
 	{"btrfs", 256, []string{"-q"}, 4096, []string{"overlay2", "vfs", "btrfs"}},
 }
@@ -92,7 +93,10 @@ func (fs fileSystem) mountImage(image, target string) error {
 			return nil
 		}
 		if !strings.Contains(string(out), "loop device") || time.Since(start) > fstest.Patience {
-			return fmt.Errorf("mount %s: %w: %s", image, err, strings.TrimSpace(string(out)))
+			said, _ := exec.Command("dmesg").Output() // which not everybody may read
+			lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+			return fmt.Errorf("mount %s: %w: %s; the kernel said last:\n%s", image, err, strings.TrimSpace(string(out)),
+				strings.Join(lines[max(0, len(lines)-15):], "\n"))
 		}
 	}
 }

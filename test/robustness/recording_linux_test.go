@@ -101,13 +101,9 @@ func (r *recording) randomMoments(t *testing.T, n int, random *rand.Rand) []mome
 	ends := r.ends(t)
 	moments := make([]moment, n)
 	for i := range moments {
-		s := random.IntN(len(ends))
+		s := 1 + random.IntN(len(ends)-1) // the first is what the test needs, not a command
 		at := ends[s]
-		if i%2 == 1 {
-			before := 0
-			if s > 0 {
-				before = ends[s-1]
-			}
+		if before := ends[s-1]; i%2 == 1 {
 			at = before + random.IntN(max(1, at-before))
 		}
 		if i%2 == 1 && i%8 != 1 {

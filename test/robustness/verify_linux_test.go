@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // A checker looks at a store after a cut, or after a process was killed.
@@ -243,6 +244,9 @@ func (c *checker) leftovers() (findings []finding) {
 			return failed(err)
 		}
 		for _, e := range entries {
+			if dir == c.root && strings.HasPrefix(e.Name(), durable.TempPrefix) {
+				continue // of a header that was being written when the store was made
+			}
 			if !slices.Contains(known, e.Name()) {
 				findings = append(findings, finding{stray, filepath.Join(dir, e.Name()) + " after all was removed"})
 			}

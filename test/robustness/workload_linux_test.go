@@ -40,6 +40,7 @@ func (w *workload) run() {
 	require.NoError(w.t, err)
 	require.NoError(w.t, unix.Syncfs(int(dir.Fd())))
 	require.NoError(w.t, dir.Close())
+	w.did("make a directory for files", func(*state) {})
 
 	w.command(func(*state) {}, "ls")
 	w.importImage(w.images[0])
