@@ -37,7 +37,7 @@ func TestNothingAcknowledgedIsLostInAPowerCut(t *testing.T) {
 		}
 	})
 	t.Log(done.table(seed, now()))
-	if *update && !t.Failed() {
+	if *update { // also when a promise was broken: the table says so
 		require.Len(t, done.all, combinations(), "not every file system and backend has run")
 		require.NoError(t, writeDocument("power cuts", done.table(seed, now())))
 	}
