@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-stress lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-robust test-stress lint bench clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-kernels-long: ## The same with all that test-kernels leaves out in emulated
 test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a checkout of aufs-standalone.
 	@scripts/install-test-deps
 	@scripts/test-kernels -aufs "$(AUFS)"
+
+test-robust: ## Make a thousand power cuts for each file system and backend, and write docs/durability.md (an hour or more).
+	@scripts/install-test-deps
+	@scripts/test-robust
 
 test-stress: ## Run every test three times while half of the processors are busy.
 	@scripts/install-test-deps

@@ -64,6 +64,10 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	store.DeleteWith(d.delete)
+	// Syncing the directory logs what was renamed in it, and a log that has seen a
+	// subvolume being destroyed can make the file system one that cannot be mounted
+	// after a power cut (Linux 6.18: "log replay failed in unlink_inode_for_log_replay").
+	store.SettleWith(subvol.Commit)
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -126,7 +127,8 @@ func (e *tableEntry) shows(values []mount.Mount) bool {
 func (st *store) umountReadOnly(ctx context.Context, path string) (mountRecord, error) {
 	r, err := st.findMount(ctx, path)
 	if err == nil {
-		return r, st.unmountRecorded(r)
+		unsynced, err := st.unmountRecorded(r)
+		return r, errors.Join(unsynced, err)
 	}
 	paths, pathErr := lookupPaths(path)
 	if pathErr != nil {

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // place says where we are: this boot, this mount namespace.
@@ -98,6 +102,23 @@ func mountID(target string) (int, error) {
 		return 0, err
 	}
 	return found[len(found)-1], nil
+}
+
+// syncMount puts what was written to a mount on the disk.
+func syncMount(target string) error {
+	dir, err := os.Open(target)
+	if errors.Is(err, fs.ErrPermission) { // its root directory need not be readable
+		unix.Sync()
+		return nil
+	}
+	if err != nil {
+		return doing(err, "syncing %q: what was written to it last may be lost in a power cut", target)
+	}
+	defer func() { _ = dir.Close() }() // it was only read
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return doing(err, "syncing %q: what was written to it last may be lost", target)
+	}
+	return nil
 }
 
 // state finds out what has become of the mount.

@@ -11,7 +11,8 @@ import (
 )
 
 const umountLong = `Unmount what 'snapctl mount' mounted at TARGET, and drop the view if it made one.
-A writable snapshot stays, with what was changed in it.
+A writable snapshot stays, with what was changed in it, which is on the disk once
+this returns.
 
 Of a store that is read-only there may be no record of the mount. Then whatever
 snapshot of the store is mounted at TARGET read-only is unmounted. A record that
@@ -90,26 +91,32 @@ func (st *store) findMount(ctx context.Context, path string) (mountRecord, error
 }
 
 func (st *store) umount(ctx context.Context, r mountRecord) error {
-	if err := st.unmountRecorded(r); err != nil {
-		return err
+	unsynced, err := st.unmountRecorded(r)
+	if err != nil {
+		return errors.Join(unsynced, err)
 	}
 	// It is unmounted: whoever interrupts us now must not be left with the view.
-	return st.forgetMount(context.WithoutCancel(ctx), r)
+	return errors.Join(unsynced, st.forgetMount(context.WithoutCancel(ctx), r))
 }
 
-// unmountRecorded unmounts what a record tells of, if it is still mounted.
-func (st *store) unmountRecorded(r mountRecord) error {
+// unmountRecorded unmounts what a record tells of, if it is still mounted. What was
+// written may not be on the disk after unsynced, which keeps nothing from being unmounted.
+func (st *store) unmountRecorded(r mountRecord) (unsynced, err error) {
 	state, err := r.state()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if state == mountElsewhere {
-		return advise(fmt.Errorf("%w: it was mounted in another mount namespace", errState), "unmount it from there, or end the processes in it")
+		return nil, advise(fmt.Errorf("%w: it was mounted in another mount namespace", errState), "unmount it from there, or end the processes in it")
 	}
 	if state == mountLive {
-		return st.unmountOurs(r)
+		if !r.ReadOnly {
+			// An overlay is synced when it is unmounted, a bind mount is not.
+			unsynced = syncMount(r.Target)
+		}
+		err = st.unmountOurs(r)
 	}
-	return nil
+	return unsynced, err
 }
 
 // unmountOurs unmounts our mount, which must be the uppermost one there.

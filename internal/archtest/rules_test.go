@@ -28,7 +28,7 @@ var (
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
-	testOnly = []string{"internal/fstest", "internal/testrun", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest"}
+	testOnly = []string{"internal/fstest", "internal/testrun", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest", "test/robustness/cutdisk"}
 )
 
 // rules has one line for every package that is no command.
@@ -77,4 +77,7 @@ var rules = map[string]rule{
 	"test/realimage":     {},
 	"test/engines":       {},
 	"test/kernels":       {},
+	"test/robustness":    {},
+
+	"test/robustness/cutdisk": {},
 }

@@ -30,6 +30,8 @@ type Store struct {
 	readOnly bool
 	// remove deletes a directory with all that is in it.
 	remove func(dir string) error
+	// settle puts the names of layers on disk; nil syncs the directory.
+	settle func(dir *os.File) error
 
 	// dir is open as long as the store is, see sync.
 	dir *os.File
@@ -76,6 +78,18 @@ func newStore(root string, dir *os.File) *Store {
 // DeleteWith makes the store delete directories with remove instead of
 // [os.RemoveAll], whose contract it has to keep; before the store is used.
 func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
+
+// SettleWith makes the store put the names of its layers on disk with settle, which gets
+// the store's directory, instead of syncing that; before the store is used.
+func (s *Store) SettleWith(settle func(dir *os.File) error) { s.settle = settle }
+
+// syncNames puts the names of layers on disk.
+func (s *Store) syncNames() error {
+	if s.settle != nil {
+		return s.settle(s.dir)
+	}
+	return durable.OS().SyncDir(s.root)
+}
 
 // Close waits until what was removed is gone.
 func (s *Store) Close() error {
@@ -125,7 +139,7 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 		}
 		return err
 	}
-	if err := durable.OS().SyncDir(s.root); err != nil {
+	if err := s.syncNames(); err != nil {
 		return err
 	}
 	if s.lost.Load() != lost { // nobody marked it while it had no name
@@ -173,7 +187,7 @@ func (s *Store) Remove(id driver.ID) error {
 		}
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	if err := durable.OS().SyncDir(s.root); err != nil {
+	if err := s.syncNames(); err != nil {
 		return err
 	}
 	s.mu.Lock()

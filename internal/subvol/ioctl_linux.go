@@ -74,6 +74,17 @@ func Sync(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_SYNC", request(none, 8, 0), nil)
 }
 
+// Commit puts on disk what was changed in the directories of the file system of f, and
+// waits for it. Unlike [Sync] it does not write out what was written to files.
+func Commit(f *os.File) error {
+	var transaction uint64
+	size := unsafe.Sizeof(transaction)
+	if err := ioctl(f, "BTRFS_IOC_START_SYNC", request(read, 24, size), unsafe.Pointer(&transaction)); err != nil {
+		return err
+	}
+	return ioctl(f, "BTRFS_IOC_WAIT_SYNC", request(write, 22, size), unsafe.Pointer(&transaction))
+}
+
 // AwaitFreed waits until what a destroyed subvolume took is free. Returns an error
 // matching [errors.ErrUnsupported] before Linux 6.13.
 func AwaitFreed(f *os.File, id uint64) error {

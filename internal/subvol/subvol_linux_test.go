@@ -316,3 +316,16 @@ func TestEveryFileTellsWhetherItIsOnABtrfs(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, on)
 }
+
+func TestCommitIsForBtrfs(t *testing.T) {
+	dir := privileged(t)
+	vol := create(t, dir, "a")
+	for range 3 {
+		require.NoError(t, os.Mkdir(vol.Name()+"/d", 0o700))
+		require.NoError(t, subvol.Commit(vol))
+		require.NoError(t, os.Remove(vol.Name()+"/d"))
+	}
+	require.NoError(t, subvol.Commit(dir))
+	require.NoError(t, subvol.Commit(dir), "with nothing to commit")
+	require.ErrorIs(t, subvol.Commit(open(t, fstest.Scratch(t, fstest.Ext4))), unix.ENOTTY)
+}

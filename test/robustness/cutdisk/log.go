@@ -1,0 +1,33 @@
+package cutdisk
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Index returns the number of records that were in the log at a position; see
+// [Disk.Position].
+func (l *Log) Index(position int64) (int, error) {
+	n, found := slices.BinarySearch(l.ends, position)
+	if position == 0 {
+		return 0, nil
+	}
+	if !found {
+		return 0, fmt.Errorf("%w: position %d is inside a record", errLog, position)
+	}
+	return n + 1, nil
+}
+
+// Durable returns how many of the first n records are on the disk whatever happens:
+// those up to the last flush.
+func (l *Log) Durable(n int) int {
+	for ; n > 0; n-- {
+		if l.Records[n-1].Kind == Flush {
+			return n
+		}
+	}
+	return 0
+}
+
+// Tail returns what a cut after n records may lose.
+func (l *Log) Tail(n int) []Record { return l.Records[l.Durable(n):n] }

@@ -1,0 +1,202 @@
+package robustness
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// What was acknowledged is there when a command, or the service that it goes through,
+// is killed, and what was not is there whole or not at all.
+func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
+	requirements(t)
+	seed, rounds := seedOf(t), numberOfCuts(t)/cutsPerRound
+	done := &kills{}
+	t.Run("kills", func(t *testing.T) {
+		for i, place := range []struct {
+			fs      fstest.FS
+			backend string
+		}{{fstest.Ext4, "overlay2"}, {fstest.XFS, "vfs"}, {fstest.Btrfs, "btrfs"}} {
+			t.Run(place.backend, func(t *testing.T) {
+				t.Parallel()
+				random := randomFor(seed, t.Name())
+				dir := fstest.Scratch(t, place.fs)
+				first, second := images(t, t.TempDir(), random)
+				layer := filepath.Join(t.TempDir(), "layer.tar")
+				require.NoError(t, os.WriteFile(layer, randomLayer(t, random), 0o600))
+				s := tell(t, dir, place.backend, [2]ociImage{first, second}, layer)
+				for round := range max(1, rounds) {
+					for j, v := range variants {
+						if rounds == 0 && i%2 != j%2 {
+							continue // others take the other half
+						}
+						k := &killOutcome{fs: string(place.fs), backend: place.backend, signal: v.signal.String(), served: v.served}
+						s.again(dir, round, v).live(t, random, v, k)
+						done.add(k)
+					}
+				}
+			})
+		}
+	})
+	t.Log(done.table(seed, now()))
+	for _, k := range done.all {
+		require.Positive(t, k.hits, "%+v: no process was killed while it worked", k)
+	}
+	if *update && !t.Failed() {
+		require.NoError(t, writeDocument("killed processes", done.table(seed, now())))
+	}
+}
+
+// A variant says who is killed and how.
+type variant struct {
+	signal syscall.Signal
+	served bool
+}
+
+var variants = []variant{{syscall.SIGKILL, false}, {syscall.SIGTERM, false}, {syscall.SIGTERM, true}, {syscall.SIGKILL, true}}
+
+// again returns the story with a store of its own.
+func (s *story) again(dir string, round int, v variant) *story {
+	other := *s
+	name := fmt.Sprintf("%d-%d-%t", round, v.signal, v.served)
+	other.store.root, other.files = filepath.Join(dir, name), filepath.Join(dir, name+"-files")
+	return &other
+}
+
+// live does all of the story. In each command a process is killed: the command, or
+// the service that it goes through.
+func (s *story) live(t *testing.T, random *rand.Rand, v variant, k *killOutcome) {
+	t.Helper()
+	s.makeDirectories(t)
+	before := newState()
+	for _, d := range s.deeds {
+		found := before
+		var err error
+		if d.events > 0 {
+			var killed bool
+			killed, err = s.interrupt(t, d, v, 1+random.IntN(d.events))
+			if killed {
+				k.hits++
+			}
+			k.kills++
+			found = s.requireSound(t, k, before, d, v, err)
+		}
+		s.finish(t, before, found, d, err)
+		before = d.after
+	}
+	_, err := s.store.try("gc") // the one of the story was killed
+	require.NoError(t, err)
+	require.Empty(t, s.checker(t).leftovers())
+}
+
+// interrupt runs a command and kills a process at a change in the store. It reports
+// whether that was at work then, and the command's error.
+func (s *story) interrupt(t *testing.T, d deed, how variant, at int) (killed bool, failed error) {
+	t.Helper()
+	var v *service
+	if how.served {
+		var err error
+		v, err = s.store.serve(t, s.sockets)
+		require.NoError(t, err)
+	}
+	e, err := watch(s.store.root)
+	require.NoError(t, err)
+	cmd := s.store.command(s.placed(d.args)...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	require.NoError(t, cmd.Start())
+	victim := cmd.Process
+	if how.served {
+		victim = v.cmd.Process
+	}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		e.count(func(n int) {
+			if n == at {
+				killed = victim.Signal(how.signal) == nil
+			}
+		})
+	}()
+	failed = cmd.Wait()
+	require.NoError(t, e.Close())
+	<-watching
+	if how.served {
+		if !killed {
+			require.NoError(t, v.stop())
+		} else {
+			<-v.ended
+			_ = v.Client.Close() // what it was connected to is gone
+		}
+	}
+	if failed != nil {
+		failed = fmt.Errorf("snapctl %s: %w: %s", d.args[0], failed, said.String())
+	}
+	return killed, failed
+}
+
+// requireSound requires that a store is as before a command or as after it, for each
+// thing in it; as after when the command has succeeded, and as before when it has said
+// that it was interrupted.
+func (s *story) requireSound(t *testing.T, k *killOutcome, before state, d deed, v variant, failed error) state {
+	t.Helper()
+	what := fmt.Sprintf("%v after %v (served: %t, error: %v)", d.args, v.signal, v.served, failed)
+	after := d.after
+	var exit *exec.ExitError
+	switch {
+	case failed == nil:
+		before = after
+	case !v.served && v.signal == syscall.SIGTERM && errors.As(failed, &exit) && exit.Exited() && d.args[0] != "import":
+		after = before
+	}
+	c := s.checker(t)
+	found, findings := c.look()
+	if len(findings) == 0 {
+		doubt := inDoubt(before, after)
+		findings = compare(before.withoutContent(doubt), after.withoutContent(doubt), found, "snapctl "+d.args[0])
+	}
+	k.add(findings)
+	require.Empty(t, findings, what)
+	return found
+}
+
+// finish does a command that was interrupted, as far as that is still to be done. A
+// layer that looks whole may be torn all the same, so it is applied again.
+func (s *story) finish(t *testing.T, before, found state, d deed, failed error) {
+	t.Helper()
+	inDoubt := failed != nil && d.args[0] == "apply"
+	if len(compare(d.after, d.after, found, "")) == 0 && !inDoubt {
+		return
+	}
+	_, err := s.store.try(s.placed(d.args)...)
+	switch {
+	case err == nil:
+	case d.args[0] == "apply" && strings.Contains(err.Error(), "layer is torn"):
+		for _, args := range [][]string{{"rm", "work"}, {"prepare", "work", before.snapshots["work"].parent}, d.args} {
+			_, err := s.store.try(args...)
+			require.NoError(t, err)
+		}
+	case d.args[0] == "rmi":
+		_, err := s.store.try("gc")
+		require.NoError(t, err)
+	default:
+		require.NoError(t, err)
+	}
+	for name := range found.files {
+		if strings.HasPrefix(name, durable.TempPrefix) {
+			require.NoError(t, os.Remove(filepath.Join(s.files, name)))
+		}
+	}
+	require.Empty(t, compare(d.after, d.after, s.state(t), ""), "%v, done again", d.args)
+}

@@ -1,0 +1,256 @@
+package robustness
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/durable"
+)
+
+// A checker looks at a store after a cut, or after a process was killed.
+type checker struct {
+	store
+	t       *testing.T
+	sockets string // a directory with a short path
+	files   string // where exported files are; empty for none
+	layers  string // where the layers are
+	image   ociImage
+}
+
+// check looks at a store, and then uses it. It says which promises were broken; doing
+// is what was under way.
+func (c *checker) check(before, after state, doing string) []finding {
+	found, findings := c.look()
+	if len(findings) > 0 {
+		return findings
+	}
+	doubt := inDoubt(before, after)
+	findings = compare(before.withoutContent(doubt), after.withoutContent(doubt), found, doing)
+	if len(findings) > 0 {
+		return findings
+	}
+	for name := range doubt {
+		if findings = c.decide(name, before, after); len(findings) > 0 {
+			return findings
+		}
+		delete(found.snapshots, name)
+	}
+	return c.use(found)
+}
+
+// decide commits a snapshot that is in doubt: either it is whole, or that is refused.
+func (c *checker) decide(name string, before, after state) []finding {
+	decided := name + "-decided"
+	if _, err := c.try("commit", decided, name); err != nil {
+		if strings.Contains(err.Error(), "layer is torn") {
+			return nil
+		}
+		return failed(err)
+	}
+	d, err := c.diff(decided)
+	if err != nil {
+		return failed(err)
+	}
+	b, a := before.snapshots[name].diff, after.snapshots[name].diff
+	if d != a && d != b && b != "" && a != "" {
+		return []finding{{torn, fmt.Sprintf("snapshot %q was committed and is neither %s nor %s", name, b, a)}}
+	}
+	return nil
+}
+
+func failed(err error) []finding { return []finding{{unusable, err.Error()}} }
+
+// look says what is there. It opens the store with the commands, and reads the
+// content through a service.
+func (c *checker) look() (state, []finding) {
+	found := newState()
+	if findings := c.list(&found); len(findings) > 0 {
+		return found, findings
+	}
+	if findings := c.info(found); len(findings) > 0 {
+		return found, findings
+	}
+	v, err := c.serve(c.t, c.sockets)
+	if err != nil {
+		return found, failed(err)
+	}
+	findings := c.read(v, &found)
+	if err := v.stop(); err != nil {
+		findings = append(findings, failed(err)...)
+	}
+	return found, findings
+}
+
+// list runs the commands that list things. The first that opens the store tells of
+// layers without a row.
+func (c *checker) list(found *state) []finding {
+	out, said, err := c.both("--json", "ls")
+	if err != nil {
+		return failed(fmt.Errorf("snapctl ls: %w: %s", err, said))
+	}
+	if strings.Contains(said, "no snapshot has this layer") {
+		return []finding{{stray, said}}
+	}
+	if strings.Contains(said, "is missing") {
+		return []finding{{lost, said}}
+	}
+	var ls struct {
+		Snapshots []struct {
+			Key, Kind, Parent string
+			Images            []string
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &ls); err != nil {
+		return failed(err)
+	}
+	for _, s := range ls.Snapshots {
+		found.snapshots[s.Key] = snapshot{kind: s.Kind, parent: s.Parent}
+		for _, name := range s.Images {
+			found.images[name] = "" // read says what it is
+		}
+	}
+	return nil
+}
+
+// info asks for what is known of one snapshot.
+func (c *checker) info(found state) []finding {
+	for key := range found.snapshots {
+		if _, err := c.try("info", key); err != nil {
+			return failed(err)
+		}
+		break
+	}
+	return nil
+}
+
+// read reads all snapshots, images and exported files. What cannot be read is torn.
+func (c *checker) read(v *service, found *state) (findings []finding) {
+	broken := func(what, name string, err error) {
+		findings = append(findings, finding{torn, fmt.Sprintf("%s %q: %v", what, name, err)})
+	}
+	for key, s := range found.snapshots {
+		if isOfImport(key) {
+			continue
+		}
+		sum := digest.Canonical.Digester()
+		if _, err := v.Diff(c.t.Context(), key, sum.Hash(), driver.DiffOptions{}); err != nil {
+			broken("snapshot", key, err)
+			continue
+		}
+		s.diff = sum.Digest().String()
+		found.snapshots[key] = s
+	}
+	all, err := v.Images(c.t.Context())
+	if err != nil {
+		return append(findings, failed(err)...)
+	}
+	for _, img := range all {
+		exported, err := v.Export(c.t.Context(), img.Name, io.Discard, image.ExportOptions{})
+		if err != nil {
+			broken("image", img.Name, err)
+			continue
+		}
+		found.images[img.Name] = exported.Target.Digest.String()
+	}
+	if c.files == "" {
+		return findings
+	}
+	entries, err := os.ReadDir(c.files)
+	if err != nil {
+		return append(findings, finding{lost, err.Error()})
+	}
+	for _, e := range entries {
+		if found.files[e.Name()], err = digestOf(filepath.Join(c.files, e.Name())); err != nil {
+			broken("file", e.Name(), err)
+		}
+	}
+	return findings
+}
+
+// use does the next things that somebody would do, and in the end removes all: nothing
+// may be left.
+func (c *checker) use(found state) []finding {
+	run := func(args ...string) []finding {
+		if _, err := c.try(args...); err != nil {
+			return failed(err)
+		}
+		return nil
+	}
+	steps := [][]string{
+		{"import", "oci:" + c.image.layout, "--name", c.image.name}, {"prepare", "next", c.image.name}, {"commit", "next-committed", "next"},
+	}
+	for _, key := range sorted(found.snapshots) {
+		if found.snapshots[key].kind == "active" && !isOfImport(key) {
+			steps = append(steps, []string{"commit", key + "-committed", key})
+			break
+		}
+	}
+	for _, args := range steps {
+		if f := run(args...); f != nil {
+			return f
+		}
+	}
+	return c.removeAll()
+}
+
+// removeAll removes all snapshots and images, and says what is left.
+func (c *checker) removeAll() []finding {
+	now := newState()
+	if f := c.list(&now); f != nil {
+		return f
+	}
+	var own []string
+	for _, key := range sorted(now.snapshots) {
+		if !strings.HasPrefix(key, "sha256:") && !isOfImport(key) {
+			own = append(own, key)
+		}
+	}
+	steps := [][]string{append([]string{"rm"}, own...), append([]string{"rmi"}, sorted(now.images)...), {"gc"}}
+	for _, args := range steps {
+		if _, err := c.try(args...); err != nil {
+			return failed(err)
+		}
+	}
+	return c.leftovers()
+}
+
+// leftovers says what is there in a store from which all was removed.
+func (c *checker) leftovers() (findings []finding) {
+	left := newState()
+	if f := c.list(&left); f != nil {
+		return f
+	}
+	for _, key := range sorted(left.snapshots) {
+		findings = append(findings, finding{stray, fmt.Sprintf("snapshot %q after all was removed", key)})
+	}
+	for dir, known := range map[string][]string{
+		c.root:   {"lock", "layerkeep.json", "meta.db", "meta.db.reserve", "content", c.driver},
+		c.layers: {".empty"},
+		filepath.Join(c.root, "content/blobs/sha256"): nil,
+		filepath.Join(c.root, "content/ingest"):       nil,
+	} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			return failed(err)
+		}
+		for _, e := range entries {
+			if dir == c.root && strings.HasPrefix(e.Name(), durable.TempPrefix) {
+				continue // of a header that was being written when the store was made
+			}
+			if !slices.Contains(known, e.Name()) {
+				findings = append(findings, finding{stray, filepath.Join(dir, e.Name()) + " after all was removed"})
+			}
+		}
+	}
+	return findings
+}
