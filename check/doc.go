@@ -5,5 +5,10 @@
 // record, every directory and the attributes of every file of every layer, manifests and
 // configs. With it, it reads every byte and compares it with what it must be: a blob with
 // its digest, a layer that was imported with its blob, a layer that was committed with the
-// digest that the commit has kept.
+// digest that the commit has kept. Two things it does not see. Of a committed layer of
+// vfs, which is a whole tree, it reads what differs from the parents by the times of
+// files, not what is as below. And a store of a user namespace has to be checked in it:
+// seen from elsewhere, all owners differ.
+//
+// Nobody else should change the store meanwhile.
 package check

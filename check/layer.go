@@ -89,15 +89,13 @@ func (c *checker) readFile(change diff.Change) error {
 // againstDigest compares the layer with the digest that its commit has kept. It is that of
 // what differs from the layers below, so these have to be sound.
 func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
-	var stop error
-	sum, err := c.snaps.ContentDigest(c.ctx, l.Name, func(n int) {
-		if err := c.read(n); err != nil && stop == nil {
-			stop = stopped{err}
+	sum, err := c.snaps.ContentDigest(c.ctx, l.Name, func(n int) error {
+		if err := c.read(n); err != nil {
+			return stopped{err}
 		}
+		return nil
 	})
 	switch {
-	case stop != nil:
-		return stop
 	case err != nil:
 		return err
 	case sum != l.Digest:

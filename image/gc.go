@@ -18,8 +18,9 @@ import (
 
 // GC removes the snapshots that imports made and that no image and no other
 // snapshot needs, and then the blobs that neither an image nor a snapshot names.
-// Snapshots that a user made stay, and what they stand on. It is safe beside
-// imports.
+// Snapshots that a user made stay, and what they stand on. So does what an image needs
+// that the database has lost, see [Store.Restore], and no blob goes while there are
+// layers that no snapshot has. It is safe beside imports.
 func (s *Store) GC(ctx context.Context) (Collected, error) {
 	var c Collected
 	if err := s.changeable(); err != nil {
@@ -66,6 +67,11 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 	}
 	if again {
 		return true, nil
+	}
+	if s.snaps.Unnamed() > 0 {
+		// What is on disk and in no row may be layers of images that the database has
+		// lost: to give them back takes their blobs.
+		return false, nil
 	}
 	return s.collectBlobs(ctx, m, gen, c)
 }
@@ -116,8 +122,12 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 	needed := map[string]bool{}
 	var bases []digest.Digest
 	err := s.snaps.DB().View(func(tx *meta.Tx) error {
-		if err := markImages(tx, m, needed); err != nil {
+		known, err := markImages(tx, m, needed)
+		if err != nil {
 			return err
+		}
+		for _, img := range s.lost(known) {
+			m.need(img, needed)
 		}
 		return tx.WalkSnapshots(func(row meta.Snapshot) error {
 			m.blobs[row.Labels[LabelBlob]] = true
@@ -139,22 +149,29 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 	return m, nil
 }
 
-func markImages(tx *meta.Tx, m *marks, needed map[string]bool) error {
-	return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
+func markImages(tx *meta.Tx, m *marks, needed map[string]bool) (known []Image, err error) {
+	err = tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
 		var img Image
 		if err := json.Unmarshal(raw, &img); err != nil {
 			// Collecting without knowing what it needs would destroy it.
 			return fmt.Errorf("image %s: its record is unreadable: %w", name, err)
 		}
-		needed[img.Snapshot] = true
-		m.blobs[img.Target.Digest.String()] = true
-		m.blobs[img.Config.Digest.String()] = true
-		for _, l := range img.Layers {
-			needed[l.ChainID.String()] = true
-			m.blobs[l.Blob.Digest.String()] = true
-		}
+		m.need(img, needed)
+		known = append(known, img)
 		return nil
 	})
+	return known, err
+}
+
+// need marks the snapshots and blobs of an image.
+func (m *marks) need(img Image, needed map[string]bool) {
+	needed[img.Snapshot] = true
+	m.blobs[img.Target.Digest.String()] = true
+	m.blobs[img.Config.Digest.String()] = true
+	for _, l := range img.Layers {
+		needed[l.ChainID.String()] = true
+		m.blobs[l.Blob.Digest.String()] = true
+	}
 }
 
 // markBase keeps the manifest and config that a snapshot names as its base.

@@ -125,7 +125,7 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 		img.Name = name
 		named = append(named, img)
 	}
-	if err := s.backUp(ctx, named...); err != nil {
+	if err := s.backUp(ctx, "", named...); err != nil {
 		return Image{}, fmt.Errorf("recording image %s: %w", names[0], err)
 	}
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {

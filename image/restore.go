@@ -21,24 +21,69 @@ const backupName = "images.json"
 // maxBackup bounds what is read of it, in bytes: a hundred thousand large images.
 const maxBackup = 1 << 30
 
-// backUp writes the records of all images, durably, with those of images that are about
-// to be recorded.
-func (s *Store) backUp(ctx context.Context, coming ...Image) error {
+// backUp writes the records of all images, durably: with those of images that are about
+// to be recorded, without the one that was removed, and with those that only the copy
+// knows, see lost.
+func (s *Store) backUp(ctx context.Context, removed string, coming ...Image) error {
 	s.backing.Lock()
 	defer s.backing.Unlock()
 	images, err := s.List(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
-	for _, img := range coming {
-		images = slices.DeleteFunc(images, func(old Image) bool { return old.Name == img.Name })
-		images = append(images, img)
-	}
-	raw, err := json.Marshal(images)
+	images = append(images, s.lost(images)...)
+	images = slices.DeleteFunc(images, func(img Image) bool {
+		return img.Name == removed || slices.ContainsFunc(coming, func(c Image) bool { return c.Name == img.Name })
+	})
+	raw, err := json.Marshal(append(images, coming...))
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(s.blobs.fs, filepath.Join(s.blobs.dir, backupName), append(raw, '\n'), 0o600)
+	return durable.WriteFile(s.blobs.fs, s.backupPath(), append(raw, '\n'), 0o600)
+}
+
+func (s *Store) backupPath() string { return filepath.Join(s.blobs.dir, backupName) }
+
+// forgetBackup is backUp after a removal, which a full disk must not keep: without room
+// the copy goes, until the next image is recorded.
+func (s *Store) forgetBackup(ctx context.Context, removed string) error {
+	err := s.snaps.DB().Roomy(func() error { return s.backUp(ctx, removed) })
+	if durable.NoRoom(err) {
+		err = os.Remove(s.backupPath())
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	return err
+}
+
+// lost are the images that the copy has and the database, which has known, does not: it is
+// older, or was made anew. What they need is kept until they are restored or removed. A
+// copy that cannot be read says nothing.
+func (s *Store) lost(known []Image) []Image {
+	list, err := s.readBackup()
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(list, func(img Image) bool {
+		return slices.ContainsFunc(known, func(k Image) bool { return k.Name == img.Name })
+	})
+}
+
+// removeLost forgets an image that only the copy knows, and reports whether there was one.
+func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
+	full, err := ParseName(name)
+	if err != nil {
+		return false, nil //nolint:nilerr // it is no name of one
+	}
+	images, err := s.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !slices.ContainsFunc(s.lost(images), func(img Image) bool { return img.Name == full }) {
+		return false, nil
+	}
+	return true, s.forgetBackup(ctx, full)
 }
 
 // A Restored is an image that the database did not have, and what became of it.
@@ -85,7 +130,7 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 }
 
 func (s *Store) readBackup() ([]Image, error) {
-	path := filepath.Join(s.blobs.dir, backupName)
+	path := s.backupPath()
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

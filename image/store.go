@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -58,7 +60,26 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 		return nil, err
 	}
 	store := &Store{snaps: s, blobs: b, pins: newPins()}
-	return store, store.dropInterrupted(context.Background())
+	if err := store.dropInterrupted(context.Background()); err != nil {
+		return store, err
+	}
+	return store, store.beginBackup()
+}
+
+// beginBackup writes the copy of the list of images of an earlier version's store, which
+// has none.
+func (s *Store) beginBackup() error {
+	if _, err := os.Lstat(s.backupPath()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	images, err := s.List(context.Background())
+	if err != nil || len(images) == 0 {
+		return nil //nolint:nilerr // who asks for images will be told
+	}
+	if err := s.backUp(context.Background(), ""); err != nil && !durable.NoRoom(err) {
+		return fmt.Errorf("copy of the list of images: %w", err)
+	}
+	return nil
 }
 
 func contentOf(s *snapshotter.Snapshotter) string { return filepath.Join(s.Root(), "content") }
@@ -139,6 +160,13 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 		return Collected{}, err
 	}
 	img, err := s.Get(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		if lost, err := s.removeLost(ctx, name); err != nil {
+			return Collected{}, err
+		} else if lost {
+			return s.GC(context.WithoutCancel(ctx))
+		}
+	}
 	if err != nil {
 		return Collected{}, err
 	}
@@ -161,7 +189,7 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err != nil {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
 	}
-	if err := s.backUp(ctx); err != nil && !durable.NoRoom(err) { // which must not keep it
+	if err := s.forgetBackup(ctx, img.Name); err != nil {
 		return Collected{}, fmt.Errorf("image %s: it is removed, but not from the copy of the list of images: %w", img.Name, err)
 	}
 	return s.GC(context.WithoutCancel(ctx))

@@ -176,11 +176,44 @@ func taken(row meta.Snapshot) error {
 // What fails here is done when the key is used again or the store is opened.
 func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	ctx = context.WithoutCancel(ctx)
+	if spare, err := s.outlived(ctx, row); err != nil {
+		return err
+	} else if spare {
+		s.log.WarnContext(ctx, "the database is older than this layer, which was finished since: it stays, and is no snapshot until it is repaired",
+			"key", row.Name, "layer", row.Layer)
+		return s.forget(row)
+	}
 	if err := s.removeLayer(ctx, row); err != nil {
 		return classify(fmt.Errorf("remove the layer of snapshot %q: %w", row.Name, err))
 	}
 	s.cleanLater(ctx)
 	return s.forget(row)
+}
+
+// outlived reports whether the layer of a row that says that it is being made or removed
+// has gone on since: the database is an older copy, and the layer not its to remove.
+func (s *Snapshotter) outlived(ctx context.Context, row meta.Snapshot) (bool, error) {
+	r, ok := s.driver.(driver.Recorder)
+	if !ok || row.Foreign {
+		return false, nil
+	}
+	record, err := r.Record(ctx, layerOf(row))
+	if err != nil {
+		return false, nil //nolint:nilerr // what cannot be read is not finished
+	}
+	if row.State == meta.Pending && record.Sealed {
+		return true, nil
+	}
+	c, ok, err := readCard(record)
+	if err != nil || !ok {
+		return false, nil //nolint:nilerr // it tells nothing
+	}
+	var generation uint64
+	err = s.view(func(tx *meta.Tx) (err error) {
+		generation, err = tx.Generation()
+		return err
+	})
+	return c.Generation > generation, err
 }
 
 // forget removes the row of a snapshot that does not exist for callers.

@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -24,18 +25,31 @@ func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	if row.Usage.Bytes > s.digestLimit {
 		return
 	}
-	sum, err := s.contentDigest(ctx, *row, func(int) {})
+	// What it takes on disk says little of sparse files, and of many empty ones.
+	left := s.digestLimit
+	sum, err := s.contentDigest(ctx, *row, func(n int) error {
+		if left -= int64(n); left < 0 {
+			return errTooLong
+		}
+		return nil
+	})
+	if errors.Is(err, errTooLong) {
+		return
+	}
 	if err != nil {
 		// The commit itself has gone well. A layer that no tar can hold is no fault.
-		s.log.InfoContext(ctx, "no digest of the committed layer is kept", "layer", row.Layer, "error", err)
+		s.log.WarnContext(ctx, "no digest of the committed layer is kept", "layer", row.Layer, "error", err)
 		return
 	}
 	row.Digest = sum.String()
 }
 
+// errTooLong: a layer has more to read than a digest of it is worth.
+var errTooLong = errors.New("longer than the limit for digests")
+
 // contentDigest returns the digest of the changes of a snapshot as a layer tar; read is
-// told of its bytes.
-func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int)) (digest.Digest, error) {
+// told of its bytes, and may end it.
+func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (digest.Digest, error) {
 	sum := digest.Canonical.Digester()
 	_, err := s.driver.Diff(ctx, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
 		// No environment must change it.
@@ -48,11 +62,10 @@ func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read
 // teller tells of the bytes that go through it.
 type teller struct {
 	w    io.Writer
-	tell func(int)
+	tell func(int) error
 }
 
 func (t teller) Write(p []byte) (int, error) {
 	n, err := t.w.Write(p)
-	t.tell(n)
-	return n, err
+	return n, errors.Join(err, t.tell(n))
 }

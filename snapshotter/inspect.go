@@ -49,8 +49,8 @@ var (
 
 // Inspect returns all layers of the store, parents before their children and those that
 // no row names last, with what is wrong between the database, the layers' records and
-// what is on disk. It reads no file of a layer. It does not see snapshots that are just
-// being made or removed.
+// what is on disk. It reads no file of a layer. Nobody should make, commit or remove
+// snapshots meanwhile: what is seen in between looks like damage.
 func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
 	end, err := s.calls.begin()
 	if err != nil {
@@ -216,8 +216,8 @@ func (l *Layer) fault(format string, args ...any) {
 }
 
 // ContentDigest returns the digest of the snapshot's changes, to compare with
-// Layer.Digest; read is told of the bytes.
-func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int)) (sum digest.Digest, err error) {
+// Layer.Digest; read is told of the bytes, and may end it.
+func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int) error) (sum digest.Digest, err error) {
 	err = s.reading(ctx, key, func(row meta.Snapshot) error {
 		sum, err = s.contentDigest(ctx, row, read)
 		return err

@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -60,25 +54,63 @@ func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, err
 	if err != nil || dryRun || len(p.rows) == 0 {
 		return p.layers, err
 	}
+	if err := s.measure(ctx, p); err != nil {
+		return nil, err
+	}
+	err = s.update("restore", p.write)
+	if err != nil {
+		return nil, err
+	}
+	s.unnamed = slices.DeleteFunc(s.unnamed, func(id driver.ID) bool {
+		return slices.ContainsFunc(p.rows, func(row meta.Snapshot) bool { return layerOf(row) == id })
+	})
+	return p.layers, s.inscribeRenamed(ctx, p)
+}
+
+// Unnamed returns how many layers no row named when the store was opened, and still none
+// does.
+func (s *Snapshotter) Unnamed() int { return len(s.unnamed) }
+
+// write adds the rows to a database.
+func (p restorePlan) write(tx *meta.Tx) error {
+	for _, row := range p.rows {
+		if _, err := tx.CreateSnapshot(row); err != nil {
+			return err
+		}
+	}
+	return tx.RaiseGeneration(p.generation + 1)
+}
+
+// inscribeRenamed has the records of layers with made-up names, and of those on them, tell
+// these.
+func (s *Snapshotter) inscribeRenamed(ctx context.Context, p restorePlan) error {
+	renamed := map[string]bool{}
+	for _, l := range p.layers {
+		renamed[l.Name] = l.Renamed
+	}
+	for _, row := range p.rows {
+		if row.Kind == meta.Committed && (renamed[row.Name] || renamed[row.Parent]) {
+			if err := s.inscribe(ctx, row); err != nil {
+				return classify(fmt.Errorf("record of layer %s: %w", row.Layer, err))
+			}
+		}
+	}
+	return nil
+}
+
+// measure adds to the rows of committed snapshots what their layers take.
+func (s *Snapshotter) measure(ctx context.Context, p restorePlan) error {
 	for i, row := range p.rows {
 		if row.Kind != meta.Committed {
 			continue
 		}
 		usage, err := s.driver.Usage(ctx, layerOf(row))
 		if err != nil {
-			return nil, classify(fmt.Errorf("usage of layer %s: %w", row.Layer, err))
+			return classify(fmt.Errorf("usage of layer %s: %w", row.Layer, err))
 		}
 		p.rows[i].Usage = meta.Usage{Bytes: usage.Bytes, Inodes: usage.Inodes}
 	}
-	err = s.update("restore", func(tx *meta.Tx) error {
-		for _, row := range p.rows {
-			if _, err := tx.CreateSnapshot(row); err != nil {
-				return err
-			}
-		}
-		return tx.RaiseGeneration(p.generation + 1)
-	})
-	return p.layers, err
+	return nil
 }
 
 // A restorePlan is what Restore would do.
@@ -108,6 +140,9 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		byLayer[layerOf(row)] = row
 		ids = slices.DeleteFunc(ids, func(id driver.ID) bool { return id == layerOf(row) || string(id) == row.Spare })
 	}
+	if err := s.planForeign(ctx, named, byLayer); err != nil {
+		return p, err
+	}
 	type found struct {
 		id     driver.ID
 		record driver.Record
@@ -130,12 +165,16 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		}
 		return compareIDs(a.id, b.id)
 	})
+	newest := map[string]uint64{} // generations, by name
 	for _, f := range list {
-		r, row := restoreRow(f.id, f.record, named, byLayer)
 		if c, ok, _ := readCard(f.record); ok {
+			newest[c.Name] = max(newest[c.Name], c.Generation)
 			p.generation = max(p.generation, c.Generation)
 			p.store = c.Store
 		}
+	}
+	for _, f := range list {
+		r, row := restoreRow(f.id, f.record, named, newest, byLayer)
 		p.layers = append(p.layers, r)
 		if r.Err == nil {
 			named[row.Name], byLayer[f.id] = true, row
@@ -143,6 +182,19 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		}
 	}
 	return p, nil
+}
+
+// planForeign adds the snapshots that layers of another engine are, or will be when the
+// store is opened: ours may stand on them.
+func (s *Snapshotter) planForeign(ctx context.Context, named map[string]bool, byLayer map[driver.ID]meta.Snapshot) error {
+	foreign, err := s.foreign(ctx)
+	for _, f := range foreign {
+		if _, known := byLayer[f.ID]; !known {
+			named[string(f.ID)] = true
+			byLayer[f.ID] = meta.Snapshot{Name: string(f.ID), Layer: string(f.ID), Foreign: true, Kind: meta.Committed, State: meta.Ready}
+		}
+	}
+	return err
 }
 
 // compareIDs sorts the numbers that we give by their values: older ones come first.
@@ -157,7 +209,10 @@ func compareIDs(a, b driver.ID) int {
 }
 
 // restoreRow makes the row of a layer from its record.
-func restoreRow(id driver.ID, record driver.Record, named map[string]bool, byLayer map[driver.ID]meta.Snapshot) (Restored, meta.Snapshot) {
+//
+// A name that several tell is that of the one with the highest generation: the others were
+// removed, and are in use still, or their commits failed.
+func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newest map[string]uint64, byLayer map[driver.ID]meta.Snapshot) (Restored, meta.Snapshot) {
 	r := Restored{Layer: id}
 	c, ok, err := readCard(record)
 	if err != nil || !ok {
@@ -173,7 +228,9 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, byLay
 	case record.View:
 		row.Kind = meta.View
 	}
-	if row.Name == "" || named[row.Name] {
+	// What its engine was unpacking into it is not known: it can be removed, not committed.
+	row.Deferred = row.Kind == meta.Active && IsExtraction(row.Name)
+	if row.Name == "" || named[row.Name] || c.Generation < newest[row.Name] {
 		row.Name, r.Renamed = restoredPrefix+string(id), true
 	}
 	r.Name, r.Kind = row.Name, row.Kind
@@ -194,146 +251,4 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, byLay
 		r.Name, r.Kind = "", ""
 	}
 	return r, row
-}
-
-// Rebuild opens a store whose database is lost or damaged, with a new one that has what
-// the records of the layers tell. The old one stays beside it, under the name that is
-// returned, empty when there was none. With dryRun nothing is changed and nil is returned
-// for the store.
-//
-// It returns ErrSound for a store whose database can be opened: [Snapshotter.Restore]
-// is for layers that it does not name. Labels are those of when a snapshot was made or
-// committed; records of other packages, such as the names of images, are theirs to make
-// again.
-func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (s *Snapshotter, layers []Restored, old string, err error) {
-	if opts.ReadOnly {
-		return nil, nil, "", errReadOnly
-	}
-	root, shared, err := prepareRoot(root, opts)
-	if err != nil {
-		return nil, nil, "", err
-	}
-	layers, old, err = replaceDatabase(ctx, root, shared, opts, dryRun)
-	if err != nil {
-		return nil, nil, "", fmt.Errorf("rebuild store %s: %w", root, err)
-	}
-	if dryRun {
-		return nil, layers, old, nil
-	}
-	opts.restoring = true
-	if s, err = Open(ctx, root, opts); err != nil {
-		return nil, nil, old, err
-	}
-	if layers, err = s.Restore(ctx, false); err != nil {
-		return nil, nil, old, errors.Join(err, s.Close())
-	}
-	return s, layers, old, nil
-}
-
-// ErrSound: there is nothing to rebuild.
-var ErrSound = errors.New("the database can be opened")
-
-// replaceDatabase puts a new database, and a header where it is missing, in the place of
-// what is lost.
-func replaceDatabase(ctx context.Context, root string, shared bool, opts Options, dryRun bool) (_ []Restored, old string, err error) {
-	s := &Snapshotter{root: root, log: slog.New(slog.DiscardHandler)}
-	if s.lock, err = lockStore(ctx, root, opts.Address, opts.LockTimeout); err != nil {
-		return nil, "", err
-	}
-	defer func() { err = errors.Join(err, s.release()) }()
-	head, err := readHeader(root)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged):
-		head = header{Format: formatVersion, Shared: shared}
-		if head.Driver, err = all.Made(root); err == nil && head.Driver == "" {
-			err = fmt.Errorf("%w: there is no header, and there are no layers", ErrNotStore)
-		}
-		if err == nil {
-			if kept, err := keepDatabase(root, head, dryRun); kept || err != nil {
-				return nil, "", err
-			}
-		}
-	case err == nil:
-		if db, openErr := meta.Open(filepath.Join(root, metaName)); openErr == nil {
-			return nil, "", errors.Join(ErrSound, db.Close())
-		} else if errors.Is(openErr, meta.ErrInUse) || errors.Is(openErr, meta.ErrNewer) {
-			return nil, "", openErr
-		}
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	if opts.Driver != "" && opts.Driver != head.Driver {
-		return nil, "", fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, opts.Driver)
-	}
-	opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
-	if opts.open == nil {
-		opts.open = func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error) {
-			d, _, err := all.Select(ctx, root, name, opts)
-			return d, err
-		}
-	}
-	if s.driver, err = opts.open(ctx, root, head.Driver, opts.DriverOptions); err != nil {
-		return nil, "", classify(err)
-	}
-	p, err := s.planRestore(ctx, nil)
-	if err != nil || dryRun {
-		return p.layers, "", err
-	}
-	if head.ID == "" {
-		head.ID = p.store
-	}
-	old, err = s.newDatabase(head, p.generation)
-	return p.layers, old, err
-}
-
-// keepDatabase writes a header for a database that can be opened, and reports whether
-// there is one.
-func keepDatabase(root string, head header, dryRun bool) (bool, error) {
-	db, err := meta.Open(filepath.Join(root, metaName))
-	if err != nil {
-		return false, nil //nolint:nilerr // then it is made anew
-	}
-	err = db.View(func(tx *meta.Tx) (err error) {
-		head.ID = tx.Store()
-		head.Generation, err = tx.Generation()
-		return err
-	})
-	if err = errors.Join(err, db.Close()); err != nil || dryRun {
-		return true, err
-	}
-	return true, writeHeader(root, head)
-}
-
-// damagedInfix is between the name of a database that was put aside and the time.
-const damagedInfix = ".damaged-"
-
-// newDatabase puts the old database aside, returns where it is, and makes a new one that is empty but for the
-// store's ID and a generation over that of all layers.
-func (s *Snapshotter) newDatabase(head header, generation uint64) (old string, err error) {
-	path := filepath.Join(s.root, metaName)
-	if _, err := os.Lstat(path); err == nil {
-		old = fmt.Sprintf("%s%s%s", path, damagedInfix, time.Now().UTC().Format("20060102T150405"))
-		if err := os.Rename(path, old); err != nil {
-			return "", err
-		}
-	}
-	db, err := meta.Create(path)
-	if err != nil {
-		return old, err
-	}
-	err = db.Update(func(tx *meta.Tx) error {
-		if err := tx.SetStore(head.ID); err != nil {
-			return err
-		}
-		if err := tx.RaiseGeneration(max(generation, head.Generation) + 1); err != nil {
-			return err
-		}
-		head.Generation, err = tx.Generation()
-		return err
-	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return old, err
-	}
-	return old, writeHeader(s.root, head)
 }

@@ -70,19 +70,19 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 			require.ErrorIs(t, err, ErrDamaged)
 
 			files := contents(t, root)
-			none, layers, _, err := Rebuild(t.Context(), root, Options{open: disk.open}, true)
+			none, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, true)
 			require.NoError(t, err)
 			require.Nil(t, none)
-			require.Len(t, layers, len(before))
+			require.Len(t, done.Layers, len(before))
 			require.Equal(t, files, contents(t, root), "a dry run changes nothing")
 
-			s, layers, old, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+			s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
 			require.NoError(t, err)
-			require.Len(t, layers, len(before))
+			require.Len(t, done.Layers, len(before))
 			if name == "no database" {
-				require.Empty(t, old)
+				require.Empty(t, done.Old)
 			} else {
-				require.FileExists(t, old)
+				require.FileExists(t, done.Old)
 			}
 			requireRestored(t, before, s)
 			id := s.id
@@ -100,7 +100,7 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 				require.Empty(t, l.Faults, l.Name)
 			}
 			require.NoError(t, s.Close())
-			_, _, _, err = Rebuild(t.Context(), root, Options{open: disk.open}, false)
+			_, _, err = Rebuild(t.Context(), root, Options{open: disk.open}, false)
 			require.ErrorIs(t, err, ErrSound)
 		})
 	}
@@ -177,10 +177,10 @@ func TestALayerWithoutItsParentStaysAsItIs(t *testing.T) {
 	before := lived(t, root, disk)
 	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
 	delete(disk.layers, layerOf(before["rebased"]))
-	s, layers, _, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	last := layers[len(layers)-1]
+	last := done.Layers[len(done.Layers)-1]
 	require.Equal(t, layerOf(before["work"]), last.Layer)
 	require.ErrorContains(t, last.Err, "is missing")
 	require.Empty(t, last.Name)
@@ -203,11 +203,12 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(root, headerName)))
 	_, err = Open(t.Context(), root, Options{})
 	require.ErrorIs(t, err, ErrDamaged)
-	s, layers, old, err := Rebuild(t.Context(), root, Options{}, false)
+	s, done, err := Rebuild(t.Context(), root, Options{}, false)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	require.Empty(t, layers)
-	require.Empty(t, old)
+	require.Empty(t, done.Layers)
+	require.Empty(t, done.Old)
+	require.True(t, done.Header)
 	require.Equal(t, before, rowsOf(t, s))
 	require.Equal(t, id, s.id)
 }

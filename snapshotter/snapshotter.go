@@ -48,6 +48,8 @@ type Options struct {
 
 	// restoring: layers that no row names are expected.
 	restoring bool
+	// locked is the lock of the store where the caller has it already.
+	locked *storeLock
 	// open makes the driver; nil takes it from driver/all. For tests.
 	open openDriver
 	// hook is called before and after every metadata transaction. For tests.

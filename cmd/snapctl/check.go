@@ -21,7 +21,8 @@ attributes of every file, and manifests and configs. With it, it reads every byt
 it compares blobs with their digests, a layer that was imported with its blob, and
 a layer that was committed with the digest that its commit has kept ('snapctl
 commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything,
-such as a layer that an engine unpacked, is read all the same, and counted.
+such as a layer that an engine unpacked, is read all the same, and counted. Of a layer on vfs that was committed, what is as
+below is not read again.
 
 Damage is printed line by line, and the exit code is 8 then. --background reads no
 more than so many bytes in a second.`
@@ -87,7 +88,7 @@ func newCheckCommand(a *app) *cobra.Command {
 
 func runCheck(ctx context.Context, a *app, opts check.Options, rate int64) error {
 	return a.withStore(ctx, func(st *store) error {
-		o, ok := st.backing.(*openStore)
+		o, ok := st.openHere()
 		if !ok {
 			return advise(as(errState, errors.New("a service has the store open, and a check needs it alone")),
 				"stop the service for the time of the check")

@@ -20,7 +20,8 @@ With --rebuild it does so for a store whose meta.db is lost or damaged: it makes
 one. The old one stays beside it. Labels are those of when a snapshot was made or
 committed, and records of mounts are lost: unmount with umount(8).
 
---dry-run says what would be done and does nothing. Nothing is ever deleted.`
+--dry-run says what would be done and does nothing. No snapshot,
+layer or blob is deleted, but for what killed imports have left.`
 
 const repairJSON = `{
   "snapshots": [
@@ -38,13 +39,15 @@ const repairJSON = `{
       "problem": ""
     }
   ],
-  "database": "/var/lib/layerkeep/meta.db.damaged-20260102T030405"
+  "database": "/var/lib/layerkeep/meta.db.damaged-20260102T030405",
+  "header": false
 }`
 
 type repairResult struct {
 	Snapshots []restoredJSON      `json:"snapshots"`
 	Images    []restoredImageJSON `json:"images"`
 	Database  string              `json:"database"`
+	Header    bool                `json:"header"`
 }
 
 type restoredJSON struct {
@@ -82,7 +85,7 @@ func newRepairCommand(a *app) *cobra.Command {
 
 func runRepair(ctx context.Context, a *app, dryRun bool) error {
 	return a.withStore(ctx, func(st *store) error {
-		o, ok := st.backing.(*openStore)
+		o, ok := st.openHere()
 		if !ok {
 			return advise(as(errState, errors.New("a service has the store open, and a repair needs it alone")),
 				"stop the service for the time of the repair")
@@ -91,12 +94,15 @@ func runRepair(ctx context.Context, a *app, dryRun bool) error {
 		if err != nil {
 			return doing(err, "repairing the store %s", a.global.root)
 		}
-		return a.finishRepair(ctx, o.images, layers, "", dryRun)
+		return a.finishRepair(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, dryRun)
 	})
 }
 
 func runRebuild(ctx context.Context, a *app, dryRun bool) error {
-	snaps, layers, old, err := snapshotter.Rebuild(ctx, a.global.root, snapshotter.Options{
+	if err := a.refuseReadOnly("repair --rebuild", "it makes files of the store again"); err != nil {
+		return err
+	}
+	snaps, done, err := snapshotter.Rebuild(ctx, a.global.root, snapshotter.Options{
 		Driver: a.global.driver, LockTimeout: lockTimeout, Logger: a.log,
 	}, dryRun)
 	if errors.Is(err, snapshotter.ErrSound) {
@@ -107,31 +113,31 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 	}
 	if dryRun {
 		a.note("which images would be there again is not known before the database is made")
-		return a.printRepair(newRepairResult(layers, nil, old), dryRun)
+		return a.printRepair(newRepairResult(done, nil), dryRun)
 	}
 	images, err := image.Open(snaps)
 	if err == nil {
-		err = a.finishRepair(ctx, images, layers, old, false)
+		err = a.finishRepair(ctx, images, done, false)
 	}
 	return errors.Join(err, doing(snaps.Close(), "closing the store %s", a.global.root))
 }
 
 // finishRepair restores the images on the snapshots that are there again.
-func (a *app) finishRepair(ctx context.Context, images *image.Store, layers []snapshotter.Restored, old string, dryRun bool) error {
+func (a *app) finishRepair(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, dryRun bool) error {
 	coming := map[string]bool{}
-	for _, l := range layers {
+	for _, l := range done.Layers {
 		coming[l.Name] = dryRun && l.Err == nil
 	}
 	restored, err := images.Restore(ctx, dryRun, func(key string) bool { return coming[key] })
 	if err != nil {
 		return doing(err, "repairing the images of the store %s", a.global.root)
 	}
-	return a.printRepair(newRepairResult(layers, restored, old), dryRun)
+	return a.printRepair(newRepairResult(done, restored), dryRun)
 }
 
-func newRepairResult(layers []snapshotter.Restored, images []image.Restored, old string) repairResult {
-	r := repairResult{Snapshots: []restoredJSON{}, Images: []restoredImageJSON{}, Database: old}
-	for _, l := range layers {
+func newRepairResult(done snapshotter.Rebuilt, images []image.Restored) repairResult {
+	r := repairResult{Snapshots: []restoredJSON{}, Images: []restoredImageJSON{}, Database: done.Old, Header: done.Header}
+	for _, l := range done.Layers {
 		r.Snapshots = append(r.Snapshots, restoredJSON{
 			Layer: string(l.Layer), Key: l.Name, Kind: string(l.Kind), Renamed: l.Renamed, Problem: problem(l.Err),
 		})
@@ -164,6 +170,9 @@ func (a *app) printRepair(r repairResult, dryRun bool) error {
 				_, err = fmt.Fprintln(w, escapeLine(fmt.Sprintf(format, args...)))
 			}
 		}
+		if r.Header {
+			line("layerkeep.json %s made again", is)
+		}
 		if r.Database != "" {
 			line("the old database is %s", r.Database)
 		}
@@ -181,7 +190,7 @@ func (a *app) printRepair(r repairResult, dryRun bool) error {
 			}
 			line("image %s %s there again", i.Name, is)
 		}
-		if len(r.Snapshots)+len(r.Images) == 0 {
+		if len(r.Snapshots)+len(r.Images) == 0 && !r.Header && r.Database == "" {
 			line("nothing to repair")
 		}
 		return err

@@ -17,6 +17,17 @@ import (
 // A store is a store in reach, with what commands make of it.
 type store struct{ backing }
 
+// openHere returns the store that this process has open, also for reading alone; not ok
+// when a service has it.
+func (st *store) openHere() (o *openStore, ok bool) {
+	b := st.backing
+	if r, is := b.(readOnlyStore); is {
+		b = r.backing
+	}
+	o, ok = b.(*openStore)
+	return o, ok
+}
+
 // withStore gives fn the store, and closes it again.
 func (a *app) withStore(ctx context.Context, fn func(*store) error) error {
 	return a.withStoreWait(ctx, lockTimeout, fn)

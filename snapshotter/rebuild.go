@@ -1,0 +1,283 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// ErrSound: there is nothing to rebuild.
+var ErrSound = errors.New("the database can be opened")
+
+const (
+	// damagedInfix is between the name of a database that was put aside and the time.
+	damagedInfix = ".damaged-"
+	// rebuiltName is a database that is being made. Like every file of this prefix it is
+	// nobody's when a store is opened.
+	rebuiltName = durable.TempPrefix + "rebuilt"
+)
+
+// A Rebuilt is what [Rebuild] has done, or would do.
+type Rebuilt struct {
+	Layers []Restored
+	// Old is where the old database is, empty where none was put aside.
+	Old string
+	// Header: the store's header was lost, and was made again.
+	Header bool
+}
+
+// Rebuild opens a store whose database or header is lost or damaged. The database that it
+// makes has what the records of the layers tell; the old one stays beside it. Until the
+// new one is complete and takes its place, with one rename, nothing has changed. With
+// dryRun nothing does, and nil is returned for the store.
+//
+// It returns ErrSound for a store with both. [Snapshotter.Restore] is for layers that a
+// sound database does not name. What cannot be opened for another reason than damage, or
+// was written by a newer version, is left alone. Labels are those of when a snapshot was
+// made or committed; records of other packages, such as the names of images, are theirs
+// to make again.
+func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snapshotter, Rebuilt, error) {
+	if opts.ReadOnly {
+		return nil, Rebuilt{}, errReadOnly
+	}
+	root, err := makeRoot(root, true)
+	if err == nil {
+		err = wasStore(root) // before anything is made in it
+	}
+	if err != nil {
+		return nil, Rebuilt{}, fmt.Errorf("rebuild store %s: %w", root, err)
+	}
+	b := &rebuilder{root: root, opts: opts, dryRun: dryRun}
+	if b.lock, err = lockStore(ctx, root, opts.Address, opts.LockTimeout); err != nil {
+		return nil, Rebuilt{}, err
+	}
+	if err := b.run(ctx); err != nil || dryRun {
+		if err != nil {
+			err = fmt.Errorf("rebuild store %s: %w", root, err)
+		}
+		return nil, b.done, errors.Join(err, b.lock.release())
+	}
+	opts.locked, opts.restoring = b.lock, true // nobody else gets in between
+	s, err := Open(ctx, root, opts)
+	if err == nil {
+		err = s.inscribeRenamed(ctx, b.plan)
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	if err != nil {
+		return nil, b.done, err
+	}
+	return s, b.done, nil
+}
+
+type rebuilder struct {
+	root   string
+	opts   Options
+	dryRun bool
+	lock   *storeLock
+	plan   restorePlan
+	done   Rebuilt
+}
+
+func (b *rebuilder) run(ctx context.Context) error {
+	head, err := readHeader(b.root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrDamaged):
+		b.done.Header = true
+		if head, err = b.newHeader(); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	if b.opts.Driver != "" && b.opts.Driver != head.Driver {
+		return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, b.opts.Driver)
+	}
+	sound, err := b.isSound(ctx, &head)
+	if err != nil {
+		return err
+	}
+	switch {
+	case sound && !b.done.Header:
+		return ErrSound
+	case sound && b.dryRun:
+		return nil
+	case sound:
+		return writeHeader(b.root, head)
+	}
+	return b.replace(ctx, head)
+}
+
+// newHeader makes the header of a store that has lost its own.
+func (b *rebuilder) newHeader() (header, error) {
+	name, err := all.Made(b.root)
+	if err == nil && name == "" {
+		err = fmt.Errorf("%w: its %s is damaged, and it has no layers", ErrDamaged, headerName)
+	}
+	return header{Format: formatVersion, Driver: name, Shared: all.Foreign(b.root) != ""}, err
+}
+
+// wasStore returns ErrNotStore for a directory that has neither a header nor layers.
+func wasStore(root string) error {
+	_, err := os.Lstat(filepath.Join(root, headerName))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	name, err := all.Made(root)
+	if err == nil && name == "" {
+		err = fmt.Errorf("%w: it has no %s and no layers", ErrNotStore, headerName)
+	}
+	return err
+}
+
+// isSound reports whether the store can be opened with its database, as Open would
+// find. What is no damage is an error.
+func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
+	damaged := func(err error) bool {
+		return errors.Is(err, meta.ErrDamaged) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist)
+	}
+	db, err := meta.Open(filepath.Join(b.root, metaName))
+	if err != nil {
+		if damaged(err) {
+			err = nil
+		}
+		return false, err
+	}
+	s := &Snapshotter{db: db, log: slog.New(slog.DiscardHandler)}
+	found := *head
+	err = s.view(func(tx *meta.Tx) error {
+		var rows []meta.Snapshot
+		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
+			rows = append(rows, row)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return tx.CheckRows(rows)
+	})
+	if err == nil {
+		err = s.recognize(ctx, &found)
+	}
+	if closeErr := db.Close(); closeErr != nil {
+		return false, closeErr
+	}
+	if err != nil {
+		if damaged(err) {
+			err = nil
+		}
+		return false, err
+	}
+	*head = found
+	return true, nil
+}
+
+// replace makes a new database and puts it in the place of the old one.
+func (b *rebuilder) replace(ctx context.Context, head header) error {
+	opts := b.opts
+	opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
+	if opts.open == nil {
+		opts.open = func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error) {
+			d, _, err := all.Select(ctx, root, name, opts)
+			return d, err
+		}
+	}
+	d, err := opts.open(ctx, b.root, head.Driver, opts.DriverOptions)
+	if err != nil {
+		return classify(err)
+	}
+	s := &Snapshotter{root: b.root, driver: d, log: slog.New(slog.DiscardHandler)}
+	b.plan, err = s.planRestore(ctx, nil)
+	if err == nil && !b.dryRun {
+		err = s.measure(ctx, b.plan)
+	}
+	b.done.Layers = b.plan.layers
+	if err = errors.Join(err, d.Close()); err != nil || b.dryRun {
+		return err
+	}
+	if head.ID == "" {
+		head.ID = b.plan.store
+	}
+	made := filepath.Join(b.root, rebuiltName)
+	err = b.write(made, &head)
+	if durable.NoRoom(err) { // which is what the reserve is for; opening makes it again
+		if os.Remove(filepath.Join(b.root, metaName+meta.ReserveSuffix)) == nil {
+			err = b.write(made, &head)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, ignoreMissing(os.Remove(made)))
+	}
+	return b.swap(made, head)
+}
+
+// write makes the whole new database.
+func (b *rebuilder) write(path string, head *header) error {
+	if err := ignoreMissing(os.Remove(path)); err != nil { // of a try that was killed
+		return err
+	}
+	db, err := meta.Create(path)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *meta.Tx) error {
+		if head.ID != "" {
+			if err := tx.SetStore(head.ID); err != nil {
+				return err
+			}
+		}
+		if err := tx.RaiseGeneration(head.Generation + 1); err != nil {
+			return err
+		}
+		if err := b.plan.write(tx); err != nil {
+			return err
+		}
+		head.Generation, err = tx.Generation()
+		return err
+	})
+	return errors.Join(err, db.Close())
+}
+
+// swap puts the new database in the place of the old one, which gets a name of its own.
+// A crash in between leaves a store without a database, which can be rebuilt.
+func (b *rebuilder) swap(made string, head header) error {
+	path := filepath.Join(b.root, metaName)
+	if _, err := os.Lstat(path); err == nil {
+		stamp := path + damagedInfix + time.Now().UTC().Format("20060102T150405")
+		old := stamp
+		for n := 2; ; n++ {
+			if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if err != nil {
+				return err
+			}
+			old = fmt.Sprintf("%s-%d", stamp, n)
+		}
+		if err := os.Rename(path, old); err != nil {
+			return err
+		}
+		b.done.Old = old
+	}
+	if err := errors.Join(os.Rename(made, path), durable.OS().SyncDir(b.root)); err != nil {
+		return err
+	}
+	return writeHeader(b.root, head)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
