@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -98,4 +99,74 @@ func TestAnUnreadableCopyOfTheListIsAnError(t *testing.T) {
 	_, err := s.Restore(t.Context(), false, nowhere)
 	require.ErrorIs(t, err, ErrInvalid)
 	require.ErrorContains(t, err, backupName)
+}
+
+// What a lost image needs must be there when it is restored.
+func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+	forget(t, s)
+	c, err := s.GC(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, Collected{}, c)
+
+	// Nor does another image make it forgotten.
+	other := newMaker(t)
+	other.add(other.image(imageSpec{layers: threeLayers(t, tar.Zstd)[:1]}), "1")
+	s.mustImport(t, other.dir(), ImportOptions{Name: "b:1"})
+	_, err = s.Remove(t.Context(), "b:1")
+	require.NoError(t, err)
+	restored, err := s.Restore(t.Context(), true, nowhere)
+	require.NoError(t, err)
+	require.Equal(t, []Restored{{Name: "a:1"}}, restored)
+
+	// Removing it by name does.
+	c, err = s.Remove(t.Context(), "a:1")
+	require.NoError(t, err)
+	require.Len(t, c.Snapshots, 3)
+	require.Equal(t, 5, c.Blobs)
+	restored, err = s.Restore(t.Context(), false, nowhere)
+	require.NoError(t, err)
+	require.Empty(t, restored)
+	_, err = s.Remove(t.Context(), "a:1")
+	require.ErrorIs(t, err, ErrNotFound)
+}
+
+// Layers that no snapshot has may be those of images whose names are not known either.
+func TestNoBlobGoesWhileALayerHasNoSnapshot(t *testing.T) {
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+	forget(t, s)
+	require.NoError(t, os.Remove(s.backupPath()))
+	require.NoError(t, s.snaps.Driver().Create(t.Context(), "77", nil, driver.CreateOptions{}))
+	require.NoError(t, s.snaps.Close())
+	s = reopen(t, s.snaps.Root(), "vfs")
+	require.Equal(t, 1, s.snaps.Unnamed())
+	c, err := s.GC(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, c.Blobs)
+	_, err = s.snaps.Restore(t.Context(), false)
+	require.NoError(t, err)
+	c, err = s.GC(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 5, c.Blobs)
+}
+
+func TestAStoreOfAnEarlierVersionGetsACopyOfItsList(t *testing.T) {
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+	require.NoError(t, os.Remove(s.backupPath()))
+	require.NoError(t, s.snaps.Close())
+	s = reopen(t, s.snaps.Root(), "vfs")
+	require.FileExists(t, s.backupPath())
+	forget(t, s)
+	restored, err := s.Restore(t.Context(), false, nowhere)
+	require.NoError(t, err)
+	require.Equal(t, []Restored{{Name: "a:1"}}, restored)
 }

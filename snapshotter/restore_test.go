@@ -1,7 +1,9 @@
 package snapshotter
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -211,4 +214,180 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.True(t, done.Header)
 	require.Equal(t, before, rowsOf(t, s))
 	require.Equal(t, id, s.id)
+}
+
+// What cannot be opened for another reason than damage is left alone.
+func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm func(t *testing.T, path string)
+		want error
+	}{
+		"of a newer version": {func(t *testing.T, path string) {
+			t.Helper()
+			b, err := bbolt.Open(path, 0o600, nil)
+			require.NoError(t, err)
+			require.NoError(t, b.Update(func(tx *bbolt.Tx) error {
+				return tx.Bucket([]byte("store")).Put([]byte("version"), []byte{0, 0, 0, 0, 0, 0, 0, 99})
+			}))
+			require.NoError(t, b.Close())
+		}, meta.ErrNewer},
+		"in use": {func(t *testing.T, path string) {
+			t.Helper()
+			b, err := bbolt.Open(path, 0o600, nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, b.Close()) })
+		}, meta.ErrInUse},
+	} {
+		for _, header := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, with a header: %v", name, header), func(t *testing.T) {
+				root := memDir(t)
+				s, err := Open(t.Context(), root, Options{Driver: "vfs"})
+				if errors.Is(err, driver.ErrUnsupported) {
+					t.Skip(err)
+				}
+				require.NoError(t, err)
+				require.NoError(t, s.Make(t.Context(), "key", ""))
+				require.NoError(t, s.Close())
+				path := filepath.Join(root, metaName)
+				c.harm(t, path)
+				if !header {
+					require.NoError(t, os.Remove(filepath.Join(root, headerName)))
+				}
+				before, err := os.ReadFile(path)
+				require.NoError(t, err)
+				for _, dryRun := range []bool{true, false} {
+					_, _, err = Rebuild(t.Context(), root, Options{}, dryRun)
+					require.ErrorIs(t, err, c.want)
+				}
+				after, err := os.ReadFile(path)
+				require.NoError(t, err)
+				require.Equal(t, before, after)
+				aside, err := filepath.Glob(path + ".*")
+				require.NoError(t, err)
+				require.Subset(t, []string{path + meta.ReserveSuffix}, aside, "nothing was put aside")
+			})
+		}
+	}
+}
+
+// Opening finds damage in rows that the pages do not show.
+func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	before := lived(t, root, disk)
+	path := filepath.Join(root, metaName)
+	b, err := bbolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.Update(func(tx *bbolt.Tx) error {
+		rows := tx.Bucket([]byte("snapshots"))
+		return rows.Put([]byte("work"), bytes.Replace(rows.Get([]byte("work")), []byte("active"), []byte("activE"), 1))
+	}))
+	require.NoError(t, b.Close())
+	_, err = Open(t.Context(), root, Options{open: disk.open})
+	require.ErrorIs(t, err, ErrDamaged)
+	s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	require.NoError(t, err)
+	require.FileExists(t, done.Old)
+	requireRestored(t, before, s)
+	require.NoError(t, s.Close())
+
+	// Another one in the same second gets a name of its own.
+	require.NoError(t, os.WriteFile(path, make([]byte, 1<<16), 0o600))
+	s, again, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.NotEqual(t, done.Old, again.Old)
+	require.FileExists(t, done.Old)
+	require.FileExists(t, again.Old)
+}
+
+func TestADirectoryThatIsNoStoreIsNotMadeOne(t *testing.T) {
+	root := memDir(t)
+	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // that is the point
+	for _, dir := range []string{root, filepath.Join(root, "missing")} {
+		_, _, err := Rebuild(t.Context(), dir, Options{}, true)
+		require.Error(t, err)
+	}
+	info, err := os.Stat(root)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
+	require.Empty(t, contents(t, root))
+	require.NoDirExists(t, filepath.Join(root, "missing"))
+}
+
+func TestTheNewestOfTwoLayersHasTheName(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	sc, err := s.Scope("eng")
+	require.NoError(t, err)
+	_, err = sc.Prepare(t.Context(), "key", "")
+	require.NoError(t, err)
+	require.NoError(t, sc.Commit(t.Context(), "top", "key"))
+	old, err := s.row(sc.Full("top"))
+	require.NoError(t, err)
+	disk.layers[layerOf(old)].busy = true
+	require.NoError(t, sc.Remove(t.Context(), "top"))
+	_, err = sc.Prepare(t.Context(), "key", "")
+	require.NoError(t, err)
+	require.NoError(t, sc.Commit(t.Context(), "top", "key"))
+	want, err := s.row(sc.Full("top"))
+	require.NoError(t, err)
+	require.NotEqual(t, old.Layer, want.Layer)
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
+
+	s, _, err = Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	rows := rowsOf(t, s)
+	require.Equal(t, want.Layer, rows[sc.Full("top")].Layer)
+	require.Equal(t, old.Layer, rows[restoredPrefix+old.Layer].Layer)
+	requireSound(t, s)
+}
+
+// A deferred layer has nothing in it yet, so it must not become the layer of that name.
+func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	sc := rereading(t, s)
+	commit(t, s, sc.Full("base"), "", "base")
+	require.NoError(t, extract(t, sc, "extract-1", needy))
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
+	s, _, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	sc, err = s.Scope("eng")
+	require.NoError(t, err)
+	require.ErrorIs(t, sc.Commit(t.Context(), "top", "extract-1", snapshots.WithParent("base")), driver.ErrNeedsParents)
+	require.NoError(t, sc.Remove(t.Context(), "extract-1"))
+}
+
+// The row of an older copy says that the layer is being made; by now it is committed.
+func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	path := filepath.Join(root, metaName)
+	s := openAt(t, root, Options{open: disk.open, hook: func(point string) error {
+		if point == "activate before" {
+			copyFile(t, path, path+".copy")
+		}
+		return nil
+	}})
+	require.NoError(t, s.Make(t.Context(), "key", ""))
+	require.NoError(t, s.Commit(t.Context(), "done", "key"))
+	require.NoError(t, s.Close())
+	require.NoError(t, os.Rename(path+".copy", path))
+	require.Len(t, disk.layers, 1)
+
+	s = openAt(t, root, Options{open: disk.open})
+	require.Len(t, disk.layers, 1)
+	require.Empty(t, rowsOf(t, s))
+	require.NoError(t, s.Close())
+	s = openAt(t, root, Options{open: disk.open})
+	require.Equal(t, 1, s.Unnamed())
+	restored, err := s.Restore(t.Context(), false)
+	require.NoError(t, err)
+	require.Len(t, restored, 1)
+	require.Equal(t, "done", restored[0].Name)
+	require.Zero(t, s.Unnamed())
+	requireSound(t, s)
 }
