@@ -125,9 +125,6 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 		img.Name = name
 		named = append(named, img)
 	}
-	if err := s.backUp(ctx, "", named...); err != nil {
-		return Image{}, fmt.Errorf("recording image %s: %w", names[0], err)
-	}
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
 		for _, img := range named {
 			if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
@@ -142,12 +139,30 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 		}
 		return nil
 	})
+	if err == nil {
+		// Only now, so that no copy names an image that never was.
+		if err = s.backUp(ctx, ""); err != nil {
+			err = errors.Join(err, s.unrecord(named))
+		}
+	}
 	if err != nil {
 		return Image{}, fmt.Errorf("recording image %s: %w", names[0], err)
 	}
 	s.pins.keep(h.names)
 	img.Name = names[0]
 	return img, nil
+}
+
+// unrecord takes back what record has done.
+func (s *Store) unrecord(named []Image) error {
+	return s.snaps.DB().Free(func(tx *meta.Tx) error {
+		for _, img := range named {
+			if err := tx.DeleteRecord(imageRecords, img.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // A hold is what one import or export has pinned.

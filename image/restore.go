@@ -21,10 +21,11 @@ const backupName = "images.json"
 // maxBackup bounds what is read of it, in bytes: a hundred thousand large images.
 const maxBackup = 1 << 30
 
-// backUp writes the records of all images, durably: with those of images that are about
-// to be recorded, without the one that was removed, and with those that only the copy
-// knows, see lost.
-func (s *Store) backUp(ctx context.Context, removed string, coming ...Image) error {
+// backUp writes the records of all images, durably: without the one that is about to be
+// removed, and with those that only the copy knows, see lost. An image is in the
+// database before it is in the copy, and leaves the copy first, so that what is in the copy
+// alone was lost.
+func (s *Store) backUp(ctx context.Context, removed string) error {
 	s.backing.Lock()
 	defer s.backing.Unlock()
 	images, err := s.List(context.WithoutCancel(ctx))
@@ -32,10 +33,8 @@ func (s *Store) backUp(ctx context.Context, removed string, coming ...Image) err
 		return err
 	}
 	images = append(images, s.lost(images)...)
-	images = slices.DeleteFunc(images, func(img Image) bool {
-		return img.Name == removed || slices.ContainsFunc(coming, func(c Image) bool { return c.Name == img.Name })
-	})
-	raw, err := json.Marshal(append(images, coming...))
+	images = slices.DeleteFunc(images, func(img Image) bool { return img.Name == removed })
+	raw, err := json.Marshal(images)
 	if err != nil {
 		return err
 	}
@@ -44,7 +43,7 @@ func (s *Store) backUp(ctx context.Context, removed string, coming ...Image) err
 
 func (s *Store) backupPath() string { return filepath.Join(s.blobs.dir, backupName) }
 
-// forgetBackup is backUp after a removal, which a full disk must not keep: without room
+// forgetBackup is backUp before a removal, which a full disk must not keep: without room
 // the copy goes, until the next image is recorded.
 func (s *Store) forgetBackup(ctx context.Context, removed string) error {
 	err := s.snaps.DB().Roomy(func() error { return s.backUp(ctx, removed) })

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -63,18 +62,21 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if err := store.dropInterrupted(context.Background()); err != nil {
 		return store, err
 	}
-	return store, store.beginBackup()
+	return store, store.completeBackup()
 }
 
-// beginBackup writes the copy of the list of images of an earlier version's store, which
-// has none.
-func (s *Store) beginBackup() error {
-	if _, err := os.Lstat(s.backupPath()); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+// completeBackup writes the copy of the list of images where it lacks one: the store is of
+// an earlier version, or a killed process did not come to it.
+func (s *Store) completeBackup() error {
 	images, err := s.List(context.Background())
 	if err != nil || len(images) == 0 {
 		return nil //nolint:nilerr // who asks for images will be told
+	}
+	copied, err := s.readBackup()
+	if err == nil && !slices.ContainsFunc(images, func(img Image) bool {
+		return !slices.ContainsFunc(copied, func(c Image) bool { return c.Name == img.Name && c.Target.Digest == img.Target.Digest })
+	}) {
+		return nil
 	}
 	if err := s.backUp(context.Background(), ""); err != nil && !durable.NoRoom(err) {
 		return fmt.Errorf("copy of the list of images: %w", err)
@@ -182,15 +184,15 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err := ctx.Err(); err != nil {
 		return Collected{}, err
 	}
+	if err := s.forgetBackup(ctx, img.Name); err != nil {
+		return Collected{}, fmt.Errorf("image %s: copy of the list of images: %w", img.Name, err)
+	}
 	err = s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) })
 	if errors.Is(err, meta.ErrNotFound) {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, ErrNotFound)
 	}
 	if err != nil {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
-	}
-	if err := s.forgetBackup(ctx, img.Name); err != nil {
-		return Collected{}, fmt.Errorf("image %s: it is removed, but not from the copy of the list of images: %w", img.Name, err)
 	}
 	return s.GC(context.WithoutCancel(ctx))
 }

@@ -110,12 +110,12 @@ func TestRandomCutsLoseAndTearWholeSectors(t *testing.T) {
 
 func TestAPositionIsANumberOfRecords(t *testing.T) {
 	l := logOf(t, written(0, "a", 512), Record{Kind: Flush}, written(0, "b", 1024))
-	for position, n := range map[int64]int{0: 0, recordHeader + 512: 1, 2*recordHeader + 512: 2, 3*recordHeader + 1536: 3} {
+	for position, n := range map[int64]int{0: 0, 100: 0, recordHeader + 512: 1, recordHeader + 513: 1, 2*recordHeader + 512: 2, 3*recordHeader + 1536: 3} {
 		got, err := l.Index(position)
 		require.NoError(t, err)
 		require.Equal(t, n, got)
 	}
-	_, err := l.Index(100)
+	_, err := l.Index(3*recordHeader + 1537)
 	require.ErrorIs(t, err, errLog)
 	require.Equal(t, []int{0, 0, 2, 2}, []int{l.Durable(0), l.Durable(1), l.Durable(2), l.Durable(3)})
 	require.Len(t, l.Tail(3), 1)

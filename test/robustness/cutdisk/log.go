@@ -5,17 +5,17 @@ import (
 	"slices"
 )
 
-// Index returns the number of records that were in the log at a position; see
-// [Disk.Position].
+// Index returns the number of records that were whole in the log at a position; see
+// [Disk.Position]. One that was being written then was not acknowledged yet.
 func (l *Log) Index(position int64) (int, error) {
 	n, found := slices.BinarySearch(l.ends, position)
-	if position == 0 {
-		return 0, nil
+	switch {
+	case found:
+		return n + 1, nil
+	case n == len(l.ends) && position > 0:
+		return 0, fmt.Errorf("%w: position %d is after its end", errLog, position)
 	}
-	if !found {
-		return 0, fmt.Errorf("%w: position %d is inside a record", errLog, position)
-	}
-	return n + 1, nil
+	return n, nil
 }
 
 // Durable returns how many of the first n records are on the disk whatever happens:

@@ -34,8 +34,8 @@ type Record struct {
 
 const recordHeader = 24 // bytes: kind, zero, offset, length
 
-// append writes a record at the end of a log, at once: a reader sees all of it or
-// nothing.
+// append writes a record at the end of a log. Who asks for the log's length meanwhile may
+// see a part of it.
 func (r Record) append(log *os.File) error {
 	b := make([]byte, recordHeader, recordHeader+len(r.Data))
 	binary.LittleEndian.PutUint32(b, uint32(r.Kind))
