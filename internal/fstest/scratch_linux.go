@@ -155,6 +155,12 @@ func mountLoop(tb testing.TB, fs FS, image, target, options string) {
 		if os.Getuid() != 0 || strings.Contains(string(out), "ermission denied") {
 			tb.Skipf("mounting a loop device is not permitted here: %s", strings.TrimSpace(string(out)))
 		}
+		// mount(8) does not always say so: root of a user namespace may not.
+		if control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0); err != nil {
+			tb.Skipf("no loop device can be had here: %v", err)
+		} else {
+			_ = control.Close() // it was only to be opened
+		}
 		if time.Since(start) > loopWait {
 			tb.Skipf("no loop device could be had in %v: %s", loopWait, strings.TrimSpace(string(out)))
 		}
