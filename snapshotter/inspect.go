@@ -63,10 +63,8 @@ func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
 		if generation, err = tx.Generation(); err != nil {
 			return err
 		}
-		return tx.WalkSnapshots(func(row meta.Snapshot) error {
-			rows = append(rows, row)
-			return nil
-		})
+		rows, err = allRows(tx)
+		return err
 	})
 	if err != nil {
 		return nil, err

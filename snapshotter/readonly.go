@@ -105,12 +105,8 @@ type survey struct {
 // survey compares rows and layers, and logs the layers that are missing. It changes
 // nothing.
 func (s *Snapshotter) survey(ctx context.Context) (found survey, err error) {
-	err = s.view(func(tx *meta.Tx) error {
-		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
-			found.rows = append(found.rows, row)
-			return nil
-		})
-		if err != nil {
+	err = s.view(func(tx *meta.Tx) (err error) {
+		if found.rows, err = allRows(tx); err != nil {
 			return err
 		}
 		return tx.CheckRows(found.rows)

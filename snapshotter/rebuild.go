@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -157,11 +156,7 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	s := &Snapshotter{db: db, log: slog.New(slog.DiscardHandler)}
 	found := *head
 	err = s.view(func(tx *meta.Tx) error {
-		var rows []meta.Snapshot
-		err := tx.WalkSnapshots(func(row meta.Snapshot) error {
-			rows = append(rows, row)
-			return nil
-		})
+		rows, err := allRows(tx)
 		if err != nil {
 			return err
 		}
@@ -187,17 +182,15 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 func (b *rebuilder) replace(ctx context.Context, head header) error {
 	opts := b.opts
 	opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
+	s := &Snapshotter{root: b.root, log: slog.New(slog.DiscardHandler)}
 	if opts.open == nil {
-		opts.open = func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error) {
-			d, _, err := all.Select(ctx, root, name, opts)
-			return d, err
-		}
+		opts.open = s.selectDriver
 	}
 	d, err := opts.open(ctx, b.root, head.Driver, opts.DriverOptions)
 	if err != nil {
 		return classify(err)
 	}
-	s := &Snapshotter{root: b.root, driver: d, log: slog.New(slog.DiscardHandler)}
+	s.driver = d
 	b.plan, err = s.planRestore(ctx, nil)
 	if err == nil && !b.dryRun {
 		err = s.measure(ctx, b.plan)

@@ -41,11 +41,9 @@ func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, err
 	}
 	defer end()
 	var rows []meta.Snapshot
-	err = s.view(func(tx *meta.Tx) error {
-		return tx.WalkSnapshots(func(row meta.Snapshot) error {
-			rows = append(rows, row)
-			return nil
-		})
+	err = s.view(func(tx *meta.Tx) (err error) {
+		rows, err = allRows(tx)
+		return err
 	})
 	if err != nil {
 		return nil, err

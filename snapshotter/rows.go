@@ -76,6 +76,15 @@ func classifyMeta(err error) error {
 	}
 }
 
+// allRows returns the rows of all snapshots, in whatever state, in the order of names.
+func allRows(tx *meta.Tx) (rows []meta.Snapshot, err error) {
+	err = tx.WalkSnapshots(func(row meta.Snapshot) error {
+		rows = append(rows, row)
+		return nil
+	})
+	return rows, err
+}
+
 // ready returns the row of an existing snapshot: one whose layer is being made
 // or removed does not exist for callers.
 func ready(tx *meta.Tx, name string) (meta.Snapshot, error) {
