@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -275,7 +274,7 @@ func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 			s := newReadStore(t, dir, name)
 			trees, want := s.shown(), s.answers()
 			s.leavePending("killed")
-			before := inventory(t, s.root)
+			before := fstest.Inventory(t, s.root)
 			s.flags = []string{"--read-only"}
 
 			require.Equal(t, want, s.answers(), "what a killed process was making is not shown")
@@ -288,7 +287,7 @@ func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 			s.must("__complete", "info", "")
 			code, _, errs = s.run("serve")
 			require.Equal(t, exitUsage, code, errs)
-			require.Equal(t, before, inventory(t, s.root))
+			require.Equal(t, before, fstest.Inventory(t, s.root))
 		})
 	}
 }
@@ -303,32 +302,6 @@ func (s *readStore) leavePending(key string) {
 		return err
 	}))
 	require.NoError(s.t, db.Close())
-}
-
-// inventory lists every path below a directory with all that writing would change.
-func inventory(t *testing.T, root string) map[string]string {
-	t.Helper()
-	list := map[string]string{}
-	require.NoError(t, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		body := ""
-		if e.Type().IsRegular() {
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			body = digestOf(raw)
-		}
-		list[path] = fmt.Sprint(st.Ino, st.Mode, st.Nlink, st.Uid, st.Gid, st.Size, st.Blocks, st.Mtim, st.Ctim, body)
-		return nil
-	}))
-	return list
 }
 
 func TestAReadOnlyBindOfAWritableStoreIsReadBesideNobody(t *testing.T) {
@@ -390,7 +363,7 @@ func TestAStoreIsNotMadeToBeReadAlone(t *testing.T) {
 
 func inventoryBelow(t *testing.T, root string) map[string]string {
 	t.Helper()
-	list := inventory(t, root)
+	list := fstest.Inventory(t, root)
 	delete(list, root)
 	return list
 }

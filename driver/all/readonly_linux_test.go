@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
@@ -41,9 +37,9 @@ func TestADriverThatReadsAloneWritesNothing(t *testing.T) {
 					if known {
 						opts.Known = found
 					}
-					before := inodes(t, s.root)
+					before := fstest.Inventory(t, s.root)
 					s.read(t, opts)
-					require.Equal(t, before, inodes(t, s.root))
+					require.Equal(t, before, fstest.Inventory(t, s.root))
 				})
 			}
 		}
@@ -154,37 +150,6 @@ func (s *readStore) read(t *testing.T, opts driver.Options) {
 	} {
 		require.ErrorIs(t, change(), driver.ErrReadOnly, what)
 	}
-}
-
-// inodes lists every path below a directory with its inode and its content.
-func inodes(t *testing.T, root string) map[string]string {
-	t.Helper()
-	list := map[string]string{}
-	require.NoError(t, filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		body := ""
-		if e.Type().IsRegular() {
-			f, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			raw, err := io.ReadAll(f)
-			if err != nil {
-				return err
-			}
-			body = string(raw)
-		}
-		list[path] = fmt.Sprint(st.Ino, st.Mode, st.Nlink, st.Size, st.Blocks, st.Mtim, st.Ctim, body)
-		return nil
-	}))
-	return list
 }
 
 func TestAMissingStoreIsReadAsAnEmptyOneAndNotMade(t *testing.T) {
