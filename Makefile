@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-robust test-stress lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress mutate lint bench clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,9 +35,16 @@ test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a c
 	@scripts/install-test-deps
 	@scripts/test-kernels -aufs "$(AUFS)"
 
+test-faults: ## Let every system call of the methods of a driver fail, one at a time, on each backend (an hour or so).
+	@scripts/install-test-deps
+	$(GO) test -p 1 -timeout 8h ./overlay2 ./btrfs ./vfs ./aufs -run TestNoErrorOfASystemCallVanishes -faults 10m
+
 test-robust: ## Make a thousand power cuts for each file system and backend, and write docs/durability.md (an hour or more).
 	@scripts/install-test-deps
 	@scripts/test-robust
+
+mutate: ## Change some packages in small ways, one at a time, and see whether their tests notice (hours).
+	@$(GO) run ./scripts/mutate ./tar ./diff ./internal/whiteout ./internal/layerdir ./overlay2
 
 test-stress: ## Run every test three times while half of the processors are busy.
 	@scripts/install-test-deps

@@ -30,6 +30,10 @@ func TestConformanceInAUserNamespace(t *testing.T) {
 	drivertest.RunUnprivileged(t, config)
 }
 
+func TestNoErrorOfASystemCallVanishes(t *testing.T) {
+	drivertest.RunFaults(t, config)
+}
+
 func BenchmarkDriver(b *testing.B) {
 	drivertest.Benchmark(b, config)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // limitDescriptors lets the process have n until the test ends.
@@ -73,7 +74,7 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 func TestDescriptorsAreGivenBack(t *testing.T) {
 	b, way := deep(t, 3, 4)
 	v := b.view()
-	before, budget := countDescriptors(t), v.held.left.Load()
+	before, budget := fstest.OpenDescriptors(t), v.held.left.Load()
 	for range 3 {
 		changes(t, v.below(), v)
 		changes(t, nil, v)
@@ -88,13 +89,6 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 		_, err = root.Names()
 		require.ErrorIs(t, err, os.ErrClosed)
 	}
-	require.Equal(t, before, countDescriptors(t))
+	require.Equal(t, before, fstest.OpenDescriptors(t))
 	require.Equal(t, budget, v.held.left.Load())
-}
-
-func countDescriptors(t *testing.T) int {
-	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(list)
 }

@@ -14,6 +14,9 @@
 // a [driver.Adopter]. Nothing of them changes but by Remove. The engine must not
 // run meanwhile.
 //
+// NoWriters sees every aufs unless the module was loaded with brs=1; then it does not see one
+// that is not mounted any more but has open files.
+//
 //	d, err := aufs.New(ctx, "/var/lib/layerkeep/aufs", driver.Options{})
 package aufs
 

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -237,8 +239,15 @@ func (d *aufs) seal(ctx context.Context, id driver.ID) error {
 		return err
 	}
 	m, err := d.store.load(id)
-	if err != nil || m.Sealed {
+	if err != nil {
 		return err
+	}
+	if m.Sealed {
+		ours, err := d.store.ours(id)
+		if err != nil || !ours {
+			return err
+		}
+		return d.store.records.SealWith(id, nil, nil)
 	}
 	branch := d.store.branch(id)
 	if err := d.store.notBranch(id, layerdir.MountedReadOnly); err != nil {
@@ -318,6 +327,7 @@ func (d *aufs) Cleanup(ctx context.Context) error {
 	}
 	err := errors.Join(
 		d.store.recover(ctx),
+		durable.RemoveStale(filepath.Join(d.store.root, layersDir)),
 		d.store.records.Cleanup(ctx),
 		d.mounts.cleanup(ctx, func() ([]layers, error) { return d.all(ctx) }))
 	if err != nil {

@@ -199,3 +199,18 @@ func TestACancelledOpeningLeavesNothing(t *testing.T) {
 	openDriver(t, dir)
 	require.NoDirExists(t, dir+"/.layerkeep/layers/half")
 }
+
+func TestCleanupRemovesWhatAKilledProcessWasWritingBesideParents(t *testing.T) {
+	dir := t.TempDir()
+	d := openDriver(t, dir)
+	layer(t, d, "base", nil, File("f", "f"))
+	left := filepath.Join(dir, layersDir, ".tmp-1")
+	inRecord := d.store.records.Path("base", ".tmp-2")
+	for _, path := range []string{left, inRecord} {
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+	}
+	require.NoError(t, d.Cleanup(t.Context()))
+	require.NoFileExists(t, left)
+	require.NoFileExists(t, inRecord)
+	require.FileExists(t, filepath.Join(dir, layersDir, "base"))
+}

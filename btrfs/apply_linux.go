@@ -114,7 +114,9 @@ func (d *btrfs) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(),
 	return f, func() {
 		f.Close()
 		// What cannot be removed now, Seal or Cleanup will.
-		_ = d.unlimited(id, m, func() error { return d.removeStaging(id, path) })
+		if d.unlimited(id, m, func() error { return d.removeStaging(id, path) }) != nil {
+			d.uncleaned.Store(true)
+		}
 		d.mu.Lock()
 		delete(d.unpacking, path)
 		d.mu.Unlock()

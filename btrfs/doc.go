@@ -12,6 +12,10 @@
 // What a container puts into subvolumes of its own making counts for no limit, and
 // becomes plain directories when the layer is sealed: a snapshot would not show it.
 //
+// A sealed layer is a read-only subvolume. A file that is open for writing when it becomes
+// one can still be written to, and NoWriters does not see it when its mount is gone, because
+// looking at each file would take longer than the commit.
+//
 //	d, err := btrfs.New(ctx, "/var/lib/layerkeep/btrfs", driver.Options{})
 package btrfs
 

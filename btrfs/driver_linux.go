@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/copytree"
@@ -28,6 +29,7 @@ const (
 // btrfs is the driver. It implements [driver.Driver].
 type btrfs struct {
 	layerdir.Recorder
+	layerdir.Replacer
 
 	store   *layerdir.Store
 	opts    driver.Options
@@ -37,6 +39,9 @@ type btrfs struct {
 	idmap   bool
 	// known: that was found out, now or before.
 	known bool
+	// uncleaned: there was no Cleanup since a layer was removed, or since something in one
+	// could not be.
+	uncleaned atomic.Bool
 
 	mu sync.Mutex
 	// unpacking has the paths of staging directories in use.
@@ -59,7 +64,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
 	}
-	d := &btrfs{Recorder: store.Recorder(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
+	d := &btrfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -149,7 +154,11 @@ func (d *btrfs) try(ctx context.Context) (f facts, err error) {
 		return f, err
 	}
 	f.Xattrs = layerdir.XattrNamespaces(path)
-	f.Reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(path)
+	if !d.opts.Fallbacks.NoReflink {
+		if f.Reflink, err = copytree.CanReflink(path); err != nil {
+			return f, err
+		}
+	}
 	f.IDMap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
 	return f, err
 }

@@ -19,8 +19,16 @@ func (d *btrfs) Remove(_ context.Context, id driver.ID) error {
 	if err := d.store.RemoveIdle(id); err != nil {
 		return fmt.Errorf("btrfs: remove layer %s: %w", id, err)
 	}
+	d.uncleaned.Store(true)
 	return nil
 }
+
+// Place implements [driver.Placer].
+func (d *btrfs) Place() string { return d.store.Root() }
+
+// Leftovers implements [driver.Placer]. What a removed layer took is free, and its quota
+// group gone, only after a Cleanup.
+func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.store.Leftovers() }
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind, in the
 // store and in layers.
@@ -28,9 +36,14 @@ func (d *btrfs) Cleanup(ctx context.Context) error {
 	if err := d.store.Changeable(); err != nil {
 		return fmt.Errorf("btrfs: clean up: %w", err)
 	}
+	d.uncleaned.Store(false)
 	err := errors.Join(d.store.Cleanup(ctx), d.cleanLayers(ctx))
 	d.dropQgroups(nil)
-	return errors.Join(err, d.commit()) // the space is freed from now on
+	err = errors.Join(err, d.commit()) // the space is freed from now on
+	if err != nil {
+		d.uncleaned.Store(true)
+	}
+	return err
 }
 
 // cleanLayers deletes what interrupted calls left in layers.

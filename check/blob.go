@@ -1,9 +1,11 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,10 +21,9 @@ func (c *checker) blob(desc ocispec.Descriptor, images []string) error {
 	if fatal := c.fatal(err); fatal != nil {
 		return fatal
 	}
-	c.blobs[desc.Digest] = true
-	c.sum.Blobs++
+	c.sawBlob(desc.Digest)
 	if err != nil {
-		c.report(Finding{Part: Blob, Name: desc.Digest.String(), What: err.Error(), Images: images})
+		c.report(Finding{Part: Blob, Name: desc.Digest.String(), What: err.Error(), Images: images, Blob: desc.Digest})
 	}
 	return nil
 }
@@ -40,10 +41,16 @@ func (c *checker) otherBlobs() error {
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(rest, func(a, b ocispec.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	for _, desc := range rest {
-		if err := c.blob(desc, nil); err != nil {
+		here := place{stage: atBlob, name: desc.Digest.String()}
+		if c.passed(here) {
+			continue
+		}
+		if err := c.settledBlob(desc); err != nil {
 			return err
 		}
+		c.reached(here)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,15 @@ type Options struct {
 	Read func(ctx context.Context, n int) error
 	// Step is told of each snapshot and image before it is looked at; nil: nobody.
 	Step func(done, all int, name string)
+	// After is how far an earlier check of the same store with the same options has come:
+	// what was looked at then is left out. The database is looked at nevertheless.
+	After Position
+	// Reached is told how far the check is and what it has looked at, after each thing, when
+	// all findings up to there were told; nil: nobody.
+	Reached func(Position, Summary)
+	// Shared: others make, commit and remove snapshots and images meanwhile, see the
+	// package comment.
+	Shared bool
 }
 
 // ErrNoName: an Options.Names is neither a snapshot nor an image.
@@ -37,9 +47,13 @@ func Run(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Stor
 	c := &checker{
 		ctx: ctx, snaps: snaps, images: images, opts: opts, found: found,
 		users: map[string][]string{}, layers: map[string]snapshotter.Layer{}, blobs: map[digest.Digest]bool{},
-		damaged: map[string]bool{},
+		damaged: map[string]bool{}, again: map[string]bool{},
 	}
-	err := c.run()
+	var err error
+	if c.after, err = opts.After.place(); err != nil {
+		return Summary{}, err
+	}
+	err = c.run()
 	return c.sum, err
 }
 
@@ -58,6 +72,13 @@ type checker struct {
 	blobs map[digest.Digest]bool
 	// damaged are the snapshots with findings, and those that stand on them.
 	damaged map[string]bool
+	// after is the place up to which an earlier check has looked.
+	after place
+	// again are snapshots that an earlier check has looked at, and this one too, to find out
+	// whether what stands on them has inherited damage.
+	again map[string]bool
+	// fresh are the blobs that this trial has added to blobs.
+	fresh []digest.Digest
 }
 
 func (c *checker) run() error {
@@ -70,12 +91,17 @@ func (c *checker) run() error {
 	if err != nil {
 		return err
 	}
+	images = slices.DeleteFunc(images, func(img image.Image) bool { return img.Store != "" })
 	for _, img := range images {
 		for _, key := range chainOf(img) {
 			c.users[key] = append(c.users[key], img.Name)
 		}
 	}
-	layers, err := c.snaps.Inspect(c.ctx)
+	inspect := c.snaps.Inspect
+	if c.opts.Shared {
+		inspect = c.snaps.Survey
+	}
+	layers, err := inspect(c.ctx)
 	if err != nil {
 		return err
 	}
@@ -89,20 +115,42 @@ func (c *checker) run() error {
 			return err
 		}
 	}
-	for i, l := range layers {
-		c.step(i, len(layers)+len(images), string(l.ID))
-		if err := c.layer(l); err != nil {
-			return err
-		}
-	}
-	for i, img := range images {
-		c.step(len(layers)+i, len(layers)+len(images), img.Name)
-		if err := c.image(img); err != nil {
-			return err
-		}
+	if err := c.each(layers, images); err != nil {
+		return err
 	}
 	if c.opts.ReadData && len(c.opts.Names) == 0 {
 		return c.otherBlobs()
+	}
+	return nil
+}
+
+// each looks at layers and images, always in the same order.
+func (c *checker) each(layers []snapshotter.Layer, images []image.Image) error {
+	slices.SortStableFunc(layers, func(a, b snapshotter.Layer) int { return placeOf(a).compare(placeOf(b)) })
+	slices.SortFunc(images, func(a, b image.Image) int { return cmp.Compare(a.Name, b.Name) })
+	for i, l := range layers {
+		here := placeOf(l)
+		if c.passed(here) {
+			c.passLayer(l)
+			continue
+		}
+		c.step(i, len(layers)+len(images), string(l.ID))
+		if err := c.settledLayer(l); err != nil {
+			return err
+		}
+		c.reached(here)
+	}
+	for i, img := range images {
+		here := place{stage: atImage, name: img.Name}
+		if c.passed(here) {
+			c.passImage(img)
+			continue
+		}
+		c.step(len(layers)+i, len(layers)+len(images), img.Name)
+		if err := c.settledImage(img); err != nil {
+			return err
+		}
+		c.reached(here)
 	}
 	return nil
 }
@@ -131,7 +179,7 @@ func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snap
 	var kept []image.Image
 	for _, name := range c.opts.Names {
 		key := name
-		if img, err := c.images.Get(c.ctx, name); err == nil {
+		if img, err := c.images.Get(c.ctx, name); err == nil && img.Store == "" {
 			kept = append(kept, img)
 			key = img.Snapshot
 			for _, k := range chainOf(img) { // those above a missing one, too
@@ -158,6 +206,7 @@ func (c *checker) report(f Finding) {
 func (c *checker) hurt(l snapshotter.Layer, f Finding) {
 	if l.Name != "" {
 		c.damaged[l.Name] = true
+		f.Broken = true
 	}
 	c.report(f)
 }
@@ -180,12 +229,16 @@ func (c *checker) database() error {
 // image checks what the store keeps of an image beside its snapshots.
 func (c *checker) image(img image.Image) error {
 	c.sum.Images++
-	say := func(format string, args ...any) {
-		c.report(Finding{Part: Image, Name: img.Name, What: fmt.Sprintf(format, args...), Images: []string{img.Name}})
+	say := func(blob digest.Digest, format string, args ...any) {
+		c.report(Finding{Part: Image, Name: img.Name, What: fmt.Sprintf(format, args...), Images: []string{img.Name}, Blob: blob})
 	}
 	for i, key := range chainOf(img) {
-		if _, ok := c.layers[key]; !ok {
-			say("the snapshot of its layer %d, %s, is missing", i+1, key)
+		there, err := c.hasSnapshot(key)
+		if err != nil {
+			return err
+		}
+		if !there {
+			say("", "the snapshot of its layer %d, %s, is missing", i+1, key)
 		}
 	}
 	var manifest ocispec.Manifest
@@ -198,11 +251,10 @@ func (c *checker) image(img image.Image) error {
 			err = json.Unmarshal(raw, &manifest)
 		}
 		if err != nil {
-			say("its %s cannot be read: %v", doc.what, err)
+			say(doc.desc.Digest, "its %s cannot be read: %v", doc.what, err)
 			continue
 		}
-		c.blobs[doc.desc.Digest] = true
-		c.sum.Blobs++
+		c.sawBlob(doc.desc.Digest)
 		if err := c.read(len(raw)); err != nil {
 			return err
 		}
@@ -211,11 +263,11 @@ func (c *checker) image(img image.Image) error {
 		size, ok, err := c.images.BlobSize(l.Blob.Digest)
 		switch {
 		case err != nil:
-			say("the blob of its layer %d cannot be read: %v", i+1, err)
+			say(l.Blob.Digest, "the blob of its layer %d cannot be read: %v", i+1, err)
 		case !ok:
-			say("the blob of its layer %d, %s, is missing: the image cannot be exported as it came", i+1, l.Blob.Digest)
+			say(l.Blob.Digest, "the blob of its layer %d, %s, is missing: the image cannot be exported as it came", i+1, l.Blob.Digest)
 		case size != l.Blob.Size:
-			say("the blob of its layer %d, %s, has %d bytes and should have %d", i+1, l.Blob.Digest, size, l.Blob.Size)
+			say(l.Blob.Digest, "the blob of its layer %d, %s, has %d bytes and should have %d", i+1, l.Blob.Digest, size, l.Blob.Size)
 		case c.opts.ReadData && !c.blobs[l.Blob.Digest]:
 			if err := c.blob(l.Blob, []string{img.Name}); err != nil {
 				return err

@@ -3,6 +3,8 @@ package check
 import (
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layerkeep/layerkeep/driver"
 )
 
@@ -31,6 +33,10 @@ type Finding struct {
 	What string
 	// Images are the names of the images that it takes down.
 	Images []string
+	// Broken: the layer itself is damaged, not only what is kept beside it.
+	Broken bool
+	// Blob is the blob that is damaged or missing, if that is what is wrong.
+	Blob digest.Digest
 }
 
 // String is a line for people.
@@ -54,8 +60,20 @@ type Summary struct {
 	// Unread are snapshots whose content could not be compared with anything, with
 	// ReadData: nobody has kept what it must be.
 	Unread int
+	// Changed are snapshots, images and blobs that somebody was changing whenever they were
+	// looked at, or has removed, and of which little or nothing is known therefore.
+	Changed int
 	// Bytes were read of files, blobs and layers, as far as they were counted.
 	Bytes int64
 	// Findings are how many there were.
 	Findings int
+}
+
+// Plus is the summary of two checks together: of one that was cut short and of the one that
+// went on.
+func (s Summary) Plus(o Summary) Summary {
+	return Summary{
+		Snapshots: s.Snapshots + o.Snapshots, Images: s.Images + o.Images, Blobs: s.Blobs + o.Blobs,
+		Unread: s.Unread + o.Unread, Changed: s.Changed + o.Changed, Bytes: s.Bytes + o.Bytes, Findings: s.Findings + o.Findings,
+	}
 }

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 
 	"github.com/moby/sys/userns"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -33,6 +36,10 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	for _, fault := range l.Faults {
 		f := base
 		f.What = fault.Error()
+		if errors.Is(fault, snapshotter.ErrOlder) { // the layer may be sound
+			c.report(f)
+			continue
+		}
 		c.hurt(l, f)
 	}
 	if l.Missing || l.Name == "" || l.Kind == meta.View {
@@ -40,6 +47,13 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	}
 	var err error
 	switch {
+	case l.Store != "": // what it must be is for a check of that store
+		if visit := c.readFile; c.opts.ReadData {
+			c.sum.Unread++
+			err = c.walk(l, visit)
+		} else {
+			err = c.walk(l, func(diff.Change) error { return nil })
+		}
 	case !c.opts.ReadData:
 		err = c.walk(l, func(diff.Change) error { return nil })
 	case l.Labels[image.LabelLayer] != "" && l.Labels[image.LabelBlob] != "":
@@ -53,11 +67,34 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	if fatal := c.fatal(err); fatal != nil {
 		return fatal
 	}
+	switch {
+	case l.Kind == meta.Committed:
+	case isChange(err):
+		c.sum.Changed++
+		return nil
+	case errors.Is(err, driver.ErrUnsupported): // it was unpacked without its parents
+		c.sum.Unread++
+		return nil
+	}
 	if err != nil {
 		base.What = "it cannot be read: " + err.Error()
 		c.hurt(l, base)
 	}
 	return nil
+}
+
+// isChange reports whether an error comes of a program that writes to a mounted snapshot
+// while it is read: what was listed a moment ago is gone, or of another kind.
+func isChange(err error) bool {
+	if err == nil || errors.Is(err, snapshotter.ErrLayerDamaged) {
+		return false
+	}
+	for _, change := range []error{fs.ErrNotExist, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, syscall.ESTALE, io.ErrUnexpectedEOF} {
+		if errors.Is(err, change) {
+			return true
+		}
+	}
+	return false
 }
 
 // walk goes through what the layer changes; visit is called for each change.
@@ -99,6 +136,10 @@ func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 	case err != nil:
 		return err
 	case sum != l.Digest:
+		if inherited, err := c.parentDamaged(l); err != nil || inherited {
+			c.sum.Unread++
+			return err
+		}
 		base.What = fmt.Sprintf("it is not what was committed: its changes have the digest %s, and had %s", sum, l.Digest)
 		c.hurt(l, base)
 	}
@@ -115,6 +156,7 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 		if err != nil {
 			base.What = fmt.Sprintf("it cannot be compared with its blob: %v", err)
 		}
+		base.Blob = d
 		c.report(base)
 		c.sum.Unread++
 		return c.walk(l, c.readFile)
@@ -147,11 +189,14 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	if err != nil {
 		return err
 	}
-	c.blobs[d] = true
-	c.sum.Blobs++
+	c.sawBlob(d)
 	for _, f := range verified.Findings {
-		if f.Below && c.damaged[l.Parent] {
-			continue // what it inherits has been told
+		if f.Below {
+			if inherited, err := c.parentDamaged(l); err != nil {
+				return err
+			} else if inherited {
+				continue // it has been told
+			}
 		}
 		found := base
 		found.Path, found.What = f.Path, f.String()
@@ -170,9 +215,8 @@ func (c *checker) unreadBlob(d digest.Digest, l snapshotter.Layer, err error) er
 	if fatal := c.fatal(err); fatal != nil {
 		return fatal
 	}
-	c.blobs[d] = true
-	c.sum.Blobs++
-	c.report(Finding{Part: Blob, Name: d.String(), What: err.Error(), Images: c.users[l.Name]})
+	c.sawBlob(d)
+	c.report(Finding{Part: Blob, Name: d.String(), What: err.Error(), Images: c.users[l.Name], Blob: d})
 	c.sum.Unread++
 	return c.walk(l, c.readFile)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/storewire"
 	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 // Stat is snapshotter.Snapshotter.Stat.
@@ -25,18 +26,42 @@ func (c *Client) Stat(ctx context.Context, key string) (snapshots.Info, error) {
 	return storewire.ToInfo(s), nil
 }
 
+// Damage is snapshotter.Snapshotter.Damage. A service of an earlier version tells of none.
+func (c *Client) Damage(ctx context.Context, key string) ([]snapshotter.LayerDamage, error) {
+	if err := lookupName(key); err != nil {
+		return nil, err
+	}
+	s, err := c.store.Stat(ctx, &storev1.StatRequest{Key: key, Damage: true})
+	if err != nil {
+		return nil, err
+	}
+	return storewire.ToDamage(s.GetDamage()), nil
+}
+
 // Walk calls fn for every snapshot in the order of their names, until it returns
 // an error, which Walk returns.
 func (c *Client) Walk(ctx context.Context, fn func(snapshots.Info) error) error {
+	return c.list(ctx, &storev1.ListRequest{}, func(s *storev1.Snapshot) error { return fn(storewire.ToInfo(s)) })
+}
+
+// WalkStates is Walk with the states of the layers of snapshots that are not committed,
+// see snapshotter.Snapshotter.StreamStates. A service of an earlier version tells of none.
+func (c *Client) WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error {
+	return c.list(ctx, &storev1.ListRequest{States: true}, func(s *storev1.Snapshot) error {
+		return fn(storewire.ToInfo(s), snapshotter.LayerState(s.GetState()))
+	})
+}
+
+func (c *Client) list(ctx context.Context, req *storev1.ListRequest, fn func(*storev1.Snapshot) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.store.List(ctx, &storev1.ListRequest{})
+	stream, err := c.store.List(ctx, req)
 	if err != nil {
 		return err
 	}
 	return drain(stream.Recv, func(m *storev1.ListResponse) error {
 		for _, s := range m.GetSnapshots() {
-			if err := fn(storewire.ToInfo(s)); err != nil {
+			if err := fn(s); err != nil {
 				return err
 			}
 		}

@@ -180,3 +180,62 @@ func TestWhatIsNotHintedIsNotRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"M /d/f"}, difftest.Paths(changes))
 }
+
+// partlyHinted knows nothing of some directories; whatever it says of what is below them
+// does not count.
+type partlyHinted struct {
+	hintView
+	unknown []string
+}
+
+type partlyHintedDir struct {
+	hintDir
+	unknown []string
+}
+
+func (v partlyHinted) Root() (diff.Dir, error) {
+	d, err := v.hintView.Root()
+	return partlyHintedDir{d.(hintDir), v.unknown}, err
+}
+
+func (d partlyHintedDir) OpenDir(name string) (diff.Dir, error) {
+	sub, err := d.hintDir.OpenDir(name)
+	return partlyHintedDir{sub.(hintDir), d.unknown}, err
+}
+
+func (d partlyHintedDir) Hints() ([]diff.Hint, bool, error) {
+	if slices.Contains(d.unknown, d.path) {
+		return nil, false, nil
+	}
+	return d.hintDir.Hints()
+}
+
+func TestBelowADirectoryOfWhichNothingIsKnownAllIsCompared(t *testing.T) {
+	base := []Edit{Mkdir("d"), Mkdir("d/e"), Create("d/e/f", "x"), Create("d/gone", "x"), Create("g", "x")}
+	old, new := tree(t, base...), tree(t, append(base, Write("d/e/f", "y"), Remove("d/gone"), Create("d/e/n", ""), Write("g", "y"))...)
+	v := partlyHinted{hintView{view(t, new), map[string][]diff.Hint{".": {{Name: "d", Descend: true}}}}, []string{"d"}}
+	changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), v, diff.Options{}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"D /d/gone", "M /d/e/f", "A /d/e/n"}, difftest.Paths(changes))
+}
+
+// A hint that a directory is to be descended into is no promise that it is one.
+func TestAHintToDescendIntoWhatIsNoDirectory(t *testing.T) {
+	base := []Edit{Mkdir("d"), Mkdir("e"), Create("e/f", "x")}
+	old, new := tree(t, base...), tree(t, append(base, Remove("d"), Create("d", "x"), Remove("e"))...)
+	v := hintView{view(t, new), map[string][]diff.Hint{".": {{Name: "d", Descend: true}, {Name: "e", Descend: true}}}}
+	changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), v, diff.Options{}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"D /e", "M /d"}, difftest.Paths(changes))
+}
+
+// Of a name that links pull in, the directories above are descended into, no more: their
+// attributes, which here differ against what the hints say, are not looked at.
+func TestDirectoriesAboveANameThatLinksPullInAreNotCompared(t *testing.T) {
+	base := []Edit{Mkdir("d"), Mkdir("d/e"), Create("d/e/a", "x"), MakeLink("z", "d/e/a")}
+	old, new := tree(t, base...), tree(t, append(base, Remove("z"), Create("z", "x"), Chmod("d", 0o700), Chmod("d/e", 0o700))...)
+	v := hintView{view(t, new), map[string][]diff.Hint{".": {{Name: "z"}}}}
+	changes, err := difftest.Collect(diff.Compare(t.Context(), view(t, old), v, diff.Options{}))
+	require.NoError(t, err)
+	require.Equal(t, []string{"M /d/e/a", "M /z"}, difftest.Paths(changes))
+}

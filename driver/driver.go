@@ -130,6 +130,22 @@ type Settler interface {
 	Settle(ctx context.Context, id ID) error
 }
 
+// A WriterFinder is a Driver that can tell whether a layer that is about to be sealed
+// could be written to afterwards. Default without it: only mounts in this mount namespace
+// are known.
+type WriterFinder interface {
+	// NoWriters sees to it that nobody can write to a writable layer where Seal does not see
+	// it: copies of its mounts in other mount namespaces become read-only. It returns an
+	// error matching ErrBusy, which names processes as far as they are known, when one uses
+	// such a mount as its root directory or has a file open for writing, also through a
+	// mount that was lazily unmounted. It waits a moment for processes that are ending.
+	// What it cannot see is said in the package documentation of each driver.
+	NoWriters(ctx context.Context, id ID) error
+	// SeesUnmounted reports whether NoWriters also sees files that are open through a
+	// mount that was lazily unmounted.
+	SeesUnmounted() bool
+}
+
 // An Explainer is a Driver that can tell which layer provides a path. Default
 // without it: not known. Properties.Explain tells.
 type Explainer interface {
@@ -158,6 +174,19 @@ type Adopter interface {
 	Foreign(ctx context.Context) ([]Foreign, error)
 }
 
+// A Placer is a Driver that keeps all its layers in one directory. So whoever has seen
+// that a store is in order need not look at every layer the next time: as long as the
+// directory has the times that it had, no layer has appeared or gone. Default without it:
+// that has to be looked for.
+type Placer interface {
+	// Place returns the directory, in which a name appears or goes with every layer, and
+	// with all that Cleanup would free.
+	Place() string
+	// Leftovers reports whether there is something for Cleanup that this process knows
+	// of, also after Close. What was there when the driver was opened it does not know.
+	Leftovers() bool
+}
+
 // A Rememberer is a Driver that tries when it is opened what works here, and that can
 // go by what it found before. Default without it: the driver is opened without
 // Options.Known.
@@ -178,6 +207,43 @@ type Recorder interface {
 	// durably where the layer is sealed, else when it is sealed by this Driver.
 	// Returns ErrUnsupported for a layer that another engine made.
 	Note(ctx context.Context, id ID, note json.RawMessage) error
+}
+
+// A Replacer is a Driver that can put one layer in the place of another, so that a
+// damaged one can be made anew under the children that it has. Default without it: a
+// damaged layer stays until it is removed.
+type Replacer interface {
+	// Replace puts the sealed layer made, which has the parents that id should have, in
+	// the place of id, which may be damaged in any way or missing: from then on id is
+	// what made was, for its children too, and there is no layer made any more. That is
+	// one step, and durable: after a crash id is the old layer or the new one.
+	//
+	// What is mounted stays as it is, with the files of the old layer. Cleanup deletes
+	// these once no mount that this process can see, in whatever mount namespace, has
+	// them. Where layers do not share pages (Properties.SharesPages), a child is a copy of
+	// its parent: nothing changes in it.
+	//
+	// Returns ErrNotFound without made, ErrNotSealed for one that is not sealed, ErrBusy
+	// when id is mounted writable or something is mounted in its directory, and
+	// ErrUnsupported where the file system cannot exchange two directories. After these
+	// id is as before, and Remove removes made.
+	Replace(ctx context.Context, id, made ID) error
+}
+
+// A Borrower is a Driver whose layers can stand on sealed ones of another store of the
+// same driver, which is only read. Default without it: such a layer has to be applied here.
+type Borrower interface {
+	// Borrow makes the layers known that another store keeps in dir: the sealed layer N
+	// there is the layer PREFIX.N here, until this Driver is closed. prefix is one of an
+	// ID, without a dot. To the methods that read, such a layer is a sealed one, and
+	// ErrNotFound once dir or the layer has gone; Layers does not list it. The methods
+	// that would change it return ErrReadOnly, and nothing below dir is ever written.
+	// What is in dir may be hostile: no path in it is believed, and no link followed.
+	//
+	// found is what [Rememberer].Found said there. Returns ErrUnsupported where layers of
+	// there would mean something else here, or where found does not tell. Called before
+	// the other methods.
+	Borrow(prefix, dir string, found json.RawMessage) error
 }
 
 // A Record is what a driver has recorded of a layer.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
@@ -23,6 +24,8 @@ import (
 type blobs struct {
 	dir string
 	fs  durable.FS
+	// foreign: it is that of an additional store, in which a blob may be anything.
+	foreign bool
 }
 
 const ingestDir = "ingest"
@@ -30,8 +33,8 @@ const ingestDir = "ingest"
 // blobsIn returns the blobs in a directory for reading.
 func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
 
-// openBlobs makes the directory where it is missing, and empties ingest: the
-// store is open in one process, so what lies there belongs to nobody.
+// openBlobs makes the directory where it is missing, and removes temporary files and what is
+// in ingest: the store is open in one process, so they belong to nobody.
 func openBlobs(dir string) (*blobs, error) {
 	b := blobsIn(dir)
 	if err := clearDir(filepath.Join(dir, ingestDir)); err != nil {
@@ -41,6 +44,9 @@ func openBlobs(dir string) (*blobs, error) {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("content directory: %w", err)
 		}
+	}
+	if err := durable.RemoveStale(dir); err != nil {
+		return nil, fmt.Errorf("content directory: %w", err)
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
 	if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +87,14 @@ func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
 	if d.Validate() != nil {
 		return 0, false, nil //nolint:nilerr // what is no digest names no blob
 	}
-	st, err := os.Stat(b.path(d))
+	stat := os.Stat
+	if b.foreign {
+		stat = os.Lstat
+	}
+	st, err := stat(b.path(d))
+	if err == nil && b.foreign {
+		err = plainFile(b.path(d), st)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
 	}
@@ -96,11 +109,25 @@ func (b *blobs) open(d digest.Digest) (*os.File, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: content %q: %w", ErrInvalid, d, err)
 	}
-	f, err := os.Open(b.path(d))
+	flags := os.O_RDONLY
+	if b.foreign {
+		flags |= unix.O_NOFOLLOW | unix.O_NONBLOCK
+	}
+	f, err := os.OpenFile(b.path(d), flags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("content %s: %w", d, ErrNotFound)
 	}
-	return f, err
+	if err != nil || !b.foreign {
+		return f, err
+	}
+	st, err := f.Stat()
+	if err == nil {
+		err = plainFile(b.path(d), st)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // read returns a small blob, checked against its digest again.

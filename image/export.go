@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -20,7 +21,8 @@ import (
 // manifest of a Docker image, and one of non-distributable layers, is rewritten
 // in OCI's terms around the same config and blobs. For a snapshot the config of
 // the image it stands on is continued. Layers that have no blob are made, kept
-// and remembered, so that the next export has the same. In a store that is read-only
+// and remembered, so that the next export has the same. So are layers whose blobs have
+// been lost, see Exported.Replaced. In a store that is read-only
 // they are made and not kept: each is made twice, as its size and digest come before it
 // in the archive.
 func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (Exported, error) {
@@ -64,9 +66,12 @@ func (s *Store) export(ctx context.Context, name string, w io.Writer, opts Expor
 	if err != nil {
 		return Exported{}, err
 	}
-	out := Exported{Name: ref, Target: j.target, Config: j.config, Made: j.made, Bytes: n, Layers: []Layer{}}
+	out := Exported{Name: ref, Target: j.target, Config: j.config, Made: j.made, Bytes: n, Layers: []Layer{}, Replaced: []digest.Digest{}}
 	for _, p := range j.pieces {
 		out.Layers = append(out.Layers, p.Layer)
+		if p.missing != "" && p.missing != p.Blob.Digest {
+			out.Replaced = append(out.Replaced, p.missing)
+		}
 	}
 	return out, nil
 }
@@ -99,7 +104,9 @@ type piece struct {
 	// known: Layer is complete and its blob there, or can be made again.
 	known bool
 	// repack: the blob is not kept, and made again for the archive.
-	repack  bool
+	repack bool
+	// missing is the blob that the layer came with, and that is not there; empty for none.
+	missing digest.Digest
 	created time.Time
 }
 
@@ -112,7 +119,7 @@ type base struct {
 
 // loadBase reads the manifest and config of an image we have.
 func (s *Store) loadBase(target ocispec.Descriptor) (*base, error) {
-	raw, err := s.blobs.read(target.Digest)
+	raw, err := s.readAny(target.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -130,7 +137,7 @@ func (s *Store) loadBase(target ocispec.Descriptor) (*base, error) {
 	if err != nil {
 		return nil, err
 	}
-	rawConfig, err := s.blobs.read(m.Config.Digest)
+	rawConfig, err := s.readAny(m.Config.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}

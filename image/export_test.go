@@ -258,12 +258,35 @@ func TestALostBlobIsMadeAgain(t *testing.T) {
 		require.NoError(t, s.blobs.remove(img.Layers[1].Blob.Digest))
 		raw, e := s.exported(t, "app", ExportOptions{})
 		require.Equal(t, 1, e.Made)
+		require.Equal(t, []digest.Digest{img.Layers[1].Blob.Digest}, e.Replaced)
+		require.NotEqual(t, img.Target.Digest, e.Target.Digest)
+		again, e := s.exported(t, "app", ExportOptions{})
+		require.Equal(t, raw, again)
+		require.Equal(t, []digest.Digest{img.Layers[1].Blob.Digest}, e.Replaced, "as long as it is missing")
 		got, _, _ := archived(t, raw)
 		require.Equal(t, img.Layers[0].Blob.Digest, got.Layers[0].Blob.Digest)
 		other := newStore(t, s.snaps.Driver().Name())
 		back := other.mustImport(t, writeFile(t, "x.tar", raw), ImportOptions{Name: "x"})
 		require.Equal(t, s.tree(t, img.Snapshot), other.tree(t, back.Snapshot))
+
+		s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
+		_, e = s.exported(t, "app", ExportOptions{})
+		require.Empty(t, e.Replaced)
+		require.Equal(t, img.Target.Digest, e.Target.Digest)
 	})
+}
+
+// What was packed here can be packed again as it was.
+func TestALostBlobOfOursIsMadeAgainAsItWas(t *testing.T) {
+	s := newStore(t, "vfs")
+	s.change(t, "layer", "", makeTar(t, file{name: "a", body: "1"}), nil)
+	raw, first := s.exported(t, "layer", ExportOptions{})
+	require.Equal(t, 1, first.Made)
+	require.NoError(t, s.blobs.remove(first.Layers[0].Blob.Digest))
+	again, second := s.exported(t, "layer", ExportOptions{})
+	require.Equal(t, raw, again)
+	require.Equal(t, 1, second.Made)
+	require.Empty(t, second.Replaced)
 }
 
 func TestABlobThatRottedIsNotGivenOn(t *testing.T) {

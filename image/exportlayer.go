@@ -79,7 +79,7 @@ func (j *job) openBlob(ctx context.Context, e entry) (io.ReadCloser, error) {
 	if p := j.pieces[e.layer]; p.repack {
 		return j.repack(ctx, p.key), nil
 	}
-	return j.s.blobs.open(e.Digest)
+	return j.s.openAny(e.Digest)
 }
 
 // repack packs a layer while it is being read.

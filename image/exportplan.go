@@ -15,6 +15,10 @@ import (
 // plan finds the layers of the export and where their bytes come from, and pins
 // them.
 func (j *job) plan(ctx context.Context, what Resolved) error {
+	// One of an additional store is borrowed when it is named.
+	if _, err := j.s.snaps.Stat(ctx, what.Key); err != nil {
+		return err
+	}
 	var rows []meta.Snapshot
 	err := j.s.snaps.DB().View(func(tx *meta.Tx) (err error) {
 		rows, err = tx.Chain(what.Key)
@@ -86,7 +90,7 @@ func (j *job) findBlob(ctx context.Context, p *piece) error {
 	if err := j.s.pin(ctx, j.hold, blobPin(p.Blob.Digest.String()), keepIt); err != nil {
 		return err
 	}
-	size, have, err := j.s.blobs.has(p.Blob.Digest)
+	size, have, err := j.s.hasAny(p.Blob.Digest)
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,7 @@ func (j *job) findBlob(ctx context.Context, p *piece) error {
 		p.Blob.MediaType = layerTypes[p.Blob.MediaType].oci
 		p.Blob.URLs = nil
 	} else {
-		p.Blob = ocispec.Descriptor{}
+		p.missing, p.Blob = p.Blob.Digest, ocispec.Descriptor{}
 	}
 	return nil
 }

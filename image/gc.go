@@ -17,7 +17,8 @@ import (
 )
 
 // GC removes the snapshots that imports made and that no image and no other
-// snapshot needs, and then the blobs that neither an image nor a snapshot names.
+// snapshot needs, forgets those of additional stores that nothing needs, and then
+// removes the blobs that neither an image nor a snapshot names.
 // Snapshots that a user made stay, and what they stand on. So does what an image needs
 // that the database has lost, see [Store.Restore], and no blob goes while there are
 // layers that no snapshot has. It is safe beside imports.
@@ -46,23 +47,21 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 		return false, err
 	}
 	for _, key := range m.loose {
-		ok, stale := s.pins.claim(snapPin(key), gen)
-		if stale {
-			return true, nil
-		}
-		if !ok {
-			continue
-		}
-		err := s.snaps.Remove(ctx, key)
-		s.pins.gone(snapPin(key))
-		switch {
-		case err == nil:
+		// What a removed layer stood on follows at once: marking again for each layer
+		// would read all rows as often as an image has layers.
+		for key != "" {
+			gone, stale, err := s.collectLayer(ctx, key, gen)
+			if stale || err != nil {
+				return stale, err
+			}
+			if !gone {
+				break
+			}
 			c.Snapshots = append(c.Snapshots, key)
 			again = true
-		case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err), errors.Is(err, driver.ErrBusy):
-			// Gone, or somebody has begun to use it.
-		default:
-			return false, fmt.Errorf("removing layer %s: %w", key, err)
+			if key, err = s.looseParent(m, key); err != nil {
+				return false, err
+			}
 		}
 	}
 	if again {
@@ -74,6 +73,41 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 		return false, nil
 	}
 	return s.collectBlobs(ctx, m, gen, c)
+}
+
+// collectLayer removes a snapshot that was found to be needed by nobody when gen was
+// read; stale says that this may have changed. One that somebody has begun to use stays.
+func (s *Store) collectLayer(ctx context.Context, key string, gen uint64) (gone, stale bool, err error) {
+	ok, stale := s.pins.claim(snapPin(key), gen)
+	if !ok {
+		return false, stale, nil
+	}
+	err = s.snaps.Remove(ctx, key)
+	s.pins.gone(snapPin(key))
+	switch {
+	case err == nil:
+		return true, false, nil
+	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err), errors.Is(err, driver.ErrBusy):
+		return false, false, nil
+	}
+	return false, false, fmt.Errorf("removing layer %s: %w", key, err)
+}
+
+// looseParent returns the parent of a layer that was removed, if nobody needs it either,
+// and the empty name otherwise.
+func (s *Store) looseParent(m *marks, key string) (parent string, err error) {
+	parent = m.unneeded[key]
+	if _, ok := m.unneeded[parent]; !ok {
+		return "", nil
+	}
+	err = s.snaps.DB().View(func(tx *meta.Tx) error {
+		row, err := tx.Snapshot(parent)
+		if errors.Is(err, meta.ErrNotFound) || err == nil && len(tx.Children(row)) > 0 {
+			parent, err = "", nil
+		}
+		return err
+	})
+	return parent, err
 }
 
 func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Collected) (again bool, err error) {
@@ -111,14 +145,16 @@ func (s *Store) forgetBlob(d digest.Digest) error {
 
 // marks are what a pass has found.
 type marks struct {
-	// loose are the snapshots of imports without children and without images.
+	// unneeded are the snapshots of imports that no image needs, with their parents.
+	unneeded map[string]string
+	// loose are those of them without children.
 	loose []string
 	// blobs are those that are needed.
 	blobs map[string]bool
 }
 
 func (s *Store) mark(ctx context.Context) (*marks, error) {
-	m := &marks{blobs: map[string]bool{}}
+	m := &marks{unneeded: map[string]string{}, blobs: map[string]bool{}}
 	needed := map[string]bool{}
 	var bases []digest.Digest
 	err := s.snaps.DB().View(func(tx *meta.Tx) error {
@@ -134,8 +170,11 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 			if base := digest.Digest(row.Labels[LabelBase]); base.Validate() == nil {
 				bases = append(bases, base)
 			}
-			if isLayer(row) && !needed[row.Name] && len(tx.Children(row)) == 0 {
-				m.loose = append(m.loose, row.Name)
+			if (isLayer(row) || isBorrowed(row)) && !needed[row.Name] {
+				m.unneeded[row.Name] = row.Parent
+				if len(tx.Children(row)) == 0 {
+					m.loose = append(m.loose, row.Name)
+				}
 			}
 			return ctx.Err()
 		})
@@ -148,6 +187,10 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 	}
 	return m, nil
 }
+
+// isBorrowed reports a snapshot that is one of an additional store: it is there again as
+// soon as somebody names it.
+func isBorrowed(row meta.Snapshot) bool { return row.Store != "" && row.State == meta.Ready }
 
 func markImages(tx *meta.Tx, m *marks, needed map[string]bool) (known []Image, err error) {
 	err = tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
@@ -204,6 +247,29 @@ func (s *Store) dropInterrupted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.dropDead(ctx, dead)
+}
+
+// dropUnremoved is dropInterrupted for a store that was closed in order: what is there of
+// imports are snapshots that could not be removed, which have names of their own.
+func (s *Store) dropUnremoved(ctx context.Context) error {
+	var dead []string
+	err := s.snaps.DB().View(func(tx *meta.Tx) error {
+		return tx.WalkSnapshotsFrom(activePrefix, func(row meta.Snapshot) error {
+			token := row.Labels[LabelImporting]
+			if row.Kind == meta.Active && row.State == meta.Ready && token != "" && !s.running.has(token) {
+				dead = append(dead, row.Name)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return s.dropDead(ctx, dead)
+}
+
+func (s *Store) dropDead(ctx context.Context, dead []string) error {
 	for _, key := range dead {
 		if err := s.snaps.Remove(ctx, key); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("removing the interrupted import %s: %w", key, err)

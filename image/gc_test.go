@@ -2,11 +2,13 @@ package image
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -116,4 +118,33 @@ func TestACollectionLeavesTheSnapshotsOfEnginesAlone(t *testing.T) {
 		require.Empty(t, c.Snapshots)
 		require.Equal(t, before, s.contents(t))
 	})
+}
+
+// One pass takes a whole stack from its top: as many passes as a stack has layers would
+// each read all rows.
+func TestACollectionFollowsEachStackDown(t *testing.T) {
+	ctx := context.Background()
+	s := newStore(t, "vfs")
+	layers := threeLayers(t, tar.None)
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: layers}), "")
+	three := s.mustImport(t, m.dir(), ImportOptions{Name: "three"})
+	other := newMaker(t)
+	other.add(other.image(imageSpec{layers: append(slices.Clone(layers[:1]), layers[2])}), "")
+	two := s.mustImport(t, other.dir(), ImportOptions{Name: "two"})
+	for _, img := range []Image{three, two} {
+		require.NoError(t, s.snaps.DB().Update(func(tx *meta.Tx) error { return tx.DeleteRecord(imageRecords, img.Name) }))
+		require.NoError(t, s.backUp(ctx, img.Name))
+	}
+	var c Collected
+	again, err := s.collect(ctx, &c)
+	require.NoError(t, err)
+	require.True(t, again, "blobs are next")
+	require.Len(t, c.Snapshots, 4)
+	require.Empty(t, s.contents(t).Snapshots)
+	bottom := three.Layers[0].ChainID.String()
+	require.Equal(t, bottom, c.Snapshots[3], "what both stacks stand on goes last")
+	_, err = s.GC(ctx)
+	require.NoError(t, err)
+	require.Equal(t, contents{}, s.contents(t))
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 // An Image is what the store knows of an image it holds. It is also the form in
@@ -26,6 +28,9 @@ type Image struct {
 	Snapshot string `json:"snapshot"`
 	// Imported is when the name was given to this image.
 	Imported time.Time `json:"imported"`
+	// Store is the ID of the additional store that the image is in, empty for this one.
+	// It is not recorded.
+	Store string `json:"-"`
 }
 
 // A Layer is one layer of an image.
@@ -52,7 +57,7 @@ func (i Image) Size() int64 {
 const (
 	// LabelLayer marks a committed snapshot that an import made, with the
 	// chainID as value; only such snapshots are ever collected.
-	LabelLayer = "layerkeep.dev/image.layer"
+	LabelLayer = snapshotter.LabelChainID
 	// LabelDiffID is the digest of the layer's uncompressed tar.
 	LabelDiffID = "layerkeep.dev/layer.diffid"
 	// LabelBlob is the digest of the layer's blob in the content directory.

@@ -15,9 +15,13 @@ import (
 
 // Import reads an image, unpacks its layers into committed snapshots, keeps its
 // blobs and records it under its names: opts.Name, else those that the source
-// has for it. A name that was another image's goes over to this one. Layers that
-// are there already are not unpacked again. Returns the image under its first
-// name.
+// has for it. A name that was another image's goes over to this one. Returns the image
+// under its first name.
+//
+// Layers that are there already are not unpacked again, unless they are damaged as far as
+// their records, their root directories and the sizes of their blobs tell: such a layer is unpacked
+// again in place, see [snapshotter.Snapshotter.Renew], and such a blob is written again.
+// So is a manifest, a config or a blob that turns out to be damaged when it is read. opts.Warn is told.
 //
 // On an error, also that of a cancelled ctx, nothing of this import stays: no
 // name, no snapshot, no blob. Returns ErrInvalid for what is wrong with the
@@ -104,16 +108,23 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	return s.record(ctx, img.Image, names, h)
 }
 
-// addDocument stores a manifest or config.
+// addDocument stores a manifest or config, also in the place of one that is damaged.
 func (s *Store) addDocument(d digest.Digest, raw []byte) error {
-	_, ok, err := s.blobs.has(d)
-	if ok || err != nil {
+	_, there, err := s.blobs.has(d)
+	if err != nil {
 		return err
+	}
+	if there {
+		if _, err := s.blobs.read(d); err == nil {
+			return nil
+		}
 	}
 	if err := s.blobs.addAs(d, raw); err != nil {
 		return fmt.Errorf("keeping %s: %w", d, err)
 	}
-	s.pins.made(blobPin(d.String()))
+	if !there {
+		s.pins.made(blobPin(d.String()))
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -22,6 +23,47 @@ type layerReader struct {
 	src    io.Closer
 	out    *blobWriter
 	onKept func()
+	// kept: it is read from the content directory.
+	kept bool
+}
+
+// rotten is an error of reading a blob that the store keeps, which is not what its digest
+// says or cannot be read.
+type rotten struct{ error }
+
+func (r rotten) Unwrap() error { return r.error }
+
+// reading calls fn with the blob of a step, from the content directory when it is there,
+// else from the source, and keeps it. When the one that is there turns out to be rotten,
+// fn is called once more with that of the source, which takes its place: what fn has done
+// with the first has no effect, since its error was returned to it.
+func (u *unpacker) reading(ctx context.Context, st *step, fn func(r io.Reader) error) error {
+	err := u.readOnce(ctx, st, fn)
+	var found rotten
+	if !errors.As(err, &found) {
+		return err
+	}
+	u.rotten.Store(st.layer, true)
+	if again := u.readOnce(ctx, st, fn); again != nil {
+		return fmt.Errorf("%w; the kept blob is damaged: %w", again, found.error)
+	}
+	u.warn(st, "the kept blob of this layer was damaged, and was replaced: "+found.Error())
+	return nil
+}
+
+func (u *unpacker) readOnce(ctx context.Context, st *step, fn func(r io.Reader) error) error {
+	r, err := u.open(ctx, st)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return r.finish(fn(r))
+}
+
+func (u *unpacker) warn(st *step, message string) {
+	if u.opts.Warn != nil {
+		u.opts.Warn(st.layer, "", message)
+	}
 }
 
 // open opens the blob of a step, from the content directory when it is there.
@@ -54,10 +96,13 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &layerReader{}
+	_, isRotten := u.rotten.Load(i)
+	r := &layerReader{kept: have && !isRotten}
 	var src io.ReadCloser
-	if have {
-		src, err = u.s.blobs.open(desc.Digest)
+	if r.kept {
+		if src, err = u.s.blobs.open(desc.Digest); err != nil {
+			err = rotten{err}
+		}
 	} else {
 		src, err = u.img.layer(i)
 	}
@@ -67,12 +112,16 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 	r.src, r.v = src, newVerifier(ctx, src, desc)
 	r.v.advance = func(n int64) { u.opts.Progress.Advance(i, n) }
 	r.Reader = r.v
-	if !have {
+	if !r.kept {
 		if r.out, err = u.s.blobs.create(); err != nil {
 			return nil, errors.Join(fmt.Errorf("keeping blob %s: %w", desc.Digest, err), src.Close())
 		}
 		r.v.sink = r.out
-		r.onKept = func() { u.s.pins.made(blobPin(desc.Digest.String())) }
+		r.onKept = func() {
+			if !have { // else it was somebody's before, who needs it whatever becomes of this import
+				u.s.pins.made(blobPin(desc.Digest.String()))
+			}
+		}
 	}
 	return r, nil
 }
@@ -87,11 +136,11 @@ func (r *layerReader) finish(err error) error {
 	case err == nil, errors.Is(err, driver.ErrNeedsParents), errors.Is(err, driver.ErrInvalidLayer),
 		errors.Is(err, driver.ErrDigest), errors.Is(err, ErrMediaType):
 		if e := r.v.drain(); e != nil {
-			return e
+			return r.failed(e)
 		}
 	}
 	if r.v.err != nil && !errors.Is(r.v.err, io.EOF) {
-		return r.v.err
+		return r.failed(r.v.err)
 	}
 	if r.out != nil && (err == nil || errors.Is(err, driver.ErrNeedsParents)) {
 		if e := r.out.commit(r.v.desc.Digest); e != nil {
@@ -102,27 +151,59 @@ func (r *layerReader) finish(err error) error {
 	return err
 }
 
+// failed is the error of a blob that could not be read to its end, or is another one.
+func (r *layerReader) failed(err error) error {
+	if r.kept && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return rotten{err}
+	}
+	return err
+}
+
 func (r *layerReader) close() {
 	r.out.abort()
 	r.src.Close()
 }
 
-// keepBlob makes sure that the blob of a layer whose snapshot is there is there
-// too, and unpacks to the diffID that the image claims for it: an export would
-// spread what is wrong.
-func (u *unpacker) keepBlob(ctx context.Context, i int) error {
-	if i < 0 {
+// keep makes sure that a layer whose snapshot is there can be used, as far as its record
+// and its root directory tell, and that its blob is there.
+func (u *unpacker) keep(ctx context.Context, st *step) error {
+	damage := u.s.snaps.Usable(ctx, st.key)
+	if damage != nil && !snapshotter.IsDamage(damage) {
+		return damage
+	}
+	if damage == nil {
+		if err := u.keepBlob(ctx, st); err != nil {
+			return err
+		}
+		u.state(st, LayerExists)
 		return nil
 	}
-	l := u.img.Layers[i]
+	u.state(st, LayerStarted)
+	err := u.reading(ctx, st, func(r io.Reader) error {
+		return u.s.snaps.Renew(ctx, st.key, r, u.applyOptions(st))
+	})
+	if err != nil {
+		return fmt.Errorf("%w; it is unpacked again because the layer is damaged: %w", err, damage)
+	}
+	u.warn(st, "this layer was damaged, and was unpacked again: "+damage.Error())
+	u.state(st, LayerDone)
+	return nil
+}
+
+// keepBlob makes sure that the blob of a layer whose snapshot is there is there
+// too, and unpacks to the diffID that the image claims for it: an export would
+// spread what is wrong. One of another size than it should have is replaced; else it is not read.
+func (u *unpacker) keepBlob(ctx context.Context, st *step) error {
+	if st.layer < 0 {
+		return nil
+	}
+	l := u.img.Layers[st.layer]
 	size, have, err := u.s.blobs.has(l.Blob.Digest)
 	if err != nil {
 		return err
 	}
-	if known, ok := u.s.knownBlob(l.Blob); have && ok {
+	if known, ok := u.s.knownBlob(l.Blob); have && ok && size == l.Blob.Size {
 		switch {
-		case size != l.Blob.Size:
-			return fmt.Errorf("%w: blob %s has %d bytes and should have %d", ErrDigest, l.Blob.Digest, size, l.Blob.Size)
 		case known.DiffID != l.DiffID.String():
 			return fmt.Errorf("%w: blob %s unpacks to %s and should to %s", driver.ErrDigest, l.Blob.Digest, known.DiffID, l.DiffID)
 		case known.MediaType != layerTypes[l.Blob.MediaType].oci:
@@ -130,12 +211,7 @@ func (u *unpacker) keepBlob(ctx context.Context, i int) error {
 		}
 		return nil
 	}
-	r, err := u.open(ctx, &u.steps[i])
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	return r.finish(checkDiffID(ctx, r, l))
+	return u.reading(ctx, st, func(r io.Reader) error { return checkDiffID(ctx, r, l) })
 }
 
 func checkDiffID(ctx context.Context, r io.Reader, l Layer) error {

@@ -3,6 +3,7 @@ package image
 import (
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -62,6 +63,10 @@ type Exported struct {
 	Made int `json:"made"`
 	// Bytes is the length of the archive.
 	Bytes int64 `json:"bytes"`
+	// Replaced are the digests of blobs that were known of layers and that the store has
+	// no more. Their layers were made anew, with the same files and other bytes, so that
+	// the digest of the image is another one too.
+	Replaced []digest.Digest `json:"replaced"`
 }
 
 // Collected says what a [Store.GC] removed.

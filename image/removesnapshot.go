@@ -31,7 +31,7 @@ func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
 	}
 	for {
 		gen := s.pins.generation()
-		images, err := s.List(ctx)
+		images, err := s.own(ctx)
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,15 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -94,6 +97,7 @@ func (s *Store) byDigest(ctx context.Context, prefix string) ([]Image, error) {
 			found = append(found, img)
 		}
 	}
+	slices.SortStableFunc(found, func(a, b Image) int { return cmp.Compare(a.Store, b.Store) }) // ours first
 	return found, err
 }
 
@@ -104,15 +108,20 @@ func (s *Store) layersByPrefix(prefix string) ([]string, error) {
 		return nil, nil
 	}
 	var found []string
-	err := s.snaps.DB().View(func(tx *meta.Tx) error {
-		return tx.WalkSnapshots(func(row meta.Snapshot) error {
-			if isLayer(row) && strings.HasPrefix(row.Name, "sha256:"+hex) {
-				found = append(found, row.Name)
-			}
-			return nil
+	for _, from := range append([]*Store{s}, s.others...) {
+		err := from.snaps.DB().View(func(tx *meta.Tx) error {
+			return tx.WalkSnapshotsFrom("sha256:"+hex, func(row meta.Snapshot) error {
+				if isLayer(row) && digest.Digest(row.Name).Validate() == nil && !slices.Contains(found, row.Name) {
+					found = append(found, row.Name)
+				}
+				return nil
+			})
 		})
-	})
-	return found, err
+		if err != nil && from == s {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // isLayer reports a snapshot that an import made. What belongs to an engine is none,

@@ -28,7 +28,7 @@ const maxBackup = 1 << 30
 func (s *Store) backUp(ctx context.Context, removed string) error {
 	s.backing.Lock()
 	defer s.backing.Unlock()
-	images, err := s.List(context.WithoutCancel(ctx))
+	images, err := s.own(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 	if err != nil {
 		return false, nil //nolint:nilerr // it is no name of one
 	}
-	images, err := s.List(ctx)
+	images, err := s.own(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -103,9 +103,9 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 	var all []Restored
 	var sound []Image
 	for _, img := range list {
-		if _, err := s.named(img.Name); err == nil {
+		if known, err := s.named(img.Name); err == nil && known.Store == "" {
 			continue
-		} else if !errors.Is(err, ErrNotFound) {
+		} else if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, err
 		}
 		r := Restored{Name: img.Name, Err: s.restorable(ctx, img, there)}

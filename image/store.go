@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -44,6 +45,8 @@ type Store struct {
 	backing sync.Mutex
 	// running are the tokens of imports under way, see unpacker.
 	running tokens
+	// others are the additional stores of snaps, for reading.
+	others []*Store
 }
 
 // Open returns the images of a snapshotter and removes what a killed import
@@ -52,13 +55,22 @@ type Store struct {
 // return [snapshotter.ErrReadOnly] then.
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if s.ReadOnly() {
-		return &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}, nil
+		store := &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}
+		store.openAdditional()
+		return store, nil
 	}
 	b, err := openBlobs(contentOf(s))
 	if err != nil {
 		return nil, err
 	}
 	store := &Store{snaps: s, blobs: b, pins: newPins()}
+	store.openAdditional()
+	if s.OpenedInOrder() {
+		// Then the copy was complete, or went for want of room.
+		if _, err := os.Stat(store.backupPath()); err == nil {
+			return store, store.dropUnremoved(context.Background())
+		}
+	}
 	if err := store.dropInterrupted(context.Background()); err != nil {
 		return store, err
 	}
@@ -68,7 +80,7 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 // completeBackup writes the copy of the list of images where it lacks one: the store is of
 // an earlier version, or a killed process did not come to it.
 func (s *Store) completeBackup() error {
-	images, err := s.List(context.Background())
+	images, err := s.own(context.Background())
 	if err != nil || len(images) == 0 {
 		return nil //nolint:nilerr // who asks for images will be told
 	}
@@ -102,8 +114,18 @@ func (readOnly) Unwrap() []error {
 	return []error{snapshotter.ErrReadOnly, errdefs.ErrFailedPrecondition}
 }
 
-// List returns all images in the bytewise order of their names.
+// List returns all images in the bytewise order of their names. Those of additional stores
+// come with them, but for names that this store, or one before, has, too; see Image.Store.
 func (s *Store) List(ctx context.Context) ([]Image, error) {
+	images, err := s.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.withLent(ctx, images), ctx.Err()
+}
+
+// own returns the images that are recorded in this store.
+func (s *Store) own(ctx context.Context) ([]Image, error) {
 	var images []Image
 	err := s.snaps.DB().View(func(tx *meta.Tx) error {
 		return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
@@ -149,7 +171,7 @@ func (s *Store) named(name string) (img Image, err error) {
 	}
 	err = s.snaps.DB().View(func(tx *meta.Tx) error { return tx.GetRecord(imageRecords, full, &img) })
 	if errors.Is(err, meta.ErrNotFound) {
-		err = fmt.Errorf("image %s: %w", full, ErrNotFound)
+		return s.lentNamed(full)
 	}
 	return img, err
 }
@@ -172,11 +194,15 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err != nil {
 		return Collected{}, err
 	}
+	if img.Store != "" {
+		return Collected{}, s.errLent(img)
+	}
 	if _, err := s.named(name); err != nil { // by digest
 		same, err := s.byDigest(ctx, name)
 		if err != nil {
 			return Collected{}, err
 		}
+		same = slices.DeleteFunc(same, func(i Image) bool { return i.Store != "" })
 		if len(same) > 1 {
 			return Collected{}, fmt.Errorf("%w: image %q has several names: %s", ErrAmbiguous, name, listNames(same))
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
@@ -27,7 +29,12 @@ type unpacker struct {
 	opts  ImportOptions
 	token string
 	steps []step
+	// rotten are the layers whose kept blobs are not what their digests say.
+	rotten sync.Map
 }
+
+// activePrefix begins the keys of snapshots that an import unpacks into.
+const activePrefix = "import-"
 
 // A step makes one committed snapshot.
 type step struct {
@@ -51,7 +58,7 @@ func newUnpacker(s *Store, img *loaded, opts ImportOptions) *unpacker {
 		u.steps = append(u.steps, step{layer: -1, key: emptyDiffID.String(), diffID: emptyDiffID})
 	}
 	for i := range u.steps {
-		u.steps[i].active = fmt.Sprintf("import-%s-%d", u.token, i)
+		u.steps[i].active = fmt.Sprintf("%s%s-%d", activePrefix, u.token, i)
 		u.steps[i].ready = make(chan struct{})
 	}
 	return u
@@ -71,11 +78,10 @@ func (u *unpacker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range u.steps[:have] {
-		if err := u.keepBlob(ctx, u.steps[i].layer); err != nil {
+	for i := range u.steps[:have] { // base first: a layer can be read when those below can
+		if err := u.keep(ctx, &u.steps[i]); err != nil {
 			return u.failed(&u.steps[i], err)
 		}
-		u.state(&u.steps[i], LayerExists)
 	}
 	todo := u.steps[have:]
 	if width := u.width(len(todo)); width > 1 {
@@ -108,6 +114,9 @@ func (u *unpacker) width(todo int) int {
 func (u *unpacker) present(ctx context.Context) (int, error) {
 	for n := len(u.steps); n > 0; n-- {
 		ok, err := u.s.committed(ctx, u.steps[n-1].key)
+		if ok && err == nil {
+			ok, err = u.s.lasting(ctx, u.steps[n-1].key)
+		}
 		if ok || err != nil {
 			return n, err
 		}
@@ -185,17 +194,20 @@ func (u *unpacker) stage(ctx context.Context, st *step, parent string) (err erro
 }
 
 func (u *unpacker) apply(ctx context.Context, st *step, detached bool) error {
-	r, err := u.open(ctx, st)
-	if err != nil {
+	opts := u.applyOptions(st)
+	opts.Detached = detached
+	return u.reading(ctx, st, func(r io.Reader) error {
+		_, err := u.s.snaps.Apply(ctx, st.active, r, opts)
 		return err
-	}
-	defer r.close()
-	opts := driver.ApplyOptions{DiffID: st.diffID, Detached: detached, Limits: u.opts.Limits}
+	})
+}
+
+func (u *unpacker) applyOptions(st *step) driver.ApplyOptions {
+	opts := driver.ApplyOptions{DiffID: st.diffID, Limits: u.opts.Limits}
 	if u.opts.Warn != nil {
 		opts.Warn = func(path, message string) { u.opts.Warn(st.layer, path, message) }
 	}
-	_, err = u.s.snaps.Apply(ctx, st.active, r, opts)
-	return r.finish(err)
+	return opts
 }
 
 // commit gives a staged step its parents and its name.

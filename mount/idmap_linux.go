@@ -27,7 +27,7 @@ func userNS(m IDMap) (*os.File, error) {
 		},
 	})
 	if err != nil {
-		return nil, unsupportedBy("make a user namespace", err)
+		return nil, unsupportedBy("make a user namespace", noNamespace(err))
 	}
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
 	return ns, errors.Join(err, end(pid))

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // testMap has two ranges, so that a constant shift is not enough.
@@ -103,18 +105,13 @@ func TestAMapThatCannotBeMountedIsRefusedBeforeAnythingIs(t *testing.T) {
 
 func TestNoProcessAndNoDescriptorIsLeftOfAMap(t *testing.T) {
 	needMaps(t)
-	descriptors := func() int {
-		names, err := os.ReadDir("/proc/self/fd")
-		require.NoError(t, err)
-		return len(names)
-	}
-	before := descriptors()
+	before := fstest.OpenDescriptors(t)
 	for range 10 {
 		ns, err := userNS(*testMap)
 		require.NoError(t, err)
 		require.NoError(t, ns.Close())
 	}
-	require.Equal(t, before, descriptors())
+	require.Equal(t, before, fstest.OpenDescriptors(t))
 	_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 	require.ErrorIs(t, err, unix.ECHILD)
 }

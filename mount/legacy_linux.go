@@ -19,15 +19,16 @@ func (m Mount) legacy(target string, th thread) error {
 }
 
 func (m Mount) legacyBind(target string) error {
+	// Once it is mounted the handle still means the directory below; only its path leads
+	// to what is mounted there.
+	path, err := os.Readlink(target)
+	if err != nil {
+		return err
+	}
 	if err := unix.Mount(m.Source, target, "", unix.MS_BIND, ""); err != nil {
 		return explain("mount --bind", m.Source, err)
 	}
-	// The handle still means the directory below the new mount; only its path
-	// leads to what is mounted there now.
-	path, err := os.Readlink(target)
-	if err == nil {
-		err = unix.Mount("", path, "", unix.MS_PRIVATE, "") // as in detachedBind
-	}
+	err = unix.Mount("", path, "", unix.MS_PRIVATE, "") // as in detachedBind
 	if err == nil && m.ReadOnly {
 		err = remountReadOnly(m.Source, path)
 	}

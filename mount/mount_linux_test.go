@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // mounters are all ways of mounting, each as the first.
@@ -272,7 +274,7 @@ func TestDetachedDescriptorsLeakNothing(t *testing.T) {
 	}
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	before := descriptors(t)
+	before := fstest.OpenDescriptors(t)
 	f, err = Detached(m)
 	require.NoError(t, err)
 	fd, err := unix.Openat(int(f.Fd()), "a", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -282,17 +284,10 @@ func TestDetachedDescriptorsLeakNothing(t *testing.T) {
 	m.Overlay.Upper = dir + "/missing"
 	_, err = Detached(m)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.Equal(t, before, descriptors(t))
+	require.Equal(t, before, fstest.OpenDescriptors(t))
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)
 	require.NotContains(t, string(table), dir)
-}
-
-func descriptors(t *testing.T) int {
-	t.Helper()
-	names, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(names)
 }
 
 func TestWithTempUnmountsAlsoAfterAnError(t *testing.T) {

@@ -111,8 +111,11 @@ const patience = time.Second
 func unmountOwn(target string) error {
 	for wait := time.Millisecond; ; wait *= 2 {
 		err := Unmount(target)
-		if !errors.Is(err, ErrBusy) || wait > patience {
+		switch {
+		case err == nil, errors.Is(err, ErrNotMounted), errors.Is(err, ErrBusy) && wait > patience:
 			return err
+		case !errors.Is(err, ErrBusy):
+			return errors.Join(err, detach(target)) // nobody else knows of it
 		}
 		time.Sleep(wait)
 	}

@@ -91,11 +91,15 @@ func (mr Mounter) by(w Way, m Mount, dir *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(mr.attach(f, dir), f.Close()); isRefused(err) {
-		// No other way of the new mount API can attach either.
-		err = &refusal{err: errors.Join(err, m.dropVolatile()), to: WayMount2}
+	if err = errors.Join(mr.attach(f, dir), f.Close()); err == nil {
+		return nil
 	}
-	return err
+	all := errors.Join(err, m.dropVolatile())
+	if isRefused(err) {
+		// No other way of the new mount API can attach either.
+		return &refusal{err: all, to: WayMount2}
+	}
+	return all
 }
 
 // over is by for the path of a directory.
@@ -213,6 +217,11 @@ func unmount(target string) error {
 	default:
 		return explain("unmount", target, err)
 	}
+}
+
+// detach unmounts as soon as nobody uses it, and hides the mount at once.
+func detach(target string) error {
+	return explain("detach", target, ignoringEINTR(func() error { return unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH) }))
 }
 
 // procPath is a short name of an open file that needs no escaping and cannot

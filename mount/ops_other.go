@@ -15,6 +15,8 @@ type kernel struct{}
 
 func unmount(string) error { return unsupported() }
 
+func detach(string) error { return unsupported() }
+
 func (mr Mounter) detached(Mount) (*os.File, error) { return nil, unsupported() }
 
 func unsupported() error { return fmt.Errorf("%w: no mounts on %s", ErrUnsupported, runtime.GOOS) }

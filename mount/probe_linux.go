@@ -68,15 +68,12 @@ func unsupportedBy(what string, err error) error {
 // that something is used up now, or that the call was cancelled. Taken for a
 // missing feature, it would leave out an option that layers rely on.
 func passing(err error) bool {
-	for _, e := range []error{
-		context.Canceled, context.DeadlineExceeded,
-		unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO, unix.EINTR,
-	} {
+	for _, e := range []error{context.Canceled, context.DeadlineExceeded, unix.EINTR} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
-	return false
+	return sys.UsedUp(err)
 }
 
 type prober struct {

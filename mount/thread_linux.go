@@ -28,12 +28,22 @@ func onOwnThread(unshare int, fn func() error) error {
 			return
 		}
 		if err := unix.Unshare(unix.CLONE_FS | unshare); err != nil {
-			done <- refusedCall(explain("unshare", "", err))
+			done <- refusedCall(explain("unshare", "", noNamespace(err)))
 			return
 		}
 		done <- fn()
 	}()
 	return <-done
+}
+
+// noNamespace translates what the kernel says when the limits under /proc/sys/user allow no
+// further namespace, which hardened machines set to 0. ENOSPC would be taken for a full
+// disk, which says nothing of what the machine can do. Kernels before 4.9 say EUSERS.
+func noNamespace(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) {
+		return fmt.Errorf("no more namespaces are allowed, see user.max_user_namespaces and user.max_mnt_namespaces in namespaces(7): %w", unix.EPERM)
+	}
+	return err
 }
 
 // inDirectory calls fn on a thread whose working directory is dir.
@@ -57,7 +67,7 @@ func (mr Mounter) inOwnNamespace(fn func(mr Mounter) error) error {
 		return fn(mr)
 	}
 	if err := mr.played("unshare"); err != nil {
-		return refusedCall(explain("unshare", "", err))
+		return refusedCall(explain("unshare", "", noNamespace(err)))
 	}
 	mr.thread = ownThread
 	before, err := os.Open("/proc/thread-self/ns/mnt")

@@ -7,8 +7,8 @@ type Way uint8
 
 const (
 	// WayDescriptors is fsopen(2) with an open descriptor for each directory.
-	// Needs Linux 6.13: older kernels refuse descriptors here, or those opened
-	// with O_PATH.
+	// Needs Linux 6.15: kernels before 6.13 refuse descriptors here, and those before
+	// 6.15 the ones that were opened with O_PATH.
 	WayDescriptors Way = iota + 1
 	// WayStrings is fsopen(2) with one string of at most 255 bytes for each
 	// directory. Needs Linux 6.7 (the option "lowerdir+").

@@ -32,8 +32,8 @@ var answers = []struct {
 	// probed is the way that a probe names: it is mounted nowhere.
 	probed Way
 }{
-	{"6.13 and later", nil, WayDescriptors},
-	{"6.7 to 6.12: no descriptors opened with O_PATH", kernelAnswer{"descriptor": unix.EBADF}, WayStrings},
+	{"6.15 and later", nil, WayDescriptors},
+	{"6.7 to 6.14: no descriptors opened with O_PATH", kernelAnswer{"descriptor": unix.EBADF}, WayStrings},
 	{"6.5 and 6.6: no lowerdir+", kernelAnswer{"descriptor": unix.EINVAL, "string lowerdir+": unix.EINVAL}, WayMount2},
 	{"5.2 to 6.4: no descriptors, no lowerdir+", kernelAnswer{"descriptor": unix.EOPNOTSUPP, "string lowerdir+": unix.EINVAL}, WayMount2},
 	{"before 5.2", kernelAnswer{"fsopen": unix.ENOSYS, "open_tree": unix.ENOSYS, "move_mount": unix.ENOSYS}, WayMount2},
@@ -41,6 +41,7 @@ var answers = []struct {
 	{"a profile that forbids move_mount", kernelAnswer{"move_mount": unix.EACCES}, WayDescriptors},
 	{"a profile that forbids fsmount", kernelAnswer{"fsmount": unix.EACCES, "mount_setattr": unix.EACCES}, WayMount2},
 	{"no new mount namespaces either", kernelAnswer{"fsopen": unix.EPERM, "open_tree": unix.EPERM, "unshare": unix.EPERM}, WayMount2},
+	{"no more mount namespaces", kernelAnswer{"fsopen": unix.EPERM, "open_tree": unix.EPERM, "unshare": unix.ENOSPC}, WayMount2},
 }
 
 func TestEveryRefusalLeadsToTheNextWayOfMounting(t *testing.T) {

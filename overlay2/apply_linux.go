@@ -71,12 +71,10 @@ func isEmpty(path string) (bool, error) {
 
 // applyMerged unpacks over what the layer's view shows now.
 func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, layer io.Reader, unpack tar.UnpackOptions, empty, sync bool) (driver.Applied, error) {
-	dirs := d.dirs(id, m)
-	if empty {
-		dirs = dirs[1:]
-	}
-	if len(dirs) > 0 {
-		view, err := openStack(dirs, d.marks, d.read())
+	shown := m
+	shown.View = empty // then its parents show all
+	if !empty || len(m.Parents) > 0 {
+		view, err := d.openLayers(id, shown)
 		if err != nil {
 			return driver.Applied{}, err
 		}
@@ -102,7 +100,7 @@ func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, 
 	defer root.Close()
 	target := tar.Target{Root: root, Encoding: d.marks.Encoding, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2}
 	if len(parents) > 0 {
-		below, err := openStack(d.dirs("", layerdir.Meta{View: true, Parents: parents}), d.marks, d.read())
+		below, err := d.openLayers("", layerdir.Meta{View: true, Parents: parents})
 		if err != nil {
 			return err
 		}
@@ -119,15 +117,21 @@ func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 		return err
 	}
 	err = durable.Write(durable.OS(), d.store.Path(id, deltaFile), 0o600, delta.Save)
+	if err == nil {
+		err = os.Rename(staging, to)
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, d.dropDelta(id))
 	}
-	if err := os.Rename(staging, to); err != nil {
-		return err
-	}
+	before := m
 	m.Detached, m.Escaped = true, m.Escaped || delta.Escaped()
 	if err := d.store.Save(id, m); err != nil {
-		return errors.Join(err, os.RemoveAll(to))
+		// The new record may be in place all the same, and needs what it speaks of until
+		// the old one is.
+		if back := d.store.Save(id, before); back != nil {
+			return errors.Join(err, back)
+		}
+		return errors.Join(err, d.dropDelta(id))
 	}
 	return nil
 }
@@ -144,10 +148,14 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	if err := d.store.Changeable(); err != nil {
 		return err
 	}
-	if m, err := d.store.Load(id); err == nil && !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return err
+	}
+	if !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
 		return d.dropDelta(id) // it was done before, though its caller may not know
 	}
-	m, err := d.store.Writable(id)
+	m, err = d.store.Writable(id)
 	switch {
 	case err != nil:
 		return err
@@ -187,7 +195,8 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
 	m.Merging = true
 	if err := d.store.Save(id, m); err != nil {
-		return err
+		m.Merging = false // the new record may be in place all the same
+		return errors.Join(err, d.store.Save(id, m))
 	}
 	own := d.store.Path(id, fsDir)
 	err := d.setRoot(own, parents)

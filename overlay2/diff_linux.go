@@ -35,7 +35,7 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := openStack(d.dirs(id, m), d.marks, d.read())
+	v, err := d.openLayers(id, m)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ const emptyDir = ".empty"
 // [driver.Explainer].
 type overlay struct {
 	layerdir.Recorder
+	layerdir.Replacer
 
 	store    *layerdir.Store
 	opts     driver.Options
@@ -58,11 +59,15 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
-	d := &overlay{Recorder: store.Recorder(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
+	d := &overlay{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
 	return d, nil
+}
+
+func (d *overlay) mounter() mount.Mounter {
+	return mount.Mounter{First: d.opts.Fallbacks.MountWay}
 }
 
 // try finds out what works here.
@@ -72,7 +77,7 @@ func (d *overlay) try(ctx context.Context) (f facts, err error) {
 		return f, err
 	}
 	defer done()
-	mounter := mount.Mounter{First: d.opts.Fallbacks.MountWay}
+	mounter := d.mounter()
 	if f.Features, err = mounter.Probe(ctx, dir, d.opts.Fallbacks.UserXattr); err != nil {
 		if errors.Is(err, mount.ErrUnsupported) {
 			err = fmt.Errorf("%w: %w", driver.ErrUnsupported, err)
@@ -242,6 +247,10 @@ func (d *overlay) seal(ctx context.Context, id driver.ID) error {
 				return err
 			}
 			m.Detached = false
+		} else if len(m.Parents) == 0 { // an earlier try may have ended after the merge
+			if err := d.dropDelta(id); err != nil {
+				return err
+			}
 		}
 		if m.IDMap != nil {
 			if err := d.shiftOwners(ctx, id, &shift{m.IDMap, d.onXFS}); err != nil {
@@ -268,11 +277,12 @@ func (d *overlay) Remove(_ context.Context, id driver.ID) error {
 
 // Usage counts the layer's own files, not overlay's work directory.
 func (d *overlay) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
-	tree := fsDir
-	if m, err := d.store.Load(id); err == nil && m.Detached {
-		tree = deltaDir
-	}
-	u, err := d.store.Usage(ctx, id, tree)
+	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) {
+		if m.Detached {
+			return layerdir.Usage(ctx, d.store.Path(id, deltaDir))
+		}
+		return layerdir.Usage(ctx, d.store.Path(id, fsDir))
+	})
 	if err != nil {
 		return u, fmt.Errorf("overlay2: usage of layer %s: %w", id, err)
 	}
@@ -284,6 +294,12 @@ func (d *overlay) Layers(context.Context) ([]driver.ID, error) { return d.store.
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind.
 func (d *overlay) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
+
+// Place implements [driver.Placer].
+func (d *overlay) Place() string { return d.store.Root() }
+
+// Leftovers implements [driver.Placer].
+func (d *overlay) Leftovers() bool { return d.store.Leftovers() }
 
 // Close waits for deletions in the background.
 func (d *overlay) Close() error { return d.store.Close() }

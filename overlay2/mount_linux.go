@@ -29,6 +29,9 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	if err == nil {
 		err = d.canMount()
 	}
+	if err == nil {
+		err = d.store.CheckLent(m.Parents...)
+	}
 	if err == nil && m.Escaped && !d.features.Escapes {
 		err = d.errEscaped()
 	}

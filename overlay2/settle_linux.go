@@ -67,7 +67,7 @@ func (d *overlay) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, b
 	if err != nil || len(parents) == 0 {
 		return own, nil, func() { own.Close() }, err
 	}
-	view, err := openStack(d.dirs("", layerdir.Meta{View: true, Parents: parents}), d.marks, d.read())
+	view, err := d.openLayers("", layerdir.Meta{View: true, Parents: parents})
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, own.Close())
 	}

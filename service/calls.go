@@ -72,7 +72,7 @@ func (c *calls) run(ctx context.Context, method string, fn func(context.Context)
 	defer cancel(nil)
 	ending := c.stopped
 	switch {
-	case endless(method):
+	case endless(method), method == checkMethod:
 		ending = c.idle
 	case method == holdMethod:
 		ending = c.held
@@ -120,6 +120,9 @@ var (
 		"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 	}
 )
+
+// checkMethod may read for hours, and changes nothing: a stop does not wait for it.
+const checkMethod = "/layerkeep.store.v1.Store/Check"
 
 // holdMethod keeps names for a client until that ends; it does nothing itself.
 const holdMethod = "/layerkeep.store.v1.Store/Hold"

@@ -45,7 +45,8 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	}
 	// One for all sockets: what a command holds it holds from those that come
 	// through another socket, too.
-	store := storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected})
+	store := storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected, Checked: s.checked})
+	s.checks.store = store
 	main := s.newGRPC(scope, store)
 	// Layers lie in the content store of one engine; the others apply and compare
 	// themselves.

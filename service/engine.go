@@ -49,7 +49,7 @@ func (e engineScope) Remove(ctx context.Context, key string) error {
 }
 
 func (e engineScope) Stat(ctx context.Context, key string) (snapshots.Info, error) {
-	info, err := e.scope.Stat(ctx, key)
+	info, err := e.scope.StatWhole(ctx, key)
 	return info, grpcerr.ToGRPC(err)
 }
 

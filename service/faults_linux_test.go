@@ -27,6 +27,7 @@ import (
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/driver/all/alltest"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
@@ -37,6 +38,7 @@ func onEveryDriver(t *testing.T, test func(t *testing.T, name, root string)) {
 	t.Helper()
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			root := fstest.Place(t, t.TempDir(), func(dir string) error {
 				d, _, err := all.Select(t.Context(), filepath.Join(dir, "probe"), name, driver.Options{})
 				if err != nil {
@@ -279,6 +281,7 @@ func fill(t *testing.T, path string) {
 func TestAStoreThatIsUnmountedUnderTheServiceSaysSoAndComesBack(t *testing.T) {
 	for _, name := range []string{"overlay2", "vfs"} {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			scratch := fstest.Scratch(t, fstest.Tmpfs)
 			root := filepath.Join(t.TempDir(), "root")
 			require.NoError(t, os.Mkdir(root, 0o700))

@@ -39,7 +39,7 @@ func Run(ctx context.Context, opts RunOptions) (err error) {
 	}
 	c := opts.Config
 	store, err := snapshotter.Open(ctx, c.Root, snapshotter.Options{
-		Driver: c.Driver, Logger: opts.Logger, Observer: opts.Metrics.Observe, Address: activation.MainAddress(c),
+		Driver: c.Driver, Additional: c.Additional, Logger: opts.Logger, Observer: opts.Metrics.Observe, Address: activation.MainAddress(c),
 	})
 	if err != nil {
 		return errors.Join(err, activation.Close())

@@ -53,6 +53,7 @@ type Server struct {
 	calls   *calls
 	health  *health.Server
 	engine  *differ.Engine
+	checks  regularChecks
 
 	// stop ends the calls in flight, rest those that never end by themselves, and
 	// letGo those that only keep others away.
@@ -161,6 +162,7 @@ func (s *Server) ServeAll(ctx context.Context, sockets Sockets) error {
 	}
 	s.setHealth(true)
 	running.Go(func() { s.watch(ctx) })
+	running.Go(func() { s.checkRegularly(ctx) })
 	s.log.InfoContext(ctx, "serving", "root", s.store.Root(), "driver", s.store.Driver().Name(), "version", s.version, "sockets", sockets.String())
 	s.notify(ctx, notifyReady)
 	<-ctx.Done()

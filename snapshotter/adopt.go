@@ -107,13 +107,13 @@ func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error 
 			return err
 		}
 	}
-	if _, ok := s.driver.(driver.Adopter); ok && !row.Foreign {
+	if _, ok := s.driver.(driver.Adopter); ok && !row.Foreign && row.Store == "" {
 		ours, err := s.driver.Layers(ctx)
 		if err != nil || !slices.Contains(ours, layerOf(row)) {
 			return err
 		}
 	}
-	return s.drop(ctx, layerOf(row))
+	return s.dropLayer(ctx, row)
 }
 
 // foreignUsage is Usage of a layer of another engine: it is counted when

@@ -23,6 +23,10 @@ type card struct {
 	Kind       meta.Kind         `json:"kind"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Created    time.Time         `json:"created"`
+	// Digest is that of the row: without it nobody could tell after a loss of the
+	// database whether the layer is what was committed. It is added after the commit has
+	// read the sealed layer.
+	Digest string `json:"digest,omitempty"`
 }
 
 // note is the card of a row for a driver, nil for one that takes none.
@@ -30,7 +34,7 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	if _, ok := s.driver.(driver.Recorder); !ok {
 		return nil, nil
 	}
-	c := card{Store: s.id, Name: row.Name, Parent: row.Parent, Kind: row.Kind, Labels: row.Labels, Created: row.Created}
+	c := card{Store: s.id, Name: row.Name, Parent: row.Parent, Kind: row.Kind, Labels: row.Labels, Created: row.Created, Digest: row.Digest}
 	err := s.view(func(tx *meta.Tx) (err error) {
 		c.Generation, err = tx.Generation()
 		return err

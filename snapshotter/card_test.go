@@ -24,6 +24,7 @@ func requireCards(t *testing.T, s *Snapshotter, names ...string) {
 		c.Generation = 0
 		require.Equal(t, card{
 			Store: s.id, Name: row.Name, Parent: row.Parent, Kind: row.Kind, Labels: row.Labels, Created: row.Created,
+			Digest: row.Digest,
 		}, c, name)
 	}
 }

@@ -60,6 +60,9 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 	if err := s.settle(ctx, name); err != nil {
 		return err
 	}
+	if err := s.borrow(ctx, info.Parent); err != nil {
+		return err
+	}
 	row, err := s.committable(name, key, info.Parent)
 	if err != nil {
 		return err
@@ -77,12 +80,20 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 		}
 		row = rebased
 	}
+	if digested {
+		if err := s.noWriters(ctx, row); err != nil {
+			return errors.Join(err, s.keepParent(row))
+		}
+	}
 	committed, err := s.seal(ctx, row, committedRow(row, name, info.Labels))
 	if err != nil {
-		return errors.Join(classify(fmt.Errorf("commit snapshot %q: %w", key, err)), s.keepParent(row))
+		return errors.Join(fmt.Errorf("commit snapshot %q: %w", key, s.damaged(ctx, key, err)), s.keepParent(row))
 	}
 	if digested && row.Source == "" && !IsExtraction(key) {
 		s.digestAt(ctx, &committed)
+		if err := s.inscribeDigest(ctx, committed); err != nil {
+			return errors.Join(fmt.Errorf("commit snapshot %q: %w", key, s.damaged(ctx, key, err)), s.keepParent(row))
+		}
 	}
 	return s.publish(key, committed)
 }
@@ -120,6 +131,19 @@ func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (m
 	return committed, err
 }
 
+// noWriters makes sure that nobody can write to the layer of a row once it is sealed. A
+// layer that an engine unpacks is one that no program runs in.
+func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
+	finder, ok := s.driver.(driver.WriterFinder)
+	if !ok || IsExtraction(row.Name) {
+		return nil
+	}
+	if err := finder.NoWriters(ctx, layerOf(row)); err != nil {
+		return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
+	}
+	return nil
+}
+
 // committable checks all that can be checked before the disk is touched, in
 // the order in which containerd's stores do.
 func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, err error) {
@@ -151,7 +175,9 @@ func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, 
 // publish is the commit point: the transaction that makes a sealed layer a
 // committed snapshot.
 func (s *Snapshotter) publish(key string, row meta.Snapshot) error {
-	return s.update("commit", func(tx *meta.Tx) error { return tx.RenameSnapshot(key, row) })
+	return s.streams.rename(key, row.Name, func() error {
+		return s.update("commit", func(tx *meta.Tx) error { return tx.RenameSnapshot(key, row) })
+	})
 }
 
 // rebase gives the layer its parent. The row names it first, so that the parent
@@ -168,7 +194,10 @@ func (s *Snapshotter) rebase(ctx context.Context, row meta.Snapshot, parent stri
 		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
 			return err
 		}
-		if above, err = parents(tx, parent); err != nil {
+		if err := s.inReach(tx, parent); err != nil {
+			return err
+		}
+		if above, err = s.parents(tx, parent); err != nil {
 			return err
 		}
 		row, err = setRebase(tx, row.Name, parent)

@@ -79,12 +79,17 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	if err := s.settle(ctx, c.key); err != nil {
 		return nil, err
 	}
+	// In a transaction of its own: what is remembered of chains must not be undone.
+	if err := s.borrow(ctx, c.parent); err != nil {
+		return nil, err
+	}
 	row, above, err := s.announce(c)
 	if err != nil {
 		return nil, err
 	}
 	mounts, err := s.build(ctx, c, row, above)
 	if errors.Is(err, errTaken) {
+		s.sound.Store(false) // the next opening says whose it is
 		// What has the name is not this row's to remove.
 		return nil, errors.Join(err, s.forget(row))
 	}
@@ -106,7 +111,10 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 		if err := checkParent(tx, c.parent, errdefs.ErrInvalidArgument); err != nil {
 			return err
 		}
-		if above, err = parents(tx, c.parent); err != nil {
+		if err := s.inReach(tx, c.parent); err != nil {
+			return err
+		}
+		if above, err = s.parents(tx, c.parent); err != nil {
 			return err
 		}
 		if err := s.reserve(tx); err != nil {
@@ -147,6 +155,9 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 		return nil, taken(row)
 	}
 	if err != nil {
+		if row.Parent != "" {
+			err = s.damaged(ctx, row.Parent, err)
+		}
 		return nil, classify(fmt.Errorf("make snapshot %q: %w", row.Name, err))
 	}
 	if c.mounted {
@@ -181,6 +192,7 @@ func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	} else if spare {
 		s.log.WarnContext(ctx, "the database is older than this layer, which was finished since: it stays, and is no snapshot until it is repaired",
 			"key", row.Name, "layer", row.Layer)
+		s.sound.Store(false)
 		return s.forget(row)
 	}
 	if err := s.removeLayer(ctx, row); err != nil {
@@ -194,7 +206,7 @@ func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 // has gone on since: the database is an older copy, and the layer not its to remove.
 func (s *Snapshotter) outlived(ctx context.Context, row meta.Snapshot) (bool, error) {
 	r, ok := s.driver.(driver.Recorder)
-	if !ok || row.Foreign {
+	if !ok || row.Foreign || row.Store != "" {
 		return false, nil
 	}
 	record, err := r.Record(ctx, layerOf(row))

@@ -3,12 +3,15 @@ package snapshotter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -44,6 +47,20 @@ func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	row.Digest = sum.String()
 }
 
+// inscribeDigest has the record of a sealed layer tell the digest, too. On a full disk the
+// row alone does.
+func (s *Snapshotter) inscribeDigest(ctx context.Context, row meta.Snapshot) error {
+	if row.Digest == "" {
+		return nil
+	}
+	err := s.inscribe(context.WithoutCancel(ctx), row)
+	if durable.NoRoom(err) {
+		s.log.InfoContext(ctx, "no room for the digest in the layer's record", "layer", row.Layer, "error", err)
+		return nil
+	}
+	return err
+}
+
 // errTooLong: a layer has more to read than a digest of it is worth.
 var errTooLong = errors.New("longer than the limit for digests")
 
@@ -68,4 +85,83 @@ type teller struct {
 func (t teller) Write(p []byte) (int, error) {
 	n, err := t.w.Write(p)
 	return n, errors.Join(err, t.tell(n))
+}
+
+// ContentDigest returns the digest of the snapshot's changes, to compare with
+// Layer.Digest. It trusts no times of files: on a driver whose layers are copies of their
+// parents it compares every byte, since a disk that spoils a file does not change its
+// time. read is told of the bytes that were read, and may end it.
+func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int) error) (sum digest.Digest, err error) {
+	err = s.reading(ctx, key, func(row meta.Snapshot) error {
+		if s.driver.Properties().NativeDiff {
+			sum, err = s.contentDigest(ctx, row, read)
+		} else {
+			sum, err = s.wholeDigest(ctx, row, read)
+		}
+		return err
+	})
+	if err != nil {
+		err = classify(fmt.Errorf("read snapshot %q: %w", key, err))
+	}
+	return sum, err
+}
+
+// wholeDigest is contentDigest that compares the trees as if nothing was known of them.
+func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (sum digest.Digest, err error) {
+	var parent diff.View
+	if row.Parent != "" {
+		below, err := s.row(row.Parent)
+		if err != nil {
+			return "", err
+		}
+		if parent, err = s.driver.View(ctx, layerOf(below)); err != nil {
+			return "", err
+		}
+		defer func() { err = errors.Join(err, parent.Close()) }()
+		parent = readView{parent, read}
+	}
+	merged, err := s.driver.View(ctx, layerOf(row))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, merged.Close()) }()
+	warn := func(string, string) {}
+	changes := diff.Compare(ctx, parent, readView{merged, read}, diff.Options{Warn: warn})
+	digester := digest.Canonical.Digester()
+	_, err = tar.Write(ctx, digester.Hash(), changes, tar.WriteOptions{MaxTime: tar.MaxTime(time.Time{}), Warn: warn})
+	return digester.Digest(), err
+}
+
+// readView is a view that tells of the bytes that are read from it. It has the methods of
+// a [diff.View] and no others, so nothing that a driver knows of it counts.
+type readView struct {
+	diff.View
+	read func(int) error
+}
+
+func (v readView) Root() (diff.Dir, error) { return v.dir(v.View.Root()) }
+
+func (v readView) dir(d diff.Dir, err error) (diff.Dir, error) {
+	if err != nil {
+		return nil, err
+	}
+	return readDir{d, v}, nil
+}
+
+type readDir struct {
+	diff.Dir
+	view readView
+}
+
+func (d readDir) OpenDir(name string) (diff.Dir, error) { return d.view.dir(d.Dir.OpenDir(name)) }
+
+func (d readDir) Open(name string) (io.ReadCloser, error) {
+	r, err := d.Dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(r, teller{io.Discard, d.view.read}), r}, nil
 }

@@ -56,7 +56,7 @@ func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrLayerDamaged):
 		return err // errdefs knows these
 	case errors.Is(err, driver.ErrNotFound):
 		return classified{err, errdefs.ErrNotFound}

@@ -37,13 +37,14 @@ type fakeLayer struct {
 	view, sealed bool
 	content      []byte
 	busy         bool
+	writers      bool // where Seal does not see them
 	size         int64
 	note         json.RawMessage
 }
 
 func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
 
-// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder and Explainer in
+// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder, Replacer and Explainer in
 // memory, and checks that its caller does.
 type fakeDriver struct {
 	root string
@@ -166,8 +167,15 @@ func (d *fakeDriver) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.C
 }
 
 func (d *fakeDriver) View(ctx context.Context, id driver.ID) (diff.View, error) {
-	return nil, d.with(ctx, id, func(*fakeLayer) error { return nil })
+	return fakeView{}, d.with(ctx, id, func(*fakeLayer) error { return nil })
 }
+
+// fakeView shows an empty directory.
+type fakeView struct{ diff.Dir }
+
+func (v fakeView) Root() (diff.Dir, error) { return v, nil }
+func (fakeView) Names() ([]string, error)  { return nil, nil }
+func (fakeView) Close() error              { return nil }
 
 func (d *fakeDriver) Seal(ctx context.Context, id driver.ID) error {
 	return d.with(ctx, id, func(l *fakeLayer) error {
@@ -198,6 +206,18 @@ func (d *fakeDriver) Note(ctx context.Context, id driver.ID, note json.RawMessag
 		} else {
 			d.notes[id] = note
 		}
+		return nil
+	})
+}
+
+func (d *fakeDriver) Replace(ctx context.Context, id, made driver.ID) error {
+	return d.with(ctx, made, func(l *fakeLayer) error {
+		if !l.sealed {
+			return driver.ErrNotSealed
+		}
+		delete(d.disk.layers, made)
+		d.disk.layers[id] = l
+		d.disk.trash++
 		return nil
 	})
 }

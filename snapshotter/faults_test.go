@@ -152,3 +152,14 @@ func (d *faultyDriver) Cleanup(ctx context.Context) error {
 func (d *faultyDriver) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
 	return d.fault.around("rebase", func() error { return d.Driver.(driver.Rebaser).Rebase(ctx, id, parents) })
 }
+
+// Replace is offered for every driver.
+func (d *faultyDriver) Replace(ctx context.Context, id, made driver.ID) error {
+	return d.fault.around("replace", func() error {
+		r, ok := d.Driver.(driver.Replacer)
+		if !ok {
+			return driver.ErrUnsupported
+		}
+		return r.Replace(ctx, id, made)
+	})
+}

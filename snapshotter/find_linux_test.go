@@ -21,6 +21,7 @@ import (
 func onEachBackend(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			dir := alltest.Place(t, t.TempDir(), name)
 			if name == "overlay2" {
 				dir = filepath.Join(dir, `a:b,c\d`)

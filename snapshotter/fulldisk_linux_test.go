@@ -23,6 +23,7 @@ import (
 func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			requireMount(t)
 			dir, size := sizedTmpfs(t, "4m"), 8<<20
 			if alltest.Works(t, dir, name) != nil {
@@ -76,6 +77,7 @@ func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 	} {
 		for _, name := range all.Names() {
 			t.Run(disk.what+"/"+name, func(t *testing.T) {
+				alltest.SkipInShort(t, name)
 				dir := fstest.ScratchSize(t, disk.kind, disk.mib)
 				if err := alltest.Works(t, dir, name); err != nil {
 					t.Skip(err)

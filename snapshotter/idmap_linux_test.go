@@ -62,7 +62,10 @@ func openMapped(t *testing.T, name string) *Snapshotter {
 // eachMapped runs a test with every backend.
 func eachMapped(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
-		t.Run(name, func(t *testing.T) { fn(t, openMapped(t, name)) })
+		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
+			fn(t, openMapped(t, name))
+		})
 	}
 }
 

@@ -13,13 +13,16 @@ import (
 )
 
 // Stat returns what is known of the snapshot, of any kind.
-func (s *Snapshotter) Stat(_ context.Context, key string) (_ snapshots.Info, err error) {
+func (s *Snapshotter) Stat(ctx context.Context, key string) (_ snapshots.Info, err error) {
 	defer s.observe(Event{Op: OpStat, Key: key}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
 		return snapshots.Info{}, err
 	}
 	defer end()
+	if err := s.borrow(ctx, key); err != nil {
+		return snapshots.Info{}, err
+	}
 	row, err := s.row(key)
 	if err != nil {
 		return snapshots.Info{}, err
@@ -101,6 +104,9 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (_ snapshots.Usage,
 		return snapshots.Usage{}, err
 	}
 	defer unlock()
+	if err := s.borrow(ctx, key); err != nil {
+		return snapshots.Usage{}, err
+	}
 	row, err := s.row(key)
 	if err != nil {
 		return snapshots.Usage{}, err
@@ -113,7 +119,7 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (_ snapshots.Usage,
 	}
 	usage, err := s.driver.Usage(ctx, layerOf(row))
 	if err != nil {
-		return snapshots.Usage{}, classify(fmt.Errorf("usage of snapshot %q: %w", key, err))
+		return snapshots.Usage{}, fmt.Errorf("usage of snapshot %q: %w", key, s.damaged(ctx, key, err))
 	}
 	return snapshots.Usage{Size: usage.Bytes, Inodes: usage.Inodes}, nil
 }

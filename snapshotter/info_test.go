@@ -108,6 +108,7 @@ func TestAKeyWhoseCleaningUpFailedCanBeUsedAgain(t *testing.T) {
 func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			s := openAt(t, freshDir(t, alltest.Place(t, memDir(t), name)), Options{Driver: name})
 			commit(t, s, "base", "", layerTar("lower"))
 			active(t, s, "key", "base", layerTar("upper"))
@@ -131,6 +132,7 @@ func TestAViewIsReadWithoutMountingIt(t *testing.T) {
 func TestAFailedApplyLeavesTheSnapshotAsBefore(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			s := openAt(t, freshDir(t, alltest.Place(t, memDir(t), name)), Options{Driver: name})
 			active(t, s, "key", "", layerTar("file"))
 			before := diffOf(t, s, "key")

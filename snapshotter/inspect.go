@@ -23,10 +23,14 @@ type Layer struct {
 	Kind meta.Kind
 	// Parent is the name of the row's parent.
 	Parent string
+	// Depth counts the rows below, and its own. Only Inspect and Survey tell it.
+	Depth int
 	// Labels are those of the row.
 	Labels map[string]string
 	// Digest is that of its changes when it was committed, empty for none.
 	Digest digest.Digest
+	// Store is the ID of the additional store that has the layer, empty for this one.
+	Store string
 	// Faults are what does not agree, one sentence each.
 	Faults []error
 	// Missing: there is no layer, or nothing of it can be read.
@@ -50,47 +54,52 @@ var (
 // Inspect returns all layers of the store, parents before their children and those that
 // no row names last, with what is wrong between the database, the layers' records and
 // what is on disk. It reads no file of a layer. Nobody should make, commit or remove
-// snapshots meanwhile: what is seen in between looks like damage.
+// snapshots meanwhile: what is seen in between looks like damage. See [Snapshotter.Survey].
 func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
+	return s.layers(ctx, func(row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer {
+		return s.inspectRow(ctx, row, rows, generation)
+	})
+}
+
+// Survey is Inspect for a store that is in use. Of layers that snapshots have it says what
+// their rows do and looks at no record, see [Snapshotter.Examine]; those that no row names
+// come with their faults.
+func (s *Snapshotter) Survey(ctx context.Context) ([]Layer, error) {
+	return s.layers(ctx, func(row meta.Snapshot, _ map[string]meta.Snapshot, _ uint64) Layer { return newLayer(row) })
+}
+
+// layers returns all of them, with what look says of those that have snapshots.
+func (s *Snapshotter) layers(ctx context.Context, look func(row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer) ([]Layer, error) {
 	end, err := s.calls.begin()
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	var rows []meta.Snapshot
-	var generation uint64
-	err = s.view(func(tx *meta.Tx) (err error) {
-		if generation, err = tx.Generation(); err != nil {
-			return err
-		}
-		rows, err = allRows(tx)
-		return err
-	})
+	rows, generation, err := s.allRows()
 	if err != nil {
 		return nil, err
 	}
-	there, err := s.driver.Layers(ctx)
+	unnamed, err := s.unnamedLayers(ctx)
 	if err != nil {
-		return nil, classify(fmt.Errorf("list layers: %w", err))
-	}
-	unnamed := map[driver.ID]bool{}
-	for _, id := range there {
-		unnamed[id] = true
+		return nil, err
 	}
 	byName := map[string]meta.Snapshot{}
 	for _, row := range rows {
 		byName[row.Name] = row
-		delete(unnamed, layerOf(row))
-		delete(unnamed, driver.ID(row.Spare))
 	}
+	// IDs rise with time, but a commit may give a snapshot a parent that was made after it.
+	depth := depths(rows)
+	slices.SortStableFunc(rows, func(a, b meta.Snapshot) int { return depth[a.Name] - depth[b.Name] })
 	var layers []Layer
-	for _, row := range parentsFirst(rows) {
+	for _, row := range rows {
 		if row.State != meta.Ready {
 			continue
 		}
-		layers = append(layers, s.inspectRow(ctx, row, byName, generation))
+		l := look(row, byName, generation)
+		l.Depth = depth[row.Name]
+		layers = append(layers, l)
 	}
-	for _, id := range slices.Sorted(maps.Keys(unnamed)) {
+	for _, id := range unnamed {
 		if l, ok := s.inspectUnnamed(ctx, id, generation); ok {
 			layers = append(layers, l)
 		}
@@ -98,9 +107,42 @@ func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
 	return layers, ctx.Err()
 }
 
-// parentsFirst sorts rows so that each comes after its parent. IDs rise with time, but
-// a commit may give a snapshot a parent that was made after it.
-func parentsFirst(rows []meta.Snapshot) []meta.Snapshot {
+func (s *Snapshotter) allRows() (rows []meta.Snapshot, generation uint64, err error) {
+	err = s.view(func(tx *meta.Tx) (err error) {
+		if generation, err = tx.Generation(); err != nil {
+			return err
+		}
+		rows, err = allRows(tx)
+		return err
+	})
+	return rows, generation, err
+}
+
+// unnamedLayers returns the layers that no row names. A layer has a row before it is made,
+// and until it is gone, and no other gets its ID: so what is on disk first, and in no row
+// after that, has none if it is on disk still.
+func (s *Snapshotter) unnamedLayers(ctx context.Context) ([]driver.ID, error) {
+	there, err := s.driver.Layers(ctx)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list layers: %w", err))
+	}
+	rows, _, err := s.allRows()
+	if err != nil {
+		return nil, err
+	}
+	unnamed := map[driver.ID]bool{}
+	for _, id := range there {
+		unnamed[id] = true
+	}
+	for _, row := range rows {
+		delete(unnamed, layerOf(row))
+		delete(unnamed, driver.ID(row.Spare))
+	}
+	return slices.Sorted(maps.Keys(unnamed)), nil
+}
+
+// depths counts for each row those below it, and itself.
+func depths(rows []meta.Snapshot) map[string]int {
 	depth := map[string]int{}
 	byName := map[string]meta.Snapshot{}
 	for _, row := range rows {
@@ -119,15 +161,26 @@ func parentsFirst(rows []meta.Snapshot) []meta.Snapshot {
 		depth[name] = 1 + deep(row.Parent)
 		return depth[name]
 	}
-	sorted := slices.Clone(rows)
-	slices.SortStableFunc(sorted, func(a, b meta.Snapshot) int { return deep(a.Name) - deep(b.Name) })
-	return sorted
+	for _, row := range rows {
+		deep(row.Name)
+	}
+	return depth
+}
+
+// newLayer is what a row says of its layer.
+func newLayer(row meta.Snapshot) Layer {
+	return Layer{
+		ID: layerOf(row), Name: row.Name, Kind: row.Kind, Parent: row.Parent, Labels: row.Labels,
+		Digest: digest.Digest(row.Digest), Store: row.Store,
+	}
 }
 
 func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer {
-	l := Layer{
-		ID: layerOf(row), Name: row.Name, Kind: row.Kind, Parent: row.Parent, Labels: row.Labels,
-		Digest: digest.Digest(row.Digest),
+	l := newLayer(row)
+	if err := s.elsewhere(row); err != nil {
+		l.Missing = true
+		l.fault("%w", err)
+		return l
 	}
 	r, ok := s.driver.(driver.Recorder)
 	if !ok {
@@ -142,6 +195,9 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 	case err != nil:
 		l.Missing = true
 		l.fault("%w: %w", ErrRecord, err)
+		return l
+	}
+	if row.Store != "" { // what it says beside is of that store
 		return l
 	}
 	if record.Torn {
@@ -211,19 +267,6 @@ func (s *Snapshotter) inspectUnnamed(ctx context.Context, id driver.ID, generati
 
 func (l *Layer) fault(format string, args ...any) {
 	l.Faults = append(l.Faults, fmt.Errorf(format, args...))
-}
-
-// ContentDigest returns the digest of the snapshot's changes, to compare with
-// Layer.Digest; read is told of the bytes, and may end it.
-func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int) error) (sum digest.Digest, err error) {
-	err = s.reading(ctx, key, func(row meta.Snapshot) error {
-		sum, err = s.contentDigest(ctx, row, read)
-		return err
-	})
-	if err != nil {
-		err = classify(fmt.Errorf("read snapshot %q: %w", key, err))
-	}
-	return sum, err
 }
 
 // Views opens the merged trees of a snapshot and of its parent, nil without one, for a

@@ -32,7 +32,7 @@ func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts dr
 		return err
 	})
 	if err != nil {
-		return diff.Stats{}, classify(fmt.Errorf("diff snapshot %q: %w", key, err))
+		return diff.Stats{}, fmt.Errorf("diff snapshot %q: %w", key, s.damaged(ctx, key, err))
 	}
 	seen.Bytes, seen.Entries = stats.Bytes, stats.Added+stats.Modified+stats.Deleted
 	return stats, nil
@@ -58,7 +58,7 @@ func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Ch
 			return nil
 		})
 		if err != nil && !stopped {
-			yield(diff.Change{}, classify(fmt.Errorf("changes of snapshot %q: %w", key, err)))
+			yield(diff.Change{}, fmt.Errorf("changes of snapshot %q: %w", key, s.damaged(ctx, key, err)))
 		}
 	}
 }
@@ -72,7 +72,7 @@ func (s *Snapshotter) OpenView(ctx context.Context, key string) (diff.View, erro
 		return err
 	})
 	if err != nil {
-		return nil, classify(fmt.Errorf("open snapshot %q: %w", key, err))
+		return nil, fmt.Errorf("open snapshot %q: %w", key, s.damaged(ctx, key, err))
 	}
 	return view, nil
 }
@@ -119,8 +119,34 @@ func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err erro
 	return name, err
 }
 
-// reading runs fn while nobody changes or removes the snapshot.
+// changing begins a call that changes the snapshot; until done is called nobody else changes
+// or reads it.
+func (s *Snapshotter) changing(ctx context.Context, key string) (done func(), err error) {
+	end, err := s.beginChange()
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.keys.write(ctx, key)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return func() { unlock(); end() }, nil
+}
+
+// reading runs fn while nobody changes or removes the snapshot, unless it stands on one of
+// an additional store that cannot be used.
 func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
+	return s.looking(ctx, key, func(row meta.Snapshot) error {
+		if err := s.view(func(tx *meta.Tx) error { return s.inReach(tx, key) }); err != nil {
+			return err
+		}
+		return fn(row)
+	})
+}
+
+// looking is reading for what looks at the damage itself.
+func (s *Snapshotter) looking(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
 	end, err := s.calls.begin()
 	if err != nil {
 		return err
@@ -131,6 +157,9 @@ func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snap
 		return err
 	}
 	defer unlock()
+	if err := s.borrow(ctx, key); err != nil {
+		return err
+	}
 	row, err := s.row(key)
 	if err != nil {
 		return err

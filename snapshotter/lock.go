@@ -29,6 +29,8 @@ type storeLock struct {
 	file *os.File
 	// shared: it is the right to read the store, beside others that read it.
 	shared bool
+	// killed: the one that had it last did not come to give it back.
+	killed bool
 }
 
 // lockStore waits for the lock until the timeout or the context ends, and signs
@@ -49,6 +51,9 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 		return nil, errors.Join(err, f.Close())
 	}
 	l := &storeLock{file: f}
+	if info, err := f.Stat(); err != nil || info.Size() > 0 {
+		l.killed = true
+	}
 	err = l.write(signature)
 	// A full disk is no reason to refuse who may want to free some of it. The lock
 	// holds without a signature.

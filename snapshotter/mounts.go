@@ -45,6 +45,9 @@ func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.M
 		return nil, err
 	}
 	defer end()
+	if err := s.borrow(ctx, key); err != nil {
+		return nil, err
+	}
 	row, err := s.row(key)
 	if err != nil {
 		return nil, err
@@ -53,11 +56,14 @@ func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.M
 }
 
 func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver.MountOptions) ([]mount.Mount, error) {
+	if err := s.view(func(tx *meta.Tx) error { return s.inReach(tx, row.Name) }); err != nil {
+		return nil, fmt.Errorf("mounts of snapshot %q: %w", row.Name, err)
+	}
 	// A view of nothing is an ordinary empty layer to the driver.
 	opts.ReadOnly = opts.ReadOnly || row.Kind != meta.Active
 	mounts, err := s.driver.Mount(ctx, layerOf(row), opts)
 	if err != nil {
-		return nil, classify(fmt.Errorf("mounts of snapshot %q: %w", row.Name, err))
+		return nil, fmt.Errorf("mounts of snapshot %q: %w", row.Name, s.damaged(ctx, row.Name, err))
 	}
 	return mounts, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -90,6 +91,7 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	if err := s.identify(ctx, &head); err != nil {
 		return err
 	}
+	before := stampOf(s.root, head.Driver)
 	if s.driver, err = opts.open(ctx, s.root, opts.Driver, opts.DriverOptions); err != nil {
 		return classify(err)
 	}
@@ -105,8 +107,26 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 		return err
 	}
 	s.id = head.ID
+	s.removeStale(ctx)
+	if err := s.openAdditional(ctx, opts); err != nil {
+		return err
+	}
 	s.keepRoom(ctx)
+	if !fresh && !opts.restoring && s.undisturbed(before) {
+		s.inOrder = true
+		s.sound.Store(true)
+		s.tidy.Store(true)
+		s.cleanLater(ctx)
+		return nil
+	}
 	return s.recover(ctx, opts.restoring)
+}
+
+// removeStale removes what killed processes were writing beside the database.
+func (s *Snapshotter) removeStale(ctx context.Context) {
+	if err := durable.RemoveStale(s.root, rebuiltName); err != nil {
+		s.log.WarnContext(ctx, "temporary files of killed processes stay", "error", err)
+	}
 }
 
 // checkNothingLost refuses a root that has layers of ours and no header: it was a
@@ -178,8 +198,13 @@ func (s *Snapshotter) release() error {
 		errs = append(errs, s.driver.Close())
 	}
 	if s.db != nil {
+		if errors.Join(errs...) == nil {
+			s.compact(context.Background())
+			s.leaveMark()
+		}
 		errs = append(errs, s.db.Close())
 	}
+	errs = append(errs, s.closeAdditional())
 	if s.lock != nil {
 		errs = append(errs, s.lock.release())
 	}

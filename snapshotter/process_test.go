@@ -24,8 +24,12 @@ const kills = 8
 func TestAKilledProcessLeavesEveryCommittedSnapshotWhole(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			root := freshDir(t, alltest.Place(t, t.TempDir(), name))
 			for kill := range kills {
+				if testing.Short() && kill%4 != 1 {
+					continue
+				}
 				killAfter(t, root, name, kill)
 				s := openAt(t, root, Options{Driver: name})
 				requireSound(t, s)

@@ -77,8 +77,17 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied e
 		return err
 	}
 	s.id = head.ID
+	before := stampOf(s.root, head.Driver)
 	if s.driver, err = opts.open(ctx, s.root, opts.Driver, opts.DriverOptions); err != nil {
 		return classify(err)
+	}
+	// For what is borrowed already: nothing more can be, as that could not be noted.
+	if err := s.openAdditional(ctx, opts); err != nil {
+		return err
+	}
+	if s.undisturbed(before) {
+		s.inOrder = true
+		return nil
 	}
 	_, err = s.survey(ctx)
 	return err
@@ -100,6 +109,8 @@ type survey struct {
 	foreign []driver.Foreign
 	// unnamed are the layers that no row names.
 	unnamed map[driver.ID]bool
+	// missing: the layer of a row is not there.
+	missing bool
 }
 
 // survey compares rows and layers, and logs the layers that are missing. It changes
@@ -130,7 +141,8 @@ func (s *Snapshotter) survey(ctx context.Context) (found survey, err error) {
 		there[id], found.unnamed[id] = true, true
 	}
 	for _, row := range found.rows {
-		if row.State == meta.Ready && !there[layerOf(row)] {
+		if row.State == meta.Ready && row.Store == "" && !there[layerOf(row)] {
+			found.missing = true
 			s.log.WarnContext(ctx, "layer of snapshot is missing", "name", row.Name, "kind", row.Kind, "layer", row.Layer)
 		}
 		delete(found.unnamed, layerOf(row))

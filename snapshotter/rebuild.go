@@ -21,8 +21,8 @@ var ErrSound = errors.New("the database can be opened")
 const (
 	// damagedInfix is between the name of a database that was put aside and the time.
 	damagedInfix = ".damaged-"
-	// rebuiltName is a database that is being made. Like every file of this prefix it is
-	// nobody's when a store is opened.
+	// rebuiltName is a database that is being made. It is nobody's when a store is opened,
+	// which removes it.
 	rebuiltName = durable.TempPrefix + "rebuilt"
 )
 
@@ -46,7 +46,7 @@ type Rebuilt struct {
 // made or committed; records of other packages, such as the names of images, are theirs
 // to make again.
 func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snapshotter, Rebuilt, error) {
-	if opts.ReadOnly {
+	if opts.ReadOnly && !dryRun {
 		return nil, Rebuilt{}, errReadOnly
 	}
 	root, err := makeRoot(root, true)
@@ -57,14 +57,17 @@ func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snap
 		return nil, Rebuilt{}, fmt.Errorf("rebuild store %s: %w", root, err)
 	}
 	b := &rebuilder{root: root, opts: opts, dryRun: dryRun}
-	if b.lock, err = lockStore(ctx, root, opts.Address, opts.LockTimeout); err != nil {
+	if err := b.takeLock(ctx); err != nil {
 		return nil, Rebuilt{}, err
 	}
 	if err := b.run(ctx); err != nil || dryRun {
 		if err != nil {
 			err = fmt.Errorf("rebuild store %s: %w", root, err)
 		}
-		return nil, b.done, errors.Join(err, b.lock.release())
+		if b.lock != nil {
+			err = errors.Join(err, b.lock.release())
+		}
+		return nil, b.done, err
 	}
 	opts.locked, opts.restoring = b.lock, true // nobody else gets in between
 	s, err := Open(ctx, root, opts)
@@ -87,6 +90,17 @@ type rebuilder struct {
 	lock   *storeLock
 	plan   restorePlan
 	done   Rebuilt
+}
+
+// takeLock takes the lock of the store; a dry run that of a reader, which writes nothing.
+// It is nil for a store without a lock file then.
+func (b *rebuilder) takeLock(ctx context.Context) (err error) {
+	if b.dryRun {
+		b.lock, err = lockForReading(ctx, b.root, b.opts.LockTimeout)
+	} else {
+		b.lock, err = lockStore(ctx, b.root, b.opts.Address, b.opts.LockTimeout)
+	}
+	return err
 }
 
 func (b *rebuilder) run(ctx context.Context) error {
@@ -146,7 +160,11 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	damaged := func(err error) bool {
 		return errors.Is(err, meta.ErrDamaged) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist)
 	}
-	db, err := meta.Open(filepath.Join(b.root, metaName))
+	open := meta.Open
+	if b.dryRun {
+		open = meta.OpenReadOnly
+	}
+	db, err := open(filepath.Join(b.root, metaName))
 	if err != nil {
 		if damaged(err) {
 			err = nil
@@ -181,7 +199,7 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 // replace makes a new database and puts it in the place of the old one.
 func (b *rebuilder) replace(ctx context.Context, head header) error {
 	opts := b.opts
-	opts.DriverOptions.Existing, opts.DriverOptions.Known = true, head.known()
+	opts.DriverOptions.Existing, opts.DriverOptions.Known, opts.DriverOptions.ReadOnly = true, head.known(), b.dryRun
 	s := &Snapshotter{root: b.root, log: slog.New(slog.DiscardHandler)}
 	if opts.open == nil {
 		opts.open = s.selectDriver

@@ -27,6 +27,7 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	for _, row := range found.rows {
 		known[layerOf(row)] = true
 	}
+	s.sound.Store(true)
 	if err := s.keepUnnamed(ctx, slices.Sorted(maps.Keys(found.unnamed)), restoring); err != nil {
 		return err
 	}
@@ -45,6 +46,7 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	} else if err != nil {
 		return err
 	}
+	s.sound.Store(s.sound.Load() && len(found.unnamed) == 0 && !found.missing)
 	s.cleanLater(ctx)
 	return nil
 }

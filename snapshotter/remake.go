@@ -43,6 +43,7 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
+		s.sound.Store(s.sound.Load() && !errors.Is(err, errTaken)) // see create
 		return errors.Join(err, s.undoRemake(ctx, fresh, !errors.Is(err, errTaken)))
 	}
 	fresh.Name = name
@@ -60,7 +61,7 @@ func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, abo
 		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
 			return err
 		}
-		if above, err = parents(tx, parent); err != nil {
+		if above, err = s.parents(tx, parent); err != nil {
 			return err
 		}
 		if err := s.reserve(tx); err != nil {

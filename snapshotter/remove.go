@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -26,16 +27,11 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 // of sight instead of being refused, and its layer removed when it is idle.
 func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
-	end, err := s.beginChange()
+	done, err := s.changing(ctx, key)
 	if err != nil {
 		return err
 	}
-	defer end()
-	unlock, err := s.keys.write(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer done()
 	if err := s.settle(ctx, key); err != nil {
 		return err
 	}
@@ -50,7 +46,7 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 		s.cleanLater(ctx)
 		return nil
 	}
-	if err := s.drop(ctx, layerOf(row)); err != nil && !s.gone(ctx, row) {
+	if err := s.dropLayer(ctx, row); err != nil && !s.gone(ctx, row) {
 		if aside && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
 			s.log.InfoContext(ctx, "removed snapshot is still in use, its layer goes later", "key", key, "layer", row.Layer)
 			return s.orPardon(row, s.putAside(&row))
@@ -130,7 +126,9 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	}
 	defer end()
 	s.sweep(ctx)
-	err = s.db.Roomy(func() error { return s.driver.Cleanup(ctx) })
+	if err = s.db.Roomy(func() error { return s.driver.Cleanup(ctx) }); err == nil {
+		s.tidy.Store(true)
+	}
 	if t, ok := s.driver.(driver.Trimmer); ok && err == nil {
 		err = t.Trim(ctx)
 	}
@@ -138,7 +136,25 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 		return classify(fmt.Errorf("clean up: %w", err))
 	}
 	s.keepRoom(ctx)
+	s.compact(ctx)
 	return nil
+}
+
+// compact makes the database small again after removals. It is the same without that, so
+// what fails is only said.
+func (s *Snapshotter) compact(ctx context.Context) {
+	if s.readOnly {
+		return
+	}
+	done, err := s.db.Compact()
+	switch {
+	case durable.NoRoom(err):
+		s.log.InfoContext(ctx, "no room to make the database smaller", "error", err)
+	case err != nil:
+		s.log.WarnContext(ctx, "the database could not be made smaller", "error", err)
+	case done:
+		s.log.InfoContext(ctx, "the database was made smaller")
+	}
 }
 
 // keepRoom makes the reserve again where removals used it.
@@ -153,8 +169,13 @@ func (s *Snapshotter) cleanLater(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	s.bg.run(func() {
 		s.sweep(ctx)
+		if !s.needsCleanup() {
+			return
+		}
 		if err := s.driver.Cleanup(ctx); err != nil {
 			s.log.WarnContext(ctx, "clean up after removed snapshots", "error", err)
+			return
 		}
+		s.tidy.Store(true)
 	})
 }

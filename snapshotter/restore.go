@@ -222,7 +222,7 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newes
 	}
 	switch {
 	case record.Sealed:
-		row.Kind = meta.Committed
+		row.Kind, row.Digest = meta.Committed, c.Digest
 	case record.View:
 		row.Kind = meta.View
 	}

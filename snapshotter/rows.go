@@ -38,6 +38,14 @@ func (s *Snapshotter) drop(ctx context.Context, id driver.ID) error {
 	return s.db.Roomy(func() error { return s.driver.Remove(ctx, id) })
 }
 
+// dropLayer is drop for the layer of a row. A borrowed one stays where it is.
+func (s *Snapshotter) dropLayer(ctx context.Context, row meta.Snapshot) error {
+	if row.Store != "" {
+		return nil
+	}
+	return s.drop(ctx, layerOf(row))
+}
+
 func (s *Snapshotter) write(point string, run func(func(*meta.Tx) error) error, fn func(*meta.Tx) error) error {
 	if s.readOnly {
 		return errReadOnly
@@ -119,19 +127,6 @@ func (s *Snapshotter) writable(key string) (meta.Snapshot, error) {
 		return meta.Snapshot{}, fail(errdefs.ErrFailedPrecondition, "snapshot %q is a %s, not active", key, row.Kind)
 	}
 	return row, nil
-}
-
-// parents returns the layers of name and its parents, nearest first.
-func parents(tx *meta.Tx, name string) ([]driver.ID, error) {
-	chain, err := tx.Chain(name)
-	if err != nil {
-		return nil, err
-	}
-	var ids []driver.ID
-	for _, row := range chain {
-		ids = append(ids, layerOf(row))
-	}
-	return ids, nil
 }
 
 func layerOf(row meta.Snapshot) driver.ID { return driver.ID(row.Layer) }

@@ -145,6 +145,20 @@ func (sc *Scope) Stat(ctx context.Context, key string) (snapshots.Info, error) {
 	return sc.local(info), err
 }
 
+// StatWhole is Stat for an engine that looks for the layers of an image: a committed snapshot
+// whose layer, or one below, is missing or has no record that can be read is not found, so
+// that the engine unpacks it again, see [Scope.Heal].
+func (sc *Scope) StatWhole(ctx context.Context, key string) (snapshots.Info, error) {
+	info, err := sc.s.Stat(ctx, sc.Full(key))
+	if err == nil && info.Kind == snapshots.KindCommitted {
+		err = sc.s.whole(ctx, info.Name)
+	}
+	if err != nil {
+		return snapshots.Info{}, err
+	}
+	return sc.local(info), nil
+}
+
 // Update is [Snapshotter.Update] in the scope.
 func (sc *Scope) Update(ctx context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	info.Name, info.Parent = sc.Full(info.Name), sc.Full(info.Parent)

@@ -3,6 +3,7 @@ package snapshotter
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -31,6 +32,13 @@ type Options struct {
 	// Methods that change something return ErrReadOnly. Several processes can have a
 	// store open for reading; as long as one has, nobody gets it for writing.
 	ReadOnly bool
+	// Additional are the roots of up to MaxAdditional other stores of the same driver,
+	// which are opened for reading alone. A committed snapshot that this store lacks is
+	// taken from the first of them that has it, without a copy: as a parent, and to be
+	// read. Which they are is recorded nowhere. What stands on a snapshot of one that is
+	// not given, or that cannot be opened now, gives ErrElsewhere until it is given again.
+	// Returns ErrReadOnly when this store is open for reading alone.
+	Additional []string
 	// LockTimeout is how long to wait for another process to close the store.
 	// Zero means DefaultLockTimeout, a negative value not to wait at all.
 	LockTimeout time.Duration
@@ -67,8 +75,10 @@ type Snapshotter struct {
 	log      *slog.Logger
 	db       *meta.DB
 	driver   driver.Driver
-	lock     *storeLock // nil where there is none to take, see lockForReading
-	hook     func(point string) error
+	// others are the additional stores, in the order in which they are asked.
+	others []*Snapshotter
+	lock   *storeLock // nil where there is none to take, see lockForReading
+	hook   func(point string) error
 	// digestLimit is Options.DigestLimit, -1 for no digests.
 	digestLimit int64
 	// observer is told of calls; nil: nobody.
@@ -76,10 +86,19 @@ type Snapshotter struct {
 	// sources read layers once more, by scope.
 	sources sources
 	keys    keyLocks
+	chains  chains
+	streams streams
+	// heals are layers that wait for those below to be made anew.
+	heals heals
 	// sweeping is held by whoever removes what was put aside.
 	sweeping sync.Mutex
 	// unnamed are layers that no row named when the store was opened.
 	unnamed []driver.ID
+	// sound: rows and layers were seen to agree, and do since; tidy: nothing is left over
+	// that the driver does not know of; see undisturbed.
+	sound, tidy atomic.Bool
+	// inOrder: see OpenedInOrder.
+	inOrder bool
 	bg      background
 	calls   calls
 }

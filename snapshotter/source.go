@@ -58,22 +58,17 @@ func (sc *Scope) ApplyFrom(ctx context.Context, key, source string, layer io.Rea
 func (s *Snapshotter) applyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (applied driver.Applied, err error) {
 	seen := s.observe(Event{Op: OpApply, Key: key})
 	defer seen.end(&err)
-	end, err := s.beginChange()
+	done, err := s.changing(ctx, key)
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	defer end()
-	unlock, err := s.keys.write(ctx, key)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	defer unlock()
+	defer done()
 	row, err := s.writable(key)
 	if err != nil {
 		return driver.Applied{}, err
 	}
 	if applied, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts); err != nil {
-		err = classify(fmt.Errorf("apply a layer to snapshot %q: %w", key, err))
+		err = fmt.Errorf("apply a layer to snapshot %q: %w", key, s.damaged(ctx, key, err))
 		if opts.Detached && source != "" && errors.Is(err, driver.ErrNeedsParents) {
 			err = errors.Join(err, s.setSource(row, source, true))
 		}

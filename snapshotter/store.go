@@ -167,7 +167,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	if above := filepath.Dir(root); all.Foreign(above) == filepath.Base(root) {
 		return false, fmt.Errorf("%w: it holds layers of another engine itself: the root to name is %s", ErrForeign, above)
 	}
-	ours := append([]string{lockName, metaName, metaName + meta.ReserveSuffix, "content", "lost+found"}, all.Names()...)
+	ours := append([]string{lockName, metaName, metaName + meta.ReserveSuffix, metaName + meta.SumsSuffix, "content", "lost+found"}, all.Names()...)
 	for _, name := range names {
 		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) && !strings.HasPrefix(name, metaName+damagedInfix) {
 			return false, fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)

@@ -155,6 +155,28 @@ func TestAStoreThatAnInterruptedFirstOpenHasLeftIsTakenOver(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(root, "lost+found"), 0o700))
 	s := openAt(t, root, Options{open: disk.open})
 	require.Empty(t, namesOf(t, s))
+	require.NoFileExists(t, filepath.Join(root, ".tmp-123"))
+}
+
+func TestOpeningRemovesWhatKilledProcessesWereWriting(t *testing.T) {
+	root, disk := newStore(t)
+	stale := []string{".tmp-123", rebuiltName, ".tmp-compacted"}
+	for _, name := range stale {
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte("half"), 0o600))
+	}
+	s, err := Open(t.Context(), root, Options{open: disk.open, ReadOnly: true})
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	for _, name := range stale {
+		require.FileExists(t, filepath.Join(root, name), "reading a store removes nothing")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(root, ".tmp-notes"), nil, 0o600))
+
+	openAt(t, root, Options{open: disk.open})
+	for _, name := range stale {
+		require.NoFileExists(t, filepath.Join(root, name))
+	}
+	require.FileExists(t, filepath.Join(root, ".tmp-notes"), "nothing of ours has this name")
 }
 
 func TestTheHeaderIsJSONThatOlderVersionsCanRefuse(t *testing.T) {

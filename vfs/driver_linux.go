@@ -30,6 +30,7 @@ const (
 // vfs is the driver. It implements [driver.Driver].
 type vfs struct {
 	layerdir.Recorder
+	layerdir.Replacer
 
 	store   *layerdir.Store
 	opts    driver.Options
@@ -49,7 +50,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
-	d := &vfs{Recorder: store.Recorder(Name), store: store, opts: opts}
+	d := &vfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
@@ -83,7 +84,11 @@ func (d *vfs) try(ctx context.Context) (f facts, err error) {
 	}
 	f.Xattrs = layerdir.XattrNamespaces(dir)
 	f.UserNS = layerdir.UserNS(dir)
-	f.Reflink = !d.opts.Fallbacks.NoReflink && copytree.CanReflink(dir)
+	if !d.opts.Fallbacks.NoReflink {
+		if f.Reflink, err = copytree.CanReflink(dir); err != nil {
+			return f, err
+		}
+	}
 	f.IDMap, err = d.store.CanMap(ctx, mount.Mounter{First: d.opts.Fallbacks.MountWay}, false)
 	return f, err
 }
@@ -179,7 +184,7 @@ func (d *vfs) tree(id driver.ID, m layerdir.Meta) string {
 
 // Mount binds the layer's tree, or that of the parent for a view.
 func (d *vfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
-	m, err := d.store.Load(id)
+	m, err := d.load(id)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: mount layer %s: %w", id, err)
 	}
@@ -229,7 +234,7 @@ func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dri
 
 // View opens the layer's tree.
 func (d *vfs) View(_ context.Context, id driver.ID) (diff.View, error) {
-	m, err := d.store.Load(id)
+	m, err := d.load(id)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: view layer %s: %w", id, err)
 	}
@@ -286,7 +291,7 @@ func (d *vfs) changes(ctx context.Context, id driver.ID, warn func(path, message
 // sides opens what Compare needs: nothing for a view, no old side for a layer
 // without parents.
 func (d *vfs) sides(id driver.ID) (old, updated diff.View, err error) {
-	m, err := d.store.Load(id)
+	m, err := d.load(id)
 	if err != nil || m.View {
 		return nil, nil, err
 	}
@@ -298,18 +303,21 @@ func (d *vfs) sides(id driver.ID) (old, updated diff.View, err error) {
 		return nil, t, nil
 	}
 	parent, err := openTree(d.store.Path(m.Parents[0], treeDir), d.read())
-	if err == nil {
-		t.old = parent.root
-		t.manifest, err = d.manifest(id)
-	}
 	if err != nil {
 		return nil, nil, errors.Join(err, t.Close())
+	}
+	t.old = parent.root
+	if t.manifest, err = d.manifest(id); err != nil {
+		return nil, nil, errors.Join(err, t.Close(), parent.Close())
 	}
 	return parent, t, nil
 }
 
 // manifest returns nil when ctimes cannot be trusted.
 func (d *vfs) manifest(id driver.ID) (*manifest, error) {
+	if d.store.Lent(id) { // its times are those of another file system, or made up
+		return nil, nil
+	}
 	m, err := loadManifest(d.store.Path(id, manifestFile))
 	if err != nil {
 		d.warn("comparing everything", id, err)
@@ -393,6 +401,12 @@ func (d *vfs) Layers(context.Context) ([]driver.ID, error) { return d.store.List
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind.
 func (d *vfs) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
+
+// Place implements [driver.Placer].
+func (d *vfs) Place() string { return d.store.Root() }
+
+// Leftovers implements [driver.Placer].
+func (d *vfs) Leftovers() bool { return d.store.Leftovers() }
 
 // Close waits for deletions in the background.
 func (d *vfs) Close() error { return d.store.Close() }

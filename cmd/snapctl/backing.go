@@ -7,11 +7,13 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 // A backing is what commands need of a store: the store itself, opened by this
@@ -25,6 +27,10 @@ type backing interface {
 
 	Stat(ctx context.Context, key string) (snapshots.Info, error)
 	Walk(ctx context.Context, fn func(snapshots.Info) error) error
+	// WalkStates is Walk with the states of layers, and Damage says what is wrong with
+	// those of one snapshot, see [snapshotter.Snapshotter.StreamStates].
+	WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error
+	Damage(ctx context.Context, key string) ([]snapshotter.LayerDamage, error)
 	Usage(ctx context.Context, key string) (snapshots.Usage, error)
 	// Make makes an active snapshot, Prepare one that can be mounted, View a view.
 	Make(ctx context.Context, key, parent string, labels map[string]string) error
@@ -46,6 +52,10 @@ type backing interface {
 	RemoveImage(ctx context.Context, name string) (image.Collected, error)
 	// Collect frees what nothing uses any more.
 	Collect(ctx context.Context) (image.Collected, error)
+
+	// Check is [check.Run], reading at most rate bytes in a second, at low priority, or 0
+	// for no limit.
+	Check(ctx context.Context, opts check.Options, rate int64, found func(check.Finding)) (check.Summary, error)
 
 	// Notes are our records of mounts.
 	Notes(ctx context.Context) ([]client.Note, error)

@@ -7,9 +7,11 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/check"
+	"github.com/layerkeep/layerkeep/client"
 )
 
 const checkLong = `Look for damage in the store: in its database, in the records of layers, in the
@@ -21,11 +23,19 @@ attributes of every file, and manifests and configs. With it, it reads every byt
 it compares blobs with their digests, a layer that was imported with its blob, and
 a layer that was committed with the digest that its commit has kept ('snapctl
 commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything,
-such as a layer that an engine unpacked, is read all the same, and counted. Of a layer on vfs that was committed, what is as
-below is not read again.
+such as a layer that an engine unpacked, is read all the same, and counted.
+
+Through a service the check runs in that, while engines and others go on: they do not
+wait for it, and what they change meanwhile is no damage. What was changed whenever it
+was looked at, or removed, is counted and left out; what was made since is not looked at.
+Nothing is written to the database while its pages are compared.
 
 Damage is printed line by line, and the exit code is 8 then. --background reads no
-more than so many bytes in a second.`
+more than so many bytes in a second, and uses the processor and the disk when nobody
+else does.
+
+A check that is ended by a signal says how to go on from where it was, with --after:
+then what was looked at before is left out, but for the database.`
 
 const checkJSON = `{
   "findings": [
@@ -44,6 +54,7 @@ const checkJSON = `{
   "images": 2,
   "blobs": 16,
   "unread": 1,
+  "changed": 0,
   "bytes": 3145728
 }`
 
@@ -53,6 +64,7 @@ type checkResult struct {
 	Images    int           `json:"images"`
 	Blobs     int           `json:"blobs"`
 	Unread    int           `json:"unread"`
+	Changed   int           `json:"changed"`
 	Bytes     int64         `json:"bytes"`
 }
 
@@ -70,37 +82,34 @@ var errDamage = errors.New("damage found")
 
 func newCheckCommand(a *app) *cobra.Command {
 	var readData bool
+	var after string
 	var rate sizeFlag
 	cmd := &cobra.Command{
-		Use:               "check [--read-data] [--background RATE] [NAME...]",
+		Use:               "check [--read-data] [--background RATE] [--after POSITION] [NAME...]",
 		Short:             "Look for damage in the store",
 		Long:              jsonHelp(checkLong, checkJSON),
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.complete(either(imageNames, allKeys()), everyArg),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runCheck(cmd.Context(), a, check.Options{ReadData: readData, Names: args}, int64(rate))
+			a.global.readOnly = true
+			return runCheck(cmd.Context(), a, check.Options{ReadData: readData, Names: args, After: check.Position(after)}, int64(rate))
 		},
 	}
 	cmd.Flags().BoolVar(&readData, "read-data", false, "read every byte and compare it with what it must be")
 	cmd.Flags().Var(&rate, "background", "read at most `RATE` bytes in a second, such as 20MiB")
+	cmd.Flags().StringVar(&after, "after", "", "go on after `POSITION`, which a check that was cut short has told")
+	completeFlag(cmd, "after", cobra.NoFileCompletions)
 	return cmd
 }
 
 func runCheck(ctx context.Context, a *app, opts check.Options, rate int64) error {
 	return a.withStore(ctx, func(st *store) error {
-		o, ok := st.openHere()
-		if !ok {
-			return advise(as(errState, errors.New("a service has the store open, and a check needs it alone")),
-				"stop the service for the time of the check")
-		}
 		result := checkResult{Findings: []findingJSON{}}
-		told := newPace(a)
-		opts.Step = told.step
-		if rate > 0 {
-			opts.Read = slowedTo(rate)
-		}
+		opts.Step = newPace(a).step
+		reached := opts.After
+		opts.Reached = func(at check.Position, _ check.Summary) { reached = at }
 		var printErr error
-		sum, err := check.Run(ctx, o.snaps, o.images, opts, func(f check.Finding) {
+		sum, err := st.Check(ctx, opts, rate, func(f check.Finding) {
 			result.Findings = append(result.Findings, findingJSON{
 				Part: string(f.Part), Name: f.Name, Layer: string(f.Layer), Path: f.Path, What: f.What,
 				Images: append([]string{}, f.Images...),
@@ -109,11 +118,14 @@ func runCheck(ctx context.Context, a *app, opts check.Options, rate int64) error
 				_, printErr = fmt.Fprintln(a.Out, escapeLine(f.String()))
 			}
 		})
-		if err = errors.Join(err, printErr); err != nil {
+		if ctx.Err() != nil && reached != "" {
+			err = advise(err, "to go on from there, run it again with --after "+shellWord(string(reached)))
+		}
+		if err = errors.Join(explainCheck(err), printErr); err != nil {
 			return doing(err, "checking the store %s", a.global.root)
 		}
 		result.Snapshots, result.Images, result.Blobs = sum.Snapshots, sum.Images, sum.Blobs
-		result.Unread, result.Bytes = sum.Unread, sum.Bytes
+		result.Unread, result.Changed, result.Bytes = sum.Unread, sum.Changed, sum.Bytes
 		if err := a.result(result, func(w io.Writer) error { return result.print(w, opts.ReadData) }); err != nil {
 			return err
 		}
@@ -133,30 +145,24 @@ func (r checkResult) print(w io.Writer, readData bool) error {
 	if r.Unread > 0 {
 		line += fmt.Sprintf("; %d %s could be compared with nothing", r.Unread, plural(r.Unread, "snapshot", "snapshots"))
 	}
+	if r.Changed > 0 {
+		line += fmt.Sprintf("; %d %s changed meanwhile and not looked at to the end", r.Changed, plural(r.Changed, "thing was", "things were"))
+	}
 	_, err := fmt.Fprintln(w, line)
 	return err
 }
 
-// slowedTo waits so that no more bytes are read in a second.
-func slowedTo(rate int64) func(context.Context, int) error {
-	var due time.Time
-	return func(ctx context.Context, n int) error {
-		now := time.Now()
-		if due.Before(now) {
-			due = now
-		}
-		due = due.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
-		const least = 10 * time.Millisecond // shorter waits cost more than they slow down
-		if wait := due.Sub(now); wait >= least {
-			timer := time.NewTimer(wait)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-		}
-		return ctx.Err()
+// explainCheck says what to do about a service that does not check.
+func explainCheck(err error) error {
+	switch {
+	case errors.Is(err, check.ErrNoPosition):
+		return fmt.Errorf("%w%w", hidden{errUsage}, err)
+	case errors.Is(err, errdefs.ErrNotImplemented):
+		return advise(err, "the service is of an earlier version: start that of this one, or stop the service for the time of the check")
+	case errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer):
+		return advise(err, "run it again when that has ended")
 	}
+	return err
 }
 
 // A pace says now and then how far something is.

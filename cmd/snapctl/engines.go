@@ -68,11 +68,11 @@ func scopes(ctx context.Context, st *store) ([]string, error) {
 
 // inScope keeps those snapshots that --scope asks for.
 func inScope(all []snapshotJSON, scope string) []snapshotJSON {
-	if scope == "" {
-		return all
-	}
-	if scope == "-" {
-		scope = ""
-	}
-	return slices.DeleteFunc(all, func(s snapshotJSON) bool { return s.Scope != scope })
+	return slices.DeleteFunc(all, func(s snapshotJSON) bool { return !wantsScope(s.Key, scope) })
+}
+
+// wantsScope reports whether --scope asks for a snapshot.
+func wantsScope(key, scope string) bool {
+	of, _ := snapshotter.ScopeOf(key)
+	return scope == "" || scope == of || scope == "-" && of == ""
 }

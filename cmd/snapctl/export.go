@@ -16,7 +16,8 @@ type exportOptions struct {
 
 const exportLong = `Write NAME, an image or a committed snapshot, as an OCI archive into FILE; - is standard
 output. Layers that came with an image keep their digests; those that never were a
-blob are made from the changes of their snapshots.
+blob are made from the changes of their snapshots. So is a layer whose blob the store
+has lost; a warning says so then, as its digest, and that of the image, are others.
 
 FILE appears when it is complete. A terminal gets no archive. Prints the digest of
 the image, unless the archive goes to standard output.`
@@ -27,7 +28,8 @@ const exportJSON = `{
   "file": "changed.tar",
   "layers": 4,
   "made": 1,
-  "bytes": 3150336
+  "bytes": 3150336,
+  "replaced": []
 }`
 
 type exportResult struct {
@@ -37,6 +39,8 @@ type exportResult struct {
 	Layers int           `json:"layers"`
 	Made   int           `json:"made"`
 	Bytes  int64         `json:"bytes"`
+	// Replaced are the blobs in whose place others were written.
+	Replaced []digest.Digest `json:"replaced"`
 }
 
 func newExportCommand(a *app) *cobra.Command {
@@ -81,12 +85,16 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 		if err != nil {
 			return doing(st.explainParent(ctx, opts.source, err), "writing %s", outputName(opts.file))
 		}
+		for _, d := range exported.Replaced {
+			a.log.Warn("the blob of a layer is missing in the store: its layer was made anew, and the image has another digest than before; "+
+				"importing the image again brings the blob back", "blob", d)
+		}
 		if toStdout {
 			return nil
 		}
 		result := exportResult{
 			Name: exported.Name, Digest: exported.Target.Digest, File: opts.file,
-			Layers: len(exported.Layers), Made: exported.Made, Bytes: exported.Bytes,
+			Layers: len(exported.Layers), Made: exported.Made, Bytes: exported.Bytes, Replaced: exported.Replaced,
 		}
 		return a.line(result, "%s", result.Digest)
 	})

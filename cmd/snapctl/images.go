@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/image"
 )
 
 const imagesJSON = `{
@@ -17,7 +20,8 @@ const imagesJSON = `{
       "snapshot": "sha256:…",
       "layers": 3,
       "size": 3145728,
-      "imported": "2026-01-02T03:04:05Z"
+      "imported": "2026-01-02T03:04:05Z",
+      "store": ""
     }
   ]
 }`
@@ -30,7 +34,7 @@ func newImagesCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "images",
 		Short:             "List the images",
-		Long:              jsonHelp("List the images with the size of their blobs as they are stored.", imagesJSON),
+		Long:              jsonHelp("List the images with the size of their blobs as they are stored, and for those of an\nadditional store the ID of that.", imagesJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runImages(cmd.Context(), a) },
@@ -44,16 +48,23 @@ func runImages(ctx context.Context, a *app) error {
 			return doing(err, "listing the images")
 		}
 		result := imagesResult{Images: []imageJSON{}}
+		header := []string{"NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE", "IMPORTED"}
+		additional := slices.ContainsFunc(images, func(i image.Image) bool { return i.Store != "" })
+		if additional {
+			header = append(header, "STORE")
+		}
 		var rows [][]string
 		for _, i := range images {
 			j := newImageJSON(i)
 			result.Images = append(result.Images, j)
-			rows = append(rows, []string{
-				j.Name, short(j.Digest.String()), j.Platform, fmt.Sprint(j.Layers), size(j.Size), j.Imported,
-			})
+			row := []string{j.Name, short(j.Digest.String()), j.Platform, fmt.Sprint(j.Layers), size(j.Size), j.Imported}
+			if additional {
+				row = append(row, orDash(j.Store))
+			}
+			rows = append(rows, row)
 		}
 		return a.result(result, func(w io.Writer) error {
-			return table(w, []string{"NAME", "DIGEST", "PLATFORM", "LAYERS", "SIZE", "IMPORTED"}, rows)
+			return table(w, header, rows)
 		})
 	})
 }

@@ -15,7 +15,9 @@ type importOptions struct {
 }
 
 const importLong = `Import an image into the store: verify and unpack its layers into committed
-snapshots, and give it a name. Layers that are there already are skipped.
+snapshots, and give it a name. Layers that are there already are skipped; one that is
+damaged, as far as its record, its root directory and the size of its blob tell, is
+unpacked again in its place.
 
 SOURCE is an OCI layout directory, an OCI archive or the archive of 'docker save',
 plain or compressed; - is standard input. It may say its format, and which image
@@ -31,7 +33,8 @@ const importJSON = `{
   "snapshot": "sha256:…",
   "layers": 3,
   "size": 3145728,
-  "imported": "2026-01-02T03:04:05Z"
+  "imported": "2026-01-02T03:04:05Z",
+  "store": ""
 }`
 
 // imageJSON is one image in JSON.
@@ -43,12 +46,13 @@ type imageJSON struct {
 	Layers   int           `json:"layers"`
 	Size     int64         `json:"size"`
 	Imported string        `json:"imported"`
+	Store    string        `json:"store"`
 }
 
 func newImageJSON(i image.Image) imageJSON {
 	return imageJSON{
 		Name: i.Name, Digest: i.Target.Digest, Platform: platformName(i), Snapshot: i.Snapshot,
-		Layers: len(i.Layers), Size: i.Size(), Imported: stamp(i.Imported),
+		Layers: len(i.Layers), Size: i.Size(), Imported: stamp(i.Imported), Store: i.Store,
 	}
 }
 

@@ -14,11 +14,24 @@ import (
 
 const infoLong = `Show what is known of the snapshot KEY, or of the snapshot of an image: its kind,
 its parents (nearest first), what it takes on the disk without them and may take at
-most, its labels.`
+most, its labels.
+
+It looks at the snapshot's own layer, its record and its root directory, and at the
+records of its parents. What is damaged is named, with the command that repairs or
+removes it. 'snapctl check' reads more of them.`
 
 const infoJSON = `{
   "key": "work",
   "kind": "active",
+  "state": "torn",
+  "damage": [
+    {
+      "key": "work",
+      "state": "torn",
+      "what": "it is torn, and can only be removed",
+      "command": "snapctl rm work"
+    }
+  ],
   "parent": "sha256:…",
   "parents": [
     "sha256:…"
@@ -41,6 +54,8 @@ const infoJSON = `{
 type infoResult struct {
 	Key     string            `json:"key"`
 	Kind    string            `json:"kind"`
+	State   string            `json:"state"`
+	Damage  []layerDamageJSON `json:"damage"`
 	Parent  string            `json:"parent"`
 	Parents []string          `json:"parents"`
 	Images  []string          `json:"images"`
@@ -96,8 +111,12 @@ func (st *store) info(ctx context.Context, key string) (infoResult, error) {
 	if err != nil {
 		return infoResult{}, err
 	}
-	usage, err := st.Usage(ctx, key)
+	damage, err := st.Damage(ctx, key)
 	if err != nil {
+		return infoResult{}, err
+	}
+	usage, err := st.Usage(ctx, key)
+	if err != nil && stateIn(damage, key) == "" {
 		return infoResult{}, err
 	}
 	images, err := st.imagesByKey(ctx)
@@ -110,7 +129,7 @@ func (st *store) info(ctx context.Context, key string) (infoResult, error) {
 	}
 	s := newSnapshotJSON(info, images, mounts)
 	result := infoResult{
-		Key: s.Key, Kind: s.Kind, Parent: s.Parent, Parents: []string{}, Images: s.Images, Mounts: s.Mounts,
+		Key: s.Key, Kind: s.Kind, State: stateIn(damage, key), Damage: newLayerDamageJSON(damage), Parent: s.Parent, Parents: []string{}, Images: s.Images, Mounts: s.Mounts,
 		Driver: st.DriverName(), Bytes: usage.Size, Inodes: usage.Inodes, Limit: s.Limit, Labels: info.Labels,
 		Created: s.Created, Updated: stamp(info.Updated),
 	}
@@ -129,7 +148,7 @@ func (st *store) info(ctx context.Context, key string) (infoResult, error) {
 func (r infoResult) print(w io.Writer) error {
 	fields := [][2]string{
 		{"key", r.Key},
-		{"kind", r.Kind},
+		{"kind", withState(r.Kind, r.State)},
 		{"images", orDash(strings.Join(r.Images, ", "))},
 		{"mounted", orDash(strings.Join(r.Mounts, ", "))},
 		{"driver", r.Driver},
@@ -137,6 +156,9 @@ func (r infoResult) print(w io.Writer) error {
 		{"limit", limitText(r.Limit)},
 		{"created", r.Created},
 		{"updated", r.Updated},
+	}
+	for _, d := range r.Damage {
+		fields = append(fields, [2]string{"damage", d.text()})
 	}
 	for i, p := range r.Parents {
 		fields = append(fields, [2]string{plural(i+1, "parents", ""), p})

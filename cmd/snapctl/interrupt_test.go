@@ -210,3 +210,52 @@ func interruptAnywhere(t *testing.T, dir string) {
 		})
 	}
 }
+
+// A check that is ended goes on where it was.
+func TestAnInterruptedCheckTellsHowToGoOn(t *testing.T) {
+	bothWays(t, interruptCheck)
+}
+
+func interruptCheck(t *testing.T, dir string) {
+	removed := 0
+	blobs, err := filepath.Glob(filepath.Join(dir, "store/content/blobs/sha256/*"))
+	require.NoError(t, err)
+	for _, b := range blobs { // the manifest, the config and the layers of the image
+		require.NoError(t, os.Rename(b, filepath.Join(dir, filepath.Base(b))))
+		removed++
+	}
+	require.Positive(t, removed)
+	mustRun(t, dir, "prepare", "another")
+	whole := func(args ...string) []string {
+		code, out, errs := runStory(t.Context(), dir, strings.NewReader(""), append([]string{"check", "--read-data"}, args...)...)
+		require.Equal(t, exitDamaged, code, errs)
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		return lines[:len(lines)-1] // without the summary
+	}
+	all := whole()
+	require.Greater(t, len(all), 1)
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var out, errs bytes.Buffer
+	first := writerFunc(func(b []byte) (int, error) {
+		cancel(errInterrupted)
+		return out.Write(b)
+	})
+	args := []string{"--root", filepath.Join(dir, "store"), "check", "--read-data"}
+	code := run(ctx, streams{In: strings.NewReader(""), Out: first, Err: &errs}, args)
+	require.Equal(t, exitFailed, code)
+	_, after, told := strings.Cut(errs.String(), "--after ")
+	if !told { // through a service that was told so only once in a second
+		require.NotContains(t, errs.String(), "go on")
+		return
+	}
+	after = strings.TrimSuffix(strings.TrimSpace(after), ")")
+	before, more := strings.Split(strings.TrimSpace(out.String()), "\n"), whole("--after", after)
+	require.Equal(t, all[:len(before)], before)
+	require.Equal(t, all[len(all)-len(more):], more)
+	require.GreaterOrEqual(t, len(before)+len(more), len(all), "what was not looked at to the end is looked at again")
+
+	code, _, errors := runStory(t.Context(), dir, strings.NewReader(""), "check", "--after", "nonsense")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errors, "nonsense")
+}

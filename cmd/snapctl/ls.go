@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/spf13/cobra"
@@ -11,11 +9,21 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
+const lsLong = `List the snapshots, oldest first, with the images that they are and where snapctl
+has mounted them. Those of engines are called @ENGINE/NAME. More than 1000 are
+listed as they are read, in the order of their keys.
+
+A snapshot that is not committed and whose layer is damaged has a word for that after
+its kind: torn, after a kill in the middle of applying a layer or a failed write of the
+disk, missing, unreadable, or unknown where nobody could look. 'snapctl info' says more.
+Committed ones are looked at by 'snapctl check'.`
+
 const lsJSON = `{
   "snapshots": [
     {
       "key": "sha256:…",
       "kind": "committed",
+      "state": "",
       "parent": "",
       "images": [
         "debian:12"
@@ -30,14 +38,11 @@ const lsJSON = `{
   ]
 }`
 
-type lsResult struct {
-	Snapshots []snapshotJSON `json:"snapshots"`
-}
-
 // snapshotJSON is one snapshot in JSON.
 type snapshotJSON struct {
 	Key     string   `json:"key"`
 	Kind    string   `json:"kind"`
+	State   string   `json:"state"`
 	Parent  string   `json:"parent"`
 	Images  []string `json:"images"`
 	Mounts  []string `json:"mounts"`
@@ -51,7 +56,7 @@ func newLsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "ls [--scope NAME]",
 		Short:             "List the snapshots",
-		Long:              jsonHelp("List the snapshots, oldest first, with the images that they are and where snapctl\nhas mounted them. Those of engines are called @ENGINE/NAME.", lsJSON),
+		Long:              jsonHelp(lsLong, lsJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runLs(cmd.Context(), a, scope) },
@@ -62,21 +67,27 @@ func newLsCommand(a *app) *cobra.Command {
 
 func runLs(ctx context.Context, a *app, scope string) error {
 	return a.withStore(ctx, func(st *store) error {
-		all, err := st.describe(ctx)
+		list := newListing(a)
+		images, err := st.imagesByKey(ctx)
 		if err != nil {
 			return err
 		}
-		all = inScope(all, scope)
-		return a.result(lsResult{Snapshots: all}, func(w io.Writer) error {
-			var rows [][]string
-			for _, s := range all {
-				rows = append(rows, []string{
-					s.Key, s.Kind, orDash(s.Parent), orDash(strings.Join(s.Images, ",")),
-					orDash(strings.Join(s.Mounts, ",")), limitText(s.Limit), s.Created,
-				})
+		mounts, err := st.mountsByKey(ctx)
+		if err != nil {
+			return err
+		}
+		err = st.WalkStates(ctx, func(info snapshots.Info, state snapshotter.LayerState) error {
+			if !wantsScope(info.Name, scope) {
+				return nil
 			}
-			return table(w, []string{"KEY", "KIND", "PARENT", "IMAGE", "MOUNTED", "LIMIT", "CREATED"}, rows)
+			s := newSnapshotJSON(info, images, mounts)
+			s.State = string(state)
+			return list.add(info, s)
 		})
+		if err != nil {
+			return doing(err, "listing the snapshots")
+		}
+		return list.end()
 	})
 }
 

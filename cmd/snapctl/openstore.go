@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
@@ -29,8 +31,11 @@ type openStore struct {
 
 // openHere opens the store, waiting for another process no longer than that.
 func (a *app) openHere(ctx context.Context, wait time.Duration) (*openStore, error) {
+	if a.global.readOnlyGiven && a.global.additionalGiven {
+		return nil, fmt.Errorf("%w: what comes from an additional store could not be recorded, so leave out --additional", snapshotter.ErrReadOnly)
+	}
 	s, err := snapshotter.Open(ctx, a.global.root, snapshotter.Options{
-		Driver: a.global.driver, ReadOnly: a.global.readOnly, LockTimeout: wait, Logger: a.log,
+		Driver: a.global.driver, ReadOnly: a.global.readOnly, Additional: a.global.additional, LockTimeout: wait, Logger: a.log,
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +61,17 @@ func (o *openStore) Stat(ctx context.Context, key string) (snapshots.Info, error
 }
 
 func (o *openStore) Walk(ctx context.Context, fn func(snapshots.Info) error) error {
-	return o.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error { return fn(info) })
+	return o.snaps.Stream(ctx, func(_ context.Context, info snapshots.Info) error { return fn(info) })
+}
+
+func (o *openStore) WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error {
+	return o.snaps.StreamStates(ctx, func(_ context.Context, info snapshots.Info, state snapshotter.LayerState) error {
+		return fn(info, state)
+	})
+}
+
+func (o *openStore) Damage(ctx context.Context, key string) ([]snapshotter.LayerDamage, error) {
+	return o.snaps.Damage(ctx, key)
 }
 
 func (o *openStore) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
@@ -129,6 +144,10 @@ func (o *openStore) Collect(ctx context.Context) (image.Collected, error) {
 		return c, err
 	}
 	return c, o.snaps.Cleanup(ctx)
+}
+
+func (o *openStore) Check(ctx context.Context, opts check.Options, rate int64, found func(check.Finding)) (check.Summary, error) {
+	return check.Background(ctx, o.snaps, o.images, opts, rate, found)
 }
 
 func (o *openStore) Notes(context.Context) ([]client.Note, error) {

@@ -222,6 +222,7 @@ func TestAStoreInAnImageOfAFileSystemIsRead(t *testing.T) {
 	for _, name := range []string{"overlay2", "vfs", "aufs"} {
 		for _, kind := range []fstest.FS{fstest.Squashfs, fstest.Erofs} {
 			t.Run(name+"/"+string(kind), func(t *testing.T) {
+				alltest.SkipInShort(t, name)
 				s := newReadStore(t, fstest.Scratch(t, fstest.Ext4), name)
 				trees, want := s.shown(), s.answers()
 				s.root = fstest.Packed(t, kind, s.root)
@@ -267,6 +268,7 @@ func TestAMountThatIsRecordedIsUnmountedAndForgottenLater(t *testing.T) {
 func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			dir := t.TempDir()
 			if alltest.Works(t, dir, name) != nil {
 				dir = fstest.Scratch(t, fstest.Btrfs)
@@ -288,6 +290,53 @@ func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 			code, _, errs = s.run("serve")
 			require.Equal(t, exitUsage, code, errs)
 			require.Equal(t, before, fstest.Inventory(t, s.root))
+		})
+	}
+}
+
+// A check, and a repair that is only tried, change nothing, also where there is something
+// to repair and what a killed process has left.
+func TestWhatOnlyLooksForDamageChangesNothing(t *testing.T) {
+	for _, name := range all.Names() {
+		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
+			dir := t.TempDir()
+			if alltest.Works(t, dir, name) != nil {
+				dir = fstest.Scratch(t, fstest.Btrfs)
+			}
+			s := newReadStore(t, dir, name)
+			s.leavePending("killed")
+			records, err := filepath.Glob(filepath.Join(s.root, name, "*/layer.json"))
+			require.NoError(t, err)
+			blobs, err := filepath.Glob(filepath.Join(s.root, "content/blobs/sha256/*"))
+			require.NoError(t, err)
+			if len(records) > 0 { // aufs keeps them elsewhere
+				require.NoError(t, os.Remove(records[0]))
+			}
+			require.NoError(t, os.Remove(blobs[0]))
+			require.NoError(t, os.WriteFile(filepath.Join(s.root, ".tmp-1"), nil, 0o600))
+			tries := func(want int, lines ...[]string) {
+				t.Helper()
+				before := fstest.Inventory(t, s.root)
+				for _, args := range lines {
+					code, out, errs := s.run(args...)
+					require.Equal(t, want, code, "%v: %s%s", args, out, errs)
+					require.Equal(t, before, fstest.Inventory(t, s.root), "%v", args)
+				}
+			}
+			tries(exitDamaged, []string{"check"}, []string{"check", "--read-data"})
+			code, out, errs := s.run("repair", "--dry-run")
+			require.NotEmpty(t, out, errs)
+			tries(code, []string{"repair", "--dry-run"}, []string{"repair", "--dry-run", "--read-data"})
+			tries(exitState, []string{"repair", "--rebuild", "--dry-run"})
+			require.NoError(t, os.Truncate(filepath.Join(s.root, "meta.db"), 0))
+			tries(exitDamaged, []string{"check"}, []string{"repair", "--dry-run"})
+			code, _, errs = s.run("repair", "--rebuild", "--dry-run")
+			require.Contains(t, []int{exitDone, exitDamaged}, code, errs)
+			tries(code, []string{"repair", "--rebuild", "--dry-run"})
+			require.NoError(t, os.Remove(filepath.Join(s.root, "layerkeep.json")))
+			require.NoError(t, os.Remove(filepath.Join(s.root, "lock")))
+			tries(code, []string{"repair", "--rebuild", "--dry-run"})
 		})
 	}
 }

@@ -114,6 +114,10 @@ func (a *app) dial(ctx context.Context, connect func(context.Context, string) (*
 		err := fmt.Errorf("open store %s: %w: it was made with %s, not %s", c.Info().Root, snapshotter.ErrOtherDriver, c.Info().Driver, d)
 		return nil, errors.Join(err, c.Close())
 	}
+	if a.global.additionalGiven {
+		err := usagef("--additional: the service at %s has the store open: it is given there, as a setting of the service", address)
+		return nil, errors.Join(err, c.Close())
+	}
 	return &remoteStore{Client: c, address: address}, nil
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/repair"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
@@ -16,12 +18,22 @@ const repairLong = `Give layers that no snapshot has their snapshots again, and 
 list of images their names, as the records that are kept beside them tell. Layers
 have none after an older copy of meta.db was put back.
 
+Then it checks the store, as 'snapctl check' does and with --read-data as that does
+with it, and repairs what it can. The layer of an image is unpacked again from its
+blob: it keeps its name, what stands on it goes on, and what is mounted keeps the old
+files until it is unmounted. So is a layer that was committed and exported. A blob is
+made again from its layer, where that gives the same bytes. On btrfs and vfs layers
+are copies: those above that have blobs are checked again, and repaired, the others
+are named. What is beyond help is named with what stands on it, and stays as it is;
+the exit code is 8 then.
+
 With --rebuild it does so for a store whose meta.db is lost or damaged: it makes a new
 one. The old one stays beside it. Labels are those of when a snapshot was made or
-committed, and records of mounts are lost: unmount with umount(8).
+committed, and records of mounts are lost: unmount with umount(8). Repair without --rebuild then
+looks for further damage.
 
---dry-run says what would be done and does nothing. No snapshot,
-layer or blob is deleted, but for what killed imports have left.`
+--dry-run says what would be done and does nothing. No snapshot, layer or blob is
+deleted, but for what killed imports have left, and what was replaced.`
 
 const repairJSON = `{
   "snapshots": [
@@ -39,6 +51,21 @@ const repairJSON = `{
       "problem": ""
     }
   ],
+  "damage": [
+    {
+      "part": "snapshot",
+      "name": "sha256:…",
+      "layer": "7",
+      "what": "usr/bin/true: /usr/bin/true: content is not that of the tar",
+      "findings": 1,
+      "problem": "",
+      "snapshots": [],
+      "images": [],
+      "doubtful": [
+        "work"
+      ]
+    }
+  ],
   "database": "/var/lib/layerkeep/meta.db.damaged-20260102T030405",
   "header": false
 }`
@@ -46,6 +73,7 @@ const repairJSON = `{
 type repairResult struct {
 	Snapshots []restoredJSON      `json:"snapshots"`
 	Images    []restoredImageJSON `json:"images"`
+	Damage    []damageJSON        `json:"damage"`
 	Database  string              `json:"database"`
 	Header    bool                `json:"header"`
 }
@@ -63,47 +91,85 @@ type restoredImageJSON struct {
 	Problem string `json:"problem"`
 }
 
+// damageJSON is one damaged thing; Problem is empty where it is repaired.
+type damageJSON struct {
+	Part      string   `json:"part"`
+	Name      string   `json:"name"`
+	Layer     string   `json:"layer"`
+	What      string   `json:"what"`
+	Findings  int      `json:"findings"`
+	Problem   string   `json:"problem"`
+	Snapshots []string `json:"snapshots"`
+	Images    []string `json:"images"`
+	Doubtful  []string `json:"doubtful"`
+}
+
 func newRepairCommand(a *app) *cobra.Command {
-	var rebuild, dryRun bool
+	var rebuild, dryRun, readData bool
 	cmd := &cobra.Command{
-		Use:               "repair [--rebuild] [--dry-run]",
-		Short:             "Give lost layers their snapshots again",
+		Use:               "repair [--rebuild|--read-data] [--dry-run]",
+		Short:             "Repair what is damaged or lost in the store",
 		Long:              jsonHelp(repairLong, repairJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if rebuild && readData {
+				return advise(usagef("repair: --rebuild and --read-data at once"), "rebuild first, then repair with --read-data")
+			}
+			a.global.readOnly = a.global.readOnly || dryRun
 			if rebuild {
 				return runRebuild(cmd.Context(), a, dryRun)
 			}
-			return runRepair(cmd.Context(), a, dryRun)
+			return runRepair(cmd.Context(), a, repair.Options{ReadData: readData, DryRun: dryRun})
 		},
 	}
 	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "make a new meta.db in the place of one that is lost or damaged")
+	cmd.Flags().BoolVar(&readData, "read-data", false, "look for damage in every byte")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	return cmd
 }
 
-func runRepair(ctx context.Context, a *app, dryRun bool) error {
+func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 	return a.withStore(ctx, func(st *store) error {
 		o, ok := st.openHere()
 		if !ok {
 			return advise(as(errState, errors.New("a service has the store open, and a repair needs it alone")),
 				"stop the service for the time of the repair")
 		}
-		layers, err := o.snaps.Restore(ctx, dryRun)
+		layers, err := o.snaps.Restore(ctx, opts.DryRun)
 		if err != nil {
 			return doing(err, "repairing the store %s", a.global.root)
 		}
-		return a.finishRepair(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, dryRun)
+		result, err := a.restoreImages(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, opts.DryRun)
+		if err != nil {
+			return err
+		}
+		opts.Step = newPace(a).step
+		err = repair.Run(ctx, o.snaps, o.images, opts, func(o repair.Outcome) {
+			result.Damage = append(result.Damage, newDamageJSON(o))
+		})
+		if err != nil {
+			return doing(err, "repairing the store %s", a.global.root)
+		}
+		return a.printRepair(result, opts.DryRun)
 	})
 }
 
+func newDamageJSON(o repair.Outcome) damageJSON {
+	return damageJSON{
+		Part: string(o.Part), Name: o.Name, Layer: string(o.Layer), What: o.What, Findings: o.Findings, Problem: problem(o.Err),
+		Snapshots: append([]string{}, o.Snapshots...), Images: append([]string{}, o.Images...), Doubtful: append([]string{}, o.Doubtful...),
+	}
+}
+
 func runRebuild(ctx context.Context, a *app, dryRun bool) error {
-	if err := a.refuseReadOnly("repair --rebuild", "it makes files of the store again"); err != nil {
-		return err
+	if !dryRun {
+		if err := a.refuseReadOnly("repair --rebuild", "it makes files of the store again"); err != nil {
+			return err
+		}
 	}
 	snaps, done, err := snapshotter.Rebuild(ctx, a.global.root, snapshotter.Options{
-		Driver: a.global.driver, LockTimeout: lockTimeout, Logger: a.log,
+		Driver: a.global.driver, Additional: a.global.additional, LockTimeout: lockTimeout, Logger: a.log,
 	}, dryRun)
 	if errors.Is(err, snapshotter.ErrSound) {
 		return advise(as(errState, err), "'snapctl repair' without --rebuild is for layers that it does not name")
@@ -117,26 +183,29 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 	}
 	images, err := image.Open(snaps)
 	if err == nil {
-		err = a.finishRepair(ctx, images, done, false)
+		var result repairResult
+		if result, err = a.restoreImages(ctx, images, done, false); err == nil {
+			err = a.printRepair(result, false)
+		}
 	}
 	return errors.Join(err, doing(snaps.Close(), "closing the store %s", a.global.root))
 }
 
-// finishRepair restores the images on the snapshots that are there again.
-func (a *app) finishRepair(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, dryRun bool) error {
+// restoreImages restores the images on the snapshots that are there again.
+func (a *app) restoreImages(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, dryRun bool) (repairResult, error) {
 	coming := map[string]bool{}
 	for _, l := range done.Layers {
 		coming[l.Name] = dryRun && l.Err == nil
 	}
 	restored, err := images.Restore(ctx, dryRun, func(key string) bool { return coming[key] })
 	if err != nil {
-		return doing(err, "repairing the images of the store %s", a.global.root)
+		return repairResult{}, doing(err, "repairing the images of the store %s", a.global.root)
 	}
-	return a.printRepair(newRepairResult(done, restored), dryRun)
+	return newRepairResult(done, restored), nil
 }
 
 func newRepairResult(done snapshotter.Rebuilt, images []image.Restored) repairResult {
-	r := repairResult{Snapshots: []restoredJSON{}, Images: []restoredImageJSON{}, Database: done.Old, Header: done.Header}
+	r := repairResult{Snapshots: []restoredJSON{}, Images: []restoredImageJSON{}, Damage: []damageJSON{}, Database: done.Old, Header: done.Header}
 	for _, l := range done.Layers {
 		r.Snapshots = append(r.Snapshots, restoredJSON{
 			Layer: string(l.Layer), Key: l.Name, Kind: string(l.Kind), Renamed: l.Renamed, Problem: problem(l.Err),
@@ -190,7 +259,10 @@ func (a *app) printRepair(r repairResult, dryRun bool) error {
 			}
 			line("image %s %s there again", i.Name, is)
 		}
-		if len(r.Snapshots)+len(r.Images) == 0 && !r.Header && r.Database == "" {
+		for _, d := range r.Damage {
+			d.print(is, line)
+		}
+		if len(r.Snapshots)+len(r.Images)+len(r.Damage) == 0 && !r.Header && r.Database == "" {
 			line("nothing to repair")
 		}
 		return err
@@ -205,8 +277,38 @@ func (a *app) printRepair(r repairResult, dryRun bool) error {
 			left++
 		}
 	}
+	for _, d := range r.Damage {
+		if d.Problem != "" {
+			left++
+		}
+	}
 	if err == nil && left > 0 {
 		return fmt.Errorf("%w that could not be repaired in the store %s: %d %s", errDamage, a.global.root, left, plural(left, "thing", "things"))
 	}
 	return err
+}
+
+// print says what became of it, and what goes down with it.
+func (d damageJSON) print(is string, line func(format string, args ...any)) {
+	what := d.Part
+	if d.Name != "" {
+		what += " " + d.Name
+	}
+	if d.Layer != "" {
+		what += " (layer " + d.Layer + ")"
+	}
+	if d.Problem != "" {
+		line("%s is damaged and stays as it is: %s: %s", what, d.What, d.Problem)
+	} else {
+		line("%s %s repaired: %s", what, is, d.What)
+	}
+	if len(d.Images) > 0 && d.Problem != "" {
+		line("  these images need it: %s", strings.Join(d.Images, ", "))
+	}
+	if len(d.Snapshots) > 0 && d.Problem != "" {
+		line("  these snapshots stand on it: %s", strings.Join(d.Snapshots, ", "))
+	}
+	if len(d.Doubtful) > 0 {
+		line("  these snapshots are copies of it and may have the same damage: %s", strings.Join(d.Doubtful, ", "))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	addressEnv  = "SNAPCTL_ADDRESS"
 	rootEnv     = "SNAPCTL_ROOT"
 	driverEnv   = "SNAPCTL_DRIVER"
+	// additionalEnv lists directories as PATH does.
+	additionalEnv = "SNAPCTL_ADDITIONAL"
 
 	// lockTimeout is how long a command waits for another one on the same store.
 	lockTimeout = 5 * time.Second
@@ -44,9 +47,15 @@ type globalOptions struct {
 	address  string
 	driver   string
 	readOnly bool
-	json     bool
-	quiet    bool
-	logLevel string
+	// additional are the roots of additional stores; additionalGiven: the command line
+	// names them.
+	additional      []string
+	additionalGiven bool
+	// readOnlyGiven: the command line has --read-only.
+	readOnlyGiven bool
+	json          bool
+	quiet         bool
+	logLevel      string
 }
 
 const rootLong = `snapctl keeps container image layers on disk and hands them out as mounted root
@@ -60,6 +69,8 @@ A NAME is an image or a snapshot; where one text names both, the image is meant.
 A PARENT is an image or a committed snapshot. A KEY is a snapshot.
 
 A store on a disk that is read-only can be read. --read-only treats any store so.
+--additional names a store whose images are used beside the own ones, without a copy.
+It is only read. What is made on its images needs it, so name it each time.
 
 Environment:
   SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
@@ -67,6 +78,8 @@ Environment:
                   the one that has the store open, if one has)
   SNAPCTL_DRIVER  the backend, unless --driver is given (default: the store's own;
                   for a new store the best that works there)
+  SNAPCTL_ADDITIONAL  additional stores, separated by colons, unless --additional
+                  is given
 
 `
 
@@ -117,6 +130,8 @@ func newRootCommand(s streams) *cobra.Command {
 		Args:                       unknownCommand,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.global.rootGiven = cmd.Flags().Changed("root")
+			a.global.readOnlyGiven = cmd.Flags().Changed("read-only")
+			a.global.additionalGiven = cmd.Flags().Changed("additional")
 			return errors.Join(a.setUp(), cmd.Context().Err())
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -160,10 +175,14 @@ func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
 	flags.StringVar(&g.address, "address", "", "use the store of the service on the unix `SOCKET` (default: of the service that has the store open, if one has)")
 	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the store's own, for a new store the best that works)")
 	flags.BoolVar(&g.readOnly, "read-only", false, "change nothing in the store: only commands that read work, and mounts are read-only and not recorded")
+	flags.StringArrayVar(&g.additional, "additional", filepath.SplitList(os.Getenv(additionalEnv)), "use the images of the store in `DIR` too, which is only read (may be repeated)")
 	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
 	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
 	flags.StringVar(&g.logLevel, "log-level", "warn", "`LEVEL` of the log on standard error: debug, info, warn or error")
 	completeFlag(cmd, "root", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	})
+	completeFlag(cmd, "additional", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	})
 	completeFlag(cmd, "driver", driverNames)

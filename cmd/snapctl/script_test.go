@@ -29,18 +29,19 @@ import (
 // Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
 // root of the machine; [driver:NAME] the backend under test; [writable] it mounts
 // writable snapshots; [quota] it limits sizes; [rootless] it works in a user
-// namespace; [served] a service has the store.
+// namespace; [borrows] it can stand on the layers of an additional store; [served] a
+// service has the store.
 //
 // Commands: see scriptParams.commands.
 func TestScripts(t *testing.T) {
 	for _, b := range all.Backends() {
 		for _, way := range []string{"", "/served"} {
 			t.Run(b.Name+way, func(t *testing.T) {
-				if way != "" && testing.Short() {
-					t.Skip("not in short mode: the scripts through a service")
+				if testing.Short() && b.Name+way != "overlay2" && b.Name+way != "btrfs/served" {
+					t.Skip("not in short mode: overlay2 has the store by itself there, btrfs through a service")
 				}
-				dir, props := scriptDir(t, b)
-				p := scriptParams{driver: b.Name, props: props, served: way != "", services: new(sync.Map)}
+				dir, props, borrows := scriptDir(t, b)
+				p := scriptParams{driver: b.Name, props: props, borrows: borrows, served: way != "", services: new(sync.Map)}
 				testscript.Run(t, testscript.Params{
 					Dir:                "testdata/script",
 					WorkdirRoot:        dir,
@@ -59,35 +60,38 @@ type scriptParams struct {
 	driver string
 	props  driver.Properties
 	served bool
+	// borrows: the backend is a driver.Borrower.
+	borrows bool
 	// services are those running, by their roots.
 	services *sync.Map
 }
 
 // scriptDir finds a directory in which the backend works, and what it can there.
-func scriptDir(t *testing.T, b all.Backend) (string, driver.Properties) {
+func scriptDir(t *testing.T, b all.Backend) (_ string, _ driver.Properties, borrows bool) {
 	t.Helper()
 	dir := t.TempDir()
-	props, err := openedIn(t, b, dir)
+	props, borrows, err := openedIn(t, b, dir)
 	if errors.Is(err, driver.ErrUnsupported) {
 		t.Logf("no directory for backend %s: %v", b.Name, err)
 		dir = fstest.Scratch(t, fstest.Btrfs)
-		props, err = openedIn(t, b, dir)
+		props, borrows, err = openedIn(t, b, dir)
 	}
 	if errors.Is(err, driver.ErrUnsupported) {
 		t.Skipf("backend %s does not work here: %v", b.Name, err)
 	}
 	require.NoError(t, err)
-	return dir, props
+	return dir, props, borrows
 }
 
-func openedIn(t *testing.T, b all.Backend, dir string) (driver.Properties, error) {
+func openedIn(t *testing.T, b all.Backend, dir string) (_ driver.Properties, borrows bool, _ error) {
 	t.Helper()
 	root := filepath.Join(dir, "probe")
 	d, err := b.New(t.Context(), root, driver.Options{})
 	if err != nil {
-		return driver.Properties{}, err
+		return driver.Properties{}, false, err
 	}
-	return d.Properties(), errors.Join(d.Close(), os.RemoveAll(root))
+	_, borrows = d.(driver.Borrower)
+	return d.Properties(), borrows, errors.Join(d.Close(), os.RemoveAll(root))
 }
 
 func (p scriptParams) setUp(env *testscript.Env) error {
@@ -98,6 +102,7 @@ func (p scriptParams) setUp(env *testscript.Env) error {
 	env.Setenv("DRIVER", p.driver)
 	env.Setenv("SOURCE_DATE_EPOCH", "")
 	env.Setenv(addressEnv, "")
+	env.Setenv(additionalEnv, "")
 	env.Defer(func() { unmountBelow(env.WorkDir) })
 	if err := os.MkdirAll(filepath.Join(env.WorkDir, ".tmp"), 0o700); err != nil || !p.served {
 		return err
@@ -107,8 +112,12 @@ func (p scriptParams) setUp(env *testscript.Env) error {
 
 // serve starts a service of the store in root, which the commands of the script
 // find by themselves. It ends with the script.
-func (p scriptParams) serve(root string, later func(func()), fatal func(...any)) error {
-	service, err := serveFor(root, p.driver)
+func (p scriptParams) serve(root string, later func(func()), fatal func(...any), additional ...string) error {
+	var more []string
+	for _, dir := range additional {
+		more = append(more, "--additional", dir)
+	}
+	service, err := serveFor(root, p.driver, more...)
 	if err != nil {
 		return err
 	}
@@ -153,6 +162,8 @@ func (p scriptParams) condition(cond string) (bool, error) {
 		return p.props.MountsWritable, nil
 	case cond == "quota":
 		return p.props.Quota, nil
+	case cond == "borrows":
+		return p.borrows, nil
 	case cond == "served":
 		return p.served, nil
 	case cond == "rootless":
@@ -212,10 +223,11 @@ func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
 	scriptFails(ts, neg, args)
 }
 
-// serve: starts a service of the store $SNAPCTL_ROOT, and sets $SOCKET.
-func (p scriptParams) scriptServe(ts *testscript.TestScript, _ bool, _ []string) {
+// serve [DIR...]: starts a service of the store $SNAPCTL_ROOT, with these additional ones,
+// and sets $SOCKET.
+func (p scriptParams) scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	root := ts.Getenv(rootEnv)
-	ts.Check(p.serve(root, ts.Defer, func(args ...any) { ts.Fatalf("%v", args) }))
+	ts.Check(p.serve(root, ts.Defer, func(args ...any) { ts.Fatalf("%v", args) }, args...))
 	s, _ := p.services.Load(root)
 	ts.Setenv("SOCKET", s.(*served).address)
 }

@@ -57,6 +57,9 @@ func newServeCommand(a *app) *cobra.Command {
 	for _, f := range opts.flags {
 		if _, global := globalSetting(f.Field.Key); !global {
 			flags.Var(f, f.Field.Key, f.Field.Help)
+			if f.Type() == "bool" {
+				flags.Lookup(f.Field.Key).NoOptDefVal = "true"
+			}
 		}
 	}
 	completeFlag(cmd, "log-format", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -71,6 +74,8 @@ func globalSetting(key string) (env string, global bool) {
 		return rootEnv, true
 	case "driver":
 		return driverEnv, true
+	case "additional":
+		return additionalEnv, true
 	case "log-level":
 		return "", true
 	default:
@@ -97,6 +102,10 @@ func (o serveOptions) settings(cmd *cobra.Command) (config.Config, error) {
 		env, global := globalSetting(f.Key)
 		flag := cmd.Flags().Lookup(f.Key)
 		if !global || flag == nil || !flag.Changed && (env == "" || os.Getenv(env) == "") {
+			continue
+		}
+		if f.Key == "additional" { // given once for each
+			c.Additional, _ = cmd.Flags().GetStringArray(f.Key)
 			continue
 		}
 		if err := f.Value.Set(flag.Value.String()); err != nil {

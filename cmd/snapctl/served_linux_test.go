@@ -49,7 +49,7 @@ func tellStory(t *testing.T, serve bool) string {
 			switch args[0] {
 			case "demo", "version": // they use no store
 				continue
-			case "check", "repair": // they need it alone
+			case "repair": // it needs it alone
 				continue
 			}
 			code, out, errs := runStory(t.Context(), dir, strings.NewReader(""), append(append([]string{}, format...), args...)...)

@@ -29,7 +29,7 @@ type served struct {
 }
 
 // serveFor starts a service of the store in root, and waits until it answers.
-func serveFor(root, driverName string) (*served, error) {
+func serveFor(root, driverName string, more ...string) (*served, error) {
 	// The path of a socket can have 107 bytes.
 	dir, err := os.MkdirTemp("", "snapctl-test-")
 	if err != nil {
@@ -37,6 +37,7 @@ func serveFor(root, driverName string) (*served, error) {
 	}
 	s := &served{dir: dir, address: filepath.Join(dir, "sock")}
 	args := []string{"--root", root, "serve", "--address", s.address}
+	args = append(args, more...)
 	if driverName != "" {
 		args = append(args, "--driver", driverName)
 	}
@@ -56,7 +57,7 @@ func serveFor(root, driverName string) (*served, error) {
 func snapctlProcess(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "snapctl"
-	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1", rootEnv+"=", driverEnv+"=", addressEnv+"=")
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1", rootEnv+"=", driverEnv+"=", addressEnv+"=", additionalEnv+"=")
 	return cmd
 }
 

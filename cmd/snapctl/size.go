@@ -3,19 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
-
-// sizeUnits are the suffixes of a size, in powers of 1024.
-const sizeUnits = "KMGTPE"
 
 // A sizeFlag is the value of --size: bytes, 0 for no limit.
 type sizeFlag int64
@@ -39,31 +35,11 @@ func (*sizeFlag) Type() string { return "SIZE" }
 
 // Set takes a number of bytes, or of units of 1024 with a suffix: 4096, 512M, 2GiB.
 func (s *sizeFlag) Set(text string) error {
-	digits, suffix := text, ""
-	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
-		digits, suffix = text[:i], text[i:]
+	n, err := config.ParseSize(text)
+	if err == nil {
+		*s = sizeFlag(n)
 	}
-	unit, ok := sizeUnit(suffix)
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if !ok || err != nil || n < 1 || n > math.MaxInt64/unit {
-		return fmt.Errorf("%q is no size: it is a number of bytes, or one with K, M, G, T, P or E, at least 1", text)
-	}
-	*s = sizeFlag(n * unit)
-	return nil
-}
-
-// sizeUnit returns what a suffix multiplies by. KB and its like are refused:
-// they mean one thing to some and another to others.
-func sizeUnit(suffix string) (int64, bool) {
-	letter := strings.TrimSuffix(suffix, "iB")
-	if suffix == "" || suffix == "B" {
-		return 1, true
-	}
-	i := strings.Index(sizeUnits, strings.ToUpper(letter))
-	if len(letter) != 1 || i < 0 {
-		return 0, false
-	}
-	return 1 << (10 * (i + 1)), true
+	return err
 }
 
 // limit adds the size to the labels of a new snapshot.

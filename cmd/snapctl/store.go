@@ -56,13 +56,16 @@ func (st *store) list(ctx context.Context) ([]snapshots.Info, error) {
 		infos = append(infos, info)
 		return nil
 	})
-	slices.SortStableFunc(infos, func(a, b snapshots.Info) int {
-		if c := a.Created.Compare(b.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	slices.SortStableFunc(infos, older)
 	return infos, doing(err, "listing the snapshots")
+}
+
+// older compares snapshots by age, and those of one age by their names.
+func older(a, b snapshots.Info) int {
+	if c := a.Created.Compare(b.Created); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
 }
 
 // A parent is what a PARENT on the command line means.

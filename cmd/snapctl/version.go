@@ -172,36 +172,6 @@ func (a *app) probe(ctx context.Context, b all.Backend) (driver.Properties, erro
 
 var errUntried = fmt.Errorf("not tried, as that would write: %w", driver.ErrReadOnly)
 
-// probeDriver opens a backend in a scratch directory, in root or the nearest
-// directory above it that exists, and returns what it can.
-func probeDriver(ctx context.Context, root string, b all.Backend) (props driver.Properties, err error) {
-	dir, err := os.MkdirTemp(existingParent(root), ".snapctl-probe-")
-	if err != nil {
-		return props, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d, err := b.New(ctx, filepath.Join(dir, b.Name), driver.Options{})
-	if err != nil {
-		return props, err
-	}
-	return d.Properties(), d.Close()
-}
-
-// existingParent returns path or the nearest directory above it that exists.
-func existingParent(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return path
-	}
-	for {
-		info, err := os.Stat(abs)
-		if err == nil && info.IsDir() || abs == filepath.Dir(abs) {
-			return abs
-		}
-		abs = filepath.Dir(abs)
-	}
-}
-
 // hasStore reports whether there is something that may be a store at root.
 func hasStore(root string) bool {
 	_, err := os.Stat(filepath.Join(root, "layerkeep.json"))

@@ -20,9 +20,7 @@ func (s *suite) testRecord(t *testing.T) {
 // recorder returns the driver as a recorder, which every backend is.
 func (st *store) recorder() driver.Recorder {
 	st.t.Helper()
-	r, ok := st.d.(driver.Recorder)
-	require.True(st.t, ok, "%s is a driver.Recorder", st.d.Name())
-	return r
+	return optional[driver.Recorder](st)
 }
 
 func (st *store) requireRecord(want driver.Record, id driver.ID) {

@@ -108,6 +108,14 @@ func (st *store) tree(id driver.ID) fstest.Tree {
 	return fstest.FromView(st.t, v)
 }
 
+// optional returns the driver as one with an ability that every backend has.
+func optional[T any](st *store) T {
+	st.t.Helper()
+	d, ok := st.d.(T)
+	require.True(st.t, ok, "%s is a %T", st.d.Name(), (*T)(nil))
+	return d
+}
+
 // mounter mounts the way the options ask for.
 func (s *suite) mounter() mount.Mounter {
 	return mount.Mounter{First: s.Options.Fallbacks.MountWay}

@@ -28,7 +28,7 @@ var (
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
-	testOnly = []string{"internal/fstest", "internal/testrun", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest", "test/robustness/cutdisk"}
+	testOnly = []string{"internal/fstest", "internal/testrun", "internal/resultdoc", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest", "test/robustness/cutdisk"}
 )
 
 // rules has one line for every package that is no command.
@@ -47,15 +47,16 @@ var rules = map[string]rule{
 	"snapshotter/meta":     {"internal/durable"},
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
-	"service":              append([]string{"snapshotter", "driver", "mount", "image"}, services...),
+	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver"},
+	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check"}, services...),
 	"service/config":       {"driver/all"},
-	"service/grpcerr":      {"driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
+	"service/grpcerr":      {"check", "driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
 	"service/differ":       {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
-	"service/storeservice": {"snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
-	"internal/storewire":   {"snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
+	"service/storeservice": {"check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
+	"internal/storewire":   {"check", "snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
 	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver", "service/grpcerr"},
-	"client":               {"snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
+	"client":               {"check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
 	"internal/rootfd":      {"internal/sys"},
@@ -72,6 +73,7 @@ var rules = map[string]rule{
 	"aufs/aufstest":      append([]string{"diff", "internal/fstest"}, low...),
 	"diff/difftest":      append([]string{"diff", "internal/fstest"}, low...),
 	"internal/testrun":   {},
+	"internal/resultdoc": {},
 	"internal/fstest":    append([]string{"diff", "mount", "internal/testrun"}, low...),
 	"driver/drivertest":  append([]string{"driver", "mount", "diff", "tar", "internal/fstest", "driver/drivertest"}, low...),
 	"test/realimage":     {},

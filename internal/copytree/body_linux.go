@@ -2,10 +2,13 @@ package copytree
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 const bufferSize = 1 << 20
@@ -106,8 +109,9 @@ func (c *copier) through(in, out int, at, length int64) error {
 	return nil
 }
 
-// CanReflink tries to share blocks between two files in dir.
-func CanReflink(dir string) bool {
+// CanReflink tries to share blocks between two files in dir. It returns an error only where
+// that says nothing of the file system, see [sys.UsedUp].
+func CanReflink(dir string) (bool, error) {
 	try := func() error {
 		a, err := os.CreateTemp(dir, ".reflink-")
 		if err != nil {
@@ -124,5 +128,9 @@ func CanReflink(dir string) bool {
 		defer b.Close()
 		return unix.IoctlFileClone(int(b.Fd()), int(a.Fd()))
 	}
-	return try() == nil
+	err := try()
+	if sys.UsedUp(err) {
+		return false, fmt.Errorf("share blocks between files in %s: %w", dir, err)
+	}
+	return err == nil, nil
 }

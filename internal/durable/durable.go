@@ -19,8 +19,8 @@ import (
 	"path/filepath"
 )
 
-// TempPrefix begins the names of temporary files. One that a crash has left
-// behind can be removed by whoever owns the directory.
+// TempPrefix begins the names of temporary files; a number follows. One that a crash has
+// left behind can be removed by whoever owns the directory, see [RemoveStale].
 const TempPrefix = ".tmp-"
 
 // A Pending file is being written and not in place yet. Not for concurrent use.
@@ -35,7 +35,7 @@ type Pending struct {
 // Create begins a file that is to appear at path with the permissions perm,
 // whatever the umask. The directory must exist. Call Commit, and defer Discard.
 func Create(fsys FS, path string, perm fs.FileMode) (*Pending, error) {
-	f, err := fsys.CreateTemp(filepath.Dir(path), TempPrefix)
+	f, err := begin(fsys, filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +53,7 @@ func (p *Pending) Commit() error {
 		return fmt.Errorf("commit %s: it is done already", p.path)
 	}
 	p.done = true
+	defer end(p.file)
 	temp := p.file.Name()
 	err := p.file.Chmod(p.perm)
 	if err == nil {
@@ -83,6 +84,7 @@ func (p *Pending) Discard() error {
 		return nil
 	}
 	p.done = true
+	defer end(p.file)
 	return errors.Join(p.file.Close(), p.fsys.Remove(p.file.Name()))
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -35,6 +36,52 @@ func Sources(fsType string) (map[string]bool, error) {
 		sources[m.Source] = true
 	}
 	return sources, nil
+}
+
+// BranchWritableElsewhere reports whether the directory at path is a writable branch of an
+// aufs that is not mounted in this mount namespace. With the module's parameter brs=1 none
+// is seen.
+func BranchWritableElsewhere(path string) (bool, error) {
+	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
+	if err != nil {
+		return false, err
+	}
+	return writableElsewhere(table, path, sysfsAUFS)
+}
+
+// writableElsewhere is BranchWritableElsewhere with a mount table and a directory like
+// sysfsAUFS.
+func writableElsewhere(table []*mountinfo.Info, path, sysfs string) (bool, error) {
+	entries, err := os.ReadDir(sysfs)
+	if errors.Is(err, fs.ErrNotExist) { // a kernel without aufs
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		id, ok := strings.CutPrefix(e.Name(), "si_")
+		if !ok {
+			continue
+		}
+		here := slices.ContainsFunc(table, func(m *mountinfo.Info) bool {
+			return slices.Contains(strings.Split(m.VFSOptions, ","), "si="+id)
+		})
+		if here {
+			continue
+		}
+		branches, err := readBranches(filepath.Join(sysfs, e.Name()))
+		if err != nil {
+			return false, err
+		}
+		for _, b := range branches {
+			branch, perm, _ := cutLast(b, "=")
+			if filepath.Clean(branch) == path && strings.HasPrefix(perm, "rw") {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }
 
 // branchUse is BranchUse with a mount table and a directory like sysfsAUFS.

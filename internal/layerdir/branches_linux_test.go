@@ -26,6 +26,8 @@ func TestABranchIsFoundInSysfsByTheNumberInTheMountTable(t *testing.T) {
 		"c0ffee01": {"/s/diff/c1=rw", "/s/diff/c1-init=ro+wh", "/s/diff/base=ro+wh"},
 		"c0ffee02": {"/s/diff/image=ro+wh", "/s/diff/base=ro+wh"},
 		"c0ffee05": {"/s/diff/c5=rw"},
+		// Mounted in another namespace.
+		"c0ffee07": {"/s/diff/c7=rw", "/s/diff/c8=ro+wh", "/s/diff/base=ro+wh"},
 	} {
 		dir := filepath.Join(sysfs, "si_"+id)
 		require.NoError(t, os.Mkdir(dir, 0o700))
@@ -53,6 +55,15 @@ func TestABranchIsFoundInSysfsByTheNumberInTheMountTable(t *testing.T) {
 		use, err := branchUse(table, path, sysfs)
 		require.NoError(t, err)
 		require.Equal(t, want, use, path)
+	}
+	for path, want := range map[string]bool{
+		"/s/diff/c1": false, // mounted here
+		"/s/diff/c7": true,
+		"/s/diff/c8": false,
+	} {
+		elsewhere, err := writableElsewhere(table, path, sysfs)
+		require.NoError(t, err)
+		require.Equal(t, want, elsewhere, path)
 	}
 	use, err := branchUse(table, "/s/diff/c1", filepath.Join(sysfs, "missing"))
 	require.NoError(t, err)

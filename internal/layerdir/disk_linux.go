@@ -200,17 +200,24 @@ const (
 func (s *Store) Mounted(id driver.ID) (Use, error) {
 	path := s.Path(id)
 	use := Unmounted
+	var failed error
 	_, err := mounts(func(m *mountinfo.Info) (skip, stop bool) {
-		if !isMountOf(m, path) {
+		is, err := isMountOf("", m, path)
+		if !is || err != nil {
+			failed = errors.Join(failed, err)
 			return true, false
 		}
-		use = MountedWritable
-		if isReadOnly(m.Options) || isUnion(m) && isReadOnly(m.VFSOptions) {
-			use = MountedReadOnly
-		}
+		use = useOf(m)
 		return true, use == MountedWritable
 	})
-	return use, err
+	return use, errors.Join(err, failed)
+}
+
+func useOf(m *mountinfo.Info) Use {
+	if isReadOnly(m.Options) || isUnion(m) && isReadOnly(m.VFSOptions) {
+		return MountedReadOnly
+	}
+	return MountedWritable
 }
 
 func isReadOnly(options string) bool {
@@ -220,23 +227,43 @@ func isReadOnly(options string) bool {
 // isUnion reports whether the mount is of a kind whose source is but a name.
 func isUnion(m *mountinfo.Info) bool { return m.FSType == "overlay" || m.FSType == "aufs" }
 
-func isMountOf(m *mountinfo.Info, path string) bool {
+// isMountOf reports whether m, a mount that a process with the root directory root sees,
+// is one of the layer at path. A mount that cannot be reached, as another is above it, is
+// none.
+func isMountOf(root string, m *mountinfo.Info, path string) (bool, error) {
 	if isUnion(m) {
-		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/")
+		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/"), nil
 	}
 	// Root is relative to the file system, which may be mounted anywhere; what
 	// follows the layer's name in it is relative to the layer.
 	name := path[strings.LastIndex(path, "/"):] + "/"
 	i := strings.LastIndex(m.Root, name)
 	if i < 0 {
-		return false
+		return false, nil
 	}
 	rel := m.Root[i+len(name)-1:]
-	var mounted, ours unix.Stat_t
-	if unix.Stat(m.Mountpoint, &mounted) != nil || unix.Stat(path+rel, &ours) != nil {
-		return false
+	mounted, err := os.Stat(root + m.Mountpoint)
+	if err == nil {
+		var ours os.FileInfo
+		if ours, err = os.Stat(path + rel); err == nil {
+			return os.SameFile(mounted, ours), nil
+		}
 	}
-	return mounted.Dev == ours.Dev && mounted.Ino == ours.Ino
+	if outOfReach(err) {
+		return false, nil
+	}
+	return false, err
+}
+
+// outOfReach reports whether a path leads nowhere for this process, or its file system has
+// nobody who would answer.
+func outOfReach(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.ENOTCONN, unix.ESTALE, unix.ESRCH, unix.ELOOP, unix.ENAMETOOLONG} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // UserNS reports whether this process is root of a user namespace that is not

@@ -37,3 +37,10 @@ const (
 
 // Mounted is [errors.ErrUnsupported] here.
 func (s *Store) Mounted(driver.ID) (Use, error) { return Unmounted, errors.ErrUnsupported }
+
+func exchange(_, _ string) error { return errors.ErrUnsupported }
+
+func (s *Store) oldMounted(string, driver.ID) (bool, error) { return false, nil }
+
+// NotMounted is [errors.ErrUnsupported] here.
+func (s *Store) NotMounted(driver.ID, Use) error { return errors.ErrUnsupported }

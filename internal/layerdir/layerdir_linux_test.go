@@ -123,7 +123,11 @@ func TestALayerLeftInTheMiddleOfAMergeCanOnlyBeRemoved(t *testing.T) {
 			require.NoError(t, s.Create("a", Meta{}, func(dir string) error { return os.Mkdir(dir+"/tree", 0o755) }))
 			func() {
 				defer func() { _ = recover() }()
-				_ = s.Merging("a", c.sync, c.merge)
+				var merged error
+				require.ErrorIs(t, s.Merging("a", c.sync, func() error {
+					merged = c.merge()
+					return merged
+				}), merged)
 			}()
 			_, err := s.Writable("a")
 			sealed := s.Seal(t.Context(), "a", "tree", func(*Meta) error { return nil })

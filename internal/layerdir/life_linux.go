@@ -22,14 +22,15 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 }
 
 // SealWith writes the file system to disk and then, last, the mark that the
-// layer is sealed. prepare is called before, with the record, which it may
+// layer is sealed. For a layer that is sealed already only that mark is put on disk once
+// more. prepare is called before, with the record, which it may
 // change. settle is called when everything is on disk; it sets the record's Usage
 // and does what makes the layer immutable. What they do must be repeatable.
 // Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrBusy] for a
 // layer that is mounted writable and [driver.ErrTorn] for one in which Merging
 // was interrupted, or that was not sealed when the disk failed a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return err
 	}
 	m, err := s.Load(id)
@@ -37,7 +38,7 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	case err != nil:
 		return err
 	case m.Sealed:
-		return nil
+		return s.syncRecord(id)
 	case m.View:
 		return fmt.Errorf("%w: it is a view", driver.ErrUnsupported)
 	}
@@ -102,7 +103,7 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 // RemoveIdle is Remove for a layer that nothing has mounted; returns
 // [driver.ErrBusy] for another.
 func (s *Store) RemoveIdle(id driver.ID) error {
-	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
+	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
 	}
 	if err := s.NotMounted(id, Unmounted); err != nil {
@@ -117,7 +118,7 @@ func (s *Store) RemoveIdle(id driver.ID) error {
 // need not be synced, as it cannot get lost in a power cut without what came
 // after it. With sync, all of the layer is on disk before that file goes.
 func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return err
 	}
 	mark := s.Path(id, mergingName)
@@ -132,15 +133,29 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 		return err
 	}
 	if err != nil || !sync {
-		return errors.Join(err, os.Remove(mark))
+		return errors.Join(err, unmark(mark))
 	}
 	if err := s.syncLayer(id); err != nil {
-		return err // what the disk holds is not known, so it stays marked
+		return asTorn(err) // what the disk holds is not known, so it stays marked
 	}
-	if err := os.Remove(mark); err != nil {
+	if err := unmark(mark); err != nil {
 		return err
 	}
 	return durable.OS().SyncDir(s.Path(id))
+}
+
+// unmark removes the file by which Merging says that it is under way. Where that fails,
+// the layer is torn for everybody from then on.
+func unmark(mark string) error {
+	return asTorn(os.Remove(mark))
+}
+
+// asTorn makes an error match [driver.ErrTorn].
+func asTorn(err error) error {
+	if err == nil || errors.Is(err, driver.ErrTorn) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", driver.ErrTorn, err)
 }
 
 // Unpacking makes the directory that a layer is unpacked into before it is

@@ -61,6 +61,9 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 	if err := id.Validate(); err != nil {
 		return Meta{}, err
 	}
+	if _, _, lent := s.lent(id); lent {
+		return s.loadLent(id)
+	}
 	var m Meta
 	b, err := os.ReadFile(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,20 +72,14 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 	if err != nil {
 		return m, err
 	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("layer %s: %s: %w", id, RecordName, err)
-	}
-	if m.Version != metaVersion {
-		return m, fmt.Errorf("layer %s: %w: record of version %d, this program knows %d", id, driver.ErrUnsupported, m.Version, metaVersion)
-	}
-	return m, nil
+	return decodeMeta(id, b)
 }
 
 // Writable is Load for a layer that is going to be changed. Returns
 // [driver.ErrSealed] for a sealed layer and a view, [driver.ErrTorn] for one in
 // which Merging was interrupted.
 func (s *Store) Writable(id driver.ID) (Meta, error) {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return Meta{}, err
 	}
 	m, err := s.Load(id)
@@ -110,16 +107,21 @@ func (s *Store) Recorded(id driver.ID) (time.Time, error) {
 // Save replaces a layer's record, durably: afterwards, also after a power cut,
 // either the old or the new one is there.
 func (s *Store) Save(id driver.ID, m Meta) error {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return err
 	}
 	return m.write(s.Path(id))
 }
 
+// syncRecord puts a record on disk that is in place. An earlier call may have put it there
+// and then failed to sync the directory: the next one must not say that it is safe only
+// because it is there.
+func (s *Store) syncRecord(id driver.ID) error { return durable.OS().SyncDir(s.Path(id)) }
+
 // Become renames a layer's record to a path on the same file system, which takes no
 // room on a full disk. Nothing but removing the layer can be done with it then.
 func (s *Store) Become(id driver.ID, path string) error {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return err
 	}
 	return os.Rename(s.Path(id, RecordName), path)

@@ -48,6 +48,10 @@ func (s *Store) checkParent(id driver.ID) (Inherited, error) {
 	if err := id.Validate(); err != nil {
 		return Inherited{}, err
 	}
+	if _, _, lent := s.lent(id); lent { // another program could change it
+		m, err := s.loadLent(id)
+		return Inherited{m.Metacopy, m.Escaped}, err
+	}
 	// Asked before it is read, so that what is remembered can be too old, not too new.
 	file, err := os.Stat(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {

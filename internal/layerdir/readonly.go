@@ -26,8 +26,12 @@ func OpenReadOnly(root string) (*Store, error) {
 	return s, nil
 }
 
-// OpenFor is [Open], or [OpenReadOnly] when the driver is opened for reading alone.
+// OpenFor is [Open], or [OpenReadOnly] when the driver is opened for reading alone. The
+// error matches [driver.ErrUnsupported] without a /proc.
 func OpenFor(root string, opts driver.Options) (*Store, error) {
+	if err := needProc(procSelf); err != nil {
+		return nil, err
+	}
 	if opts.ReadOnly {
 		return OpenReadOnly(root)
 	}

@@ -56,7 +56,7 @@ func (s *Store) Record(id driver.ID) (driver.Record, error) {
 // Note puts a note of the caller's into the record of a layer: durably where the layer
 // is sealed, else with the mark that it is, so that it costs no write of its own.
 func (s *Store) Note(id driver.ID, note json.RawMessage) error {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return err
 	}
 	m, err := s.Load(id)
@@ -70,7 +70,7 @@ func (s *Store) Note(id driver.ID, note json.RawMessage) error {
 		return nil
 	}
 	if bytes.Equal(m.Note, note) {
-		return nil
+		return s.syncRecord(id)
 	}
 	m.Note = note
 	return s.Save(id, m)

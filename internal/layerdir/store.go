@@ -20,6 +20,9 @@ import (
 const (
 	newPrefix   = ".new-"
 	trashPrefix = ".trash-"
+	// oldPrefix begins the names of directories that another took the place of. The ID of
+	// the layer follows, see oldOf.
+	oldPrefix = ".old-"
 )
 
 // A Store is a directory of layers. Its methods may be called concurrently for
@@ -35,10 +38,18 @@ type Store struct {
 
 	// dir is open as long as the store is, see sync.
 	dir *os.File
+	// lenders are other stores, by the prefix that their layers have here, see Borrow.
+	lenders map[string]lender
 	// syncing is held while dir is synced and what its answer means is written down.
 	syncing sync.Mutex
 	// lost counts the errors of sync.
 	lost atomic.Int64
+	// leftovers: something could not be deleted.
+	leftovers atomic.Bool
+	// swept: no killed process has left a temporary file in a layer, see sweep.
+	swept atomic.Bool
+	// unsynced: a layer was removed, and that could not be put on disk.
+	unsynced atomic.Bool
 
 	mu    sync.Mutex
 	torn  map[driver.ID]bool            // layers that were marked as torn, or should have been
@@ -108,6 +119,9 @@ func (s *Store) Root() string { return s.root }
 
 // Path returns the path of a layer's directory, or of a name in it.
 func (s *Store) Path(id driver.ID, names ...string) string {
+	if from, there, ok := s.lent(id); ok {
+		return filepath.Join(append([]string{from.dir, string(there)}, names...)...)
+	}
 	return filepath.Join(append([]string{s.root, string(id)}, names...)...)
 }
 
@@ -115,11 +129,13 @@ func (s *Store) Path(id driver.ID, names ...string) string {
 // becomes the layer's, with meta, once fill returns nil. Returns
 // [driver.ErrExists] when there is one, and leaves nothing behind on an error.
 func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
-	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
+	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(s.Path(id)); err == nil {
 		return fmt.Errorf("%s: %w", id, driver.ErrExists)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	dir, done, err := s.Staging(id)
 	if err != nil {
@@ -140,7 +156,7 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 		return err
 	}
 	if err := s.syncNames(); err != nil {
-		return err
+		return errors.Join(err, renameNew(s.Path(id), dir)) // from where done removes it
 	}
 	if s.lost.Load() != lost { // nobody marked it while it had no name
 		return s.tear(id)
@@ -152,7 +168,7 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 // removes it if it is still there under that name; an interrupted process leaves
 // it to Cleanup.
 func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
-	if err := s.Changeable(); err != nil {
+	if err := s.own(id); err != nil {
 		return "", nil, err
 	}
 	s.mu.Lock()
@@ -165,7 +181,9 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	s.inUse[name] = true
 	return dir, func() {
 		// Nothing else knows the name: if it cannot be removed now, Cleanup will.
-		_ = s.remove(dir)
+		if s.remove(dir) != nil {
+			s.leftovers.Store(true)
+		}
 		s.mu.Lock()
 		delete(s.inUse, name)
 		s.mu.Unlock()
@@ -175,7 +193,7 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 // Remove moves a layer out of the way, durably, and deletes it in the
 // background. A missing layer is no error.
 func (s *Store) Remove(id driver.ID) error {
-	if err := errors.Join(s.Changeable(), id.Validate()); err != nil {
+	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
 	}
 	// A rename needs no space, which a directory to move it into would: a full disk
@@ -183,11 +201,13 @@ func (s *Store) Remove(id driver.ID) error {
 	trash := filepath.Join(s.root, fmt.Sprintf("%s%s-%d", trashPrefix, id, rand.Uint64())) //nolint:gosec // no secret
 	if err := renameNew(s.Path(id), trash); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return s.syncRemoved()
 		}
 		return fmt.Errorf("remove layer %s: %w", id, err)
 	}
-	if err := s.syncNames(); err != nil {
+	s.unsynced.Store(true)
+	if err := s.syncRemoved(); err != nil {
+		s.leftovers.Store(true)
 		return err
 	}
 	s.mu.Lock()
@@ -197,9 +217,24 @@ func (s *Store) Remove(id driver.ID) error {
 	s.background.Go(func() {
 		// What cannot be deleted stays under its trash name for Cleanup, which
 		// reports the error.
-		_ = s.delete(trash)
+		if s.delete(trash) != nil {
+			s.leftovers.Store(true)
+		}
 	})
 	return nil
+}
+
+// syncRemoved puts on disk what was removed. It is called again for a layer that is
+// missing: an earlier call may have failed here.
+func (s *Store) syncRemoved() error {
+	if !s.unsynced.Swap(false) {
+		return nil
+	}
+	err := s.syncNames()
+	if err != nil {
+		s.unsynced.Store(true)
+	}
+	return err
 }
 
 // List returns the IDs of all layers, sorted.
@@ -225,21 +260,57 @@ func (s *Store) Cleanup(ctx context.Context) error {
 	if err := s.Changeable(); err != nil {
 		return err
 	}
+	s.leftovers.Store(false)
+	kept, err := s.cleanup(ctx)
+	if kept || err != nil {
+		s.leftovers.Store(true)
+	}
+	return err
+}
+
+// cleanup is Cleanup; kept says that something has to be looked at again.
+func (s *Store) cleanup(ctx context.Context) (kept bool, err error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var errs []error
+	kept = !s.sweep(ctx, entries)
 	for _, e := range entries {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return kept, ctx.Err()
 		}
-		if s.abandoned(e.Name()) {
-			errs = append(errs, s.delete(filepath.Join(s.root, e.Name())))
+		gone, err := s.abandoned(e.Name())
+		if err == nil && gone {
+			err = s.delete(filepath.Join(s.root, e.Name()))
+		}
+		_, old := oldOf(e.Name())
+		kept = kept || old && !gone
+		errs = append(errs, err)
+	}
+	return kept, errors.Join(errs...)
+}
+
+// sweep removes the temporary files that killed processes have left in layers, whose
+// records they were to become. That was before the store was opened, so once is enough.
+// It reports whether all is done: a layer that cannot be read is no reason to keep what
+// else there is to delete.
+func (s *Store) sweep(ctx context.Context, entries []fs.DirEntry) bool {
+	if s.swept.Load() {
+		return true
+	}
+	done := true
+	for _, e := range entries {
+		if id := driver.ID(e.Name()); e.IsDir() && id.Validate() == nil {
+			done = ctx.Err() == nil && durable.RemoveStale(s.Path(id)) == nil && done
 		}
 	}
-	return errors.Join(errs...)
+	s.swept.Store(done)
+	return done
 }
+
+// Leftovers reports whether something that was to be deleted is still there.
+func (s *Store) Leftovers() bool { return s.leftovers.Load() }
 
 // delete deletes a directory with all that is in it, but not through a mount.
 func (s *Store) delete(path string) error {
@@ -249,9 +320,17 @@ func (s *Store) delete(path string) error {
 	return s.remove(path)
 }
 
-func (s *Store) abandoned(name string) bool {
+// abandoned reports whether nobody needs a directory any more that is no layer.
+func (s *Store) abandoned(name string) (bool, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	ours := strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, trashPrefix)
-	return ours && !s.inUse[name]
+	busy := s.inUse[name]
+	s.mu.Unlock()
+	switch id, old := oldOf(name); {
+	case busy:
+		return false, nil
+	case old:
+		mounted, err := s.oldMounted(name, id)
+		return !mounted, err
+	}
+	return strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, trashPrefix), nil
 }

@@ -60,6 +60,9 @@ func (s *Store) doubt() error {
 // tear marks a layer as torn, in this process and on disk. The disk has just failed, so
 // the mark is there before it is synced.
 func (s *Store) tear(id driver.ID) error {
+	if err := s.own(id); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.torn[id] = true
 	s.mu.Unlock()

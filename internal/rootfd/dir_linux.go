@@ -83,7 +83,7 @@ func (d *Dir) Lookup(name string) (Stat, error) {
 	if err := checkName(name); err != nil {
 		return Stat{}, d.wrap("lstat", name, err)
 	}
-	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
 		return Stat{}, d.wrap("lstat", name, err)
 	}
 	return fromStat(&st), nil
@@ -97,7 +97,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 	// The kernel holds targets below PATH_MAX; some file systems allow exactly that.
 	buf := make([]byte, 256)
 	for {
-		n, err := unix.Readlinkat(d.fd, name, buf)
+		n, err := retryInt(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })
 		switch {
 		case err != nil:
 			return "", d.wrap("readlink", name, err)
@@ -153,6 +153,15 @@ func retry(call func() error) error {
 			return err
 		}
 	}
+}
+
+// retryInt is retry for a call that returns a number.
+func retryInt(call func() (int, error)) (n int, err error) {
+	err = retry(func() error {
+		n, err = call()
+		return err
+	})
+	return n, err
 }
 
 func fromStat(st *unix.Stat_t) Stat {

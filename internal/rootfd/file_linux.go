@@ -66,8 +66,7 @@ func (f *File) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	var n int
-	err := retry(func() (err error) { n, err = unix.Read(f.fd, p); return err })
+	n, err := retryInt(func() (int, error) { return unix.Read(f.fd, p) })
 	switch {
 	case err != nil:
 		return 0, f.dir.wrap("read", f.nam, err)

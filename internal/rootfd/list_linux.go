@@ -40,15 +40,18 @@ func (d *Dir) Entries() ([]Entry, error) {
 }
 
 func (d *Dir) list(visit func(name string, typ uint32, ino uint64)) error {
-	if _, err := unix.Seek(d.fd, 0, 0); err != nil {
+	err := retry(func() error {
+		_, err := unix.Seek(d.fd, 0, 0)
+		return err
+	})
+	if err != nil {
 		return d.wrap("seek", "", err)
 	}
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
 	buf := *pooled
 	for {
-		var n int
-		err := retry(func() (err error) { n, err = unix.Getdents(d.fd, buf); return err })
+		n, err := retryInt(func() (int, error) { return unix.Getdents(d.fd, buf) })
 		if err != nil {
 			return d.wrap("readdir", "", err)
 		}

@@ -116,16 +116,15 @@ func (d *Dir) xattr(name, attr string) (string, bool, error) {
 }
 
 func (d *Dir) listxattr(name string, buf []byte) ([]byte, error) {
-	var n int
-	var err error
-	switch {
-	case name == "":
-		n, err = unix.Flistxattr(d.fd, buf)
-	case !d.tree.noXattrat:
-		n, err = listxattrat(d.fd, name, unix.AT_SYMLINK_NOFOLLOW, buf)
-	default:
-		n, err = unix.Llistxattr(d.procPath(name), buf)
-	}
+	n, err := retryInt(func() (int, error) {
+		switch {
+		case name == "":
+			return unix.Flistxattr(d.fd, buf)
+		case !d.tree.noXattrat:
+			return listxattrat(d.fd, name, unix.AT_SYMLINK_NOFOLLOW, buf)
+		}
+		return unix.Llistxattr(d.procPath(name), buf)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -133,14 +132,15 @@ func (d *Dir) listxattr(name string, buf []byte) ([]byte, error) {
 }
 
 func (d *Dir) getxattr(name, attr string, buf []byte) (int, error) {
-	switch {
-	case name == "":
-		return unix.Fgetxattr(d.fd, attr, buf)
-	case !d.tree.noXattrat:
-		return getxattrat(d.fd, name, attr, buf)
-	default:
+	return retryInt(func() (int, error) {
+		switch {
+		case name == "":
+			return unix.Fgetxattr(d.fd, attr, buf)
+		case !d.tree.noXattrat:
+			return getxattrat(d.fd, name, attr, buf)
+		}
 		return unix.Lgetxattr(d.procPath(name), attr, buf)
-	}
+	})
 }
 
 // procPath names a child through the descriptor: the calls on it must be the

@@ -14,7 +14,7 @@ func FromImage(i image.Image) *storev1.Image {
 	return &storev1.Image{
 		Name: i.Name, Target: fromDescriptor(i.Target), Config: fromDescriptor(i.Config),
 		Platform: &storev1.Platform{Os: i.Platform.OS, Architecture: i.Platform.Architecture, Variant: i.Platform.Variant},
-		Layers:   fromLayers(i.Layers), Snapshot: i.Snapshot, Imported: FromTime(i.Imported),
+		Layers:   fromLayers(i.Layers), Snapshot: i.Snapshot, Imported: FromTime(i.Imported), Store: i.Store,
 	}
 }
 
@@ -24,7 +24,7 @@ func ToImage(i *storev1.Image) image.Image {
 	return image.Image{
 		Name: i.GetName(), Target: toDescriptor(i.GetTarget()), Config: toDescriptor(i.GetConfig()),
 		Platform: ocispec.Platform{OS: p.GetOs(), Architecture: p.GetArchitecture(), Variant: p.GetVariant()},
-		Layers:   toLayers(i.GetLayers()), Snapshot: i.GetSnapshot(), Imported: ToTime(i.GetImported()),
+		Layers:   toLayers(i.GetLayers()), Snapshot: i.GetSnapshot(), Imported: ToTime(i.GetImported()), Store: i.GetStore(),
 	}
 }
 
@@ -34,6 +34,22 @@ func fromDescriptor(d ocispec.Descriptor) *storev1.Descriptor {
 
 func toDescriptor(d *storev1.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.GetMediaType(), Digest: digest.Digest(d.GetDigest()), Size: d.GetSize()}
+}
+
+func fromDigests(digests []digest.Digest) []string {
+	var out []string
+	for _, d := range digests {
+		out = append(out, d.String())
+	}
+	return out
+}
+
+func toDigests(digests []string) []digest.Digest {
+	out := []digest.Digest{}
+	for _, d := range digests {
+		out = append(out, digest.Digest(d))
+	}
+	return out
 }
 
 func fromLayers(layers []image.Layer) []*storev1.Layer {
@@ -58,7 +74,7 @@ func toLayers(layers []*storev1.Layer) []image.Layer {
 func FromExported(e image.Exported) *storev1.Exported {
 	return &storev1.Exported{
 		Name: e.Name, Target: fromDescriptor(e.Target), Config: fromDescriptor(e.Config), Layers: fromLayers(e.Layers),
-		Made: int64(e.Made), Bytes: e.Bytes,
+		Made: int64(e.Made), Bytes: e.Bytes, Replaced: fromDigests(e.Replaced),
 	}
 }
 
@@ -66,6 +82,6 @@ func FromExported(e image.Exported) *storev1.Exported {
 func ToExported(e *storev1.Exported) image.Exported {
 	return image.Exported{
 		Name: e.GetName(), Target: toDescriptor(e.GetTarget()), Config: toDescriptor(e.GetConfig()), Layers: toLayers(e.GetLayers()),
-		Made: int(e.GetMade()), Bytes: e.GetBytes(),
+		Made: int(e.GetMade()), Bytes: e.GetBytes(), Replaced: toDigests(e.GetReplaced()),
 	}
 }

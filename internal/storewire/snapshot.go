@@ -9,6 +9,7 @@ import (
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 // kinds pairs the kinds of snapshots with their numbers.
@@ -29,16 +30,39 @@ func FromInfo(info snapshots.Info) *storev1.Snapshot {
 
 // ToInfo is the inverse of [FromInfo]; a kind that is none is KindUnknown.
 func ToInfo(s *storev1.Snapshot) snapshots.Info {
-	info := snapshots.Info{
+	return snapshots.Info{
 		Name: s.GetName(), Parent: s.GetParent(), Labels: s.GetLabels(),
-		Created: ToTime(s.GetCreated()), Updated: ToTime(s.GetUpdated()),
+		Created: ToTime(s.GetCreated()), Updated: ToTime(s.GetUpdated()), Kind: toKind(s.GetKind()),
 	}
-	for kind, number := range kinds() {
-		if number == s.GetKind() {
-			info.Kind = kind
+}
+
+func toKind(number storev1.Kind) snapshots.Kind {
+	for kind, n := range kinds() {
+		if n == number {
+			return kind
 		}
 	}
-	return info
+	return snapshots.KindUnknown
+}
+
+// FromDamage makes messages of the damage of layers.
+func FromDamage(damage []snapshotter.LayerDamage) []*storev1.LayerDamage {
+	var out []*storev1.LayerDamage
+	for _, d := range damage {
+		out = append(out, &storev1.LayerDamage{Key: d.Key, Kind: kinds()[d.Kind], State: string(d.State), What: []byte(d.What)})
+	}
+	return out
+}
+
+// ToDamage is the inverse of [FromDamage].
+func ToDamage(damage []*storev1.LayerDamage) []snapshotter.LayerDamage {
+	var out []snapshotter.LayerDamage
+	for _, d := range damage {
+		out = append(out, snapshotter.LayerDamage{
+			Key: d.GetKey(), Kind: toKind(d.GetKind()), State: snapshotter.LayerState(d.GetState()), What: string(d.GetWhat()),
+		})
+	}
+	return out
 }
 
 // FromTime makes a message of a time; none for the zero time.

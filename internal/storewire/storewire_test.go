@@ -11,10 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 func TestMountsComeOutAsTheyWentIn(t *testing.T) {
@@ -60,10 +62,10 @@ func TestImagesComeOutAsTheyWentIn(t *testing.T) {
 	layers := []image.Layer{{Blob: d, DiffID: digest.FromString("y"), ChainID: digest.FromString("z")}}
 	img := image.Image{
 		Name: "n:1", Target: d, Config: d, Platform: ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"},
-		Layers: layers, Snapshot: "s", Imported: time.Unix(5, 0).UTC(),
+		Layers: layers, Snapshot: "s", Imported: time.Unix(5, 0).UTC(), Store: "ID",
 	}
 	require.Equal(t, img, ToImage(FromImage(img)))
-	exported := image.Exported{Name: "n", Target: d, Config: d, Layers: layers, Made: 1, Bytes: 2}
+	exported := image.Exported{Name: "n", Target: d, Config: d, Layers: layers, Made: 1, Bytes: 2, Replaced: []digest.Digest{d.Digest}}
 	require.Equal(t, exported, ToExported(FromExported(exported)))
 }
 
@@ -94,4 +96,28 @@ func TestProgressIsToldAsItWas(t *testing.T) {
 		Tell(h, m)
 	}
 	require.Equal(t, []any{int64(7), layers, 1, image.LayerRetry, 2, int64(3)}, h.told)
+}
+
+func TestDamageComesOutAsItWentIn(t *testing.T) {
+	want := []snapshotter.LayerDamage{
+		{Key: "k", Kind: snapshots.KindView, State: snapshotter.LayerTorn, What: "a\xff"},
+		{Key: "p", Kind: snapshots.KindCommitted, State: snapshotter.LayerMissing, What: "w"},
+	}
+	require.Equal(t, want, ToDamage(FromDamage(want)))
+	require.Empty(t, ToDamage(nil))
+}
+
+func TestAResultOfACheckComesOutAsItWentIn(t *testing.T) {
+	f := check.Finding{
+		Part: check.Snapshot, Name: "n\xff", Layer: "7", Path: "p\xff", What: "w\xff", Images: []string{"i:1"}, Broken: true,
+		Blob: digest.FromString("x"),
+	}
+	sum := check.Summary{Snapshots: 1, Images: 2, Blobs: 3, Unread: 4, Changed: 5, Bytes: 6, Findings: 7}
+	for _, v := range []reflect.Value{reflect.ValueOf(f), reflect.ValueOf(sum)} {
+		for i := range v.NumField() {
+			require.False(t, v.Field(i).IsZero(), "the test sets %s", v.Type().Field(i).Name)
+		}
+	}
+	require.Equal(t, f, ToFinding(FromFinding(f)))
+	require.Equal(t, sum, ToSummary(FromSummary(sum)))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,9 +75,31 @@ func Sync(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_SYNC", request(none, 8, 0), nil)
 }
 
+// commitPatience is how long the kernel's thread may take for a commit before this process
+// makes it. On a slow disk that only costs the difference between the two.
+const commitPatience = 100 * time.Millisecond
+
 // Commit puts on disk what was changed in the directories of the file system of f, and
-// waits for it. Unlike [Sync] it does not write out what was written to files.
+// waits for it. Unlike [Sync] it does not write out what was written to files, unless the
+// kernel's thread that commits is late: that thread can miss that it was woken while it
+// ends its last commit, and would sleep on until its next regular one, half a minute
+// later (transaction_kthread in the kernel's fs/btrfs/disk-io.c, up to 6.18 at least).
 func Commit(f *os.File) error {
+	done := make(chan error, 1)
+	go func() { done <- commitByThread(f) }()
+	late := time.NewTimer(commitPatience)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+	}
+	// It commits what the thread was to commit, which ends the wait for that, too.
+	return errors.Join(Sync(f), <-done)
+}
+
+// commitByThread has the kernel's thread commit, and waits for it.
+func commitByThread(f *os.File) error {
 	var transaction uint64
 	size := unsafe.Sizeof(transaction)
 	if err := ioctl(f, "BTRFS_IOC_START_SYNC", request(read, 24, size), unsafe.Pointer(&transaction)); err != nil {

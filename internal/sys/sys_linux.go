@@ -69,7 +69,12 @@ func Linkat(olddirfd int, oldname string, newdirfd int, newname string) error {
 
 // Renameat2 renames; flags are unix.RENAME_*.
 func Renameat2(olddirfd int, oldname string, newdirfd int, newname string, flags uint) error {
-	err := retry(func() error { return unix.Renameat2(olddirfd, oldname, newdirfd, newname, flags) })
+	err := retry(func() error {
+		if flags == 0 { // the older call, which old filters of system calls know
+			return unix.Renameat(olddirfd, oldname, newdirfd, newname)
+		}
+		return unix.Renameat2(olddirfd, oldname, newdirfd, newname, flags)
+	})
 	if err != nil {
 		return &os.LinkError{Op: "renameat2", Old: oldname, New: newname, Err: err}
 	}
@@ -122,6 +127,18 @@ func Fchmod(fd int, mode uint32) error {
 // filters). The older way decides then; it fails alike where that was not why.
 func Refused(err error) bool {
 	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
+
+// UsedUp reports whether an error says nothing of what the machine can do, only that
+// something is used up now, or that the disk fails. Taken for a missing feature, it would
+// be remembered as one.
+func UsedUp(err error) bool {
+	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // Fchmodat changes the mode of name in dirfd, which is no symbolic link, without

@@ -41,9 +41,6 @@ func makeMark(dirfd int, name string) error {
 // hasMark reports whether a file of aufs is there. The module refuses with EIO
 // what has the name of a mark and is no regular file.
 func hasMark(dirfd int, name string) (bool, error) {
-	if len(name) > unix.NAME_MAX {
-		return false, nil // no file has that name
-	}
 	st, err := sys.Fstatat(dirfd, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENAMETOOLONG):
@@ -138,11 +135,10 @@ func (e Encoding) ClearOpaque(fd int) error {
 // file system without such attributes, is Merged.
 func (e Encoding) Opacity(fd int) (Opacity, error) {
 	if e == AUFS {
-		there, err := hasMark(fd, OpaqueMarker)
-		if there {
-			return OpaqueDir, err
+		if there, err := hasMark(fd, OpaqueMarker); err != nil || !there {
+			return Merged, err
 		}
-		return Merged, err
+		return OpaqueDir, nil
 	}
 	name := e.Xattr("opaque")
 	if name == "" {

@@ -136,12 +136,16 @@ func (r *report) pkgEvent(e event) {
 // endPackage prints go test's own closing line of the package, or everything the
 // package said when it failed, and below it the suites.
 func (r *report) endPackage(e event, s *pkgState) {
+	unfinished := r.unfinished(e.Package)
+	if len(unfinished) > 0 {
+		e.Action = "fail" // also when the binary said 0: something in it called exit
+	}
 	if e.Action == "fail" {
 		r.fail(e.Package)
-		for _, t := range r.unfinished(e.Package) {
-			t.action = "fail"
-			s.order = append(s.order, t)
-		}
+	}
+	for _, t := range unfinished {
+		t.action = "fail"
+		s.order = append(s.order, t)
 	}
 	r.closingLine(e, s)
 	r.suites(s.order)
@@ -246,6 +250,12 @@ func tally(counts map[string]int) string {
 }
 
 func (r *report) finish(label string) {
+	for _, pkg := range slices.Sorted(maps.Keys(r.packages)) {
+		// What ran it was killed.
+		s := r.packages[pkg]
+		s.output = append(s.output, fmt.Sprintf("FAIL\t%s\tno end was reported\n", pkg))
+		r.endPackage(event{Action: "fail", Package: pkg}, s)
+	}
 	for _, line := range r.broken {
 		fmt.Fprint(r.out, line)
 	}

@@ -69,6 +69,30 @@ func TestATestThatNeverEndedIsAFailure(t *testing.T) {
 	require.Contains(t, out, "panic: test timed out")
 }
 
+func TestABinaryThatExitsInATestIsAFailure(t *testing.T) {
+	out, ok := report1(t, `{"Action":"run","Package":"q","Test":"TestExits"}
+{"Action":"pass","Package":"q"}
+`)
+	require.False(t, ok)
+	require.Contains(t, out, "FAILED TestExits")
+}
+
+func TestAPackageWithoutAnEndIsAFailure(t *testing.T) {
+	for name, stream := range map[string]string{
+		"at once":   `{"Action":"start","Package":"q"}`,
+		"in a test": `{"Action":"start","Package":"q"}` + "\n" + `{"Action":"run","Package":"q","Test":"TestCut"}`,
+		"between tests": `{"Action":"start","Package":"q"}` + "\n" + `{"Action":"run","Package":"q","Test":"TestA"}` + "\n" +
+			`{"Action":"pass","Package":"q","Test":"TestA"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, ok := report1(t, stream+"\n")
+			require.False(t, ok)
+			require.Contains(t, out, "FAIL\tq\tno end was reported\n")
+			require.Contains(t, out, "FAIL in q")
+		})
+	}
+}
+
 func TestAPackageThatDoesNotBuildIsAFailure(t *testing.T) {
 	out, ok := report1(t, `{"Action":"build-output","ImportPath":"q","Output":"q.go:1: nonsense\n"}
 {"Action":"build-fail","ImportPath":"q"}

@@ -9,6 +9,10 @@ become_run() {
 	busy_threads=$1
 	shift
 	if [ -z "${LAYERKEEP_TEST_RUNNER-}" ]; then
+		if [ -n "${TMPDIR-}" ] && ! { [ -d "$TMPDIR" ] && [ -w "$TMPDIR" ]; }; then
+			echo "$1: TMPDIR is $TMPDIR, which is no directory that can be written to" >&2
+			exit 2
+		fi
 		build=$(mktemp -d)
 		trap 'rm -rf "$build"' EXIT
 		trap 'exit 130' INT TERM

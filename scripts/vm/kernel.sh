@@ -25,14 +25,14 @@ debian_kernel() {
 		mkdir -p "$tree"
 		for package in "$kernel" $(dependencies "$kernel" '^linux-(binary|modules)-[0-9]'); do
 			fetch "$package"
-			await dpkg-deb -x "$deb" "$tree" || fail 7 "${deb##*/} cannot be unpacked"
+			await dpkg-deb -x "$deb" "$tree" || fail 3 "${deb##*/} cannot be unpacked"
 			rm -f "$deb"
 		done
 		index_modules
 		touch "$tree/done"
 	fi
 	image=$(find "$tree" -name 'vmlinuz*' -type f | head -n 1)
-	[ -n "$image" ] || fail 7 "package $kernel holds no kernel image"
+	[ -n "$image" ] || fail 3 "package $kernel holds no kernel image"
 	case $image in
 	*/vmlinuz-*) release=${image##*/vmlinuz-} ;;
 	*) release=${image%/vmlinuz} release=${release##*/} ;; # newer packages have it beside the modules
@@ -60,7 +60,7 @@ find_versioned() {
 
 index_modules() {
 	for m in "$tree"/lib/modules/* "$tree"/usr/lib/modules/*; do
-		[ ! -d "$m" ] || await depmod -b "${m%/lib/modules/*}" "${m##*/}" 2>/dev/null || fail 7 "the modules of $kernel cannot be listed"
+		[ ! -d "$m" ] || await depmod -b "${m%/lib/modules/*}" "${m##*/}" 2>/dev/null || fail 3 "the modules of $kernel cannot be listed"
 	done
 }
 

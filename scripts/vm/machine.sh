@@ -18,7 +18,7 @@ run_machine() {
 # killed. mitigations=off and expedited RCU save much time under emulation.
 start_machine() {
 	append="${VM_APPEND-} console=ttyS0 quiet loglevel=3 panic=1 random.trust_cpu=on mitigations=off nokaslr no_timer_check"
-	append="$append max_loop=64 loop.max_loop=64 rcupdate.rcu_expedited=1"
+	append="$append max_loop=64 loop.max_loop=64 log_buf_len=4M rcupdate.rcu_expedited=1"
 	if [ -n "$shell" ]; then
 		append="$append vmshell"
 		set -- -chardev "stdio,id=tty,logfile=$console,signal=off" -serial chardev:tty

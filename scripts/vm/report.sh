@@ -11,10 +11,7 @@ report() {
 	[ ! -s "$results/results" ] || while read -r name rc took; do
 		report_program "$name" "$rc" "$took"
 	done <"$results/results"
-	if grep -aq 'BUG:\|Oops\|WARNING: CPU\|Call Trace' "$results/dmesg.log" "$console"; then
-		echo '== the kernel complained:'
-		grep -ah 'BUG:\|Oops\|WARNING: CPU' "$results/dmesg.log" "$console" | head -n 5
-	fi
+	report_complaints
 	say 'done'
 	exit "$status"
 }
@@ -30,6 +27,19 @@ check_end() {
 	[ -z "$broken" ] || why "the machine is of no use: $broken" 3
 	[ -n "$up" ] || grep -aq '^VM-UP' "$scratch/console.txt" || why "the kernel $release did not boot" 3
 	why "the machine ended during $(running)" 3
+}
+
+# report_complaints fails the run where the kernel found a fault in itself, which a program
+# may not notice. A lockup or a stall only says that this machine was busy.
+report_complaints() {
+	complaints=$scratch/complaints
+	grep -ahv 'lockup' "$results/dmesg.log" "$scratch/console.txt" |
+		grep -a 'BUG: \|BUG at \|Oops\|WARNING: .* at \|general protection fault' | sed 's/^\[[^]]*\] *//' | sort -u >"$complaints" || :
+	[ -z "$out" ] || cp "$complaints" "$out/complaints"
+	[ -s "$complaints" ] || return 0
+	status=1
+	echo '== the kernel complained:'
+	head -n 5 "$complaints"
 }
 
 running() { sed -n 's/^VM-RUN [0-9]*-//p' "$scratch/console.txt" | tail -n 1 | grep . || echo 'the programs'; }

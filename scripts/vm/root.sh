@@ -105,7 +105,7 @@ make_images() {
 	truncate -s "${disk}G" "$scratch/root.img"
 	await mkfs.ext4 -q -F -d "$root" -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
 		-O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum \
-		"$scratch/root.img" >"$scratch/mkfs.log" 2>&1 || fail 7 "the disk image cannot be made: $(tail -n 1 "$scratch/mkfs.log")"
+		"$scratch/root.img" >"$scratch/mkfs.log" 2>&1 || fail 3 "the disk image cannot be made: $(tail -n 1 "$scratch/mkfs.log")"
 	truncate -s 256M "$scratch/out.img"
 	(cd "$initramfs" && find . | cpio -o -H newc --quiet) >"$scratch/initramfs.img"
 	rm -rf "$root" "$initramfs"

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/layerkeep/layerkeep/driver/all"
 )
@@ -136,6 +137,9 @@ func (c *Config) checkRest() []error {
 	if c.Root == "" {
 		errs = append(errs, invalid("root", "it is empty"))
 	}
+	if slices.Contains(c.Additional, "") {
+		errs = append(errs, invalid("additional", "it is empty"))
+	}
 	if c.Driver != "" && !slices.Contains(all.Names(), c.Driver) {
 		errs = append(errs, invalid("driver", "%q: there is %s", c.Driver, strings.Join(all.Names(), ", ")))
 	}
@@ -153,6 +157,12 @@ func (c *Config) checkRest() []error {
 	}
 	if c.MaxStreams < 1 || c.MaxStreams > 1<<20 {
 		errs = append(errs, invalid("max-streams", "%d is not between 1 and 1048576", c.MaxStreams))
+	}
+	if every := c.Checks.Every; every != 0 && every < Duration(time.Second) {
+		errs = append(errs, invalid("check-every", "%s is less than a second", every))
+	}
+	if c.Checks.Rate < 0 {
+		errs = append(errs, invalid("check-rate", "%d bytes in a second", int64(c.Checks.Rate)))
 	}
 	return errs
 }

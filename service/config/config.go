@@ -17,6 +17,9 @@ type Config struct {
 	// store's own.
 	Root   string `toml:"root"`
 	Driver string `toml:"driver"`
+	// Additional are the directories of additional stores, whose images are used and
+	// which are only read.
+	Additional []string `toml:"additional"`
 
 	// Address is the unix socket of the service; the engine behind it has the
 	// scope "containerd". Engines names further sockets by the scope of each.
@@ -51,6 +54,19 @@ type Config struct {
 	// at one time on one connection.
 	MaxMessageBytes int `toml:"max-message-bytes"`
 	MaxStreams      int `toml:"max-streams"`
+
+	// Checks say when the service checks its store by itself.
+	Checks Checks `toml:"check"`
+}
+
+// Checks say when a service checks its store by itself, and how.
+type Checks struct {
+	// Every is the time from the end of one check to the next; 0: none.
+	Every Duration `toml:"every"`
+	// Rate is how many bytes in a second it reads at most.
+	Rate Size `toml:"rate"`
+	// ReadData: it reads every byte.
+	ReadData bool `toml:"read-data"`
 }
 
 // Default returns the configuration when nobody says otherwise.
@@ -58,6 +74,7 @@ func Default() Config {
 	return Config{
 		Root:              "/var/lib/layerkeep",
 		Address:           DefaultAddress,
+		Additional:        []string{},
 		Engines:           map[string]string{},
 		ContainerdAddress: "/run/containerd/containerd.sock",
 		Graphdrivers:      []string{},
@@ -68,6 +85,7 @@ func Default() Config {
 		StopTimeout:       Duration(30 * time.Second),
 		MaxMessageBytes:   16 << 20,
 		MaxStreams:        1024,
+		Checks:            Checks{Rate: 20 << 20, ReadData: true},
 	}
 }
 

@@ -27,11 +27,24 @@ func TestEverySettingHasAFieldOfTheSameKey(t *testing.T) {
 	c := Default()
 	fields := c.Fields()
 	typ := reflect.TypeOf(c)
-	require.Len(t, fields, typ.NumField())
-	for i := range typ.NumField() {
-		require.Equal(t, typ.Field(i).Tag.Get("toml"), fields[i].Key)
-		require.Equal(t, reflect.ValueOf(&c).Elem().Field(i).Addr().Pointer(), reflect.ValueOf(fields[i].Value).Pointer())
+	next := func(key, table string, setting reflect.Value) {
+		require.NotEmpty(t, fields, key)
+		require.Equal(t, key, fields[0].Key)
+		require.Equal(t, table, fields[0].Table)
+		require.Equal(t, setting.Addr().Pointer(), reflect.ValueOf(fields[0].Value).Pointer(), key)
+		fields = fields[1:]
 	}
+	for i := range typ.NumField() {
+		key, setting := typ.Field(i).Tag.Get("toml"), reflect.ValueOf(&c).Elem().Field(i)
+		if setting.Kind() != reflect.Struct {
+			next(key, "", setting)
+			continue
+		}
+		for j := range setting.NumField() {
+			next(key+"-"+setting.Type().Field(j).Tag.Get("toml"), key, setting.Field(j))
+		}
+	}
+	require.Empty(t, fields)
 }
 
 func TestWhatIsPrintedCanBeReadAgain(t *testing.T) {
@@ -41,13 +54,14 @@ func TestWhatIsPrintedCanBeReadAgain(t *testing.T) {
 	want.Graphdrivers = []string{"one", "two"}
 	want.StopTimeout = Duration(90 * time.Second)
 	want.MaxStreams = 7
+	want.Checks = Checks{Every: Duration(168 * time.Hour), Rate: 3 << 20}
 	var b strings.Builder
 	require.NoError(t, want.Write(&b))
 	got := Default()
 	require.NoError(t, got.Load(write(t, b.String())), b.String())
 	require.Equal(t, want, got)
 	for _, f := range want.Fields() {
-		require.Contains(t, b.String(), f.Key)
+		require.Contains(t, b.String(), strings.TrimPrefix(f.Key, f.Table+"-")+map[bool]string{true: " = "}[f.Table != ""])
 	}
 }
 
@@ -72,6 +86,19 @@ func TestMistakesOfAFileAreNamedWithTheirLine(t *testing.T) {
 func TestAFileThatIsTooLargeIsRefused(t *testing.T) {
 	c := Default()
 	require.ErrorContains(t, c.Load(write(t, strings.Repeat("#\n", maxFile))), "larger than")
+}
+
+func TestChecksAreATable(t *testing.T) {
+	c := Default()
+	require.Zero(t, c.Checks.Every, "off")
+	require.NoError(t, c.Load(write(t, "[check]\nevery = \"168h\"\nrate = \"1536K\"\nread-data = false\n")))
+	require.Equal(t, Checks{Every: Duration(168 * time.Hour), Rate: 1536 << 10}, c.Checks)
+	require.Equal(t, "1536KiB", c.Checks.Rate.String())
+	for _, wrong := range []string{"rate = \"20MB\"", "every = \"soon\"", "read-data = \"yes\""} {
+		require.ErrorContains(t, c.Load(write(t, "[check]\n"+wrong+"\n")), "line 2", wrong)
+	}
+	require.NoError(t, c.Load(write(t, "[check]\nrate = \"\"\n")))
+	require.Zero(t, c.Checks.Rate, "as fast as it goes")
 }
 
 func TestFlagsWinOverTheFile(t *testing.T) {
@@ -117,6 +144,8 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		"a plugin's bad name":        {func(c *Config) { c.Graphdrivers = []string{"../../etc/x"} }, "graphdriver"},
 		"the same plugin twice":      {func(c *Config) { c.Graphdrivers = []string{"x", "x"} }, "already"},
 		"a driver that is not there": {func(c *Config) { c.Driver = "zfs" }, "overlay2"},
+		"checks all the time":        {func(c *Config) { c.Checks.Every = 1 }, "check-every"},
+		"checks that read nothing":   {func(c *Config) { c.Checks.Rate = -1 }, "check-rate"},
 		"no log level":               {func(c *Config) { c.LogLevel = "loud" }, "log-level"},
 		"no log format":              {func(c *Config) { c.LogFormat = "xml" }, "log-format"},
 		"a negative time":            {func(c *Config) { c.StopTimeout = -1 }, "stop-timeout"},

@@ -17,8 +17,9 @@ type Value interface {
 
 // A Field is one setting: a flag and a key of the file.
 type Field struct {
-	// Key is the flag, and the key in the file.
-	Key string
+	// Key is the flag, and the key in the file, where Table is empty; else it is that of
+	// the table, a dash and the key in it.
+	Key, Table string
 	// Help says what it is, in one line; the name of its argument is in
 	// backquotes.
 	Help string
@@ -34,6 +35,7 @@ func (c *Config) Fields() []Field {
 	return []Field{
 		{Key: "root", Help: "`DIR` of the store", Value: (*text)(&c.Root)},
 		{Key: "driver", Help: "backend `NAME` (empty: the store's own, for a new store the best that works)", Value: (*text)(&c.Driver)},
+		{Key: "additional", Help: "use the images of the store in `DIR` too, which is only read (may be repeated)", Value: (*list)(&c.Additional)},
 		{Key: "address", Help: "listen on the unix socket `PATH`, as containerd's snapshotter", Value: (*text)(&c.Address)},
 		{Key: "engine", Help: "listen for one more engine, as `NAME=PATH`; it sees only snapshots of its own (may be repeated)", Value: (*table)(&c.Engines)},
 		{Key: "containerd-address", Help: "read and write layer blobs through containerd's socket `PATH`", Value: (*text)(&c.ContainerdAddress)},
@@ -48,6 +50,9 @@ func (c *Config) Fields() []Field {
 		{Key: "stop-timeout", Help: "when stopping, cancel calls that take longer than `DURATION`", Value: (*span)(&c.StopTimeout)},
 		{Key: "max-message-bytes", Help: "refuse messages of more than `N` bytes", Value: (*number)(&c.MaxMessageBytes)},
 		{Key: "max-streams", Help: "let at most `N` calls run at one time on one connection", Value: (*number)(&c.MaxStreams)},
+		{Key: "check-every", Table: "check", Help: "look for damage in the store each `DURATION`, 168h for instance (0s: not)", Value: (*span)(&c.Checks.Every)},
+		{Key: "check-rate", Table: "check", Help: "read at most `SIZE` in a second for that, at low priority (empty: as fast as it goes)", Value: (*size)(&c.Checks.Rate)},
+		{Key: "check-read-data", Table: "check", Help: "read every byte for that", Value: (*truth)(&c.Checks.ReadData)},
 	}
 }
 
@@ -73,6 +78,23 @@ type span Duration
 func (d *span) String() string     { return Duration(*d).String() }
 func (d *span) Set(s string) error { return (*Duration)(d).UnmarshalText([]byte(s)) }
 func (d *span) Type() string       { return "duration" }
+
+type size Size
+
+func (s *size) String() string        { return Size(*s).String() }
+func (s *size) Set(text string) error { return (*Size)(s).UnmarshalText([]byte(text)) }
+func (s *size) Type() string          { return "SIZE" }
+
+type truth bool
+
+func (b *truth) String() string { return strconv.FormatBool(bool(*b)) }
+func (b *truth) Type() string   { return "bool" }
+
+func (b *truth) Set(s string) error {
+	v, err := strconv.ParseBool(s)
+	*b = truth(v)
+	return err
+}
 
 // list is a setting that is given once for each of its items. The first Set
 // replaces what the file said: see Config.Merge.

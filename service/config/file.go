@@ -74,12 +74,17 @@ func (c *Config) Write(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# The configuration of snapctl serve. Each key is also a flag, which wins.\n")
 	var tables []Field
+	inTable := ""
 	for _, f := range c.Fields() {
 		if _, ok := f.Value.(*table); ok {
 			tables = append(tables, f) // a table ends with the file
 			continue
 		}
-		fmt.Fprintf(&b, "\n# %s.%s\n%s = %s\n", capitalized(f.Help), changeable(f), f.Key, literal(f.Value))
+		if f.Table != inTable {
+			inTable = f.Table
+			fmt.Fprintf(&b, "\n# The flags of this table are --%s-KEY.\n[%s]\n", inTable, inTable)
+		}
+		fmt.Fprintf(&b, "\n# %s.%s\n%s = %s\n", capitalized(f.Help), changeable(f), strings.TrimPrefix(f.Key, inTable+"-"), literal(f.Value))
 	}
 	for _, f := range tables {
 		fmt.Fprintf(&b, "\n# %s.\n# Here: one line for each, NAME = \"PATH\".\n[%s]\n", capitalized(f.Help), f.Key)
@@ -109,6 +114,8 @@ func literal(v Value) string {
 	switch v := v.(type) {
 	case *number:
 		return strconv.Itoa(int(*v))
+	case *truth:
+		return v.String()
 	case *list:
 		quoted := []string{}
 		for _, item := range *v {

@@ -91,9 +91,14 @@ func (d *Differ) apply(ctx context.Context, desc ocispec.Descriptor, key string,
 	if detached && errors.Is(err, driver.ErrNeedsParents) {
 		// Commit names the parents, and reads the layer again to apply it to them.
 		_ = b.Close() // what it has read ahead is not needed
-		return d.measure(ctx, desc)
+		applied, err = d.measure(ctx, desc)
+	} else {
+		err = b.finish(err)
 	}
-	return applied, b.finish(err)
+	if err == nil {
+		d.scope.Heal(ctx, key, from, applied.DiffID)
+	}
+	return applied, err
 }
 
 // measure returns what applying a layer would, without doing it.

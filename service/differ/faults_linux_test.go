@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -168,22 +167,15 @@ func TestACallerThatHangsUpLeavesNothing(t *testing.T) {
 // requireNoLeaks fails when what f has started, or opened, stays.
 func requireNoLeaks(t *testing.T, f func()) {
 	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	goroutines, files := runtime.NumGoroutine(), fstest.OpenDescriptors(t)
 	f()
-	for end := time.Now().Add(fstest.Patience); runtime.NumGoroutine() > goroutines || openFiles(t) > files; {
+	for end := time.Now().Add(fstest.Patience); runtime.NumGoroutine() > goroutines || fstest.OpenDescriptors(t) > files; {
 		if time.Now().After(end) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("goroutines or descriptors stay:\n%s", stacks[:runtime.Stack(stacks, true)])
 		}
 		runtime.Gosched()
 	}
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	names, err := os.ReadDir("/proc/self/fd")
-	require.NoError(t, err)
-	return len(names)
 }
 
 func TestManyCallsAtATimeDoNotDisturbEachOther(t *testing.T) {

@@ -31,7 +31,10 @@ type rig struct {
 func onBackends(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	for _, name := range []string{"overlay2", "btrfs", "vfs"} {
-		t.Run(name, func(t *testing.T) { test(t, newRig(t, name)) })
+		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
+			test(t, newRig(t, name))
+		})
 	}
 }
 

@@ -38,7 +38,10 @@ type plugin struct {
 func onEveryBackend(t *testing.T, fn func(t *testing.T, p *plugin)) {
 	t.Helper()
 	for _, name := range all.Names() {
-		t.Run(name, func(t *testing.T) { fn(t, newPlugin(t, name)) })
+		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
+			fn(t, newPlugin(t, name))
+		})
 	}
 }
 

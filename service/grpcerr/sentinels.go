@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
 
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
@@ -59,12 +60,15 @@ func ownErrors() []sentinel {
 	return []sentinel{
 		{"STORE_DAMAGED", snapshotter.ErrDamaged, codes.DataLoss},
 		{"DATABASE_DAMAGED", meta.ErrDamaged, codes.DataLoss},
+		{"LAYER_DAMAGED", snapshotter.ErrLayerDamaged, codes.DataLoss},
 		{"STORE_LOCKED", snapshotter.ErrLocked, codes.Unavailable},
 		{"STORE_OF_OTHER_DRIVER", snapshotter.ErrOtherDriver, codes.FailedPrecondition},
 		{"STORE_IS_NEWER", snapshotter.ErrNewerStore, codes.FailedPrecondition},
 		{"STORE_FOREIGN", snapshotter.ErrForeign, codes.FailedPrecondition},
 		{"NOT_A_STORE", snapshotter.ErrNotStore, codes.FailedPrecondition},
 
+		{"CHECK_NO_NAME", check.ErrNoName, codes.NotFound},
+		{"CHECK_NO_POSITION", check.ErrNoPosition, codes.InvalidArgument},
 		{"IMAGE_NO_MATCH", image.ErrNoMatch, codes.InvalidArgument},
 		{"IMAGE_DIGEST", image.ErrDigest, codes.InvalidArgument},
 		{"IMAGE_MISSING_BLOB", image.ErrMissingBlob, codes.InvalidArgument},

@@ -28,6 +28,7 @@ type Metrics struct {
 
 	operations  operations
 	collections collections
+	checks      checks
 	grpc        calls
 	graphdriver calls
 }
@@ -38,6 +39,7 @@ func New(build Build) *Metrics {
 		registry:    prometheus.NewRegistry(),
 		operations:  newOperations(),
 		collections: newCollections(),
+		checks:      newChecks(),
 		grpc:        newCalls("grpc", "method", "gRPC calls"),
 		graphdriver: newCalls("graphdriver", "call", "calls of Docker"),
 	}
@@ -50,7 +52,7 @@ func New(build Build) *Metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		info, m.operations, m.collections, m.grpc, m.graphdriver,
+		info, m.operations, m.collections, m.checks, m.grpc, m.graphdriver,
 	)
 	return m
 }

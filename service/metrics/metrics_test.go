@@ -53,6 +53,7 @@ func full(t *testing.T) *metrics.Metrics {
 	require.NoError(t, m.Watch(store))
 	m.Observe(snapshotter.Event{Op: snapshotter.OpApply, Duration: 20 * time.Millisecond, Bytes: 4096, Entries: 3})
 	m.ObserveGC(metrics.Collection{Snapshots: 2, Blobs: 1, Bytes: 100, Duration: time.Millisecond})
+	m.ObserveCheck(metrics.Check{Last: metrics.LastCheck{Ended: time.Unix(1, 0)}})
 	call(t, m, nil)
 	m.GraphDriver(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/GraphDriver.Get", nil))
 	return m
@@ -180,6 +181,26 @@ func TestCollectionsOfGarbageAddUp(t *testing.T) {
 	} {
 		require.Contains(t, text, want)
 	}
+}
+
+func TestTheLastCheckOfEachKindIsTold(t *testing.T) {
+	m := metrics.New(metrics.Build{})
+	require.Empty(t, lines(scrape(t, m), "layerkeep_check_last"), "there was none")
+	m.ShowCheck(metrics.LastCheck{ReadData: true, Ended: time.Unix(1700000000, 0), Seconds: 2.5, Findings: 3, Bytes: 4096, Changed: 1})
+	m.ObserveCheck(metrics.Check{Last: metrics.LastCheck{Ended: time.Unix(1700000001, 0)}})
+	m.ObserveCheck(metrics.Check{Last: metrics.LastCheck{Ended: time.Unix(1800000000, 0), Findings: 7}, Err: context.Canceled})
+	require.Equal(t, `layerkeep_check_last_bytes{read_data="false"} 0
+layerkeep_check_last_bytes{read_data="true"} 4096
+layerkeep_check_last_changed{read_data="false"} 0
+layerkeep_check_last_changed{read_data="true"} 1
+layerkeep_check_last_duration_seconds{read_data="false"} 0
+layerkeep_check_last_duration_seconds{read_data="true"} 2.5
+layerkeep_check_last_findings{read_data="false"} 0
+layerkeep_check_last_findings{read_data="true"} 3
+layerkeep_check_last_timestamp_seconds{read_data="false"} 1.700000001e+09
+layerkeep_check_last_timestamp_seconds{read_data="true"} 1.7e+09
+layerkeep_check_runs_total{code="Canceled"} 1
+layerkeep_check_runs_total{code="OK"} 1`, lines(scrape(t, m), "layerkeep_check_"))
 }
 
 func TestGRPCCallsAreCountedWhileTheyRunAndWhenTheyEnd(t *testing.T) {

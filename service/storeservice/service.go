@@ -3,11 +3,13 @@ package storeservice
 import (
 	"context"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
+	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/internal/storewire"
 	"github.com/layerkeep/layerkeep/snapshotter"
@@ -19,6 +21,16 @@ type Options struct {
 	Version string
 	// Collected is told of every garbage collection that has ended; nil: nobody.
 	Collected func(Collection)
+	// Checked is told of every check of the whole store that has ended; nil: nobody.
+	Checked func(Checked)
+}
+
+// Checked tells of one check.
+type Checked struct {
+	ReadData bool
+	Summary  check.Summary
+	Duration time.Duration
+	Err      error
 }
 
 // A Collection tells of one garbage collection.
@@ -37,6 +49,8 @@ type Service struct {
 	opts   Options
 	holds  holds
 	calls  calls
+	// checking is held by the check that runs.
+	checking sync.Mutex
 }
 
 // New returns a service of the store and its images, which stay the caller's: it

@@ -20,21 +20,50 @@ func (s *Service) Stat(ctx context.Context, req *storev1.StatRequest) (*storev1.
 	if err != nil {
 		return nil, err
 	}
-	return storewire.FromInfo(info), nil
+	resp := storewire.FromInfo(info)
+	if !req.GetDamage() {
+		return resp, nil
+	}
+	damage, err := s.snaps.Damage(ctx, req.GetKey())
+	if err != nil {
+		return nil, err
+	}
+	resp.Damage = storewire.FromDamage(damage)
+	return resp, nil
 }
 
+// listBatch is how many snapshots of a list are in memory.
+const listBatch = 256
+
 // List implements the call of that name.
-func (s *Service) List(_ *storev1.ListRequest, stream storev1.Store_ListServer) error {
-	// All of them first: a client that reads slowly must not keep a transaction.
-	var all []*storev1.Snapshot
-	err := s.snaps.Walk(stream.Context(), func(_ context.Context, info snapshots.Info) error {
-		all = append(all, storewire.FromInfo(info))
-		return nil
-	})
+func (s *Service) List(req *storev1.ListRequest, stream storev1.Store_ListServer) error {
+	var some []*storev1.Snapshot
+	send := func() error {
+		return portions(some, func(some []*storev1.Snapshot) error { return stream.Send(&storev1.ListResponse{Snapshots: some}) })
+	}
+	add := func(_ context.Context, info snapshots.Info, state snapshotter.LayerState) error {
+		m := storewire.FromInfo(info)
+		m.State = string(state)
+		if some = append(some, m); len(some) < listBatch {
+			return nil
+		}
+		err := send()
+		some = some[:0]
+		return err
+	}
+	list := func() error { return s.snaps.StreamStates(stream.Context(), add) }
+	if !req.GetStates() {
+		list = func() error {
+			return s.snaps.Stream(stream.Context(), func(ctx context.Context, info snapshots.Info) error {
+				return add(ctx, info, snapshotter.LayerSound)
+			})
+		}
+	}
+	err := list()
 	if err != nil {
 		return err
 	}
-	return portions(all, func(some []*storev1.Snapshot) error { return stream.Send(&storev1.ListResponse{Snapshots: some}) })
+	return send()
 }
 
 // Usage implements the call of that name.

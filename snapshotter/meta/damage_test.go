@@ -171,6 +171,23 @@ func TestEveryOtherDamageGivesAnErrorOrTheRows(t *testing.T) {
 	}
 }
 
+// One of the two first pages in the place of the other: each is sound in itself, and two
+// old ones would give the rows of the transaction before.
+func TestAFirstPageInThePlaceOfTheOtherIsRefused(t *testing.T) {
+	good, truth, _ := material(t)
+	in := fstest.MemoryDir(t)
+	for from := range 2 {
+		bad := append([]byte{}, good...)
+		copy(bad[(1-from)*4096:(2-from)*4096], good[from*4096:])
+		what := fmt.Sprintf("page %d over the other", from)
+		require.True(t, requireErrorOrTruth(t, in, what, bad, truth), what)
+	}
+	swapped := append([]byte{}, good...)
+	copy(swapped, good[4096:8192])
+	copy(swapped[4096:], good[:4096])
+	require.True(t, requireErrorOrTruth(t, in, "swapped", swapped, truth))
+}
+
 func TestACircleOfPagesIsRefused(t *testing.T) {
 	path, _ := filled(t)
 	raw, err := os.ReadFile(path)

@@ -16,8 +16,13 @@ import (
 	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Version is the version of the schema that this package writes.
-const Version = 1
+// Version is the version of the schema that this package writes; VersionBorrowed that of a
+// database as long as it has rows whose layers are in other stores, so that a program that
+// does not know these leaves it alone.
+const (
+	Version         = 1
+	VersionBorrowed = 2
+)
 
 // Errors of this package, wrapped with what they are about.
 var (
@@ -41,7 +46,7 @@ var (
 
 // The schema. All keys of one level:
 //
-//	store      "version" -> uint64, big endian
+//	store      "version" -> uint64, big endian; "borrowed" -> how many rows have a Store
 //	snapshots  NAME -> JSON of Snapshot; the bucket's sequence gives the IDs
 //	children   parent ID, child ID (both uint64, big endian) -> name of the child
 //	records    KIND -> bucket of NAME -> JSON
@@ -63,12 +68,23 @@ const openTimeout = time.Second
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
+	path     string
+	readOnly bool
+	// swap is held for reading by whoever uses bolt and guard, see [DB.Compact].
+	swap    sync.RWMutex
 	bolt    *bbolt.DB
 	reserve string // path of the file that [DB.Free] may remove
 	// reserving is held by whoever makes that file or gives it up.
 	reserving sync.Mutex
 	// broken is set once the library has panicked.
 	broken atomic.Pointer[error]
+	// writing is held by Update, until the guard knows what was written.
+	writing sync.Mutex
+	guard   *pageGuard
+	// stamp is what Settle was given.
+	stamp *string
+	// unfinished are the rows that CheckRows and transactions since have left so.
+	unfinished atomic.Int64
 }
 
 // Create opens the database at path, and makes it, with mode 0600, when it is missing
@@ -93,8 +109,13 @@ type access struct {
 
 func open(path string, how access) (*DB, error) {
 	var b *bbolt.DB
+	var g *pageGuard
 	err := guard(func() (err error) {
-		if err := checkFile(path, how.create); err != nil {
+		fresh, err := checkFile(path, how.create)
+		if err == nil && !fresh {
+			g, err = newPageGuard(path)
+		}
+		if err != nil {
 			return err
 		}
 		b, err = openBolt(path, how.readOnly)
@@ -103,28 +124,50 @@ func open(path string, how access) (*DB, error) {
 	if err == nil {
 		err = guard(func() error { return prepare(b, how.create) })
 	}
+	if err == nil {
+		g, err = guardOpened(path, g)
+	}
 	if err != nil {
+		err = errors.Join(err, g.Close())
 		if b != nil && !errors.Is(err, errBroken) {
 			err = errors.Join(err, b.Close())
 		}
 		return nil, fmt.Errorf("open metadata %s: %w", path, err)
 	}
-	return &DB{bolt: b, reserve: path + ReserveSuffix}, nil
+	if !how.readOnly {
+		// What it holds is in the file; who cannot remove it can do without the space.
+		_ = os.Remove(compactedPath(path))
+	}
+	return &DB{path: path, readOnly: how.readOnly, bolt: b, reserve: path + ReserveSuffix, guard: g}, nil
 }
 
-// checkFile keeps from the library what it would take for a new database, or trip
-// over.
-func checkFile(path string, create bool) error {
+// guardOpened returns the guard of a file that the library has open: a new one, where it
+// has just been made, or where the library has written a list of free pages.
+func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
+	if g != nil {
+		if m, err := g.now(); err == nil && m.txid == g.state.txid {
+			return g, nil
+		}
+		if err := g.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return newPageGuard(path)
+}
+
+// checkFile keeps from the library what it would take for a new database, and reports
+// whether there is to be one.
+func checkFile(path string, create bool) (fresh bool, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case create && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
-		return nil
+		return true, nil
 	case err != nil:
-		return err
+		return false, err
 	case info.Size() == 0:
-		return fmt.Errorf("%w: it is empty", ErrDamaged)
+		return false, fmt.Errorf("%w: it is empty", ErrDamaged)
 	}
-	return checkPages(path)
+	return false, nil
 }
 
 func openBolt(path string, readOnly bool) (*bbolt.DB, error) {
@@ -175,11 +218,11 @@ func checkSchema(tx *bbolt.Tx) error {
 	if len(raw) != 8 {
 		return fmt.Errorf("%w: its version is unreadable", ErrDamaged)
 	}
-	if version := binary.BigEndian.Uint64(raw); version != Version {
+	if version := binary.BigEndian.Uint64(raw); version != Version && version != VersionBorrowed {
 		if version < Version {
 			return fmt.Errorf("%w: there never was a version %d", ErrDamaged, version)
 		}
-		return fmt.Errorf("%w: %d, this program knows %d", ErrNewer, version, Version)
+		return fmt.Errorf("%w: %d, this program knows %d", ErrNewer, version, VersionBorrowed)
 	}
 	for _, name := range buckets {
 		if tx.Bucket(name) == nil {
@@ -194,7 +237,20 @@ func (db *DB) Close() error {
 	if db.broken.Load() != nil {
 		return nil // it would wait for ever
 	}
-	return db.bolt.Close()
+	err := db.bolt.Close()
+	if err == nil && db.stamp != nil && !db.readOnly {
+		// What cannot be written is only what the next opening would have saved.
+		_ = db.guard.leave(*db.stamp)
+	}
+	db.stamp = nil
+	return errors.Join(err, ignoreClosed(db.guard.Close()))
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, fs.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // View runs fn in a read-only transaction: one moment of the database. Returns
@@ -202,27 +258,47 @@ func (db *DB) Close() error {
 // be.
 func (db *DB) View(fn func(*Tx) error) error {
 	return db.run(func() error {
-		return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{b}) })
+		return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, db: db}) })
 	})
 }
 
 // Update runs fn in the only writing transaction. When fn returns an error, or
 // the database cannot be written, nothing of it has happened.
 func (db *DB) Update(fn func(*Tx) error) error {
-	if db.bolt.IsReadOnly() {
+	if db.readOnly {
 		return ErrReadOnly
 	}
-	return db.run(func() error {
-		return withErrno(db.bolt.Update(func(b *bbolt.Tx) error { return fn(&Tx{b}) }))
+	return db.run(func() (err error) {
+		db.writing.Lock()
+		defer db.writing.Unlock()
+		tx := &Tx{db: db}
+		err = withErrno(db.bolt.Update(func(b *bbolt.Tx) error {
+			tx.bolt = b
+			if err := fn(tx); err != nil {
+				return err
+			}
+			return tx.countBorrowed()
+		}))
+		db.guard.committed(err)
+		if err == nil {
+			db.unfinished.Add(tx.unfinished)
+		}
+		return err
 	})
 }
 
 // run calls the library, unless it has panicked before.
 func (db *DB) run(call func() error) error {
+	db.swap.RLock()
+	defer db.swap.RUnlock()
+	return db.runLocked(call)
+}
+
+func (db *DB) runLocked(call func() error) error {
 	if broken := db.broken.Load(); broken != nil {
 		return *broken
 	}
-	err := guard(call)
+	err := guard(func() error { return catchDamage(call) })
 	if errors.Is(err, errBroken) {
 		db.broken.Store(&err)
 	}
@@ -247,4 +323,8 @@ func withErrno(err error) error {
 // to has returned.
 type Tx struct {
 	bolt *bbolt.Tx
+	db   *DB
+	// unfinished is by how many rows more this transaction has, borrowed by how many more
+	// of other stores.
+	unfinished, borrowed int64
 }

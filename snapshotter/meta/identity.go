@@ -12,19 +12,19 @@ var (
 
 // Store returns the ID of the store that the database is of, empty when none was set.
 func (tx *Tx) Store() string {
-	return string(tx.bolt.Bucket(bucketStore).Get(keyStore))
+	return string(tx.at(tx.bucket(bucketStore), keyStore).Get(keyStore))
 }
 
 // SetStore sets the ID of the store.
 func (tx *Tx) SetStore(id string) error {
-	return tx.bolt.Bucket(bucketStore).Put(keyStore, []byte(id))
+	return tx.at(tx.bucket(bucketStore), keyStore).Put(keyStore, []byte(id))
 }
 
 // Generation returns a number that grows with every writing transaction. A copy of the
 // database has that of the time when it was made: what names a higher one is newer.
 func (tx *Tx) Generation() (uint64, error) {
 	n := uint64(tx.bolt.ID()) //nolint:gosec // never negative
-	raw := tx.bolt.Bucket(bucketStore).Get(keyGeneration)
+	raw := tx.at(tx.bucket(bucketStore), keyGeneration).Get(keyGeneration)
 	switch len(raw) {
 	case 0:
 		return n, nil
@@ -42,5 +42,5 @@ func (tx *Tx) RaiseGeneration(n uint64) error {
 		return err
 	}
 	base := n - uint64(tx.bolt.ID()) //nolint:gosec // never negative
-	return tx.bolt.Bucket(bucketStore).Put(keyGeneration, binary.BigEndian.AppendUint64(nil, base))
+	return tx.at(tx.bucket(bucketStore), keyGeneration).Put(keyGeneration, binary.BigEndian.AppendUint64(nil, base))
 }

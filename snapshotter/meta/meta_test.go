@@ -264,7 +264,7 @@ func TestADatabaseOfANewerVersionIsRefusedAndNotTouched(t *testing.T) {
 	raw, err := bbolt.Open(path, 0o600, nil)
 	require.NoError(t, err)
 	require.NoError(t, raw.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("store")).Put([]byte("version"), binary.BigEndian.AppendUint64(nil, meta.Version+1))
+		return tx.Bucket([]byte("store")).Put([]byte("version"), binary.BigEndian.AppendUint64(nil, meta.VersionBorrowed+1))
 	}))
 	require.NoError(t, raw.Close())
 

@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"io"
 	"math/bits"
-	"os"
 	"slices"
 )
 
@@ -15,7 +14,7 @@ import (
 // the list of free pages are. The library follows page numbers as it finds them: a
 // circle would fill the memory, and a page that is in use and free would be
 // overwritten. So the pages that are in use are read once before the library opens
-// the file.
+// the file, unless a mark says that they were found sound, see SumsSuffix.
 //
 // The format is that of go.etcd.io/bbolt, internal/common: a header of 16 bytes
 // (number, flags, count, how many further pages belong to it), then that many
@@ -42,27 +41,18 @@ const (
 // checkPages returns ErrDamaged for a file whose tree of pages is not one: a page
 // that is there twice, or of the wrong kind, or beyond the end, or free as well.
 // What the pages hold is left to the library, to the rows' checksums and to
-// [Tx.CheckRows].
-func checkPages(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+// [Tx.CheckRows]. root is where to begin; the walk that is returned has the checksums of
+// all pages it came to.
+func checkPages(f io.ReaderAt, root metaPage) (*pageWalk, error) {
+	w := &pageWalk{
+		file: f, size: int64(root.pageSize), end: root.pages,
+		seen: make([]bool, root.pages), sums: make([]uint32, root.pages),
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	root, err := currentMeta(f, info.Size())
-	if err != nil {
-		return err
-	}
-	w := &pageWalk{file: f, size: int64(root.pageSize), end: root.pages, seen: make([]bool, root.pages)}
 	w.seen[0], w.seen[1] = true, true
 	if err := w.tree(root.root); err != nil {
-		return err
+		return w, err
 	}
-	return w.free(root.freelist)
+	return w, w.free(root.freelist)
 }
 
 // A metaPage is what one of the two first pages says.
@@ -111,7 +101,14 @@ func readMeta(f io.ReaderAt, at int64) (metaPage, error) {
 		txid:     order.Uint64(body[48:]),
 	}
 	sizeOK := bits.OnesCount32(m.pageSize) == 1 && m.pageSize >= minPageSize && m.pageSize <= maxPageSize
-	if order.Uint32(body) != metaMagic || !sizeOK || order.Uint64(body[56:]) != sum.Sum64() || at != 0 && at != int64(m.pageSize) {
+	// A page that a disk has written to the place of the other one is sound in itself, and
+	// would give the state of one transaction before.
+	which := uint64(0)
+	if at != 0 {
+		which = 1
+	}
+	placeOK := order.Uint64(b[:]) == which && m.txid%2 == which
+	if order.Uint32(body) != metaMagic || !sizeOK || !placeOK || order.Uint64(body[56:]) != sum.Sum64() || at != 0 && at != int64(m.pageSize) {
 		return metaPage{}, fmt.Errorf("is not that of a database: %w", ErrDamaged)
 	}
 	return m, nil
@@ -123,6 +120,8 @@ type pageWalk struct {
 	size int64 // of a page, in bytes
 	end  uint64
 	seen []bool // by page
+	sums []uint32
+	read int64 // pages
 	buf  []byte
 }
 
@@ -133,7 +132,7 @@ func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err err
 	if id >= w.end {
 		return 0, 0, nil, w.bad(id, "is beyond the end")
 	}
-	if err := w.read(id, 0, 1); err != nil {
+	if err := w.fill(id, 0, 1); err != nil {
 		return 0, 0, nil, err
 	}
 	order := binary.NativeEndian
@@ -150,14 +149,18 @@ func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err err
 		}
 		w.seen[i] = true
 	}
-	if err := w.read(id, 1, 1+overflow); err != nil {
+	if err := w.fill(id, 1, 1+overflow); err != nil {
 		return 0, 0, nil, err
 	}
+	for i := uint64(0); i <= overflow; i++ {
+		w.sums[id+i] = pageSum(id+i, w.buf[int64(i)*w.size:int64(i+1)*w.size]) //nolint:gosec // within buf
+	}
+	w.read += int64(1 + overflow) //nolint:gosec // within the file's size
 	return order.Uint16(w.buf[8:]), int(order.Uint16(w.buf[10:])), w.buf, nil
 }
 
-// read makes buf hold pages from id on, of which it holds the first ones already.
-func (w *pageWalk) read(id, have, want uint64) error {
+// fill makes buf hold pages from id on, of which it holds the first ones already.
+func (w *pageWalk) fill(id, have, want uint64) error {
 	w.buf = slices.Grow(w.buf[:int64(have)*w.size], int(int64(want-have)*w.size))[:int64(want)*w.size] //nolint:gosec // within the file's size
 	if have == want {
 		return nil
@@ -285,8 +288,19 @@ func (w *pageWalk) free(id uint64) error {
 	if err != nil {
 		return err
 	}
+	return eachFree(raw, flags, n, w.end, func(page uint64) error {
+		if w.seen[page] {
+			return w.bad(page, "is in use, or twice, among the free ones")
+		}
+		w.seen[page] = true
+		return nil
+	}, func(what string) error { return w.bad(id, what) })
+}
+
+// eachFree calls fn with each page of a list of free pages, which are all below end.
+func eachFree(raw []byte, flags uint16, n int, end uint64, fn func(uint64) error, bad func(string) error) error {
 	if flags != flagFreelist {
-		return w.bad(id, "is no list of free pages")
+		return bad("is no list of free pages")
 	}
 	order := binary.NativeEndian
 	count, ids := uint64(n), raw[pageHeader:] //nolint:gosec // not negative
@@ -294,17 +308,16 @@ func (w *pageWalk) free(id uint64) error {
 		count, ids = order.Uint64(ids), ids[8:]
 	}
 	if count > uint64(len(ids)/8) {
-		return w.bad(id, errBounds.Error())
+		return bad(errBounds.Error())
 	}
 	for i := range count {
 		page := order.Uint64(ids[8*i:])
-		if page >= w.end {
-			return w.bad(page, "is free and beyond the end")
+		if page >= end {
+			return bad("names a free page beyond the end")
 		}
-		if w.seen[page] {
-			return w.bad(page, "is in use, or twice, among the free ones")
+		if err := fn(page); err != nil {
+			return err
 		}
-		w.seen[page] = true
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package meta
 import (
 	"encoding/json"
 	"fmt"
+
+	"go.etcd.io/bbolt"
 )
 
 // PutRecord stores v as JSON under kind and name, in place of what was there.
@@ -18,11 +20,11 @@ func (tx *Tx) PutRecord(kind, name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("record %s %q: %w", kind, name, err)
 	}
-	records, err := tx.bolt.Bucket(bucketRecords).CreateBucketIfNotExists([]byte(kind))
+	records, err := tx.at(tx.bucket(bucketRecords), []byte(kind)).CreateBucketIfNotExists([]byte(kind))
 	if err != nil {
 		return fmt.Errorf("record %s %q: %w", kind, name, err)
 	}
-	return records.Put([]byte(name), addSum(recordKey(kind, name), raw))
+	return tx.at(records, []byte(name)).Put([]byte(name), addSum(recordKey(kind, name), raw))
 }
 
 // GetRecord decodes the record into v, or returns ErrNotFound.
@@ -46,7 +48,7 @@ func (tx *Tx) DeleteRecord(kind, name string) error {
 	if tx.record(kind, name) == nil {
 		return fmt.Errorf("record %s %q: %w", kind, name, ErrNotFound)
 	}
-	return tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind)).Delete([]byte(name))
+	return tx.records(kind).Delete([]byte(name))
 }
 
 // WalkRecords calls fn for every record of the kind, in the bytewise order of
@@ -56,28 +58,33 @@ func (tx *Tx) WalkRecords(kind string, fn func(name string, raw json.RawMessage)
 	if kind == "" {
 		return nil
 	}
-	records := tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind))
+	records := tx.records(kind)
 	if records == nil {
 		return nil
 	}
-	return records.ForEach(func(name, raw []byte) error {
+	return tx.each(records, nil, func(name, raw []byte) (bool, error) {
 		raw, err := takeSum(recordKey(kind, string(name)), raw)
 		if err != nil {
-			return fmt.Errorf("record %s %q: %w", kind, name, err)
+			return false, fmt.Errorf("record %s %q: %w", kind, name, err)
 		}
-		return fn(string(name), raw)
+		return true, fn(string(name), raw)
 	})
+}
+
+// records returns the bucket of a kind, nil for none.
+func (tx *Tx) records(kind string) *bbolt.Bucket {
+	return tx.at(tx.bucket(bucketRecords), []byte(kind)).Bucket([]byte(kind))
 }
 
 func (tx *Tx) record(kind, name string) []byte {
 	if kind == "" || name == "" {
 		return nil
 	}
-	records := tx.bolt.Bucket(bucketRecords).Bucket([]byte(kind))
+	records := tx.records(kind)
 	if records == nil {
 		return nil
 	}
-	return records.Get([]byte(name))
+	return tx.at(records, []byte(name)).Get([]byte(name))
 }
 
 // recordKey is what a record is known by to its checksum.

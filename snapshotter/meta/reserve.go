@@ -24,7 +24,7 @@ func (db *DB) Free(fn func(*Tx) error) error {
 // moment ago, a reserve to give up.
 func (db *DB) Roomy(fn func() error) error {
 	err := fn()
-	if !durable.NoRoom(err) || db.bolt.IsReadOnly() {
+	if !durable.NoRoom(err) || db.readOnly {
 		return err
 	}
 	db.reserving.Lock()
@@ -39,7 +39,7 @@ func (db *DB) Roomy(fn func() error) error {
 // Reserve keeps room for [DB.Free] again where it was used and there is any, and says
 // nothing where there is none.
 func (db *DB) Reserve() error {
-	if db.bolt.IsReadOnly() {
+	if db.readOnly {
 		return ErrReadOnly
 	}
 	db.reserving.Lock()

@@ -57,6 +57,10 @@ type Snapshot struct {
 	// Layer is the driver's ID of its layer. Set by CreateSnapshot where it is
 	// empty.
 	Layer string `json:"layer"`
+	// Store is the ID of the store that the layer is in, empty for this one. Origin is
+	// the name that the snapshot has there.
+	Store  string `json:"store,omitempty"`
+	Origin string `json:"origin,omitempty"`
 	// Foreign: another engine made the layer.
 	Foreign bool `json:"foreign,omitempty"`
 	// Parent is the name of the parent, empty for none.
@@ -100,7 +104,7 @@ func (tx *Tx) Snapshot(name string) (Snapshot, error) {
 	if name == "" {
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", name, ErrNotFound)
 	}
-	raw := tx.snapshots().Get([]byte(name))
+	raw := tx.at(tx.snapshots(), []byte(name)).Get([]byte(name))
 	if raw == nil {
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", name, ErrNotFound)
 	}
@@ -110,28 +114,29 @@ func (tx *Tx) Snapshot(name string) (Snapshot, error) {
 // WalkSnapshots calls fn for every row, in the bytewise order of names, until
 // fn returns an error, which it returns. fn must not change snapshots.
 func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
-	return tx.snapshots().ForEach(func(name, raw []byte) error {
-		s, err := decode(string(name), raw)
-		if err != nil {
-			return err
-		}
-		return fn(s)
-	})
+	return tx.WalkSnapshotsFrom("", fn)
 }
 
 // WalkSnapshotsFrom is WalkSnapshots for the rows whose names begin with prefix.
 func (tx *Tx) WalkSnapshotsFrom(prefix string, fn func(Snapshot) error) error {
-	c := tx.snapshots().Cursor()
-	for name, raw := c.Seek([]byte(prefix)); name != nil && strings.HasPrefix(string(name), prefix); name, raw = c.Next() {
+	return tx.WalkSnapshotsAfter(prefix, "", fn)
+}
+
+// WalkSnapshotsAfter is WalkSnapshotsFrom for the rows that come after a name.
+func (tx *Tx) WalkSnapshotsAfter(prefix, after string, fn func(Snapshot) error) error {
+	return tx.each(tx.snapshots(), []byte(max(prefix, after)), func(name, raw []byte) (bool, error) {
+		if !strings.HasPrefix(string(name), prefix) {
+			return false, nil
+		}
+		if after != "" && string(name) == after {
+			return true, nil
+		}
 		s, err := decode(string(name), raw)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if err := fn(s); err != nil {
-			return err
-		}
-	}
-	return nil
+		return true, fn(s)
+	})
 }
 
 // CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that is
@@ -142,7 +147,7 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if err := checkName(s.Name); err != nil {
 		return Snapshot{}, err
 	}
-	rows := tx.snapshots()
+	rows := tx.at(tx.snapshots(), []byte(s.Name))
 	if rows.Get([]byte(s.Name)) != nil {
 		return Snapshot{}, fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
 	}
@@ -157,6 +162,7 @@ func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if s.Layer == "" {
 		s.Layer = fmt.Sprint(id)
 	}
+	tx.count(s, 1)
 	return s, tx.put(s)
 }
 
@@ -176,9 +182,30 @@ func (tx *Tx) ahead(layer string) (n uint64, ahead bool) {
 // does not agree with them: a row is not found by its name or among the children of
 // its parent, or IDs would be given a second time. rows are all there are.
 func (tx *Tx) CheckRows(rows []Snapshot) error {
-	children := 0
+	if err := tx.checkRows(rows); err != nil {
+		return err
+	}
+	unfinished, borrowed := int64(0), int64(0)
 	for _, row := range rows {
-		if tx.snapshots().Get([]byte(row.Name)) == nil {
+		if row.Store != "" {
+			borrowed++
+		}
+		if row.isUnfinished() {
+			unfinished++
+		}
+	}
+	if err := tx.checkBorrowed(borrowed); err != nil {
+		return err
+	}
+	tx.db.unfinished.Store(unfinished)
+	return nil
+}
+
+func (tx *Tx) checkRows(rows []Snapshot) error {
+	children := 0
+	tx.touch(tx.bucket(bucketChildren), keyRange{toEnd: true}) // Stats reads all of it
+	for _, row := range rows {
+		if tx.at(tx.snapshots(), []byte(row.Name)).Get([]byte(row.Name)) == nil {
 			return fmt.Errorf("snapshot %q: %w: it is not found by its name", row.Name, ErrDamaged)
 		}
 		if row.ID > tx.snapshots().Sequence() {
@@ -195,11 +222,11 @@ func (tx *Tx) CheckRows(rows []Snapshot) error {
 		if err != nil {
 			return err
 		}
-		if string(tx.bolt.Bucket(bucketChildren).Get(childKey(parent.ID, row.ID))) != row.Name {
+		if string(tx.child(parent.ID, row.ID).Get(childKey(parent.ID, row.ID))) != row.Name {
 			return fmt.Errorf("snapshot %q: %w: it is not among the children of %q", row.Name, ErrDamaged, parent.Name)
 		}
 	}
-	if n := tx.bolt.Bucket(bucketChildren).Stats().KeyN; n != children {
+	if n := tx.bucket(bucketChildren).Stats().KeyN; n != children {
 		return fmt.Errorf("%w: it has %d children for %d", ErrDamaged, n, children)
 	}
 	return nil
@@ -230,6 +257,8 @@ func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 	if err := tx.unlink(old); err != nil {
 		return err
 	}
+	tx.count(old, -1)
+	tx.count(s, 1)
 	return tx.put(s)
 }
 
@@ -245,15 +274,17 @@ func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if tx.snapshots().Get([]byte(s.Name)) != nil {
+	if tx.at(tx.snapshots(), []byte(s.Name)).Get([]byte(s.Name)) != nil {
 		return fmt.Errorf("snapshot %q: %w", s.Name, ErrExists)
 	}
 	if err := tx.unlink(row); err != nil {
 		return err
 	}
-	if err := tx.snapshots().Delete([]byte(old)); err != nil {
+	if err := tx.at(tx.snapshots(), []byte(old)).Delete([]byte(old)); err != nil {
 		return err
 	}
+	tx.count(row, -1)
+	tx.count(s, 1)
 	if err := tx.put(s); err != nil {
 		return err
 	}
@@ -293,18 +324,21 @@ func (tx *Tx) DeleteSnapshot(name string) error {
 	if err := tx.unlink(s); err != nil {
 		return err
 	}
-	return tx.snapshots().Delete([]byte(name))
+	tx.count(s, -1)
+	return tx.at(tx.snapshots(), []byte(name)).Delete([]byte(name))
 }
 
 // Children returns the names of the rows that have s as their parent, in
 // whatever state, oldest first.
 func (tx *Tx) Children(s Snapshot) []string {
 	var names []string
-	prefix := binary.BigEndian.AppendUint64(nil, s.ID)
-	c := tx.bolt.Bucket(bucketChildren).Cursor()
-	for k, name := c.Seek(prefix); len(k) == 16 && binary.BigEndian.Uint64(k) == s.ID; k, name = c.Next() {
-		names = append(names, string(name))
-	}
+	_ = tx.each(tx.bucket(bucketChildren), childKey(s.ID, 0), func(k, name []byte) (bool, error) {
+		mine := len(k) == 16 && binary.BigEndian.Uint64(k) == s.ID
+		if mine {
+			names = append(names, string(name))
+		}
+		return mine, nil
+	})
 	return names
 }
 
@@ -318,7 +352,7 @@ func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 			return nil, err
 		}
 		// Only a damaged database can hold a loop; it must not hang us.
-		if len(chain) > maxChain {
+		if len(chain) > MaxChain {
 			return nil, fmt.Errorf("snapshot %q: %w: its parents form a circle", chain[0].Name, ErrDamaged)
 		}
 		chain = append(chain, s)
@@ -327,10 +361,16 @@ func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 	return chain, nil
 }
 
-// maxChain is far above what any backend can stack.
-const maxChain = 100_000
+// MaxChain is a number of parents that only a circle can have: it is far above what any
+// backend can stack.
+const MaxChain = 100_000
 
-func (tx *Tx) snapshots() *bbolt.Bucket { return tx.bolt.Bucket(bucketSnapshots) }
+func (tx *Tx) snapshots() *bbolt.Bucket { return tx.bucket(bucketSnapshots) }
+
+// child returns the index of children, for the entry of one.
+func (tx *Tx) child(parent, child uint64) *bbolt.Bucket {
+	return tx.at(tx.bucket(bucketChildren), childKey(parent, child))
+}
 
 // put writes the row and its entry in the index of children.
 func (tx *Tx) put(s Snapshot) error {
@@ -345,7 +385,7 @@ func (tx *Tx) put(s Snapshot) error {
 		if err != nil {
 			return fmt.Errorf("parent of snapshot %q: %w", s.Name, err)
 		}
-		if err := tx.bolt.Bucket(bucketChildren).Put(childKey(parent.ID, s.ID), []byte(s.Name)); err != nil {
+		if err := tx.child(parent.ID, s.ID).Put(childKey(parent.ID, s.ID), []byte(s.Name)); err != nil {
 			return err
 		}
 	}
@@ -353,7 +393,7 @@ func (tx *Tx) put(s Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("snapshot %q: %w", s.Name, err)
 	}
-	return tx.snapshots().Put([]byte(s.Name), addSum(s.Name, raw))
+	return tx.at(tx.snapshots(), []byte(s.Name)).Put([]byte(s.Name), addSum(s.Name, raw))
 }
 
 // unlink removes the entry of s from the index of children.
@@ -366,7 +406,7 @@ func (tx *Tx) unlink(s Snapshot) error {
 	if err != nil {
 		return fmt.Errorf("parent of snapshot %q: %w", s.Name, err)
 	}
-	return tx.bolt.Bucket(bucketChildren).Delete(childKey(parent.ID, s.ID))
+	return tx.child(parent.ID, s.ID).Delete(childKey(parent.ID, s.ID))
 }
 
 func childKey(parent, child uint64) []byte {

@@ -6,9 +6,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // A containerd is a containerd daemon with private directories.
@@ -29,6 +32,15 @@ var versionNumber = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)`)
 // configuration, of version 2 for a containerd 1 and 3 for a containerd 2.
 func newContainerdAt(t testing.TB, tools, dir, sockets, fragment string) *containerd {
 	t.Helper()
+	c := configureContainerd(t, tools, dir, sockets, fragment)
+	c.start(t)
+	t.Cleanup(c.endTasks)
+	return c
+}
+
+// configureContainerd is newContainerdAt for a daemon that is started later.
+func configureContainerd(t testing.TB, tools, dir, sockets, fragment string) *containerd {
+	t.Helper()
 	c := &containerd{dir: dir, address: filepath.Join(sockets, "containerd.sock"), config: filepath.Join(sockets, "config.toml")}
 	c.binary, c.ctrBinary = program(t, filepath.Join(tools, "containerd")), program(t, filepath.Join(tools, "ctr"))
 	if tools != "" { // its shim is beside it
@@ -36,8 +48,6 @@ func newContainerdAt(t testing.TB, tools, dir, sockets, fragment string) *contai
 	}
 	c.version = versionOf(t, c.binary, "--version")
 	require.NoError(t, os.WriteFile(c.config, []byte(c.main()+fragment), 0o600))
-	c.start(t)
-	t.Cleanup(c.endTasks)
 	return c
 }
 
@@ -72,8 +82,14 @@ address = %[7]q
 
 func (c *containerd) start(t testing.TB) {
 	t.Helper()
+	require.NoError(t, c.comesUp(t))
+}
+
+// comesUp is start for a daemon that may not be able to.
+func (c *containerd) comesUp(t testing.TB) error {
+	t.Helper()
 	c.process = start(t, filepath.Dir(c.config), c.env, c.binary, "--config", c.config)
-	c.await(t, func() error {
+	return c.ready(func() error {
 		_, err := c.try("version")
 		return err
 	})
@@ -120,4 +136,21 @@ func (c *containerd) requireGone(t testing.TB) {
 	require.Empty(t, mountsBelow(t, c.dir), "mounts left over")
 	require.Empty(t, processesOf(t, "\x00-address\x00"+c.address+"\x00"), "shims left over")
 	require.Empty(t, processesOf(t, c.dir), "processes left over")
+}
+
+// Docker sends SIGUSR1 to a containerd that does not answer in time, before it
+// starts another, and containerd then leaves its stacks among temporary files.
+// A busy machine makes that happen in any test.
+func TestTheStacksOfAContainerdGoWithItsDirectory(t *testing.T) {
+	requirements(t, "containerd", "ctr")
+	sockets := fstest.ShortDir(t)
+	c := newContainerdAt(t, "", workDir(t, ""), sockets, "")
+	c.await(t, listens(c.address))
+	require.NoError(t, c.cmd.Process.Signal(syscall.SIGUSR1))
+	stacks := fmt.Sprintf("containerd.%d.stacks.log", c.cmd.Process.Pid)
+	c.await(t, func() error {
+		_, err := os.Stat(filepath.Join(sockets, stacks))
+		return err
+	})
+	require.NoFileExists(t, filepath.Join(os.TempDir(), stacks))
 }

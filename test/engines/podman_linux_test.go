@@ -62,16 +62,23 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-// podman runs a podman command with directories of its own.
+// podman runs a podman command that has to succeed, with directories of its own.
 func podman(t testing.TB, args ...string) string {
 	t.Helper()
-	dir := fstest.ShortDir(t) // podman takes a --runroot of 50 bytes
+	dir := fstest.ShortDir(t)
+	out, err := podmanIn(t, dir, filepath.Join(dir, "root"), "vfs", args...)
+	require.NoError(t, err)
+	return out
+}
+
+// podmanIn runs a podman command with its images in root, and what it needs while it runs
+// in dir, which has a short path: podman takes a --runroot of 50 bytes.
+func podmanIn(t testing.TB, dir, root, storage string, args ...string) (string, error) {
+	t.Helper()
 	conf := filepath.Join(dir, "containers.conf")
 	require.NoError(t, os.WriteFile(conf, []byte(podmanConf), 0o600))
 	own := []string{
-		"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", "vfs",
+		"--root", root, "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"), "--storage-driver", storage,
 	}
-	out, err := tryEnv([]string{"CONTAINERS_CONF=" + conf, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}, program(t, "podman"), append(own, args...)...)
-	require.NoError(t, err)
-	return out
+	return tryEnv([]string{"CONTAINERS_CONF=" + conf, "PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"}, program(t, "podman"), append(own, args...)...)
 }

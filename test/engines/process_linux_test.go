@@ -51,7 +51,9 @@ type process struct {
 }
 
 // start starts a program whose output goes to a file in dir, which is shown
-// when the test fails.
+// when the test fails. Its temporary files go there too, unless env says
+// otherwise: engines write some that they leave, such as the stacks of a
+// containerd that dockerd found too slow, on a loaded machine.
 func start(t testing.TB, dir string, env []string, name string, args ...string) *process {
 	t.Helper()
 	f, err := os.CreateTemp(dir, filepath.Base(name)+"-*.log")
@@ -60,7 +62,7 @@ func start(t testing.TB, dir string, env []string, name string, args ...string) 
 	p := &process{name: filepath.Base(name), log: f.Name(), done: make(chan struct{})}
 	p.cmd = exec.Command(name, args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = f, f, dir
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+dir), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)
 	starter() <- func() { started <- p.cmd.Start() }
@@ -134,16 +136,21 @@ func (p *process) kill() {
 // await polls until what returns nil, while the process runs.
 func (p *process) await(t testing.TB, what func() error) {
 	t.Helper()
+	require.NoError(t, p.ready(what))
+}
+
+// ready is await for a process that may fail. The error has what it said last.
+func (p *process) ready(what func() error) error {
 	var last error
 	for begin := time.Now(); time.Since(begin) < readyWithin; time.Sleep(20 * time.Millisecond) {
 		if p.ended() {
-			require.FailNow(t, "ended too early", "%s: %v; it said last:\n%s", p.name, p.err, p.tail())
+			return fmt.Errorf("%s ended too early: %w; it said last:\n%s", p.name, p.err, p.tail())
 		}
 		if last = what(); last == nil {
-			return
+			return nil
 		}
 	}
-	require.FailNow(t, "not ready", "%s after %v: %v; it said last:\n%s", p.name, readyWithin, last, p.tail())
+	return fmt.Errorf("%s is not ready after %v: %w; it said last:\n%s", p.name, readyWithin, last, p.tail())
 }
 
 // listens returns a condition: something accepts connections on a unix socket.

@@ -107,21 +107,6 @@ func parseTable(text string) ([]result, error) {
 	return results, nil
 }
 
-const (
-	tableBegin = "<!-- begin: what the tests of test/engines saw working -->\n"
-	tableEnd   = "<!-- end -->\n"
-)
-
-// cutTable splits a document at its table.
-func cutTable(document string) (before, inner, after string, err error) {
-	before, rest, begun := strings.Cut(document, tableBegin)
-	inner, after, ended := strings.Cut(rest, tableEnd)
-	if !begun || !ended {
-		return "", "", "", fmt.Errorf("no lines %q and %q around a table", strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
-	}
-	return before + tableBegin, inner, tableEnd + after, nil
-}
-
 // differences says how what was seen differs from what the table says. A
 // version of an engine that the table lacks is only differences when the engine
 // as a whole is unknown: distributions bring others. complete says that

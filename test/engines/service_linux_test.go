@@ -46,7 +46,10 @@ func newServiceAt(t testing.TB, root, backend string, args ...string) *service {
 func (s *service) start(t testing.TB) {
 	t.Helper()
 	args := []string{"--root", s.root, "--driver", s.backend, "serve", "--address", s.address}
-	s.process = start(t, s.dir, nil, s.binary, append(args, s.args...)...)
+	// Nothing of ours may stay in the directory for temporary files, and what
+	// looks for it after all tests looks in theirs.
+	env := []string{"TMPDIR=" + os.TempDir()}
+	s.process = start(t, s.dir, env, s.binary, append(args, s.args...)...)
 	s.await(t, listens(s.address))
 }
 

@@ -34,14 +34,6 @@ func TestATableIsReadAsItWasWritten(t *testing.T) {
 	require.ErrorContains(t, err, "no version")
 }
 
-func TestTheTableIsFoundInADocument(t *testing.T) {
-	before, inner, after, err := cutTable("# Title\n" + tableBegin + "old\n" + tableEnd + "more\n")
-	require.NoError(t, err)
-	require.Equal(t, []string{"# Title\n" + tableBegin, "old\n", tableEnd + "more\n"}, []string{before, inner, after})
-	_, _, _, err = cutTable("# Title\n")
-	require.ErrorContains(t, err, "no lines")
-}
-
 func TestDifferencesOfATable(t *testing.T) {
 	for _, c := range []struct {
 		name     string

@@ -69,7 +69,13 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 		live, _ := os.ReadFile(filepath.Join(out, "live.log"))
 		t.Fatalf("%s ended with %d:\n%s\nthe programs said last:\n%s", script, status, said, lastLines(string(live), 40))
 	}
-	return readOutput(t, out, runs)
+	release, logs := readOutput(t, out, runs)
+	complaints, err := os.ReadFile(filepath.Join(out, "complaints"))
+	require.NoError(t, err)
+	if len(complaints) > 0 {
+		t.Errorf("the kernel %s found faults in itself:\n%s", release, complaints)
+	}
+	return release, logs
 }
 
 // logProgress logs every minute how far the programs in an emulated machine have

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -62,9 +63,22 @@ func (p *programs) files(t *testing.T) []string {
 }
 
 // slow are the tests of the short suites that are left out in emulated machines
-// unless a long run is asked for: each takes minutes there, the conformance suites
-// ten and more.
-const slow = "TestConformance|TestEveryStatement|TestContainerdSuite|TenThousandFiles|RandomEdits|Gibibyte|FiveHundredLayers|DeepDirectories|AnEngineFilled|AtAnyStep|KilledProcess"
+// unless a long run is asked for: each takes half a minute there or more, the conformance
+// suites ten and more, or the kernel has no part in what it tests.
+var slow = strings.Join([]string{
+	"TestConformance", "TestEveryStatement", "TestContainerdSuite", "TenThousandFiles", "RandomEdits", "Gibibyte",
+	"FiveHundredLayers", "DeepDirectories", "AnEngineFilled", "AtAnyStep", "KilledProcess",
+	"AStoreOnAFullDisk", "ACopyIsTheSameByEveryWay", "DeletionsInAHugeDirectory", "MostOfALargeDirectory", "ALayerFilledToItsLimit",
+	"VerifyFinds", "VerifyRefusesTheStreams", "AnyFilesInBranches", "ATranslationShowsWhat", "AChainEndsWhere", "EditedBranches",
+	"TestNoErrorOf", "WhatADiskErrorMayHaveHit", "AFullDiskFailsTheCall", "ASearchFinds", "NumberOfWriters", "ATornOrMissingLayer",
+	"AnOldLayerGoes", "DeepTreesNeedFewDescriptors", "AsManyLayersAsAUFS", "DamageOfOneLayer", "ManyCallersShare", "TheWorkDoesNotGrow",
+	"MoreNamesInOneDirectory", "AHostileAdditionalStore", "AdditionalStoresThat", "NothingGrows", "TheFirstAdditionalOne", "AKillAroundABorrow",
+	"ManyCallsBorrow", "AMillionChangedInodes", "LongSymlinksDoNotMultiply",
+}, "|")
+
+// slower are further tests that "make test" leaves out in emulated machines, where each
+// takes a minute or so. "make test-kernels" runs them.
+const slower = "RenamingADirectory|FiveHundredLowers|LongNamesOfManyLayers"
 
 // shortTests are the short suites of the packages, with more arguments.
 func (p *programs) shortTests(more ...string) []run {

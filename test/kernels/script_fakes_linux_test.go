@@ -38,7 +38,7 @@ ends | waits)
 	echo "1-prog $FAKE_STATUS 3" >"$dir/results"
 	echo fake >"$dir/release"
 	echo 'the last word' >"$dir/1-prog.log"
-	: >"$dir/dmesg.log"
+	printf '%s\n' "${FAKE_DMESG-}" >"$dir/dmesg.log"
 	tar -cf "$out" -C "$dir" .
 	rm -rf "$dir"
 	say VM-DONE

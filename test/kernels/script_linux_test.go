@@ -210,6 +210,29 @@ func TestTheStatusOfTheScriptIsThatOfItsPrograms(t *testing.T) {
 	}
 }
 
+func TestAFaultThatTheKernelFoundInItselfFailsTheRun(t *testing.T) {
+	for line, want := range map[string]int{
+		"[   12.3] BUG: kernel NULL pointer dereference, address: 0000000000000008": programFailed,
+		"[   12.3] kernel BUG at fs/btrfs/inode.c:12!":                              programFailed,
+		"[   12.3] WARNING: CPU: 1 PID: 77 at fs/overlayfs/dir.c:66 ovl_x+0x1/0x2":  programFailed,
+		"[   12.3] WARNING: fs/overlayfs/dir.c:66 at ovl_x+0x1/0x2, CPU#1: a/77":    programFailed, // as newer kernels write it
+		"[   12.3] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [a:77]":        ranAll,        // only slow
+		"[   12.3] overlayfs: upper fs does not support tmpfile.":                   ranAll,
+	} {
+		s := newScriptTest(t)
+		s.set("FAKE=ends")
+		s.set("FAKE_STATUS=0")
+		s.set("FAKE_DMESG=" + line)
+		out := filepath.Join(t.TempDir(), "out")
+		got, said := runScript(t, s.env, s.ownImage("--out", out)...)
+		require.Equal(t, want, got, said)
+		complaints, err := os.ReadFile(filepath.Join(out, "complaints"))
+		require.NoError(t, err)
+		require.Equal(t, want == programFailed, strings.Contains(line, strings.TrimSpace(string(complaints))) && len(complaints) > 0)
+		require.Equal(t, want == programFailed, strings.Contains(said, "the kernel complained"))
+	}
+}
+
 func TestASignalLeavesNothing(t *testing.T) {
 	for sig, status := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130, syscall.SIGHUP: 129} {
 		s := newScriptTest(t)

@@ -1,11 +1,13 @@
 package kernels
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/layerkeep/layerkeep/internal/resultdoc"
 )
 
 const document = "../../docs/kernels.md"
@@ -69,60 +71,145 @@ func (n *count) String() string {
 	return strings.Join(append(parts, fmt.Sprintf("%.0f s", n.seconds)), ", ")
 }
 
-// table writes the columns as Markdown, one row for each suite, and below it the
-// tests that failed.
-func table(columns []*column, when time.Time) string {
+// A table has the results of several kernels. Each column is replaced by itself, so that
+// a run of one kernel, or one that was interrupted, keeps the others.
+type table struct {
+	columns []string
+	cells   map[string]map[string]string // by column and row
+	failed  map[string][]string          // lines about tests, by column
+}
+
+// Rows of a table that no suite has.
+const (
+	runOn     = "run on"
+	kernelRow = "kernel"
+)
+
+// set puts a column into the table, in the place of the one of that name.
+func (t *table) set(c *column, when time.Time) {
+	if t.cells == nil {
+		t.cells, t.failed = map[string]map[string]string{}, map[string][]string{}
+	}
+	if !slices.Contains(t.columns, c.name) {
+		t.columns = append(t.columns, c.name)
+	}
+	cells := map[string]string{runOn: when.UTC().Format(time.DateOnly), kernelRow: c.release}
+	for row, n := range c.cells {
+		cells[row] = n.String()
+	}
+	t.cells[c.name], t.failed[c.name] = cells, nil
+	for _, name := range c.failed {
+		t.failed[c.name] = append(t.failed[c.name], fmt.Sprintf("Failed on %s: `%s`.", c.name, name))
+	}
+}
+
+// String is the table as Markdown, one row for each suite, and below it the tests that
+// failed.
+func (t *table) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s.\n\n| |", when.UTC().Format(time.DateOnly))
-	for _, c := range columns {
-		fmt.Fprintf(&b, " %s |", c.name)
-	}
-	fmt.Fprintf(&b, "\n|---%s|\n| kernel |", strings.Repeat("|---", len(columns)))
-	for _, c := range columns {
-		fmt.Fprintf(&b, " %s |", c.release)
-	}
-	b.WriteString("\n")
-	for _, row := range rows(columns) {
-		fmt.Fprintf(&b, "| %s |", row)
-		for _, c := range columns {
-			text := ""
-			if n := c.cells[row]; n != nil {
-				text = n.String()
-			}
-			fmt.Fprintf(&b, " %s |", text)
+	line := func(first string, cell func(column string) string) {
+		fmt.Fprintf(&b, "| %s |", first)
+		for _, c := range t.columns {
+			fmt.Fprintf(&b, " %s |", cell(c))
 		}
 		b.WriteString("\n")
 	}
-	for _, c := range columns {
-		for _, name := range c.failed {
-			fmt.Fprintf(&b, "\nFailed on %s: `%s`.\n", c.name, name)
+	line("", func(c string) string { return c })
+	fmt.Fprintf(&b, "|---%s|\n", strings.Repeat("|---", len(t.columns)))
+	for _, row := range t.rows() {
+		line(row, func(c string) string { return t.cells[c][row] })
+	}
+	for _, c := range t.columns {
+		for _, text := range t.failed[c] {
+			fmt.Fprintf(&b, "\n%s\n", text)
 		}
 	}
 	return b.String()
 }
 
-// rows are the suites of all columns, each at the place where it first ran.
-func rows(columns []*column) []string {
+func (t *table) rows() []string {
 	var all []string
-	for _, c := range columns {
-		var own []string
-		for row := range c.cells {
-			own = append(own, row)
-		}
-		slices.SortFunc(own, byPlace)
-		for _, row := range own {
+	for _, cells := range t.cells {
+		for row := range cells {
 			if !slices.Contains(all, row) {
 				all = append(all, row)
 			}
 		}
 	}
-	slices.SortStableFunc(all, byPlace)
+	slices.SortFunc(all, byPlace)
 	return all
+}
+
+// sort puts the columns into an order; those that it lacks go.
+func (t *table) sort(order []string) {
+	t.columns = slices.DeleteFunc(slices.Clone(order), func(c string) bool { return t.cells[c] == nil })
+}
+
+// parseTable is the inverse of String.
+func parseTable(text string) (*table, error) {
+	t := &table{cells: map[string]map[string]string{}, failed: map[string][]string{}}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || strings.HasPrefix(line, "|---"):
+		case strings.HasPrefix(line, "|"):
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			if err := t.addLine(cells); err != nil {
+				return nil, fmt.Errorf("%w: %q", err, line)
+			}
+		default:
+			i := slices.IndexFunc(t.columns, func(c string) bool { return strings.HasPrefix(line, "Failed on "+c+": ") })
+			if i < 0 {
+				return nil, fmt.Errorf("%w: %q", errTable, line)
+			}
+			t.failed[t.columns[i]] = append(t.failed[t.columns[i]], line)
+		}
+	}
+	return t, nil
+}
+
+var errTable = errors.New("no line of a table of results")
+
+func (t *table) addLine(cells []string) error {
+	for i, c := range cells {
+		cells[i] = strings.TrimSpace(c)
+	}
+	if t.columns == nil {
+		t.columns = cells[1:]
+		for _, c := range t.columns {
+			t.cells[c] = map[string]string{}
+		}
+		return nil
+	}
+	if len(cells) != len(t.columns)+1 {
+		return errTable
+	}
+	for i, text := range cells[1:] {
+		if text != "" {
+			t.cells[t.columns[i]][cells[0]] = text
+		}
+	}
+	return nil
+}
+
+// writeColumn replaces a column of the table that the document has under a name.
+func writeColumn(document, name string, c *column, order []string, when time.Time) error {
+	text, err := resultdoc.Part(document, name)
+	if err != nil {
+		return err
+	}
+	t, err := parseTable(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", document, err)
+	}
+	t.set(c, when)
+	t.sort(order)
+	return resultdoc.Replace(document, name, t.String())
 }
 
 // rowOrder is the order of the document's rows; what is not in it comes last.
 var rowOrder = []string{
-	"smoke: overlay2", "smoke: btrfs", "smoke: vfs", "smoke: aufs", "snapctl demo",
+	runOn, kernelRow, "smoke: overlay2", "smoke: btrfs", "smoke: vfs", "smoke: aufs", "snapctl demo",
 	"mount", "overlay2", "btrfs", "vfs", "aufs", "snapshotter", "tar", "diff",
 }
 
@@ -137,29 +224,4 @@ func byPlace(a, b string) int {
 		return d
 	}
 	return strings.Compare(a, b)
-}
-
-// replaceBetween puts text between the two marker lines that a document has for
-// name.
-func replaceBetween(doc, name, text string) (string, error) {
-	begin, end := "<!-- begin: "+name+" -->\n", "<!-- end: "+name+" -->\n"
-	i := strings.Index(doc, begin)
-	j := strings.Index(doc, end)
-	if i < 0 || j < i {
-		return "", fmt.Errorf("no lines %q and %q", begin, end)
-	}
-	return doc[:i+len(begin)] + text + doc[j:], nil
-}
-
-// writeDocument replaces a part of docs/kernels.md.
-func writeDocument(name, text string) error {
-	doc, err := os.ReadFile(document)
-	if err != nil {
-		return err
-	}
-	changed, err := replaceBetween(string(doc), name, text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", document, err)
-	}
-	return os.WriteFile(document, []byte(changed), 0o644)
 }

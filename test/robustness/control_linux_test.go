@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/internal/resultdoc"
 	"github.com/layerkeep/layerkeep/test/robustness/cutdisk"
 )
 
@@ -40,7 +41,7 @@ func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
 	if *update {
 		control := &results{}
 		control.add(o)
-		require.NoError(t, writeDocument("a disk that lies", control.table(seed, now())))
+		require.NoError(t, resultdoc.Replace(document, "a disk that lies", control.table(seed, now())))
 	}
 }
 
@@ -72,7 +73,7 @@ func TestACommandThatDoesNotSyncIsCaughtLosingWhatWasAcknowledged(t *testing.T) 
 			o := &outcome{fs: "ext4, no syncs " + f.name, backend: "overlay2"}
 			ends := r.ends(t)
 			for i := 0; i < len(ends); i += 3 {
-				c := r.log.RandomCut(ends[i], int64(r.fs.sector), random)
+				c := r.log.RandomCut(ends[i], r.fs.Sector, random)
 				if c.Loses(r.log) {
 					o.lostWrites++
 				}
@@ -84,7 +85,7 @@ func TestACommandThatDoesNotSyncIsCaughtLosingWhatWasAcknowledged(t *testing.T) 
 		})
 	}
 	if *update && !t.Failed() {
-		require.NoError(t, writeDocument("commands that do not sync", control.table(seed, now())))
+		require.NoError(t, resultdoc.Replace(document, "commands that do not sync", control.table(seed, now())))
 	}
 }
 

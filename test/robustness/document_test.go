@@ -2,13 +2,12 @@ package robustness
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/internal/resultdoc"
 )
 
 const document = "../../docs/durability.md"
@@ -17,46 +16,10 @@ var update = flag.Bool("update", false, "write what came of the run into docs/du
 
 func now() time.Time { return time.Now() }
 
-// replaceBetween puts text between the two marker lines that a document has for
-// name.
-func replaceBetween(doc, name, text string) (string, error) {
-	begin, end := "<!-- begin: "+name+" -->\n", "<!-- end: "+name+" -->\n"
-	i := strings.Index(doc, begin)
-	j := strings.Index(doc, end)
-	if i < 0 || j < i {
-		return "", fmt.Errorf("no lines %q and %q", begin, end)
-	}
-	return doc[:i+len(begin)] + text + doc[j:], nil
-}
-
-// writeDocument replaces a part of docs/durability.md.
-func writeDocument(name, text string) error {
-	doc, err := os.ReadFile(document)
-	if err != nil {
-		return err
-	}
-	changed, err := replaceBetween(string(doc), name, text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", document, err)
-	}
-	return os.WriteFile(document, []byte(changed), 0o644)
-}
-
-func TestAPartOfTheDocumentIsReplaced(t *testing.T) {
-	doc := "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
-	changed, err := replaceBetween(doc, "x", "new\n")
-	require.NoError(t, err)
-	require.Equal(t, "a\n<!-- begin: x -->\nnew\n<!-- end: x -->\nb\n", changed)
-	_, err = replaceBetween(doc, "y", "new\n")
-	require.ErrorContains(t, err, "no lines")
-}
-
 // The document must have the places that long runs write to.
 func TestTheDocumentHasItsPlaces(t *testing.T) {
-	doc, err := os.ReadFile(document)
-	require.NoError(t, err)
 	for _, name := range []string{"power cuts", "a disk that lies", "commands that do not sync", "killed processes"} {
-		_, err := replaceBetween(string(doc), name, "")
+		_, err := resultdoc.Part(document, name)
 		require.NoError(t, err)
 	}
 }

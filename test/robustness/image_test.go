@@ -22,6 +22,7 @@ type ociImage struct {
 	name, layout string
 	manifest     digest.Digest
 	chain        []string // the names of its snapshots, the lowest first
+	blobs        []string // the digests of its layers
 }
 
 // The two images share their lowest layer.
@@ -79,6 +80,7 @@ func makeImage(t testing.TB, layout, name string, layers ...[]fstest.Entry) ociI
 		desc := blob(ocispec.MediaTypeImageLayer, fstest.Layer(t, entries...))
 		manifest.Layers = append(manifest.Layers, desc)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, desc.Digest)
+		img.blobs = append(img.blobs, desc.Digest.String())
 		link := desc.Digest.String()
 		if i > 0 {
 			link = digest.FromString(img.chain[i-1] + " " + link).String()

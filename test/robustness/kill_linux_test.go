@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/resultdoc"
 )
 
 // What was acknowledged is there when a command, or the service that it goes through,
@@ -54,7 +56,7 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 		require.Positive(t, k.hits, "%+v: no process was killed while it worked", k)
 	}
 	if *update && !t.Failed() {
-		require.NoError(t, writeDocument("killed processes", done.table(seed, now())))
+		require.NoError(t, resultdoc.Replace(document, "killed processes", done.table(seed, now())))
 	}
 }
 
@@ -81,8 +83,15 @@ func (s *story) live(t *testing.T, random *rand.Rand, v variant, k *killOutcome)
 	s.makeDirectories(t)
 	before := newState()
 	for _, d := range s.deeds {
+		if d.alone && v.served {
+			continue // all is as before when it is done
+		}
 		found := before
 		var err error
+		if d.harm != nil {
+			require.NoError(t, d.harm(s.store))
+			d.damaged = s.damaged(t, d.damaged) // the damage has times of its own here
+		}
 		if d.events > 0 {
 			var killed bool
 			killed, err = s.interrupt(t, d, v, 1+random.IntN(d.events))
@@ -90,9 +99,17 @@ func (s *story) live(t *testing.T, random *rand.Rand, v variant, k *killOutcome)
 				k.hits++
 			}
 			k.kills++
-			found = s.requireSound(t, k, before, d, v, err)
+			if d.harm != nil {
+				s.requireMended(t, k, d, v, err)
+			} else {
+				found = s.requireSound(t, k, before, d, v, err)
+			}
 		}
-		s.finish(t, before, found, d, err)
+		if d.harm != nil {
+			s.mend(t, d)
+		} else {
+			s.finish(t, before, found, d, err)
+		}
 		before = d.after
 	}
 	_, err := s.store.try("gc") // the one of the story was killed
@@ -169,6 +186,42 @@ func (s *story) requireSound(t *testing.T, k *killOutcome, before state, d deed,
 	k.add(findings)
 	require.Empty(t, findings, what)
 	return found
+}
+
+// requireMended requires that a command which was killed while it mended a store has lost
+// nothing: what was not damaged is there, and all is where the command has succeeded.
+func (s *story) requireMended(t *testing.T, k *killOutcome, d deed, v variant, failed error) {
+	t.Helper()
+	c := s.checker(t)
+	c.harmed = failed != nil
+	found, findings := newState(), c.reopenAfter(failed)
+	if len(findings) == 0 {
+		found, findings = c.look()
+	}
+	if len(findings) == 0 {
+		before := d.damaged.halfMended(d.after)
+		if slices.Equal(d.args, rebuild) { // images come after the database; a repair goes on with them
+			before.images = map[string]string{}
+		}
+		if failed == nil {
+			before = d.after
+		}
+		findings = compare(before, d.after, found, "snapctl "+d.args[0])
+	}
+	k.add(findings)
+	require.Empty(t, findings, "%v after %v (served: %t, error: %v)", d.args, v.signal, v.served, failed)
+}
+
+// mend does a command again that was killed while it mended the store. Then nothing is
+// left of the damage.
+func (s *story) mend(t *testing.T, d deed) {
+	t.Helper()
+	out, said, err := s.store.both(d.args...)
+	if err != nil && strings.Contains(said, "the database can be opened") { // it was rebuilt already
+		out, said, err = s.store.both(onlyRepair...)
+	}
+	require.NoError(t, err, "%v: %s%s", d.args, out, said)
+	require.Empty(t, s.checker(t).clean(d.after), "%v, done again", d.args)
 }
 
 // finish does a command that was interrupted, as far as that is still to be done. A

@@ -20,19 +20,28 @@ type snapshot struct {
 	diff string
 }
 
+// unreadable takes the place of the digest of what is damaged so that it cannot be read.
+const unreadable = "unreadable"
+
 // A state is what a store holds, and the files that were exported from it.
 type state struct {
 	snapshots map[string]snapshot
 	images    map[string]string // the digest of the manifest, by name
 	files     map[string]string // the digest of the content, by path
+	// whole is what a store that was damaged on purpose held before, and holds again
+	// when it is repaired; nil for one that was not.
+	whole *state
+	// closed: it cannot be opened before it is rebuilt.
+	closed bool
 }
 
 func newState() state {
-	return state{map[string]snapshot{}, map[string]string{}, map[string]string{}}
+	return state{snapshots: map[string]snapshot{}, images: map[string]string{}, files: map[string]string{}}
 }
 
 func (s state) clone() state {
-	return state{maps.Clone(s.snapshots), maps.Clone(s.images), maps.Clone(s.files)}
+	s.snapshots, s.images, s.files = maps.Clone(s.snapshots), maps.Clone(s.images), maps.Clone(s.files)
+	return s
 }
 
 // A step is something done to a store, and what was promised when it was
@@ -64,6 +73,53 @@ type finding struct {
 
 func (f finding) String() string { return string(f.damage) + ": " + f.what }
 
+// mending returns what may be found while a store that was damaged is being mended: each
+// thing as damaged, or whole. While it is being damaged, nothing is promised of what that
+// changes, but that it is there.
+func mending(before, after state) (_, _ state, whole *state) {
+	switch {
+	case before.whole != nil:
+		return before.halfMended(*before.whole), *before.whole, before.whole
+	case after.whole == nil:
+		return before, after, nil
+	}
+	before, after = before.clone(), after.clone()
+	for key, row := range before.snapshots {
+		if row != after.snapshots[key] {
+			row.diff = ""
+			before.snapshots[key] = row
+		}
+	}
+	for name, d := range before.images {
+		if d != after.images[name] {
+			before.images[name] = ""
+		}
+	}
+	return before, after, after.whole
+}
+
+// halfMended is a damaged store in which something may be whole again: the diff of what
+// stands on that is another one, until it is made whole itself.
+func (s state) halfMended(whole state) state {
+	s = s.clone()
+	damaged := func(name string) bool { return s.snapshots[name] != whole.snapshots[name] }
+	var above []string
+	for name, row := range s.snapshots {
+		for parent := row.parent; parent != ""; parent = s.snapshots[parent].parent {
+			if damaged(parent) {
+				above = append(above, name)
+				break
+			}
+		}
+	}
+	for _, name := range above {
+		row := s.snapshots[name]
+		row.diff = ""
+		s.snapshots[name] = row
+	}
+	return s
+}
+
 // compare says how a store that was found breaks what was promised before, when a
 // step from before to after was under way. What that step changes may be as it was
 // before or as it is after. Some steps leave something when they are interrupted.
@@ -71,7 +127,7 @@ func compare(before, after, found state, doing string) []finding {
 	findings := compareKind("snapshot", before.snapshots, after.snapshots, found.snapshots,
 		func(name string) bool { return strings.Contains(doing, "import") && isOfImport(name) },
 		func(want, got snapshot) bool { return want.same(got) })
-	same := func(want, got string) bool { return want == got }
+	same := func(want, got string) bool { return want == got || want == "" }
 	findings = append(findings, compareKind("image", before.images, after.images, found.images, never, same)...)
 	return append(findings, compareKind("file", before.files, after.files, found.files,
 		// Complete files, which have another name before they have their own.
@@ -174,6 +230,39 @@ func TestWhatAStepChangesMayBeAsBeforeOrAsAfter(t *testing.T) {
 			for i, want := range c.want {
 				require.True(t, strings.HasPrefix(got[i].String(), want), "%v", got)
 			}
+		})
+	}
+}
+
+func TestWhatIsMendedIsAsDamagedOrWhole(t *testing.T) {
+	whole, harmed := newState(), newState()
+	whole.snapshots = map[string]snapshot{"hit": {"committed", "", "1"}, "other": {"committed", "", "2"}}
+	whole.images = map[string]string{"image": "3"}
+	harmed.snapshots = map[string]snapshot{"hit": {"committed", "", unreadable}, "other": {"committed", "", "2"}}
+	harmed.images = map[string]string{"image": unreadable}
+	harmed.whole = &whole
+	with := func(diff, other, image string) state {
+		found := newState()
+		found.snapshots = map[string]snapshot{"hit": {"committed", "", diff}, "other": {"committed", "", other}}
+		found.images = map[string]string{"image": image}
+		return found
+	}
+	for name, c := range map[string]struct {
+		before, after, found state
+		broken               int
+	}{
+		"as damaged":             {harmed, whole, with(unreadable, "2", unreadable), 0},
+		"whole":                  {harmed, whole, with("1", "2", "3"), 0},
+		"the one and the other":  {harmed, harmed, with("1", "2", unreadable), 0},
+		"a mixture":              {harmed, whole, with("4", "2", "5"), 2},
+		"another one is damaged": {harmed, whole, with("1", unreadable, "3"), 1},
+		"being damaged":          {whole, harmed, with("4", "2", "5"), 0},
+		"too much is damaged":    {whole, harmed, with("1", "4", "3"), 1},
+		"mended":                 {whole, whole, with(unreadable, "2", "3"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after, _ := mending(c.before, c.after)
+			require.Len(t, compare(before, after, c.found, "snapctl repair"), c.broken)
 		})
 	}
 }

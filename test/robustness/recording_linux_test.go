@@ -1,7 +1,6 @@
 package robustness
 
 import (
-	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -50,10 +49,7 @@ func recordWith(t *testing.T, program string, fs fileSystem, backend string, hon
 	require.NoError(t, err)
 
 	disk, err := cutdisk.Start(r.memory, image, honesty)
-	if errors.Is(err, cutdisk.ErrUnsupported) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
+	requireOrSkip(t, err)
 	closed := false
 	t.Cleanup(func() {
 		if !closed {
@@ -64,7 +60,7 @@ func recordWith(t *testing.T, program string, fs fileSystem, backend string, hon
 	unmountLater(t, r.target)
 	w := &workload{t: t, random: random, recording: r, disk: disk, now: newState(), mount: t.TempDir()}
 	w.run()
-	require.NoError(t, unmountDevice(r.target))
+	require.NoError(t, cutdisk.Unmount(r.target))
 	r.log, err = disk.Log()
 	require.NoError(t, err)
 	closed = true

@@ -2,8 +2,11 @@ package robustness
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
@@ -130,6 +133,11 @@ func (w *workload) export() {
 		source = w.images[0].name
 	}
 	w.file("export", []string{"export.tar", "other.tar"}[w.random.IntN(2)], source)
+	for ; source != ""; source = w.now.snapshots[source].parent {
+		if strings.Contains(source, "-") { // made here, and no image's
+			w.exported = append(w.exported, source)
+		}
+	}
 }
 
 // writeDiff writes a snapshot's diff to a file on the same disk.
@@ -202,4 +210,49 @@ func (w *workload) startOrStop() {
 	require.NoError(w.t, w.service.stop())
 	w.service = nil
 	w.did("stop the service", nothing)
+}
+
+// The rows of bulk take more than the database has to have free to be made small again.
+const (
+	bulkRows   = 48
+	bulkLabels = 32
+	bulkLabel  = 4000 // bytes
+)
+
+// bulk makes many snapshots with long labels, removes them all and collects garbage, which
+// makes the database small again. Of the first two only the ends are acknowledged here.
+func (w *workload) bulk() {
+	w.t.Helper()
+	if w.service == nil {
+		w.startOrStop()
+	}
+	labels := map[string]string{}
+	for n := range bulkLabels {
+		labels[fmt.Sprintf("containerd.io/snapshot/bulk-%d", n)] = strings.Repeat("x", bulkLabel)
+	}
+	made := map[string]snapshot{}
+	for range bulkRows {
+		key := w.newName("bulk")
+		require.NoError(w.t, w.service.Make(w.t.Context(), key, "", labels))
+		made[key] = snapshot{kind: "active"}
+	}
+	w.did("make many by the client", func(s *state) { maps.Copy(s.snapshots, made) })
+	for key := range made {
+		require.NoError(w.t, w.service.Remove(w.t.Context(), key, false))
+	}
+	w.did("remove many by the client", func(s *state) {
+		for key := range made {
+			delete(s.snapshots, key)
+		}
+	})
+	before := w.databaseSize()
+	w.collect()
+	require.Less(w.t, w.databaseSize(), before/2, "the database was made small")
+}
+
+func (w *workload) databaseSize() int64 {
+	w.t.Helper()
+	info, err := os.Stat(filepath.Join(w.store.root, "meta.db"))
+	require.NoError(w.t, err)
+	return info.Size()
 }

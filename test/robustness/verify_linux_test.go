@@ -2,9 +2,11 @@ package robustness
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,7 +16,6 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
-	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
 // A checker looks at a store after a cut, or after a process was killed.
@@ -23,18 +24,29 @@ type checker struct {
 	t       *testing.T
 	sockets string // a directory with a short path
 	files   string // where exported files are; empty for none
-	layers  string // where the layers are
-	image   ociImage
+	images  [2]ociImage
+	// harmed: it was damaged on purpose, so that some of it may not be readable.
+	harmed bool
 }
 
 // check looks at a store, and then uses it. It says which promises were broken; doing
 // is what was under way.
 func (c *checker) check(before, after state, doing string) []finding {
+	before, after, whole := mending(before, after)
+	c.harmed = whole != nil
+	if before.closed || after.closed {
+		if f := c.reopen(); f != nil {
+			return f
+		}
+	}
 	found, findings := c.look()
 	if len(findings) > 0 {
 		return findings
 	}
 	doubt := inDoubt(before, after)
+	if whole != nil { // what differs there is what stands on the damage
+		doubt = nil
+	}
 	findings = compare(before.withoutContent(doubt), after.withoutContent(doubt), found, doing)
 	if len(findings) > 0 {
 		return findings
@@ -44,6 +56,11 @@ func (c *checker) check(before, after state, doing string) []finding {
 			return findings
 		}
 		delete(found.snapshots, name)
+	}
+	if whole != nil {
+		if findings = c.mend(*whole); len(findings) > 0 {
+			return findings
+		}
 	}
 	return c.use(found)
 }
@@ -67,6 +84,30 @@ func (c *checker) decide(name string, before, after state) []finding {
 	}
 	return nil
 }
+
+// reopen rebuilds a store whose database was damaged, if it cannot be opened.
+func (c *checker) reopen() []finding {
+	_, _, err := c.both("ls")
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitDamaged {
+		return nil // look says what is wrong
+	}
+	if _, err := c.try(rebuild...); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// reopenAfter is reopen where a command has failed.
+func (c *checker) reopenAfter(err error) []finding {
+	if err == nil {
+		return nil
+	}
+	return c.reopen()
+}
+
+// exitDamaged is the exit code of snapctl for a store that is damaged.
+const exitDamaged = 8
 
 func failed(err error) []finding { return []finding{{unusable, err.Error()}} }
 
@@ -101,7 +142,7 @@ func (c *checker) list(found *state) []finding {
 	if strings.Contains(said, "no snapshot has this layer") {
 		return []finding{{stray, said}}
 	}
-	if strings.Contains(said, "is missing") {
+	if strings.Contains(said, "is missing") && !c.harmed {
 		return []finding{{lost, said}}
 	}
 	var ls struct {
@@ -125,7 +166,7 @@ func (c *checker) list(found *state) []finding {
 // info asks for what is known of one snapshot.
 func (c *checker) info(found state) []finding {
 	for key := range found.snapshots {
-		if _, err := c.try("info", key); err != nil {
+		if _, err := c.try("info", key); err != nil && !c.harmed {
 			return failed(err)
 		}
 		break
@@ -136,7 +177,9 @@ func (c *checker) info(found state) []finding {
 // read reads all snapshots, images and exported files. What cannot be read is torn.
 func (c *checker) read(v *service, found *state) (findings []finding) {
 	broken := func(what, name string, err error) {
-		findings = append(findings, finding{torn, fmt.Sprintf("%s %q: %v", what, name, err)})
+		if !c.harmed {
+			findings = append(findings, finding{torn, fmt.Sprintf("%s %q: %v", what, name, err)})
+		}
 	}
 	for key, s := range found.snapshots {
 		if isOfImport(key) {
@@ -145,9 +188,10 @@ func (c *checker) read(v *service, found *state) (findings []finding) {
 		sum := digest.Canonical.Digester()
 		if _, err := v.Diff(c.t.Context(), key, sum.Hash(), driver.DiffOptions{}); err != nil {
 			broken("snapshot", key, err)
-			continue
+			s.diff = unreadable
+		} else {
+			s.diff = sum.Digest().String()
 		}
-		s.diff = sum.Digest().String()
 		found.snapshots[key] = s
 	}
 	all, err := v.Images(c.t.Context())
@@ -158,6 +202,7 @@ func (c *checker) read(v *service, found *state) (findings []finding) {
 		exported, err := v.Export(c.t.Context(), img.Name, io.Discard, image.ExportOptions{})
 		if err != nil {
 			broken("image", img.Name, err)
+			found.images[img.Name] = unreadable
 			continue
 		}
 		found.images[img.Name] = exported.Target.Digest.String()
@@ -187,7 +232,7 @@ func (c *checker) use(found state) []finding {
 		return nil
 	}
 	steps := [][]string{
-		{"import", "oci:" + c.image.layout, "--name", c.image.name}, {"prepare", "next", c.image.name}, {"commit", "next-committed", "next"},
+		{"import", "oci:" + c.images[0].layout, "--name", c.images[0].name}, {"prepare", "next", c.images[0].name}, {"commit", "next-committed", "next"},
 	}
 	for _, key := range sorted(found.snapshots) {
 		if found.snapshots[key].kind == "active" && !isOfImport(key) {
@@ -234,8 +279,9 @@ func (c *checker) leftovers() (findings []finding) {
 		findings = append(findings, finding{stray, fmt.Sprintf("snapshot %q after all was removed", key)})
 	}
 	for dir, known := range map[string][]string{
-		c.root:   {"lock", "layerkeep.json", "meta.db", "meta.db.reserve", "content", c.driver},
-		c.layers: {".empty"},
+		c.root:                           {"lock", "layerkeep.json", "meta.db", "meta.db.reserve", "meta.db.sums", "content", c.driver},
+		c.layers():                       {".empty"},
+		filepath.Join(c.root, "content"): {"blobs", "images.json", "ingest", "oci-layout"},
 		filepath.Join(c.root, "content/blobs/sha256"): nil,
 		filepath.Join(c.root, "content/ingest"):       nil,
 	} {
@@ -244,8 +290,8 @@ func (c *checker) leftovers() (findings []finding) {
 			return failed(err)
 		}
 		for _, e := range entries {
-			if dir == c.root && strings.HasPrefix(e.Name(), durable.TempPrefix) {
-				continue // of a header that was being written when the store was made
+			if dir == c.root && strings.HasPrefix(e.Name(), "meta.db.damaged-") {
+				continue // a rebuild leaves the old database beside the new one
 			}
 			if !slices.Contains(known, e.Name()) {
 				findings = append(findings, finding{stray, filepath.Join(dir, e.Name()) + " after all was removed"})

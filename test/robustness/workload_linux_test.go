@@ -29,6 +29,8 @@ type workload struct {
 	steps  []step
 	mount  string // where snapshots are mounted
 	names  int
+	// exported are snapshots whose layers have blobs since they were exported.
+	exported []string
 	// service has the store open, nil while none does. The commands go through it.
 	service *service
 }
@@ -47,7 +49,9 @@ func (w *workload) run() {
 	do := []func(){
 		w.layer, w.layer, w.layer, w.edit, w.edit, w.export, w.writeDiff, w.remove, w.remove,
 		w.otherImage, w.otherImage, w.collect, w.startOrStop, w.startOrStop,
+		w.harmLayer, w.harmBlob, w.harmStore,
 	}
+	long := []func(){w.harmLayer, w.harmLayer, w.harmBlob, w.harmStore, w.bulk}
 	w.layer() // each at least once, then what comes
 	w.edit()
 	w.export()
@@ -55,6 +59,8 @@ func (w *workload) run() {
 	w.layer()
 	w.remove()
 	w.otherImage()
+	// Of what takes long, one; all are done in the combinations together.
+	long[w.random.IntN(len(long))]()
 	for range rounds {
 		do[w.random.IntN(len(do))]()
 	}

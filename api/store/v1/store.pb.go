@@ -136,7 +136,7 @@ func (x Change_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Change_Kind.Descriptor instead.
 func (Change_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{30, 0}
+	return file_store_proto_rawDescGZIP(), []int{31, 0}
 }
 
 type InfoRequest struct {
@@ -437,13 +437,18 @@ func (x *Properties) GetKeepsXattrs() bool {
 }
 
 type Snapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Parent        string                 `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	Kind          Kind                   `protobuf:"varint,3,opt,name=kind,proto3,enum=layerkeep.store.v1.Kind" json:"kind,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
-	Updated       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated,proto3" json:"updated,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Parent  string                 `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	Kind    Kind                   `protobuf:"varint,3,opt,name=kind,proto3,enum=layerkeep.store.v1.Kind" json:"kind,omitempty"`
+	Labels  map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Created *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
+	Updated *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=updated,proto3" json:"updated,omitempty"`
+	// What is wrong with its layer, as snapshotter.LayerState: empty for nothing. Only set
+	// when the request asks for it.
+	State string `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
+	// Its own damage and that of its parents. Only set when the request asks for it.
+	Damage        []*LayerDamage `protobuf:"bytes,8,rep,name=damage,proto3" json:"damage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -520,16 +525,102 @@ func (x *Snapshot) GetUpdated() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Snapshot) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Snapshot) GetDamage() []*LayerDamage {
+	if x != nil {
+		return x.Damage
+	}
+	return nil
+}
+
+// LayerDamage is a snapshotter.LayerDamage.
+type LayerDamage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Kind  Kind                   `protobuf:"varint,2,opt,name=kind,proto3,enum=layerkeep.store.v1.Kind" json:"kind,omitempty"`
+	State string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// For people; it may hold bytes of paths, which need not be UTF-8.
+	What          []byte `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LayerDamage) Reset() {
+	*x = LayerDamage{}
+	mi := &file_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LayerDamage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LayerDamage) ProtoMessage() {}
+
+func (x *LayerDamage) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LayerDamage.ProtoReflect.Descriptor instead.
+func (*LayerDamage) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LayerDamage) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *LayerDamage) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *LayerDamage) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *LayerDamage) GetWhat() []byte {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
 type StatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Look at its layer, and at the records of its parents.
+	Damage        bool `protobuf:"varint,2,opt,name=damage,proto3" json:"damage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatRequest) Reset() {
 	*x = StatRequest{}
-	mi := &file_store_proto_msgTypes[4]
+	mi := &file_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +632,7 @@ func (x *StatRequest) String() string {
 func (*StatRequest) ProtoMessage() {}
 
 func (x *StatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[4]
+	mi := &file_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +645,7 @@ func (x *StatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatRequest.ProtoReflect.Descriptor instead.
 func (*StatRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{4}
+	return file_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatRequest) GetKey() string {
@@ -564,15 +655,24 @@ func (x *StatRequest) GetKey() string {
 	return ""
 }
 
+func (x *StatRequest) GetDamage() bool {
+	if x != nil {
+		return x.Damage
+	}
+	return false
+}
+
 type ListRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Look at the records of those that are not committed.
+	States        bool `protobuf:"varint,1,opt,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_store_proto_msgTypes[5]
+	mi := &file_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +684,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[5]
+	mi := &file_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +697,14 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{5}
+	return file_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListRequest) GetStates() bool {
+	if x != nil {
+		return x.States
+	}
+	return false
 }
 
 type ListResponse struct {
@@ -609,7 +716,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_store_proto_msgTypes[6]
+	mi := &file_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +728,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[6]
+	mi := &file_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +741,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{6}
+	return file_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetSnapshots() []*Snapshot {
@@ -653,7 +760,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_store_proto_msgTypes[7]
+	mi := &file_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +772,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[7]
+	mi := &file_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +785,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{7}
+	return file_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UsageRequest) GetKey() string {
@@ -699,7 +806,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_store_proto_msgTypes[8]
+	mi := &file_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +818,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[8]
+	mi := &file_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +831,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{8}
+	return file_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UsageResponse) GetBytes() int64 {
@@ -757,7 +864,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_store_proto_msgTypes[9]
+	mi := &file_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +876,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[9]
+	mi := &file_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +889,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{9}
+	return file_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PrepareRequest) GetKey() string {
@@ -828,7 +935,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_store_proto_msgTypes[10]
+	mi := &file_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +947,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[10]
+	mi := &file_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +960,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{10}
+	return file_store_proto_rawDescGZIP(), []int{11}
 }
 
 type CommitRequest struct {
@@ -867,7 +974,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_store_proto_msgTypes[11]
+	mi := &file_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +986,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[11]
+	mi := &file_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +999,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{11}
+	return file_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CommitRequest) GetName() string {
@@ -924,7 +1031,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_store_proto_msgTypes[12]
+	mi := &file_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1043,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[12]
+	mi := &file_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1056,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{12}
+	return file_store_proto_rawDescGZIP(), []int{13}
 }
 
 type RemoveRequest struct {
@@ -963,7 +1070,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_store_proto_msgTypes[13]
+	mi := &file_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1082,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[13]
+	mi := &file_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1095,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{13}
+	return file_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RemoveRequest) GetKey() string {
@@ -1013,7 +1120,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1132,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1145,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{14}
+	return file_store_proto_rawDescGZIP(), []int{15}
 }
 
 type MountsRequest struct {
@@ -1052,7 +1159,7 @@ type MountsRequest struct {
 
 func (x *MountsRequest) Reset() {
 	*x = MountsRequest{}
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1171,7 @@ func (x *MountsRequest) String() string {
 func (*MountsRequest) ProtoMessage() {}
 
 func (x *MountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1184,7 @@ func (x *MountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountsRequest.ProtoReflect.Descriptor instead.
 func (*MountsRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{15}
+	return file_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MountsRequest) GetKey() string {
@@ -1110,7 +1217,7 @@ type MountsResponse struct {
 
 func (x *MountsResponse) Reset() {
 	*x = MountsResponse{}
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1229,7 @@ func (x *MountsResponse) String() string {
 func (*MountsResponse) ProtoMessage() {}
 
 func (x *MountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1242,7 @@ func (x *MountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountsResponse.ProtoReflect.Descriptor instead.
 func (*MountsResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{16}
+	return file_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MountsResponse) GetMounts() []*Mount {
@@ -1161,7 +1268,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1280,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1293,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{17}
+	return file_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Mount) GetType() string {
@@ -1250,7 +1357,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1369,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1382,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{18}
+	return file_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Overlay) GetLower() [][]byte {
@@ -1311,7 +1418,7 @@ type AUFS struct {
 
 func (x *AUFS) Reset() {
 	*x = AUFS{}
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1430,7 @@ func (x *AUFS) String() string {
 func (*AUFS) ProtoMessage() {}
 
 func (x *AUFS) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1443,7 @@ func (x *AUFS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AUFS.ProtoReflect.Descriptor instead.
 func (*AUFS) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{19}
+	return file_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AUFS) GetBranches() []*AUFS_Branch {
@@ -1371,7 +1478,7 @@ type IDMap struct {
 
 func (x *IDMap) Reset() {
 	*x = IDMap{}
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1490,7 @@ func (x *IDMap) String() string {
 func (*IDMap) ProtoMessage() {}
 
 func (x *IDMap) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1503,7 @@ func (x *IDMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDMap.ProtoReflect.Descriptor instead.
 func (*IDMap) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{20}
+	return file_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *IDMap) GetUids() string {
@@ -1426,7 +1533,7 @@ type Warning struct {
 
 func (x *Warning) Reset() {
 	*x = Warning{}
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1545,7 @@ func (x *Warning) String() string {
 func (*Warning) ProtoMessage() {}
 
 func (x *Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1558,7 @@ func (x *Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warning.ProtoReflect.Descriptor instead.
 func (*Warning) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{21}
+	return file_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Warning) GetPath() []byte {
@@ -1490,7 +1597,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1609,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1622,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{22}
+	return file_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApplyRequest) GetKey() string {
@@ -1557,7 +1664,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1676,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1689,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{23}
+	return file_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplyResponse) GetWarning() *Warning {
@@ -1611,7 +1718,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1730,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1743,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{24}
+	return file_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Applied) GetDiffId() string {
@@ -1671,7 +1778,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +1790,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +1803,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{25}
+	return file_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DiffRequest) GetKey() string {
@@ -1725,7 +1832,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1844,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1857,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{26}
+	return file_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DiffResponse) GetData() []byte {
@@ -1786,7 +1893,7 @@ type DiffStats struct {
 
 func (x *DiffStats) Reset() {
 	*x = DiffStats{}
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1905,7 @@ func (x *DiffStats) String() string {
 func (*DiffStats) ProtoMessage() {}
 
 func (x *DiffStats) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1918,7 @@ func (x *DiffStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStats.ProtoReflect.Descriptor instead.
 func (*DiffStats) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{27}
+	return file_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DiffStats) GetAdded() int64 {
@@ -1851,7 +1958,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1970,7 @@ func (x *ChangesRequest) String() string {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1983,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{28}
+	return file_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ChangesRequest) GetKey() string {
@@ -1895,7 +2002,7 @@ type ChangesResponse struct {
 
 func (x *ChangesResponse) Reset() {
 	*x = ChangesResponse{}
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +2014,7 @@ func (x *ChangesResponse) String() string {
 func (*ChangesResponse) ProtoMessage() {}
 
 func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2027,7 @@ func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
 func (*ChangesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{29}
+	return file_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ChangesResponse) GetChanges() []*Change {
@@ -1941,7 +2048,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2060,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2073,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{30}
+	return file_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Change) GetKind() Change_Kind {
@@ -1992,15 +2099,17 @@ type Image struct {
 	// Base first.
 	Layers []*Layer `protobuf:"bytes,5,rep,name=layers,proto3" json:"layers,omitempty"`
 	// The key of its committed snapshot.
-	Snapshot      string                 `protobuf:"bytes,6,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	Imported      *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=imported,proto3" json:"imported,omitempty"`
+	Snapshot string                 `protobuf:"bytes,6,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Imported *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=imported,proto3" json:"imported,omitempty"`
+	// The ID of the additional store that it is in; empty for the store itself.
+	Store         string `protobuf:"bytes,8,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2121,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2134,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{31}
+	return file_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Image) GetName() string {
@@ -2077,6 +2186,13 @@ func (x *Image) GetImported() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Image) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
 type Descriptor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MediaType     string                 `protobuf:"bytes,1,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
@@ -2088,7 +2204,7 @@ type Descriptor struct {
 
 func (x *Descriptor) Reset() {
 	*x = Descriptor{}
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2216,7 @@ func (x *Descriptor) String() string {
 func (*Descriptor) ProtoMessage() {}
 
 func (x *Descriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2229,7 @@ func (x *Descriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Descriptor.ProtoReflect.Descriptor instead.
 func (*Descriptor) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{32}
+	return file_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Descriptor) GetMediaType() string {
@@ -2148,7 +2264,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2276,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2289,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{33}
+	return file_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Platform) GetOs() string {
@@ -2208,7 +2324,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2336,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2349,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{34}
+	return file_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Layer) GetBlob() *Descriptor {
@@ -2265,7 +2381,7 @@ type ImagesRequest struct {
 
 func (x *ImagesRequest) Reset() {
 	*x = ImagesRequest{}
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2393,7 @@ func (x *ImagesRequest) String() string {
 func (*ImagesRequest) ProtoMessage() {}
 
 func (x *ImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2406,7 @@ func (x *ImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagesRequest.ProtoReflect.Descriptor instead.
 func (*ImagesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{35}
+	return file_store_proto_rawDescGZIP(), []int{36}
 }
 
 type ImagesResponse struct {
@@ -2302,7 +2418,7 @@ type ImagesResponse struct {
 
 func (x *ImagesResponse) Reset() {
 	*x = ImagesResponse{}
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2430,7 @@ func (x *ImagesResponse) String() string {
 func (*ImagesResponse) ProtoMessage() {}
 
 func (x *ImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2443,7 @@ func (x *ImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagesResponse.ProtoReflect.Descriptor instead.
 func (*ImagesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{36}
+	return file_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ImagesResponse) GetImages() []*Image {
@@ -2346,7 +2462,7 @@ type GetImageRequest struct {
 
 func (x *GetImageRequest) Reset() {
 	*x = GetImageRequest{}
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2474,7 @@ func (x *GetImageRequest) String() string {
 func (*GetImageRequest) ProtoMessage() {}
 
 func (x *GetImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2487,7 @@ func (x *GetImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImageRequest.ProtoReflect.Descriptor instead.
 func (*GetImageRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{37}
+	return file_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetImageRequest) GetName() string {
@@ -2390,7 +2506,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2518,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2531,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{38}
+	return file_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveRequest) GetName() string {
@@ -2436,7 +2552,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2564,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2577,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{39}
+	return file_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResolveResponse) GetKey() string {
@@ -2487,7 +2603,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2615,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2628,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{40}
+	return file_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RemoveImageRequest) GetName() string {
@@ -2530,7 +2646,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2658,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2671,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{41}
+	return file_store_proto_rawDescGZIP(), []int{42}
 }
 
 type Collected struct {
@@ -2569,7 +2685,7 @@ type Collected struct {
 
 func (x *Collected) Reset() {
 	*x = Collected{}
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2697,7 @@ func (x *Collected) String() string {
 func (*Collected) ProtoMessage() {}
 
 func (x *Collected) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2710,7 @@ func (x *Collected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collected.ProtoReflect.Descriptor instead.
 func (*Collected) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{42}
+	return file_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Collected) GetSnapshots() []string {
@@ -2629,7 +2745,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2757,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2770,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{43}
+	return file_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ImportRequest) GetOptions() *ImportOptions {
@@ -2691,7 +2807,7 @@ type ImportOptions struct {
 
 func (x *ImportOptions) Reset() {
 	*x = ImportOptions{}
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2819,7 @@ func (x *ImportOptions) String() string {
 func (*ImportOptions) ProtoMessage() {}
 
 func (x *ImportOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2832,7 @@ func (x *ImportOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportOptions.ProtoReflect.Descriptor instead.
 func (*ImportOptions) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{44}
+	return file_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ImportOptions) GetFormat() string {
@@ -2773,7 +2889,7 @@ type ImportResponse struct {
 
 func (x *ImportResponse) Reset() {
 	*x = ImportResponse{}
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2901,7 @@ func (x *ImportResponse) String() string {
 func (*ImportResponse) ProtoMessage() {}
 
 func (x *ImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2914,7 @@ func (x *ImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
 func (*ImportResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{45}
+	return file_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ImportResponse) GetProgress() []*Progress {
@@ -2838,7 +2954,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2966,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2979,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46}
+	return file_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Progress) GetStep() isProgress_Step {
@@ -2951,7 +3067,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3079,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3092,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47}
+	return file_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExportRequest) GetSource() string {
@@ -3012,7 +3128,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3140,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3153,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{48}
+	return file_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExportResponse) GetData() []byte {
@@ -3062,20 +3178,22 @@ func (x *ExportResponse) GetExported() *Exported {
 }
 
 type Exported struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Target        *Descriptor            `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	Config        *Descriptor            `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
-	Layers        []*Layer               `protobuf:"bytes,4,rep,name=layers,proto3" json:"layers,omitempty"`
-	Made          int64                  `protobuf:"varint,5,opt,name=made,proto3" json:"made,omitempty"`
-	Bytes         int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Target *Descriptor            `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Config *Descriptor            `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	Layers []*Layer               `protobuf:"bytes,4,rep,name=layers,proto3" json:"layers,omitempty"`
+	Made   int64                  `protobuf:"varint,5,opt,name=made,proto3" json:"made,omitempty"`
+	Bytes  int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Digests of blobs that were missing, and in whose place other bytes were written.
+	Replaced      []string `protobuf:"bytes,7,rep,name=replaced,proto3" json:"replaced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Exported) Reset() {
 	*x = Exported{}
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3205,7 @@ func (x *Exported) String() string {
 func (*Exported) ProtoMessage() {}
 
 func (x *Exported) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3218,7 @@ func (x *Exported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exported.ProtoReflect.Descriptor instead.
 func (*Exported) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{49}
+	return file_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Exported) GetName() string {
@@ -3145,6 +3263,13 @@ func (x *Exported) GetBytes() int64 {
 	return 0
 }
 
+func (x *Exported) GetReplaced() []string {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
+}
+
 type NotesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3153,7 +3278,7 @@ type NotesRequest struct {
 
 func (x *NotesRequest) Reset() {
 	*x = NotesRequest{}
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3290,7 @@ func (x *NotesRequest) String() string {
 func (*NotesRequest) ProtoMessage() {}
 
 func (x *NotesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3303,7 @@ func (x *NotesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotesRequest.ProtoReflect.Descriptor instead.
 func (*NotesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{50}
+	return file_store_proto_rawDescGZIP(), []int{51}
 }
 
 type NotesResponse struct {
@@ -3190,7 +3315,7 @@ type NotesResponse struct {
 
 func (x *NotesResponse) Reset() {
 	*x = NotesResponse{}
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3327,7 @@ func (x *NotesResponse) String() string {
 func (*NotesResponse) ProtoMessage() {}
 
 func (x *NotesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3340,7 @@ func (x *NotesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotesResponse.ProtoReflect.Descriptor instead.
 func (*NotesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{51}
+	return file_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *NotesResponse) GetNotes() []*Note {
@@ -3236,7 +3361,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3373,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3386,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{52}
+	return file_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Note) GetName() string {
@@ -3287,7 +3412,7 @@ type PutNoteRequest struct {
 
 func (x *PutNoteRequest) Reset() {
 	*x = PutNoteRequest{}
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3424,7 @@ func (x *PutNoteRequest) String() string {
 func (*PutNoteRequest) ProtoMessage() {}
 
 func (x *PutNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3437,7 @@ func (x *PutNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNoteRequest.ProtoReflect.Descriptor instead.
 func (*PutNoteRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{53}
+	return file_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PutNoteRequest) GetNote() *Note {
@@ -3330,7 +3455,7 @@ type PutNoteResponse struct {
 
 func (x *PutNoteResponse) Reset() {
 	*x = PutNoteResponse{}
-	mi := &file_store_proto_msgTypes[54]
+	mi := &file_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3342,7 +3467,7 @@ func (x *PutNoteResponse) String() string {
 func (*PutNoteResponse) ProtoMessage() {}
 
 func (x *PutNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[54]
+	mi := &file_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3355,7 +3480,7 @@ func (x *PutNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNoteResponse.ProtoReflect.Descriptor instead.
 func (*PutNoteResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{54}
+	return file_store_proto_rawDescGZIP(), []int{55}
 }
 
 type DeleteNoteRequest struct {
@@ -3367,7 +3492,7 @@ type DeleteNoteRequest struct {
 
 func (x *DeleteNoteRequest) Reset() {
 	*x = DeleteNoteRequest{}
-	mi := &file_store_proto_msgTypes[55]
+	mi := &file_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3504,7 @@ func (x *DeleteNoteRequest) String() string {
 func (*DeleteNoteRequest) ProtoMessage() {}
 
 func (x *DeleteNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[55]
+	mi := &file_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3517,7 @@ func (x *DeleteNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNoteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNoteRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{55}
+	return file_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DeleteNoteRequest) GetName() string {
@@ -3410,7 +3535,7 @@ type DeleteNoteResponse struct {
 
 func (x *DeleteNoteResponse) Reset() {
 	*x = DeleteNoteResponse{}
-	mi := &file_store_proto_msgTypes[56]
+	mi := &file_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3547,7 @@ func (x *DeleteNoteResponse) String() string {
 func (*DeleteNoteResponse) ProtoMessage() {}
 
 func (x *DeleteNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[56]
+	mi := &file_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3560,7 @@ func (x *DeleteNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNoteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNoteResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{56}
+	return file_store_proto_rawDescGZIP(), []int{57}
 }
 
 type HoldRequest struct {
@@ -3447,7 +3572,7 @@ type HoldRequest struct {
 
 func (x *HoldRequest) Reset() {
 	*x = HoldRequest{}
-	mi := &file_store_proto_msgTypes[57]
+	mi := &file_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3584,7 @@ func (x *HoldRequest) String() string {
 func (*HoldRequest) ProtoMessage() {}
 
 func (x *HoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[57]
+	mi := &file_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3472,7 +3597,7 @@ func (x *HoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRequest.ProtoReflect.Descriptor instead.
 func (*HoldRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{57}
+	return file_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *HoldRequest) GetNames() []string {
@@ -3490,7 +3615,7 @@ type HoldResponse struct {
 
 func (x *HoldResponse) Reset() {
 	*x = HoldResponse{}
-	mi := &file_store_proto_msgTypes[58]
+	mi := &file_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3627,7 @@ func (x *HoldResponse) String() string {
 func (*HoldResponse) ProtoMessage() {}
 
 func (x *HoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[58]
+	mi := &file_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3640,7 @@ func (x *HoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldResponse.ProtoReflect.Descriptor instead.
 func (*HoldResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{58}
+	return file_store_proto_rawDescGZIP(), []int{59}
 }
 
 type CancelRequest struct {
@@ -3528,7 +3653,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_store_proto_msgTypes[59]
+	mi := &file_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3665,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[59]
+	mi := &file_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3678,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{59}
+	return file_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CancelRequest) GetCall() string {
@@ -3571,7 +3696,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_store_proto_msgTypes[60]
+	mi := &file_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +3708,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[60]
+	mi := &file_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +3721,405 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{60}
+	return file_store_proto_rawDescGZIP(), []int{61}
+}
+
+type CheckRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Read every byte.
+	ReadData bool `protobuf:"varint,1,opt,name=read_data,json=readData,proto3" json:"read_data,omitempty"`
+	// Keys of snapshots and names of images; none: the whole store.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// Read no more than so many bytes in a second, at low priority; 0: as fast as it goes.
+	Rate int64 `protobuf:"varint,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Leave out what an earlier check has looked at, see CheckStep.position; empty: nothing.
+	After         []byte `protobuf:"bytes,4,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_store_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *CheckRequest) GetReadData() bool {
+	if x != nil {
+		return x.ReadData
+	}
+	return false
+}
+
+func (x *CheckRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *CheckRequest) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *CheckRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type CheckResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it is, from time to time.
+	Step     *CheckStep      `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	Findings []*CheckFinding `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Only in the last message.
+	Summary       *CheckSummary `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckResponse) Reset() {
+	*x = CheckResponse{}
+	mi := &file_store_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckResponse) ProtoMessage() {}
+
+func (x *CheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
+func (*CheckResponse) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *CheckResponse) GetStep() *CheckStep {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetFindings() []*CheckFinding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *CheckResponse) GetSummary() *CheckSummary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+type CheckStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Done  int64                  `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	All   int64                  `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	Name  string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// What was looked at last, as a check.Position. All findings up to there were sent
+	// before.
+	Position      []byte `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckStep) Reset() {
+	*x = CheckStep{}
+	mi := &file_store_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckStep) ProtoMessage() {}
+
+func (x *CheckStep) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckStep.ProtoReflect.Descriptor instead.
+func (*CheckStep) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *CheckStep) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *CheckStep) GetAll() int64 {
+	if x != nil {
+		return x.All
+	}
+	return 0
+}
+
+func (x *CheckStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CheckStep) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+// CheckFinding is a check.Finding. What is found on disk need not be UTF-8.
+type CheckFinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Part          string                 `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	Name          []byte                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Layer         string                 `protobuf:"bytes,3,opt,name=layer,proto3" json:"layer,omitempty"`
+	Path          []byte                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	What          []byte                 `protobuf:"bytes,5,opt,name=what,proto3" json:"what,omitempty"`
+	Images        []string               `protobuf:"bytes,6,rep,name=images,proto3" json:"images,omitempty"`
+	Broken        bool                   `protobuf:"varint,7,opt,name=broken,proto3" json:"broken,omitempty"`
+	Blob          string                 `protobuf:"bytes,8,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckFinding) Reset() {
+	*x = CheckFinding{}
+	mi := &file_store_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckFinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckFinding) ProtoMessage() {}
+
+func (x *CheckFinding) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckFinding.ProtoReflect.Descriptor instead.
+func (*CheckFinding) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *CheckFinding) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *CheckFinding) GetName() []byte {
+	if x != nil {
+		return x.Name
+	}
+	return nil
+}
+
+func (x *CheckFinding) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *CheckFinding) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *CheckFinding) GetWhat() []byte {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *CheckFinding) GetImages() []string {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *CheckFinding) GetBroken() bool {
+	if x != nil {
+		return x.Broken
+	}
+	return false
+}
+
+func (x *CheckFinding) GetBlob() string {
+	if x != nil {
+		return x.Blob
+	}
+	return ""
+}
+
+// CheckSummary is a check.Summary.
+type CheckSummary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     int64                  `protobuf:"varint,1,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Images        int64                  `protobuf:"varint,2,opt,name=images,proto3" json:"images,omitempty"`
+	Blobs         int64                  `protobuf:"varint,3,opt,name=blobs,proto3" json:"blobs,omitempty"`
+	Unread        int64                  `protobuf:"varint,4,opt,name=unread,proto3" json:"unread,omitempty"`
+	Bytes         int64                  `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Findings      int64                  `protobuf:"varint,6,opt,name=findings,proto3" json:"findings,omitempty"`
+	Changed       int64                  `protobuf:"varint,7,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSummary) Reset() {
+	*x = CheckSummary{}
+	mi := &file_store_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSummary) ProtoMessage() {}
+
+func (x *CheckSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSummary.ProtoReflect.Descriptor instead.
+func (*CheckSummary) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *CheckSummary) GetSnapshots() int64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetImages() int64 {
+	if x != nil {
+		return x.Images
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetBlobs() int64 {
+	if x != nil {
+		return x.Blobs
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetUnread() int64 {
+	if x != nil {
+		return x.Unread
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetFindings() int64 {
+	if x != nil {
+		return x.Findings
+	}
+	return 0
+}
+
+func (x *CheckSummary) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
 }
 
 type AUFS_Branch struct {
@@ -3609,7 +4132,7 @@ type AUFS_Branch struct {
 
 func (x *AUFS_Branch) Reset() {
 	*x = AUFS_Branch{}
-	mi := &file_store_proto_msgTypes[64]
+	mi := &file_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3621,7 +4144,7 @@ func (x *AUFS_Branch) String() string {
 func (*AUFS_Branch) ProtoMessage() {}
 
 func (x *AUFS_Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[64]
+	mi := &file_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3634,7 +4157,7 @@ func (x *AUFS_Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AUFS_Branch.ProtoReflect.Descriptor instead.
 func (*AUFS_Branch) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{19, 0}
+	return file_store_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *AUFS_Branch) GetPath() []byte {
@@ -3660,7 +4183,7 @@ type Progress_Begin struct {
 
 func (x *Progress_Begin) Reset() {
 	*x = Progress_Begin{}
-	mi := &file_store_proto_msgTypes[65]
+	mi := &file_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3672,7 +4195,7 @@ func (x *Progress_Begin) String() string {
 func (*Progress_Begin) ProtoMessage() {}
 
 func (x *Progress_Begin) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[65]
+	mi := &file_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3685,7 +4208,7 @@ func (x *Progress_Begin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_Begin.ProtoReflect.Descriptor instead.
 func (*Progress_Begin) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46, 0}
+	return file_store_proto_rawDescGZIP(), []int{47, 0}
 }
 
 func (x *Progress_Begin) GetLayers() []*Descriptor {
@@ -3706,7 +4229,7 @@ type Progress_LayerStep struct {
 
 func (x *Progress_LayerStep) Reset() {
 	*x = Progress_LayerStep{}
-	mi := &file_store_proto_msgTypes[66]
+	mi := &file_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +4241,7 @@ func (x *Progress_LayerStep) String() string {
 func (*Progress_LayerStep) ProtoMessage() {}
 
 func (x *Progress_LayerStep) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[66]
+	mi := &file_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +4254,7 @@ func (x *Progress_LayerStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_LayerStep.ProtoReflect.Descriptor instead.
 func (*Progress_LayerStep) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46, 1}
+	return file_store_proto_rawDescGZIP(), []int{47, 1}
 }
 
 func (x *Progress_LayerStep) GetIndex() int32 {
@@ -3758,7 +4281,7 @@ type Progress_Advance struct {
 
 func (x *Progress_Advance) Reset() {
 	*x = Progress_Advance{}
-	mi := &file_store_proto_msgTypes[67]
+	mi := &file_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +4293,7 @@ func (x *Progress_Advance) String() string {
 func (*Progress_Advance) ProtoMessage() {}
 
 func (x *Progress_Advance) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[67]
+	mi := &file_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +4306,7 @@ func (x *Progress_Advance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_Advance.ProtoReflect.Descriptor instead.
 func (*Progress_Advance) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46, 2}
+	return file_store_proto_rawDescGZIP(), []int{47, 2}
 }
 
 func (x *Progress_Advance) GetIndex() int32 {
@@ -3838,20 +4361,29 @@ const file_store_proto_rawDesc = "" +
 	"\rrefused_xattr\x18\x10 \x01(\tR\frefusedXattr\x12\x1f\n" +
 	"\vmount_times\x18\x11 \x01(\x03R\n" +
 	"mountTimes\x12!\n" +
-	"\fkeeps_xattrs\x18\x12 \x01(\bR\vkeepsXattrs\"\xcd\x02\n" +
+	"\fkeeps_xattrs\x18\x12 \x01(\bR\vkeepsXattrs\"\x9c\x03\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12,\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x18.layerkeep.store.v1.KindR\x04kind\x12@\n" +
 	"\x06labels\x18\x04 \x03(\v2(.layerkeep.store.v1.Snapshot.LabelsEntryR\x06labels\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x1a9\n" +
+	"\aupdated\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aupdated\x12\x14\n" +
+	"\x05state\x18\a \x01(\tR\x05state\x127\n" +
+	"\x06damage\x18\b \x03(\v2\x1f.layerkeep.store.v1.LayerDamageR\x06damage\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\vLayerDamage\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x18.layerkeep.store.v1.KindR\x04kind\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x12\n" +
+	"\x04what\x18\x04 \x01(\fR\x04what\"7\n" +
 	"\vStatRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\r\n" +
-	"\vListRequest\"J\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06damage\x18\x02 \x01(\bR\x06damage\"%\n" +
+	"\vListRequest\x12\x16\n" +
+	"\x06states\x18\x01 \x01(\bR\x06states\"J\n" +
 	"\fListResponse\x12:\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x1c.layerkeep.store.v1.SnapshotR\tsnapshots\" \n" +
 	"\fUsageRequest\x12\x10\n" +
@@ -3949,7 +4481,7 @@ const file_store_proto_rawDesc = "" +
 	"\n" +
 	"KIND_ADDED\x10\x01\x12\x11\n" +
 	"\rKIND_MODIFIED\x10\x02\x12\x10\n" +
-	"\fKIND_DELETED\x10\x03\"\xcc\x02\n" +
+	"\fKIND_DELETED\x10\x03\"\xe2\x02\n" +
 	"\x05Image\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x06target\x18\x02 \x01(\v2\x1e.layerkeep.store.v1.DescriptorR\x06target\x126\n" +
@@ -3957,7 +4489,8 @@ const file_store_proto_rawDesc = "" +
 	"\bplatform\x18\x04 \x01(\v2\x1c.layerkeep.store.v1.PlatformR\bplatform\x121\n" +
 	"\x06layers\x18\x05 \x03(\v2\x19.layerkeep.store.v1.LayerR\x06layers\x12\x1a\n" +
 	"\bsnapshot\x18\x06 \x01(\tR\bsnapshot\x126\n" +
-	"\bimported\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bimported\"W\n" +
+	"\bimported\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bimported\x12\x14\n" +
+	"\x05store\x18\b \x01(\tR\x05store\"W\n" +
 	"\n" +
 	"Descriptor\x12\x1d\n" +
 	"\n" +
@@ -4024,14 +4557,15 @@ const file_store_proto_rawDesc = "" +
 	"\x0eExportResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x128\n" +
 	"\bprogress\x18\x02 \x03(\v2\x1c.layerkeep.store.v1.ProgressR\bprogress\x128\n" +
-	"\bexported\x18\x03 \x01(\v2\x1c.layerkeep.store.v1.ExportedR\bexported\"\xeb\x01\n" +
+	"\bexported\x18\x03 \x01(\v2\x1c.layerkeep.store.v1.ExportedR\bexported\"\x87\x02\n" +
 	"\bExported\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x06target\x18\x02 \x01(\v2\x1e.layerkeep.store.v1.DescriptorR\x06target\x126\n" +
 	"\x06config\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.DescriptorR\x06config\x121\n" +
 	"\x06layers\x18\x04 \x03(\v2\x19.layerkeep.store.v1.LayerR\x06layers\x12\x12\n" +
 	"\x04made\x18\x05 \x01(\x03R\x04made\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\"\x0e\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12\x1a\n" +
+	"\breplaced\x18\a \x03(\tR\breplaced\"\x0e\n" +
 	"\fNotesRequest\"?\n" +
 	"\rNotesResponse\x12.\n" +
 	"\x05notes\x18\x01 \x03(\v2\x18.layerkeep.store.v1.NoteR\x05notes\".\n" +
@@ -4049,12 +4583,43 @@ const file_store_proto_rawDesc = "" +
 	"\fHoldResponse\"#\n" +
 	"\rCancelRequest\x12\x12\n" +
 	"\x04call\x18\x01 \x01(\tR\x04call\"\x10\n" +
-	"\x0eCancelResponse*P\n" +
+	"\x0eCancelResponse\"k\n" +
+	"\fCheckRequest\x12\x1b\n" +
+	"\tread_data\x18\x01 \x01(\bR\breadData\x12\x14\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\x03R\x04rate\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\fR\x05after\"\xbc\x01\n" +
+	"\rCheckResponse\x121\n" +
+	"\x04step\x18\x01 \x01(\v2\x1d.layerkeep.store.v1.CheckStepR\x04step\x12<\n" +
+	"\bfindings\x18\x02 \x03(\v2 .layerkeep.store.v1.CheckFindingR\bfindings\x12:\n" +
+	"\asummary\x18\x03 \x01(\v2 .layerkeep.store.v1.CheckSummaryR\asummary\"a\n" +
+	"\tCheckStep\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\x03R\x04done\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\x03R\x03all\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
+	"\bposition\x18\x04 \x01(\fR\bposition\"\xb8\x01\n" +
+	"\fCheckFinding\x12\x12\n" +
+	"\x04part\x18\x01 \x01(\tR\x04part\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\fR\x04name\x12\x14\n" +
+	"\x05layer\x18\x03 \x01(\tR\x05layer\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\fR\x04path\x12\x12\n" +
+	"\x04what\x18\x05 \x01(\fR\x04what\x12\x16\n" +
+	"\x06images\x18\x06 \x03(\tR\x06images\x12\x16\n" +
+	"\x06broken\x18\a \x01(\bR\x06broken\x12\x12\n" +
+	"\x04blob\x18\b \x01(\tR\x04blob\"\xbe\x01\n" +
+	"\fCheckSummary\x12\x1c\n" +
+	"\tsnapshots\x18\x01 \x01(\x03R\tsnapshots\x12\x16\n" +
+	"\x06images\x18\x02 \x01(\x03R\x06images\x12\x14\n" +
+	"\x05blobs\x18\x03 \x01(\x03R\x05blobs\x12\x16\n" +
+	"\x06unread\x18\x04 \x01(\x03R\x06unread\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x03R\x05bytes\x12\x1a\n" +
+	"\bfindings\x18\x06 \x01(\x03R\bfindings\x12\x18\n" +
+	"\achanged\x18\a \x01(\x03R\achanged*P\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_ACTIVE\x10\x01\x12\r\n" +
 	"\tKIND_VIEW\x10\x02\x12\x12\n" +
-	"\x0eKIND_COMMITTED\x10\x032\xd0\x0e\n" +
+	"\x0eKIND_COMMITTED\x10\x032\xa0\x0f\n" +
 	"\x05Store\x12I\n" +
 	"\x04Info\x12\x1f.layerkeep.store.v1.InfoRequest\x1a .layerkeep.store.v1.InfoResponse\x12E\n" +
 	"\x04Stat\x12\x1f.layerkeep.store.v1.StatRequest\x1a\x1c.layerkeep.store.v1.Snapshot\x12K\n" +
@@ -4078,7 +4643,8 @@ const file_store_proto_rawDesc = "" +
 	"\aPutNote\x12\".layerkeep.store.v1.PutNoteRequest\x1a#.layerkeep.store.v1.PutNoteResponse\x12[\n" +
 	"\n" +
 	"DeleteNote\x12%.layerkeep.store.v1.DeleteNoteRequest\x1a&.layerkeep.store.v1.DeleteNoteResponse\x12M\n" +
-	"\x04Hold\x12\x1f.layerkeep.store.v1.HoldRequest\x1a .layerkeep.store.v1.HoldResponse(\x010\x01\x12O\n" +
+	"\x04Hold\x12\x1f.layerkeep.store.v1.HoldRequest\x1a .layerkeep.store.v1.HoldResponse(\x010\x01\x12N\n" +
+	"\x05Check\x12 .layerkeep.store.v1.CheckRequest\x1a!.layerkeep.store.v1.CheckResponse0\x01\x12O\n" +
 	"\x06Cancel\x12!.layerkeep.store.v1.CancelRequest\x1a\".layerkeep.store.v1.CancelResponseB5Z3github.com/layerkeep/layerkeep/api/store/v1;storev1b\x06proto3"
 
 var (
@@ -4094,7 +4660,7 @@ func file_store_proto_rawDescGZIP() []byte {
 }
 
 var file_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_store_proto_goTypes = []any{
 	(Kind)(0),                     // 0: layerkeep.store.v1.Kind
 	(Change_Kind)(0),              // 1: layerkeep.store.v1.Change.Kind
@@ -4102,169 +4668,182 @@ var file_store_proto_goTypes = []any{
 	(*InfoResponse)(nil),          // 3: layerkeep.store.v1.InfoResponse
 	(*Properties)(nil),            // 4: layerkeep.store.v1.Properties
 	(*Snapshot)(nil),              // 5: layerkeep.store.v1.Snapshot
-	(*StatRequest)(nil),           // 6: layerkeep.store.v1.StatRequest
-	(*ListRequest)(nil),           // 7: layerkeep.store.v1.ListRequest
-	(*ListResponse)(nil),          // 8: layerkeep.store.v1.ListResponse
-	(*UsageRequest)(nil),          // 9: layerkeep.store.v1.UsageRequest
-	(*UsageResponse)(nil),         // 10: layerkeep.store.v1.UsageResponse
-	(*PrepareRequest)(nil),        // 11: layerkeep.store.v1.PrepareRequest
-	(*PrepareResponse)(nil),       // 12: layerkeep.store.v1.PrepareResponse
-	(*CommitRequest)(nil),         // 13: layerkeep.store.v1.CommitRequest
-	(*CommitResponse)(nil),        // 14: layerkeep.store.v1.CommitResponse
-	(*RemoveRequest)(nil),         // 15: layerkeep.store.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 16: layerkeep.store.v1.RemoveResponse
-	(*MountsRequest)(nil),         // 17: layerkeep.store.v1.MountsRequest
-	(*MountsResponse)(nil),        // 18: layerkeep.store.v1.MountsResponse
-	(*Mount)(nil),                 // 19: layerkeep.store.v1.Mount
-	(*Overlay)(nil),               // 20: layerkeep.store.v1.Overlay
-	(*AUFS)(nil),                  // 21: layerkeep.store.v1.AUFS
-	(*IDMap)(nil),                 // 22: layerkeep.store.v1.IDMap
-	(*Warning)(nil),               // 23: layerkeep.store.v1.Warning
-	(*ApplyRequest)(nil),          // 24: layerkeep.store.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 25: layerkeep.store.v1.ApplyResponse
-	(*Applied)(nil),               // 26: layerkeep.store.v1.Applied
-	(*DiffRequest)(nil),           // 27: layerkeep.store.v1.DiffRequest
-	(*DiffResponse)(nil),          // 28: layerkeep.store.v1.DiffResponse
-	(*DiffStats)(nil),             // 29: layerkeep.store.v1.DiffStats
-	(*ChangesRequest)(nil),        // 30: layerkeep.store.v1.ChangesRequest
-	(*ChangesResponse)(nil),       // 31: layerkeep.store.v1.ChangesResponse
-	(*Change)(nil),                // 32: layerkeep.store.v1.Change
-	(*Image)(nil),                 // 33: layerkeep.store.v1.Image
-	(*Descriptor)(nil),            // 34: layerkeep.store.v1.Descriptor
-	(*Platform)(nil),              // 35: layerkeep.store.v1.Platform
-	(*Layer)(nil),                 // 36: layerkeep.store.v1.Layer
-	(*ImagesRequest)(nil),         // 37: layerkeep.store.v1.ImagesRequest
-	(*ImagesResponse)(nil),        // 38: layerkeep.store.v1.ImagesResponse
-	(*GetImageRequest)(nil),       // 39: layerkeep.store.v1.GetImageRequest
-	(*ResolveRequest)(nil),        // 40: layerkeep.store.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 41: layerkeep.store.v1.ResolveResponse
-	(*RemoveImageRequest)(nil),    // 42: layerkeep.store.v1.RemoveImageRequest
-	(*CollectRequest)(nil),        // 43: layerkeep.store.v1.CollectRequest
-	(*Collected)(nil),             // 44: layerkeep.store.v1.Collected
-	(*ImportRequest)(nil),         // 45: layerkeep.store.v1.ImportRequest
-	(*ImportOptions)(nil),         // 46: layerkeep.store.v1.ImportOptions
-	(*ImportResponse)(nil),        // 47: layerkeep.store.v1.ImportResponse
-	(*Progress)(nil),              // 48: layerkeep.store.v1.Progress
-	(*ExportRequest)(nil),         // 49: layerkeep.store.v1.ExportRequest
-	(*ExportResponse)(nil),        // 50: layerkeep.store.v1.ExportResponse
-	(*Exported)(nil),              // 51: layerkeep.store.v1.Exported
-	(*NotesRequest)(nil),          // 52: layerkeep.store.v1.NotesRequest
-	(*NotesResponse)(nil),         // 53: layerkeep.store.v1.NotesResponse
-	(*Note)(nil),                  // 54: layerkeep.store.v1.Note
-	(*PutNoteRequest)(nil),        // 55: layerkeep.store.v1.PutNoteRequest
-	(*PutNoteResponse)(nil),       // 56: layerkeep.store.v1.PutNoteResponse
-	(*DeleteNoteRequest)(nil),     // 57: layerkeep.store.v1.DeleteNoteRequest
-	(*DeleteNoteResponse)(nil),    // 58: layerkeep.store.v1.DeleteNoteResponse
-	(*HoldRequest)(nil),           // 59: layerkeep.store.v1.HoldRequest
-	(*HoldResponse)(nil),          // 60: layerkeep.store.v1.HoldResponse
-	(*CancelRequest)(nil),         // 61: layerkeep.store.v1.CancelRequest
-	(*CancelResponse)(nil),        // 62: layerkeep.store.v1.CancelResponse
-	nil,                           // 63: layerkeep.store.v1.Snapshot.LabelsEntry
-	nil,                           // 64: layerkeep.store.v1.PrepareRequest.LabelsEntry
-	nil,                           // 65: layerkeep.store.v1.CommitRequest.LabelsEntry
-	(*AUFS_Branch)(nil),           // 66: layerkeep.store.v1.AUFS.Branch
-	(*Progress_Begin)(nil),        // 67: layerkeep.store.v1.Progress.Begin
-	(*Progress_LayerStep)(nil),    // 68: layerkeep.store.v1.Progress.LayerStep
-	(*Progress_Advance)(nil),      // 69: layerkeep.store.v1.Progress.Advance
-	(*timestamppb.Timestamp)(nil), // 70: google.protobuf.Timestamp
+	(*LayerDamage)(nil),           // 6: layerkeep.store.v1.LayerDamage
+	(*StatRequest)(nil),           // 7: layerkeep.store.v1.StatRequest
+	(*ListRequest)(nil),           // 8: layerkeep.store.v1.ListRequest
+	(*ListResponse)(nil),          // 9: layerkeep.store.v1.ListResponse
+	(*UsageRequest)(nil),          // 10: layerkeep.store.v1.UsageRequest
+	(*UsageResponse)(nil),         // 11: layerkeep.store.v1.UsageResponse
+	(*PrepareRequest)(nil),        // 12: layerkeep.store.v1.PrepareRequest
+	(*PrepareResponse)(nil),       // 13: layerkeep.store.v1.PrepareResponse
+	(*CommitRequest)(nil),         // 14: layerkeep.store.v1.CommitRequest
+	(*CommitResponse)(nil),        // 15: layerkeep.store.v1.CommitResponse
+	(*RemoveRequest)(nil),         // 16: layerkeep.store.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 17: layerkeep.store.v1.RemoveResponse
+	(*MountsRequest)(nil),         // 18: layerkeep.store.v1.MountsRequest
+	(*MountsResponse)(nil),        // 19: layerkeep.store.v1.MountsResponse
+	(*Mount)(nil),                 // 20: layerkeep.store.v1.Mount
+	(*Overlay)(nil),               // 21: layerkeep.store.v1.Overlay
+	(*AUFS)(nil),                  // 22: layerkeep.store.v1.AUFS
+	(*IDMap)(nil),                 // 23: layerkeep.store.v1.IDMap
+	(*Warning)(nil),               // 24: layerkeep.store.v1.Warning
+	(*ApplyRequest)(nil),          // 25: layerkeep.store.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 26: layerkeep.store.v1.ApplyResponse
+	(*Applied)(nil),               // 27: layerkeep.store.v1.Applied
+	(*DiffRequest)(nil),           // 28: layerkeep.store.v1.DiffRequest
+	(*DiffResponse)(nil),          // 29: layerkeep.store.v1.DiffResponse
+	(*DiffStats)(nil),             // 30: layerkeep.store.v1.DiffStats
+	(*ChangesRequest)(nil),        // 31: layerkeep.store.v1.ChangesRequest
+	(*ChangesResponse)(nil),       // 32: layerkeep.store.v1.ChangesResponse
+	(*Change)(nil),                // 33: layerkeep.store.v1.Change
+	(*Image)(nil),                 // 34: layerkeep.store.v1.Image
+	(*Descriptor)(nil),            // 35: layerkeep.store.v1.Descriptor
+	(*Platform)(nil),              // 36: layerkeep.store.v1.Platform
+	(*Layer)(nil),                 // 37: layerkeep.store.v1.Layer
+	(*ImagesRequest)(nil),         // 38: layerkeep.store.v1.ImagesRequest
+	(*ImagesResponse)(nil),        // 39: layerkeep.store.v1.ImagesResponse
+	(*GetImageRequest)(nil),       // 40: layerkeep.store.v1.GetImageRequest
+	(*ResolveRequest)(nil),        // 41: layerkeep.store.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 42: layerkeep.store.v1.ResolveResponse
+	(*RemoveImageRequest)(nil),    // 43: layerkeep.store.v1.RemoveImageRequest
+	(*CollectRequest)(nil),        // 44: layerkeep.store.v1.CollectRequest
+	(*Collected)(nil),             // 45: layerkeep.store.v1.Collected
+	(*ImportRequest)(nil),         // 46: layerkeep.store.v1.ImportRequest
+	(*ImportOptions)(nil),         // 47: layerkeep.store.v1.ImportOptions
+	(*ImportResponse)(nil),        // 48: layerkeep.store.v1.ImportResponse
+	(*Progress)(nil),              // 49: layerkeep.store.v1.Progress
+	(*ExportRequest)(nil),         // 50: layerkeep.store.v1.ExportRequest
+	(*ExportResponse)(nil),        // 51: layerkeep.store.v1.ExportResponse
+	(*Exported)(nil),              // 52: layerkeep.store.v1.Exported
+	(*NotesRequest)(nil),          // 53: layerkeep.store.v1.NotesRequest
+	(*NotesResponse)(nil),         // 54: layerkeep.store.v1.NotesResponse
+	(*Note)(nil),                  // 55: layerkeep.store.v1.Note
+	(*PutNoteRequest)(nil),        // 56: layerkeep.store.v1.PutNoteRequest
+	(*PutNoteResponse)(nil),       // 57: layerkeep.store.v1.PutNoteResponse
+	(*DeleteNoteRequest)(nil),     // 58: layerkeep.store.v1.DeleteNoteRequest
+	(*DeleteNoteResponse)(nil),    // 59: layerkeep.store.v1.DeleteNoteResponse
+	(*HoldRequest)(nil),           // 60: layerkeep.store.v1.HoldRequest
+	(*HoldResponse)(nil),          // 61: layerkeep.store.v1.HoldResponse
+	(*CancelRequest)(nil),         // 62: layerkeep.store.v1.CancelRequest
+	(*CancelResponse)(nil),        // 63: layerkeep.store.v1.CancelResponse
+	(*CheckRequest)(nil),          // 64: layerkeep.store.v1.CheckRequest
+	(*CheckResponse)(nil),         // 65: layerkeep.store.v1.CheckResponse
+	(*CheckStep)(nil),             // 66: layerkeep.store.v1.CheckStep
+	(*CheckFinding)(nil),          // 67: layerkeep.store.v1.CheckFinding
+	(*CheckSummary)(nil),          // 68: layerkeep.store.v1.CheckSummary
+	nil,                           // 69: layerkeep.store.v1.Snapshot.LabelsEntry
+	nil,                           // 70: layerkeep.store.v1.PrepareRequest.LabelsEntry
+	nil,                           // 71: layerkeep.store.v1.CommitRequest.LabelsEntry
+	(*AUFS_Branch)(nil),           // 72: layerkeep.store.v1.AUFS.Branch
+	(*Progress_Begin)(nil),        // 73: layerkeep.store.v1.Progress.Begin
+	(*Progress_LayerStep)(nil),    // 74: layerkeep.store.v1.Progress.LayerStep
+	(*Progress_Advance)(nil),      // 75: layerkeep.store.v1.Progress.Advance
+	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
 }
 var file_store_proto_depIdxs = []int32{
 	4,  // 0: layerkeep.store.v1.InfoResponse.properties:type_name -> layerkeep.store.v1.Properties
 	0,  // 1: layerkeep.store.v1.Snapshot.kind:type_name -> layerkeep.store.v1.Kind
-	63, // 2: layerkeep.store.v1.Snapshot.labels:type_name -> layerkeep.store.v1.Snapshot.LabelsEntry
-	70, // 3: layerkeep.store.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	70, // 4: layerkeep.store.v1.Snapshot.updated:type_name -> google.protobuf.Timestamp
-	5,  // 5: layerkeep.store.v1.ListResponse.snapshots:type_name -> layerkeep.store.v1.Snapshot
-	0,  // 6: layerkeep.store.v1.PrepareRequest.kind:type_name -> layerkeep.store.v1.Kind
-	64, // 7: layerkeep.store.v1.PrepareRequest.labels:type_name -> layerkeep.store.v1.PrepareRequest.LabelsEntry
-	65, // 8: layerkeep.store.v1.CommitRequest.labels:type_name -> layerkeep.store.v1.CommitRequest.LabelsEntry
-	19, // 9: layerkeep.store.v1.MountsResponse.mounts:type_name -> layerkeep.store.v1.Mount
-	20, // 10: layerkeep.store.v1.Mount.overlay:type_name -> layerkeep.store.v1.Overlay
-	21, // 11: layerkeep.store.v1.Mount.aufs:type_name -> layerkeep.store.v1.AUFS
-	22, // 12: layerkeep.store.v1.Mount.id_map:type_name -> layerkeep.store.v1.IDMap
-	66, // 13: layerkeep.store.v1.AUFS.branches:type_name -> layerkeep.store.v1.AUFS.Branch
-	23, // 14: layerkeep.store.v1.ApplyResponse.warning:type_name -> layerkeep.store.v1.Warning
-	26, // 15: layerkeep.store.v1.ApplyResponse.applied:type_name -> layerkeep.store.v1.Applied
-	70, // 16: layerkeep.store.v1.DiffRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
-	23, // 17: layerkeep.store.v1.DiffResponse.warning:type_name -> layerkeep.store.v1.Warning
-	29, // 18: layerkeep.store.v1.DiffResponse.stats:type_name -> layerkeep.store.v1.DiffStats
-	32, // 19: layerkeep.store.v1.ChangesResponse.changes:type_name -> layerkeep.store.v1.Change
-	1,  // 20: layerkeep.store.v1.Change.kind:type_name -> layerkeep.store.v1.Change.Kind
-	34, // 21: layerkeep.store.v1.Image.target:type_name -> layerkeep.store.v1.Descriptor
-	34, // 22: layerkeep.store.v1.Image.config:type_name -> layerkeep.store.v1.Descriptor
-	35, // 23: layerkeep.store.v1.Image.platform:type_name -> layerkeep.store.v1.Platform
-	36, // 24: layerkeep.store.v1.Image.layers:type_name -> layerkeep.store.v1.Layer
-	70, // 25: layerkeep.store.v1.Image.imported:type_name -> google.protobuf.Timestamp
-	34, // 26: layerkeep.store.v1.Layer.blob:type_name -> layerkeep.store.v1.Descriptor
-	33, // 27: layerkeep.store.v1.ImagesResponse.images:type_name -> layerkeep.store.v1.Image
-	33, // 28: layerkeep.store.v1.ResolveResponse.image:type_name -> layerkeep.store.v1.Image
-	46, // 29: layerkeep.store.v1.ImportRequest.options:type_name -> layerkeep.store.v1.ImportOptions
-	48, // 30: layerkeep.store.v1.ImportResponse.progress:type_name -> layerkeep.store.v1.Progress
-	23, // 31: layerkeep.store.v1.ImportResponse.warning:type_name -> layerkeep.store.v1.Warning
-	33, // 32: layerkeep.store.v1.ImportResponse.image:type_name -> layerkeep.store.v1.Image
-	67, // 33: layerkeep.store.v1.Progress.begin:type_name -> layerkeep.store.v1.Progress.Begin
-	68, // 34: layerkeep.store.v1.Progress.layer:type_name -> layerkeep.store.v1.Progress.LayerStep
-	69, // 35: layerkeep.store.v1.Progress.advance:type_name -> layerkeep.store.v1.Progress.Advance
-	70, // 36: layerkeep.store.v1.ExportRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
-	48, // 37: layerkeep.store.v1.ExportResponse.progress:type_name -> layerkeep.store.v1.Progress
-	51, // 38: layerkeep.store.v1.ExportResponse.exported:type_name -> layerkeep.store.v1.Exported
-	34, // 39: layerkeep.store.v1.Exported.target:type_name -> layerkeep.store.v1.Descriptor
-	34, // 40: layerkeep.store.v1.Exported.config:type_name -> layerkeep.store.v1.Descriptor
-	36, // 41: layerkeep.store.v1.Exported.layers:type_name -> layerkeep.store.v1.Layer
-	54, // 42: layerkeep.store.v1.NotesResponse.notes:type_name -> layerkeep.store.v1.Note
-	54, // 43: layerkeep.store.v1.PutNoteRequest.note:type_name -> layerkeep.store.v1.Note
-	34, // 44: layerkeep.store.v1.Progress.Begin.layers:type_name -> layerkeep.store.v1.Descriptor
-	2,  // 45: layerkeep.store.v1.Store.Info:input_type -> layerkeep.store.v1.InfoRequest
-	6,  // 46: layerkeep.store.v1.Store.Stat:input_type -> layerkeep.store.v1.StatRequest
-	7,  // 47: layerkeep.store.v1.Store.List:input_type -> layerkeep.store.v1.ListRequest
-	9,  // 48: layerkeep.store.v1.Store.Usage:input_type -> layerkeep.store.v1.UsageRequest
-	11, // 49: layerkeep.store.v1.Store.Prepare:input_type -> layerkeep.store.v1.PrepareRequest
-	13, // 50: layerkeep.store.v1.Store.Commit:input_type -> layerkeep.store.v1.CommitRequest
-	15, // 51: layerkeep.store.v1.Store.Remove:input_type -> layerkeep.store.v1.RemoveRequest
-	17, // 52: layerkeep.store.v1.Store.Mounts:input_type -> layerkeep.store.v1.MountsRequest
-	24, // 53: layerkeep.store.v1.Store.Apply:input_type -> layerkeep.store.v1.ApplyRequest
-	27, // 54: layerkeep.store.v1.Store.Diff:input_type -> layerkeep.store.v1.DiffRequest
-	30, // 55: layerkeep.store.v1.Store.Changes:input_type -> layerkeep.store.v1.ChangesRequest
-	37, // 56: layerkeep.store.v1.Store.Images:input_type -> layerkeep.store.v1.ImagesRequest
-	39, // 57: layerkeep.store.v1.Store.GetImage:input_type -> layerkeep.store.v1.GetImageRequest
-	40, // 58: layerkeep.store.v1.Store.Resolve:input_type -> layerkeep.store.v1.ResolveRequest
-	42, // 59: layerkeep.store.v1.Store.RemoveImage:input_type -> layerkeep.store.v1.RemoveImageRequest
-	43, // 60: layerkeep.store.v1.Store.Collect:input_type -> layerkeep.store.v1.CollectRequest
-	45, // 61: layerkeep.store.v1.Store.Import:input_type -> layerkeep.store.v1.ImportRequest
-	49, // 62: layerkeep.store.v1.Store.Export:input_type -> layerkeep.store.v1.ExportRequest
-	52, // 63: layerkeep.store.v1.Store.Notes:input_type -> layerkeep.store.v1.NotesRequest
-	55, // 64: layerkeep.store.v1.Store.PutNote:input_type -> layerkeep.store.v1.PutNoteRequest
-	57, // 65: layerkeep.store.v1.Store.DeleteNote:input_type -> layerkeep.store.v1.DeleteNoteRequest
-	59, // 66: layerkeep.store.v1.Store.Hold:input_type -> layerkeep.store.v1.HoldRequest
-	61, // 67: layerkeep.store.v1.Store.Cancel:input_type -> layerkeep.store.v1.CancelRequest
-	3,  // 68: layerkeep.store.v1.Store.Info:output_type -> layerkeep.store.v1.InfoResponse
-	5,  // 69: layerkeep.store.v1.Store.Stat:output_type -> layerkeep.store.v1.Snapshot
-	8,  // 70: layerkeep.store.v1.Store.List:output_type -> layerkeep.store.v1.ListResponse
-	10, // 71: layerkeep.store.v1.Store.Usage:output_type -> layerkeep.store.v1.UsageResponse
-	12, // 72: layerkeep.store.v1.Store.Prepare:output_type -> layerkeep.store.v1.PrepareResponse
-	14, // 73: layerkeep.store.v1.Store.Commit:output_type -> layerkeep.store.v1.CommitResponse
-	16, // 74: layerkeep.store.v1.Store.Remove:output_type -> layerkeep.store.v1.RemoveResponse
-	18, // 75: layerkeep.store.v1.Store.Mounts:output_type -> layerkeep.store.v1.MountsResponse
-	25, // 76: layerkeep.store.v1.Store.Apply:output_type -> layerkeep.store.v1.ApplyResponse
-	28, // 77: layerkeep.store.v1.Store.Diff:output_type -> layerkeep.store.v1.DiffResponse
-	31, // 78: layerkeep.store.v1.Store.Changes:output_type -> layerkeep.store.v1.ChangesResponse
-	38, // 79: layerkeep.store.v1.Store.Images:output_type -> layerkeep.store.v1.ImagesResponse
-	33, // 80: layerkeep.store.v1.Store.GetImage:output_type -> layerkeep.store.v1.Image
-	41, // 81: layerkeep.store.v1.Store.Resolve:output_type -> layerkeep.store.v1.ResolveResponse
-	44, // 82: layerkeep.store.v1.Store.RemoveImage:output_type -> layerkeep.store.v1.Collected
-	44, // 83: layerkeep.store.v1.Store.Collect:output_type -> layerkeep.store.v1.Collected
-	47, // 84: layerkeep.store.v1.Store.Import:output_type -> layerkeep.store.v1.ImportResponse
-	50, // 85: layerkeep.store.v1.Store.Export:output_type -> layerkeep.store.v1.ExportResponse
-	53, // 86: layerkeep.store.v1.Store.Notes:output_type -> layerkeep.store.v1.NotesResponse
-	56, // 87: layerkeep.store.v1.Store.PutNote:output_type -> layerkeep.store.v1.PutNoteResponse
-	58, // 88: layerkeep.store.v1.Store.DeleteNote:output_type -> layerkeep.store.v1.DeleteNoteResponse
-	60, // 89: layerkeep.store.v1.Store.Hold:output_type -> layerkeep.store.v1.HoldResponse
-	62, // 90: layerkeep.store.v1.Store.Cancel:output_type -> layerkeep.store.v1.CancelResponse
-	68, // [68:91] is the sub-list for method output_type
-	45, // [45:68] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	69, // 2: layerkeep.store.v1.Snapshot.labels:type_name -> layerkeep.store.v1.Snapshot.LabelsEntry
+	76, // 3: layerkeep.store.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	76, // 4: layerkeep.store.v1.Snapshot.updated:type_name -> google.protobuf.Timestamp
+	6,  // 5: layerkeep.store.v1.Snapshot.damage:type_name -> layerkeep.store.v1.LayerDamage
+	0,  // 6: layerkeep.store.v1.LayerDamage.kind:type_name -> layerkeep.store.v1.Kind
+	5,  // 7: layerkeep.store.v1.ListResponse.snapshots:type_name -> layerkeep.store.v1.Snapshot
+	0,  // 8: layerkeep.store.v1.PrepareRequest.kind:type_name -> layerkeep.store.v1.Kind
+	70, // 9: layerkeep.store.v1.PrepareRequest.labels:type_name -> layerkeep.store.v1.PrepareRequest.LabelsEntry
+	71, // 10: layerkeep.store.v1.CommitRequest.labels:type_name -> layerkeep.store.v1.CommitRequest.LabelsEntry
+	20, // 11: layerkeep.store.v1.MountsResponse.mounts:type_name -> layerkeep.store.v1.Mount
+	21, // 12: layerkeep.store.v1.Mount.overlay:type_name -> layerkeep.store.v1.Overlay
+	22, // 13: layerkeep.store.v1.Mount.aufs:type_name -> layerkeep.store.v1.AUFS
+	23, // 14: layerkeep.store.v1.Mount.id_map:type_name -> layerkeep.store.v1.IDMap
+	72, // 15: layerkeep.store.v1.AUFS.branches:type_name -> layerkeep.store.v1.AUFS.Branch
+	24, // 16: layerkeep.store.v1.ApplyResponse.warning:type_name -> layerkeep.store.v1.Warning
+	27, // 17: layerkeep.store.v1.ApplyResponse.applied:type_name -> layerkeep.store.v1.Applied
+	76, // 18: layerkeep.store.v1.DiffRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
+	24, // 19: layerkeep.store.v1.DiffResponse.warning:type_name -> layerkeep.store.v1.Warning
+	30, // 20: layerkeep.store.v1.DiffResponse.stats:type_name -> layerkeep.store.v1.DiffStats
+	33, // 21: layerkeep.store.v1.ChangesResponse.changes:type_name -> layerkeep.store.v1.Change
+	1,  // 22: layerkeep.store.v1.Change.kind:type_name -> layerkeep.store.v1.Change.Kind
+	35, // 23: layerkeep.store.v1.Image.target:type_name -> layerkeep.store.v1.Descriptor
+	35, // 24: layerkeep.store.v1.Image.config:type_name -> layerkeep.store.v1.Descriptor
+	36, // 25: layerkeep.store.v1.Image.platform:type_name -> layerkeep.store.v1.Platform
+	37, // 26: layerkeep.store.v1.Image.layers:type_name -> layerkeep.store.v1.Layer
+	76, // 27: layerkeep.store.v1.Image.imported:type_name -> google.protobuf.Timestamp
+	35, // 28: layerkeep.store.v1.Layer.blob:type_name -> layerkeep.store.v1.Descriptor
+	34, // 29: layerkeep.store.v1.ImagesResponse.images:type_name -> layerkeep.store.v1.Image
+	34, // 30: layerkeep.store.v1.ResolveResponse.image:type_name -> layerkeep.store.v1.Image
+	47, // 31: layerkeep.store.v1.ImportRequest.options:type_name -> layerkeep.store.v1.ImportOptions
+	49, // 32: layerkeep.store.v1.ImportResponse.progress:type_name -> layerkeep.store.v1.Progress
+	24, // 33: layerkeep.store.v1.ImportResponse.warning:type_name -> layerkeep.store.v1.Warning
+	34, // 34: layerkeep.store.v1.ImportResponse.image:type_name -> layerkeep.store.v1.Image
+	73, // 35: layerkeep.store.v1.Progress.begin:type_name -> layerkeep.store.v1.Progress.Begin
+	74, // 36: layerkeep.store.v1.Progress.layer:type_name -> layerkeep.store.v1.Progress.LayerStep
+	75, // 37: layerkeep.store.v1.Progress.advance:type_name -> layerkeep.store.v1.Progress.Advance
+	76, // 38: layerkeep.store.v1.ExportRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
+	49, // 39: layerkeep.store.v1.ExportResponse.progress:type_name -> layerkeep.store.v1.Progress
+	52, // 40: layerkeep.store.v1.ExportResponse.exported:type_name -> layerkeep.store.v1.Exported
+	35, // 41: layerkeep.store.v1.Exported.target:type_name -> layerkeep.store.v1.Descriptor
+	35, // 42: layerkeep.store.v1.Exported.config:type_name -> layerkeep.store.v1.Descriptor
+	37, // 43: layerkeep.store.v1.Exported.layers:type_name -> layerkeep.store.v1.Layer
+	55, // 44: layerkeep.store.v1.NotesResponse.notes:type_name -> layerkeep.store.v1.Note
+	55, // 45: layerkeep.store.v1.PutNoteRequest.note:type_name -> layerkeep.store.v1.Note
+	66, // 46: layerkeep.store.v1.CheckResponse.step:type_name -> layerkeep.store.v1.CheckStep
+	67, // 47: layerkeep.store.v1.CheckResponse.findings:type_name -> layerkeep.store.v1.CheckFinding
+	68, // 48: layerkeep.store.v1.CheckResponse.summary:type_name -> layerkeep.store.v1.CheckSummary
+	35, // 49: layerkeep.store.v1.Progress.Begin.layers:type_name -> layerkeep.store.v1.Descriptor
+	2,  // 50: layerkeep.store.v1.Store.Info:input_type -> layerkeep.store.v1.InfoRequest
+	7,  // 51: layerkeep.store.v1.Store.Stat:input_type -> layerkeep.store.v1.StatRequest
+	8,  // 52: layerkeep.store.v1.Store.List:input_type -> layerkeep.store.v1.ListRequest
+	10, // 53: layerkeep.store.v1.Store.Usage:input_type -> layerkeep.store.v1.UsageRequest
+	12, // 54: layerkeep.store.v1.Store.Prepare:input_type -> layerkeep.store.v1.PrepareRequest
+	14, // 55: layerkeep.store.v1.Store.Commit:input_type -> layerkeep.store.v1.CommitRequest
+	16, // 56: layerkeep.store.v1.Store.Remove:input_type -> layerkeep.store.v1.RemoveRequest
+	18, // 57: layerkeep.store.v1.Store.Mounts:input_type -> layerkeep.store.v1.MountsRequest
+	25, // 58: layerkeep.store.v1.Store.Apply:input_type -> layerkeep.store.v1.ApplyRequest
+	28, // 59: layerkeep.store.v1.Store.Diff:input_type -> layerkeep.store.v1.DiffRequest
+	31, // 60: layerkeep.store.v1.Store.Changes:input_type -> layerkeep.store.v1.ChangesRequest
+	38, // 61: layerkeep.store.v1.Store.Images:input_type -> layerkeep.store.v1.ImagesRequest
+	40, // 62: layerkeep.store.v1.Store.GetImage:input_type -> layerkeep.store.v1.GetImageRequest
+	41, // 63: layerkeep.store.v1.Store.Resolve:input_type -> layerkeep.store.v1.ResolveRequest
+	43, // 64: layerkeep.store.v1.Store.RemoveImage:input_type -> layerkeep.store.v1.RemoveImageRequest
+	44, // 65: layerkeep.store.v1.Store.Collect:input_type -> layerkeep.store.v1.CollectRequest
+	46, // 66: layerkeep.store.v1.Store.Import:input_type -> layerkeep.store.v1.ImportRequest
+	50, // 67: layerkeep.store.v1.Store.Export:input_type -> layerkeep.store.v1.ExportRequest
+	53, // 68: layerkeep.store.v1.Store.Notes:input_type -> layerkeep.store.v1.NotesRequest
+	56, // 69: layerkeep.store.v1.Store.PutNote:input_type -> layerkeep.store.v1.PutNoteRequest
+	58, // 70: layerkeep.store.v1.Store.DeleteNote:input_type -> layerkeep.store.v1.DeleteNoteRequest
+	60, // 71: layerkeep.store.v1.Store.Hold:input_type -> layerkeep.store.v1.HoldRequest
+	64, // 72: layerkeep.store.v1.Store.Check:input_type -> layerkeep.store.v1.CheckRequest
+	62, // 73: layerkeep.store.v1.Store.Cancel:input_type -> layerkeep.store.v1.CancelRequest
+	3,  // 74: layerkeep.store.v1.Store.Info:output_type -> layerkeep.store.v1.InfoResponse
+	5,  // 75: layerkeep.store.v1.Store.Stat:output_type -> layerkeep.store.v1.Snapshot
+	9,  // 76: layerkeep.store.v1.Store.List:output_type -> layerkeep.store.v1.ListResponse
+	11, // 77: layerkeep.store.v1.Store.Usage:output_type -> layerkeep.store.v1.UsageResponse
+	13, // 78: layerkeep.store.v1.Store.Prepare:output_type -> layerkeep.store.v1.PrepareResponse
+	15, // 79: layerkeep.store.v1.Store.Commit:output_type -> layerkeep.store.v1.CommitResponse
+	17, // 80: layerkeep.store.v1.Store.Remove:output_type -> layerkeep.store.v1.RemoveResponse
+	19, // 81: layerkeep.store.v1.Store.Mounts:output_type -> layerkeep.store.v1.MountsResponse
+	26, // 82: layerkeep.store.v1.Store.Apply:output_type -> layerkeep.store.v1.ApplyResponse
+	29, // 83: layerkeep.store.v1.Store.Diff:output_type -> layerkeep.store.v1.DiffResponse
+	32, // 84: layerkeep.store.v1.Store.Changes:output_type -> layerkeep.store.v1.ChangesResponse
+	39, // 85: layerkeep.store.v1.Store.Images:output_type -> layerkeep.store.v1.ImagesResponse
+	34, // 86: layerkeep.store.v1.Store.GetImage:output_type -> layerkeep.store.v1.Image
+	42, // 87: layerkeep.store.v1.Store.Resolve:output_type -> layerkeep.store.v1.ResolveResponse
+	45, // 88: layerkeep.store.v1.Store.RemoveImage:output_type -> layerkeep.store.v1.Collected
+	45, // 89: layerkeep.store.v1.Store.Collect:output_type -> layerkeep.store.v1.Collected
+	48, // 90: layerkeep.store.v1.Store.Import:output_type -> layerkeep.store.v1.ImportResponse
+	51, // 91: layerkeep.store.v1.Store.Export:output_type -> layerkeep.store.v1.ExportResponse
+	54, // 92: layerkeep.store.v1.Store.Notes:output_type -> layerkeep.store.v1.NotesResponse
+	57, // 93: layerkeep.store.v1.Store.PutNote:output_type -> layerkeep.store.v1.PutNoteResponse
+	59, // 94: layerkeep.store.v1.Store.DeleteNote:output_type -> layerkeep.store.v1.DeleteNoteResponse
+	61, // 95: layerkeep.store.v1.Store.Hold:output_type -> layerkeep.store.v1.HoldResponse
+	65, // 96: layerkeep.store.v1.Store.Check:output_type -> layerkeep.store.v1.CheckResponse
+	63, // 97: layerkeep.store.v1.Store.Cancel:output_type -> layerkeep.store.v1.CancelResponse
+	74, // [74:98] is the sub-list for method output_type
+	50, // [50:74] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_store_proto_init() }
@@ -4272,7 +4851,7 @@ func file_store_proto_init() {
 	if File_store_proto != nil {
 		return
 	}
-	file_store_proto_msgTypes[46].OneofWrappers = []any{
+	file_store_proto_msgTypes[47].OneofWrappers = []any{
 		(*Progress_Spooled)(nil),
 		(*Progress_Begin_)(nil),
 		(*Progress_Layer)(nil),
@@ -4284,7 +4863,7 @@ func file_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   68,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,7 @@ const (
 	Store_PutNote_FullMethodName     = "/layerkeep.store.v1.Store/PutNote"
 	Store_DeleteNote_FullMethodName  = "/layerkeep.store.v1.Store/DeleteNote"
 	Store_Hold_FullMethodName        = "/layerkeep.store.v1.Store/Hold"
+	Store_Check_FullMethodName       = "/layerkeep.store.v1.Store/Check"
 	Store_Cancel_FullMethodName      = "/layerkeep.store.v1.Store/Cancel"
 )
 
@@ -113,6 +114,10 @@ type StoreClient interface {
 	// held from now on, and is answered when they all are. What is held is let go
 	// when the stream ends.
 	Hold(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HoldRequest, HoldResponse], error)
+	// Check looks for damage while the store is in use, and changes nothing. How it goes and
+	// what it finds come as it goes; the last message has the summary. It ends with the
+	// call. One check runs at a time; another one is refused as unavailable.
+	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error)
 	// Cancel gives up a call in flight.
 	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
 }
@@ -408,6 +413,25 @@ func (c *storeClient) Hold(ctx context.Context, opts ...grpc.CallOption) (grpc.B
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Store_HoldClient = grpc.BidiStreamingClient[HoldRequest, HoldResponse]
 
+func (c *storeClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CheckResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Store_ServiceDesc.Streams[9], Store_Check_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CheckRequest, CheckResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Store_CheckClient = grpc.ServerStreamingClient[CheckResponse]
+
 func (c *storeClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CancelResponse)
@@ -474,6 +498,10 @@ type StoreServer interface {
 	// held from now on, and is answered when they all are. What is held is let go
 	// when the stream ends.
 	Hold(grpc.BidiStreamingServer[HoldRequest, HoldResponse]) error
+	// Check looks for damage while the store is in use, and changes nothing. How it goes and
+	// what it finds come as it goes; the last message has the summary. It ends with the
+	// call. One check runs at a time; another one is refused as unavailable.
+	Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error
 	// Cancel gives up a call in flight.
 	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
 	mustEmbedUnimplementedStoreServer()
@@ -551,6 +579,9 @@ func (UnimplementedStoreServer) DeleteNote(context.Context, *DeleteNoteRequest) 
 }
 func (UnimplementedStoreServer) Hold(grpc.BidiStreamingServer[HoldRequest, HoldResponse]) error {
 	return status.Error(codes.Unimplemented, "method Hold not implemented")
+}
+func (UnimplementedStoreServer) Check(*CheckRequest, grpc.ServerStreamingServer[CheckResponse]) error {
+	return status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedStoreServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
@@ -897,6 +928,17 @@ func _Store_Hold_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Store_HoldServer = grpc.BidiStreamingServer[HoldRequest, HoldResponse]
 
+func _Store_Check_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CheckRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StoreServer).Check(m, &grpc.GenericServerStream[CheckRequest, CheckResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Store_CheckServer = grpc.ServerStreamingServer[CheckResponse]
+
 func _Store_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelRequest)
 	if err := dec(in); err != nil {
@@ -1027,6 +1069,11 @@ var Store_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Store_Hold_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Check",
+			Handler:       _Store_Check_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "store.proto",

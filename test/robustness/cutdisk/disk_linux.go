@@ -42,6 +42,9 @@ type Disk struct {
 	file, log string
 	server    *exec.Cmd
 	life      io.Closer
+	// loop keeps the device, which detaches itself when nobody has it open: also when
+	// this process is killed, and then it would have no path to be found by.
+	loop *os.File
 }
 
 // Start makes a device of an image, which changes with it. Its files are in dir,
@@ -62,10 +65,35 @@ func Start(dir, image string, honesty Honesty) (*Disk, error) {
 		return nil, errors.Join(err, d.end())
 	}
 	d.Device = strings.TrimSpace(string(out))
+	if err := d.keep(); err != nil {
+		out, e := exec.Command("losetup", "--detach", d.Device).CombinedOutput()
+		if e != nil {
+			e = fmt.Errorf("detach %s: %w: %s", d.Device, e, out)
+		}
+		return nil, errors.Join(err, e, d.end())
+	}
 	if err := d.checkDirect(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// keep opens the device and has it detach itself at the last close.
+func (d *Disk) keep() error {
+	f, err := os.OpenFile(d.Device, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	status, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err == nil {
+		status.Flags |= unix.LO_FLAGS_AUTOCLEAR
+		err = unix.IoctlLoopSetStatus64(int(f.Fd()), status)
+	}
+	if err != nil {
+		return errors.Join(&os.PathError{Op: "set the flags of", Path: d.Device, Err: err}, f.Close())
+	}
+	d.loop = f
+	return nil
 }
 
 // serve starts the serving process and waits until it has mounted its file.
@@ -129,11 +157,7 @@ func (d *Disk) Log() (*Log, error) {
 
 // Close takes the device away, which nothing may have mounted. The log stays.
 func (d *Disk) Close() error {
-	out, err := exec.Command("losetup", "--detach", d.Device).CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("detach %s: %w: %s", d.Device, err, out)
-	}
-	return errors.Join(err, d.end())
+	return errors.Join(d.loop.Close(), d.end())
 }
 
 // end unmounts the file and ends the serving process, which ends by itself then.

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -78,6 +80,38 @@ func TestALyingDiskLosesWhatWasSynced(t *testing.T) {
 		require.NotEqual(t, cutdisk.Flush, r.Kind)
 	}
 	require.NoFileExists(t, filepath.Join(mountAfter(t, d, memory, position), "synced"))
+}
+
+const dieEnv = "LAYERKEEP_TEST_START_A_DISK_AND_DIE"
+
+// A process is killed that has a disk. Its device must not stay: nothing tells later
+// whose it was.
+func TestTheDeviceOfAKilledProcessGoes(t *testing.T) {
+	if dir := os.Getenv(dieEnv); dir != "" {
+		d, err := cutdisk.Start(dir, filepath.Join(dir, "image"), cutdisk.Honest)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "device"), []byte(d.Device), 0o600))
+		require.NoError(t, unix.Kill(os.Getpid(), unix.SIGKILL))
+	}
+	d, memory, _ := start(t, cutdisk.Honest) // or it is skipped
+	require.NotEmpty(t, d.Device)
+	dir := filepath.Join(memory, "second")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "image"), make([]byte, 1<<20), 0o600))
+	cmd := exec.Command(os.Args[0], "-test.run=^TestTheDeviceOfAKilledProcessGoes$")
+	cmd.Env = append(os.Environ(), dieEnv+"="+dir)
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, string(out))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(filepath.Join(dir, "disk"), unix.MNT_DETACH)) })
+	device, err := os.ReadFile(filepath.Join(dir, "device"))
+	require.NoError(t, err, string(out))
+	// Another process may have taken the device by now; then it has another image.
+	backing := filepath.Join("/sys/block", filepath.Base(string(device)), "loop/backing_file")
+	require.Eventually(t, func() bool {
+		image, err := os.ReadFile(backing)
+		name := strings.TrimSpace(string(image))
+		return err != nil || name != "/" && name != "/disk" && name != filepath.Join(dir, "disk")
+	}, fstest.Patience, 10*time.Millisecond)
 }
 
 func writeSynced(t *testing.T, path string) {

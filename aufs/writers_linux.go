@@ -1,0 +1,35 @@
+package aufs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// NoWriters asks the module, which lists the branches of every aufs, wherever it is mounted,
+// and looks at the mount tables of other processes, which name them where it does not.
+func (d *aufs) NoWriters(ctx context.Context, id driver.ID) error {
+	err := layerdir.AwaitNoWriters(ctx, func() error {
+		used, err := layerdir.BranchWritableElsewhere(d.store.branch(id))
+		if err != nil {
+			return err
+		}
+		holders, seen, err := d.store.records.SilenceElsewhere(id)
+		if err != nil {
+			return err
+		}
+		if used && len(holders) == 0 && !seen {
+			return fmt.Errorf("%w: an aufs has it as a writable branch, mounted where this process cannot look, or unmounted with files open", driver.ErrBusy)
+		}
+		return layerdir.HeldBy(holders)
+	})
+	if err != nil {
+		return fmt.Errorf("aufs: look for who writes to layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// SeesUnmounted implements [driver.WriterFinder].
+func (d *aufs) SeesUnmounted() bool { return true }

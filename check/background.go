@@ -1,0 +1,61 @@
+package check
+
+import (
+	"context"
+	"time"
+
+	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/snapshotter"
+)
+
+// Background is [Run] that reads at most rate bytes in a second, at low priority; with a
+// rate of 0 it is Run.
+func Background(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, rate int64, found func(Finding)) (sum Summary, err error) {
+	if rate <= 0 {
+		return Run(ctx, snaps, images, opts, found)
+	}
+	opts.Read = slowed(rate)
+	atLowPriority(func() { sum, err = Run(ctx, snaps, images, opts, found) })
+	return sum, err
+}
+
+// slowed returns an [Options.Read] that waits so that no more than rate bytes are read in
+// a second.
+func slowed(rate int64) func(context.Context, int) error {
+	var due time.Time
+	return func(ctx context.Context, n int) error {
+		now := time.Now()
+		if due.Before(now) {
+			due = now
+		}
+		due = due.Add(time.Duration(float64(n) / float64(rate) * float64(time.Second)))
+		const least = 10 * time.Millisecond // shorter waits cost more than they slow down
+		if wait := due.Sub(now); wait >= least {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		}
+		return ctx.Err()
+	}
+}
+
+// atLowPriority calls run on a thread of its own that gets the processor and the disk when
+// nobody else wants them, as far as the system has such priorities. What run starts in
+// further goroutines has none of that. A panic of run is one of atLowPriority.
+func atLowPriority(run func()) {
+	var panicked any
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { panicked = recover() }()
+		lower() // the thread ends with the goroutine
+		run()
+	}()
+	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
+}

@@ -1,0 +1,22 @@
+package check
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// From linux/ioprio.h, see ioprio_set(2).
+const (
+	ioprioWhoProcess = 1
+	ioprioClassIdle  = 3 << 13
+	lowestNice       = 19
+)
+
+// lower ties the goroutine to its thread and gives that the lowest priorities. Disks
+// without an I/O scheduler know none, and a kernel may refuse.
+func lower() {
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowestNice)                                     // it goes without
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(unix.Gettid()), ioprioClassIdle) // the same
+}

@@ -1,0 +1,166 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// ErrNoSource: nothing that the store keeps says what a layer or a blob must be, byte
+// for byte.
+var ErrNoSource error = &sentinel{"nothing is kept that it could be made from", ErrNotFound}
+
+// RenewLayer makes the layer of a committed snapshot anew from its blob, in place, see
+// [snapshotter.Snapshotter.Renew]. An import has recorded which blob that is. So has an
+// export of a snapshot that somebody committed; then what comes of it has to have the digest that
+// the commit kept. With dryRun the blob is only read, and compared with what the layer
+// must be.
+//
+// Returns ErrNoSource for a snapshot without such a blob, and for a blob that is missing;
+// driver.ErrDigest and driver.ErrInvalidLayer for a blob that is damaged itself; and
+// driver.ErrUnsupported where the driver is no [driver.Replacer].
+func (s *Store) RenewLayer(ctx context.Context, key string, dryRun bool) error {
+	if _, ok := s.snaps.Driver().(driver.Replacer); !ok {
+		return fmt.Errorf("%w: driver %s cannot replace a layer", driver.ErrUnsupported, s.snaps.Driver().Name())
+	}
+	l, err := s.sourceOf(key)
+	if err != nil {
+		return err
+	}
+	r, err := s.openSourceOf(l)
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w: its blob %s is missing", ErrNoSource, l.Blob.Digest)
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if dryRun {
+		err = checkDiffID(ctx, r, l)
+	} else {
+		err = s.snaps.Renew(ctx, key, r, driver.ApplyOptions{DiffID: l.DiffID})
+	}
+	if err != nil {
+		return fmt.Errorf("from its blob %s: %w", l.Blob.Digest, err)
+	}
+	return nil
+}
+
+// sourceOf returns the layer that a snapshot was unpacked from, or was exported as.
+func (s *Store) sourceOf(key string) (l Layer, err error) {
+	err = s.snaps.DB().View(func(tx *meta.Tx) error {
+		row, err := tx.Snapshot(key)
+		if err != nil {
+			return err
+		}
+		if row.Store != "" {
+			return fmt.Errorf("%w: its layer is in the additional store %s", readOnly{}, row.Store)
+		}
+		l.DiffID, l.Blob.Digest = digest.Digest(row.Labels[LabelDiffID]), digest.Digest(row.Labels[LabelBlob])
+		imported := row.Labels[LabelLayer] == key
+		if imported && l.DiffID == emptyDiffID && l.Blob.Digest == "" {
+			return nil // the layer of an image without layers
+		}
+		if !imported && row.Digest == "" || l.DiffID.Validate() != nil || l.Blob.Digest.Validate() != nil {
+			return ErrNoSource
+		}
+		return nil
+	})
+	return l, err
+}
+
+func (s *Store) openSourceOf(l Layer) (io.ReadCloser, error) {
+	if l.Blob.Digest == "" {
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+	return s.blobs.open(l.Blob.Digest)
+}
+
+// RenewBlob makes the blob of a layer anew from the layer, where that gives the very same
+// bytes: it was packed here, or as it would be here. With dryRun it is not written.
+// Returns ErrNoSource where no layer gives these bytes; then only what the image came from
+// has them.
+func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("%w: blob %q: %w", ErrInvalid, d, err)
+	}
+	var keys []string
+	var diffID digest.Digest
+	err := s.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		of := digest.Digest(info.Labels[LabelDiffID])
+		if info.Labels[LabelBlob] == d.String() && info.Kind == snapshots.KindCommitted && of.Validate() == nil {
+			keys, diffID = append(keys, info.Name), of
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	none := fmt.Errorf("%w: no layer gives its bytes", ErrNoSource)
+	for _, key := range keys {
+		err := s.repackAs(ctx, key, diffID, d, dryRun)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !errors.Is(err, ErrNoSource) {
+			none = fmt.Errorf("%w: %w", ErrNoSource, err)
+		}
+	}
+	return none
+}
+
+// repackAs writes the changes of a snapshot as the blob d, if that is what it gives.
+func (s *Store) repackAs(ctx context.Context, key string, diffID, d digest.Digest, dryRun bool) error {
+	compressions := []tar.Compression{tar.Gzip, tar.None, tar.Zstd}
+	if known, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
+		compressions = []tar.Compression{layerTypes[known.MediaType].packed}
+	}
+	for _, c := range compressions {
+		err := s.repackWith(ctx, key, diffID, d, c, dryRun)
+		if !errors.Is(err, ErrNoSource) {
+			return err
+		}
+	}
+	return ErrNoSource
+}
+
+func (s *Store) repackWith(ctx context.Context, key string, diffID, d digest.Digest, c tar.Compression, dryRun bool) error {
+	var out *blobWriter
+	to := io.Discard
+	if !dryRun {
+		var err error
+		if out, err = s.blobs.create(); err != nil {
+			return err
+		}
+		defer out.abort()
+		to = out
+	}
+	blob, content := d.Algorithm().Hash(), diffID.Algorithm().Hash()
+	packed, err := tar.Compress(io.MultiWriter(to, blob), c)
+	if err != nil {
+		return err
+	}
+	if _, err := s.snaps.Diff(ctx, key, io.MultiWriter(packed, content), driver.DiffOptions{}); err != nil {
+		return errors.Join(err, packed.Close())
+	}
+	if err := packed.Close(); err != nil {
+		return err
+	}
+	if digest.NewDigest(diffID.Algorithm(), content) != diffID || digest.NewDigest(d.Algorithm(), blob) != d {
+		return ErrNoSource
+	}
+	if dryRun {
+		return nil
+	}
+	return out.commit(d)
+}

@@ -1,0 +1,97 @@
+package layerdir
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// What is in place, and may not be on disk because the directory could not be synced, is not
+// said to be safe by the next try only because it is in place.
+func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
+	calls := fstest.NewCalls(t)
+	for name, op := range map[string]func(s *Store) error{
+		"seal": func(s *Store) error {
+			return s.Seal(context.Background(), "open", "tree", func(*Meta) error { return nil })
+		},
+		"note":   func(s *Store) error { return s.Note("sealed", json.RawMessage(`"note"`)) },
+		"remove": func(s *Store) error { return s.Remove("open") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := faultStore(t, false)
+			failSync := func() (found bool) {
+				var err error
+				for n := 1; ; n++ {
+					_, failed := calls.Fail(t, n, unix.EIO, func() { err = op(s) })
+					if failed == "" {
+						return false
+					}
+					if failed == "fsync" && slices.Contains(calls.Where(), "internal/durable.osFS.SyncDir") {
+						require.ErrorIs(t, err, unix.EIO)
+						return true
+					}
+				}
+			}
+			require.True(t, failSync())
+			require.True(t, failSync(), "the next try does not sync")
+			require.NoError(t, op(s))
+		})
+	}
+}
+
+// A layer whose mounts cannot be looked at is not one that nobody has mounted.
+func TestAMountThatCannotBeLookedAtIsAnError(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("mounting is not permitted here")
+	}
+	calls := fstest.NewCalls(t)
+	s, other := faultStore(t, false)
+	require.NoError(t, unix.Mount(s.Path("open", "tree"), other, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(other, 0)) })
+	var err error
+	mounted := func() { err = s.NotMounted("open", Unmounted) }
+	made, _ := calls.Fail(t, 0, 0, mounted)
+	require.ErrorIs(t, err, driver.ErrBusy)
+	looked := 0
+	for n := 1; n <= made; n++ {
+		_, failed := calls.Fail(t, n, unix.EIO, mounted)
+		require.Error(t, err, failed)
+		if failed == "fstatat" {
+			looked++
+			require.ErrorIs(t, err, unix.EIO)
+		}
+	}
+	require.Positive(t, looked)
+}
+
+// When the mark that something is being merged cannot be removed, the layer is torn from then
+// on, and the call that could not remove it says so.
+func TestALayerWhoseMarkStaysIsTorn(t *testing.T) {
+	calls := fstest.NewCalls(t)
+	for _, sync := range []bool{false, true} {
+		s, _ := faultStore(t, false)
+		var err error
+		for n, failed := 1, ""; failed != "unlinkat"; n++ {
+			_, failed = calls.Fail(t, n, unix.EIO, func() { err = s.Merging("open", sync, func() error { return nil }) })
+			require.NotEmpty(t, failed)
+			if failed != "unlinkat" {
+				require.NoError(t, os.RemoveAll(s.Path("open", mergingName)))
+				require.NoError(t, os.RemoveAll(s.Path("open", tornName)))
+				s.torn = map[driver.ID]bool{}
+			}
+		}
+		require.ErrorIs(t, err, unix.EIO)
+		require.ErrorIs(t, err, driver.ErrTorn)
+		_, err = s.Writable("open")
+		require.ErrorIs(t, err, driver.ErrTorn)
+		require.NoError(t, s.Remove("open"))
+	}
+}

@@ -1,0 +1,147 @@
+package layerdir
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+const (
+	// endingPatience is how long a process may take to end whose mounts are copies: what
+	// runs in a container often ends when its mount is gone already.
+	endingPatience = 3 * time.Second
+	endingPause    = 20 * time.Millisecond
+)
+
+// NotWritableElsewhere sees to it that nobody can write to the layer through a mount in
+// another mount namespace, see SilenceElsewhere. It returns [driver.ErrBusy] when somebody
+// can, with the process that shows it. Processes that this one may not look at are not
+// seen, nor are namespaces that no process is in.
+func (s *Store) NotWritableElsewhere(ctx context.Context, id driver.ID) error {
+	return AwaitNoWriters(ctx, func() error {
+		holders, _, err := s.SilenceElsewhere(id)
+		if err != nil {
+			return err
+		}
+		return HeldBy(holders)
+	})
+}
+
+// AwaitNoWriters calls find until it no longer returns [driver.ErrBusy], for as long as
+// processes may take to end.
+func AwaitNoWriters(ctx context.Context, find func() error) error {
+	for start := time.Now(); ; {
+		err := find()
+		if !errors.Is(err, driver.ErrBusy) || time.Since(start) > endingPatience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(endingPause):
+		}
+	}
+}
+
+// HeldBy returns [driver.ErrBusy] with processes that have a layer mounted, nil for none.
+func HeldBy(holders []string) error {
+	if len(holders) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: it is in use in another mount namespace, by %s", driver.ErrBusy, strings.Join(holders, " and "))
+}
+
+// SilenceElsewhere makes read-only what other mount namespaces have of the layer that is
+// writable: copies of a mount, which they have got with all others when they were made, and
+// nobody uses. It returns a process for each namespace in which that is not so: the layer
+// is the root directory there, as in a container, or has files open for writing. seen says
+// that some namespace has the layer mounted, read-only by now or not.
+func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err error) {
+	others, err := otherNamespaces()
+	if err != nil {
+		return nil, false, err
+	}
+	for _, n := range others {
+		targets, mounted, err := s.mountedIn(n, id)
+		if err != nil {
+			return nil, false, err
+		}
+		seen = seen || mounted
+		if slices.Contains(targets, "/") || !silence(n.pid, targets) {
+			holders = append(holders, processName(n.pid))
+		}
+	}
+	return holders, seen, nil
+}
+
+// silence makes the mounts read-only, and reports whether they are now. A process that has
+// ended has none.
+func silence(pid int, targets []string) bool {
+	for _, target := range targets {
+		if err := mount.MakeReadOnlyFor(pid, target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+func procPath(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
+
+// processName is how a process is called for people: "process 12 (sleep)".
+func processName(pid int) string {
+	name, err := os.ReadFile(procPath(pid, "comm"))
+	if err != nil {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return fmt.Sprintf("process %d (%s)", pid, strings.ToValidUTF8(strings.TrimSpace(string(name)), "?"))
+}
+
+// mountedIn returns where a namespace has the layer mounted writable, and whether it has
+// it mounted at all.
+func (s *Store) mountedIn(n namespace, id driver.ID) (writable []string, mounted bool, failed error) {
+	path := s.Path(id)
+	if !bytes.Contains(n.table, []byte(inMountTable.Replace(Label(path)))) && !bytes.Contains(n.table, []byte("/"+string(id)+"/")) {
+		return nil, false, nil
+	}
+	root := procPath(n.pid, "root")
+	_, err := mountinfo.GetMountsFromReader(bytes.NewReader(shortenLines(n.table)), func(m *mountinfo.Info) (skip, stop bool) {
+		is, err := isMountOf(root, m, path)
+		failed = errors.Join(failed, err)
+		if is && !anotherStore(root, m, path) {
+			mounted = true
+			if useOf(m) == MountedWritable {
+				writable = append(writable, m.Mountpoint)
+			}
+		}
+		return true, false
+	})
+	if err != nil {
+		return nil, false, nil // it is no table
+	}
+	return writable, mounted, failed
+}
+
+// anotherStore reports whether a union of another mount namespace is of a layer in another
+// store that has the same path there, as where an engine runs in a container.
+func anotherStore(root string, m *mountinfo.Info, path string) bool {
+	if !isUnion(m) {
+		return false
+	}
+	var theirs, ours unix.Stat_t
+	return unix.Stat(path, &ours) == nil && unix.Stat(filepath.Join(root, path), &theirs) == nil &&
+		(theirs.Dev != ours.Dev || theirs.Ino != ours.Ino)
+}

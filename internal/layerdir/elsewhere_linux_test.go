@@ -1,0 +1,38 @@
+package layerdir
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/stretchr/testify/require"
+)
+
+// An engine that runs in a container may have its store at the path where this one is, and
+// in it layers of the same names.
+func TestALayerOfAnotherStoreAtTheSamePathIsNotOurs(t *testing.T) {
+	path, root := filepath.Join(t.TempDir(), "7"), t.TempDir()
+	require.NoError(t, os.Mkdir(path, 0o700))
+	overlay := &mountinfo.Info{FSType: "overlay", Source: Label(path), Mountpoint: "/", VFSOptions: "rw,upperdir=" + path + "/fs"}
+	is, err := isMountOf(root, overlay, path)
+	require.NoError(t, err)
+	require.True(t, is)
+	require.False(t, anotherStore(root, overlay, path), "a container that does not see the store")
+	require.False(t, anotherStore("/", overlay, path), "the store itself")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, path), 0o700))
+	require.True(t, anotherStore(root, overlay, path))
+}
+
+// The kernel escapes spaces in its tables, and that of an aufs names the layer nowhere else.
+func TestALayerWhosePathHasSpacesIsFoundInATable(t *testing.T) {
+	s := &Store{root: filepath.Join(t.TempDir(), "a b")}
+	n := namespace{pid: os.Getpid(), table: []byte("31 21 0:31 / /mnt rw - aufs " + inMountTable.Replace(s.Path("7")) + " rw,si=c0ffee01\n")}
+	writable, mounted, err := s.mountedIn(n, "7")
+	require.NoError(t, err)
+	require.True(t, mounted)
+	require.Equal(t, []string{"/mnt"}, writable)
+	_, mounted, err = s.mountedIn(n, "8")
+	require.NoError(t, err)
+	require.False(t, mounted)
+}

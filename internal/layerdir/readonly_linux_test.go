@@ -1,0 +1,75 @@
+package layerdir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/mount"
+)
+
+func TestNothingChangesInAStoreThatIsOpenedForReading(t *testing.T) {
+	writable, other := faultStore(t, true)
+	s, err := OpenReadOnly(writable.root)
+	require.NoError(t, err)
+	defer s.Close()
+	before := state(t, s, other)
+	nothing := func() error { return nil }
+	_, err = s.Writable("open")
+	_, _, _, unpacking := s.Unpacking("open")
+	_, _, staging := s.Staging("new")
+	for name, err := range map[string]error{
+		"create":    s.Create("new", Meta{}, func(string) error { return nil }),
+		"remove":    s.Remove("open"),
+		"idle":      s.RemoveIdle("open"),
+		"save":      s.Save("open", Meta{}),
+		"become":    s.Become("open", s.Path("none")),
+		"clean up":  s.Cleanup(t.Context()),
+		"merge":     s.Merging("open", true, nothing),
+		"seal":      s.Seal(t.Context(), "open", "tree", func(*Meta) error { return nil }),
+		"note":      s.Note("sealed", []byte(`"x"`)),
+		"writable":  err,
+		"unpacking": unpacking,
+		"staging":   staging,
+	} {
+		require.ErrorIs(t, err, driver.ErrReadOnly, name)
+	}
+	require.Equal(t, before, state(t, s, other))
+}
+
+func TestWhatIsTriedInMemoryIsTriedAtTheNearestDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts a tmpfs")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	boom := errors.New("boom")
+	for _, root := range []string{dir, file, filepath.Join(dir, "none", "none")} {
+		called := false
+		require.NoError(t, InMemory(root, driver.Options{}, func(_ mount.Mounter, memory string) error {
+			called = true
+			return os.WriteFile(filepath.Join(memory, "f"), nil, 0o600)
+		}), root)
+		require.True(t, called)
+		require.ErrorIs(t, InMemory(root, driver.Options{}, func(mount.Mounter, string) error { return boom }), boom)
+	}
+	require.Equal(t, []string{"file:"}, fstest.FromPath(t, dir).Brief())
+}
+
+func TestAFileIsNoStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, root := range []string{file, filepath.Join(file, "store")} {
+		_, err := Open(root)
+		require.ErrorIs(t, err, unix.ENOTDIR)
+	}
+	_, err := OpenReadOnly(filepath.Join(file, "store"))
+	require.ErrorIs(t, err, unix.ENOTDIR)
+}

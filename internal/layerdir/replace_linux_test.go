@@ -1,0 +1,151 @@
+package layerdir
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// sealed makes a sealed layer with one file, whose body is given.
+func sealed(t *testing.T, s *Store, id driver.ID, body string, parents ...driver.ID) {
+	t.Helper()
+	require.NoError(t, s.Create(id, Meta{Parents: parents, Sealed: true}, func(dir string) error {
+		return errors.Join(os.Mkdir(dir+"/tree", 0o755), os.WriteFile(dir+"/tree/f", []byte(body), 0o600))
+	}))
+}
+
+func (s *Store) body(t *testing.T, id driver.ID) string {
+	t.Helper()
+	raw, err := os.ReadFile(s.Path(id, "tree/f"))
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// Between any two steps there is the old layer or the new one.
+func TestALayerIsReplacedInOneStep(t *testing.T) {
+	boom := errors.New("boom")
+	for _, fail := range []int{0, 1, 2} { // which sync of the names fails; 0: none
+		s := open(t)
+		sealed(t, s, "a", "old")
+		sealed(t, s, "made", "new")
+		syncs := 0
+		s.SettleWith(func(*os.File) error {
+			body := s.body(t, "a")
+			syncs++
+			require.Equal(t, []string{"", "old", "new"}[syncs], body, "at sync %d", syncs)
+			if syncs == fail {
+				return boom
+			}
+			return nil
+		})
+		err := s.Replace("a", "made")
+		switch fail {
+		case 0:
+			require.NoError(t, err)
+			require.Equal(t, "new", s.body(t, "a"))
+		case 1:
+			require.ErrorIs(t, err, boom)
+			require.Equal(t, "old", s.body(t, "a"))
+			require.Equal(t, "new", s.body(t, "made"), "it can be removed")
+		case 2:
+			require.ErrorIs(t, err, boom, "which of the two a power cut leaves is not known")
+		}
+		require.NoError(t, s.Cleanup(t.Context()))
+		ids, err := s.List()
+		require.NoError(t, err)
+		require.Contains(t, ids, driver.ID("a"))
+	}
+}
+
+func TestAMountedLayerIsNotReplacedWhileItCanBeWritten(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "old")
+	sealed(t, s, "made", "new")
+	bindOutside(t, s.Path("a", "tree"))
+	require.ErrorIs(t, s.Replace("a", "made"), driver.ErrBusy)
+	ids, err := s.List()
+	require.NoError(t, err)
+	require.Equal(t, []driver.ID{"a", "made"}, ids)
+}
+
+func TestAStoreThatIsReadOnlyReplacesNothing(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "old")
+	sealed(t, s, "made", "new")
+	r, err := OpenReadOnly(s.Root())
+	require.NoError(t, err)
+	defer r.Close()
+	require.ErrorIs(t, r.Replace("a", "made"), driver.ErrReadOnly)
+}
+
+func TestAnOverlayOfALayerIsRecognised(t *testing.T) {
+	s := &Store{root: "/var/lib/layer keep/overlay2"}
+	ids := []driver.ID{"7", "12"}
+	const before = "60 25 0:51 / /mnt rw,relatime - "
+	for line, want := range map[string]bool{
+		before + `overlay /var/lib/layer\040keep/overlay2/7 ro,lowerdir=/x`:                                                 true,
+		before + `overlay /var/lib/layer\040keep/overlay2/77 ro,lowerdir=/x`:                                                false,
+		before + `overlay overlay ro,lowerdir=/var/lib/layer\040keep/overlay2/9/fs:/var/lib/layer\040keep/overlay2/7/fs`:    true,
+		before + `overlay overlay rw,lowerdir=/var/lib/layer\040keep/overlay2/9/fs,upperdir=/store/overlay2/12/fs`:          true,
+		before + `overlay overlay ro,lowerdir=9/fs:7/fs`:                                                                    true,
+		before + `overlay overlay ro,lowerdir=9/fs:17/fs`:                                                                   false,
+		before + `overlay overlay ro,lowerdir=/var/lib/docker/overlay2/l/7A:/var/lib/containerd/snapshots/7/fs,upperdir=/x`: false,
+		before + `ext4 /dev/vda ro`: false,
+	} {
+		require.Equal(t, want, isUnionLine([]byte(line)) && s.namesOne(line, ids), line)
+	}
+}
+
+func TestNamesOfOldLayersAreRead(t *testing.T) {
+	for name, want := range map[string]driver.ID{".old-7-123": "7", ".old-a-b.c-1": "a-b.c", ".old-7": "", ".new-7-1": "", "7": ""} {
+		id, ok := oldOf(name)
+		require.Equal(t, want != "", ok, name)
+		require.Equal(t, want, id, name)
+	}
+}
+
+// A container has a mount namespace of its own, and what it has mounted is not in ours.
+func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
+	unshare, err := exec.LookPath("unshare")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs root and unshare(1)")
+	}
+	s := open(t)
+	sealed(t, s, "a", "old")
+	sealed(t, s, "made", "new")
+	target := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), unshare, "-m", "sh", "-c", `mount --bind -o ro "$1" "$2" && echo mounted && cat`, "sh", s.Path("a", "tree"), target)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		_ = cmd.Wait()
+		t.Skip("a mount namespace cannot be made here")
+	}
+	require.NoError(t, err)
+	require.Equal(t, "mounted\n", line)
+
+	require.NoError(t, s.Replace("a", "made"))
+	require.NoError(t, s.Cleanup(t.Context()))
+	old, err := filepath.Glob(s.Root() + "/.old-*")
+	require.NoError(t, err)
+	require.Len(t, old, 1)
+	require.FileExists(t, old[0]+"/tree/f")
+
+	require.NoError(t, in.Close())
+	require.NoError(t, cmd.Wait())
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.NoDirExists(t, old[0])
+	require.Equal(t, "new", s.body(t, "a"))
+}

@@ -1,0 +1,104 @@
+package layerdir
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// exchange puts each of two directories in the place of the other, in one step.
+func exchange(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if err == nil {
+		return nil
+	}
+	link := &os.LinkError{Op: "exchange", Old: a, New: b, Err: err}
+	if errors.Is(err, unix.EINVAL) || sys.Refused(err) {
+		return errors.Join(driver.ErrUnsupported, link)
+	}
+	return link
+}
+
+// oldMounted reports whether something may still be mounted of what the layer id was
+// before another directory took its place. That directory is now called name.
+//
+// A bind shows in the mount table under the new name. An overlay names the directories
+// that it was made of as text, which does not tell the old layer from the new one: so
+// every overlay of the layer, or of one that stands on it, keeps the old one.
+func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
+	own, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	others, err := otherNamespaces()
+	if err != nil {
+		return false, err
+	}
+	tables := [][]byte{own}
+	for _, n := range others {
+		tables = append(tables, n.table)
+	}
+	ids, err := s.standingOn(id)
+	if err != nil {
+		return false, err
+	}
+	for _, table := range tables {
+		for line := range bytes.Lines(table) {
+			if bytes.Contains(line, []byte("/"+name)) || isUnionLine(line) && s.namesOne(string(line), ids) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// standingOn returns a layer and all that have it among their parents.
+func (s *Store) standingOn(id driver.ID) ([]driver.ID, error) {
+	all, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	ids := []driver.ID{id}
+	for _, other := range all {
+		// Of a layer without a record nothing can be mounted anew; what is mounted names its
+		// lower directories, if it is not one of ours with a source.
+		if m, err := s.Load(other); other != id && (err != nil || slices.Contains(m.Parents, id)) {
+			ids = append(ids, other)
+		}
+	}
+	return ids, nil
+}
+
+func isUnionLine(line []byte) bool {
+	return bytes.Contains(line, []byte(" - overlay ")) || bytes.Contains(line, []byte(" - aufs "))
+}
+
+// namesOne reports whether a line of a mount table has one of the layers as its source
+// or among its directories. These may be relative to the store: containerd shortens
+// long lists. The store may have another path in another mount namespace, but for
+// the last directory.
+func (s *Store) namesOne(line string, ids []driver.ID) bool {
+	base := filepath.Base(s.root) + "/"
+	for _, id := range ids {
+		if strings.Contains(line, " "+inMountTable.Replace(Label(s.Path(id)))+" ") {
+			return true
+		}
+		for _, before := range []string{"/" + base, "=" + base, ":" + base, "=", ":"} {
+			if strings.Contains(line, before+string(id)+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inMountTable escapes what proc_pid_mountinfo(5) escapes.
+var inMountTable = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)

@@ -1,0 +1,88 @@
+package layerdir
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// inNamespace runs a shell script in a mount namespace of its own, where it stays until the
+// test ends, and returns how that process is called.
+func inNamespace(t *testing.T, script string) string {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", "set -e; mount --make-rprivate /; "+script+"; echo ready; read end")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	if err := cmd.Start(); err != nil {
+		t.Skipf("no mount namespaces: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "ready\n" {
+		t.Skipf("no mounts in a namespace: %v", err)
+	}
+	return fmt.Sprintf("process %d (sh)", cmd.Process.Pid)
+}
+
+func TestAWriterInAnotherMountNamespaceIsFound(t *testing.T) {
+	s := open(t)
+	for _, id := range []driver.ID{"a", "b"} {
+		require.NoError(t, s.Create(id, Meta{}, func(dir string) error {
+			return errors.Join(unix.Mkdir(dir+"/tree", 0o755), unix.Mkdir(dir+"/at", 0o755))
+		}))
+	}
+	at := t.TempDir()
+	bind := fmt.Sprintf("mount --bind %s %s", s.Path("a", "tree"), at)
+	unused := inNamespace(t, bind)
+	writer := inNamespace(t, bind+"; exec 3>"+at+"/held")
+	require.NotEqual(t, unused, writer)
+	inNamespace(t, fmt.Sprintf("mount --bind %s %s; mount -o remount,bind,ro %s", s.Path("b", "tree"), at, at))
+	inNamespace(t, "true")
+	for range 2 {
+		holders, seen, err := s.SilenceElsewhere("a")
+		require.NoError(t, err)
+		require.True(t, seen)
+		require.Equal(t, []string{writer}, holders, "the mount that nobody uses is read-only now")
+	}
+	holders, seen, err := s.SilenceElsewhere("b")
+	require.NoError(t, err)
+	require.True(t, seen)
+	require.Empty(t, holders)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, s.NotWritableElsewhere(ctx, "b"))
+	cancel()
+	err = s.NotWritableElsewhere(ctx, "a")
+	require.ErrorIs(t, err, driver.ErrBusy)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, writer)
+	require.ErrorIs(t, HeldBy([]string{"process 1 (init)"}), driver.ErrBusy)
+	require.NoError(t, HeldBy(nil))
+}
+
+func TestAnErrorOfLookingForWritersIsNotAwaited(t *testing.T) {
+	boom, asked := errors.New("boom"), 0
+	find := func() error {
+		if asked++; asked < 3 {
+			return driver.ErrBusy
+		}
+		return boom
+	}
+	require.Equal(t, boom, AwaitNoWriters(t.Context(), find))
+	require.Equal(t, 3, asked)
+}

@@ -1,0 +1,67 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// NoWriters asks the kernel, which marks the work directory of each overlay, wherever it is
+// mounted and also when it is mounted nowhere any more but a file of it is open. Where it
+// cannot be asked, the mount tables of other processes are looked at.
+func (d *overlay) NoWriters(ctx context.Context, id driver.ID) error {
+	err := layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
+	if err != nil {
+		return fmt.Errorf("overlay2: look for who writes to layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// workInUse asks the kernel. On a full disk it cannot be asked.
+func (d *overlay) workInUse(ctx context.Context, id driver.ID, work string) (used, known bool, err error) {
+	dir, done, err := d.store.Staging(id)
+	if err == nil {
+		defer done()
+		used, known, err = d.mounter().WorkInUse(ctx, work, dir, d.features.UserXattr)
+	}
+	if durable.NoRoom(err) {
+		return false, false, nil
+	}
+	return used, known, err
+}
+
+// readOnlyHere reports whether the layer is mounted in this mount namespace, read-only:
+// Seal allows that.
+func (d *overlay) readOnlyHere(id driver.ID) bool {
+	use, err := d.store.Mounted(id)
+	return err == nil && use == layerdir.MountedReadOnly
+}
+
+func (d *overlay) noWriters(ctx context.Context, id driver.ID) error {
+	work := d.store.Path(id, workDir)
+	// The kernel makes the directory when it mounts the first time.
+	if _, err := os.Lstat(work + "/work"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	used, known, err := d.workInUse(ctx, id, work)
+	if err != nil || known && !used {
+		return err
+	}
+	holders, seen, err := d.store.SilenceElsewhere(id)
+	if err != nil {
+		return err
+	}
+	if used && len(holders) == 0 && !seen && !d.readOnlyHere(id) {
+		return fmt.Errorf("%w: the kernel says that an overlay of it is still in use, mounted where this process cannot look, or unmounted with files open", driver.ErrBusy)
+	}
+	return layerdir.HeldBy(holders)
+}
+
+// SeesUnmounted implements [driver.WriterFinder].
+func (d *overlay) SeesUnmounted() bool { return true }

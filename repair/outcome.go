@@ -1,0 +1,37 @@
+package repair
+
+import (
+	"errors"
+
+	"github.com/layerkeep/layerkeep/check"
+	"github.com/layerkeep/layerkeep/driver"
+)
+
+// An Outcome says what became of one damaged thing.
+type Outcome struct {
+	Part check.Part
+	// Name is the key of the snapshot, the name of the image or the digest of the blob.
+	Name string
+	// Layer is the driver's ID of the layer, empty where it is about none.
+	Layer driver.ID
+	// What was wrong first, in one line, and Findings how much in all.
+	What     string
+	Findings int
+	// Err says why it is damaged still; nil: it is repaired, or would be.
+	Err error
+	// Snapshots stand on it, the nearest first, and Images need it: they are damaged with it.
+	Snapshots, Images []string
+	// Doubtful are snapshots that are copies of a layer that was repaired. What was wrong
+	// with it may be in them, and nothing tells what they must be.
+	Doubtful []string
+}
+
+// Errors of an Outcome.
+var (
+	// ErrStandsOn: it cannot be looked at before what it stands on is repaired.
+	ErrStandsOn = errors.New("it stands on a damaged layer")
+	// ErrStill: it was made anew, and is damaged again.
+	ErrStill = errors.New("it was made anew and is damaged again: look at the disk and the kernel's log")
+	// ErrBeyondHelp: nothing is kept that it could be made from.
+	ErrBeyondHelp = errors.New("it is beyond help here")
+)

@@ -1,0 +1,269 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/check"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/snapshotter"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// Options tune [Run].
+type Options struct {
+	// ReadData has the check before read every byte, see [check.Options].
+	ReadData bool
+	// DryRun only says what would be done. What would be made anew is read, to see
+	// whether it can be.
+	DryRun bool
+	// Read and Step are those of [check.Options].
+	Read func(ctx context.Context, n int) error
+	Step func(done, all int, name string)
+}
+
+// Run checks a store that is open, repairs what can be, and calls told for each thing that
+// was damaged. An error says that it could not go on.
+func Run(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, told func(Outcome)) error {
+	r := &repairer{
+		ctx: ctx, snaps: snaps, images: images, opts: opts,
+		layers: map[string]snapshotter.Layer{}, broken: map[string][]check.Finding{},
+		tried: map[string]*Outcome{}, blobs: map[digest.Digest]bool{},
+	}
+	if err := r.run(); err != nil {
+		return err
+	}
+	for _, o := range r.outcomes {
+		told(*o)
+	}
+	return nil
+}
+
+type repairer struct {
+	ctx    context.Context //nolint:containedctx // one call of Run
+	snaps  *snapshotter.Snapshotter
+	images *image.Store
+	opts   Options
+	// layers are those of snapshots, by key, and order has the keys, parents first.
+	layers map[string]snapshotter.Layer
+	order  []string
+	// broken has what the last check of a snapshot has found about its layer itself.
+	broken map[string][]check.Finding
+	// outcomes are in the order in which the things were found; tried are those of layers.
+	outcomes []*Outcome
+	tried    map[string]*Outcome
+	// blobs are those that were dealt with.
+	blobs map[digest.Digest]bool
+}
+
+func (r *repairer) run() error {
+	layers, err := r.snaps.Inspect(r.ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		if l.Name != "" {
+			r.layers[l.Name] = l
+			r.order = append(r.order, l.Name)
+		}
+	}
+	found, err := r.check(nil)
+	if err != nil {
+		return err
+	}
+	for {
+		again := r.mend()
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		if len(again) == 0 || r.opts.DryRun {
+			break
+		}
+		if _, err := r.check(again); err != nil {
+			return err
+		}
+	}
+	r.explain()
+	return r.others(found)
+}
+
+// check checks the whole store, or snapshots with what they stand on, and remembers which
+// layers are broken now.
+func (r *repairer) check(names []string) (found []check.Finding, err error) {
+	for _, key := range names {
+		for n := 0; key != "" && n < len(r.layers); n++ { // so that a circle ends, too
+			delete(r.broken, key)
+			key = r.layers[key].Parent
+		}
+	}
+	opts := check.Options{ReadData: r.opts.ReadData, Names: names, Read: r.opts.Read, Step: r.opts.Step}
+	_, err = check.Run(r.ctx, r.snaps, r.images, opts, func(f check.Finding) {
+		found = append(found, f)
+		if f.Broken {
+			r.broken[f.Name] = append(r.broken[f.Name], f)
+		}
+	})
+	return found, err
+}
+
+// mend makes those broken layers anew under which none is broken, and returns what has to
+// be checked again: these, and what stands on them.
+func (r *repairer) mend() (again []string) {
+	for _, key := range r.order {
+		if r.broken[key] == nil || r.below(key) != "" || r.tried[key] != nil || r.ctx.Err() != nil {
+			continue
+		}
+		o := r.outcome(r.broken[key])
+		r.tried[key] = o
+		if o.Err = r.layer(key); o.Err != nil {
+			continue
+		}
+		again = append(append(again, key), o.Snapshots...)
+		if !r.snaps.Driver().Properties().SharesPages && !r.layers[key].Missing {
+			o.Doubtful = r.untold(o.Snapshots)
+		}
+		if !r.opts.DryRun {
+			o.Snapshots, o.Images = nil, nil
+		}
+	}
+	slices.Sort(again)
+	return slices.Compact(again)
+}
+
+// layer makes the layer of a snapshot anew, or its record where nothing else is wrong.
+func (r *repairer) layer(key string) error {
+	l := r.layers[key]
+	older := func(err error) bool { return errors.Is(err, snapshotter.ErrOlder) }
+	other := func(err error) bool { return !errors.Is(err, snapshotter.ErrRecord) }
+	switch {
+	case slices.ContainsFunc(l.Faults, older):
+		return fmt.Errorf("%w: put back the newer copy of the database, or remove the snapshot", ErrBeyondHelp)
+	case !l.Missing && len(l.Faults) == len(r.broken[key]) && !slices.ContainsFunc(l.Faults, other):
+		if r.snaps.Reinscribe(r.ctx, key, r.opts.DryRun) == nil {
+			return nil
+		}
+	}
+	if l.Store != "" {
+		return fmt.Errorf("%w: give the store %s with --additional, or check and repair it by itself", ErrBeyondHelp, l.Store)
+	}
+	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
+	switch {
+	case errors.Is(err, driver.ErrUnsupported):
+		return fmt.Errorf("%w: remove it and what stands on it, and make it again", err)
+	case errors.Is(err, image.ErrNoSource) && r.layers[key].Labels[image.LabelLayer] == key:
+		return fmt.Errorf("%w: %w: import the image again", ErrBeyondHelp, err)
+	case errors.Is(err, image.ErrNoSource):
+		return fmt.Errorf("%w: %w: take what is still good out of it, then remove it and what stands on it", ErrBeyondHelp, err)
+	case err != nil && r.layers[key].Labels[image.LabelLayer] == key:
+		return fmt.Errorf("%w: import the image again", err)
+	}
+	return err
+}
+
+// explain adds what was not tried because of what is below, and says which repairs have
+// not lasted.
+func (r *repairer) explain() {
+	for _, key := range r.order {
+		if r.broken[key] == nil {
+			continue
+		}
+		o, lowest := r.tried[key], r.below(key)
+		if below := r.tried[lowest]; o == nil && r.opts.DryRun && below != nil && below.Err == nil {
+			continue // it would be looked at again
+		}
+		if o == nil {
+			o = r.outcome(r.broken[key])
+			o.Err = fmt.Errorf("%w, that of snapshot %s", ErrStandsOn, lowest)
+			continue
+		}
+		if o.Err == nil && !r.opts.DryRun {
+			r.fill(o, r.broken[key])
+			o.Err = ErrStill
+		}
+	}
+}
+
+// below returns the lowest snapshot under key whose layer is broken, empty for none.
+func (r *repairer) below(key string) (lowest string) {
+	for range r.layers { // a circle, which only damage can make, ends too
+		if key = r.layers[key].Parent; key == "" {
+			break
+		}
+		if r.broken[key] != nil {
+			lowest = key
+		}
+	}
+	return lowest
+}
+
+// above returns the snapshots that stand on key, parents before their children.
+func (r *repairer) above(key string) (keys []string) {
+	on := map[string]bool{key: true}
+	for _, k := range r.order {
+		if on[r.layers[k].Parent] && !on[k] {
+			on[k] = true
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// untold are those of the snapshots of which nothing tells what they must be.
+func (r *repairer) untold(keys []string) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		l := r.layers[key]
+		return l.Kind == meta.View || l.Labels[image.LabelLayer] == key
+	})
+}
+
+// outcome adds one for a thing with these findings.
+func (r *repairer) outcome(found []check.Finding) *Outcome {
+	o := r.fill(&Outcome{}, found)
+	r.outcomes = append(r.outcomes, o)
+	return o
+}
+
+func (r *repairer) fill(o *Outcome, found []check.Finding) *Outcome {
+	f := found[0]
+	o.Part, o.Name, o.Layer, o.What, o.Findings = f.Part, f.Name, f.Layer, f.What, len(found)
+	if f.Path != "" {
+		o.What = f.Path + ": " + f.What
+	}
+	o.Images = f.Images
+	if f.Part == check.Snapshot {
+		o.Snapshots = r.above(f.Name)
+	}
+	return o
+}
+
+// others repairs blobs, after the layers that they may be made from, and names the rest.
+func (r *repairer) others(found []check.Finding) error {
+	for _, f := range found {
+		switch {
+		case f.Broken, f.Part == check.Layer, f.Blob != "" && r.blobs[f.Blob]:
+			continue
+		case f.Blob != "":
+			r.blobs[f.Blob] = true
+			o := r.outcome([]check.Finding{f})
+			o.Part, o.Name, o.Layer, o.Snapshots = check.Blob, f.Blob.String(), "", nil
+			if o.Err = r.images.RenewBlob(r.ctx, f.Blob, r.opts.DryRun); o.Err != nil {
+				o.Err = fmt.Errorf("%w: import the image again", o.Err)
+			}
+		case f.Part == check.Database:
+			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: put back a copy of the database, and repair the store then", ErrBeyondHelp)
+		case f.Part == check.Image:
+			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: import the image again", ErrBeyondHelp)
+		default:
+			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: what the database lacks is not known", ErrBeyondHelp)
+		}
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// MaxAdditional is how many additional stores a store can have open.
+const MaxAdditional = 16
+
+// storeIDs are the IDs that stores have. One is the beginning of layer IDs and stands in
+// messages, so that of an additional store is not taken as it comes.
+var storeIDs = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
+
+// Additional returns the additional stores that are open, see [Options].Additional, in
+// the order in which they are asked. They are closed with s.
+func (s *Snapshotter) Additional() []*Snapshotter { return s.others }
+
+// ID returns the ID of the store, empty when there was no room for one.
+func (s *Snapshotter) ID() string { return s.id }
+
+// Lender returns the ID of the additional store that a snapshot is borrowed from, empty for
+// one of this store.
+func (s *Snapshotter) Lender(_ context.Context, key string) (string, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	row, err := s.row(key)
+	return row.Store, err
+}
+
+// openAdditional opens the additional stores. One that cannot be opened now, because its
+// disk is not there for example, is no reason not to open the store: what stands on it
+// waits. What the caller has got wrong is.
+func (s *Snapshotter) openAdditional(ctx context.Context, opts Options) error {
+	if n := len(opts.Additional); n > MaxAdditional {
+		return fail(errdefs.ErrInvalidArgument, "%d additional stores, at most %d", n, MaxAdditional)
+	}
+	for _, dir := range opts.Additional {
+		err := s.addStore(ctx, dir, opts)
+		var later notNow
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.As(err, &later):
+			s.log.WarnContext(ctx, "additional store cannot be used now, nor what stands on it", "root", dir, "error", later.error)
+		case err != nil:
+			return fmt.Errorf("additional store %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// notNow is an error that may be another one the next time.
+type notNow struct{ error }
+
+func (s *Snapshotter) addStore(ctx context.Context, dir string, opts Options) error {
+	borrower, ok := s.driver.(driver.Borrower)
+	if !ok {
+		return classify(fmt.Errorf("%w: driver %s cannot stand on layers of another store: import the image", driver.ErrUnsupported, s.driver.Name()))
+	}
+	root, err := makeRoot(dir, true)
+	if err != nil {
+		return notNow{err}
+	}
+	if err := s.otherPlace(root); err != nil {
+		return err
+	}
+	head, err := headerOfOther(root)
+	if err != nil {
+		return notNow{err}
+	}
+	if head.Driver != s.driver.Name() {
+		return fmt.Errorf("%w: it was made with %s, this one with %s: import the image", ErrOtherDriver, head.Driver, s.driver.Name())
+	}
+	other, err := Open(ctx, root, Options{
+		ReadOnly: true, LockTimeout: opts.LockTimeout, Logger: opts.Logger, open: opts.open,
+		DriverOptions: driver.Options{Logger: opts.DriverOptions.Logger, Fallbacks: opts.DriverOptions.Fallbacks},
+	})
+	if err != nil {
+		return notNow{err}
+	}
+	if err = s.otherID(other); err == nil {
+		place, ok := other.driver.(driver.Placer)
+		if !ok {
+			return errors.Join(classify(fmt.Errorf("%w: its layers are in no one directory", driver.ErrUnsupported)), other.Close())
+		}
+		err = classify(borrower.Borrow(other.id, place.Place(), head.Found))
+		if err != nil && !errors.Is(err, driver.ErrUnsupported) {
+			err = notNow{err}
+		}
+	}
+	if err != nil {
+		return errors.Join(err, other.Close())
+	}
+	s.others = append(s.others, other)
+	return nil
+}
+
+// otherPlace refuses a directory that is this store, or an additional one already.
+func (s *Snapshotter) otherPlace(root string) error {
+	info, err := os.Stat(root)
+	if err != nil {
+		return notNow{err}
+	}
+	for _, open := range append([]*Snapshotter{s}, s.others...) {
+		known, err := os.Stat(open.root)
+		if err == nil && os.SameFile(info, known) {
+			return s.twice(open)
+		}
+	}
+	return nil
+}
+
+// twice is the error of a store that is open already.
+func (s *Snapshotter) twice(open *Snapshotter) error {
+	if open == s {
+		return fail(errdefs.ErrInvalidArgument, "it is the store %s itself, or a copy of it", s.root)
+	}
+	return fail(errdefs.ErrInvalidArgument, "it is given twice, as %s too, or one is a copy of the other", open.root)
+}
+
+// otherID refuses a store whose layers could be mistaken for those of another.
+func (s *Snapshotter) otherID(other *Snapshotter) error {
+	switch {
+	case other.id == "":
+		return fail(errdefs.ErrFailedPrecondition, "it has no ID, as it was made by an earlier version: open it once for writing")
+	case !storeIDs.MatchString(other.id):
+		return classified{fmt.Errorf("%w: its ID %q cannot be one", ErrDamaged, other.id), errdefs.ErrDataLoss}
+	case other.id == s.id:
+		return s.twice(s)
+	}
+	if open := s.store(other.id); open != nil {
+		return s.twice(open)
+	}
+	return nil
+}
+
+// store returns the additional store of an ID, nil for none.
+func (s *Snapshotter) store(id string) *Snapshotter {
+	for _, other := range s.others {
+		if other.id == id {
+			return other
+		}
+	}
+	return nil
+}
+
+// headerOfOther reads the header of an additional store, whose own files have to be files:
+// opening a FIFO would wait for ever, and a link lead elsewhere.
+func headerOfOther(root string) (header, error) {
+	for _, name := range []string{headerName, metaName, metaName + meta.SumsSuffix, lockName} {
+		info, err := os.Lstat(filepath.Join(root, name))
+		if err == nil && !info.Mode().IsRegular() {
+			return header{}, fmt.Errorf("%w: %s is not a regular file", ErrDamaged, name)
+		}
+		if err != nil && !os.IsNotExist(err) {
+			return header{}, err
+		}
+	}
+	return readHeader(root)
+}
+
+// closeAdditional closes the additional stores.
+func (s *Snapshotter) closeAdditional() error {
+	var errs []error
+	for _, other := range s.others {
+		errs = append(errs, other.Close())
+	}
+	s.others = nil
+	return errors.Join(errs...)
+}

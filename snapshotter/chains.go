@@ -1,0 +1,93 @@
+package snapshotter
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// chains remembers the layers of the snapshots that were last used as parents. An image of
+// n layers is made by n commits, each on the one before: without it, they would read
+// n*n/2 rows.
+//
+// What a committed snapshot stands on never changes, and none of it can be removed as long
+// as the snapshot is there. So the row of the snapshot itself tells whether what is
+// remembered is true.
+type chains struct {
+	mu sync.Mutex
+	// last are the chains, the one used last at the end.
+	last []chain
+}
+
+// maxChains is how many are remembered, each of up to some hundred IDs.
+const maxChains = 64
+
+// A chain is a committed snapshot, by what no other has, and its layers, nearest first.
+type chain struct {
+	id                  uint64
+	name, layer, parent string
+	created             time.Time
+	layers              []driver.ID
+}
+
+func (c chain) isOf(row meta.Snapshot) bool {
+	return c.id == row.ID && c.name == row.Name && c.layer == row.Layer && c.parent == row.Parent && c.created.Equal(row.Created)
+}
+
+// find returns the layers of a row, which the caller must not change; nil when they are not known.
+func (c *chains) find(row meta.Snapshot) []driver.ID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.last, func(known chain) bool { return known.isOf(row) })
+	if i < 0 {
+		return nil
+	}
+	known := c.last[i]
+	c.last = append(slices.Delete(c.last, i, i+1), known)
+	return known.layers
+}
+
+func (c *chains) add(row meta.Snapshot, layers []driver.ID) {
+	if row.Kind != meta.Committed || row.State != meta.Ready {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.last) >= maxChains {
+		c.last = slices.Delete(c.last, 0, 1)
+	}
+	c.last = append(c.last, chain{row.ID, row.Name, row.Layer, row.Parent, row.Created, layers})
+}
+
+// parents returns the layers of name and its parents, nearest first.
+func (s *Snapshotter) parents(tx *meta.Tx, name string) ([]driver.ID, error) {
+	var first meta.Snapshot
+	var ids, known []driver.ID
+	for name != "" && known == nil {
+		row, err := tx.Snapshot(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(ids) == 0 {
+			first = row
+		}
+		// Only a damaged database can hold a loop; it must not hang us.
+		if len(ids) > meta.MaxChain {
+			return nil, fmt.Errorf("snapshot %q: %w: its parents form a circle", first.Name, meta.ErrDamaged)
+		}
+		if known = s.chains.find(row); known == nil {
+			ids = append(ids, layerOf(row))
+			name = row.Parent
+		}
+	}
+	if len(ids) > 0 {
+		ids = append(ids, known...)
+		s.chains.add(first, ids)
+		return slices.Clone(ids), nil
+	}
+	return slices.Clone(known), nil
+}

@@ -1,0 +1,125 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// ErrLayerDamaged: the layer of a snapshot, or one that it stands on, is missing or cannot
+// be read. Matches errdefs.ErrDataLoss; the message names the snapshot whose layer it is
+// and what to do. Calls on other snapshots go on.
+var ErrLayerDamaged = errors.New("layer is damaged")
+
+// layerDamage is an ErrLayerDamaged. It matches nothing that the error of the driver
+// matches: that a layer is not found does not mean that the snapshot is not.
+type layerDamage struct {
+	key   string
+	cause error
+}
+
+func (d layerDamage) Error() string {
+	return fmt.Sprintf("snapshot %q: %v: %v; 'snapctl check' tells more, 'snapctl repair' repairs it or says what is lost", d.key, ErrLayerDamaged, d.cause)
+}
+
+func (layerDamage) Unwrap() []error { return []error{ErrLayerDamaged, errdefs.ErrDataLoss} }
+
+// damaged returns an error of the driver about a layer as what it means for the snapshot
+// name, which exists: ErrLayerDamaged where its layer, or one below, turns out to be
+// missing or unreadable; else the error itself, with its kind. It looks at the layers only
+// after an error that damage can have.
+func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error {
+	if !canBeDamage(err) || ctx.Err() != nil {
+		return classify(err)
+	}
+	chain, chainErr := s.chain(name)
+	if chainErr != nil { // it was removed meanwhile
+		return classify(err)
+	}
+	for i := len(chain) - 1; i >= 0; i-- { // the lowest is the one to blame
+		if cause := s.usable(ctx, chain[i]); IsDamage(cause) && !errors.Is(cause, ErrLayerTorn) {
+			if store := chain[i].Store; store != "" {
+				return lentDamage{chain[i].Name, store, fmt.Sprintf("which is damaged itself (%v): check and repair that store", cause)}
+			}
+			return layerDamage{chain[i].Name, errors.Join(cause, ignoreKnown(err))}
+		}
+	}
+	if IsDiskError(err) {
+		return layerDamage{name, err}
+	}
+	return classify(err)
+}
+
+// canBeDamage reports whether an error of a driver may come from a damaged layer.
+func canBeDamage(err error) bool {
+	if err == nil || errors.Is(err, errdefs.ErrDataLoss) || durable.NoRoom(err) {
+		return false
+	}
+	for _, known := range []error{
+		context.Canceled, context.DeadlineExceeded, driver.ErrReadOnly, driver.ErrExists, driver.ErrSealed, driver.ErrNeedsParents,
+		driver.ErrTorn, driver.ErrBusy, driver.ErrUnsupported, driver.ErrDigest, driver.ErrInvalidLayer, driver.ErrInvalidID,
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM, syscall.EACCES, syscall.EINTR,
+	} {
+		if errors.Is(err, known) {
+			return false
+		}
+	}
+	return true
+}
+
+// IsDamage reports whether an error of [Snapshotter.Usable] says that the layer is damaged,
+// and not that it could not be looked at, for want of descriptors for example.
+func IsDamage(err error) bool {
+	if errors.Is(err, ErrLayerMissing) || errors.Is(err, ErrLayerTorn) {
+		return true
+	}
+	return (errors.Is(err, ErrRecord) || errors.Is(err, ErrUnreadable)) && canBeDamage(err)
+}
+
+// IsDiskError reports whether an error is that of a disk or file system that says that data is lost.
+func IsDiskError(err error) bool { return errors.Is(err, syscall.EIO) || isUnclean(err) }
+
+// ignoreKnown leaves out what usable says in other words.
+func ignoreKnown(err error) error {
+	if errors.Is(err, driver.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// chain returns the row of a snapshot that exists and those of its parents, nearest first.
+func (s *Snapshotter) chain(name string) (rows []meta.Snapshot, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		if _, err := ready(tx, name); err != nil {
+			return err
+		}
+		rows, err = tx.Chain(name)
+		return err
+	})
+	return rows, err
+}
+
+// whole returns an error that matches errdefs.ErrNotFound when the record of a snapshot's
+// layer, or of one below, is missing or unreadable.
+func (s *Snapshotter) whole(ctx context.Context, name string) error {
+	chain, err := s.chain(name)
+	if err != nil {
+		return err
+	}
+	for _, row := range chain {
+		if err := s.recorded(ctx, row); IsDamage(err) {
+			return fail(errdefs.ErrNotFound, "snapshot %q is damaged: %v", name, err)
+		} else if err != nil {
+			return classify(err)
+		}
+	}
+	return nil
+}

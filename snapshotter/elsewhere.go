@@ -1,0 +1,74 @@
+package snapshotter
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// ErrElsewhere: the layer of a snapshot, or one that it stands on, is in an additional store
+// that is not open, or has it no more. The message names the store by its ID. It is an
+// ErrLayerDamaged, though nothing is lost: all is as before once the store is given again.
+var ErrElsewhere = errors.New("it is in an additional store that cannot be used")
+
+// lentDamage is an ErrElsewhere.
+type lentDamage struct{ key, store, why string }
+
+func (d lentDamage) Error() string {
+	return fmt.Sprintf("snapshot %q: %v: it is in the additional store %s, %s", d.key, ErrLayerDamaged, d.store, d.why)
+}
+
+func (lentDamage) Unwrap() []error {
+	return []error{ErrLayerDamaged, ErrElsewhere, ErrLayerMissing, errdefs.ErrDataLoss}
+}
+
+// elsewhere returns an error for a borrowed snapshot whose store is not open, or has
+// another layer in its place; nil for one of our own.
+func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
+	if row.Store == "" {
+		return nil
+	}
+	from := s.store(row.Store)
+	if from == nil {
+		return lentDamage{row.Name, row.Store, "which is not open: give its directory with --additional"}
+	}
+	there, err := from.row(row.Origin)
+	if err == nil && (there.Kind != meta.Committed || string(from.lentLayer(there)) != row.Layer || !there.Created.Equal(row.Created)) {
+		err = errors.New("another one has its name")
+	}
+	if err != nil {
+		return lentDamage{
+			row.Name, row.Store,
+			fmt.Sprintf("which has it no more (%v): give the store as it was with --additional, or remove what stands on the snapshot", err),
+		}
+	}
+	return nil
+}
+
+// inReach returns an error when the snapshot, or one that it stands on, is borrowed and
+// cannot be used now. It costs nothing in a store that borrows nothing.
+func (s *Snapshotter) inReach(tx *meta.Tx, name string) error {
+	if n, err := tx.Borrowed(); n == 0 || err != nil {
+		return err
+	}
+	chain, err := tx.Chain(name)
+	if err != nil {
+		return err
+	}
+	for _, row := range chain {
+		if err := s.elsewhere(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errLent refuses to change the layer of a borrowed snapshot.
+func errLent(row meta.Snapshot) error {
+	return fail(errdefs.ErrFailedPrecondition, "snapshot %q: %w: its layer is in the additional store %s, which has to be repaired itself",
+		row.Name, driver.ErrReadOnly, row.Store)
+}

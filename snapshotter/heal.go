@@ -1,0 +1,140 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// heals are layers that wait for those below to be made anew. The zero value is ready.
+type heals struct {
+	mu      sync.Mutex // held while layers are made anew
+	waiting map[string]heal
+}
+
+// A heal says where the layer of a snapshot can be read.
+type heal struct {
+	row    meta.Snapshot
+	reopen Reopen
+	source string
+	diffID digest.Digest
+}
+
+// Heal makes damaged layers of the scope anew when an engine unpacks the same layer again,
+// which it does because [Scope.StatWhole] has not found it. key is the snapshot that the engine unpacks in,
+// whose name ends with the layer's chainID, and source as for [Scope.ApplyFrom], which
+// has succeeded with the diffID.
+//
+// The snapshots that the engine makes of the layer end with the same chainID. The engine
+// itself does not commit what it unpacks to a name that it knows already, so this is done
+// beside: only for a snapshot whose layer is damaged, and only where the diffID and the
+// chainID of its parent give its own chainID. What fails is logged; the damage stays.
+func (sc *Scope) Heal(ctx context.Context, key, source string, diffID digest.Digest) {
+	key = sc.Full(key)
+	chainID, ok := extracted(key)
+	reopen := sc.s.sources.of(key)
+	if !ok || reopen == nil || sc.s.readOnly {
+		return
+	}
+	rows, err := sc.s.damagedAs(ctx, sc.prefix, chainID)
+	if err == nil && len(rows) > 0 {
+		err = sc.s.heal(ctx, rows, heal{reopen: reopen, source: source, diffID: diffID})
+	}
+	if err != nil {
+		sc.s.log.WarnContext(ctx, "a damaged layer could not be unpacked again", "chainID", chainID, "error", err)
+	}
+}
+
+// extracted returns the chainID that ends the key under which an engine unpacks a layer:
+// "extract-NUMBER CHAINID".
+func extracted(key string) (digest.Digest, bool) {
+	if !IsExtraction(key) {
+		return "", false
+	}
+	_, last, _ := strings.Cut(path.Base(key), " ")
+	d := digest.Digest(last)
+	return d, d.Validate() == nil
+}
+
+// damagedAs returns the committed snapshots of a layer whose layers are damaged.
+func (s *Snapshotter) damagedAs(ctx context.Context, prefix string, chainID digest.Digest) (damaged []meta.Snapshot, err error) {
+	var rows []meta.Snapshot
+	err = s.view(func(tx *meta.Tx) error {
+		return tx.WalkSnapshots(func(row meta.Snapshot) error {
+			if row.Kind == meta.Committed && row.State == meta.Ready && strings.HasPrefix(row.Name, prefix) && path.Base(row.Name) == chainID.String() {
+				rows = append(rows, row)
+			}
+			return ctx.Err()
+		})
+	})
+	for _, row := range rows {
+		if IsDamage(s.recorded(ctx, row)) {
+			damaged = append(damaged, row)
+		}
+	}
+	return damaged, err
+}
+
+// heal makes the layers of the rows anew, and then those that have waited for them.
+func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal) error {
+	s.heals.mu.Lock()
+	defer s.heals.mu.Unlock()
+	if s.heals.waiting == nil {
+		s.heals.waiting = map[string]heal{}
+	}
+	var errs []error
+	for _, row := range rows {
+		from.row = row
+		if !from.isOf(row) {
+			errs = append(errs, fmt.Errorf("snapshot %q: what was unpacked is another layer, %s", row.Name, from.diffID))
+			continue
+		}
+		s.heals.waiting[row.Name] = from
+	}
+	for again := true; again; {
+		again = false
+		for name, h := range s.heals.waiting {
+			if h.row.Parent != "" && s.whole(ctx, h.row.Parent) != nil {
+				continue // its turn comes
+			}
+			delete(s.heals.waiting, name)
+			if s.recorded(ctx, h.row) == nil {
+				continue // somebody was faster
+			}
+			err := s.renewFrom(ctx, h)
+			again = again || err == nil
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isOf reports whether a layer of the diffID on the row's parent has the chainID that ends
+// the row's name.
+func (h heal) isOf(row meta.Snapshot) bool {
+	chainID := path.Base(row.Name)
+	if row.Parent == "" {
+		return chainID == h.diffID.String()
+	}
+	return chainID == digest.FromString(path.Base(row.Parent)+" "+h.diffID.String()).String()
+}
+
+func (s *Snapshotter) renewFrom(ctx context.Context, h heal) error {
+	layer, opts, err := h.reopen(ctx, h.source)
+	if err != nil {
+		return fmt.Errorf("snapshot %q: %w", h.row.Name, err)
+	}
+	opts.DiffID = h.diffID
+	err = errors.Join(s.Renew(ctx, h.row.Name, layer, opts), layer.Close())
+	if err == nil {
+		s.log.WarnContext(ctx, "damaged layer was unpacked again", "key", h.row.Name, "layer", h.row.Layer)
+	}
+	return err
+}

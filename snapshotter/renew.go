@@ -1,0 +1,253 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// ErrUnreadable: the files of a layer cannot be read.
+var ErrUnreadable = errors.New("its files cannot be read")
+
+// Usable returns what keeps the layer of a snapshot from being used, as far as a look at
+// its record and its root directory tells: an error that matches ErrLayerMissing,
+// ErrRecord, ErrLayerTorn or ErrUnreadable, see [IsDamage]; nil for none. It reads the record of this
+// layer alone, but its files show those of its parents.
+func (s *Snapshotter) Usable(ctx context.Context, key string) error {
+	err := s.looking(ctx, key, func(row meta.Snapshot) error { return s.usable(ctx, row) })
+	if err != nil {
+		err = fmt.Errorf("snapshot %q: %w", key, err)
+	}
+	return err
+}
+
+func (s *Snapshotter) usable(ctx context.Context, row meta.Snapshot) error {
+	if err := s.recorded(ctx, row); err != nil {
+		return err
+	}
+	view, err := s.driver.View(ctx, layerOf(row))
+	if err == nil {
+		root, rootErr := view.Root()
+		if err = rootErr; err == nil {
+			_, err = root.Names()
+			err = errors.Join(err, root.Close())
+		}
+		err = errors.Join(err, view.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreadable, err)
+	}
+	return nil
+}
+
+// recorded is usable for the record alone.
+func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
+	if err := s.elsewhere(row); err != nil {
+		return err
+	}
+	r, ok := s.driver.(driver.Recorder)
+	if !ok {
+		return nil
+	}
+	record, err := r.Record(ctx, layerOf(row))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, driver.ErrNotFound):
+		err = ErrLayerMissing
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrRecord, err)
+	case record.Torn:
+		err = ErrLayerTorn
+	case row.Kind == meta.Committed && !record.Sealed:
+		err = fmt.Errorf("%w: its snapshot is committed, and it was never sealed", ErrRecord)
+	}
+	return err
+}
+
+// Reinscribe has the record of a committed snapshot's layer tell again what the row says:
+// the name, the labels, the store. It is for a layer whose record agrees with the row in all
+// else. With dryRun it only says whether it would. The error for another matches ErrRecord.
+func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) error {
+	begin := s.beginChange
+	if dryRun {
+		begin = s.calls.begin
+	}
+	end, err := begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	unlock, err := s.keys.write(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	chain, err := s.chain(key)
+	if err != nil {
+		return err
+	}
+	if chain[0].Store != "" {
+		return errLent(chain[0])
+	}
+	r, ok := s.driver.(driver.Recorder)
+	if !ok || chain[0].Foreign {
+		return fail(errdefs.ErrNotImplemented, "snapshot %q: %w: no record of its layer is kept", key, driver.ErrUnsupported)
+	}
+	record, err := r.Record(ctx, layerOf(chain[0]))
+	if err != nil {
+		return classify(fmt.Errorf("record of snapshot %q: %w", key, err))
+	}
+	var above []driver.ID
+	for _, row := range chain[1:] {
+		above = append(above, layerOf(row))
+	}
+	if chain[0].Kind != meta.Committed || !record.Sealed || !slices.Equal(above, record.Parents) {
+		return fail(errdefs.ErrFailedPrecondition, "snapshot %q: %w in what it stands on, or whether it is sealed", key, ErrRecord)
+	}
+	if dryRun {
+		return nil
+	}
+	return classify(s.inscribe(ctx, chain[0]))
+}
+
+// Renew makes the layer of the committed snapshot key anew from the tar that it was
+// unpacked from, whose digest is opts.DiffID, and puts it in the place of the one that is
+// there, which may be damaged or missing. The snapshot keeps its name and the layer its
+// ID, so what stands on them goes on; what is mounted keeps the files of the old layer,
+// which goes when nothing needs it. The layers below have to be sound. Where the commit has
+// kept a digest of the layer's changes, those of the new one must have it, too.
+//
+// Until the new layer is complete and on disk nothing changes, and then one step does it.
+// A spare layer in the row names what is beside meanwhile: after a crash it goes when the
+// store is opened. Returns [driver.ErrUnsupported] where the driver cannot do it, and for
+// a layer of another engine.
+func (s *Snapshotter) Renew(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (err error) {
+	seen := s.observe(Event{Op: OpApply, Key: key})
+	defer seen.end(&err)
+	if opts.DiffID == "" {
+		return fail(errdefs.ErrInvalidArgument, "make the layer of snapshot %q anew: no digest says what it must be", key)
+	}
+	opts.Detached = false
+	done, err := s.changing(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	applied, err := s.renew(ctx, key, layer, opts)
+	seen.Bytes, seen.Entries = applied.Bytes, applied.Entries
+	if err != nil {
+		return classify(fmt.Errorf("make the layer of snapshot %q anew: %w", key, err))
+	}
+	s.cleanLater(ctx)
+	return nil
+}
+
+func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	row, err := s.row(key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	replacer, ok := s.driver.(driver.Replacer)
+	switch {
+	case !ok:
+		return driver.Applied{}, fmt.Errorf("%w: driver %s cannot replace a layer", driver.ErrUnsupported, s.driver.Name())
+	case row.Store != "":
+		return driver.Applied{}, errLent(row)
+	case row.Foreign:
+		return driver.Applied{}, fmt.Errorf("%w: another engine made it", driver.ErrUnsupported)
+	case row.Kind != meta.Committed:
+		return driver.Applied{}, fail(errdefs.ErrFailedPrecondition, "it is %s, not committed", row.Kind)
+	}
+	if row.Spare != "" { // of an earlier try
+		if err := s.dropSpare(ctx, row); err != nil {
+			return driver.Applied{}, err
+		}
+	}
+	beside, above, err := s.announceRenewal(key)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	applied, sealed, err := s.unpackBeside(ctx, beside, above, layer, opts)
+	if err == nil {
+		err = replacer.Replace(context.WithoutCancel(ctx), driver.ID(beside.Spare), layerOf(beside))
+	}
+	if err != nil {
+		return applied, errors.Join(err, s.undoRenewal(context.WithoutCancel(ctx), beside, !errors.Is(err, errTaken)))
+	}
+	return applied, s.free("renewed", func(tx *meta.Tx) error {
+		row, err := ready(tx, key)
+		if err != nil {
+			return err
+		}
+		row.Spare, row.Usage, row.Updated = "", sealed.Usage, now()
+		return tx.UpdateSnapshot(row)
+	})
+}
+
+// announceRenewal names the layer that is to be made as the spare one of the row. It
+// returns the row with the two in each other's place, and the layers below.
+func (s *Snapshotter) announceRenewal(key string) (row meta.Snapshot, above []driver.ID, err error) {
+	err = s.update("renew", func(tx *meta.Tx) error {
+		if row, err = ready(tx, key); err != nil {
+			return err
+		}
+		if above, err = s.parents(tx, row.Parent); err != nil {
+			return err
+		}
+		if err := s.reserve(tx); err != nil {
+			return err
+		}
+		if row.Spare, err = tx.NewLayer(); err != nil {
+			return err
+		}
+		return tx.UpdateSnapshot(row)
+	})
+	row.Layer, row.Spare = row.Spare, row.Layer
+	return row, above, err
+}
+
+// unpackBeside makes and seals the layer of a row from its tar.
+func (s *Snapshotter) unpackBeside(ctx context.Context, row meta.Snapshot, above []driver.ID, layer io.Reader, opts driver.ApplyOptions,
+) (applied driver.Applied, sealed meta.Snapshot, err error) {
+	err = s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{})
+	if errors.Is(err, driver.ErrExists) {
+		err = taken(row)
+	}
+	if err != nil {
+		return applied, row, err
+	}
+	if applied, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts); err != nil {
+		return applied, row, err
+	}
+	if sealed, err = s.seal(ctx, row, row); err != nil || row.Digest == "" {
+		return applied, sealed, err
+	}
+	sum, err := s.contentDigest(ctx, row, func(int) error { return ctx.Err() })
+	if err == nil && sum.String() != row.Digest {
+		err = fmt.Errorf("%w: its changes have the digest %s, those that were committed had %s", driver.ErrDigest, sum, row.Digest)
+	}
+	return applied, sealed, err
+}
+
+// undoRenewal removes what was made beside the layer of a row. made: it is not one that
+// was there before.
+func (s *Snapshotter) undoRenewal(ctx context.Context, beside meta.Snapshot, made bool) error {
+	row := beside
+	row.Layer, row.Spare = beside.Spare, beside.Layer
+	if !made {
+		return s.forgetSpare(row)
+	}
+	if err := s.dropSpare(ctx, row); err != nil {
+		return fmt.Errorf("remove what was made beside it: %w", err)
+	}
+	s.cleanLater(ctx)
+	return nil
+}

@@ -1,0 +1,133 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// A LayerState says what is wrong with the layer of a snapshot, in one word. Scripts may
+// rely on the words.
+type LayerState string
+
+// The states. Only the first is no damage.
+const (
+	LayerSound LayerState = ""
+	// LayerTorn: see ErrLayerTorn.
+	LayerTorn LayerState = "torn"
+	// LayerMissing: see ErrLayerMissing.
+	LayerMissing LayerState = "missing"
+	// LayerUnreadable: see ErrRecord and ErrUnreadable.
+	LayerUnreadable LayerState = "unreadable"
+	// LayerUnknown: it could not be looked at, for want of descriptors for example.
+	LayerUnknown LayerState = "unknown"
+)
+
+// A LayerDamage says what is wrong with the layer of one snapshot.
+type LayerDamage struct {
+	// Key is the snapshot that the layer belongs to, and Kind what it is.
+	Key   string
+	Kind  snapshots.Kind
+	State LayerState
+	// What is a sentence for people.
+	What string
+}
+
+// stateOf returns the state that an error of usable or recorded stands for.
+func stateOf(err error) LayerState {
+	switch {
+	case err == nil:
+		return LayerSound
+	case errors.Is(err, ErrLayerTorn):
+		return LayerTorn
+	case errors.Is(err, ErrLayerMissing):
+		return LayerMissing
+	case IsDamage(err):
+		return LayerUnreadable
+	default:
+		return LayerUnknown
+	}
+}
+
+// LayerState returns what the record of a snapshot's layer tells of damage; it reads no
+// file of the layer. A snapshot that is being changed at this moment counts as sound: what
+// is under way looks like damage.
+func (s *Snapshotter) LayerState(ctx context.Context, key string) (LayerState, error) {
+	end, err := s.calls.begin()
+	if err != nil {
+		return LayerSound, err
+	}
+	defer end()
+	row, err := s.row(key)
+	if err != nil {
+		return LayerSound, err
+	}
+	if state, err := s.recordedState(ctx, row); state == LayerSound || err != nil {
+		return state, err
+	}
+	// Without the lock, what is being applied looks torn, and what is being removed missing.
+	unlock, ok := s.keys.tryRead(key)
+	if !ok {
+		return LayerSound, nil
+	}
+	defer unlock()
+	if row, err = s.row(key); err != nil {
+		return LayerSound, err
+	}
+	return s.recordedState(ctx, row)
+}
+
+func (s *Snapshotter) recordedState(ctx context.Context, row meta.Snapshot) (LayerState, error) {
+	err := s.recorded(ctx, row)
+	if ctx.Err() != nil {
+		return LayerSound, ctx.Err()
+	}
+	return stateOf(err), nil
+}
+
+// StreamStates is [Snapshotter.Stream] with the states of the layers. It looks at those of
+// snapshots that are not committed, which are few: a layer that is torn cannot be
+// committed. Those of committed ones are told as sound.
+func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context, snapshots.Info, LayerState) error) error {
+	return s.Stream(ctx, func(ctx context.Context, info snapshots.Info) error {
+		state := LayerSound
+		if info.Kind != snapshots.KindCommitted {
+			var err error
+			if state, err = s.LayerState(ctx, info.Name); err != nil && !errdefs.IsNotFound(err) { // it went meanwhile
+				return err
+			}
+		}
+		return fn(ctx, info, state)
+	})
+}
+
+// Damage returns what is wrong with the layer of a snapshot, which it looks at as
+// [Snapshotter.Usable] does, and with those of its parents, nearest first, of which it
+// looks at the records.
+func (s *Snapshotter) Damage(ctx context.Context, key string) (damage []LayerDamage, err error) {
+	err = s.looking(ctx, key, func(row meta.Snapshot) error {
+		chain, err := s.chain(key)
+		if err != nil {
+			return err
+		}
+		for i, row := range chain {
+			look := s.recorded
+			if i == 0 {
+				look = s.usable
+			}
+			err := look(ctx, row)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				damage = append(damage, LayerDamage{Key: row.Name, Kind: kindOf(row.Kind), State: stateOf(err), What: err.Error()})
+			}
+		}
+		return nil
+	})
+	return damage, err
+}

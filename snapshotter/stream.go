@@ -1,0 +1,143 @@
+package snapshotter
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/snapshots"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// streamBatch is how many rows are read in one transaction.
+const streamBatch = 256
+
+// errBatch ends a transaction when the batch is full.
+var errBatch = errors.New("the batch is full")
+
+// Stream is [Snapshotter.Walk] without filters that takes the same memory however many
+// snapshots there are, and keeps nobody from writing while fn runs. It is not one moment:
+// what is made or removed meanwhile may be shown or not. A snapshot that is there all the
+// time is shown once, also when it is committed meanwhile, and so gets another name: it
+// comes last then, if its new name's turn is over.
+func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) (err error) {
+	defer s.observe(Event{Op: OpWalk}).end(&err)
+	end, err := s.calls.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	st := s.streams.open()
+	defer s.streams.close(st)
+	for more := true; more; {
+		var batch []snapshots.Info
+		if batch, more, err = s.nextBatch(st); err != nil {
+			return err
+		}
+		for _, info := range batch {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := fn(ctx, info); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nextBatch reads the next rows, and after the last those that were renamed to before
+// where the stream was.
+func (s *Snapshotter) nextBatch(st *stream) (batch []snapshots.Info, more bool, err error) {
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	err = s.view(func(tx *meta.Tx) error {
+		n := 0
+		err := tx.WalkSnapshotsAfter("", st.after, func(row meta.Snapshot) error {
+			if n == streamBatch {
+				return errBatch
+			}
+			n++
+			st.after = row.Name
+			if row.State == meta.Ready && !st.shown[row.Name] {
+				batch = append(batch, infoOf(row))
+			}
+			return nil
+		})
+		if more = errors.Is(err, errBatch); more || err != nil {
+			return ignore(err, errBatch)
+		}
+		for _, name := range st.passed {
+			row, err := ready(tx, name)
+			if errors.Is(err, meta.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			batch = append(batch, infoOf(row))
+		}
+		return nil
+	})
+	return batch, more, err
+}
+
+func ignore(err, harmless error) error {
+	if errors.Is(err, harmless) {
+		return nil
+	}
+	return err
+}
+
+// A stream is a reading of all rows that is under way.
+type stream struct {
+	after string // the last name that was read
+	// shown are new names of snapshots that were read under their old ones; passed those
+	// of snapshots that were not read, and would not be.
+	shown  map[string]bool
+	passed []string
+}
+
+// streams are those under way.
+type streams struct {
+	// mu is held while rows are read for a stream, and while one is renamed.
+	mu   sync.Mutex
+	list map[*stream]bool
+}
+
+func (s *streams) open() *stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &stream{shown: map[string]bool{}}
+	if s.list == nil {
+		s.list = map[*stream]bool{}
+	}
+	s.list[st] = true
+	return st
+}
+
+func (s *streams) close(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.list, st)
+}
+
+// rename runs what gives a snapshot another name, and tells the streams.
+func (s *streams) rename(from, to string, run func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := run(); err != nil {
+		return err
+	}
+	for st := range s.list {
+		read := from <= st.after
+		if read && to > st.after {
+			st.shown[to] = true
+		}
+		if !read && to <= st.after {
+			st.passed = append(st.passed, to)
+		}
+	}
+	return nil
+}

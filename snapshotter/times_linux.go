@@ -1,0 +1,6 @@
+package snapshotter
+
+import "golang.org/x/sys/unix"
+
+// times are in nanoseconds.
+func times(st *unix.Stat_t) (modified, changed int64) { return st.Mtim.Nano(), st.Ctim.Nano() }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package snapshotter
+
+func isUnclean(error) bool { return false }
