@@ -329,7 +329,7 @@ func TestADatabaseThatWasRebuiltKnowsWhatWasCommitted(t *testing.T) {
 			alltest.SkipInShort(t, backend)
 			p := newPlace(t, backend)
 			require.NoError(t, os.Remove(filepath.Join(p.root, "meta.db")))
-			snaps, _, err := snapshotter.Rebuild(t.Context(), p.root, snapshotter.Options{Driver: backend}, false)
+			snaps, _, err := snapshotter.Rebuild(t.Context(), p.root, snapshotter.RebuildOptions{Options: snapshotter.Options{Driver: backend}})
 			require.NoError(t, err)
 			images, err := image.Open(snaps)
 			require.NoError(t, err)

@@ -43,6 +43,8 @@ func (s *Store) backUp(ctx context.Context, removed string) error {
 
 func (s *Store) backupPath() string { return filepath.Join(s.blobs.dir, backupName) }
 
+func (s *Store) readBackup() ([]Image, error) { return s.blobs.readBackup() }
+
 // forgetBackup is backUp before a removal, which a full disk must not keep: without room
 // the copy goes, until the next image is recorded.
 func (s *Store) forgetBackup(ctx context.Context, removed string) error {
@@ -108,7 +110,11 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 		} else if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, err
 		}
-		r := Restored{Name: img.Name, Err: s.restorable(ctx, img, there)}
+		have := func(key string) (bool, error) {
+			ok, err := s.committed(ctx, key)
+			return ok || there(key), err
+		}
+		r := Restored{Name: img.Name, Err: s.blobs.restorable(img, have)}
 		all = append(all, r)
 		if r.Err == nil {
 			sound = append(sound, img)
@@ -117,19 +123,51 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 	if dryRun || len(sound) == 0 {
 		return all, nil
 	}
-	err = s.snaps.DB().Update(func(tx *meta.Tx) error {
-		for _, img := range sound {
-			if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
+	return all, s.snaps.DB().Update(func(tx *meta.Tx) error { return putImages(tx, sound) })
+}
+
+func putImages(tx *meta.Tx, images []Image) error {
+	for _, img := range images {
+		if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Recover returns a function that records the images of a store in a new database, for
+// [snapshotter.RebuildOptions], as far as their snapshots and blobs are there. It calls
+// told with those that it records, or would record, each time that it is called. About the
+// others [Store.Restore] tells afterwards, and about a copy of the list that cannot be read.
+func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot) error {
+	b := blobsIn(contentIn(root))
+	return func(tx *meta.Tx, snapshots []meta.Snapshot) error {
+		imported := map[string]bool{}
+		for _, row := range snapshots {
+			imported[row.Name] = row.Kind == meta.Committed && row.Labels[LabelLayer] == row.Name
+		}
+		have := func(key string) (bool, error) { return imported[key], nil }
+		list, err := b.readBackup()
+		if err != nil {
+			return nil //nolint:nilerr // the snapshots are worth having without it
+		}
+		list = slices.DeleteFunc(list, func(img Image) bool { return b.restorable(img, have) != nil })
+		if tx != nil {
+			if err := putImages(tx, list); err != nil {
 				return err
 			}
 		}
+		var all []Restored
+		for _, img := range list {
+			all = append(all, Restored{Name: img.Name})
+		}
+		told(all)
 		return nil
-	})
-	return all, err
+	}
 }
 
-func (s *Store) readBackup() ([]Image, error) {
-	path := s.backupPath()
+func (b *blobs) readBackup() ([]Image, error) {
+	path := filepath.Join(b.dir, backupName)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -149,15 +187,16 @@ func (s *Store) readBackup() ([]Image, error) {
 	return list, nil
 }
 
-// restorable returns what an image lacks.
-func (s *Store) restorable(ctx context.Context, img Image, there func(string) bool) error {
+// restorable returns what an image lacks; have reports whether a snapshot is one that an
+// import made.
+func (b *blobs) restorable(img Image, have func(key string) (bool, error)) error {
 	if name, err := ParseName(img.Name); err != nil || name != img.Name {
 		return fmt.Errorf("%w: its name cannot be one", ErrInvalid)
 	}
-	if _, err := s.blobs.read(img.Target.Digest); err != nil {
+	if _, err := b.read(img.Target.Digest); err != nil {
 		return fmt.Errorf("its manifest: %w", err)
 	}
-	if _, err := s.blobs.read(img.Config.Digest); err != nil {
+	if _, err := b.read(img.Config.Digest); err != nil {
 		return fmt.Errorf("its config: %w", err)
 	}
 	keys := []string{img.Snapshot}
@@ -165,11 +204,11 @@ func (s *Store) restorable(ctx context.Context, img Image, there func(string) bo
 		keys = append(keys, l.ChainID.String())
 	}
 	for _, key := range keys {
-		ok, err := s.committed(ctx, key)
+		ok, err := have(key)
 		if err != nil {
 			return err
 		}
-		if !ok && !there(key) {
+		if !ok {
 			return fmt.Errorf("its snapshot %s: %w", key, ErrNotFound)
 		}
 	}

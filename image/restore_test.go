@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -171,4 +172,52 @@ func TestAStoreOfAnEarlierVersionGetsACopyOfItsList(t *testing.T) {
 	restored, err := s.Restore(t.Context(), false, nowhere)
 	require.NoError(t, err)
 	require.Equal(t, []Restored{{Name: "a:1"}}, restored)
+}
+
+// A crash right after a rebuild must not leave a store that opens and lacks its images.
+func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		m := newMaker(t)
+		m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+		s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+		lacking := s.mustImport(t, m.dir(), ImportOptions{Name: "b:1"})
+		want, err := s.List(t.Context())
+		require.NoError(t, err)
+		list, err := os.ReadFile(s.backupPath())
+		require.NoError(t, err)
+		root, backend := s.snaps.Root(), s.snaps.Driver().Name()
+		require.NoError(t, s.snaps.Close())
+		var told []Restored
+		rebuild := func(dryRun bool) *snapshotter.Snapshotter {
+			t.Helper()
+			require.NoError(t, os.RemoveAll(filepath.Join(root, "meta.db")))
+			told = nil
+			snaps, _, err := snapshotter.Rebuild(t.Context(), root, snapshotter.RebuildOptions{
+				Options: snapshotter.Options{Driver: backend}, DryRun: dryRun,
+				Records: Recover(root, func(all []Restored) { told = all }),
+			})
+			require.NoError(t, err)
+			return snaps
+		}
+		require.Nil(t, rebuild(true))
+		require.Equal(t, []Restored{{Name: "a:1"}, {Name: "b:1"}}, told)
+		require.NoError(t, rebuild(false).Close())
+		require.Equal(t, []Restored{{Name: "a:1"}, {Name: "b:1"}}, told)
+		s = reopen(t, root, backend)
+		got, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.NoError(t, s.snaps.Close())
+
+		// What lacks something, and a copy that cannot be read, keep nobody from the rest.
+		require.NoError(t, os.Remove(s.blobs.path(lacking.Config.Digest)))
+		require.NoError(t, rebuild(false).Close())
+		require.Empty(t, told, "both images have this config")
+		require.NoError(t, os.WriteFile(s.backupPath(), list[:len(list)/2], 0o600))
+		snaps := rebuild(false)
+		require.Empty(t, told)
+		_, err = snaps.Stat(t.Context(), lacking.Snapshot)
+		require.NoError(t, err)
+		require.NoError(t, snaps.Close())
+	})
 }

@@ -96,7 +96,10 @@ func (s *Store) completeBackup() error {
 	return nil
 }
 
-func contentOf(s *snapshotter.Snapshotter) string { return filepath.Join(s.Root(), "content") }
+func contentOf(s *snapshotter.Snapshotter) string { return contentIn(s.Root()) }
+
+// contentIn is the content directory of the store at root.
+func contentIn(root string) string { return filepath.Join(root, "content") }
 
 // changeable returns an error where nothing may be changed.
 func (s *Store) changeable() error {

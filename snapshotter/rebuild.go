@@ -35,18 +35,28 @@ type Rebuilt struct {
 	Header bool
 }
 
+// RebuildOptions tune [Rebuild].
+type RebuildOptions struct {
+	// Options are for opening the store.
+	Options
+	// DryRun changes nothing, and nil is returned for the store.
+	DryRun bool
+	// Records, if not nil, adds records of other packages, such as the names of images, to
+	// the new database: a crash must not leave one that can be opened and lacks them. It is
+	// told the snapshots that there are; tx is nil for a dry run.
+	Records func(tx *meta.Tx, snapshots []meta.Snapshot) error
+}
+
 // Rebuild opens a store whose database or header is lost or damaged. The database that it
 // makes has what the records of the layers tell; the old one stays beside it. Until the
-// new one is complete and takes its place, with one rename, nothing has changed. With
-// dryRun nothing does, and nil is returned for the store.
+// new one is complete and takes its place, with one rename, nothing has changed.
 //
 // It returns ErrSound for a store with both. [Snapshotter.Restore] is for layers that a
 // sound database does not name. What cannot be opened for another reason than damage, or
 // was written by a newer version, is left alone. Labels are those of when a snapshot was
-// made or committed; records of other packages, such as the names of images, are theirs
-// to make again.
-func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snapshotter, Rebuilt, error) {
-	if opts.ReadOnly && !dryRun {
+// made or committed.
+func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotter, Rebuilt, error) {
+	if opts.ReadOnly && !opts.DryRun {
 		return nil, Rebuilt{}, errReadOnly
 	}
 	root, err := makeRoot(root, true)
@@ -56,11 +66,11 @@ func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snap
 	if err != nil {
 		return nil, Rebuilt{}, fmt.Errorf("rebuild store %s: %w", root, err)
 	}
-	b := &rebuilder{root: root, opts: opts, dryRun: dryRun}
+	b := &rebuilder{root: root, opts: opts}
 	if err := b.takeLock(ctx); err != nil {
 		return nil, Rebuilt{}, err
 	}
-	if err := b.run(ctx); err != nil || dryRun {
+	if err := b.run(ctx); err != nil || opts.DryRun {
 		if err != nil {
 			err = fmt.Errorf("rebuild store %s: %w", root, err)
 		}
@@ -70,7 +80,7 @@ func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snap
 		return nil, b.done, err
 	}
 	opts.locked, opts.restoring = b.lock, true // nobody else gets in between
-	s, err := Open(ctx, root, opts)
+	s, err := Open(ctx, root, opts.Options)
 	if err == nil {
 		err = s.inscribeRenamed(ctx, b.plan)
 		if err != nil {
@@ -84,18 +94,17 @@ func Rebuild(ctx context.Context, root string, opts Options, dryRun bool) (*Snap
 }
 
 type rebuilder struct {
-	root   string
-	opts   Options
-	dryRun bool
-	lock   *storeLock
-	plan   restorePlan
-	done   Rebuilt
+	root string
+	opts RebuildOptions
+	lock *storeLock
+	plan restorePlan
+	done Rebuilt
 }
 
 // takeLock takes the lock of the store; a dry run that of a reader, which writes nothing.
 // It is nil for a store without a lock file then.
 func (b *rebuilder) takeLock(ctx context.Context) (err error) {
-	if b.dryRun {
+	if b.opts.DryRun {
 		b.lock, err = lockForReading(ctx, b.root, b.opts.LockTimeout)
 	} else {
 		b.lock, err = lockStore(ctx, b.root, b.opts.Address, b.opts.LockTimeout)
@@ -124,7 +133,7 @@ func (b *rebuilder) run(ctx context.Context) error {
 	switch {
 	case sound && !b.done.Header:
 		return ErrSound
-	case sound && b.dryRun:
+	case sound && b.opts.DryRun:
 		return nil
 	case sound:
 		return writeHeader(b.root, head)
@@ -161,7 +170,7 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 		return errors.Is(err, meta.ErrDamaged) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist)
 	}
 	open := meta.Open
-	if b.dryRun {
+	if b.opts.DryRun {
 		open = meta.OpenReadOnly
 	}
 	db, err := open(filepath.Join(b.root, metaName))
@@ -199,7 +208,7 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 // replace makes a new database and puts it in the place of the old one.
 func (b *rebuilder) replace(ctx context.Context, head header) error {
 	opts := b.opts
-	opts.DriverOptions.Existing, opts.DriverOptions.Known, opts.DriverOptions.ReadOnly = true, head.known(), b.dryRun
+	opts.DriverOptions.Existing, opts.DriverOptions.Known, opts.DriverOptions.ReadOnly = true, head.known(), b.opts.DryRun
 	s := &Snapshotter{root: b.root, log: slog.New(slog.DiscardHandler)}
 	if opts.open == nil {
 		opts.open = s.selectDriver
@@ -210,12 +219,15 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 	}
 	s.driver = d
 	b.plan, err = s.planRestore(ctx, nil)
-	if err == nil && !b.dryRun {
+	if err == nil && !b.opts.DryRun {
 		err = s.measure(ctx, b.plan)
 	}
 	b.done.Layers = b.plan.layers
-	if err = errors.Join(err, d.Close()); err != nil || b.dryRun {
+	if err = errors.Join(err, d.Close()); err != nil {
 		return err
+	}
+	if b.opts.DryRun {
+		return b.addRecords(nil)
 	}
 	if head.ID == "" {
 		head.ID = b.plan.store
@@ -254,10 +266,20 @@ func (b *rebuilder) write(path string, head *header) error {
 		if err := b.plan.write(tx); err != nil {
 			return err
 		}
+		if err := b.addRecords(tx); err != nil {
+			return err
+		}
 		head.Generation, err = tx.Generation()
 		return err
 	})
 	return errors.Join(err, db.Close())
+}
+
+func (b *rebuilder) addRecords(tx *meta.Tx) error {
+	if b.opts.Records == nil {
+		return nil
+	}
+	return b.opts.Records(tx, b.plan.rows)
 }
 
 // swap puts the new database in the place of the old one, which gets a name of its own.

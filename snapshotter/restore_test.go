@@ -73,13 +73,13 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 			require.ErrorIs(t, err, ErrDamaged)
 
 			files := contents(t, root)
-			none, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, true)
+			none, done, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}, DryRun: true})
 			require.NoError(t, err)
 			require.Nil(t, none)
 			require.Len(t, done.Layers, len(before))
 			require.Equal(t, files, contents(t, root), "a dry run changes nothing")
 
-			s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+			s, done, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 			require.NoError(t, err)
 			require.Len(t, done.Layers, len(before))
 			if name == "no database" {
@@ -103,7 +103,7 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 				require.Empty(t, l.Faults, l.Name)
 			}
 			require.NoError(t, s.Close())
-			_, _, err = Rebuild(t.Context(), root, Options{open: disk.open}, false)
+			_, _, err = Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 			require.ErrorIs(t, err, ErrSound)
 		})
 	}
@@ -180,7 +180,7 @@ func TestALayerWithoutItsParentStaysAsItIs(t *testing.T) {
 	before := lived(t, root, disk)
 	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
 	delete(disk.layers, layerOf(before["rebased"]))
-	s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, done, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	last := done.Layers[len(done.Layers)-1]
@@ -206,7 +206,7 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(root, headerName)))
 	_, err = Open(t.Context(), root, Options{})
 	require.ErrorIs(t, err, ErrDamaged)
-	s, done, err := Rebuild(t.Context(), root, Options{}, false)
+	s, done, err := Rebuild(t.Context(), root, RebuildOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.Empty(t, done.Layers)
@@ -256,7 +256,7 @@ func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
 				before, err := os.ReadFile(path)
 				require.NoError(t, err)
 				for _, dryRun := range []bool{true, false} {
-					_, _, err = Rebuild(t.Context(), root, Options{}, dryRun)
+					_, _, err = Rebuild(t.Context(), root, RebuildOptions{DryRun: dryRun})
 					require.ErrorIs(t, err, c.want)
 				}
 				after, err := os.ReadFile(path)
@@ -284,7 +284,7 @@ func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
 	require.NoError(t, b.Close())
 	_, err = Open(t.Context(), root, Options{open: disk.open})
 	require.ErrorIs(t, err, ErrDamaged)
-	s, done, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, done, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
 	require.FileExists(t, done.Old)
 	requireRestored(t, before, s)
@@ -292,7 +292,7 @@ func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
 
 	// Another one in the same second gets a name of its own.
 	require.NoError(t, os.WriteFile(path, make([]byte, 1<<16), 0o600))
-	s, again, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, again, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	require.NotEqual(t, done.Old, again.Old)
@@ -304,7 +304,7 @@ func TestADirectoryThatIsNoStoreIsNotMadeOne(t *testing.T) {
 	root := memDir(t)
 	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // that is the point
 	for _, dir := range []string{root, filepath.Join(root, "missing")} {
-		_, _, err := Rebuild(t.Context(), dir, Options{}, true)
+		_, _, err := Rebuild(t.Context(), dir, RebuildOptions{DryRun: true})
 		require.Error(t, err)
 	}
 	info, err := os.Stat(root)
@@ -335,7 +335,7 @@ func TestTheNewestOfTwoLayersHasTheName(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
 
-	s, _, err = Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, _, err = Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	rows := rowsOf(t, s)
@@ -353,7 +353,7 @@ func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
 	require.NoError(t, extract(t, sc, "extract-1", needy))
 	require.NoError(t, s.Close())
 	require.NoError(t, os.Remove(filepath.Join(root, metaName)))
-	s, _, err := Rebuild(t.Context(), root, Options{open: disk.open}, false)
+	s, _, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	sc, err = s.Scope("eng")

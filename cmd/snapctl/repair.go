@@ -140,7 +140,7 @@ func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 		if err != nil {
 			return doing(err, "repairing the store %s", a.global.root)
 		}
-		result, err := a.restoreImages(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, opts.DryRun)
+		result, err := a.restoreImages(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, nil, opts.DryRun)
 		if err != nil {
 			return err
 		}
@@ -168,9 +168,14 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 			return err
 		}
 	}
-	snaps, done, err := snapshotter.Rebuild(ctx, a.global.root, snapshotter.Options{
-		Driver: a.global.driver, Additional: a.global.additional, LockTimeout: lockTimeout, Logger: a.log,
-	}, dryRun)
+	var recovered []image.Restored
+	snaps, done, err := snapshotter.Rebuild(ctx, a.global.root, snapshotter.RebuildOptions{
+		Options: snapshotter.Options{
+			Driver: a.global.driver, Additional: a.global.additional, LockTimeout: lockTimeout, Logger: a.log,
+		},
+		DryRun:  dryRun,
+		Records: image.Recover(a.global.root, func(images []image.Restored) { recovered = images }),
+	})
 	if errors.Is(err, snapshotter.ErrSound) {
 		return advise(as(errState, err), "'snapctl repair' without --rebuild is for layers that it does not name")
 	}
@@ -178,21 +183,21 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 		return err
 	}
 	if dryRun {
-		a.note("which images would be there again is not known before the database is made")
-		return a.printRepair(newRepairResult(done, nil), dryRun)
+		return a.printRepair(newRepairResult(done, recovered), dryRun)
 	}
 	images, err := image.Open(snaps)
 	if err == nil {
 		var result repairResult
-		if result, err = a.restoreImages(ctx, images, done, false); err == nil {
+		if result, err = a.restoreImages(ctx, images, done, recovered, false); err == nil {
 			err = a.printRepair(result, false)
 		}
 	}
 	return errors.Join(err, doing(snaps.Close(), "closing the store %s", a.global.root))
 }
 
-// restoreImages restores the images on the snapshots that are there again.
-func (a *app) restoreImages(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, dryRun bool) (repairResult, error) {
+// restoreImages restores the images on the snapshots that are there again, but for those
+// that were recovered with the database.
+func (a *app) restoreImages(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, recovered []image.Restored, dryRun bool) (repairResult, error) {
 	coming := map[string]bool{}
 	for _, l := range done.Layers {
 		coming[l.Name] = dryRun && l.Err == nil
@@ -201,7 +206,7 @@ func (a *app) restoreImages(ctx context.Context, images *image.Store, done snaps
 	if err != nil {
 		return repairResult{}, doing(err, "repairing the images of the store %s", a.global.root)
 	}
-	return newRepairResult(done, restored), nil
+	return newRepairResult(done, append(recovered, restored...)), nil
 }
 
 func newRepairResult(done snapshotter.Rebuilt, images []image.Restored) repairResult {
