@@ -21,10 +21,14 @@ import (
 func TestContainerdSuite(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run("default/"+name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
 			requireMount(t)
 			containerdSuite(t, alltest.Place(t, t.TempDir(), name), name)
 		})
 		t.Run("tmpfs/"+name, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("not in short mode")
+			}
 			requireMount(t)
 			dir := tmpfs(t)
 			if err := alltest.Works(t, dir, name); err != nil {

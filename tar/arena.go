@@ -48,7 +48,7 @@ func (s *arenas) take() *arena {
 	default:
 		if s.made < arenaCount {
 			s.made++
-			a = &arena{buf: make([]byte, arenaSize)}
+			a = &arena{buf: arenaSpaces.get()}
 		} else {
 			a = <-s.free
 		}
@@ -56,6 +56,22 @@ func (s *arenas) take() *arena {
 	a.used = 0
 	a.refs.Store(1)
 	return a
+}
+
+// close gives the buffers back that nobody holds. Nothing may be allocated afterwards.
+func (s *arenas) close() {
+	if s.cur != nil {
+		s.release(s.cur)
+		s.cur = nil
+	}
+	for {
+		select {
+		case a := <-s.free:
+			arenaSpaces.put(a.buf)
+		default:
+			return
+		}
+	}
 }
 
 func (s *arenas) release(a *arena) {

@@ -31,7 +31,7 @@ func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
 		return err
 	}
 	if u.buf == nil {
-		u.buf = make([]byte, 1<<20)
+		u.buf = arenaSpaces.get()
 	}
 	n, err := copyBody(u.ctx.Err, fd, u.tr, u.buf, isSparse(hdr))
 	switch {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -47,7 +49,8 @@ const maxWindow = 128 << 20
 // that is not read here gives an error matching [diff.ErrInvalidLayer], and so
 // does a bad header. Closing does not close r.
 func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
-	br := bufio.NewReaderSize(r, 64<<10)
+	br := inputBuffers.Get().(*bufio.Reader)
+	br.Reset(r)
 	head, err := br.Peek(10)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, None, err
@@ -60,7 +63,7 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 		if err != nil {
 			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
 		}
-		return z, c, nil
+		return &decompressor{Reader: z, input: br}, c, nil
 	case c == Zstd:
 		z, err := zstd.NewReader(br, zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
@@ -68,8 +71,33 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 		}
 		return z.IOReadCloser(), c, nil
 	default:
-		return io.NopCloser(br), None, nil
+		return &decompressor{Reader: br, input: br}, None, nil
 	}
+}
+
+var inputBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
+
+// A decompressor gives the buffer of its input back when it is closed: it reads in no
+// goroutine of its own, as the one for zstd does.
+type decompressor struct {
+	io.Reader
+	input *bufio.Reader
+}
+
+func (d *decompressor) Read(p []byte) (int, error) {
+	if d.input == nil {
+		return 0, fs.ErrClosed
+	}
+	return d.Reader.Read(p)
+}
+
+func (d *decompressor) Close() error {
+	if d.input != nil {
+		d.input.Reset(nil)
+		inputBuffers.Put(d.input)
+		d.input = nil
+	}
+	return nil
 }
 
 // detect returns the compression that the first bytes tell, or the name of one

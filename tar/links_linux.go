@@ -232,7 +232,7 @@ func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {
 		return err
 	}
 	if u.buf == nil {
-		u.buf = make([]byte, 1<<20)
+		u.buf = arenaSpaces.get()
 	}
 	_, err = copyBody(u.ctx.Err, fd, onlyReader{src}, u.buf, true)
 	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -92,7 +93,7 @@ func (s *stream) read(layer io.Reader) {
 			return
 		}
 		if b.buf == nil {
-			b.buf = make([]byte, blockSize)
+			b.buf = blocks.get()
 		}
 		b.n = 0
 		for err == nil && b.n < len(b.buf) {
@@ -206,5 +207,26 @@ func (s *stream) close() {
 	select {
 	case <-s.done:
 	case <-s.ctx.Done():
+		return
+	}
+	<-s.hashed
+	s.giveBack()
+}
+
+// giveBack gives the blocks back when nothing reads or hashes any more.
+func (s *stream) giveBack() {
+	if s.cur != nil {
+		blocks.put(s.cur.buf)
+		s.cur = &block{err: fs.ErrClosed}
+	}
+	for {
+		select {
+		case b := <-s.free:
+			blocks.put(b.buf)
+		case b := <-s.parse:
+			blocks.put(b.buf)
+		default:
+			return
+		}
 	}
 }

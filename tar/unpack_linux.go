@@ -63,6 +63,7 @@ func (u *unpacker) close() {
 	u.reading.close()
 	u.writers.close()
 	u.dirs.close()
+	arenaSpaces.put(u.buf)
 	if u.spool != nil {
 		u.spool.Close()
 	}

@@ -66,7 +66,7 @@ func (v *verifier) readBody(n *node, size int64) (*body, error) {
 
 func (v *verifier) makeBuffers() {
 	if v.fromTar == nil {
-		v.fromTar, v.fromFile = make([]byte, blockSize), make([]byte, blockSize)
+		v.fromTar, v.fromFile = blocks.get(), blocks.get()
 	}
 }
 

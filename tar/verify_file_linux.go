@@ -150,8 +150,14 @@ func (c *comparison) compareSum(d *pairDir, p, name string, got *diff.Node, b *b
 
 func (c *comparison) makeBuffers() {
 	if c.buf == nil {
-		c.buf, c.other = make([]byte, blockSize), make([]byte, blockSize)
+		c.buf, c.other = blocks.get(), blocks.get()
 	}
+}
+
+func (c *comparison) close() {
+	c.below.close()
+	blocks.put(c.buf)
+	blocks.put(c.other)
 }
 
 // opener opens a file of a directory later.

@@ -98,7 +98,7 @@ func verify(ctx context.Context, layer io.Reader, parents, merged diff.View, opt
 		ctx: ctx, readData: opts.ReadData, userNS: opts.UserNS, findings: findings, below: &parentTree{view: parents},
 		merged: v.merged, links: newFileLinks(), uncertain: &collector{max: findings.max},
 	}
-	defer c.below.close()
+	defer c.close()
 	if err := c.run(parents, merged, v.root, v.marks); err != nil {
 		return Verified{}, err
 	}
@@ -108,6 +108,8 @@ func verify(ctx context.Context, layer io.Reader, parents, merged diff.View, opt
 func (v *verifier) close() {
 	v.reading.close()
 	v.merged.close()
+	blocks.put(v.fromTar)
+	blocks.put(v.fromFile)
 }
 
 func (v *verifier) next() (*stdtar.Header, error) {

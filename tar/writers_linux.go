@@ -178,4 +178,5 @@ func (w *writers) error() error {
 func (w *writers) close() {
 	close(w.jobs)
 	w.running.Wait()
+	w.arenas.close()
 }

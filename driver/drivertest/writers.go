@@ -131,6 +131,7 @@ func (s *suite) copyElsewhere(t *testing.T) {
 
 func (s *suite) writerElsewhere(t *testing.T) {
 	s.needEdits(t)
+	waitsForWriter(t)
 	st := s.open(t)
 	st.create("w")
 	target := st.mountWritable("w")
@@ -158,6 +159,15 @@ func (s *suite) containerElsewhere(t *testing.T) {
 	st.seal("w")
 }
 
+// waitsForWriter skips in short mode what waits until a writer has had time to end, when
+// another test does the same.
+func waitsForWriter(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("not in short mode: it waits for seconds, and a container that still runs is a writer, too")
+	}
+}
+
 func (st *store) requireWriter(id driver.ID) {
 	st.t.Helper()
 	err := st.finder().NoWriters(st.ctx(), id)
@@ -167,6 +177,7 @@ func (st *store) requireWriter(id driver.ID) {
 
 func (s *suite) writerUnmounted(t *testing.T) {
 	s.needEdits(t)
+	waitsForWriter(t)
 	st := s.open(t)
 	if !st.finder().SeesUnmounted() {
 		t.Skip("the driver does not see files that are open through a mount that is gone")

@@ -73,6 +73,9 @@ type scriptTest struct {
 
 func newScriptTest(t *testing.T) *scriptTest {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("not in short mode: the script waits for seconds")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("not root: the script has to be")
 	}

@@ -21,6 +21,9 @@ import (
 // not see that would see no fault of a command either.
 func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
 	requirements(t)
+	if testing.Short() {
+		t.Skip("not in short mode: it tells of these tests, and not of the product")
+	}
 	seed := seedOf(t)
 	random := randomFor(seed, t.Name())
 	r := record(t, fileSystems[0], "overlay2", cutdisk.Lying, random)

@@ -23,6 +23,9 @@ import (
 // is killed, and what was not is there whole or not at all.
 func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	requirements(t)
+	if testing.Short() {
+		t.Skip("not in short mode: package snapshotter kills processes there")
+	}
 	seed, rounds := seedOf(t), numberOfCuts(t)/cutsPerRound
 	done := &kills{}
 	t.Run("kills", func(t *testing.T) {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,16 +38,15 @@ func Place(tb testing.TB, dir, name string) string {
 	return fstest.Place(tb, dir, func(dir string) error { return Works(tb, dir, name) })
 }
 
-// inShort are the backends that stand for all with -short: the one that most people use, and
-// the one that has least in common with it.
-var inShort = []string{"overlay2", "btrfs"}
+// inShort is the backend that stands for all with -short: most people use it.
+const inShort = "overlay2"
 
-// SkipInShort skips a test of the backend called name with -short, unless the backend is one
-// of two that stand for all. For tests of what is above the backends: these have suites
+// SkipInShort skips a test of the backend called name with -short, unless the backend is the
+// one that stands for all. For tests of what is above the backends: these have suites
 // of their own.
 func SkipInShort(tb testing.TB, name string) {
 	tb.Helper()
-	if testing.Short() && !slices.Contains(inShort, name) {
-		tb.Skipf("not in short mode: %s stand for all backends there", strings.Join(inShort, " and "))
+	if testing.Short() && name != inShort {
+		tb.Skipf("not in short mode: %s stands for all backends there", inShort)
 	}
 }
