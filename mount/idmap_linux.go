@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// userNS makes a user namespace with the map, which is how the kernel takes one:
+// makeUserNS makes a user namespace with the map, which is how the kernel takes one:
 // mount_setattr(2). Nothing ever runs in it. The child that makes it is this very
 // program, stopped before its first instruction and killed.
-func userNS(m IDMap) (*os.File, error) {
+func makeUserNS(m IDMap) (*os.File, error) {
 	// Who traces is a thread, and the child would run on without it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -30,7 +30,11 @@ func userNS(m IDMap) (*os.File, error) {
 		return nil, unsupportedBy("make a user namespace", noNamespace(err))
 	}
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/user")
-	return ns, errors.Join(err, end(pid))
+	if err = errors.Join(err, end(pid)); err != nil {
+		ns.Close() // nil is fine
+		return nil, err
+	}
+	return ns, nil
 }
 
 func procRanges(ranges []IDRange) []syscall.SysProcIDMap {

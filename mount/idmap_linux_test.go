@@ -105,13 +105,27 @@ func TestAMapThatCannotBeMountedIsRefusedBeforeAnythingIs(t *testing.T) {
 
 func TestNoProcessAndNoDescriptorIsLeftOfAMap(t *testing.T) {
 	needMaps(t)
-	before := fstest.OpenDescriptors(t)
-	for range 10 {
-		ns, err := userNS(*testMap)
+	use := func(size uint32) string {
+		m := *testMap
+		m.UIDs = []IDRange{{0, 200_000, size}}
+		ns, err := userNS(m)
+		require.NoError(t, err)
+		which, err := os.Readlink(procPath(ns))
 		require.NoError(t, err)
 		require.NoError(t, ns.Close())
+		return which
 	}
-	require.Equal(t, before, fstest.OpenDescriptors(t))
+	for size := range uint32(keptNamespaces) {
+		use(size + 1)
+	}
+	before := fstest.OpenDescriptors(t)
+	first := use(1)
+	for size := range uint32(keptNamespaces) {
+		require.Equal(t, first, use(1), "it is not made again while it is used")
+		use(100 + size)
+		use(200 + size)
+	}
+	require.Equal(t, before, fstest.OpenDescriptors(t), "only so many are kept")
 	_, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
 	require.ErrorIs(t, err, unix.ECHILD)
 }
