@@ -151,7 +151,7 @@ func (c *crowd) checks(t *testing.T, n int, want []check.Finding) {
 func TestACheckBesideOtherWorkFindsDamageAlone(t *testing.T) {
 	n := 60
 	if testing.Short() {
-		n = 12
+		n = 4
 	}
 	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
 		t.Run(backend, func(t *testing.T) {

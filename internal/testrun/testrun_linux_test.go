@@ -273,6 +273,9 @@ func TestARunThatGoesOnIsLeftAlone(t *testing.T) {
 }
 
 func TestABinaryThatPassesAndLeavesSomethingHasFailed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in short mode: what is left has ten seconds to go")
+	}
 	p := run(t, as("leader", as("watcher", as("mess", "pass")...)...)...)
 	m := p.made()
 	code, said := p.end()

@@ -19,7 +19,8 @@ const (
 // How many cuts there are for each file system and backend.
 const (
 	cutsUsually = 30
-	cutsShort   = 4
+	// cutsMore are made each time that all were such that nothing was lost.
+	cutsMore = 4
 	// cutsEach is how many are made from one recording.
 	cutsEach = 50
 	// cutsPerRound is the number of cuts for which each command is killed once in
@@ -36,8 +37,6 @@ func numberOfCuts(t *testing.T) int {
 		require.NoError(t, err, cutsEnv)
 		require.Positive(t, n, cutsEnv)
 		return n
-	case testing.Short():
-		return cutsShort
 	default:
 		return cutsUsually
 	}
