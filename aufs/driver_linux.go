@@ -160,7 +160,11 @@ func (d *aufs) try() (f facts, err error) {
 	if err := layerdir.CheckOwners(dir); err != nil {
 		return f, err
 	}
-	return facts{layerdir.XattrNamespaces(dir), layerdir.UserNS(dir)}, nil
+	if f.Xattrs, err = layerdir.XattrNamespaces(dir); err != nil {
+		return f, err
+	}
+	f.UserNS, err = layerdir.UserNS(dir)
+	return f, err
 }
 
 // normalize rewrites the branch of a layer of ours that is not sealed.

@@ -35,7 +35,11 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 	if err := layerdir.EmptyRoot(tree); err != nil {
 		return err
 	}
-	unpack := layerdir.UnpackOptions(opts, driver.ApplyOptions{Limits: noLimits}, "", whiteout.Plain, layerdir.UserNS(filepath.Dir(tree)))
+	userNS, err := layerdir.UserNS(filepath.Dir(tree))
+	if err != nil {
+		return err
+	}
+	unpack := layerdir.UnpackOptions(opts, driver.ApplyOptions{Limits: noLimits}, "", whiteout.Plain, userNS)
 	left, err := throughTar(ctx, view, func(layer io.Reader) error {
 		delta, _, err := tar.Unpack(ctx, staging, layer, unpack)
 		if err != nil {

@@ -153,7 +153,9 @@ func (d *btrfs) try(ctx context.Context) (f facts, err error) {
 	if err := layerdir.CheckOwners(path); err != nil {
 		return f, err
 	}
-	f.Xattrs = layerdir.XattrNamespaces(path)
+	if f.Xattrs, err = layerdir.XattrNamespaces(path); err != nil {
+		return f, err
+	}
 	if !d.opts.Fallbacks.NoReflink {
 		if f.Reflink, err = copytree.CanReflink(path); err != nil {
 			return f, err

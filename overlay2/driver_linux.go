@@ -90,8 +90,12 @@ func (d *overlay) try(ctx context.Context) (f facts, err error) {
 	if err := needTypes(dir); err != nil {
 		return f, err
 	}
-	f.Xattrs = layerdir.XattrNamespaces(dir)
-	f.UserNS = layerdir.UserNS(dir)
+	if f.Xattrs, err = layerdir.XattrNamespaces(dir); err != nil {
+		return f, err
+	}
+	if f.UserNS, err = layerdir.UserNS(dir); err != nil {
+		return f, err
+	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return f, err

@@ -82,8 +82,12 @@ func (d *vfs) try(ctx context.Context) (f facts, err error) {
 	if err := layerdir.CheckOwners(dir); err != nil {
 		return f, err
 	}
-	f.Xattrs = layerdir.XattrNamespaces(dir)
-	f.UserNS = layerdir.UserNS(dir)
+	if f.Xattrs, err = layerdir.XattrNamespaces(dir); err != nil {
+		return f, err
+	}
+	if f.UserNS, err = layerdir.UserNS(dir); err != nil {
+		return f, err
+	}
 	if !d.opts.Fallbacks.NoReflink {
 		if f.Reflink, err = copytree.CanReflink(dir); err != nil {
 			return f, err

@@ -41,6 +41,7 @@ func RunFaults(t *testing.T, cfg Config) {
 
 func runFaults(t *testing.T, cfg Config, fs fstest.FS, off driver.Fallbacks, like bool) {
 	cfg.Dir, cfg.Options.Fallbacks = fstest.Scratch(t, fs), off
+	t.Setenv("TMPDIR", t.TempDir()) // a mount point there stays when its removal fails
 	s := newSuite(t, cfg)
 	for _, op := range s.faultOps() {
 		op.like = op.like || like

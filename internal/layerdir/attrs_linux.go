@@ -1,13 +1,14 @@
 package layerdir
 
 import (
-	"errors"
+	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -99,17 +100,19 @@ func replaceXattrs(fd int, attrs map[string]string, enc whiteout.Encoding) error
 }
 
 // XattrNamespaces tries which extended attributes the directory can hold.
-func XattrNamespaces(dir string) []string {
-	var can []string
+func XattrNamespaces(dir string) (can []string, err error) {
 	for _, ns := range []string{"security.", "trusted.", "user."} {
 		err := unix.Setxattr(dir, ns+"layerkeep", []byte("1"), 0)
-		if err == nil {
+		switch {
+		case err == nil:
 			can = append(can, ns)
 			// The directory is a scratch one; a leftover does no harm.
 			_ = unix.Removexattr(dir, ns+"layerkeep")
-		} else if errors.Is(err, unix.ENOSPC) {
+		case durable.NoRoom(err):
 			can = append(can, ns)
+		case !cannot(err):
+			return nil, fmt.Errorf("set an attribute in %s: %w", ns, err)
 		}
 	}
-	return can
+	return can, nil
 }

@@ -268,11 +268,25 @@ func outOfReach(err error) bool {
 
 // UserNS reports whether this process is root of a user namespace that is not
 // the initial one, where device nodes cannot be made: it tries, in dir.
-func UserNS(dir string) bool {
+func UserNS(dir string) (bool, error) {
 	path := dir + "/.device"
 	err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
-	if err == nil {
+	switch {
+	case err == nil:
 		err = unix.Unlink(path)
+	case errors.Is(err, unix.EPERM):
+		return true, nil
+	case cannot(err): // a file system that has no nodes, whoever asks
+		return false, nil
 	}
-	return errors.Is(err, unix.EPERM)
+	if err != nil {
+		return false, fmt.Errorf("make a device node: %w", err)
+	}
+	return false, nil
+}
+
+// cannot reports whether a call that was tried has told that it does not work here, and
+// not that something is wrong.
+func cannot(err error) bool {
+	return sys.Refused(err) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }

@@ -70,6 +70,8 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 	"mounted below":    func(s *Store, _ string) (any, error) { return nil, NothingMountedBelow(s.Path("none", "none")) },
 	"sources":          func(*Store, string) (any, error) { return Sources("no such type") },
 	"owners":           func(_ *Store, other string) (any, error) { return nil, CheckOwners(other) },
+	"device nodes":     func(_ *Store, other string) (any, error) { return scratch(other, UserNS) },
+	"namespaces":       func(_ *Store, other string) (any, error) { return scratch(other, XattrNamespaces) },
 	"branch":           func(s *Store, _ string) (any, error) { return BranchUse(s.Path("open")) },
 	"recorded": func(s *Store, _ string) (any, error) {
 		at, err := s.Recorded("open")
@@ -112,6 +114,16 @@ func closed(s *Store, err error) (any, error) {
 	}
 	ids, err := s.List()
 	return ids, errors.Join(err, s.Close())
+}
+
+// scratch tries something in a directory that is removed afterwards, whatever is left in it.
+func scratch[T any](other string, try func(dir string) (T, error)) (any, error) {
+	dir := filepath.Join(other, "scratch")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	v, err := try(dir)
+	return v, errors.Join(err, os.RemoveAll(dir))
 }
 
 // missing makes a result of the error that something is not there.

@@ -16,7 +16,7 @@ import (
 
 // timeout is how long the tests of a package may take with a change: one that makes a loop
 // endless is noticed by that.
-const timeout = 10 * time.Minute
+const timeout = 20 * time.Minute
 
 type goPackage struct {
 	ImportPath, Dir string
@@ -61,6 +61,9 @@ func contains(m mutant, text string) bool {
 // passes makes sure that the tests pass without a change: else each would seem noticed.
 func (p goPackage) passes() error {
 	out, err := p.test()
+	if err == nil {
+		out, err = p.test("-short")
+	}
 	if err != nil {
 		return fmt.Errorf("the tests of %s fail without any change:\n%s", p.ImportPath, out)
 	}
@@ -68,7 +71,7 @@ func (p goPackage) passes() error {
 }
 
 func (p goPackage) test(more ...string) ([]byte, error) {
-	args := append([]string{"test", "-short", "-failfast", "-vet=off", "-timeout", timeout.String()}, more...)
+	args := append([]string{"test", "-failfast", "-vet=off", "-timeout", timeout.String()}, more...)
 	return exec.Command("go", append(args, p.ImportPath)...).CombinedOutput()
 }
 
@@ -92,7 +95,8 @@ func (t tally) String() string {
 	return fmt.Sprintf("%d noticed, %d survived for a reason, %d survived (%.0f %%)", t.noticed, t.explained, t.survived, t.percent())
 }
 
-// try runs the tests with each mutant. One that does not build counts for nothing.
+// try runs the short tests with each mutant, and all where these do not notice it. One that
+// does not build counts for nothing.
 func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, err error) {
 	dir, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -104,12 +108,16 @@ func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, er
 		if err != nil {
 			return t, err
 		}
-		out, err := p.test("-overlay", overlay)
+		explained := reasons[m.name()] != ""
+		out, err := p.test("-short", "-overlay", overlay)
+		if err == nil && !explained {
+			out, err = p.test("-overlay", overlay)
+		}
 		switch {
 		case err != nil && bytes.Contains(out, []byte("[build failed]")):
 		case err != nil:
 			t.noticed++
-		case reasons[m.name()] != "":
+		case explained:
 			t.explained++
 		default:
 			t.survived++
