@@ -201,6 +201,14 @@ func TestABlobIsRepairedFromItsLayerOrNamed(t *testing.T) {
 	}
 	found, _ := p.check(t, check.Options{ReadData: true})
 	require.Len(t, found, 1, "the blob of another tool")
+
+	// The repair has told to import the image again, so that has to help.
+	snaps, images = p.open(t)
+	_, err = images.Import(t.Context(), source(t), image.ImportOptions{Name: "test:1"})
+	require.NoError(t, err)
+	require.NoError(t, snaps.Close())
+	found, _ = p.check(t, check.Options{ReadData: true})
+	require.Empty(t, found)
 }
 
 func TestWhatIsBeyondHelpIsNamedWithAllThatStandsOnIt(t *testing.T) {

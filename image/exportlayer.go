@@ -63,9 +63,11 @@ func (j *job) makeLayer(ctx context.Context, p *piece) error {
 	if err := j.s.pin(ctx, j.hold, blobPin(l.Blob.Digest.String()), keepIt); err != nil {
 		return err
 	}
+	// Of a blob that is there and not known, nobody knows what it holds.
+	_, known := j.s.knownBlob(l.Blob)
 	if _, have, err := j.s.blobs.has(l.Blob.Digest); err != nil {
 		return err
-	} else if !have {
+	} else if !have || !known {
 		if err := out.commit(l.Blob.Digest); err != nil {
 			return err
 		}

@@ -134,13 +134,23 @@ func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Colle
 // forgetBlob removes the record before the blob: a record without its blob would
 // vouch for whatever comes under that digest.
 func (s *Store) forgetBlob(d digest.Digest) error {
-	if _, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
-		err := s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(blobRecords, d.String()) })
-		if err != nil && !errors.Is(err, meta.ErrNotFound) {
-			return err
-		}
+	if err := s.DoubtBlob(d); err != nil {
+		return err
 	}
 	return s.blobs.remove(d)
+}
+
+// DoubtBlob forgets what was known of the blob of a layer, which is damaged: the next import
+// reads it instead of trusting it, and replaces it.
+func (s *Store) DoubtBlob(d digest.Digest) error {
+	if _, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); !ok {
+		return nil
+	}
+	err := s.snaps.DB().Free(func(tx *meta.Tx) error { return tx.DeleteRecord(blobRecords, d.String()) })
+	if errors.Is(err, meta.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // marks are what a pass has found.

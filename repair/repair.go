@@ -253,6 +253,9 @@ func (r *repairer) others(found []check.Finding) error {
 			o.Part, o.Name, o.Layer, o.Snapshots = check.Blob, f.Blob.String(), "", nil
 			if o.Err = r.images.RenewBlob(r.ctx, f.Blob, r.opts.DryRun); o.Err != nil {
 				o.Err = fmt.Errorf("%w: import the image again", o.Err)
+				if !r.opts.DryRun { // so that the import looks at more than its size
+					o.Err = errors.Join(o.Err, r.images.DoubtBlob(f.Blob))
+				}
 			}
 		case f.Part == check.Database:
 			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: put back a copy of the database, and repair the store then", ErrBeyondHelp)
