@@ -42,10 +42,12 @@ func numberOfCuts(t *testing.T) int {
 	}
 }
 
-// seedOf returns the seed of a run, and logs it.
+// seedOf returns the seed of a run, and logs it. It is that of the day, so that what fails
+// does so again while somebody looks for the reason.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
-	seed := rand.Uint64N(1 << 32)
+	year, month, day := now().UTC().Date()
+	seed := uint64(year*10_000 + int(month)*100 + day)
 	if text := os.Getenv(seedEnv); text != "" {
 		var err error
 		seed, err = strconv.ParseUint(text, 10, 64)
