@@ -35,7 +35,7 @@ test-aufs: ## Run the whole suite of aufs on a kernel with aufs; AUFS=DIR is a c
 	@scripts/install-test-deps
 	@scripts/test-kernels -aufs "$(AUFS)"
 
-test-faults: ## Let every system call of the methods of a driver fail, one at a time, on each backend (an hour or so).
+test-faults: ## Let every system call of the methods of a driver fail, one at a time, on each backend (minutes).
 	@scripts/install-test-deps
 	$(GO) test -p 1 -timeout 8h ./overlay2 ./btrfs ./vfs ./aufs -run TestNoErrorOfASystemCallVanishes -faults 10m
 
