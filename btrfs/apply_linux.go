@@ -90,9 +90,16 @@ func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta 
 	}
 	defer tree.Close()
 	return d.store.Merging(id, sync, func() error {
-		return d.unlimited(id, m, func() error {
-			return delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+		merged := false
+		err := d.unlimited(id, m, func() error {
+			err := delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+			merged = err == nil
+			return err
 		})
+		if err != nil && merged { // nothing undoes it now
+			err = fmt.Errorf("%w: limit the layer again: %w", tar.ErrTorn, err)
+		}
+		return err
 	})
 }
 

@@ -39,12 +39,12 @@ func RunFaults(t *testing.T, cfg Config) {
 	}
 }
 
-func runFaults(t *testing.T, cfg Config, fs fstest.FS, off driver.Fallbacks, like bool) {
+func runFaults(t *testing.T, cfg Config, fs fstest.FS, off driver.Fallbacks, sampled bool) {
 	cfg.Dir, cfg.Options.Fallbacks = fstest.Scratch(t, fs), off
 	t.Setenv("TMPDIR", t.TempDir()) // a mount point there stays when its removal fails
 	s := newSuite(t, cfg)
 	for _, op := range s.faultOps() {
-		op.like = op.like || like
+		op.sampled = sampled
 		t.Run(op.name, func(t *testing.T) { newFaults(t, s, op).each() })
 	}
 }
@@ -121,7 +121,7 @@ func (f *faults) fail(n int, errno unix.Errno) string {
 	require.ErrorIs(f.t, err, errno, what)
 	now := f.state()
 	switch {
-	case errors.Is(err, driver.ErrTorn) && (syncs(name) || f.in("internal/layerdir.unmark", "internal/layerdir.(*Store).syncLayer")):
+	case errors.Is(err, driver.ErrTorn) && (syncs(name) || f.in("internal/layerdir.unmark", "internal/layerdir.(*Store).syncLayer", "btrfs.(*btrfs).unlimited")):
 		require.NoError(f.t, f.d.Remove(f.ctx(), faultID), what)
 		f.op.prepare(f.store)
 	case f.late(name): // the next try ends what this one has begun
@@ -207,7 +207,7 @@ func (op faultOp) sample(n int) (calls []int) {
 	switch {
 	case *faultsTime == 0:
 		step = max(1, n/4)
-	case op.like:
+	case op.sampled:
 		step = max(1, n/20)
 	}
 	for i := 1; i <= n; i += step {

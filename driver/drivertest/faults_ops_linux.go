@@ -32,8 +32,8 @@ type faultOp struct {
 	// rewrites: the operation may change how the layer is kept before it is done, not what it
 	// holds, such as a translation that a mount needs, and that goes with the layer.
 	rewrites bool
-	// like: most of its calls are made by another operation too, so a sample is enough.
-	like bool
+	// sampled: not all of its calls are made to fail.
+	sampled bool
 }
 
 // A sparedCall is one whose failure an operation need not report.
@@ -171,13 +171,13 @@ func (s *suite) faultOps() []faultOp {
 		{name: "create over parents", prepare: nothing, run: createOp(driver.CreateOptions{}, faultChain...)},
 		{name: "create a view", prepare: nothing, run: createOp(driver.CreateOptions{View: true}, faultChain...)},
 		{name: "apply over parents", prepare: created(faultChain...), run: apply(driver.ApplyOptions{})},
-		{name: "apply without parents", like: true, prepare: created(), run: applyOp(everythingBase(), driver.ApplyOptions{}).run},
+		{name: "apply without parents", prepare: created(), run: applyOp(everythingBase(), driver.ApplyOptions{}).run},
 		{name: "apply to what holds a layer", prepare: func(st *store) {
 			st.create(faultID, faultChain...)
 			st.mustApply(faultID, everythingBase()...)
 		}, run: apply(driver.ApplyOptions{})},
 		{name: "apply to disk", prepare: created(), run: applyOp(detachedLayer(), driver.ApplyOptions{Sync: true}).run},
-		{name: "apply a damaged layer", like: true, prepare: created(faultChain...), run: func(st *store) (any, error) {
+		{name: "apply a damaged layer", prepare: created(faultChain...), run: func(st *store) (any, error) {
 			got, err := applyOp(append(everything(), Link("h", "no/such/file")), driver.ApplyOptions{}).run(st)
 			if errors.Is(err, driver.ErrInvalidLayer) {
 				return "refused", nil
@@ -185,8 +185,8 @@ func (s *suite) faultOps() []faultOp {
 			return got, err
 		}},
 		{name: "diff", prepare: filled, run: diffOp},
-		{name: "diff of a sealed layer", prepare: sealedLayer, run: diffOp, like: true},
-		{name: "view", like: true, prepare: filled, run: viewOp},
+		{name: "diff of a sealed layer", prepare: sealedLayer, run: diffOp},
+		{name: "view", prepare: filled, run: viewOp},
 		{name: "seal", rewrites: true, prepare: filled, run: sealOp},
 		{name: "seal what is sealed", prepare: sealedLayer, run: sealOp},
 		{name: "usage", prepare: filled, run: usageOp},
@@ -224,15 +224,15 @@ func (s *suite) moreFaultOps() (ops []faultOp) {
 	if s.props.Quota {
 		ops = append(ops,
 			faultOp{name: "create with a limit", prepare: nothing, run: createOp(driver.CreateOptions{Size: 64 << 20}, faultChain...)},
-			faultOp{name: "apply to a layer with a limit", like: true, prepare: func(st *store) {
+			faultOp{name: "apply to a layer with a limit", prepare: func(st *store) {
 				st.createLimited(faultID, faultChain...)
 			}, run: applyOp(everything(), driver.ApplyOptions{}).run})
 	}
 	if s.edits() {
 		ops = append(ops,
-			faultOp{name: "diff what was edited", like: true, prepare: edited, run: diffOp},
-			faultOp{name: "seal what was edited", like: true, rewrites: true, prepare: edited, run: sealOp},
-			faultOp{name: "usage of what was edited", like: true, prepare: edited, run: usageOp})
+			faultOp{name: "diff what was edited", prepare: edited, run: diffOp},
+			faultOp{name: "seal what was edited", rewrites: true, prepare: edited, run: sealOp},
+			faultOp{name: "usage of what was edited", prepare: edited, run: usageOp})
 	}
 	if s.can.mounts {
 		ops = append(ops, faultOp{name: "mount a sealed layer", rewrites: true, prepare: sealedLayer, run: mountedOp(faultID, driver.MountOptions{})})
