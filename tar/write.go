@@ -91,20 +91,14 @@ type layerWriter struct {
 	counter *countingWriter
 	out     *bufio.Writer
 	tar     *stdtar.Writer
-	buf     *[]byte
+	buf     []byte
 	header  stdtar.Header
 	count   diff.Stats
 }
 
-const (
-	bodyBuffer   = 256 << 10
-	streamBuffer = 64 << 10
-)
+const streamBuffer = 64 << 10
 
-var (
-	bodyBuffers   = sync.Pool{New: func() any { b := make([]byte, bodyBuffer); return &b }}
-	streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, streamBuffer) }}
-)
+var streamBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, streamBuffer) }}
 
 func newLayerWriter(ctx context.Context, w io.Writer, opts WriteOptions) *layerWriter {
 	counter := &countingWriter{w: w}
@@ -112,14 +106,14 @@ func newLayerWriter(ctx context.Context, w io.Writer, opts WriteOptions) *layerW
 	out.Reset(counter)
 	return &layerWriter{
 		ctx: ctx, opts: opts, counter: counter, out: out,
-		tar: stdtar.NewWriter(out), buf: bodyBuffers.Get().(*[]byte),
+		tar: stdtar.NewWriter(out), buf: blocks.get(),
 	}
 }
 
 func (lw *layerWriter) release() {
 	lw.out.Reset(nil)
 	streamBuffers.Put(lw.out)
-	bodyBuffers.Put(lw.buf)
+	blocks.put(lw.buf)
 }
 
 func (lw *layerWriter) stats() diff.Stats {
@@ -173,7 +167,7 @@ func (lw *layerWriter) body(c *diff.Change) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	buf := *lw.buf
+	buf := lw.buf
 	for left := lw.header.Size; left > 0; {
 		if err := lw.ctx.Err(); err != nil {
 			return err
