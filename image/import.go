@@ -137,10 +137,8 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 		named = append(named, img)
 	}
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
-		for _, img := range named {
-			if err := tx.PutRecord(imageRecords, img.Name, img); err != nil {
-				return err
-			}
+		if err := putImages(tx, named); err != nil {
+			return err
 		}
 		for _, l := range img.Layers {
 			r := blobRecord{DiffID: l.DiffID.String(), MediaType: layerTypes[l.Blob.MediaType].oci}
