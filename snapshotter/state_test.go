@@ -15,7 +15,6 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
-	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // recordDir is the directory in which a driver has the record of a snapshot's layer.
@@ -53,13 +52,7 @@ func onDisk(t *testing.T, test func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
 			alltest.SkipInShort(t, name)
-			dir := t.TempDir()
-			if alltest.Works(t, dir, name) != nil {
-				dir = fstest.Scratch(t, fstest.Btrfs)
-			}
-			if err := alltest.Works(t, dir, name); err != nil {
-				t.Skip(err)
-			}
+			dir := alltest.Place(t, t.TempDir(), name)
 			s := openAt(t, filepath.Join(dir, "store"), Options{Driver: name})
 			commit(t, s, "base", "", layerTar("base"))
 			commit(t, s, "top", "base", layerTar("top"))

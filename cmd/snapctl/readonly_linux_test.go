@@ -269,10 +269,7 @@ func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
 			alltest.SkipInShort(t, name)
-			dir := t.TempDir()
-			if alltest.Works(t, dir, name) != nil {
-				dir = fstest.Scratch(t, fstest.Btrfs)
-			}
+			dir := alltest.Place(t, t.TempDir(), name)
 			s := newReadStore(t, dir, name)
 			trees, want := s.shown(), s.answers()
 			s.leavePending("killed")
@@ -300,10 +297,7 @@ func TestWhatOnlyLooksForDamageChangesNothing(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
 			alltest.SkipInShort(t, name)
-			dir := t.TempDir()
-			if alltest.Works(t, dir, name) != nil {
-				dir = fstest.Scratch(t, fstest.Btrfs)
-			}
+			dir := alltest.Place(t, t.TempDir(), name)
 			s := newReadStore(t, dir, name)
 			s.leavePending("killed")
 			records, err := filepath.Glob(filepath.Join(s.root, name, "*/layer.json"))

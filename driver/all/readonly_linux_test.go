@@ -26,10 +26,7 @@ func TestADriverThatReadsAloneWritesNothing(t *testing.T) {
 		for _, known := range []bool{true, false} {
 			for _, way := range []mount.Way{0, mount.WayStrings, mount.WayMount2} {
 				t.Run(fmt.Sprintf("%s/known=%v/%v", b.Name, known, way), func(t *testing.T) {
-					dir := t.TempDir()
-					if alltest.Works(t, dir, b.Name) != nil {
-						dir = fstest.Scratch(t, fstest.Btrfs)
-					}
+					dir := alltest.Place(t, t.TempDir(), b.Name)
 					s := readStore{root: filepath.Join(dir, b.Name), backend: b}
 					opts := driver.Options{Fallbacks: driver.Fallbacks{MountWay: way}}
 					found := s.fill(t, opts)
