@@ -42,22 +42,28 @@ func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	tables := [][]byte{own}
-	for _, n := range others {
-		tables = append(tables, n.table)
-	}
 	ids, err := s.standingOn(id)
 	if err != nil {
 		return false, err
 	}
-	for _, table := range tables {
-		for line := range bytes.Lines(table) {
-			if bytes.Contains(line, []byte("/"+name)) || isUnionLine(line) && s.namesOne(string(line), ids) {
-				return true, nil
-			}
+	if s.inTable(own, "/", name, ids) {
+		return true, nil
+	}
+	return slices.ContainsFunc(others, func(n namespace) bool {
+		return s.inTable(n.table, procPath(n.pid, "root"), name, ids)
+	}), nil
+}
+
+// inTable reports whether a mount table has a bind of what is called name, or an overlay
+// of one of the layers. Root is the root directory of a process that has this table.
+func (s *Store) inTable(table []byte, root, name string, ids []driver.ID) bool {
+	for raw := range bytes.Lines(table) {
+		line := string(raw)
+		if strings.Contains(line, "/"+name) || isUnionLine(raw) && s.namesOne(line, ids) && !s.ofAnotherStore(line, root) {
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 // standingOn returns a layer and all that have it among their parents.
@@ -99,6 +105,41 @@ func (s *Store) namesOne(line string, ids []driver.ID) bool {
 	}
 	return false
 }
+
+// ofAnotherStore reports whether a line of a mount table that names layers means those of
+// another store, whose layers have the same names: it has the path of a directory like
+// ours, and no such path leads to ours.
+func (s *Store) ofAnotherStore(line, root string) bool {
+	ours, err := os.Stat(s.root)
+	if err != nil {
+		return false
+	}
+	_, line, _ = strings.Cut(line, " - ")
+	end := "/" + filepath.Base(s.root) + "/"
+	others := map[string]bool{}
+	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" ,=:\n", r) }) {
+		i := strings.LastIndex(word, end)
+		if !strings.HasPrefix(word, "/") || i < 0 {
+			continue // relative, or cut at a sign that is part of the path
+		}
+		dir := filepath.Join(root, fromMountTable.Replace(word[:i+len(end)]))
+		if others[dir] {
+			continue
+		}
+		theirs, err := os.Stat(dir)
+		if err != nil {
+			continue
+		}
+		if os.SameFile(ours, theirs) {
+			return false
+		}
+		others[dir] = true
+	}
+	return len(others) > 0
+}
+
+// fromMountTable undoes inMountTable.
+var fromMountTable = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // inMountTable escapes what proc_pid_mountinfo(5) escapes.
 var inMountTable = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)
