@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -11,9 +12,15 @@ import (
 // The grammar of references, after distribution-spec, "Pulling manifests", and
 // the domain that Docker's references have in front.
 var (
-	domainRE = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?$`)
-	pathRE   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagRE    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	domainRE = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?$`)
+	})
+	pathRE = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	})
+	tagRE = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	})
 )
 
 const (
@@ -34,11 +41,11 @@ func ParseName(s string) (string, error) {
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {
 		rest, tag = s[:i], s[i+1:]
 	}
-	if !tagRE.MatchString(tag) || len(rest) > maxNameLen {
+	if !tagRE().MatchString(tag) || len(rest) > maxNameLen {
 		return "", badName(s)
 	}
 	domain, path := splitDomain(rest)
-	if !pathRE.MatchString(path) || domain != "" && !domainRE.MatchString(domain) {
+	if !pathRE().MatchString(path) || domain != "" && !domainRE().MatchString(domain) {
 		return "", badName(s)
 	}
 	domain, path = shorten(domain, path)

@@ -82,7 +82,7 @@ func baseName(path string) string {
 	for _, ext := range []string{".gz", ".tgz", ".zst", ".tar", ".oci", ".docker"} {
 		base = strings.TrimSuffix(base, ext)
 	}
-	if !pathRE.MatchString(base) || isHex64(base) {
+	if !pathRE().MatchString(base) || isHex64(base) {
 		return ""
 	}
 	return base
@@ -225,7 +225,7 @@ func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) 
 func (o *opened) names(c candidate) ([]string, error) {
 	var names []string
 	for _, ref := range c.refs {
-		if !strings.ContainsAny(ref, ":/") && tagRE.MatchString(ref) {
+		if !strings.ContainsAny(ref, ":/") && tagRE().MatchString(ref) {
 			if o.base == "" {
 				continue
 			}

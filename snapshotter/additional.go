@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -19,7 +20,9 @@ const MaxAdditional = 16
 
 // storeIDs are the IDs that stores have. One is the beginning of layer IDs and stands in
 // messages, so that of an additional store is not taken as it comes.
-var storeIDs = regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
+var storeIDs = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
+})
 
 // Additional returns the additional stores that are open, see [Options].Additional, in
 // the order in which they are asked. They are closed with s.
@@ -136,7 +139,7 @@ func (s *Snapshotter) otherID(other *Snapshotter) error {
 	switch {
 	case other.id == "":
 		return fail(errdefs.ErrFailedPrecondition, "it has no ID, as it was made by an earlier version: open it once for writing")
-	case !storeIDs.MatchString(other.id):
+	case !storeIDs().MatchString(other.id):
 		return classified{fmt.Errorf("%w: its ID %q cannot be one", ErrDamaged, other.id), errdefs.ErrDataLoss}
 	case other.id == s.id:
 		return s.twice(s)

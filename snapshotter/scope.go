@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	ctdmount "github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -21,7 +22,9 @@ import (
 // scopeMark begins the names of all snapshots that belong to a scope.
 const scopeMark = "@"
 
-var scopeNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+var scopeNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+})
 
 // A Scope is the part of a store that one engine sees: its snapshots are those
 // whose names begin with "@NAME/", which it neither writes nor reads. An engine
@@ -43,7 +46,7 @@ var (
 // matches errdefs.ErrInvalidArgument. Where the path of the store is one that engines
 // cannot read out of mount options, that is logged.
 func (s *Snapshotter) Scope(name string) (*Scope, error) {
-	if !scopeNames.MatchString(name) {
+	if !scopeNames().MatchString(name) {
 		return nil, fail(errdefs.ErrInvalidArgument, "scope %q: it is made of lower-case letters, digits, dots, dashes and underscores", name)
 	}
 	if strings.ContainsAny(s.root, `,:\`) && s.driver.Properties().SharesPages {
@@ -61,7 +64,7 @@ func ScopeOf(name string) (scope, rest string) {
 		return "", name
 	}
 	scope, rest, ok = strings.Cut(marked, "/")
-	if !ok || !scopeNames.MatchString(scope) {
+	if !ok || !scopeNames().MatchString(scope) {
 		return "", name
 	}
 	return scope, rest

@@ -207,3 +207,30 @@ func TestNothingRunsBeforeMain(t *testing.T) {
 		}
 	}
 }
+
+// A pattern that is compiled before main costs every command that never uses it.
+func TestNoPatternIsCompiledBeforeMain(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.isTest() || isTestOnly(s.pkg) || strings.HasPrefix(s.pkg, "scripts/") {
+			continue
+		}
+		for _, decl := range s.file.Decls {
+			if d, ok := decl.(*ast.GenDecl); ok && compiles(d) {
+				t.Errorf("%s compiles a pattern for a variable of the package; use sync.OnceValue", s.path)
+			}
+		}
+	}
+}
+
+// compiles reports whether a declaration calls regexp.MustCompile outside of functions.
+func compiles(decl ast.Decl) (found bool) {
+	ast.Inspect(decl, func(n ast.Node) bool {
+		if _, inside := n.(*ast.FuncLit); inside {
+			return false
+		}
+		call, ok := n.(*ast.SelectorExpr)
+		found = found || ok && call.Sel.Name == "MustCompile"
+		return true
+	})
+	return found
+}

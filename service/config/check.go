@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/layerkeep/layerkeep/driver/all"
@@ -22,7 +23,9 @@ var ErrInvalid = errors.New("invalid setting")
 // Linux, in bytes (unix(7)).
 const maxSocket = 107
 
-var names = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+var names = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+})
 
 // Check says what is wrong with c, all of it at once; errors match [ErrInvalid].
 // Addresses lose their "unix://".
@@ -48,7 +51,7 @@ func (c *Config) checkAddresses() []error {
 		errs = append(errs, checkEngine(name), checkSocket("engine "+name, path))
 	}
 	for _, name := range c.Graphdrivers {
-		if !names.MatchString(name) {
+		if !names().MatchString(name) {
 			errs = append(errs, invalid("graphdriver", "%q is not made of lower-case letters, digits, dots, dashes and underscores", name))
 			continue
 		}
@@ -59,7 +62,7 @@ func (c *Config) checkAddresses() []error {
 
 func checkEngine(name string) error {
 	switch {
-	case !names.MatchString(name):
+	case !names().MatchString(name):
 		return invalid("engine", "the name %q is not made of lower-case letters, digits, dots, dashes and underscores", name)
 	case name == "containerd", strings.HasPrefix(name, "docker-"):
 		return invalid("engine", "the name %q is that of another part of the service", name)

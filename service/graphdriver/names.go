@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"github.com/containerd/errdefs"
 )
@@ -19,15 +20,19 @@ const scopePrefix = "docker-"
 const activeSuffix = "/rw"
 
 var (
-	pluginNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,56}$`)
-	layerIDs    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+	pluginNames = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,56}$`)
+	})
+	layerIDs = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+	})
 )
 
 // CheckName returns an error unless name can be that of a plugin: lower-case
 // letters, digits, dots, dashes and underscores, at most 57. The error matches
 // errdefs.ErrInvalidArgument.
 func CheckName(name string) error {
-	if !pluginNames.MatchString(name) {
+	if !pluginNames().MatchString(name) {
 		return fmt.Errorf("plugin name %q: it is made of lower-case letters, digits, dots, dashes and underscores: %w",
 			name, errdefs.ErrInvalidArgument)
 	}
@@ -53,7 +58,7 @@ func checkID(id string) error {
 		return fmt.Errorf("no layer ID: Docker repeats a call whose connection broke without its arguments, so this has to be done again: %w",
 			errdefs.ErrInvalidArgument)
 	}
-	if !layerIDs.MatchString(id) {
+	if !layerIDs().MatchString(id) {
 		return fmt.Errorf("layer ID %q: it is a plain file name of at most 128 letters, digits, dots, dashes and underscores: %w",
 			id, errdefs.ErrInvalidArgument)
 	}

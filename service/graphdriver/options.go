@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -64,12 +65,14 @@ func labelsOf(opts map[string]string) (map[string]string, error) {
 	return labels, nil
 }
 
-var sizes = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?$`)
+var sizes = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(?:i?b)?$`)
+})
 
 // parseSize reads a size as Docker does: "10G" is 10 times 2 to the 30th bytes,
 // and so are "10g", "10GB" and "10GiB".
 func parseSize(text string) (int64, error) {
-	m := sizes.FindStringSubmatch(strings.ToLower(text))
+	m := sizes().FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
 		return 0, fmt.Errorf("%q is no size: %w", text, errdefs.ErrInvalidArgument)
 	}
