@@ -12,7 +12,8 @@ import (
 
 // config makes edits as aufs would where the kernel has none.
 var config = drivertest.Config{
-	New: aufs.New,
+	New:      aufs.New,
+	Overlays: true, // layers are translated for one
 	Editor: func(dir string, id driver.ID, parents []driver.ID) drivertest.Editor {
 		var lower []string
 		for _, p := range parents {

@@ -7,7 +7,7 @@ import (
 	"github.com/layerkeep/layerkeep/overlay2"
 )
 
-var config = drivertest.Config{New: overlay2.New}
+var config = drivertest.Config{New: overlay2.New, Overlays: true}
 
 func TestConformance(t *testing.T) {
 	drivertest.RunMatrix(t, config)

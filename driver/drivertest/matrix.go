@@ -22,6 +22,8 @@ type variant struct {
 	fs   fstest.FS
 	opts driver.Options
 	run  func(*testing.T, Config)
+	// overlay: it only tells something where overlays are mounted.
+	overlay bool
 	// prepare, when set, does something to the file system and returns the
 	// directory to use.
 	prepare func(tb testing.TB, dir string) string
@@ -29,8 +31,12 @@ type variant struct {
 
 func without(f driver.Fallbacks) driver.Options { return driver.Options{Fallbacks: f} }
 
-// variants are those of a backend that lives on the given file systems. The
-// whole suite runs on the first of these.
+// variants are those that tell something of the backend. The whole suite runs on the
+// first of the file systems that it can live on.
+func (cfg Config) variants(tb testing.TB) []variant {
+	return slices.DeleteFunc(variants(cfg.filesystems(tb)), func(v variant) bool { return v.overlay && !cfg.Overlays })
+}
+
 func variants(filesystems []fstest.FS) []variant {
 	first := filesystems[0]
 	on := string(first)
@@ -46,7 +52,7 @@ func variants(filesystems []fstest.FS) []variant {
 	}
 	vs = append(vs, []variant{
 		{name: on + " without openat2", fs: first, opts: without(driver.Fallbacks{NoOpenat2: true}), run: runBrief},
-		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{MountWay: mount.WayMount2}), run: runBrief},
+		{name: on + " without the new mount API", fs: first, opts: without(driver.Fallbacks{MountWay: mount.WayMount2}), run: runBrief, overlay: true},
 		{name: on + " without fchmodat2", fs: first, opts: without(driver.Fallbacks{NoFchmodat2: true}), run: runBrief},
 		{name: on + " with one thread", fs: first, opts: without(driver.Fallbacks{SingleThread: true}), run: runBrief},
 	}...)
@@ -61,11 +67,11 @@ func special(fs fstest.FS) []variant {
 	switch fs {
 	case fstest.Tmpfs:
 		return []variant{
-			{name: "tmpfs, overlay without escapes", fs: fs, opts: without(driver.Fallbacks{NoEscape: true}), run: runBrief},
-			{name: "tmpfs, overlays by strings", fs: fs, opts: without(driver.Fallbacks{MountWay: mount.WayStrings}), run: runBrief},
-			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: runBrief},
-			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief},
-			{name: "tmpfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},
+			{name: "tmpfs, overlay without escapes", fs: fs, opts: without(driver.Fallbacks{NoEscape: true}), run: runBrief, overlay: true},
+			{name: "tmpfs, overlays by strings", fs: fs, opts: without(driver.Fallbacks{MountWay: mount.WayStrings}), run: runBrief, overlay: true},
+			{name: "tmpfs with user attributes", fs: fs, opts: without(driver.Fallbacks{UserXattr: true}), run: runBrief, overlay: true},
+			{name: "tmpfs without redirects and metacopy", fs: fs, opts: without(driver.Fallbacks{NoMetadataOpt: true}), run: runBrief, overlay: true},
+			{name: "tmpfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief, overlay: true},
 		}
 	case fstest.Ext4:
 		return []variant{
@@ -74,7 +80,7 @@ func special(fs fstest.FS) []variant {
 	case fstest.XFS:
 		return []variant{
 			{name: "xfs without reflinks", fs: fs, opts: without(driver.Fallbacks{NoReflink: true}), run: runBrief},
-			{name: "xfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief},
+			{name: "xfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief, overlay: true},
 		}
 	default:
 		return []variant{
@@ -105,7 +111,7 @@ func RunMatrix(t *testing.T, cfg Config) {
 	if !slices.Equal(cfg.filesystems(t), cfg.wanted()) {
 		t.Run(string(fstest.Tmpfs), func(t *testing.T) { t.Skip("a tmpfs keeps no user attributes before Linux 6.6") })
 	}
-	for _, v := range variants(cfg.filesystems(t)) {
+	for _, v := range cfg.variants(t) {
 		t.Run(v.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Dir = fstest.Scratch(t, v.fs)
