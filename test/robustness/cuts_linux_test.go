@@ -82,7 +82,7 @@ func (r *recording) after(t *testing.T, m moment, c cutdisk.Cut) (findings []fin
 	before, after, doing := r.around(m)
 	k := checker{
 		store: r.store, t: t, sockets: r.sockets, files: filepath.Join(r.target, "files"),
-		images: r.images,
+		images: r.images, byClient: m.at%2 == 1,
 	}
 	findings = k.check(before, after, doing)
 	if err := cutdisk.UnmountImage(image, r.target); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -25,6 +26,8 @@ type checker struct {
 	sockets string // a directory with a short path
 	files   string // where exported files are; empty for none
 	images  [2]ociImage
+	// byClient: it is used through a service and not with commands.
+	byClient bool
 	// harmed: it was damaged on purpose, so that some of it may not be readable.
 	harmed bool
 }
@@ -225,34 +228,39 @@ func (c *checker) read(v *service, found *state) (findings []finding) {
 // use does the next things that somebody would do, and in the end removes all: nothing
 // may be left.
 func (c *checker) use(found state) []finding {
-	run := func(args ...string) []finding {
-		if _, err := c.try(args...); err != nil {
-			return failed(err)
-		}
-		return nil
-	}
-	steps := [][]string{
-		{"import", "oci:" + c.images[0].layout, "--name", c.images[0].name}, {"prepare", "next", c.images[0].name}, {"commit", "next-committed", "next"},
-	}
+	active := ""
 	for _, key := range sorted(found.snapshots) {
 		if found.snapshots[key].kind == "active" && !isOfImport(key) {
-			steps = append(steps, []string{"commit", key + "-committed", key})
+			active = key
 			break
 		}
 	}
-	for _, args := range steps {
-		if f := run(args...); f != nil {
-			return f
-		}
+	way := c.useByCommands
+	if c.byClient {
+		way = c.useByClient
 	}
-	return c.removeAll()
+	if err := way(active); err != nil {
+		return failed(err)
+	}
+	return c.leftovers()
 }
 
-// removeAll removes all snapshots and images, and says what is left.
-func (c *checker) removeAll() []finding {
+// useByCommands is use with commands, of which each opens the store.
+func (c *checker) useByCommands(active string) error {
+	steps := [][]string{
+		{"import", "oci:" + c.images[0].layout, "--name", c.images[0].name}, {"prepare", "next", c.images[0].name}, {"commit", "next-committed", "next"},
+	}
+	if active != "" {
+		steps = append(steps, []string{"commit", active + "-committed", active})
+	}
+	for _, args := range steps {
+		if _, err := c.try(args...); err != nil {
+			return err
+		}
+	}
 	now := newState()
 	if f := c.list(&now); f != nil {
-		return f
+		return fmt.Errorf("%v", f)
 	}
 	var own []string
 	for _, key := range sorted(now.snapshots) {
@@ -260,13 +268,80 @@ func (c *checker) removeAll() []finding {
 			own = append(own, key)
 		}
 	}
-	steps := [][]string{append([]string{"rm"}, own...), append([]string{"rmi"}, sorted(now.images)...), {"gc"}}
-	for _, args := range steps {
+	for _, args := range [][]string{append([]string{"rm"}, own...), append([]string{"rmi"}, sorted(now.images)...), {"gc"}} {
 		if _, err := c.try(args...); err != nil {
-			return failed(err)
+			return err
 		}
 	}
-	return c.leftovers()
+	return nil
+}
+
+// useByClient is use with the calls of one client.
+func (c *checker) useByClient(active string) (err error) {
+	v, err := c.serve(c.t, c.sockets)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.stop()) }()
+	ctx := c.t.Context()
+	source, err := image.ParseSource("oci:"+c.images[0].layout, nil)
+	if err != nil {
+		return err
+	}
+	img, err := v.Import(ctx, source, image.ImportOptions{Name: c.images[0].name})
+	if err != nil {
+		return err
+	}
+	err = errors.Join(v.Make(ctx, "next", img.Layers[len(img.Layers)-1].ChainID.String(), nil), v.Commit(ctx, "next-committed", "next", nil))
+	if active != "" {
+		err = errors.Join(err, v.Commit(ctx, active+"-committed", active, nil))
+	}
+	if err != nil {
+		return err
+	}
+	return c.removeByClient(v)
+}
+
+// removeByClient removes all snapshots that are not of images, those first that others
+// stand on no longer, and then all images.
+func (c *checker) removeByClient(v *service) error {
+	ctx := c.t.Context()
+	var own []string
+	children := map[string]int{}
+	parents := map[string]string{}
+	err := v.Walk(ctx, func(info snapshots.Info) error {
+		children[info.Parent]++
+		parents[info.Name] = info.Parent
+		if !strings.HasPrefix(info.Name, "sha256:") && !isOfImport(info.Name) {
+			own = append(own, info.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for len(own) > 0 {
+		i := slices.IndexFunc(own, func(key string) bool { return children[key] == 0 })
+		if i < 0 {
+			return fmt.Errorf("each of %v has a child", own)
+		}
+		if err := v.Remove(ctx, own[i], false); err != nil {
+			return err
+		}
+		children[parents[own[i]]]--
+		own = slices.Delete(own, i, i+1)
+	}
+	images, err := v.Images(ctx)
+	if err != nil {
+		return err
+	}
+	for _, img := range images {
+		if _, err := v.RemoveImage(ctx, img.Name); err != nil {
+			return err
+		}
+	}
+	_, err = v.Collect(ctx)
+	return err
 }
 
 // leftovers says what is there in a store from which all was removed.
