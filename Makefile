@@ -23,7 +23,7 @@ test: ## Run all tests: as root, then unprivileged; installs what they need when
 	@scripts/install-test-deps
 	@scripts/test
 
-test-kernels: ## Run the short suites on every kernel of docs/kernels.md and write its tables (an hour or more).
+test-kernels: ## Run the short suites on every kernel of docs/kernels.md and write its tables (half an hour or more).
 	@scripts/install-test-deps
 	@scripts/test-kernels -full
 

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	case "watcher":
 		os.Exit(Watch(rest, Limits{Silence: 10 * time.Minute, Total: time.Hour}))
 	case "impatient watcher":
-		os.Exit(Watch(rest, Limits{Silence: 100 * time.Millisecond, Total: time.Hour}))
+		os.Exit(Watch(rest, Limits{Silence: 5 * time.Second, Total: time.Hour}))
 	case "mess":
 		os.Exit(makeMess(rest[0]))
 	case "late killer":

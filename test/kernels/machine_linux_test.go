@@ -48,7 +48,8 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 	if *long {
 		limit, timeout = "14400", "50000"
 	}
-	args := append([]string{"--out", out, "--limit", limit, "--timeout", timeout}, m.options...)
+	// On a machine that is busy building, half a minute of boot can take five.
+	args := append([]string{"--out", out, "--boot", "900", "--limit", limit, "--timeout", timeout}, m.options...)
 	for _, f := range p.files(t) {
 		args = append(args, "--add", f)
 	}
