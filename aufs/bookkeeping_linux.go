@@ -11,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
 // The files that aufs keeps in the root of a writable branch, as the kernel
@@ -54,7 +55,7 @@ func emptyBookkeeping(branch string) error {
 		left, err := f.Readdirnames(-1)
 		errs = append(errs, err, f.Close())
 		for _, child := range left {
-			errs = append(errs, os.RemoveAll(filepath.Join(dir, child)))
+			errs = append(errs, rmtree.Remove(filepath.Join(dir, child)))
 		}
 	}
 	return errors.Join(errs...)

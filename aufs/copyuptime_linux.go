@@ -128,7 +128,9 @@ func (v *stack) isReplaced(d *rootfd.Dir, name string) (bool, error) {
 // statx(2) is not to be had.
 func birth(d *rootfd.Dir, name string) (time.Time, error) {
 	var st unix.Statx_t
-	err := unix.Statx(d.Fd(), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st)
+	err := d.Use(func(fd int) error {
+		return unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME, &st)
+	})
 	if sys.Refused(err) {
 		return time.Time{}, nil
 	}

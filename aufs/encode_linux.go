@@ -14,6 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -95,9 +96,9 @@ func translate(ctx context.Context, branches []string, dir string, o overlay, f 
 		switch {
 		case errors.As(err, &links):
 			e.copied[links.file] = true
-			err = os.RemoveAll(tree) // and once more
+			err = rmtree.Remove(tree) // and once more
 		case errors.Is(err, errUnfit):
-			return errors.Join(os.RemoveAll(tree), os.WriteFile(tree+unfitSuffix, []byte(err.Error()), 0o600))
+			return errors.Join(rmtree.Remove(tree), os.WriteFile(tree+unfitSuffix, []byte(err.Error()), 0o600))
 		case err == nil && e.escaped != "":
 			return os.WriteFile(tree+escapedSuffix, []byte(e.escaped), 0o600)
 		default:

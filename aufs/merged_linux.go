@@ -12,6 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -50,7 +51,7 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 	if err == nil {
 		err = copyLeft(view, root, left, opts.Fallbacks.NoFchmodat2)
 	}
-	return errors.Join(err, os.RemoveAll(staging.Name()))
+	return errors.Join(err, rmtree.Remove(staging.Name()))
 }
 
 // noLimits are limits that no tree on a disk reaches.

@@ -90,7 +90,7 @@ func (n *normalizer) restoreTime(own *rootfd.Dir, places []place) error {
 	if err != nil || mtime.Equal(st.Mtime) {
 		return err
 	}
-	return setMtime(own.Fd(), mtime)
+	return own.Use(func(fd int) error { return setMtime(fd, mtime) })
 }
 
 func (n *normalizer) child(places []place, name string) error {
@@ -167,7 +167,7 @@ func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) erro
 	if len(names) == 0 {
 		return nil
 	}
-	if err := sys.Thaw(d.Fd()); err != nil {
+	if err := d.Use(sys.Thaw); err != nil {
 		return err
 	}
 	st, err := d.Stat()
@@ -177,12 +177,14 @@ func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) erro
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := whiteout.AUFS.Whiteout(d.Fd(), name); err != nil && !errors.Is(err, fs.ErrExist) {
-			return errors.Join(err, setMtime(d.Fd(), st.Mtime))
+	return d.Use(func(fd int) error {
+		for _, name := range names {
+			if err := whiteout.AUFS.Whiteout(fd, name); err != nil && !errors.Is(err, fs.ErrExist) {
+				return errors.Join(err, setMtime(fd, st.Mtime))
+			}
 		}
-	}
-	return setMtime(d.Fd(), st.Mtime)
+		return setMtime(fd, st.Mtime)
+	})
 }
 
 // setMtime sets the modification time of an open directory and no other.

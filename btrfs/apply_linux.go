@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
@@ -154,7 +155,7 @@ func (d *btrfs) removeStaging(id driver.ID, path string) error {
 			return err
 		}
 	}
-	return layerdir.RemoveAll(path)
+	return rmtree.Remove(path)
 }
 
 func (d *btrfs) destroyNested(vol *os.File, n subvol.Nested) error {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
@@ -90,7 +91,7 @@ func (d *btrfs) cleanLayer(id driver.ID) error {
 	return d.removeLeftovers(id, m, left)
 }
 
-// delete is [os.RemoveAll] for a directory of the store that may hold subvolumes.
+// delete is [rmtree.Remove] for a directory of the store that may hold subvolumes.
 // It is quick: what is in those the kernel frees later.
 func (d *btrfs) delete(path string) error {
 	d.deleting.Lock()
@@ -100,7 +101,7 @@ func (d *btrfs) delete(path string) error {
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(path)
+	return rmtree.Remove(path)
 }
 
 // destroyBelow destroys the subvolumes that are in a directory, and in the

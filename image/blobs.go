@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
 // blobs is the content directory: an OCI layout whose index is the database.
@@ -72,7 +73,7 @@ func clearDir(dir string) error {
 		return nil
 	}
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		err = errors.Join(err, rmtree.Remove(filepath.Join(dir, e.Name())))
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -113,7 +114,7 @@ func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, 
 // keep puts a delta that was unpacked without parents into the layer.
 func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging string) (err error) {
 	to := d.store.Path(id, deltaDir)
-	if err := os.RemoveAll(to); err != nil { // of an interrupted call
+	if err := rmtree.Remove(to); err != nil { // of an interrupted call
 		return err
 	}
 	err = durable.Write(durable.OS(), d.store.Path(id, deltaFile), 0o600, delta.Save)
@@ -219,7 +220,7 @@ func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Me
 
 // dropDelta removes what a layer was unpacked into without its parents.
 func (d *overlay) dropDelta(id driver.ID) error {
-	return errors.Join(os.RemoveAll(d.store.Path(id, deltaDir)), os.RemoveAll(d.store.Path(id, deltaFile)))
+	return errors.Join(rmtree.Remove(d.store.Path(id, deltaDir)), rmtree.Remove(d.store.Path(id, deltaFile)))
 }
 
 func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {

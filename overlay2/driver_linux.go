@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/mount"
@@ -235,7 +236,7 @@ func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	err := d.seal(ctx, id)
 	for _, name := range []string{shiftFile, workDir} {
 		if err == nil {
-			err = os.RemoveAll(d.store.Path(id, name))
+			err = rmtree.Remove(d.store.Path(id, name))
 		}
 	}
 	if err != nil {

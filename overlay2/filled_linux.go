@@ -66,10 +66,12 @@ func (i *implied) dir(own *rootfd.Dir, below diff.Dir, _ []rootfd.Entry) error {
 		return err
 	}
 	i.changed = true
-	if below != nil {
-		return layerdir.CopyAttrs(own.Fd(), below, i.d.marks.Encoding)
-	}
-	return layerdir.EmptyAttrs(own.Fd(), i.d.marks.Encoding)
+	return own.Use(func(fd int) error {
+		if below != nil {
+			return layerdir.CopyAttrs(fd, below, i.d.marks.Encoding)
+		}
+		return layerdir.EmptyAttrs(fd, i.d.marks.Encoding)
+	})
 }
 
 // is reports whether nobody has described the directory: it is root:root 0755, has

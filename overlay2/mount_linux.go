@@ -3,10 +3,10 @@ package overlay2
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -63,7 +63,7 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 		if opts.Volatile && d.features.Volatile {
 			res.Options = append(res.Options, "volatile")
 		}
-		if err := os.RemoveAll(res.Overlay.Work + "/work/incompat"); err != nil {
+		if err := rmtree.Remove(res.Overlay.Work + "/work/incompat"); err != nil {
 			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
 		}
 	}

@@ -150,9 +150,11 @@ func (d *settling) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.E
 		if name == d.marks.opaque() && value == opaqueY {
 			continue
 		}
-		err := d.escape(name, value,
-			func(name, value string) error { return sys.Fsetxattr(own.Fd(), name, []byte(value)) },
-			func(name string) error { return sys.Fremovexattr(own.Fd(), name) })
+		err := own.Use(func(fd int) error {
+			return d.escape(name, value,
+				func(name, value string) error { return sys.Fsetxattr(fd, name, []byte(value)) },
+				func(name string) error { return sys.Fremovexattr(fd, name) })
+		})
 		if err != nil {
 			return err
 		}
@@ -177,7 +179,7 @@ func (d *settling) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) erro
 			return err
 		}
 		if d.marks.IsWhiteoutNode(st.Mode, st.Rdev) {
-			return sys.Unlinkat(own.Fd(), e.Name)
+			return own.Use(func(fd int) error { return sys.Unlinkat(fd, e.Name) })
 		}
 	}
 	attrs, err := own.LookupXattrs(e.Name)
@@ -185,9 +187,11 @@ func (d *settling) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) erro
 		return err
 	}
 	for name, value := range attrs {
-		err := d.escape(name, value,
-			func(name, value string) error { return sys.Lsetxattrat(own.Fd(), e.Name, name, []byte(value)) },
-			func(name string) error { return sys.Lremovexattrat(own.Fd(), e.Name, name) })
+		err := own.Use(func(fd int) error {
+			return d.escape(name, value,
+				func(name, value string) error { return sys.Lsetxattrat(fd, e.Name, name, []byte(value)) },
+				func(name string) error { return sys.Lremovexattrat(fd, e.Name, name) })
+		})
 		if err != nil {
 			return err
 		}

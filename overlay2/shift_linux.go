@@ -121,28 +121,34 @@ func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, e
 // set gives a file the attributes of the record, in the order in which none undoes
 // another: a new owner takes the mode's setuid bit and the capabilities away.
 func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
-	if name == "" {
-		return s.setRoot(dir.Fd())
-	}
-	err := sys.Fchownat(dir.Fd(), name, s.UID, s.GID)
+	return dir.Use(func(fd int) error {
+		if name == "" {
+			return s.setRoot(fd)
+		}
+		return s.setAt(fd, name, st)
+	})
+}
+
+func (s shifted) setAt(dir int, name string, st rootfd.Stat) error {
+	err := sys.Fchownat(dir, name, s.UID, s.GID)
 	if errors.Is(err, unix.EPERM) { // chattr(1) +i or +a
-		if err := sys.Thawat(dir.Fd(), name); err != nil {
+		if err := sys.Thawat(dir, name); err != nil {
 			return err
 		}
-		err = sys.Fchownat(dir.Fd(), name, s.UID, s.GID)
+		err = sys.Fchownat(dir, name, s.UID, s.GID)
 	}
 	if err != nil {
 		return err
 	}
 	for attr, value := range s.Xattrs {
-		if err := sys.Lsetxattrat(dir.Fd(), name, attr, []byte(value)); err != nil {
+		if err := sys.Lsetxattrat(dir, name, attr, []byte(value)); err != nil {
 			return err
 		}
 	}
 	if st.IsSymlink() {
 		return nil
 	}
-	return sys.Fchmodat(dir.Fd(), name, s.Mode, false)
+	return sys.Fchmodat(dir, name, s.Mode, false)
 }
 
 func (s shifted) setRoot(fd int) error {

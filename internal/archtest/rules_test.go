@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable"}
+	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -60,6 +60,7 @@ var rules = map[string]rule{
 	"api/store/v1":         {},
 	"internal/sys":         {},
 	"internal/rootfd":      {"internal/sys"},
+	"internal/rmtree":      {"internal/sys"},
 	"internal/whiteout":    {"internal/sys"},
 	"internal/durable":     {"internal/sys"},
 	"internal/subvol":      {"internal/sys"},

@@ -14,9 +14,6 @@ func renameNew(from, to string) error { return os.Rename(from, to) }
 
 func unmountBelow(string) error { return nil }
 
-// RemoveAll is [os.RemoveAll].
-func RemoveAll(path string) error { return os.RemoveAll(path) }
-
 // SyncFS is [errors.ErrUnsupported] here.
 func SyncFS(string) error { return errors.ErrUnsupported }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
 const (
@@ -81,13 +82,13 @@ func Open(root string) (*Store, error) {
 // newStore returns the store of an open directory.
 func newStore(root string, dir *os.File) *Store {
 	return &Store{
-		root: root, remove: RemoveAll, dir: dir,
+		root: root, remove: rmtree.Remove, dir: dir,
 		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, notes: map[driver.ID]json.RawMessage{}, sealed: map[driver.ID]sealedRecord{},
 	}
 }
 
 // DeleteWith makes the store delete directories with remove instead of
-// [os.RemoveAll], whose contract it has to keep; before the store is used.
+// [rmtree.Remove], whose contract it has to keep; before the store is used.
 func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 
 // SettleWith makes the store put the names of its layers on disk with settle, which gets

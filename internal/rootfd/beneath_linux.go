@@ -50,11 +50,15 @@ func (d *Dir) LookupAt(rel string) (Stat, error) {
 }
 
 func (d *Dir) reopen() (*Dir, error) {
-	fd, err := openat(d.fd, ".", dirFlags)
+	fd := -1
+	err := d.with(func(at int) (err error) {
+		fd, err = openat(at, ".", dirFlags)
+		return err
+	})
 	if err != nil {
 		return nil, d.wrap("open", "", err)
 	}
-	return &Dir{fd: fd, path: d.path, tree: d.tree}, nil
+	return &Dir{fd: fd, at: d.at, name: d.name, tree: d.tree}, nil
 }
 
 func (d *Dir) openat2(rel string) (*Dir, error) {
@@ -63,8 +67,8 @@ func (d *Dir) openat2(rel string) (*Dir, error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.Openat2(d.fd, rel, &how)
+	err := d.with(func(at int) (err error) {
+		fd, err = unix.Openat2(at, rel, &how)
 		return err
 	})
 	if err != nil {
@@ -73,7 +77,7 @@ func (d *Dir) openat2(rel string) (*Dir, error) {
 		}
 		return nil, d.wrap("open", rel, err)
 	}
-	return &Dir{fd: fd, path: d.join(rel), tree: d.tree}, nil
+	return &Dir{fd: fd, at: d, name: rel, tree: d.tree}, nil
 }
 
 // unusable reports errors after which the slow way has to decide: no openat2

@@ -5,6 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,16 +18,34 @@ const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLO
 
 // A Dir is an open directory for reading. Its methods may be called by several
 // goroutines at once, except Close and the listing of names. It must be closed.
+//
+// However deep a tree is, a walk through it holds few descriptors: see held.
 type Dir struct {
-	fd   int
-	path string // for error messages only
 	tree *tree
+	// at and name say where it was opened, for error messages only: a root has no at, and
+	// its path for a name.
+	at   *Dir
+	name string
+	// up is the directory above it, nil where that is not known.
+	up *Dir
+
+	// use is held by whoever uses fd, and locked to close and to open it again.
+	use    sync.RWMutex
+	fd     int // -1: closed, or let go
+	closed bool
+	// kept: somebody has the descriptor.
+	kept atomic.Bool
+	// id is which directory it is, since its descriptor was let go.
+	id identity
+	// below is an open directory in it, by which it can be found again.
+	below *Dir
 }
 
 // tree is what all Dirs below one Open share.
 type tree struct {
 	noOpenat2 bool
 	noXattrat bool
+	held      held
 }
 
 // Open opens the directory at path. Symbolic links in path are followed: it is
@@ -46,18 +68,50 @@ func openRoot(at int, path, shown string, opts Options) (*Dir, error) {
 		return nil, &fs.PathError{Op: "open", Path: shown, Err: err}
 	}
 	t := &tree{noOpenat2: opts.NoOpenat2, noXattrat: opts.NoXattrat || !haveXattrat()}
-	return &Dir{fd: fd, path: shown, tree: t}, nil
+	return &Dir{fd: fd, name: shown, tree: t}, nil
 }
 
-// Fd returns the descriptor, which stays the Dir's own. Its file offset is that
-// of the listing.
-func (d *Dir) Fd() int { return d.fd }
+// Fd returns the descriptor, which stays the Dir's own, and -1 when it cannot be had. Its
+// file offset is that of the listing. The Dir keeps it until it is closed, so a walk that
+// asks every directory for it holds as many as the tree is deep; see Use.
+func (d *Dir) Fd() int {
+	if d.acquire() != nil {
+		return -1
+	}
+	defer d.use.RUnlock()
+	d.kept.Store(true)
+	return d.fd
+}
 
-// Path returns the path by which the directory was opened, for messages.
-func (d *Dir) Path() string { return d.path }
+// Use calls fn, which must not use the Dir otherwise, with the descriptor. It stays the
+// Dir's own and is open until fn returns.
+func (d *Dir) Use(fn func(fd int) error) error {
+	if err := d.acquire(); err != nil {
+		return d.wrap("open", "", err)
+	}
+	defer d.use.RUnlock()
+	return fn(d.fd)
+}
+
+// with is Use for the calls of this package, which say themselves what failed.
+func (d *Dir) with(call func(fd int) error) error {
+	if err := d.acquire(); err != nil {
+		return err
+	}
+	defer d.use.RUnlock()
+	return retry(func() error { return call(d.fd) })
+}
+
+// Path returns the path by which the directory was opened, for messages: of a very long
+// one the middle is missing.
+func (d *Dir) Path() string { return d.join("") }
 
 // Close closes the descriptor. A second call does nothing.
 func (d *Dir) Close() error {
+	d.leaveTree()
+	d.use.Lock()
+	defer d.use.Unlock()
+	d.closed = true
 	if d.fd < 0 {
 		return nil
 	}
@@ -69,8 +123,7 @@ func (d *Dir) Close() error {
 // Stat returns the attributes of the directory itself.
 func (d *Dir) Stat() (Stat, error) {
 	var st unix.Stat_t
-	err := retry(func() error { return unix.Fstat(d.fd, &st) })
-	if err != nil {
+	if err := d.with(func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return Stat{}, d.wrap("stat", "", err)
 	}
 	return fromStat(&st), nil
@@ -83,7 +136,7 @@ func (d *Dir) Lookup(name string) (Stat, error) {
 	if err := checkName(name); err != nil {
 		return Stat{}, d.wrap("lstat", name, err)
 	}
-	if err := retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
+	if err := d.with(func(fd int) error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
 		return Stat{}, d.wrap("lstat", name, err)
 	}
 	return fromStat(&st), nil
@@ -97,7 +150,11 @@ func (d *Dir) Readlink(name string) (string, error) {
 	// The kernel holds targets below PATH_MAX; some file systems allow exactly that.
 	buf := make([]byte, 256)
 	for {
-		n, err := retryInt(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })
+		var n int
+		err := d.with(func(fd int) (err error) {
+			n, err = unix.Readlinkat(fd, name, buf)
+			return err
+		})
 		switch {
 		case err != nil:
 			return "", d.wrap("readlink", name, err)
@@ -113,21 +170,45 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 	if err := checkName(name); err != nil {
 		return nil, d.wrap("open", name, err)
 	}
-	fd, err := openat(d.fd, name, dirFlags)
+	fd := -1
+	err := d.with(func(at int) (err error) {
+		fd, err = openat(at, name, dirFlags)
+		return err
+	})
 	if err != nil {
 		if errors.Is(err, unix.ELOOP) {
 			err = unix.ENOTDIR
 		}
 		return nil, d.wrap("open", name, err)
 	}
-	return &Dir{fd: fd, path: d.join(name), tree: d.tree}, nil
+	child := &Dir{fd: fd, at: d, name: name, up: d, tree: d.tree}
+	d.tree.held.add(child)
+	return child, nil
 }
 
+// maxShown is how long a path in an error may be.
+const maxShown = 4000
+
+// join is the path of a name in the directory, or of itself.
 func (d *Dir) join(name string) string {
-	if name == "" {
-		return d.path
+	var names []string
+	if name != "" {
+		names = append(names, name)
 	}
-	return d.path + "/" + name
+	length, cut := 0, false
+	for ; d.at != nil; d = d.at {
+		if length += len(d.name) + 1; length <= maxShown {
+			names = append(names, d.name)
+		} else {
+			cut = true
+		}
+	}
+	if cut {
+		names = append(names, "…")
+	}
+	names = append(names, d.name)
+	slices.Reverse(names)
+	return strings.Join(names, "/")
 }
 
 func (d *Dir) wrap(op, name string, err error) error {

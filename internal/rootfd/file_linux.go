@@ -3,12 +3,13 @@ package rootfd
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
-)
 
-const fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
 
 var errNotRegular = errors.New("not a regular file")
 
@@ -22,31 +23,33 @@ type File struct {
 }
 
 // Open opens a regular file for reading. Anything else gives an error, without
-// having been opened for reading: a device can act on being opened and a fifo
-// can wait.
+// having been opened for reading, whoever swaps it meanwhile: a device can act on being
+// opened and a fifo can wait.
 func (d *Dir) Open(name string) (*File, error) {
-	st, err := d.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	if !st.IsRegular() {
-		return nil, d.wrap("open", name, errNotRegular)
-	}
-	fd, err := openat(d.fd, name, fileFlags)
-	if err != nil {
+	if err := checkName(name); err != nil {
 		return nil, d.wrap("open", name, err)
 	}
-	f := &File{fd: fd, dir: d, nam: name}
-	// Somebody may have put another file there since; O_NONBLOCK and O_NOFOLLOW
-	// kept that harmless.
-	if st, err = f.Stat(); err == nil && !st.IsRegular() {
-		err = d.wrap("open", name, errNotRegular)
+	var fd int
+	var st unix.Stat_t
+	err := d.with(func(at int) (err error) {
+		fd, st, err = sys.OpenPlain(at, name)
+		return err
+	})
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		_ = unix.Close(fd)
+		err = sys.ErrNotPlain
+	}
+	if errors.Is(err, sys.ErrNotPlain) {
+		err = errNotRegular
 	}
 	if err != nil {
-		_ = f.Close()
-		return nil, err
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			err = p.Err
+		}
+		return nil, d.wrap("open", name, err)
 	}
-	return f, nil
+	return &File{fd: fd, dir: d, nam: name}, nil
 }
 
 // Fd returns the descriptor, which stays the File's own.

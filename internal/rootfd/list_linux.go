@@ -40,6 +40,10 @@ func (d *Dir) Entries() ([]Entry, error) {
 }
 
 func (d *Dir) list(visit func(name string, typ uint32, ino uint64)) error {
+	if err := d.acquire(); err != nil {
+		return d.wrap("open", "", err)
+	}
+	defer d.use.RUnlock()
 	err := retry(func() error {
 		_, err := unix.Seek(d.fd, 0, 0)
 		return err

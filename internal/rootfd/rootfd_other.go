@@ -19,6 +19,9 @@ func FromFile(*os.File, Options) (*Dir, error) { return nil, errors.ErrUnsupport
 // Fd returns -1.
 func (d *Dir) Fd() int { return -1 }
 
+// Use returns [errors.ErrUnsupported].
+func (d *Dir) Use(func(fd int) error) error { return errors.ErrUnsupported }
+
 // Path returns "".
 func (d *Dir) Path() string { return "" }
 

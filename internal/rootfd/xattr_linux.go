@@ -116,14 +116,17 @@ func (d *Dir) xattr(name, attr string) (string, bool, error) {
 }
 
 func (d *Dir) listxattr(name string, buf []byte) ([]byte, error) {
-	n, err := retryInt(func() (int, error) {
+	var n int
+	err := d.with(func(fd int) (err error) {
 		switch {
 		case name == "":
-			return unix.Flistxattr(d.fd, buf)
+			n, err = unix.Flistxattr(fd, buf)
 		case !d.tree.noXattrat:
-			return listxattrat(d.fd, name, unix.AT_SYMLINK_NOFOLLOW, buf)
+			n, err = listxattrat(fd, name, unix.AT_SYMLINK_NOFOLLOW, buf)
+		default:
+			n, err = unix.Llistxattr(procPath(fd, name), buf)
 		}
-		return unix.Llistxattr(d.procPath(name), buf)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -131,22 +134,25 @@ func (d *Dir) listxattr(name string, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
-func (d *Dir) getxattr(name, attr string, buf []byte) (int, error) {
-	return retryInt(func() (int, error) {
+func (d *Dir) getxattr(name, attr string, buf []byte) (n int, err error) {
+	err = d.with(func(fd int) (err error) {
 		switch {
 		case name == "":
-			return unix.Fgetxattr(d.fd, attr, buf)
+			n, err = unix.Fgetxattr(fd, attr, buf)
 		case !d.tree.noXattrat:
-			return getxattrat(d.fd, name, attr, buf)
+			n, err = getxattrat(fd, name, attr, buf)
+		default:
+			n, err = unix.Lgetxattr(procPath(fd, name), attr, buf)
 		}
-		return unix.Lgetxattr(d.procPath(name), attr, buf)
+		return err
 	})
+	return n, err
 }
 
 // procPath names a child through the descriptor: the calls on it must be the
 // l* ones, which do not follow the last component.
-func (d *Dir) procPath(name string) string {
-	return "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name
+func procPath(fd int, name string) string {
+	return "/proc/self/fd/" + strconv.Itoa(fd) + "/" + name
 }
 
 func listxattrat(fd int, name string, flags int, buf []byte) (int, error) {

@@ -3,7 +3,6 @@ package sys
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,22 +11,29 @@ import (
 // (unix.DT_*), in the file system's order, without "." and "..". It reads from
 // the descriptor's offset on.
 func ReadDir(fd int, visit func(name string, typ uint8) error) error {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, DirBuffer)
 	for {
-		n, err := unix.Getdents(fd, buf)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return pathErr("getdents", fdName(fd), err)
-		}
-		if n <= 0 {
-			return nil
-		}
-		if err := eachDirent(buf[:n], visit); err != nil {
+		if more, err := ReadDirOnce(fd, buf, visit); err != nil || !more {
 			return err
 		}
 	}
+}
+
+// DirBuffer is how many bytes of a directory [ReadDir] reads at a time: some hundred names.
+const DirBuffer = 32 << 10
+
+// ReadDirOnce is ReadDir of as many names as one call puts into the buffer, which has room
+// for the longest name at least. It reports whether there may be more.
+func ReadDirOnce(fd int, buf []byte, visit func(name string, typ uint8) error) (more bool, err error) {
+	var n int
+	err = retry(func() (err error) {
+		n, err = unix.Getdents(fd, buf)
+		return err
+	})
+	if err != nil {
+		return false, pathErr("getdents", fdName(fd), err)
+	}
+	return n > 0, eachDirent(buf[:max(n, 0)], visit)
 }
 
 // eachDirent takes the records of getdents64(2) apart: inode and offset of 8

@@ -45,14 +45,10 @@ func noFlags(err error) bool {
 // Thawat is Thaw of a name in a directory; of what is no regular file and no
 // directory it does nothing.
 func Thawat(dirfd int, name string) error {
-	st, err := Fstatat(dirfd, name)
-	if err != nil {
-		return err
-	}
-	if t := st.Mode & unix.S_IFMT; t != unix.S_IFREG && t != unix.S_IFDIR {
+	fd, _, err := OpenPlain(dirfd, name)
+	if errors.Is(err, ErrNotPlain) {
 		return nil
 	}
-	fd, err := Openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

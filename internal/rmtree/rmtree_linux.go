@@ -1,0 +1,292 @@
+package rmtree
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+const (
+	// maxOpen is how many directories on the way down are held open. Of those above, the
+	// parents are found again by "..".
+	maxOpen = 32
+	// maxPasses is how often a directory is listed while names in it come and go. Somebody
+	// who makes new ones as fast as they are removed must not keep this going for ever.
+	maxPasses = 1000
+	// maxShown is how many names of a path an error shows: of those at its end.
+	maxShown = 16
+)
+
+var (
+	errMoved   = errors.New("a directory was moved while it was removed")
+	errMounted = errors.New("something is mounted there")
+)
+
+// Remove removes what is at path with all that is below it. Symbolic links in the
+// directories above are followed, as they are the caller's own; what is missing is no
+// error. When something cannot be removed the rest is, and the first error is returned.
+func Remove(path string) error {
+	// What is gone already is looked for in the simplest way.
+	if err := sys.Rmdirat(unix.AT_FDCWD, path); err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	parent, err := unix.Open(filepath.Dir(path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
+	}
+	defer unix.Close(parent)
+	r := remover{path: path, buf: make([]byte, sys.DirBuffer), levels: []*level{{fd: parent, thawed: true}}}
+	defer r.closeAll()
+	return r.remove(filepath.Base(path))
+}
+
+// A remover is on its way through one tree. The first of its levels is the directory that
+// the tree is in, whose only name to remove is that of the tree.
+type remover struct {
+	path   string
+	buf    []byte // for lists of names
+	levels []*level
+	first  error // the first error
+}
+
+// A level is a directory on the way.
+type level struct {
+	name string // in the directory above
+	id   identity
+	// fd is the open directory, -1 when it was closed to save descriptors.
+	fd int
+	// pending are names of it that were listed and not looked at yet.
+	pending []entry
+	// passes counts the whole listings, removed what went since the last of them.
+	passes, removed int
+	// thawed: its own flags were taken away, or are none of ours.
+	thawed bool
+}
+
+// An entry is a name in a directory. Its list says that it is of a directory, which need
+// not be so any more.
+type entry struct {
+	name  string
+	isDir bool
+}
+
+type identity struct{ dev, ino uint64 }
+
+func (r *remover) top() *level { return r.levels[len(r.levels)-1] }
+
+func (r *remover) closeAll() {
+	for _, l := range r.levels[1:] {
+		if l.fd >= 0 {
+			_ = unix.Close(l.fd)
+		}
+	}
+}
+
+func (r *remover) remove(name string) error {
+	r.name(entry{name: name})
+	for len(r.levels) > 1 {
+		next, ok, err := r.top().next(r.buf)
+		if err != nil && !errors.Is(err, unix.ENOENT) { // else another is removing the same tree
+			r.note("", err)
+		}
+		if ok {
+			r.name(next)
+		} else if err := r.leave(); err != nil {
+			return errors.Join(r.first, err)
+		}
+	}
+	return r.first
+}
+
+// next returns a name to remove in the directory, if there is one left in this listing.
+func (l *level) next(buf []byte) (e entry, ok bool, err error) {
+	for more := true; len(l.pending) == 0; {
+		more, err = sys.ReadDirOnce(l.fd, buf, func(name string, typ uint8) error {
+			l.pending = append(l.pending, entry{name, typ == unix.DT_DIR})
+			return nil
+		})
+		if err != nil || !more {
+			return entry{}, false, err
+		}
+	}
+	last := len(l.pending) - 1
+	e, l.pending = l.pending[last], l.pending[:last]
+	return e, true, nil
+}
+
+// name removes a name in the directory at the top, or enters the directory that it is of.
+func (r *remover) name(e entry) {
+	l := r.top()
+	err := l.unlink(e)
+	switch {
+	case err == nil || errors.Is(err, unix.ENOENT):
+		l.removed++
+		return
+	case notEmpty(err):
+		err = r.enter(e.name)
+	}
+	if err != nil {
+		r.note(e.name, err)
+	}
+}
+
+func notEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) }
+
+// unlink removes a name that is no directory, or an empty one. What +i or +a keeps is
+// thawed and tried once more.
+func (l *level) unlink(e entry) error {
+	err := l.unlinkOnce(e)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if !l.thawed {
+		l.thawed = true
+		_ = sys.Thaw(l.fd) // what cannot be thawed is in the error of the second attempt
+	}
+	_ = sys.Thawat(l.fd, e.name)
+	return l.unlinkOnce(e)
+}
+
+func (l *level) unlinkOnce(e entry) error {
+	if e.isDir {
+		if err := sys.Rmdirat(l.fd, e.name); !errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+	}
+	err := sys.Unlinkat(l.fd, e.name)
+	if e.isDir || err == nil || errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	if rmdir := sys.Rmdirat(l.fd, e.name); !errors.Is(rmdir, unix.ENOTDIR) {
+		return rmdir
+	}
+	return err
+}
+
+// enter goes down into a directory.
+func (r *remover) enter(name string) error {
+	fd, err := sys.OpenDirat(r.top().fd, name)
+	if err != nil {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			r.top().removed++ // somebody has put something else there: it is looked at again
+			return nil
+		}
+		return err
+	}
+	id, mounted, err := look(fd)
+	if err == nil && mounted {
+		err = &fs.PathError{Op: "remove", Path: name, Err: errors.Join(unix.EBUSY, errMounted)}
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	r.levels = append(r.levels, &level{name: name, id: id, fd: fd})
+	if n := len(r.levels) - 1 - maxOpen; n > 0 {
+		r.levels[n].shut()
+	}
+	return nil
+}
+
+// shut closes a directory that is found again later.
+func (l *level) shut() {
+	if l.fd >= 0 {
+		_ = unix.Close(l.fd)
+	}
+	l.fd, l.pending = -1, nil
+}
+
+// leave removes the directory at the top, of which all names were looked at, and goes up.
+// It stays where names have come meanwhile.
+func (r *remover) leave() error {
+	l, above := r.top(), r.levels[len(r.levels)-2]
+	if above.fd < 0 {
+		if err := above.open(l.fd); err != nil {
+			return &fs.PathError{Op: "remove", Path: r.shown(""), Err: err}
+		}
+	}
+	err := above.unlink(entry{l.name, true})
+	if l.passes++; notEmpty(err) && l.removed > 0 && l.passes < maxPasses {
+		l.removed = 0
+		_, err := unix.Seek(l.fd, 0, unix.SEEK_SET)
+		return os.NewSyscallError("lseek", err)
+	}
+	_ = unix.Close(l.fd)
+	r.levels = r.levels[:len(r.levels)-1]
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		above.removed++
+	} else {
+		r.note(l.name, err)
+	}
+	return nil
+}
+
+// open opens the directory again, as the one above another.
+func (l *level) open(below int) error {
+	fd, err := unix.Openat(below, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	id, _, err := look(fd)
+	if err == nil && id != l.id {
+		err = errMoved
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	l.fd = fd
+	return nil
+}
+
+// look says which directory a descriptor is of, and whether something is mounted there, as
+// far as the kernel tells.
+func look(fd int) (id identity, mounted bool, err error) {
+	var x unix.Statx_t
+	if unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) == nil {
+		return identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
+	st, err := sys.Fstat(fd)                            // a filter of system calls may not know statx
+	return identity{uint64(st.Dev), st.Ino}, false, err //nolint:unconvert // 32 bits on some architectures
+}
+
+// note keeps the first error, with the path of a name in the directory at the top.
+func (r *remover) note(name string, err error) {
+	if r.first != nil {
+		return
+	}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	r.first = &fs.PathError{Op: "remove", Path: r.shown(name), Err: err}
+}
+
+// shown is the path of a name in the directory at the top. Of a very long one the middle
+// is missing.
+func (r *remover) shown(name string) string {
+	names := []string{r.path}
+	below := r.levels[1:]
+	if len(below) > 0 {
+		below = below[1:] // the tree itself is in the path
+	}
+	if n := len(below) - maxShown; n > 0 {
+		names, below = append(names, "…"), below[n:]
+	}
+	for _, l := range below {
+		names = append(names, l.name)
+	}
+	if name != "" && len(r.levels) > 1 {
+		names = append(names, name)
+	}
+	return strings.Join(names, "/")
+}

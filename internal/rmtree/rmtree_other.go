@@ -1,0 +1,8 @@
+//go:build !linux
+
+package rmtree
+
+import "os"
+
+// Remove is [os.RemoveAll].
+func Remove(path string) error { return os.RemoveAll(path) }

@@ -1,0 +1,39 @@
+package sys
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotPlain says that something is neither a regular file nor a directory.
+var ErrNotPlain = errors.New("neither a regular file nor a directory")
+
+// OpenPlain opens a regular file or directory for reading, as it stands when the call
+// looks at it, and returns its attributes. Anything else is never opened, whoever swaps
+// what the name is of meanwhile: a device can act on being opened, and a fifo can wait.
+// The error matches [ErrNotPlain] then. A symbolic link is not followed.
+//
+// A descriptor with O_PATH holds on to what is there without opening it, and the name that
+// it has in /proc leads to just that.
+func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
+	held, err := Openat(dirfd, name, unix.O_PATH, 0)
+	if err != nil {
+		return -1, st, err
+	}
+	defer unix.Close(held)
+	if err := retry(func() error { return unix.Fstat(held, &st) }); err != nil {
+		return -1, st, pathErr("fstat", name, err)
+	}
+	if t := st.Mode & unix.S_IFMT; t != unix.S_IFREG && t != unix.S_IFDIR {
+		return -1, st, pathErr("open", name, ErrNotPlain)
+	}
+	err = retry(func() (err error) {
+		fd, err = unix.Open(ProcFD(held), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, st, pathErr("open", name, err)
+	}
+	return fd, st, nil
+}
