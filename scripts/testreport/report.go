@@ -98,7 +98,7 @@ func (r *report) state(pkg string) *pkgState {
 func (r *report) testEvent(e event) {
 	key := [2]string{e.Package, e.Test}
 	t := r.tests[key]
-	if t == nil {
+	if t == nil || e.Action == "run" && t.action != "" { // with -count a test runs again
 		t = &test{pkg: e.Package, name: e.Test, leaf: true}
 		r.tests[key] = t
 		if i := strings.LastIndexByte(e.Test, '/'); i >= 0 {

@@ -124,3 +124,17 @@ func TestReasonsThatDifferOnlyInATemporaryPathAreOne(t *testing.T) {
 	require.Equal(t, "no overlay on /tmp/…: not permitted", one)
 	require.Equal(t, one, other)
 }
+
+// With -count each test runs several times under one name.
+func TestAFailureIsShownWhenTheNextRunOfTheTestPasses(t *testing.T) {
+	again := strings.Replace(passing, `{"Action":"start","Package":"p"}`+"\n", "", 1)
+	first := strings.Replace(again, `{"Action":"pass","Package":"p","Test":"TestA/ext4/W1"}`, `{"Action":"output","Package":"p","Test":"TestA/ext4/W1","Output":"the reason\n"}
+{"Action":"fail","Package":"p","Test":"TestA/ext4/W1"}`, 1)
+	first = first[:strings.Index(first, `{"Action":"output","Package":"p","Output":"PASS`)]
+	out, ok := report1(t, first+strings.Replace(again, `{"Action":"pass","Package":"p"}`, `{"Action":"fail","Package":"p"}`, 1))
+	require.False(t, ok)
+	require.Regexp(t, `TestA/ext4 +1 passed, 1 FAILED, 2 skipped`, out)
+	require.Contains(t, out, "FAILED TestA/ext4/W1")
+	require.Contains(t, out, "the reason")
+	require.Contains(t, out, "1 passed, 1 FAILED, 2 skipped")
+}
