@@ -40,14 +40,14 @@ type candidate struct {
 
 // candidates lists, sorted, the names of a directory that may have changed, and
 // says how to go on below them.
-func (w *walker) candidates(path string, old, new Dir, m mode) ([]candidate, mode, error) {
+func (w *walker) candidates(old, new Dir, m mode) ([]candidate, mode, error) {
 	if old == nil {
 		names, err := new.Names()
 		return single(names, newOnly), allNames, err
 	}
-	if names, ok := w.scanned[path]; ok && m == askHints {
-		delete(w.scanned, path)
-		return addExtra(names, w.extra[path]), askHints, nil
+	if names, ok := w.scanned[string(w.at.key())]; ok && m == askHints {
+		delete(w.scanned, string(w.at.key()))
+		return addExtra(names, w.extra[string(w.at.key())]), askHints, nil
 	}
 	var hints []Hint
 	if m == askHints {
@@ -64,11 +64,12 @@ func (w *walker) candidates(path string, old, new Dir, m mode) ([]candidate, mod
 		names, err := mergeNames(old, new)
 		return names, allNames, err
 	}
-	names := make([]candidate, 0, len(hints)+len(w.extra[path]))
+	extra := w.extra[string(w.at.key())]
+	names := make([]candidate, 0, len(hints)+len(extra))
 	for _, h := range hints {
 		names = append(names, candidate{name: h.Name, descend: h.Descend})
 	}
-	return addExtra(names, w.extra[path]), askHints, nil
+	return addExtra(names, extra), askHints, nil
 }
 
 func hintsOf(d Dir) ([]Hint, bool, error) {

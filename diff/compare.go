@@ -60,6 +60,8 @@ type walker struct {
 	warn     func(path, message string)
 	yield    func(Change, error) bool
 
+	at dirPath // of the directory that is looked at
+
 	links   *links                 // nil until hard links matter
 	same    map[string]bool        // by path: files compared ahead of their turn
 	extra   map[string][]Hint      // by directory: names to visit beside the hinted ones
@@ -96,7 +98,7 @@ func (w *walker) run() error {
 	if err := w.root(oldRoot, newRoot); err != nil {
 		return err
 	}
-	return w.dir(".", oldRoot, newRoot, askHints)
+	return w.dir(oldRoot, newRoot, askHints)
 }
 
 // root yields the root directory when its attributes differ.
@@ -119,12 +121,12 @@ func (w *walker) root(old, new Dir) error {
 }
 
 // dir compares what is in one directory. A nil old holds nothing.
-func (w *walker) dir(path string, old, new Dir, m mode) error {
-	names, below, err := w.candidates(path, old, new, m)
+func (w *walker) dir(old, new Dir, m mode) error {
+	names, below, err := w.candidates(old, new, m)
 	if err != nil {
 		return err
 	}
-	nodes, err := w.deletions(path, old, new, names)
+	nodes, err := w.deletions(old, new, names)
 	if err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func (w *walker) dir(path string, old, new Dir, m mode) error {
 		if nodes != nil {
 			n = &nodes[i]
 		}
-		if err := w.child(path, old, new, c, n, below); err != nil {
+		if err := w.child(old, new, c, n, below); err != nil {
 			return err
 		}
 	}
@@ -150,7 +152,7 @@ const keepNodes = 1 << 14
 // deletions is the first pass over a directory: it yields what is gone, marks
 // those names and all that need no second look as done, and returns the
 // attributes it had to read, if they are few.
-func (w *walker) deletions(path string, old, new Dir, names []candidate) ([]Node, error) {
+func (w *walker) deletions(old, new Dir, names []candidate) ([]Node, error) {
 	if old == nil {
 		return nil, nil
 	}
@@ -166,12 +168,12 @@ func (w *walker) deletions(path string, old, new Dir, names []candidate) ([]Node
 		if c.where == newOnly {
 			continue
 		}
-		gone, n, err := w.deleted(path, old, new, c)
+		gone, n, err := w.deleted(old, new, c)
 		if err != nil {
 			return nil, err
 		}
 		if gone && !reserved(c.name) {
-			if err := w.emit(Change{Kind: Delete, Path: join(path, c.name)}); err != nil {
+			if err := w.emit(Change{Kind: Delete, Path: w.at.of(c.name)}); err != nil {
 				return nil, err
 			}
 		}
@@ -184,7 +186,7 @@ func (w *walker) deletions(path string, old, new Dir, names []candidate) ([]Node
 
 // deleted tells whether the old side alone has a name, a socket on the new side
 // counting as nothing.
-func (w *walker) deleted(path string, old, new Dir, c *candidate) (bool, Node, error) {
+func (w *walker) deleted(old, new Dir, c *candidate) (bool, Node, error) {
 	if c.where == oldOnly {
 		c.done = true
 		return true, Node{}, nil
@@ -209,12 +211,12 @@ func (w *walker) deleted(path string, old, new Dir, c *candidate) (bool, Node, e
 	if had && unfit(&o) {
 		return false, Node{}, nil
 	}
-	w.warnUnfit(join(path, c.name), &n)
+	w.warnUnfit(w.at.of(c.name), &n)
 	return had, Node{}, nil
 }
 
 // child compares one name that new has. n may be nil or zero: not read yet.
-func (w *walker) child(path string, old, new Dir, c candidate, n *Node, below mode) error {
+func (w *walker) child(old, new Dir, c candidate, n *Node, below mode) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
@@ -238,22 +240,23 @@ func (w *walker) child(path string, old, new Dir, c candidate, n *Node, below mo
 	}
 	switch {
 	case unfit(n):
-		w.warnUnfit(join(path, c.name), n)
+		w.warnUnfit(w.at.of(c.name), n)
 		return nil
 	case reserved(c.name):
 		if o == nil {
-			w.warn(join(path, c.name), "a name that starts with "+whiteout.Prefix+" cannot be in a layer; left out")
+			w.warn(w.at.of(c.name), "a name that starts with "+whiteout.Prefix+" cannot be in a layer; left out")
 		}
 		return nil
 	case n.IsDir():
-		return w.subdir(join(path, c.name), old, new, c, o, n, below)
+		return w.subdir(old, new, c, o, n, below)
 	default:
-		return w.file(path, old, new, c.name, o, n)
+		return w.file(old, new, c.name, o, n)
 	}
 }
 
 // subdir compares a directory of new and what is in it.
-func (w *walker) subdir(path string, old, new Dir, c candidate, o, n *Node, below mode) error {
+func (w *walker) subdir(old, new Dir, c candidate, o, n *Node, below mode) error {
+	defer w.at.enter(c.name)()
 	sub, err := new.OpenDir(c.name)
 	if err != nil {
 		return err
@@ -266,22 +269,23 @@ func (w *walker) subdir(path string, old, new Dir, c candidate, o, n *Node, belo
 		}
 		defer oldSub.Close()
 	}
-	if err := w.dirItself(path, oldSub, sub, c, o, n); err != nil {
+	if err := w.dirItself(oldSub, sub, c, o, n); err != nil {
 		return err
 	}
 	if c.forced {
 		below = onlyExtra
 	}
-	return w.dir(path, oldSub, sub, below)
+	return w.dir(oldSub, sub, below)
 }
 
-func (w *walker) dirItself(path string, old, new Dir, c candidate, o, n *Node) error {
-	change := Change{Kind: kindOf(o), Path: path, Node: *n}
+func (w *walker) dirItself(old, new Dir, c candidate, o, n *Node) error {
+	change := Change{Kind: kindOf(o), Node: *n}
 	var err error
 	if old == nil {
 		if change.Xattrs, err = new.Xattrs(); err != nil {
 			return err
 		}
+		change.Path = w.at.String()
 		return w.emit(change)
 	}
 	if c.descend {
@@ -291,12 +295,12 @@ func (w *walker) dirItself(path string, old, new Dir, c candidate, o, n *Node) e
 	if err != nil || same {
 		return err
 	}
-	change.Xattrs = xattrs
+	change.Path, change.Xattrs = w.at.String(), xattrs
 	return w.emit(change)
 }
 
 // file compares what is no directory in new.
-func (w *walker) file(dir string, old, new Dir, name string, o, n *Node) error {
+func (w *walker) file(old, new Dir, name string, o, n *Node) error {
 	change := Change{Kind: kindOf(o), Node: *n}
 	if n.Nlink > 1 {
 		// One name of a changed file being in the diff, all are.
@@ -305,26 +309,29 @@ func (w *walker) file(dir string, old, new Dir, name string, o, n *Node) error {
 				delete(w.emitted, inodeOf(n))
 			}
 			change.Hardlink = first.path
-			return w.emitFile(dir, new, name, change)
+			return w.emitFile(new, name, change)
 		}
 	}
 	if o != nil {
-		same, err := w.unchanged(join(dir, name), old, new, name, o, n)
+		same, err := w.unchanged(old, new, name, o, n)
 		if err != nil || same {
 			return err
 		}
 	}
-	return w.emitFile(dir, new, name, change)
+	return w.emitFile(new, name, change)
 }
 
 // unchanged compares what is no directory in new and is there in old, the links
 // included.
-func (w *walker) unchanged(path string, old, new Dir, name string, o, n *Node) (bool, error) {
+func (w *walker) unchanged(old, new Dir, name string, o, n *Node) (bool, error) {
 	links := n.Nlink > 1 || o.Nlink > 1
 	if links && w.links.joined(n) {
 		return false, nil // without reading the content
 	}
-	same, known := w.same[path]
+	same, known := false, false
+	if len(w.same) > 0 {
+		same, known = w.same[w.at.of(name)]
+	}
 	if !known {
 		var err error
 		if same, err = w.sameFile(old, new, name, o, n); err != nil {
@@ -338,8 +345,8 @@ func (w *walker) unchanged(path string, old, new Dir, name string, o, n *Node) (
 }
 
 // emitFile yields a file.
-func (w *walker) emitFile(dir string, new Dir, name string, c Change) (err error) {
-	c.Path = join(dir, name)
+func (w *walker) emitFile(new Dir, name string, c Change) (err error) {
+	c.Path = w.at.of(name)
 	if c.Node.Nlink > 1 && c.Hardlink == "" {
 		w.emitted[inodeOf(&c.Node)] = &firstName{path: c.Path, left: c.Node.Nlink - 1}
 	}

@@ -18,7 +18,7 @@ func (w *walker) scanHinted(old, new Dir) error {
 	}
 	s := &linkScan{walker: w, links: newLinks(), keep: true, added: map[string]struct{}{}}
 	w.scanned, w.extra = map[string][]candidate{}, map[string][]Hint{}
-	if _, err := s.dir(".", old, new, askHints); err != nil {
+	if _, err := s.dir(old, new, askHints); err != nil {
 		return err
 	}
 	if err := s.findNew(); err != nil {
@@ -45,8 +45,10 @@ func (w *walker) indexLinks() (*links, error) {
 		return nil, err
 	}
 	defer new.Close()
+	defer func(at dirPath) { w.at = at }(w.at) // it may be somewhere
+	w.at = nil
 	s := &linkScan{walker: w, links: newLinks()}
-	if _, err := s.dir(".", old, new, allNames); err != nil {
+	if _, err := s.dir(old, new, allNames); err != nil {
 		return nil, err
 	}
 	s.links.settle()
@@ -63,8 +65,8 @@ type linkScan struct {
 }
 
 // dir scans a directory and reports whether anything in it may have changed.
-func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
-	names, below, err := s.candidates(path, old, new, m)
+func (s *linkScan) dir(old, new Dir, m mode) (bool, error) {
+	names, below, err := s.candidates(old, new, m)
 	if err != nil {
 		return false, err
 	}
@@ -73,7 +75,7 @@ func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
 		if err := s.ctx.Err(); err != nil {
 			return false, err
 		}
-		may, err := s.name(path, old, new, c, below)
+		may, err := s.name(old, new, c, below)
 		if err != nil {
 			return false, err
 		}
@@ -82,13 +84,13 @@ func (s *linkScan) dir(path string, old, new Dir, m mode) (bool, error) {
 		}
 	}
 	if below == askHints && s.keep {
-		s.remember(path, kept)
+		s.remember(kept)
 	}
 	return len(kept) > 0, nil
 }
 
 // name scans one name and reports whether anything below it may have changed.
-func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (bool, error) {
+func (s *linkScan) name(old, new Dir, c candidate, below mode) (bool, error) {
 	if reserved(c.name) {
 		return true, nil
 	}
@@ -101,12 +103,12 @@ func (s *linkScan) name(path string, old, new Dir, c candidate, below mode) (boo
 		return false, err
 	}
 	if (o != nil && linked(o)) || (n != nil && linked(n)) {
-		s.links.note(join(path, c.name), o, n)
+		s.links.note(s.at.of(c.name), o, n)
 	}
 	if n == nil || !n.IsDir() {
 		return true, nil
 	}
-	return s.subdir(join(path, c.name), old, new, c.name, o, below)
+	return s.subdir(old, new, c.name, o, below)
 }
 
 // maxRemembered bounds the names kept of a scan.
@@ -114,13 +116,14 @@ const maxRemembered = 1 << 16
 
 // remember spares the walk to come a second question for hints, and the
 // directories below which there is nothing.
-func (s *linkScan) remember(path string, names []candidate) {
+func (s *linkScan) remember(names []candidate) {
 	if s.remembered += len(names) + 1; s.remembered < maxRemembered {
-		s.scanned[path] = names
+		s.scanned[string(s.at.key())] = names
 	}
 }
 
-func (s *linkScan) subdir(path string, old, new Dir, name string, o *Node, below mode) (bool, error) {
+func (s *linkScan) subdir(old, new Dir, name string, o *Node, below mode) (bool, error) {
+	defer s.at.enter(name)()
 	sub, err := new.OpenDir(name)
 	if err != nil {
 		return false, err
@@ -133,5 +136,5 @@ func (s *linkScan) subdir(path string, old, new Dir, name string, o *Node, below
 		}
 		defer oldSub.Close()
 	}
-	return s.dir(path, oldSub, sub, below)
+	return s.dir(oldSub, sub, below)
 }

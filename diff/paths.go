@@ -6,12 +6,38 @@ import (
 	"strings"
 )
 
-func join(dir, name string) string {
-	if dir == "." {
+// A dirPath is the path of a directory on a walk; the root's is empty. A walk has one, so
+// that what it keeps grows with the depth and not with its square.
+type dirPath []byte
+
+// enter goes into a directory, until leave is called.
+func (p *dirPath) enter(name string) (leave func()) {
+	n := len(*p)
+	if n > 0 {
+		*p = append(*p, '/')
+	}
+	*p = append(*p, name...)
+	return func() { *p = (*p)[:n] }
+}
+
+// of returns the path of a name in the directory.
+func (p dirPath) of(name string) string {
+	if len(p) == 0 {
 		return name
 	}
-	return dir + "/" + name
+	return string(p) + "/" + name
 }
+
+// key is the path as it is in maps.
+func (p dirPath) key() []byte {
+	if len(p) == 0 {
+		return []byte{'.'}
+	}
+	return p
+}
+
+// String returns the path; "." for the root.
+func (p dirPath) String() string { return string(p.key()) }
 
 // splitPath returns the directory of a path and its name there.
 func splitPath(path string) (dir, name string) {
