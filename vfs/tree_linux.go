@@ -45,6 +45,8 @@ func (t *tree) Root() (diff.Dir, error) {
 type dir struct {
 	diff.PlainDir
 	tree *tree
+	// path is where it is, of those alone that can be known: a deep tree that somebody has
+	// made would have paths that grow with the square of its depth.
 	path string
 	// known: it is the directory that was copied to this path.
 	known bool
@@ -72,7 +74,10 @@ func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.tree.dir(sub, path.Join(d.path, name), d.known)
+	if !d.known {
+		return d.tree.dir(sub, "", false)
+	}
+	return d.tree.dir(sub, path.Join(d.path, name), true)
 }
 
 // Hints returns what was changed after the copy, files of which that is not
