@@ -100,7 +100,7 @@ func (d *dir) Stat() (n diff.Node, err error) {
 	if err != nil {
 		return diff.Node{}, err
 	}
-	return d.v.node(d.places[0].layer, d.places[0].path, n)
+	return d.v.node(d.places[0], "", n)
 }
 
 // Xattrs returns those of the uppermost of the merged directories.
@@ -112,7 +112,7 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.v.attrs(d.places[0].layer, d.places[0].path, attrs)
+	return d.v.attrs(d.places[0], "", attrs)
 }
 
 // Names lists what the merged directories hold and do not hide.
@@ -175,7 +175,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 	if err != nil {
 		return diff.Node{}, err
 	}
-	return d.v.node(f.top.layer, f.top.dir.child(name), diff.NodeOf(f.top.st))
+	return d.v.node(f.top.dir, name, diff.NodeOf(f.top.st))
 }
 
 // LookupXattrs returns the extended attributes of a child.
@@ -191,7 +191,7 @@ func (d *dir) LookupXattrs(name string) (attrs map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.v.attrs(f.top.layer, f.top.dir.child(name), attrs)
+	return d.v.attrs(f.top.dir, name, attrs)
 }
 
 // Readlink returns the target of a symbolic link.

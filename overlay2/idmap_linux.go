@@ -80,36 +80,36 @@ func (d *overlay) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	return nil, err
 }
 
-// node translates the attributes of what is at path in a layer.
-func (v *stack) node(layer int, path string, n diff.Node) (diff.Node, error) {
-	if v.shift == nil || layer != 0 {
+// node translates the attributes of a name in a directory, or for "" of the directory.
+func (v *stack) node(p place, name string, n diff.Node) (diff.Node, error) {
+	if v.shift == nil || p.layer != 0 {
 		return n, nil
 	}
 	var err error
 	if n.UID, n.GID, err = v.shift.ToContainer(n.UID, n.GID); err != nil {
-		return diff.Node{}, fmt.Errorf("%s: %w", path, err)
+		return diff.Node{}, fmt.Errorf("%s: %w", p.child(name), err)
 	}
 	return n, nil
 }
 
 // attrs is node for extended attributes, as they are to be shown.
-func (v *stack) attrs(layer int, path string, onDisk map[string]string) (map[string]string, error) {
+func (v *stack) attrs(p place, name string, onDisk map[string]string) (map[string]string, error) {
 	shown := v.marks.Shown(onDisk)
-	if v.shift == nil || layer != 0 {
+	if v.shift == nil || p.layer != 0 {
 		return shown, nil
 	}
-	for _, name := range []string{xattrCapability, xattrACL, xattrDefaultACL} {
-		value, ok := shown[name]
+	for _, attr := range []string{xattrCapability, xattrACL, xattrDefaultACL} {
+		value, ok := shown[attr]
 		if !ok {
 			continue
 		}
-		mapped, err := v.shift.xattr(name, value)
+		mapped, err := v.shift.xattr(attr, value)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", p.child(name), err)
 		}
 		if mapped != value {
 			shown = maps.Clone(shown)
-			shown[name] = mapped
+			shown[attr] = mapped
 		}
 	}
 	return shown, nil

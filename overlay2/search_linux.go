@@ -3,7 +3,6 @@ package overlay2
 import (
 	"fmt"
 	"io/fs"
-	"path"
 	"strings"
 	"syscall"
 
@@ -107,7 +106,7 @@ func (s *search) inLayer(p place) (*hit, error) {
 	if !strings.HasPrefix(s.name, "/") {
 		return s.single(p, s.name, 0, "")
 	}
-	at := place{layer: p.layer, path: ".", x: p.x}
+	at := place{layer: p.layer, x: p.x}
 	// Counted from the end, since a redirect on the way changes the beginning.
 	for rest := len(s.name) - 1; ; {
 		before := len(s.name) - rest
@@ -186,7 +185,7 @@ func (s *search) directory(d *rootfd.Dir, h *hit, last bool, before int, after s
 	if err != nil {
 		return err
 	}
-	h.asDir = place{layer: h.layer, path: path.Join(h.dir.path, h.name), x: opaque == opaqueX, parent: h.dir.d}
+	h.asDir = place{layer: h.layer, at: &where{h.dir.at, h.name}, x: opaque == opaqueX, parent: h.dir.d}
 	if last {
 		s.isDir = true
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -88,7 +89,7 @@ func planShift(ctx context.Context, root *rootfd.Dir, m *shift, w io.Writer) err
 }
 
 func at(dir *rootfd.Dir, name string) string {
-	return place{path: dir.Path()}.child(name)
+	return path.Join(dir.Path(), name)
 }
 
 func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, error) {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -97,7 +99,7 @@ func (v *stack) roots() ([]place, error) {
 		if err != nil {
 			return nil, err
 		}
-		places[i] = place{layer: i, path: ".", x: opaque == opaqueX}
+		places[i] = place{layer: i, x: opaque == opaqueX}
 	}
 	return places, nil
 }
@@ -105,26 +107,48 @@ func (v *stack) roots() ([]place, error) {
 // A place is a directory of one layer.
 type place struct {
 	layer int
-	path  string // in the layer
+	at    *where // in the layer
 	// x: regular files in it can be whiteouts (overlay.opaque=x).
 	x bool
 	d *rootfd.Dir // nil: opened when needed
 	// parent, if not nil, is open and has it under its name: in a deep tree
-	// that is a shorter way than path.
+	// that is a shorter way than from the layer.
 	parent *rootfd.Dir
 }
 
 // openIn opens the directory in its layer.
 func (p *place) openIn(layer *rootfd.Dir) (d *rootfd.Dir, err error) {
 	if p.parent != nil {
-		d, err = p.parent.OpenDir(path.Base(p.path))
+		d, err = p.parent.OpenDir(p.at.name)
 		p.parent = nil
 		return d, err
 	}
-	return layer.OpenDirAt(p.path)
+	return layer.OpenDirAt(p.at.String())
 }
 
-func (p place) child(name string) string { return path.Join(p.path, name) }
+// child is the path of a name in the directory, for messages.
+func (p place) child(name string) string { return path.Join(p.at.String(), name) }
+
+// where is the path of a directory: one name of it, below the rest. Of a deep tree the
+// directories on the way share theirs, so that they do not grow with the square of its
+// depth. The root is nil.
+type where struct {
+	up   *where
+	name string
+}
+
+// String returns the path; "." for the root.
+func (w *where) String() string {
+	if w == nil {
+		return "."
+	}
+	var names []string
+	for ; w != nil; w = w.up {
+		names = append(names, w.name)
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/")
+}
 
 // with calls fn with the open directory.
 func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
