@@ -31,7 +31,7 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 		return e.again(first, dst, name)
 	}
 	if !e.copied[id] && st.Nlink <= manyNames && !escapes {
-		err := sys.Linkat(src.Fd(), name, dst, name)
+		err := src.Use(func(fd int) error { return sys.Linkat(fd, name, dst, name) })
 		switch {
 		case errors.Is(err, unix.EMLINK):
 			return tooManyLinks{id}

@@ -75,7 +75,10 @@ type scriptParams struct {
 }
 
 // asksOfTheBackend is in scripts that do not do the same whatever the backend is.
-var asksOfTheBackend = regexp.MustCompile(`\[!?(driver:\w+|writable|quota|borrows|rootless)\]`)
+var asksOfTheBackend = regexp.MustCompile(`\[!?(driver:\w+|writable|quota|borrows|rootless)\]|\$DRIVER`)
+
+// onAllBackends are scripts in which each backend does something of its own all the same.
+var onAllBackends = []string{"mount.txtar", "gc.txtar", "check.txtar"}
 
 // scriptsFor returns the scripts that tell something of a backend: all for overlay2, for
 // the others those that ask what the backend is or can.
@@ -86,7 +89,7 @@ func scriptsFor(t *testing.T, backend string) (scripts []string) {
 	for _, path := range all {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		if backend == "overlay2" || asksOfTheBackend.Match(text) {
+		if backend == "overlay2" || slices.Contains(onAllBackends, filepath.Base(path)) || asksOfTheBackend.Match(text) {
 			scripts = append(scripts, path)
 		}
 	}

@@ -59,6 +59,7 @@ var spared = []sparedCall{
 	{in: "btrfs.(*btrfs).staging.func1", why: "as before"},
 	{in: "aufs.(*translator).remove", why: "asks only whether there is something to remove, which removing it finds out too"},
 	{in: "overlay2.(*overlay).dropDelta", why: "the layer is rebased, which the log says", leaves: "delta"},
+	{call: "unlinkat", in: "internal/rmtree.quick", why: "is tried again"},
 	{call: "unlinkat", in: "os.Remove", why: "tries both ways of removing a name"},
 	{in: "vfs.(*vfs).now", why: "on a full disk everything is compared, which is said in the log"},
 	{in: "vfs.loadManifest", why: "without the manifest everything is compared, which is said in the log"},

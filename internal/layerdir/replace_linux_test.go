@@ -115,25 +115,29 @@ func TestAnOverlayInAnotherStoreKeepsNoOldLayer(t *testing.T) {
 	s := &Store{root: filepath.Join(dir, "a store/overlay2")}
 	ours, other := inMountTable.Replace(s.root), dir+"/other/overlay2"
 	for options, another := range map[string]bool{
-		"overlay " + ours + "/7 ro,lowerdir=/x":                                       false,
-		"overlay overlay ro,lowerdir=" + other + "/7/fs":                              true,
-		"overlay overlay ro,lowerdir=" + link + "/overlay2/7/fs":                      false,
-		"overlay overlay ro,lowerdir=" + other + "/9/fs:" + other + "/7/fs":           true,
-		"overlay overlay ro,lowerdir=" + other + "/9/fs:" + ours + "/7/fs":            false,
-		"overlay overlay rw,lowerdir=7/fs,upperdir=" + other + "/9/fs":                true,
-		"overlay overlay rw,lowerdir=7/fs,upperdir=" + ours + "/9/fs":                 false,
-		"overlay overlay ro,lowerdir=9/fs:7/fs":                                       false,
-		"overlay overlay ro,lowerdir=" + dir + "/gone/overlay2/7/fs":                  false,
-		"aufs none rw,si=1,br:" + other + "/7/fs=ro+wh":                               true,
-		"overlay " + other + "/7 ro,lowerdir=" + ours + "/7/fs":                       false,
-		"overlay overlay ro,lowerdir=" + dir + `/o\134:ther/overlay2/7/fs:` + "/x/fs": false,
+		"overlay " + ours + "/7 ro,lowerdir=/x":                                          false,
+		"overlay overlay ro,lowerdir=" + other + "/7/fs":                                 true,
+		"overlay overlay ro,lowerdir=" + link + "/overlay2/7/fs":                         false,
+		"overlay overlay ro,lowerdir=" + other + "/9/fs:" + other + "/7/fs":              true,
+		"overlay overlay ro,lowerdir=" + other + "/9/fs:" + ours + "/7/fs":               false,
+		"overlay overlay rw,lowerdir=7/fs,upperdir=" + other + "/9/fs":                   false,
+		"overlay overlay rw,lowerdir=7/fs,upperdir=" + ours + "/9/fs":                    false,
+		"overlay overlay ro,lowerdir=9/fs:7/fs":                                          false,
+		"overlay overlay ro,lowerdir=" + dir + "/gone/overlay2/7/fs":                     false,
+		"overlay " + ours + "/9 ro,lowerdir=x/overlay2/9/fs:other/overlay2/7/fs":         false,
+		"overlay overlay ro,lowerdir=" + other + "/9/fs:" + dir + "/gone/overlay2/7/fs":  false,
+		"overlay overlay ro,lowerdir=" + other + "/7/fs:" + dir + `/o\054/overlay2/7/fs`: false,
+		"aufs none rw,si=1,br:" + other + "/7/fs=ro+wh":                                  true,
+		"overlay " + other + "/7 ro,lowerdir=" + ours + "/7/fs":                          false,
+		"overlay overlay ro,lowerdir=" + dir + `/o\134:ther/overlay2/7/fs:` + "/x/fs":    false,
 	} {
 		table := "60 25 0:51 / /mnt rw,relatime - " + options + "\n"
-		require.Equal(t, !another, s.inTable([]byte(table), "/", ".old-7-1", []driver.ID{"7"}), options)
-		require.Equal(t, another, s.ofAnotherStore(table, "/"), options)
+		require.Equal(t, !another, s.inTable([]byte(table), true, ".old-7-1", []driver.ID{"7"}), options)
+		require.True(t, s.inTable([]byte(table), false, ".old-7-1", []driver.ID{"7"}), "in a container: %s", options)
+		require.Equal(t, another, s.ofAnotherStore(table), options)
 	}
 	bind := "60 25 0:51 /other/overlay2/.old-7-1/fs /mnt rw,relatime - ext4 /dev/vda ro\n"
-	require.True(t, s.inTable([]byte(bind), "/", ".old-7-1", nil))
+	require.True(t, s.inTable([]byte(bind), true, ".old-7-1", nil))
 }
 
 func TestNamesOfOldLayersAreRead(t *testing.T) {

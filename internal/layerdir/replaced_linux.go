@@ -46,20 +46,31 @@ func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if s.inTable(own, "/", name, ids) {
+	if s.inTable(own, true, name, ids) {
 		return true, nil
 	}
 	return slices.ContainsFunc(others, func(n namespace) bool {
-		return s.inTable(n.table, procPath(n.pid, "root"), name, ids)
+		return s.inTable(n.table, sameRoot(n.pid), name, ids)
 	}), nil
 }
 
+// sameRoot reports whether a process has our root directory, in which paths lead where they
+// lead us. In a container somebody else has made what is at a path.
+func sameRoot(pid int) bool {
+	ours, err := os.Stat("/")
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Stat(procPath(pid, "root"))
+	return err == nil && os.SameFile(ours, theirs)
+}
+
 // inTable reports whether a mount table has a bind of what is called name, or an overlay
-// of one of the layers. Root is the root directory of a process that has this table.
-func (s *Store) inTable(table []byte, root, name string, ids []driver.ID) bool {
+// of one of the layers. Paths tells whether those in the table are paths for us.
+func (s *Store) inTable(table []byte, paths bool, name string, ids []driver.ID) bool {
 	for raw := range bytes.Lines(table) {
 		line := string(raw)
-		if strings.Contains(line, "/"+name) || isUnionLine(raw) && s.namesOne(line, ids) && !s.ofAnotherStore(line, root) {
+		if strings.Contains(line, "/"+name) || isUnionLine(raw) && s.namesOne(line, ids) && !(paths && s.ofAnotherStore(line)) {
 			return true
 		}
 	}
@@ -107,35 +118,42 @@ func (s *Store) namesOne(line string, ids []driver.ID) bool {
 }
 
 // ofAnotherStore reports whether a line of a mount table that names layers means those of
-// another store, whose layers have the same names: it has the path of a directory like
-// ours, and no such path leads to ours.
-func (s *Store) ofAnotherStore(line, root string) bool {
+// another store, whose layers have the same names: all the directories in it that are
+// called like ours are there, and none is ours. What is relative, or cannot be looked at,
+// may be ours.
+func (s *Store) ofAnotherStore(line string) bool {
 	ours, err := os.Stat(s.root)
 	if err != nil {
 		return false
 	}
 	_, line, _ = strings.Cut(line, " - ")
-	end := "/" + filepath.Base(s.root) + "/"
+	base := filepath.Base(s.root) + "/"
 	others := map[string]bool{}
 	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" ,=:\n", r) }) {
-		i := strings.LastIndex(word, end)
-		if !strings.HasPrefix(word, "/") || i < 0 {
-			continue // relative, or cut at a sign that is part of the path
+		i := strings.LastIndex(word, base)
+		if i < 0 {
+			if isRelativeLayer(word) {
+				return false
+			}
+			continue
 		}
-		dir := filepath.Join(root, fromMountTable.Replace(word[:i+len(end)]))
+		dir := fromMountTable.Replace(word[:i+len(base)])
 		if others[dir] {
 			continue
 		}
 		theirs, err := os.Stat(dir)
-		if err != nil {
-			continue
-		}
-		if os.SameFile(ours, theirs) {
+		if !strings.HasPrefix(dir, "/") || strings.Contains(dir, `\`) || err != nil || os.SameFile(ours, theirs) {
 			return false
 		}
 		others[dir] = true
 	}
 	return len(others) > 0
+}
+
+// isRelativeLayer reports whether a word of a mount table may name a directory of a layer
+// from the store on, as containerd shortens long lists: 7/fs.
+func isRelativeLayer(word string) bool {
+	return strings.Contains(word, "/") && !strings.HasPrefix(word, "/")
 }
 
 // fromMountTable undoes inMountTable.

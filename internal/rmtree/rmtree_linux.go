@@ -16,9 +16,9 @@ const (
 	// maxOpen is how many directories on the way down are held open. Of those above, the
 	// parents are found again by "..".
 	maxOpen = 32
-	// maxPasses is how often a directory is listed while names in it come and go. Somebody
-	// who makes new ones as fast as they are removed must not keep this going for ever.
-	maxPasses = 1000
+	// maxAgain is how often directories of a tree are listed once more because names have come
+	// meanwhile. Somebody who makes new ones all the time must not keep this going for ever.
+	maxAgain = 1000
 	// maxShown is how many names of a path an error shows: of those at its end.
 	maxShown = 16
 )
@@ -32,8 +32,8 @@ var (
 // directories above are followed, as they are the caller's own; what is missing is no
 // error. When something cannot be removed the rest is, and the first error is returned.
 func Remove(path string) error {
-	// What is gone already is looked for in the simplest way.
-	if err := sys.Rmdirat(unix.AT_FDCWD, path); err == nil || errors.Is(err, unix.ENOENT) {
+	path = filepath.Clean(path)
+	if quick(path) {
 		return nil
 	}
 	parent, err := unix.Open(filepath.Dir(path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -49,12 +49,20 @@ func Remove(path string) error {
 	return r.remove(filepath.Base(path))
 }
 
+// quick removes a file or an empty directory, and finds out that something is gone. What
+// fails is tried again in the other way.
+func quick(path string) bool {
+	err := (&level{fd: unix.AT_FDCWD}).unlinkOnce(entry{name: path})
+	return err == nil || errors.Is(err, unix.ENOENT)
+}
+
 // A remover is on its way through one tree. The first of its levels is the directory that
 // the tree is in, whose only name to remove is that of the tree.
 type remover struct {
 	path   string
 	buf    []byte // for lists of names
 	levels []*level
+	again  int   // how often a directory was listed once more
 	first  error // the first error
 }
 
@@ -66,8 +74,10 @@ type level struct {
 	fd int
 	// pending are names of it that were listed and not looked at yet.
 	pending []entry
-	// passes counts the whole listings, removed what went since the last of them.
-	passes, removed int
+	// removed counts what went since the last listing began.
+	removed int
+	// failed are names that cannot be removed: a new listing shows them again.
+	failed map[string]bool
 	// thawed: its own flags were taken away, or are none of ours.
 	thawed bool
 }
@@ -111,7 +121,9 @@ func (r *remover) remove(name string) error {
 func (l *level) next(buf []byte) (e entry, ok bool, err error) {
 	for more := true; len(l.pending) == 0; {
 		more, err = sys.ReadDirOnce(l.fd, buf, func(name string, typ uint8) error {
-			l.pending = append(l.pending, entry{name, typ == unix.DT_DIR})
+			if !l.failed[name] {
+				l.pending = append(l.pending, entry{name, typ == unix.DT_DIR})
+			}
 			return nil
 		})
 		if err != nil || !more {
@@ -136,6 +148,7 @@ func (r *remover) name(e entry) {
 	}
 	if err != nil {
 		r.note(e.name, err)
+		l.fail(e.name)
 	}
 }
 
@@ -145,15 +158,16 @@ func notEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.
 // thawed and tried once more.
 func (l *level) unlink(e entry) error {
 	err := l.unlinkOnce(e)
-	if !errors.Is(err, unix.EPERM) {
-		return err
-	}
-	if !l.thawed {
+	if errors.Is(err, unix.EPERM) && !l.thawed {
 		l.thawed = true
-		_ = sys.Thaw(l.fd) // what cannot be thawed is in the error of the second attempt
+		_ = sys.Thaw(l.fd) // what cannot be thawed is in the error of the next attempt
+		err = l.unlinkOnce(e)
 	}
-	_ = sys.Thawat(l.fd, e.name)
-	return l.unlinkOnce(e)
+	if errors.Is(err, unix.EPERM) {
+		_ = sys.Thawat(l.fd, e.name)
+		err = l.unlinkOnce(e)
+	}
+	return err
 }
 
 func (l *level) unlinkOnce(e entry) error {
@@ -163,7 +177,7 @@ func (l *level) unlinkOnce(e entry) error {
 		}
 	}
 	err := sys.Unlinkat(l.fd, e.name)
-	if e.isDir || err == nil || errors.Is(err, unix.ENOENT) {
+	if e.isDir || !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	if rmdir := sys.Rmdirat(l.fd, e.name); !errors.Is(rmdir, unix.ENOTDIR) {
@@ -211,12 +225,15 @@ func (r *remover) leave() error {
 	l, above := r.top(), r.levels[len(r.levels)-2]
 	if above.fd < 0 {
 		if err := above.open(l.fd); err != nil {
-			return &fs.PathError{Op: "remove", Path: r.shown(""), Err: err}
+			r.note("", err)
+			r.giveUp()
+			return nil
 		}
 	}
 	err := above.unlink(entry{l.name, true})
-	if l.passes++; notEmpty(err) && l.removed > 0 && l.passes < maxPasses {
-		l.removed = 0
+	if notEmpty(err) && l.removed > 0 && r.again < maxAgain {
+		r.again++
+		l.removed, l.failed = 0, nil
 		_, err := unix.Seek(l.fd, 0, unix.SEEK_SET)
 		return os.NewSyscallError("lseek", err)
 	}
@@ -226,13 +243,36 @@ func (r *remover) leave() error {
 		above.removed++
 	} else {
 		r.note(l.name, err)
+		above.fail(l.name)
 	}
 	return nil
 }
 
+// giveUp goes up to the next directory that is open, from one whose way up is lost.
+func (r *remover) giveUp() {
+	for {
+		l := r.top()
+		if l.fd >= 0 {
+			_ = unix.Close(l.fd)
+		}
+		r.levels = r.levels[:len(r.levels)-1]
+		if above := r.top(); above.fd >= 0 {
+			above.fail(l.name)
+			return
+		}
+	}
+}
+
+func (l *level) fail(name string) {
+	if l.failed == nil {
+		l.failed = map[string]bool{}
+	}
+	l.failed[name] = true
+}
+
 // open opens the directory again, as the one above another.
 func (l *level) open(below int) error {
-	fd, err := unix.Openat(below, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := sys.OpenDirat(below, "..")
 	if err != nil {
 		return err
 	}
@@ -252,11 +292,13 @@ func (l *level) open(below int) error {
 // far as the kernel tells.
 func look(fd int) (id identity, mounted bool, err error) {
 	var x unix.Statx_t
-	if unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) == nil {
-		return identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x)
+	if sys.Refused(err) { // by a filter of system calls that does not know it
+		st, err := sys.Fstat(fd)
+		return identity{uint64(st.Dev), st.Ino}, false, err
 	}
-	st, err := sys.Fstat(fd)                            // a filter of system calls may not know statx
-	return identity{uint64(st.Dev), st.Ino}, false, err //nolint:unconvert // 32 bits on some architectures
+	mounted = x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	return identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, mounted, os.NewSyscallError("statx", err)
 }
 
 // note keeps the first error, with the path of a name in the directory at the top.

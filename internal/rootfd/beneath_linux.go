@@ -97,6 +97,7 @@ func (d *Dir) openEach(rel string) (*Dir, error) {
 		if err != nil {
 			return nil, err
 		}
+		next.apart()
 		dir = next
 	}
 	return dir, nil

@@ -38,13 +38,13 @@ func (h *held) add(d *Dir) {
 	if up := d.up; up != nil {
 		up.below = d
 	}
-	h.trim()
+	h.trim(d)
 }
 
-// trim lets go of what is beyond maxHeld, the oldest first.
-func (h *held) trim() {
+// trim lets go of what is beyond maxHeld, the oldest first, but not of the newest.
+func (h *held) trim(newest *Dir) {
 	for i := 0; len(h.dirs) > maxHeld && i < len(h.dirs); {
-		if h.dirs[i].letGo() {
+		if h.dirs[i] != newest && h.dirs[i].letGo() {
 			h.dirs = slices.Delete(h.dirs, i, i+1)
 		} else {
 			i++
@@ -107,16 +107,17 @@ func (d *Dir) acquire() error {
 // restore opens a directory again that somebody uses while what is below it is still open:
 // from there, or by its name in the one above it.
 func (d *Dir) restore() error {
-	if fd, err := d.fromBelow(); err == nil {
-		return d.take(fd)
+	fd, err := d.fromBelow()
+	if err == nil {
+		err = d.take(fd)
 	}
-	if d.up == nil {
-		return unix.EBADF
+	if err == nil || d.up == nil {
+		return err
 	}
 	if err := d.up.acquire(); err != nil {
 		return err
 	}
-	fd, err := openat(d.up.fd, d.name, dirFlags)
+	fd, err = openat(d.up.fd, d.name, dirFlags)
 	d.up.use.RUnlock()
 	if err != nil {
 		return err
@@ -170,22 +171,36 @@ func (h *held) again(d *Dir) {
 	defer h.mu.Unlock()
 	if !slices.Contains(h.dirs, d) {
 		h.dirs = append(h.dirs, d)
-		h.trim()
+		h.trim(d)
 	}
 }
 
 // leaveTree ends that a directory is held, and gives the one above it its descriptor back
 // where that was let go: a walk that comes up goes on there.
 func (d *Dir) leaveTree() {
-	if d.up == nil {
+	up := d.up
+	if up == nil {
 		return
 	}
-	if !d.up.has() {
-		if fd, err := d.up.fromBelow(); err == nil {
-			_ = d.up.take(fd) // whoever uses it tries again, and gets the error
+	above := -1
+	if !up.has() {
+		d.use.RLock()
+		if d.fd >= 0 {
+			above, _ = openat(d.fd, "..", dirFlags) // else it is found by its name
 		}
+		d.use.RUnlock()
 	}
 	d.tree.held.remove(d)
+	if above >= 0 {
+		_ = up.take(above) // whoever uses it tries again, and gets the error
+	}
+}
+
+// apart makes a directory one whose directory above is not known: that is closed, and
+// nobody can ask it for this one.
+func (d *Dir) apart() {
+	d.tree.held.remove(d)
+	d.up = nil
 }
 
 // has reports whether a directory has a descriptor, or needs none any more.

@@ -146,6 +146,31 @@ func TestUpperDirectoriesAreUsedWhileLowerOnesAreOpen(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
+// Directories whose descriptor somebody has keep it, and the others still find theirs.
+func TestADirectoryIsFoundThoughOthersKeepTheirDescriptors(t *testing.T) {
+	tree := deepTree(t, 300)
+	root, err := rootfd.Open(tree, rootfd.Options{})
+	require.NoError(t, err)
+	chain := []*rootfd.Dir{root}
+	for i := range 300 {
+		next, err := chain[len(chain)-1].OpenDir("d")
+		require.NoError(t, err)
+		if i < 100 {
+			require.GreaterOrEqual(t, next.Fd(), 0)
+		}
+		chain = append(chain, next)
+	}
+	for i := len(chain) - 1; i >= 0; i-- {
+		_, err := chain[i].Stat()
+		require.NoError(t, err, "%d", i)
+		if i > 0 {
+			_, err = chain[i/2].Stat()
+			require.NoError(t, err, "%d from %d", i/2, i)
+		}
+		require.NoError(t, chain[i].Close())
+	}
+}
+
 // A container moves directories at any moment. What is found above one then need not be
 // what it was below before.
 func TestADirectoryThatWasMovedIsNotTakenForAnother(t *testing.T) {

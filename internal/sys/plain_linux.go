@@ -9,6 +9,8 @@ import (
 // ErrNotPlain says that something is neither a regular file nor a directory.
 var ErrNotPlain = errors.New("neither a regular file nor a directory")
 
+var errNoProc = errors.New("/proc is not mounted here, or hidden")
+
 // OpenPlain opens a regular file or directory for reading, as it stands when the call
 // looks at it, and returns its attributes. Anything else is never opened, whoever swaps
 // what the name is of meanwhile: a device can act on being opened, and a fifo can wait.
@@ -32,6 +34,9 @@ func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 		fd, err = unix.Open(ProcFD(held), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		return err
 	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		err = errNoProc // the file is there
+	}
 	if err != nil {
 		return -1, st, pathErr("open", name, err)
 	}

@@ -42,8 +42,8 @@ func noFlags(err error) bool {
 	return Refused(err) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }
 
-// Thawat is Thaw of a name in a directory; of what is no regular file and no
-// directory it does nothing.
+// Thawat is Thaw of a name in a directory. What is no regular file and no directory it
+// leaves alone, and what is mounted there, which belongs to somebody else.
 func Thawat(dirfd int, name string) error {
 	fd, _, err := OpenPlain(dirfd, name)
 	if errors.Is(err, ErrNotPlain) {
@@ -53,5 +53,19 @@ func Thawat(dirfd int, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if mounted, err := isMountRoot(fd); mounted || err != nil {
+		return pathErr("statx", name, err)
+	}
 	return Thaw(fd)
+}
+
+// isMountRoot reports whether something is mounted where the descriptor was opened, as far
+// as the kernel tells.
+func isMountRoot(fd int) (bool, error) {
+	var st unix.Statx_t
+	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, 0, &st) })
+	if Refused(err) {
+		return false, nil
+	}
+	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }
