@@ -45,9 +45,10 @@ func (w *walker) candidates(old, new Dir, m mode) ([]candidate, mode, error) {
 		names, err := new.Names()
 		return single(names, newOnly), allNames, err
 	}
+	extra := w.extra[string(w.at.key())]
 	if names, ok := w.scanned[string(w.at.key())]; ok && m == askHints {
 		delete(w.scanned, string(w.at.key()))
-		return addExtra(names, w.extra[string(w.at.key())]), askHints, nil
+		return addExtra(names, extra), askHints, nil
 	}
 	var hints []Hint
 	if m == askHints {
@@ -64,7 +65,6 @@ func (w *walker) candidates(old, new Dir, m mode) ([]candidate, mode, error) {
 		names, err := mergeNames(old, new)
 		return names, allNames, err
 	}
-	extra := w.extra[string(w.at.key())]
 	names := make([]candidate, 0, len(hints)+len(extra))
 	for _, h := range hints {
 		names = append(names, candidate{name: h.Name, descend: h.Descend})

@@ -22,11 +22,11 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The scripts of testdata/script run for overlay2, and those that ask what the backend can
-// for each of the others, in a temporary directory or, where the backend does not work
-// there, on a btrfs: on a store that each command
-// opens and, with two of them, on one that 'snapctl serve' has open all the time. They
-// have $ROOT, the store; $SNAPCTL_ROOT names it too.
+// The scripts of testdata/script run for overlay2, and those that tell something of it for
+// each other backend: in a temporary directory or, where the backend does not work there,
+// on a btrfs. They run on a store that each command opens and, with two of the backends,
+// on one that 'snapctl serve' has open all the time. They have $ROOT, the store;
+// $SNAPCTL_ROOT names it too.
 //
 // Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
 // root of the machine; [driver:NAME] the backend under test; [writable] it mounts

@@ -69,7 +69,7 @@ type remover struct {
 // A level is a directory on the way.
 type level struct {
 	name string // in the directory above
-	id   identity
+	id   sys.Identity
 	// fd is the open directory, -1 when it was closed to save descriptors.
 	fd int
 	// pending are names of it that were listed and not looked at yet.
@@ -88,8 +88,6 @@ type entry struct {
 	name  string
 	isDir bool
 }
-
-type identity struct{ dev, ino uint64 }
 
 func (r *remover) top() *level { return r.levels[len(r.levels)-1] }
 
@@ -196,7 +194,7 @@ func (r *remover) enter(name string) error {
 		}
 		return err
 	}
-	id, mounted, err := look(fd)
+	id, mounted, err := sys.Identify(fd)
 	if err == nil && mounted {
 		err = &fs.PathError{Op: "remove", Path: name, Err: errors.Join(unix.EBUSY, errMounted)}
 	}
@@ -276,7 +274,7 @@ func (l *level) open(below int) error {
 	if err != nil {
 		return err
 	}
-	id, _, err := look(fd)
+	id, _, err := sys.Identify(fd)
 	if err == nil && id != l.id {
 		err = errMoved
 	}
@@ -286,19 +284,6 @@ func (l *level) open(below int) error {
 	}
 	l.fd = fd
 	return nil
-}
-
-// look says which directory a descriptor is of, and whether something is mounted there, as
-// far as the kernel tells.
-func look(fd int) (id identity, mounted bool, err error) {
-	var x unix.Statx_t
-	err = unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x)
-	if sys.Refused(err) { // by a filter of system calls that does not know it
-		st, err := sys.Fstat(fd)
-		return identity{uint64(st.Dev), st.Ino}, false, err
-	}
-	mounted = x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-	return identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, mounted, os.NewSyscallError("statx", err)
 }
 
 // note keeps the first error, with the path of a name in the directory at the top.

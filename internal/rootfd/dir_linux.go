@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
@@ -36,7 +38,7 @@ type Dir struct {
 	// kept: somebody has the descriptor.
 	kept atomic.Bool
 	// id is which directory it is, since its descriptor was let go.
-	id identity
+	id sys.Identity
 	// below is an open directory in it, by which it can be found again.
 	below *Dir
 }

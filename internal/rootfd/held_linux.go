@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // maxHeld is how many descriptors a walk down one tree holds. Of the directories further
@@ -14,14 +16,6 @@ import (
 const maxHeld = 64
 
 var errMoved = errors.New("a directory was moved while the tree was read")
-
-type identity struct{ dev, ino uint64 }
-
-func identify(fd int) (identity, error) {
-	var st unix.Stat_t
-	err := retry(func() error { return unix.Fstat(fd, &st) })
-	return identity{uint64(st.Dev), st.Ino}, err //nolint:unconvert // 32 bits on some architectures
-}
 
 // held are the directories of a tree with a descriptor, but for its root, in the order in
 // which they were opened.
@@ -35,9 +29,7 @@ func (h *held) add(d *Dir) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dirs = append(h.dirs, d)
-	if up := d.up; up != nil {
-		up.below = d
-	}
+	d.up.below = d
 	h.trim(d)
 }
 
@@ -58,15 +50,15 @@ func (h *held) remove(d *Dir) {
 	if i := slices.Index(h.dirs, d); i >= 0 {
 		h.dirs = slices.Delete(h.dirs, i, i+1)
 	}
-	if up := d.up; up != nil && up.below == d {
-		up.below = nil
+	if d.up.below == d {
+		d.up.below = nil
 	}
 }
 
 // letGo closes the descriptor of a directory that nobody uses at the moment and that can be
 // found again. The caller has locked what is held.
 func (d *Dir) letGo() bool {
-	if d.below == nil || d.kept.Load() || !d.use.TryLock() {
+	if d.below == nil || !d.use.TryLock() {
 		return false
 	}
 	defer d.use.Unlock()
@@ -76,7 +68,7 @@ func (d *Dir) letGo() bool {
 	if d.kept.Load() {
 		return false
 	}
-	id, err := identify(d.fd)
+	id, _, err := sys.Identify(d.fd)
 	if err != nil {
 		return false
 	}
@@ -143,7 +135,7 @@ func (d *Dir) fromBelow() (int, error) {
 
 // take makes a descriptor that of a directory that was let go.
 func (d *Dir) take(fd int) error {
-	id, err := identify(fd)
+	id, _, err := sys.Identify(fd)
 	if err != nil {
 		_ = unix.Close(fd)
 		return err

@@ -53,19 +53,8 @@ func Thawat(dirfd int, name string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if mounted, err := isMountRoot(fd); mounted || err != nil {
-		return pathErr("statx", name, err)
+	if _, mounted, err := Identify(fd); mounted || err != nil {
+		return err
 	}
 	return Thaw(fd)
-}
-
-// isMountRoot reports whether something is mounted where the descriptor was opened, as far
-// as the kernel tells.
-func isMountRoot(fd int) (bool, error) {
-	var st unix.Statx_t
-	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, 0, &st) })
-	if Refused(err) {
-		return false, nil
-	}
-	return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }

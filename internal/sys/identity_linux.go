@@ -1,0 +1,19 @@
+package sys
+
+import "golang.org/x/sys/unix"
+
+// An Identity tells a file from all others that there are.
+type Identity struct{ Dev, Ino uint64 }
+
+// Identify says what a descriptor is of, and whether something is mounted there, as far as
+// the kernel tells.
+func Identify(fd int) (id Identity, mounted bool, err error) {
+	var x unix.Statx_t
+	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) })
+	if Refused(err) { // by a filter of system calls that does not know it
+		st, err := Fstat(fd)
+		return Identity{uint64(st.Dev), st.Ino}, false, err //nolint:unconvert // 32 bits on some architectures
+	}
+	mounted = x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	return Identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, mounted, pathErr("statx", fdName(fd), err)
+}
