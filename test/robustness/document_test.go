@@ -18,28 +18,41 @@ func now() time.Time { return time.Now() }
 
 // The document must have the places that long runs write to.
 func TestTheDocumentHasItsPlaces(t *testing.T) {
-	for _, name := range []string{"power cuts", "a disk that lies", "commands that do not sync", "killed processes"} {
-		_, err := resultdoc.Part(document, name)
+	for _, name := range []string{"power cuts", "a disk that lies", "commands that do not sync"} {
+		table, err := resultdoc.Part(document, name)
 		require.NoError(t, err)
+		same, err := (&results{}).merge(table, now())
+		require.NoError(t, err, name)
+		require.Equal(t, table, same, name)
 	}
+	_, err := resultdoc.Part(document, "killed processes")
+	require.NoError(t, err)
 }
 
 func TestTheTableHasARowForEachFileSystemAndBackend(t *testing.T) {
 	var r results
-	clean, bad := &outcome{fs: "xfs", backend: "vfs", lostWrites: 1}, &outcome{fs: "ext4", backend: "vfs"}
+	clean, bad := &outcome{fs: "xfs", backend: "vfs", seed: 7, lostWrites: 1}, &outcome{fs: "ext4", backend: "vfs", seed: 8}
 	clean.add(nil)
 	clean.add(nil)
 	bad.add([]finding{{lost, "a"}, {lost, "b"}, {torn, "c"}})
 	bad.add([]finding{{unmounted, "d"}})
 	r.add(clean)
 	r.add(bad)
-	require.Equal(t, `Run on 2026-11-28 with the seed 7.
+	table, err := r.merge("", time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC))
+	require.NoError(t, err)
+	require.Equal(t, cutsHead+`| ext4 | vfs | 2026-11-28 | 8 | 2 | 0 | 1 | 1 | 0 | 0 | 1 |
+| xfs | vfs | 2026-11-28 | 7 | 2 | 1 | 0 | 0 | 0 | 0 | 0 |
+`, table)
 
-| file system | backend | cuts | the disk lost writes | lost | torn | stray | a command failed | not mounted |
-|---|---|---|---|---|---|---|---|---|
-| ext4 | vfs | 2 | 0 | 1 | 1 | 0 | 0 | 1 |
-| xfs | vfs | 2 | 1 | 0 | 0 | 0 | 0 | 0 |
-`, r.table(7, time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC)))
+	again := results{all: []*outcome{{fs: "xfs", backend: "overlay2", seed: 9, cuts: 3}, {fs: "xfs", backend: "vfs", seed: 9, cuts: 4}}}
+	table, err = again.merge(table, time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC))
+	require.NoError(t, err)
+	require.Equal(t, cutsHead+`| ext4 | vfs | 2026-11-28 | 8 | 2 | 0 | 1 | 1 | 0 | 0 | 1 |
+| xfs | overlay2 | 2026-11-29 | 9 | 3 | 0 | 0 | 0 | 0 | 0 | 0 |
+| xfs | vfs | 2026-11-29 | 9 | 4 | 0 | 0 | 0 | 0 | 0 | 0 |
+`, table)
+	_, err = again.merge("| something else |\n", time.Time{})
+	require.ErrorContains(t, err, "not a table of cuts")
 }
 
 func TestTheTableOfKillsHasARowForEachProcessAndSignal(t *testing.T) {

@@ -80,12 +80,3 @@ func unmountLater(t *testing.T, target string) {
 		}
 	})
 }
-
-// combinations is the number of file systems with a backend.
-func combinations() int {
-	n := 0
-	for _, fs := range fileSystems {
-		n += len(fs.backends)
-	}
-	return n
-}

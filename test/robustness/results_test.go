@@ -6,11 +6,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/layerkeep/layerkeep/internal/resultdoc"
 )
 
 // An outcome counts what came of the cuts of one file system and backend.
 type outcome struct {
 	fs, backend string
+	seed        uint64
 	cuts        int
 	// lostWrites counts the cuts in which the disk lost or tore writes.
 	lostWrites int
@@ -44,17 +47,51 @@ func (r *results) add(o *outcome) {
 	r.all = append(r.all, o)
 }
 
-// table writes outcomes as Markdown.
-func (r *results) table(seed uint64, when time.Time) string {
-	slices.SortFunc(r.all, func(a, b *outcome) int {
-		return strings.Compare(a.fs+" "+a.backend, b.fs+" "+b.backend)
-	})
-	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s with the seed %d.\n\n", when.UTC().Format(time.DateOnly), seed)
-	b.WriteString("| file system | backend | cuts | the disk lost writes | lost | torn | stray | a command failed | not mounted |\n|---|---|---|---|---|---|---|---|---|\n")
-	for _, o := range r.all {
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d |\n", o.fs, o.backend, o.cuts, o.lostWrites,
-			o.broken[lost], o.broken[torn], o.broken[stray], o.broken[unusable], o.broken[unmounted])
-	}
-	return b.String()
+const cutsHead = `| file system | backend | run on | seed | cuts | the disk lost writes | lost | torn | stray | a command failed | not mounted |
+|---|---|---|---|---|---|---|---|---|---|---|
+`
+
+// row is a line of the table in Markdown, for a run that ended at a time.
+func (o *outcome) row(when time.Time) string {
+	return fmt.Sprintf("%s %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", o.named(), when.UTC().Format(time.DateOnly), o.seed, o.cuts, o.lostWrites,
+		o.broken[lost], o.broken[torn], o.broken[stray], o.broken[unusable], o.broken[unmounted])
 }
+
+// named is how the row of a file system and backend begins.
+func (o *outcome) named() string { return fmt.Sprintf("| %s | %s |", o.fs, o.backend) }
+
+// merge returns a table of cuts with the outcomes in it. The rows that it has of other
+// file systems and backends stay, so that a run may be made in parts.
+func (r *results) merge(table string, when time.Time) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rest, found := strings.CutPrefix(table, cutsHead)
+	if !found && table != "" {
+		return "", fmt.Errorf("this is not a table of cuts:\n%s", table)
+	}
+	rows := strings.SplitAfter(rest, "\n")
+	rows = rows[:len(rows)-1] // nothing is after the last end of a line
+	for _, o := range r.all {
+		rows = slices.DeleteFunc(rows, func(row string) bool { return strings.HasPrefix(row, o.named()) })
+		rows = append(rows, o.row(when))
+	}
+	slices.Sort(rows)
+	return cutsHead + strings.Join(rows, ""), nil
+}
+
+// write merges the outcomes into a table of the document.
+func (r *results) write(name string, when time.Time) error {
+	documentMu.Lock()
+	defer documentMu.Unlock()
+	table, err := resultdoc.Part(document, name)
+	if err != nil {
+		return err
+	}
+	if table, err = r.merge(table, when); err != nil {
+		return fmt.Errorf("%s, %q: %w", document, name, err)
+	}
+	return resultdoc.Replace(document, name, table)
+}
+
+// documentMu is held while the document is changed.
+var documentMu sync.Mutex

@@ -30,25 +30,36 @@ type checker struct {
 	byClient bool
 	// harmed: it was damaged on purpose, so that some of it may not be readable.
 	harmed bool
+	// open is the service that has read the store, where the client goes on with it.
+	open *service
 }
 
 // check looks at a store, and then uses it. It says which promises were broken; doing
 // is what was under way.
-func (c *checker) check(before, after state, doing string) []finding {
+func (c *checker) check(before, after state, doing string) (findings []finding) {
 	before, after, whole := mending(before, after)
 	c.harmed = whole != nil
+	doubt := inDoubt(before, after)
+	if whole != nil { // what differs there is what stands on the damage
+		doubt = nil
+	}
 	if before.closed || after.closed {
 		if f := c.reopen(); f != nil {
 			return f
 		}
 	}
-	found, findings := c.look()
+	look := c.look
+	if c.byClient && whole == nil && len(doubt) == 0 { // what follows are calls, and no commands
+		look = c.lookAndGoOn
+	}
+	found, findings := look()
+	defer func() {
+		if err := c.close(); err != nil {
+			findings = append(findings, failed(err)...)
+		}
+	}()
 	if len(findings) > 0 {
 		return findings
-	}
-	doubt := inDoubt(before, after)
-	if whole != nil { // what differs there is what stands on the damage
-		doubt = nil
 	}
 	findings = compare(before.withoutContent(doubt), after.withoutContent(doubt), found, doing)
 	if len(findings) > 0 {
@@ -117,22 +128,40 @@ func failed(err error) []finding { return []finding{{unusable, err.Error()}} }
 // look says what is there. It opens the store with the commands, and reads the
 // content through a service.
 func (c *checker) look() (state, []finding) {
+	found, findings := c.lookAndGoOn()
+	if err := c.close(); err != nil {
+		findings = append(findings, failed(err)...)
+	}
+	return found, findings
+}
+
+// lookAndGoOn is look; the service goes on.
+func (c *checker) lookAndGoOn() (state, []finding) {
 	found := newState()
 	if findings := c.list(&found); len(findings) > 0 {
 		return found, findings
 	}
-	if findings := c.info(found); len(findings) > 0 {
-		return found, findings
+	if !c.byClient {
+		if findings := c.info(found); len(findings) > 0 {
+			return found, findings
+		}
 	}
 	v, err := c.serve(c.t, c.sockets)
 	if err != nil {
 		return found, failed(err)
 	}
-	findings := c.read(v, &found)
-	if err := v.stop(); err != nil {
-		findings = append(findings, failed(err)...)
+	c.open = v
+	return found, c.read(v, &found)
+}
+
+// close ends the service, if one has the store open.
+func (c *checker) close() error {
+	v := c.open
+	if v == nil {
+		return nil
 	}
-	return found, findings
+	c.open = nil
+	return v.stop()
 }
 
 // list runs the commands that list things. The first that opens the store tells of
@@ -278,12 +307,13 @@ func (c *checker) useByCommands(active string) error {
 
 // useByClient is use with the calls of one client.
 func (c *checker) useByClient(active string) (err error) {
-	v, err := c.serve(c.t, c.sockets)
-	if err != nil {
-		return err
+	if c.open == nil {
+		if c.open, err = c.serve(c.t, c.sockets); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, v.stop()) }()
-	ctx := c.t.Context()
+	defer func() { err = errors.Join(err, c.close()) }() // what is left is listed by a command
+	v, ctx := c.open, c.t.Context()
 	source, err := image.ParseSource("oci:"+c.images[0].layout, nil)
 	if err != nil {
 		return err
