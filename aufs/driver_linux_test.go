@@ -16,6 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // openDriver opens a driver on dir, or skips where it does not work.
@@ -179,7 +180,7 @@ func TestAStoreWhoseDirectoriesLeadElsewhereIsRefusedAndLeftAsItIs(t *testing.T)
 			dir := t.TempDir()
 			require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(dir, name)))
 			_, err := New(t.Context(), dir, driver.Options{})
-			require.ErrorIs(t, err, driver.ErrUnsupported)
+			require.ErrorIs(t, err, ownfiles.ErrUnsafe)
 			require.ErrorContains(t, err, name)
 			require.Equal(t, []string{"", "/" + name}, places(t, dir))
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // create makes a layer; fill makes its branch. The record says that the layer is
@@ -69,15 +70,31 @@ func (s *store) announce(id driver.ID, m layerdir.Meta) error {
 	})
 }
 
+// makeDir makes a directory in one that may be another engine's, from which it inherits
+// nothing.
+func makeDir(path string, perm fs.FileMode) error {
+	if err := os.Mkdir(path, perm); err != nil {
+		return err
+	}
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err == nil {
+		err = errors.Join(sys.Disinherit(int(dir.Fd()), uint32(perm)), dir.Close())
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 // complete puts the rest of an announced layer in place. A view has no branch.
 func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string) error) error {
 	err := s.run(
-		step{"mount point", func() error { return os.Mkdir(s.mnt(id), 0o700) }},
+		step{"mount point", func() error { return makeDir(s.mnt(id), 0o700) }},
 		step{"sync mount points", func() error { return s.sync(mntDir) }},
 	)
 	if err == nil && !m.View {
 		err = s.run(
-			step{"branch", func() error { return os.Mkdir(s.branch(id), 0o755) }},
+			step{"branch", func() error { return makeDir(s.branch(id), 0o755) }},
 			step{"fill", func() error { return fill(s.branch(id)) }},
 			step{"sync branches", func() error { return s.sync(diffDir) }},
 			step{"parents", func() error {

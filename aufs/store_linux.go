@@ -15,6 +15,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // Names in the store's directory.
@@ -57,6 +58,9 @@ func openStore(root string, opts driver.Options) (*store, error) {
 		return nil, err
 	}
 	s := &store{root: root, log: opts.Logger, step: func(string) error { return nil }}
+	if err := s.checkPlaces(); err != nil {
+		return s, err
+	}
 	if !opts.ReadOnly {
 		if err := s.makePlaces(); err != nil {
 			return s, err
@@ -64,6 +68,27 @@ func openStore(root string, opts driver.Options) (*store, error) {
 	}
 	s.records, err = layerdir.OpenFor(s.own(layersDir), opts)
 	return s, err
+}
+
+// checkPlaces refuses a store in which something else stands in the place of one of the
+// directories of the layout.
+func (s *store) checkPlaces() error {
+	var own []ownfiles.Entry
+	for _, name := range []string{
+		ownDir, filepath.Join(ownDir, layersDir), filepath.Join(ownDir, mountsDir), layersDir, diffDir, mntDir,
+	} {
+		own = append(own, ownfiles.Entry{Name: name, Dir: true})
+	}
+	return ownfiles.Check(s.root, false, own...)
+}
+
+// checkLayer is that for what a layer has in them.
+func (s *store) checkLayer(id driver.ID) error {
+	return ownfiles.Check(s.root, false,
+		ownfiles.Entry{Name: filepath.Join(diffDir, string(id)), Dir: true},
+		ownfiles.Entry{Name: filepath.Join(mntDir, string(id)), Dir: true},
+		ownfiles.Entry{Name: filepath.Join(layersDir, string(id))},
+	)
 }
 
 // makePlaces makes the directories of the layout where they are missing. They
@@ -77,18 +102,11 @@ func (s *store) makePlaces() error {
 		own, s.own(layersDir), s.own(mountsDir),
 		filepath.Join(s.root, layersDir), filepath.Join(s.root, diffDir), filepath.Join(s.root, mntDir),
 	} {
-		err := os.Mkdir(path, 0o700)
+		err := makeDir(path, 0o700)
 		if err == nil {
 			s.made = append(s.made, path)
 		} else if !errors.Is(err, fs.ErrExist) {
 			return err
-		}
-		st, err := os.Lstat(path)
-		switch {
-		case err != nil:
-			return err
-		case !st.IsDir():
-			return fmt.Errorf("%w: %s is no directory", driver.ErrUnsupported, path)
 		}
 		if same, err := sameDevice(path, own); err != nil || !same {
 			return errors.Join(err, fmt.Errorf("%w: %s is on another file system than %s", driver.ErrUnsupported, path, own))
@@ -144,6 +162,11 @@ func (s *store) load(id driver.ID) (layerdir.Meta, error) {
 	incomplete, err := s.incomplete(id)
 	if incomplete {
 		err = fmt.Errorf("%s: %w", id, driver.ErrNotFound)
+	}
+	for _, layer := range append([]driver.ID{id}, m.Parents...) {
+		if err == nil {
+			err = s.checkLayer(layer)
+		}
 	}
 	return m, err
 }

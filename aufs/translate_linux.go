@@ -10,6 +10,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/mount"
@@ -51,7 +52,11 @@ func newTranslator(dir string, opts driver.Options) (*translator, error) {
 	for enc, name := range map[whiteout.Encoding]string{
 		whiteout.Overlay: "overlay", whiteout.OverlayUser: "overlay-user", whiteout.Plain: "merged",
 	} {
-		s, err := layerdir.OpenFor(filepath.Join(dir, name), opts)
+		err := ownfiles.Check(dir, false, ownfiles.Entry{Name: name, Dir: true})
+		var s *layerdir.Store
+		if err == nil {
+			s, err = layerdir.OpenFor(filepath.Join(dir, name), opts)
+		}
 		if err != nil {
 			return nil, errors.Join(err, t.close())
 		}

@@ -68,6 +68,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
+	store.OwnBelow(volDir)
 	store.DeleteWith(d.delete)
 	// Syncing the directory logs what was renamed in it, and a log that has seen a
 	// subvolume being destroyed can make the file system one that cannot be mounted

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 
@@ -26,7 +25,7 @@ const maxLentLayers = 1000
 func (s *Store) openAdditional() {
 	for _, other := range s.snaps.Additional() {
 		b := blobsIn(contentOf(other))
-		b.foreign = true
+		b.refused = b.check(false)
 		s.others = append(s.others, &Store{snaps: other, blobs: b, pins: newPins()})
 	}
 }
@@ -175,14 +174,6 @@ func (s *Store) readAny(d digest.Digest) (raw []byte, err error) {
 		raw, err = other.blobs.read(d)
 	}
 	return raw, err
-}
-
-// plainFile returns an error for what is no regular file.
-func plainFile(path string, info fs.FileInfo) error {
-	if info.Mode().IsRegular() {
-		return nil
-	}
-	return &fs.PathError{Op: "open", Path: path, Err: fs.ErrInvalid}
 }
 
 // lasting reports whether a snapshot that is there will do for an import. One that is

@@ -11,9 +11,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
@@ -25,8 +25,8 @@ import (
 type blobs struct {
 	dir string
 	fs  durable.FS
-	// foreign: it is that of an additional store, in which a blob may be anything.
-	foreign bool
+	// refused: what is in the directory of an additional store cannot be used.
+	refused error
 }
 
 const ingestDir = "ingest"
@@ -38,6 +38,9 @@ func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
 // in ingest: the store is open in one process, so they belong to nobody.
 func openBlobs(dir string) (*blobs, error) {
 	b := blobsIn(dir)
+	if err := b.check(true); err != nil {
+		return nil, fmt.Errorf("content directory: %w", err)
+	}
 	if err := clearDir(filepath.Join(dir, ingestDir)); err != nil {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}
@@ -50,7 +53,7 @@ func openBlobs(dir string) (*blobs, error) {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
-	if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
 		// A blob is only as durable as the directories it is in.
 		for _, d := range []string{filepath.Join(dir, ocispec.ImageBlobsDir), filepath.Dir(dir)} {
 			if err := b.fs.SyncDir(d); err != nil {
@@ -63,6 +66,20 @@ func openBlobs(dir string) (*blobs, error) {
 		}
 	}
 	return b, nil
+}
+
+// check refuses a content directory in which something else stands in the place of what
+// is its own; owned also what others can change. A blob that is none is refused when it is
+// opened.
+func (b *blobs) check(owned bool) error {
+	return ownfiles.Check(b.dir, owned,
+		ownfiles.Entry{Name: ".", Dir: true}, ownfiles.Entry{Name: ingestDir, Dir: true},
+		ownfiles.Entry{Name: ocispec.ImageBlobsDir, Dir: true},
+		ownfiles.Entry{Name: ocispec.ImageLayoutFile}, ownfiles.Entry{Name: backupName},
+		ownfiles.Entry{Name: filepath.Join(ocispec.ImageBlobsDir, string(digest.SHA256)), Dir: true},
+		ownfiles.Entry{Name: filepath.Join(ocispec.ImageBlobsDir, string(digest.SHA384)), Dir: true},
+		ownfiles.Entry{Name: filepath.Join(ocispec.ImageBlobsDir, string(digest.SHA512)), Dir: true},
+	)
 }
 
 // clearDir removes what is in a directory, which may be missing. The directory stays: on a
@@ -88,16 +105,15 @@ func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
 	if d.Validate() != nil {
 		return 0, false, nil //nolint:nilerr // what is no digest names no blob
 	}
-	stat := os.Stat
-	if b.foreign {
-		stat = os.Lstat
+	if b.refused != nil {
+		return 0, false, b.refused
 	}
-	st, err := stat(b.path(d))
-	if err == nil && b.foreign {
-		err = plainFile(b.path(d), st)
-	}
+	st, err := os.Lstat(b.path(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
+	}
+	if err == nil {
+		err = ownfiles.CheckFile(b.path(d), st)
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("content %s: %w", d, err)
@@ -110,25 +126,14 @@ func (b *blobs) open(d digest.Digest) (*os.File, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: content %q: %w", ErrInvalid, d, err)
 	}
-	flags := os.O_RDONLY
-	if b.foreign {
-		flags |= unix.O_NOFOLLOW | unix.O_NONBLOCK
+	if b.refused != nil {
+		return nil, b.refused
 	}
-	f, err := os.OpenFile(b.path(d), flags, 0)
+	f, err := ownfiles.Open(b.path(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("content %s: %w", d, ErrNotFound)
 	}
-	if err != nil || !b.foreign {
-		return f, err
-	}
-	st, err := f.Stat()
-	if err == nil {
-		err = plainFile(b.path(d), st)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return f, err
 }
 
 // read returns a small blob, checked against its digest again.

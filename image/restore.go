@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -142,6 +143,9 @@ func putImages(tx *meta.Tx, images []Image) error {
 func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot) error {
 	b := blobsIn(contentIn(root))
 	return func(tx *meta.Tx, snapshots []meta.Snapshot) error {
+		if err := b.check(tx != nil); err != nil {
+			return err
+		}
 		imported := map[string]bool{}
 		for _, row := range snapshots {
 			imported[row.Name] = row.Kind == meta.Committed && row.Labels[LabelLayer] == row.Name
@@ -168,7 +172,7 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 
 func (b *blobs) readBackup() ([]Image, error) {
 	path := filepath.Join(b.dir, backupName)
-	f, err := os.Open(path)
+	f, err := ownfiles.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

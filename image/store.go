@@ -56,6 +56,9 @@ type Store struct {
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if s.ReadOnly() {
 		store := &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}
+		if err := store.blobs.check(false); err != nil {
+			return nil, fmt.Errorf("content directory: %w", err)
+		}
 		store.openAdditional()
 		return store, nil
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/mount"
 )
@@ -50,6 +51,9 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	}
 	dirs := d.dirs(id, m)
 	if len(dirs) == 1 {
+		if err := ownfiles.Check(d.store.Root(), false, ownfiles.Entry{Name: emptyDir, Dir: true}); err != nil {
+			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
+		}
 		dirs = append(dirs, d.empty())
 	}
 	res := mount.Mount{

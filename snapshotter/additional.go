@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"sync"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // MaxAdditional is how many additional stores a store can have open.
@@ -80,7 +78,7 @@ func (s *Snapshotter) addStore(ctx context.Context, dir string, opts Options) er
 	if err := s.otherPlace(root); err != nil {
 		return err
 	}
-	head, err := headerOfOther(root)
+	head, err := readHeader(root)
 	if err != nil {
 		return notNow{err}
 	}
@@ -158,21 +156,6 @@ func (s *Snapshotter) store(id string) *Snapshotter {
 		}
 	}
 	return nil
-}
-
-// headerOfOther reads the header of an additional store, whose own files have to be files:
-// opening a FIFO would wait for ever, and a link lead elsewhere.
-func headerOfOther(root string) (header, error) {
-	for _, name := range []string{headerName, metaName, metaName + meta.SumsSuffix, lockName} {
-		info, err := os.Lstat(filepath.Join(root, name))
-		if err == nil && !info.Mode().IsRegular() {
-			return header{}, fmt.Errorf("%w: %s is not a regular file", ErrDamaged, name)
-		}
-		if err != nil && !os.IsNotExist(err) {
-			return header{}, err
-		}
-	}
-	return readHeader(root)
 }
 
 // closeAdditional closes the additional stores.

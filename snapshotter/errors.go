@@ -9,6 +9,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -27,6 +28,10 @@ var (
 	ErrForeign = fmt.Errorf("%w yet", ErrNotStore)
 	// ErrDamaged: the store's own files are missing or unreadable.
 	ErrDamaged = errors.New("store is damaged")
+	// ErrUnsafe: a link, a fifo or a device stands where the store has a file or a
+	// directory of its own, or it belongs to somebody who could change it. The methods of
+	// a Snapshotter return it, too, where that is in a layer's directory.
+	ErrUnsafe = ownfiles.ErrUnsafe
 )
 
 // ErrReadOnly: the store is open for reading alone, see [Options].ReadOnly, and the call
@@ -65,7 +70,7 @@ func classify(err error) error {
 	case errors.Is(err, driver.ErrExists):
 		return classified{err, errdefs.ErrAlreadyExists}
 	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),
-		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped):
+		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped), errors.Is(err, ErrUnsafe):
 		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, driver.ErrBusy):
 		return classified{err, errdefs.ErrUnavailable}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // maxAddress bounds the address in a signature, in bytes. A socket's path is
@@ -32,7 +34,7 @@ type Holder struct {
 // when nobody has, when there is no store, and when the lock cannot be read. The answer
 // can be out of date as soon as it is given.
 func HolderOf(root string) (h Holder, ok bool) {
-	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := ownfiles.Open(filepath.Join(root, lockName))
 	if err != nil {
 		return Holder{}, false
 	}

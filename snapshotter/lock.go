@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 const (
@@ -43,7 +44,7 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	if timeout == 0 {
 		timeout = DefaultLockTimeout
 	}
-	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := ownfiles.OpenFile(filepath.Join(root, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 // on a read-only disk nobody writes, and elsewhere the lock of the database, which package
 // meta takes, keeps writers away.
 func lockForReading(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
-	f, err := os.OpenFile(filepath.Join(root, lockName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := ownfiles.Open(filepath.Join(root, lockName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

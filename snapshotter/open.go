@@ -28,7 +28,8 @@ type openDriver func(ctx context.Context, root, name string, opts driver.Options
 //
 // Returns ErrLocked when another process keeps the store open, ErrOtherDriver
 // when opts ask for another driver than the store's, ErrNewerStore, ErrNotStore
-// for a root that is something else, ErrForeign for one with layers of another
+// for a root that is something else, ErrUnsafe for one whose own files are not its own,
+// ErrForeign for one with layers of another
 // engine when opts do not name the driver that reads them, ErrDamaged for one whose
 // own files are damaged or missing, [driver.ErrUnsupported] when
 // the driver, or any driver, cannot work here, and an *fs.PathError when root
@@ -70,6 +71,9 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	}
 	if s.readOnly {
 		return s.openForReading(ctx, opts, denied)
+	}
+	if err := checkOwners(s.root); err != nil {
+		return err
 	}
 	head, err := readHeader(s.root)
 	fresh := errors.Is(err, fs.ErrNotExist)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -62,6 +63,12 @@ func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotte
 	root, err := makeRoot(root, true)
 	if err == nil {
 		err = wasStore(root) // before anything is made in it
+	}
+	if err == nil {
+		err = ownfiles.Check(root, false, ownEntries()...)
+	}
+	if err == nil && !opts.DryRun {
+		err = checkOwners(root)
 	}
 	if err != nil {
 		return nil, Rebuilt{}, fmt.Errorf("rebuild store %s: %w", root, err)

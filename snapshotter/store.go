@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -48,12 +48,7 @@ type header struct {
 // readHeader returns fs.ErrNotExist for a root that is no store yet.
 func readHeader(root string) (header, error) {
 	path := filepath.Join(root, headerName)
-	f, err := os.Open(path)
-	if err != nil {
-		return header{}, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxHeader))
+	raw, err := ownfiles.Read(path, maxHeader)
 	if err != nil {
 		return header{}, err
 	}
@@ -101,6 +96,9 @@ func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 	}
 	if !info.IsDir() {
 		return "", false, fmt.Errorf("%w: %s is not a directory", ErrNotStore, root)
+	}
+	if err := ownfiles.Check(root, false, ownEntries()...); err != nil {
+		return "", false, err
 	}
 	if shared, err = checkContents(root, opts.Driver); err != nil {
 		return "", false, err
@@ -167,13 +165,35 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	if above := filepath.Dir(root); all.Foreign(above) == filepath.Base(root) {
 		return false, fmt.Errorf("%w: it holds layers of another engine itself: the root to name is %s", ErrForeign, above)
 	}
-	ours := append([]string{lockName, metaName, metaName + meta.ReserveSuffix, metaName + meta.SumsSuffix, "content", "lost+found"}, all.Names()...)
+	ours := ownEntries()
 	for _, name := range names {
-		if !slices.Contains(ours, name) && !strings.HasPrefix(name, durable.TempPrefix) && !strings.HasPrefix(name, metaName+damagedInfix) {
+		ownName := func(e ownfiles.Entry) bool { return e.Name == name }
+		if name != "lost+found" && !slices.ContainsFunc(ours, ownName) && !strings.HasPrefix(name, durable.TempPrefix) && !strings.HasPrefix(name, metaName+damagedInfix) {
 			return false, fmt.Errorf("%w: it is not empty and has no %s, but %q", ErrNotStore, headerName, name)
 		}
 	}
 	return false, nil
+}
+
+// ownEntries are the files and directories that a store has in its root.
+func ownEntries() []ownfiles.Entry {
+	entries := []ownfiles.Entry{
+		{Name: headerName}, {Name: metaName}, {Name: metaName + meta.ReserveSuffix}, {Name: metaName + meta.SumsSuffix},
+		{Name: lockName}, {Name: "content", Dir: true},
+	}
+	for _, name := range all.Names() {
+		entries = append(entries, ownfiles.Entry{Name: name, Dir: true})
+	}
+	return entries
+}
+
+// checkOwners refuses a store that somebody else could change, of which one that is only
+// read is as good or bad as its author.
+func checkOwners(root string) error {
+	if err := ownfiles.CheckOwner(root); err != nil {
+		return err
+	}
+	return ownfiles.Check(root, true, ownEntries()...)
 }
 
 func readNames(dir string) ([]string, error) {

@@ -58,6 +58,8 @@ var exitClasses = []struct {
 	errs []error
 }{
 	{exitFailed, []error{errInterrupted, client.ErrNoAnswer}},
+	// Before damage: what is refused is not to be repaired.
+	{exitState, []error{snapshotter.ErrUnsafe}},
 	{exitDamaged, []error{errDamage, snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},
 	{exitUsage, []error{errUsage}},
 	// Of the kind of invalid input to package image; but it is we who named

@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree"}
+	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -44,7 +44,7 @@ var rules = map[string]rule{
 	"aufs":                 backend,
 	"vfs":                  append([]string{"internal/copytree"}, backend...),
 	"snapshotter":          append([]string{"driver", "driver/all", "mount", "diff", "tar", "snapshotter/meta"}, low...),
-	"snapshotter/meta":     {"internal/durable"},
+	"snapshotter/meta":     {"internal/durable", "internal/ownfiles"},
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount"}, low...),
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
 	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver"},
@@ -63,6 +63,7 @@ var rules = map[string]rule{
 	"internal/rmtree":      {"internal/sys"},
 	"internal/whiteout":    {"internal/sys"},
 	"internal/durable":     {"internal/sys"},
+	"internal/ownfiles":    {},
 	"internal/subvol":      {"internal/sys"},
 	"internal/copytree":    {"internal/sys", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),

@@ -26,22 +26,29 @@ func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 		"remove": func(s *Store) error { return s.Remove("open") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := faultStore(t, false)
-			failSync := func() (found bool) {
+			// fail lets the call of a number fail, and reports whether it was the sync of a
+			// directory, and whether there was such a call.
+			fail := func(s *Store, n int) (sync, made bool) {
 				var err error
-				for n := 1; ; n++ {
-					_, failed := calls.Fail(t, n, unix.EIO, func() { err = op(s) })
-					if failed == "" {
-						return false
-					}
-					if failed == "fsync" && slices.Contains(calls.Where(), "internal/durable.osFS.SyncDir") {
-						require.ErrorIs(t, err, unix.EIO)
-						return true
-					}
+				_, failed := calls.Fail(t, n, unix.EIO, func() { err = op(s) })
+				if failed == "fsync" && slices.Contains(calls.Where(), "internal/durable.osFS.SyncDir") {
+					require.ErrorIs(t, err, unix.EIO)
+					return true, true
 				}
+				return false, failed != ""
 			}
-			require.True(t, failSync())
-			require.True(t, failSync(), "the next try does not sync")
+			var s *Store
+			for n, sync := 1, false; !sync; n++ { // a store that was not tried yet, as each try changes it
+				made := true
+				s, _ = faultStore(t, false)
+				sync, made = fail(s, n)
+				require.True(t, made, "the first try does not sync")
+			}
+			for n, sync := 1, false; !sync; n++ {
+				made := true
+				sync, made = fail(s, n)
+				require.True(t, made, "the next try does not sync")
+			}
 			require.NoError(t, op(s))
 		})
 	}

@@ -41,3 +41,5 @@ func (s *Store) oldMounted(string, driver.ID) (bool, error) { return false, nil 
 
 // NotMounted is [errors.ErrUnsupported] here.
 func (s *Store) NotMounted(driver.ID, Use) error { return errors.ErrUnsupported }
+
+func disinherit(dir *os.File) error { return dir.Chmod(0o700) }

@@ -177,5 +177,10 @@ func decodeMeta(id driver.ID, raw []byte) (m Meta, err error) {
 	if m.Version != metaVersion {
 		return m, fmt.Errorf("layer %s: %w: record of version %d, this program knows %d", id, driver.ErrUnsupported, m.Version, metaVersion)
 	}
+	for _, p := range m.Parents { // they become parts of paths
+		if err := p.Validate(); err != nil {
+			return Meta{}, fmt.Errorf("layer %s: %s: parent %w", id, RecordName, err)
+		}
+	}
 	return m, nil
 }

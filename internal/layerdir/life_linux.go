@@ -8,6 +8,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -122,7 +123,7 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 		return err
 	}
 	mark := s.Path(id, mergingName)
-	f, err := os.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := ownfiles.OpenFile(mark, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -19,6 +20,8 @@ const (
 	RecordName  = "layer.json"
 	metaVersion = 1
 	mergingName = "merging"
+	// maxRecord bounds a record, in bytes: 500 parents and all labels take a fraction of it.
+	maxRecord = 16 << 20
 	// tornName is a file in a layer's directory: the disk has lost something that may
 	// have been in the layer.
 	tornName = "torn"
@@ -65,14 +68,20 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 		return s.loadLent(id)
 	}
 	var m Meta
-	b, err := os.ReadFile(s.Path(id, RecordName))
+	if err := s.plain(id); err != nil {
+		return m, err
+	}
+	b, err := ownfiles.Read(s.Path(id, RecordName), maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("%s: %w", id, driver.ErrNotFound)
 	}
 	if err != nil {
+		return m, fmt.Errorf("layer %s: %w", id, err)
+	}
+	if m, err = decodeMeta(id, b); err != nil {
 		return m, err
 	}
-	return decodeMeta(id, b)
+	return m, s.plainParents(m.Parents)
 }
 
 // Writable is Load for a layer that is going to be changed. Returns

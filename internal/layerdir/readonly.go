@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver"
 )
 
@@ -17,7 +19,7 @@ func OpenReadOnly(root string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(root)
+	dir, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

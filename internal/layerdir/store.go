@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
@@ -56,14 +58,18 @@ type Store struct {
 	torn  map[driver.ID]bool            // layers that were marked as torn, or should have been
 	inUse map[string]bool               // names of directories that Staging made and still needs
 	notes map[driver.ID]json.RawMessage // for the records of layers that are to be sealed
+	// below is a directory in that of a layer that is the backend's own, too.
+	below string
+	// plainOnes are the layers whose directories were looked at, see plain.
+	plainOnes map[driver.ID]bool
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord
 
 	background sync.WaitGroup
 }
 
-// Open opens the store in root, an absolute path, creating it with mode 0700
-// when missing.
+// Open opens the store in root, an absolute path, creating it when missing. Its mode is
+// 0700, and nothing that it has from above goes on to the layers.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -72,9 +78,12 @@ func Open(root string) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(root)
+	dir, err := os.OpenFile(root, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
+	}
+	if err := disinherit(dir); err != nil {
+		return nil, errors.Join(err, dir.Close())
 	}
 	return newStore(root, dir), nil
 }
@@ -84,8 +93,13 @@ func newStore(root string, dir *os.File) *Store {
 	return &Store{
 		root: root, remove: rmtree.Remove, dir: dir,
 		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, notes: map[driver.ID]json.RawMessage{}, sealed: map[driver.ID]sealedRecord{},
+		plainOnes: map[driver.ID]bool{},
 	}
 }
+
+// OwnBelow says that a directory of a layer has directories and files of the backend's own
+// in it, and nothing of the layer's; before the store is used.
+func (s *Store) OwnBelow(name string) { s.below = name }
 
 // DeleteWith makes the store delete directories with remove instead of
 // [rmtree.Remove], whose contract it has to keep; before the store is used.

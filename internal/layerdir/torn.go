@@ -8,6 +8,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // notTorn returns [driver.ErrTorn] for a layer in which Merging did not end, and for
@@ -66,7 +67,7 @@ func (s *Store) tear(id driver.ID) error {
 	s.mu.Lock()
 	s.torn[id] = true
 	s.mu.Unlock()
-	f, err := os.OpenFile(s.Path(id, tornName), os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := ownfiles.OpenFile(s.Path(id, tornName), os.O_CREATE|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 const (
@@ -101,7 +102,7 @@ func (db *DB) replace() (err error) {
 // copyTo writes all rows to a new database, whose generation goes on from that of the old
 // one.
 func (db *DB) copyTo(path string) error {
-	to, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoSync: true})
+	to, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoSync: true, OpenFile: ownfiles.OpenFile})
 	if err != nil {
 		return err
 	}

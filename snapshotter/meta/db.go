@@ -14,6 +14,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // Version is the version of the schema that this package writes; VersionBorrowed that of a
@@ -158,7 +160,7 @@ func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
 // checkFile keeps from the library what it would take for a new database, and reports
 // whether there is to be one.
 func checkFile(path string, create bool) (fresh bool, err error) {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path) // what is no file is refused when it is opened
 	switch {
 	case create && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
 		return true, nil
@@ -175,12 +177,13 @@ func openBolt(path string, readOnly bool) (*bbolt.DB, error) {
 		Timeout:      openTimeout,
 		FreelistType: bbolt.FreelistMapType,
 		ReadOnly:     readOnly,
+		OpenFile:     ownfiles.OpenFile,
 	})
 	var system syscall.Errno
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout):
 		err = ErrInUse
-	case err != nil && !errors.As(err, &system):
+	case err != nil && !errors.As(err, &system) && !errors.Is(err, ownfiles.ErrUnsafe):
 		// Not all of what bbolt says of a file that is none of its has a sentinel.
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

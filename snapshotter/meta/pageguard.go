@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // A pageGuard vouches for the pages of an open database, see SumsSuffix.
@@ -51,7 +53,7 @@ type pageGuard struct {
 // newPageGuard looks at every page of the file, or only at what opening it touches where
 // its mark says that this is enough.
 func newPageGuard(path string) (*pageGuard, error) {
-	f, err := os.Open(path)
+	f, err := ownfiles.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // In bytes. The pages of a transaction and a long list of free pages take far less
@@ -17,7 +19,7 @@ const (
 
 // allocate makes sure of a file that has its blocks, whose content does not matter.
 func allocate(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	f, err := ownfiles.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

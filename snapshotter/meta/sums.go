@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
 // SumsSuffix follows the path of the database in that of the file with the checksums
@@ -76,7 +78,7 @@ type sumsFile struct {
 // openSums opens the file for reading. A missing one, and one that is not whole, has no
 // mark.
 func openSums(path string) (*sumsFile, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := ownfiles.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -125,11 +127,11 @@ func writeSums(path string, m mark, sums iter.Seq2[uint64, uint32], anew bool) e
 	if err != nil || len(raw) > sumsHeader-8 {
 		return errors.Join(err, os.Remove(path))
 	}
-	how := os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	how := os.O_RDWR | os.O_CREATE
 	if anew {
 		how |= os.O_TRUNC
 	}
-	f, err := os.OpenFile(path, how, 0o600)
+	f, err := ownfiles.OpenFile(path, how, 0o600)
 	if err != nil {
 		return err
 	}

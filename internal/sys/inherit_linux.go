@@ -1,0 +1,60 @@
+package sys
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// casefold is FS_CASEFOLD_FL in linux/fs.h: names that differ by case alone are one.
+const casefold = 0x40000000
+
+// Disinherit takes from an open directory what the one above has passed on to it and what it
+// would pass on to all that is made in it: access control lists, and the group. Its
+// mode is perm then. It is for new directories of a store, and costs no write where there is
+// nothing to take. One that must stay as it is, since names in it are the same whatever
+// their case, is an error: a layer could not be kept in it.
+//
+// Left alone is what does not change files as programs see them: the label of a security
+// module, the project of a quota, compression, encryption.
+func Disinherit(fd int, perm uint32) error {
+	for _, list := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
+		err := retry(func() error { return unix.Fremovexattr(fd, list) })
+		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return pathErr("fremovexattr "+list, fdName(fd), err)
+		}
+	}
+	var st unix.Stat_t
+	if err := retry(func() error { return unix.Fstat(fd, &st) }); err != nil {
+		return pathErr("fstat", fdName(fd), err)
+	}
+	if st.Mode&0o7777 != perm {
+		if err := retry(func() error { return unix.Fchmod(fd, perm) }); err != nil {
+			return pathErr("fchmod", fdName(fd), err)
+		}
+	}
+	return tellCaseApart(fd)
+}
+
+func tellCaseApart(fd int) error {
+	var flags uint32
+	err := retry(func() (err error) {
+		flags, err = unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+		return err
+	})
+	if err != nil {
+		if noFlags(err) {
+			return nil
+		}
+		return pathErr("FS_IOC_GETFLAGS", fdName(fd), err)
+	}
+	if flags&casefold == 0 {
+		return nil
+	}
+	err = retry(func() error { return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags&^casefold)) })
+	if err != nil {
+		err = fmt.Errorf("names in it are the same whatever their case (chattr +F): %w", err)
+	}
+	return pathErr("FS_IOC_SETFLAGS", fdName(fd), err)
+}
