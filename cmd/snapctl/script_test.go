@@ -80,6 +80,10 @@ var asksOfTheBackend = regexp.MustCompile(`\[!?(driver:\w+|writable|quota|borrow
 // onAllBackends are scripts in which each backend does something of its own all the same.
 var onAllBackends = []string{"mount.txtar", "gc.txtar", "check.txtar"}
 
+// notInShort are scripts that take seconds, and tell of single commands what the others
+// do not need.
+var notInShort = []string{"damaged.txtar", "nested.txtar", "readonly.txtar", "repair.txtar", "store.txtar", "usage.txtar"}
+
 // scriptsFor returns the scripts that tell something of a backend: all for overlay2, for
 // the others those that ask what the backend is or can.
 func scriptsFor(t *testing.T, backend string) (scripts []string) {
@@ -87,6 +91,9 @@ func scriptsFor(t *testing.T, backend string) (scripts []string) {
 	all, err := filepath.Glob("testdata/script/*.txtar")
 	require.NoError(t, err)
 	for _, path := range all {
+		if testing.Short() && slices.Contains(notInShort, filepath.Base(path)) {
+			continue
+		}
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		if backend == "overlay2" || slices.Contains(onAllBackends, filepath.Base(path)) || asksOfTheBackend.Match(text) {

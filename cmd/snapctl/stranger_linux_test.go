@@ -47,7 +47,7 @@ func TestAStoreThatAStrangerHasPreparedLeadsNowhere(t *testing.T) {
 			answers := s.answers()
 			for i, place := range ownPlaces(t, s.root, name) {
 				set := traps()
-				if strings.Count(place, "/") > 1 { // there is more than one of the kind
+				if strings.Count(place, "/") > 1 || testing.Short() { // there is more than one of the kind
 					set = set[i%len(set):][:1]
 				}
 				for _, trap := range set {
