@@ -1,7 +1,9 @@
 package tar
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -66,21 +68,30 @@ func (s *saved) add(depth int, name string, m *mark) {
 	}
 }
 
+// maxSaved bounds what is read of a saved delta, in bytes: ten million marks, which is
+// what an applied layer can have, take some 700 MB.
+const maxSaved = 1 << 30
+
 // LoadDelta reads what [Delta.Save] wrote; staging is the directory that the
-// layer was unpacked into.
+// layer was unpacked into. The names in it are not believed: each must be one that a
+// directory can have, since it is removed where the delta is merged.
 func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 	var s saved
-	if err := json.NewDecoder(r).Decode(&s); err != nil {
+	if err := json.NewDecoder(&bounded{r, maxSaved}).Decode(&s); err != nil {
 		return nil, fmt.Errorf("load delta: %w", err)
 	}
 	if s.Version != savedVersion {
 		return nil, fmt.Errorf("load delta: version %d is not known", s.Version)
 	}
 	d := &Delta{staging: staging, detached: s.Detached, root: s.Root, escaped: s.Escaped, marks: &mark{}}
+	known := false
 	for _, e := range []whiteout.Encoding{whiteout.Plain, whiteout.Overlay, whiteout.OverlayUser, whiteout.AUFS} {
 		if e.String() == s.Encoding {
-			d.encoding = e
+			d.encoding, known = e, true
 		}
+	}
+	if !known {
+		return nil, fmt.Errorf("load delta: the encoding %q is not known", s.Encoding)
 	}
 	way := []*mark{d.marks} // from the root to the last mark
 	for i, sm := range s.Marks {
@@ -89,6 +100,9 @@ func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 			if sm.Depth < 1 || sm.Depth > len(way) {
 				return nil, fmt.Errorf("load delta: mark %d is at no depth that follows the one before: %d", i, sm.Depth)
 			}
+			if !isName(sm.Name) {
+				return nil, fmt.Errorf("load delta: mark %d has the name %q, which no file can have", i, sm.Name)
+			}
 			way = way[:sm.Depth]
 			m = way[sm.Depth-1].make(string(sm.Name))
 			way = append(way, m)
@@ -96,4 +110,24 @@ func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 		m.whiteout, m.opaque, m.implied, m.cut, m.assumed = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut, sm.Assumed
 	}
 	return d, nil
+}
+
+// isName reports whether a directory can have a file of that name.
+func isName(name []byte) bool {
+	return len(name) > 0 && len(name) <= maxName && string(name) != "." && string(name) != ".." && !bytes.ContainsAny(name, "/\x00")
+}
+
+// bounded is a reader that fails, rather than to end, when it has given left bytes.
+type bounded struct {
+	from io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("it is too long")
+	}
+	n, err := b.from.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
 }

@@ -2,7 +2,9 @@ package tar
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,8 +78,41 @@ func TestADetachedLayerOverASymlinkNeedsItsParents(t *testing.T) {
 }
 
 func TestLoadDeltaRefusesWhatItDoesNotKnow(t *testing.T) {
-	for _, text := range []string{"", "{", `{"version":1}`, `{"version":2,"marks":[{"depth":0},{"depth":2,"name":"YQ=="}]}`} {
+	for _, text := range []string{
+		"", "{", `{"version":1}`, `{"version":2,"encoding":"plain","marks":[{"depth":0},{"depth":2,"name":"YQ=="}]}`,
+		`{"version":2}`, `{"version":2,"encoding":"other"}`,
+	} {
 		_, err := LoadDelta(strings.NewReader(text), nil)
 		require.Error(t, err, "%q", text)
+	}
+	_, err := LoadDelta(io.MultiReader(strings.NewReader("{"), spaces{}), nil)
+	require.ErrorContains(t, err, "too long")
+}
+
+// spaces is a file without an end.
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// A name in a delta is removed where it is merged, so it must be one of that directory.
+func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
+	load := func(name string) error {
+		text, err := json.Marshal(saved{Version: savedVersion, Encoding: whiteout.Overlay.String(), Marks: []savedMark{
+			{}, {Depth: 1, Name: []byte(name), Whiteout: true},
+		}})
+		require.NoError(t, err)
+		_, err = LoadDelta(bytes.NewReader(text), nil)
+		return err
+	}
+	require.NoError(t, load("a"))
+	require.NoError(t, load("..."))
+	require.NoError(t, load("\xff"))
+	for _, name := range []string{"", ".", "..", "a/b", "../a", "/etc", "a\x00", strings.Repeat("a", 256)} {
+		require.ErrorContains(t, load(name), "no file can have", "%q", name)
 	}
 }

@@ -123,14 +123,20 @@ type fields struct {
 	err  error
 }
 
+// maxField bounds a field, in bytes: the path of 100,000 directories in each other takes
+// a quarter of it. What is longer is no manifest of ours.
+const maxField = 100 << 20
+
 // next returns a field, which the next call overwrites.
 func (f *fields) next() []byte {
 	field, err := f.from.ReadSlice(0)
 	if errors.Is(err, bufio.ErrBufferFull) {
-		f.long = append(f.long[:0], field...)
-		var rest []byte
-		rest, err = f.from.ReadBytes(0)
-		f.long = append(f.long, rest...)
+		f.long = f.long[:0]
+		for errors.Is(err, bufio.ErrBufferFull) && len(f.long) <= maxField {
+			f.long = append(f.long, field...)
+			field, err = f.from.ReadSlice(0)
+		}
+		f.long = append(f.long, field...)
 		field = f.long
 	}
 	switch {

@@ -1,7 +1,9 @@
 package vfs
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -31,6 +33,25 @@ func TestAManifestKnowsWhichDirectoryWasWhere(t *testing.T) {
 	}
 	require.False(t, m.has("a", 3), "moved to the place of another")
 	require.False(t, m.has("", 0))
+}
+
+// A file that somebody else has made is not read into memory without a bound.
+func TestAManifestWithAFieldWithoutAnEndIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "manifest")
+	for _, before := range []string{"", manifestMagic + "\x001\x002\x003\x004\x00"} {
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		_, err = f.WriteString(before)
+		require.NoError(t, err)
+		part := bytes.Repeat([]byte("a"), 1<<20)
+		for range maxField>>20 + 2 {
+			_, err = f.Write(part)
+			require.NoError(t, err)
+		}
+		require.NoError(t, f.Close())
+		_, err = loadManifest(path)
+		require.Error(t, err)
+	}
 }
 
 func TestAManifestOfManyDirectoriesTakesLittleMemory(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -258,6 +259,33 @@ func TestRowsWithoutAChecksumAreRead(t *testing.T) {
 	require.Equal(t, uint64(900), get(t, db, "old").ID)
 	err = db.View(func(tx *meta.Tx) error { _, err := tx.Snapshot("other"); return err })
 	require.ErrorIs(t, err, meta.ErrDamaged, "a row under another name")
+}
+
+// The names of layers become parts of paths.
+func TestARowWhoseLayerCannotBeOneIsDamaged(t *testing.T) {
+	for _, field := range []string{"layer", "spare"} {
+		for layer, fine := range map[string]bool{
+			"900": true, "a.b-c_D": true, "..": false, ".": false, ".trash-1": false, "../../etc": false, "/etc": false, "a/b": false, "a\x00b": false,
+			strings.Repeat("a", 255): true, strings.Repeat("a", 256): false,
+		} {
+			path, _ := filled(t)
+			raw, err := bbolt.Open(path, 0o600, nil)
+			require.NoError(t, err)
+			row, err := json.Marshal(map[string]any{"id": 900, "kind": "active", "state": "ready", field: layer})
+			require.NoError(t, err)
+			require.NoError(t, raw.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("snapshots")).Put([]byte("old"), row) }))
+			require.NoError(t, raw.Close())
+			db, err := meta.Open(path)
+			require.NoError(t, err)
+			err = db.View(func(tx *meta.Tx) error { _, err := tx.Snapshot("old"); return err })
+			if fine {
+				require.NoError(t, err, "%q", layer)
+			} else {
+				require.ErrorIs(t, err, meta.ErrDamaged, "%q", layer)
+			}
+			require.NoError(t, db.Close())
+		}
+	}
 }
 
 func TestAPanicOfTheCallerIsNotTakenForDamage(t *testing.T) {

@@ -422,8 +422,21 @@ func decode(name string, raw []byte) (Snapshot, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return Snapshot{}, fmt.Errorf("row of snapshot %q: %w: %w", name, ErrDamaged, err)
 	}
+	for _, layer := range []string{s.Layer, s.Spare} {
+		if layer != "" && !isLayer(layer) {
+			return Snapshot{}, fmt.Errorf("row of snapshot %q: %w: no layer can be called %q", name, ErrDamaged, layer)
+		}
+	}
 	return s, nil
 }
+
+// isLayer reports whether the ID of a layer can be one. It becomes part of a path, and whoever
+// made the database may have had something else in mind.
+func isLayer(id string) bool {
+	return len(id) <= maxLayer && id[0] != '.' && !strings.ContainsAny(id, "/\x00")
+}
+
+const maxLayer = 255
 
 // checkName keeps out what the database or JSON would refuse or change.
 func checkName(name string) error {
