@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -71,6 +72,9 @@ func dialWith(ctx context.Context, address string, dial func(context.Context, st
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
 	resp, err := c.store.Info(ctx, &storev1.InfoRequest{})
+	if errdefs.IsNotImplemented(err) {
+		err = fmt.Errorf("%w: there is no store behind this socket: use the service's own address, not that of an engine", err)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("service at %s: %w", address, err), conn.Close())
 	}

@@ -43,11 +43,11 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	if err != nil {
 		return err
 	}
-	// One for all sockets: what a command holds it holds from those that come
-	// through another socket, too.
 	store := storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected, Checked: s.checked})
 	s.checks.store = store
-	main := s.newGRPC(scope, store)
+	main := s.newGRPC(scope)
+	// Who can use an engine's socket can change what the engine has, and nothing else.
+	store.Register(main)
 	// Layers lie in the content store of one engine; the others apply and compare
 	// themselves.
 	d := engineDiffer{differ.New(s.store, scope, s.engine, differ.Options{Logger: s.log})}
@@ -58,13 +58,15 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 		if err != nil {
 			return err
 		}
-		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope, store), newLineListener(sockets.Engines[name])})
+		s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{name, s.newGRPC(scope), newLineListener(sockets.Engines[name])})
 	}
 	for _, name := range slices.Sorted(maps.Keys(sockets.Graphdrivers)) {
 		if err := s.addGraphdriver(ctx, name, sockets.Graphdrivers[name]); err != nil {
 			return err
 		}
 	}
+	s.warnOfNetwork(ctx, "metrics-address", sockets.Metrics)
+	s.warnOfNetwork(ctx, "pprof-address", sockets.Pprof)
 	if l := sockets.Metrics; l != nil {
 		s.addHTTP("metrics", metricsMux(s.metrics.Handler()), l)
 	}
@@ -74,9 +76,17 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	return nil
 }
 
-// newGRPC returns a server of the scope and of the store, with all services but
-// the differ.
-func (s *Server) newGRPC(scope *snapshotter.Scope, store *storeservice.Service) *grpc.Server {
+// warnOfNetwork says what an address of the network means, which can only be a loopback
+// one.
+func (s *Server) warnOfNetwork(ctx context.Context, option string, l net.Listener) {
+	if l != nil && l.Addr().Network() != "unix" {
+		s.log.WarnContext(ctx, "every user of this machine, and every container in its network, can read this; a unix socket can be closed to them",
+			"option", option, "address", l.Addr().String())
+	}
+}
+
+// newGRPC returns a server of the scope, with what every engine needs.
+func (s *Server) newGRPC(scope *snapshotter.Scope) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(s.metrics.Unary, s.calls.unary),
 		grpc.ChainStreamInterceptor(s.metrics.Stream, s.calls.stream),
@@ -89,7 +99,6 @@ func (s *Server) newGRPC(scope *snapshotter.Scope, store *storeservice.Service) 
 	)
 	engine := engineScope{scope}
 	snapshotsapi.RegisterSnapshotsServer(server, snapshotsServer{snapshotservice.FromSnapshotter(engine), engine})
-	store.Register(server)
 	healthapi.RegisterHealthServer(server, s.health)
 	reflection.Register(server)
 	return server

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -22,21 +21,25 @@ import (
 	"github.com/layerkeep/layerkeep/service/config"
 )
 
-func TestWhatACommandHoldsItHoldsOnEverySocket(t *testing.T) {
+// Who has the socket of an engine, a build service say, can change what that engine has, and
+// neither see nor remove what others have.
+func TestTheSocketOfAnEngineHasNothingOfTheStore(t *testing.T) {
 	other := filepath.Join(fstest.ShortDir(t), "other.sock")
 	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })
-	tool := s.tool()
-	held, err := tool.Hold(t.Context(), time.Minute, "x")
+	require.NoError(t, s.tool().Make(t.Context(), "mine", "", nil))
+	_, err := client.Dial(t.Context(), other)
+	require.ErrorIs(t, err, errdefs.ErrNotImplemented)
+	require.ErrorContains(t, err, "use the service's own address")
+
+	conn := dial(t, other)
+	_, err = storev1.NewStoreClient(conn).Remove(asEngine(t), &storev1.RemoveRequest{Key: "mine"})
+	require.Equal(t, codes.Unimplemented, status.Code(err), err)
+	_, err = diffapi.NewDiffClient(conn).Apply(asEngine(t), &diffapi.ApplyRequest{})
+	require.Equal(t, codes.Unimplemented, status.Code(err), err)
+	_, err = snapshotsapi.NewSnapshotsClient(conn).Stat(asEngine(t), &snapshotsapi.StatSnapshotRequest{Snapshotter: "layerkeep", Key: "mine"})
+	require.Equal(t, codes.NotFound, status.Code(err), err)
+	_, err = s.tool().Stat(t.Context(), "mine")
 	require.NoError(t, err)
-	second, err := client.Dial(t.Context(), other)
-	require.NoError(t, err)
-	defer second.Close()
-	_, err = second.Hold(t.Context(), 50*time.Millisecond, "x")
-	require.ErrorIs(t, err, errdefs.ErrUnavailable)
-	held.Release()
-	again, err := second.Hold(t.Context(), time.Minute, "x")
-	require.NoError(t, err)
-	again.Release()
 }
 
 func TestRequestsThatAreNotWholeAreInvalid(t *testing.T) {

@@ -18,7 +18,9 @@ import (
 func (d *Driver) serveApply(w http.ResponseWriter, r *http.Request) {
 	start, query := time.Now(), r.URL.Query()
 	id := query.Get("id")
-	size, err := d.apply(r.Context(), id, query.Get("parent"), r.Body)
+	body := patientBody(w, r.Body, d.patience)
+	size, err := d.apply(r.Context(), id, query.Get("parent"), body)
+	err = body.done(err)
 	d.record(r.Context(), "apply diff", id, start, err)
 	if err != nil {
 		fail(w, statusOf(err), err)

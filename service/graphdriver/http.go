@@ -68,8 +68,10 @@ func handle[T any](d *Driver, op string, fn call[T]) http.Handler {
 }
 
 // decode reads the request; an empty one has no fields.
-func decode(w http.ResponseWriter, r *http.Request, req any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+func decode(w http.ResponseWriter, r *http.Request, req any) (err error) {
+	body := patientBody(w, r.Body, requestPatience)
+	defer func() { err = body.done(err) }()
+	dec := json.NewDecoder(http.MaxBytesReader(w, body, maxRequest))
 	if err := dec.Decode(req); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the request: %w", err)
 	}

@@ -105,6 +105,39 @@ func TestAReaderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
 	p.do("Remove", request{ID: "l"})
 }
 
+// A client that stops in the middle of a layer, or of a request, does not hold the layer for
+// ever. The next request of a connection may come as late as it likes.
+func TestASenderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
+	p := newPlugin(t, "vfs")
+	p.do("Create", request{ID: "l"})
+	p.driver.patience = 50 * time.Millisecond
+	server := httptest.NewServer(p.driver)
+	defer server.Close()
+	layer := fstest.Layer(t, fstest.File("f", strings.Repeat("x", 100_000)))
+	stalled, send := io.Pipe()
+	defer send.Close()
+	go func() {
+		_, _ = send.Write(layer[:1000]) // and no more
+	}()
+	resp, err := server.Client().Post(server.URL+"/GraphDriver.ApplyDiff?id=l&parent=", "application/x-tar", stalled)
+	if err == nil { // it is answered, or broken off
+		body, _ := io.ReadAll(resp.Body)
+		require.NoError(t, resp.Body.Close())
+		require.NotEqual(t, http.StatusOK, resp.StatusCode, string(body))
+		require.Contains(t, string(body), "the client has sent nothing for 50ms")
+	}
+	p.do("Remove", request{ID: "l"})
+
+	for range 2 { // the same connection, which waits longer than the patience in between
+		resp, err := server.Client().Post(server.URL+"/GraphDriver.Capabilities", "", strings.NewReader("{}"))
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, errors.Join(err, resp.Body.Close()))
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		time.Sleep(2 * p.driver.patience)
+	}
+}
+
 func TestAContainerThatWritesDoesNotDisturbItsChanges(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, p *plugin) {
 		p.mountsWritable()
