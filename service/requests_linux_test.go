@@ -97,3 +97,12 @@ func TestLabelsThatNobodyCouldReadAreRefused(t *testing.T) {
 	_, err = s.engine.Stat(asEngine(t), "key")
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
 }
+
+func TestAnAddressOfTheNetworkIsWarnedAbout(t *testing.T) {
+	run := fstest.ShortDir(t)
+	s := start(t, t.TempDir(), "vfs", func(c *config.Config) {
+		c.MetricsAddress, c.PprofAddress = filepath.Join(run, "m.sock"), "127.0.0.1:0"
+	})
+	require.Contains(t, s.log.String(), "option=pprof-address")
+	require.NotContains(t, s.log.String(), "option=metrics-address", "a unix socket has a mode")
+}
