@@ -17,6 +17,9 @@ type attrs struct {
 	uid, gid uint32
 	mtime    time.Time
 	xattrs   []xattr // names as on disk, sorted
+	// foreign are the names of extended attributes that no file system of Linux can
+	// hold, such as com.apple.quarantine.
+	foreign []string
 }
 
 type xattr struct{ name, value string }
@@ -49,12 +52,24 @@ func headerAttrs(hdr *stdtar.Header, enc whiteout.Encoding) (attrs, error) {
 		if name == "" || strings.IndexByte(name, 0) >= 0 {
 			return a, invalid("extended attribute without a proper name: %q", name)
 		}
-		if name, ok := enc.XattrToDisk(name); ok {
-			a.xattrs = append(a.xattrs, xattr{name, value})
+		disk, ok := enc.XattrToDisk(name)
+		switch {
+		case !ok:
+		case !hasNamespace(name):
+			a.foreign = append(a.foreign, name)
+		default:
+			a.xattrs = append(a.xattrs, xattr{disk, value})
 		}
 	}
 	a.sortXattrs()
+	slices.Sort(a.foreign)
 	return a, nil
+}
+
+// hasNamespace reports whether an extended attribute has one of the namespaces of
+// xattr(7). The kernel refuses all others, on every file system that a store can be on.
+func hasNamespace(name string) bool {
+	return slices.ContainsFunc([]string{"user.", "trusted.", "security.", "system."}, func(space string) bool { return strings.HasPrefix(name, space) })
 }
 
 // nodeAttrs takes the attributes from a view.

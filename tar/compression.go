@@ -45,7 +45,8 @@ const maxWindow = 128 << 20
 
 // NewDecompressor tells the compression of r by its first bytes and returns the
 // uncompressed stream. Several gzip members and zstd frames, skippable ones too,
-// are one stream. Empty input is an empty uncompressed stream. A known format
+// are one stream. NUL bytes may follow the last gzip member, as in what bsdtar writes
+// to a pipe; gzip(1) ignores them, too. Empty input is an empty uncompressed stream. A known format
 // that is not read here gives an error matching [diff.ErrInvalidLayer], and so
 // does a bad header. Closing does not close r.
 func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
@@ -63,7 +64,7 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 		if err != nil {
 			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
 		}
-		return &decompressor{Reader: z, input: br}, c, nil
+		return &decompressor{Reader: &gzipMembers{z: z, from: br}, input: br}, c, nil
 	case c == Zstd:
 		z, err := zstd.NewReader(br, zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
@@ -72,6 +73,53 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 		return z.IOReadCloser(), c, nil
 	default:
 		return &decompressor{Reader: br, input: br}, None, nil
+	}
+}
+
+// gzipMembers reads one gzip member after the other, and the padding behind the last.
+type gzipMembers struct {
+	z     *gzip.Reader
+	from  *bufio.Reader
+	ended bool
+}
+
+// maxPadding is how many NUL bytes may follow a gzip stream: programs that pad fill up
+// a block, of 10 KiB as a rule.
+const maxPadding = 1 << 20
+
+func (g *gzipMembers) Read(p []byte) (int, error) {
+	for !g.ended {
+		g.z.Multistream(false) // which the last reset has switched on
+		n, err := g.z.Read(p)
+		if !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		if err := g.next(); err != nil || n > 0 {
+			return n, err
+		}
+	}
+	return 0, io.EOF
+}
+
+// next begins the member that follows the one that has just ended, if there is one.
+func (g *gzipMembers) next() error {
+	for padding := 0; ; padding++ {
+		b, err := g.from.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			g.ended = true
+			return nil
+		case err != nil:
+			return err
+		case b == 0 && padding < maxPadding:
+			continue
+		case padding > 0: // it is no padding
+			return gzip.ErrHeader
+		}
+		if err := g.from.UnreadByte(); err != nil {
+			return err
+		}
+		return unexpected(g.z.Reset(g.from))
 	}
 }
 

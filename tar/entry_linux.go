@@ -80,7 +80,7 @@ func (u *reading) rootEntry(hdr *stdtar.Header) error {
 	if hdr.Typeflag != stdtar.TypeDir {
 		return invalid("the root must be a directory")
 	}
-	a, err := u.attrs(hdr)
+	a, err := u.attrs(".", hdr)
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,13 @@ func (u *reading) rootEntry(hdr *stdtar.Header) error {
 
 // attrs takes the attributes from the header of an entry, and notes whether one
 // of them has to be escaped.
-func (u *reading) attrs(hdr *stdtar.Header) (attrs, error) {
+func (u *reading) attrs(p string, hdr *stdtar.Header) (attrs, error) {
 	a, err := headerAttrs(hdr, u.opts.Encoding)
 	if err != nil {
 		return a, err
+	}
+	for _, name := range a.foreign {
+		u.do.warn(p, "extended attribute "+name+" is not one that Linux has, dropped")
 	}
 	own := u.opts.Encoding.XattrPrefix()
 	for _, x := range a.xattrs {
@@ -114,7 +117,7 @@ func (u *reading) make(p string, hdr *stdtar.Header) error {
 	if hdr.Typeflag == stdtar.TypeLink {
 		return u.hardLink(p, hdr)
 	}
-	a, err := u.attrs(hdr)
+	a, err := u.attrs(p, hdr)
 	if err != nil {
 		return err
 	}

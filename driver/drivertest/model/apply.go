@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -280,7 +281,8 @@ func newInode(e fstest.Entry) *inode {
 	i := &inode{mode: uint32(e.Mode) & diff.PermMask, uid: uint32(e.UID), gid: uint32(e.GID), mtime: e.Mtime}
 	i.xattrs = maps.Clone(e.Xattrs)
 	maps.DeleteFunc(i.xattrs, func(name, _ string) bool {
-		return name == "security.selinux" || strings.HasPrefix(name, "btrfs.")
+		space, _, _ := strings.Cut(name, ".")
+		return name == "security.selinux" || !slices.Contains([]string{"user", "trusted", "security", "system"}, space)
 	})
 	switch e.Type {
 	case stdtar.TypeDir:

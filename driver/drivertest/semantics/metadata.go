@@ -133,6 +133,12 @@ func metadata() []Case {
 			Tree:   []string{"f:"}, Attrs: map[string]string{"f": fileAttrs + " user.k=v"},
 		},
 		{
+			Name:   "A5 attributes that Linux does not have are left out with a warning",
+			Layers: over(layer(File("f", "").WithXattr("com.apple.quarantine", "0081").WithXattr("user.k", "v"), Dir("d").WithXattr("org.example", ""))),
+			Tree:   []string{"d/", "f:"}, Attrs: map[string]string{"f": fileAttrs + " user.k=v"},
+			Warns: []string{"d", "f"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
