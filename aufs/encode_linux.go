@@ -14,6 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
@@ -30,6 +31,8 @@ const (
 	unfitSuffix = ".unfit"
 	// escapedSuffix: the file says why the tree cannot be shown before Linux 6.7.
 	escapedSuffix = ".escaped"
+	// maxWhy bounds such a file, in bytes: it is the text of one error.
+	maxWhy = 64 << 10
 )
 
 // unfit returns an error matching errUnfit when overlay as it is here cannot show
@@ -40,7 +43,7 @@ func (o overlay) unfit(path string) error {
 		suffixes = append(suffixes, escapedSuffix)
 	}
 	for _, suffix := range suffixes {
-		why, err := os.ReadFile(path + suffix)
+		why, err := ownfiles.Read(path+suffix, maxWhy)
 		switch {
 		case err == nil:
 			return fmt.Errorf("%w: %s", errUnfit, why)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
@@ -53,11 +54,14 @@ func (k *keptTimes) close(err error) error {
 	return err
 }
 
+// maxKept bounds the file, in bytes: a million directories with long paths.
+const maxKept = 256 << 20
+
 // restore sets the times of directories below root that an earlier process noted,
 // and removes the file. A last line that is not whole belongs to a directory that
 // was not changed.
 func (k *keptTimes) restore(root *rootfd.Dir) error {
-	text, err := os.ReadFile(k.path)
+	text, err := ownfiles.Read(k.path, maxKept)
 	if k.path == "" || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

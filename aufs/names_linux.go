@@ -14,6 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
@@ -155,11 +156,14 @@ func (s *store) condemn(id driver.ID) error {
 // nobody needs any more.
 func (s *store) mark(id driver.ID) error {
 	path := s.records.Path(id, incompleteName)
-	err := os.WriteFile(path, nil, 0o600)
+	f, err := ownfiles.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if durable.NoRoom(err) {
 		return s.records.Become(id, path)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // erase removes what there is of an incomplete layer, the record last. What is

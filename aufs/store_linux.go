@@ -79,12 +79,12 @@ func (s *store) checkPlaces() error {
 	} {
 		own = append(own, ownfiles.Entry{Name: name, Dir: true})
 	}
-	return ownfiles.Check(s.root, false, own...)
+	return ownfiles.Check(s.root, own...)
 }
 
 // checkLayer is that for what a layer has in them.
 func (s *store) checkLayer(id driver.ID) error {
-	return ownfiles.Check(s.root, false,
+	return ownfiles.Check(s.root,
 		ownfiles.Entry{Name: filepath.Join(diffDir, string(id)), Dir: true},
 		ownfiles.Entry{Name: filepath.Join(mntDir, string(id)), Dir: true},
 		ownfiles.Entry{Name: filepath.Join(layersDir, string(id))},
@@ -94,7 +94,8 @@ func (s *store) checkLayer(id driver.ID) error {
 // makePlaces makes the directories of the layout where they are missing. They
 // must be on one file system, as layers move between them.
 func (s *store) makePlaces() error {
-	if err := os.MkdirAll(s.root, 0o700); err != nil {
+	err := makeDir(s.root, 0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	own := s.own()
@@ -181,11 +182,20 @@ func (s *store) writable(id driver.ID) (layerdir.Meta, error) {
 }
 
 func (s *store) incomplete(id driver.ID) (bool, error) {
+	if ours, err := s.ours(id); !ours {
+		return false, err
+	}
 	return exists(s.records.Path(id, incompleteName))
 }
 
 // ours reports whether there is a record of the layer, which may be incomplete.
-func (s *store) ours(id driver.ID) (bool, error) { return exists(s.records.Path(id)) }
+func (s *store) ours(id driver.ID) (bool, error) {
+	err := s.records.Plain(id)
+	if errors.Is(err, driver.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // exists reports whether there is anything at path, a link that leads nowhere included.
 func exists(path string) (bool, error) {

@@ -52,7 +52,7 @@ func newTranslator(dir string, opts driver.Options) (*translator, error) {
 	for enc, name := range map[whiteout.Encoding]string{
 		whiteout.Overlay: "overlay", whiteout.OverlayUser: "overlay-user", whiteout.Plain: "merged",
 	} {
-		err := ownfiles.Check(dir, false, ownfiles.Entry{Name: name, Dir: true})
+		err := ownfiles.Check(dir, ownfiles.Entry{Name: name, Dir: true})
 		var s *layerdir.Store
 		if err == nil {
 			s, err = layerdir.OpenFor(filepath.Join(dir, name), opts)
@@ -150,6 +150,9 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 // emptyIn returns an empty directory in s, which the first call makes.
 func emptyIn(s *layerdir.Store) (string, error) {
 	empty := filepath.Join(s.Root(), ".empty")
+	if err := ownfiles.Check(s.Root(), ownfiles.Entry{Name: ".empty", Dir: true}); err != nil {
+		return "", err
+	}
 	if s.Changeable() != nil {
 		if _, err := os.Lstat(empty); err != nil {
 			return "", errNotTranslated

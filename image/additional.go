@@ -25,7 +25,7 @@ const maxLentLayers = 1000
 func (s *Store) openAdditional() {
 	for _, other := range s.snaps.Additional() {
 		b := blobsIn(contentOf(other))
-		b.refused = b.check(false)
+		b.refused = b.check()
 		s.others = append(s.others, &Store{snaps: other, blobs: b, pins: newPins()})
 	}
 }

@@ -25,7 +25,8 @@ import (
 type blobs struct {
 	dir string
 	fs  durable.FS
-	// refused: what is in the directory of an additional store cannot be used.
+	// refused is why what is in the directory of an additional store cannot be used: nothing
+	// is found there.
 	refused error
 }
 
@@ -38,7 +39,7 @@ func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
 // in ingest: the store is open in one process, so they belong to nobody.
 func openBlobs(dir string) (*blobs, error) {
 	b := blobsIn(dir)
-	if err := b.check(true); err != nil {
+	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("content directory: %w", err)
 	}
 	if err := clearDir(filepath.Join(dir, ingestDir)); err != nil {
@@ -69,10 +70,9 @@ func openBlobs(dir string) (*blobs, error) {
 }
 
 // check refuses a content directory in which something else stands in the place of what
-// is its own; owned also what others can change. A blob that is none is refused when it is
-// opened.
-func (b *blobs) check(owned bool) error {
-	return ownfiles.Check(b.dir, owned,
+// is its own. A blob that is none is refused when it is opened.
+func (b *blobs) check() error {
+	return ownfiles.Check(b.dir,
 		ownfiles.Entry{Name: ".", Dir: true}, ownfiles.Entry{Name: ingestDir, Dir: true},
 		ownfiles.Entry{Name: ocispec.ImageBlobsDir, Dir: true},
 		ownfiles.Entry{Name: ocispec.ImageLayoutFile}, ownfiles.Entry{Name: backupName},
@@ -106,7 +106,7 @@ func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
 		return 0, false, nil //nolint:nilerr // what is no digest names no blob
 	}
 	if b.refused != nil {
-		return 0, false, b.refused
+		return 0, false, nil
 	}
 	st, err := os.Lstat(b.path(d))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func (b *blobs) open(d digest.Digest) (*os.File, error) {
 		return nil, fmt.Errorf("%w: content %q: %w", ErrInvalid, d, err)
 	}
 	if b.refused != nil {
-		return nil, b.refused
+		return nil, fmt.Errorf("content %s: %w: %w", d, ErrNotFound, b.refused)
 	}
 	f, err := ownfiles.Open(b.path(d))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -143,7 +143,7 @@ func putImages(tx *meta.Tx, images []Image) error {
 func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot) error {
 	b := blobsIn(contentIn(root))
 	return func(tx *meta.Tx, snapshots []meta.Snapshot) error {
-		if err := b.check(tx != nil); err != nil {
+		if err := b.check(); err != nil {
 			return err
 		}
 		imported := map[string]bool{}

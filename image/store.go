@@ -56,7 +56,7 @@ type Store struct {
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if s.ReadOnly() {
 		store := &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}
-		if err := store.blobs.check(false); err != nil {
+		if err := store.blobs.check(); err != nil {
 			return nil, fmt.Errorf("content directory: %w", err)
 		}
 		store.openAdditional()

@@ -51,7 +51,7 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 	}
 	dirs := d.dirs(id, m)
 	if len(dirs) == 1 {
-		if err := ownfiles.Check(d.store.Root(), false, ownfiles.Entry{Name: emptyDir, Dir: true}); err != nil {
+		if err := ownfiles.Check(d.store.Root(), ownfiles.Entry{Name: emptyDir, Dir: true}); err != nil {
 			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
 		}
 		dirs = append(dirs, d.empty())

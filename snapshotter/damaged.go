@@ -65,7 +65,7 @@ func canBeDamage(err error) bool {
 	}
 	for _, known := range []error{
 		context.Canceled, context.DeadlineExceeded, driver.ErrReadOnly, driver.ErrExists, driver.ErrSealed, driver.ErrNeedsParents,
-		driver.ErrTorn, driver.ErrBusy, driver.ErrUnsupported, driver.ErrDigest, driver.ErrInvalidLayer, driver.ErrInvalidID,
+		driver.ErrTorn, driver.ErrBusy, driver.ErrUnsupported, ErrUnsafe, driver.ErrDigest, driver.ErrInvalidLayer, driver.ErrInvalidID,
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM, syscall.EACCES, syscall.EINTR,
 	} {
 		if errors.Is(err, known) {

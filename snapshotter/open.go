@@ -72,9 +72,6 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	if s.readOnly {
 		return s.openForReading(ctx, opts, denied)
 	}
-	if err := checkOwners(s.root); err != nil {
-		return err
-	}
 	head, err := readHeader(s.root)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {

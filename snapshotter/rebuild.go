@@ -65,10 +65,10 @@ func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotte
 		err = wasStore(root) // before anything is made in it
 	}
 	if err == nil {
-		err = ownfiles.Check(root, false, ownEntries()...)
+		err = ownfiles.Check(root, ownEntries()...)
 	}
 	if err == nil && !opts.DryRun {
-		err = checkOwners(root)
+		err = checkOwner(root, all.Foreign(root) != "", false)
 	}
 	if err != nil {
 		return nil, Rebuilt{}, fmt.Errorf("rebuild store %s: %w", root, err)

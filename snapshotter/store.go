@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
@@ -49,6 +51,9 @@ type header struct {
 func readHeader(root string) (header, error) {
 	path := filepath.Join(root, headerName)
 	raw, err := ownfiles.Read(path, maxHeader)
+	if errors.Is(err, ownfiles.ErrTooLong) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return header{}, err
 	}
@@ -97,10 +102,13 @@ func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 	if !info.IsDir() {
 		return "", false, fmt.Errorf("%w: %s is not a directory", ErrNotStore, root)
 	}
-	if err := ownfiles.Check(root, false, ownEntries()...); err != nil {
+	if err := ownfiles.Check(root, ownEntries()...); err != nil {
 		return "", false, err
 	}
 	if shared, err = checkContents(root, opts.Driver); err != nil {
+		return "", false, err
+	}
+	if err := checkOwner(root, shared, opts.ReadOnly); err != nil {
 		return "", false, err
 	}
 	if !shared && !opts.ReadOnly && info.Mode().Perm() != rootMode {
@@ -187,13 +195,15 @@ func ownEntries() []ownfiles.Entry {
 	return entries
 }
 
-// checkOwners refuses a store that somebody else could change, of which one that is only
-// read is as good or bad as its author.
-func checkOwners(root string) error {
-	if err := ownfiles.CheckOwner(root); err != nil {
-		return err
+// checkOwner refuses a root that belongs to somebody else: with mode 0700 its owner is the
+// only one who can change the store. That of another engine is as safe as this engine has
+// made it. One that is only read, or that nobody can write to, is as good or bad as its
+// author.
+func checkOwner(root string, shared, readOnly bool) error {
+	if shared || readOnly || errors.Is(unix.Access(root, unix.W_OK), unix.EROFS) {
+		return nil
 	}
-	return ownfiles.Check(root, true, ownEntries()...)
+	return ownfiles.CheckOwner(root)
 }
 
 func readNames(dir string) ([]string, error) {

@@ -58,7 +58,7 @@ var exitClasses = []struct {
 	errs []error
 }{
 	{exitFailed, []error{errInterrupted, client.ErrNoAnswer}},
-	// Before damage: what is refused is not to be repaired.
+	// Before damage: whose it is, only a person can find out.
 	{exitState, []error{snapshotter.ErrUnsafe}},
 	{exitDamaged, []error{errDamage, snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},
 	{exitUsage, []error{errUsage}},

@@ -68,7 +68,7 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 		return s.loadLent(id)
 	}
 	var m Meta
-	if err := s.plain(id); err != nil {
+	if err := s.Plain(id); err != nil {
 		return m, err
 	}
 	b, err := ownfiles.Read(s.Path(id, RecordName), maxRecord)

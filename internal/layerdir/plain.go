@@ -10,11 +10,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// plain looks at a layer's directory before the first use of the layer: it must be a
+// Plain looks at a layer's directory before the first use of the layer: it must be a
 // directory, and have nothing but directories and files in it. Whoever has prepared a
 // store could have a link lead anywhere, and that would be mounted into a container. What
-// comes later is our own. The error matches [ownfiles.ErrUnsafe].
-func (s *Store) plain(id driver.ID) error {
+// comes later is our own. The error matches [ownfiles.ErrUnsafe], or [driver.ErrNotFound]
+// where there is no directory. Who uses the directory without its record asks it.
+func (s *Store) Plain(id driver.ID) error {
 	s.mu.Lock()
 	known := s.plainOnes[id]
 	s.mu.Unlock()
@@ -22,7 +23,7 @@ func (s *Store) plain(id driver.ID) error {
 		return nil
 	}
 	path := s.Path(id)
-	err := ownfiles.Check(filepath.Dir(path), false, ownfiles.Entry{Name: filepath.Base(path), Dir: true})
+	err := ownfiles.Check(filepath.Dir(path), ownfiles.Entry{Name: filepath.Base(path), Dir: true})
 	if err == nil {
 		err = ownfiles.CheckAll(path)
 	}
@@ -47,11 +48,11 @@ func (s *Store) plain(id driver.ID) error {
 	return nil
 }
 
-// plainParents is plain for parents, of which each is mounted, or read, with the layer. One
+// plainParents is Plain for parents, of which each is mounted, or read, with the layer. One
 // that is missing is for others to find.
 func (s *Store) plainParents(parents []driver.ID) error {
 	for _, p := range parents {
-		if err := s.plain(p); err != nil && !errors.Is(err, driver.ErrNotFound) {
+		if err := s.Plain(p); err != nil && !errors.Is(err, driver.ErrNotFound) {
 			return err
 		}
 	}

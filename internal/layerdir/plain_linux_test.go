@@ -90,5 +90,5 @@ func TestARecordOfAStrangerIsNotBelieved(t *testing.T) {
 	long := fmt.Sprintf(`{"version":1,"note":"%s"}`, strings.Repeat("x", maxRecord))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "top", RecordName), []byte(long), 0o600))
 	_, err := openOf(t, root).Load("top")
-	require.ErrorIs(t, err, ownfiles.ErrUnsafe, "it is not read into memory, however long it is")
+	require.ErrorIs(t, err, ownfiles.ErrTooLong, "it is not read into memory, however long it is")
 }

@@ -60,7 +60,7 @@ type Store struct {
 	notes map[driver.ID]json.RawMessage // for the records of layers that are to be sealed
 	// below is a directory in that of a layer that is the backend's own, too.
 	below string
-	// plainOnes are the layers whose directories were looked at, see plain.
+	// plainOnes are the layers whose directories were looked at, see Plain.
 	plainOnes map[driver.ID]bool
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord

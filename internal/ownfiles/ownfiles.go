@@ -6,9 +6,8 @@
 // store's own files and directories must be what it is named for, or it is refused by
 // name. Nothing is repaired and nothing removed: whose it is only a person can say.
 //
-// It does not guard against somebody who changes these files while the store is open. Who
-// can do that has the store in his hands; [Check] refuses what belongs to other users, or
-// can be written by them.
+// It does not guard against somebody who changes these files while the store is open; nor
+// does it tell a file from a hard link to one that is elsewhere on the same file system.
 package ownfiles
 
 import (
@@ -24,7 +23,10 @@ import (
 )
 
 // ErrUnsafe: something in the store is not a file or directory of the store's own.
-var ErrUnsafe = errors.New("not a store's own file")
+var ErrUnsafe = errors.New("not safe to use")
+
+// ErrTooLong: a file has more bytes than any that the store writes.
+var ErrTooLong = errors.New("too long")
 
 // An Entry is what a directory has under a name, if anything.
 type Entry struct {
@@ -34,10 +36,8 @@ type Entry struct {
 }
 
 // Check looks at entries of a directory; missing ones are fine. It returns ErrUnsafe,
-// naming the path, for what is of another type, a symbolic link included. With owned it
-// also does for what belongs to another user than this process or root, or can be written
-// by others.
-func Check(dir string, owned bool, entries ...Entry) error {
+// naming the path, for what is of another type, a symbolic link included.
+func Check(dir string, entries ...Entry) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name)
 		info, err := os.Lstat(path)
@@ -47,12 +47,6 @@ func Check(dir string, owned bool, entries ...Entry) error {
 		if err == nil {
 			err = checkType(path, info, e.Dir)
 		}
-		if err == nil && owned {
-			err = checkOwner(path, info)
-		}
-		if err == nil && owned {
-			err = checkMode(path, info)
-		}
 		if err != nil {
 			return err
 		}
@@ -60,13 +54,19 @@ func Check(dir string, owned bool, entries ...Entry) error {
 	return nil
 }
 
-// CheckOwner returns ErrUnsafe for what belongs to another user than this process or root.
+// CheckOwner returns ErrUnsafe for what belongs to another user than this process or root,
+// who could change it. In a user namespace what has no owner there belongs to others, too.
 func CheckOwner(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	return checkOwner(path, info)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s belongs to user %d, who can change what is in it: open it as that user, or to read it alone, "+
+		"or, if you trust what is in it, give it to yourself (chown)", ErrUnsafe, path, st.Uid)
 }
 
 // CheckAll looks at all that is in a directory of the store's own, in which there are
@@ -114,31 +114,13 @@ func kind(mode fs.FileMode) string {
 	return "a device"
 }
 
-// checkOwner refuses what others can change. In a user namespace what has no owner there
-// belongs to others, too.
-func checkOwner(path string, info fs.FileInfo) error {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || st.Uid == 0 || int(st.Uid) == os.Geteuid() {
-		return nil
-	}
-	return fmt.Errorf("%w: %s belongs to user %d, who could change it: if you trust what is in it, give it to yourself (chown)", ErrUnsafe, path, st.Uid)
-}
-
-func checkMode(path string, info fs.FileInfo) error {
-	perm := info.Mode().Perm()
-	if perm&0o022 == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s can be written by others (mode %#o): if you trust what is in it, take that away (chmod go-w)", ErrUnsafe, path, perm)
-}
-
 // CheckFile returns ErrUnsafe for what [os.Lstat] has found to be no regular file.
 func CheckFile(path string, info fs.FileInfo) error { return checkType(path, info, false) }
 
 // OpenFile is [os.OpenFile] for a regular file, or one that it makes. It returns ErrUnsafe
 // for anything else under that name, which it does not open.
-func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
-	for {
+func OpenFile(path string, flag int, perm fs.FileMode) (f *os.File, err error) {
+	for range maxTries {
 		info, err := os.Lstat(path)
 		if err == nil {
 			err = checkType(path, info, false)
@@ -148,19 +130,23 @@ func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {
 			return nil, err
 		}
 		if missing {
-			f, err := os.OpenFile(path, flag|os.O_EXCL, perm)
+			f, err = os.OpenFile(path, flag|os.O_EXCL, perm)
 			if errors.Is(err, fs.ErrExist) && flag&os.O_EXCL == 0 {
 				continue // another process has made it, which may well be ours
 			}
 			return f, err
 		}
-		f, err := openFound(path, flag, perm)
+		f, err = openFound(path, flag, perm)
 		if errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0 {
 			continue // it was there a moment ago
 		}
 		return f, err
 	}
+	return f, err
 }
+
+// maxTries is how often a file may come and go while it is opened.
+const maxTries = 100
 
 // openFound opens what was a regular file a moment ago. Whoever puts something else there
 // now gains nothing but an error.
@@ -169,6 +155,9 @@ func openFound(path string, flag int, perm fs.FileMode) (*os.File, error) {
 		flag &^= os.O_CREATE
 	}
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, perm)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, unsafe(path, fs.ModeSymlink, "a regular file")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +174,8 @@ func openFound(path string, flag int, perm fs.FileMode) (*os.File, error) {
 // Open is [OpenFile] for reading.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
-// Read returns the content of a file of at most limit bytes. A longer one is an error
-// that matches ErrUnsafe.
+// Read returns the content of a file of at most limit bytes, and ErrTooLong for a longer
+// one.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
@@ -198,7 +187,7 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%w: %s has more than %d bytes", ErrUnsafe, path, limit)
+		return nil, fmt.Errorf("%s: %w: it has more than %d bytes", path, ErrTooLong, limit)
 	}
 	return raw, nil
 }

@@ -18,13 +18,18 @@ func Part(path, name string) (string, error) {
 	return part, err
 }
 
-// Replace replaces what stands between the marker lines for name.
+// Replace replaces what stands between the marker lines for name. A process that is killed
+// meanwhile leaves the document as it was.
 func Replace(path, name, text string) error {
 	before, _, after, err := cut(path, name)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, []byte(before+text+after), 0o644)
+	written := path + ".tmp"
+	if err := os.WriteFile(written, []byte(before+text+after), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(written, path)
 }
 
 // cut splits a document. The marker lines belong to what is before and after.

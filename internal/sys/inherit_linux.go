@@ -20,7 +20,11 @@ const casefold = 0x40000000
 // module, the project of a quota, compression, encryption.
 func Disinherit(fd int, perm uint32) error {
 	for _, list := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
-		err := retry(func() error { return unix.Fremovexattr(fd, list) })
+		// To remove one that is not there is a change to some file systems.
+		err := retry(func() error { _, err := unix.Fgetxattr(fd, list, nil); return err })
+		if err == nil {
+			err = retry(func() error { return unix.Fremovexattr(fd, list) })
+		}
 		if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return pathErr("fremovexattr "+list, fdName(fd), err)
 		}

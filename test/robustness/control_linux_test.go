@@ -43,7 +43,7 @@ func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
 	if *update {
 		control := &results{}
 		control.add(o)
-		require.NoError(t, control.write("a disk that lies", now()))
+		require.NoError(t, control.write("a disk that lies"))
 	}
 }
 
@@ -87,7 +87,7 @@ func TestACommandThatDoesNotSyncIsCaughtLosingWhatWasAcknowledged(t *testing.T) 
 		})
 	}
 	if *update && !t.Failed() {
-		require.NoError(t, control.write("commands that do not sync", now()))
+		require.NoError(t, control.write("commands that do not sync"))
 	}
 }
 

@@ -21,7 +21,7 @@ func TestTheDocumentHasItsPlaces(t *testing.T) {
 	for _, name := range []string{"power cuts", "a disk that lies", "commands that do not sync"} {
 		table, err := resultdoc.Part(document, name)
 		require.NoError(t, err)
-		same, err := (&results{}).merge(table, now())
+		same, err := (&results{}).merge(table)
 		require.NoError(t, err, name)
 		require.Equal(t, table, same, name)
 	}
@@ -38,20 +38,24 @@ func TestTheTableHasARowForEachFileSystemAndBackend(t *testing.T) {
 	bad.add([]finding{{unmounted, "d"}})
 	r.add(clean)
 	r.add(bad)
-	table, err := r.merge("", time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC))
+	clean.ended, bad.ended = time.Date(2026, 11, 28, 1, 2, 3, 0, time.UTC), time.Date(2026, 11, 28, 23, 59, 59, 0, time.UTC)
+	table, err := r.merge("")
 	require.NoError(t, err)
 	require.Equal(t, cutsHead+`| ext4 | vfs | 2026-11-28 | 8 | 2 | 0 | 1 | 1 | 0 | 0 | 1 |
 | xfs | vfs | 2026-11-28 | 7 | 2 | 1 | 0 | 0 | 0 | 0 | 0 |
 `, table)
 
 	again := results{all: []*outcome{{fs: "xfs", backend: "overlay2", seed: 9, cuts: 3}, {fs: "xfs", backend: "vfs", seed: 9, cuts: 4}}}
-	table, err = again.merge(table, time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC))
+	for _, o := range again.all {
+		o.ended = time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC)
+	}
+	table, err = again.merge(table)
 	require.NoError(t, err)
 	require.Equal(t, cutsHead+`| ext4 | vfs | 2026-11-28 | 8 | 2 | 0 | 1 | 1 | 0 | 0 | 1 |
 | xfs | overlay2 | 2026-11-29 | 9 | 3 | 0 | 0 | 0 | 0 | 0 | 0 |
 | xfs | vfs | 2026-11-29 | 9 | 4 | 0 | 0 | 0 | 0 | 0 | 0 |
 `, table)
-	_, err = again.merge("| something else |\n", time.Time{})
+	_, err = again.merge("| something else |\n")
 	require.ErrorContains(t, err, "not a table of cuts")
 }
 

@@ -5,7 +5,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
+
+// killPlaces are the file systems and backends on which processes are killed.
+var killPlaces = []struct {
+	fs      fstest.FS
+	backend string
+}{{fstest.Ext4, "overlay2"}, {fstest.XFS, "vfs"}, {fstest.Btrfs, "btrfs"}}
 
 // A killOutcome counts what came of killing processes with a signal.
 type killOutcome struct {
@@ -41,6 +49,15 @@ func (s *kills) add(k *killOutcome) {
 		}
 	}
 	s.all = append(s.all, k)
+}
+
+// complete reports whether processes were killed on each of the backends that the table has.
+func (s *kills) complete() bool {
+	backends := map[string]bool{}
+	for _, k := range s.all {
+		backends[k.backend] = true
+	}
+	return len(backends) == len(killPlaces)
 }
 
 // table writes outcomes as Markdown.

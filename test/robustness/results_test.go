@@ -15,6 +15,8 @@ type outcome struct {
 	fs, backend string
 	seed        uint64
 	cuts        int
+	// ended is when the last cut was made.
+	ended time.Time
 	// lostWrites counts the cuts in which the disk lost or tore writes.
 	lostWrites int
 	// broken counts the cuts with each sort of damage.
@@ -44,6 +46,7 @@ type results struct {
 func (r *results) add(o *outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	o.ended = now()
 	r.all = append(r.all, o)
 }
 
@@ -51,9 +54,9 @@ const cutsHead = `| file system | backend | run on | seed | cuts | the disk lost
 |---|---|---|---|---|---|---|---|---|---|---|
 `
 
-// row is a line of the table in Markdown, for a run that ended at a time.
-func (o *outcome) row(when time.Time) string {
-	return fmt.Sprintf("%s %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", o.named(), when.UTC().Format(time.DateOnly), o.seed, o.cuts, o.lostWrites,
+// row is a line of the table in Markdown.
+func (o *outcome) row() string {
+	return fmt.Sprintf("%s %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", o.named(), o.ended.UTC().Format(time.DateOnly), o.seed, o.cuts, o.lostWrites,
 		o.broken[lost], o.broken[torn], o.broken[stray], o.broken[unusable], o.broken[unmounted])
 }
 
@@ -62,7 +65,7 @@ func (o *outcome) named() string { return fmt.Sprintf("| %s | %s |", o.fs, o.bac
 
 // merge returns a table of cuts with the outcomes in it. The rows that it has of other
 // file systems and backends stay, so that a run may be made in parts.
-func (r *results) merge(table string, when time.Time) (string, error) {
+func (r *results) merge(table string) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rest, found := strings.CutPrefix(table, cutsHead)
@@ -73,21 +76,21 @@ func (r *results) merge(table string, when time.Time) (string, error) {
 	rows = rows[:len(rows)-1] // nothing is after the last end of a line
 	for _, o := range r.all {
 		rows = slices.DeleteFunc(rows, func(row string) bool { return strings.HasPrefix(row, o.named()) })
-		rows = append(rows, o.row(when))
+		rows = append(rows, o.row())
 	}
 	slices.Sort(rows)
 	return cutsHead + strings.Join(rows, ""), nil
 }
 
 // write merges the outcomes into a table of the document.
-func (r *results) write(name string, when time.Time) error {
+func (r *results) write(name string) error {
 	documentMu.Lock()
 	defer documentMu.Unlock()
 	table, err := resultdoc.Part(document, name)
 	if err != nil {
 		return err
 	}
-	if table, err = r.merge(table, when); err != nil {
+	if table, err = r.merge(table); err != nil {
 		return fmt.Errorf("%s, %q: %w", document, name, err)
 	}
 	return resultdoc.Replace(document, name, table)
