@@ -190,11 +190,14 @@ func (s *store) incomplete(id driver.ID) (bool, error) {
 
 // ours reports whether there is a record of the layer, which may be incomplete.
 func (s *store) ours(id driver.ID) (bool, error) {
-	err := s.records.Plain(id)
-	if errors.Is(err, driver.ErrNotFound) {
+	ours, err := exists(s.records.Path(id))
+	if err == nil && ours {
+		err = s.records.Plain(id)
+	}
+	if errors.Is(err, driver.ErrNotFound) { // removed meanwhile
 		return false, nil
 	}
-	return err == nil, err
+	return ours && err == nil, err
 }
 
 // exists reports whether there is anything at path, a link that leads nowhere included.

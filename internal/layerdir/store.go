@@ -227,6 +227,7 @@ func (s *Store) Remove(id driver.ID) error {
 	}
 	s.mu.Lock()
 	delete(s.torn, id)
+	delete(s.plainOnes, id)
 	s.mu.Unlock()
 	s.forgetNote(id)
 	s.background.Go(func() {
