@@ -173,6 +173,11 @@ func TestAChainEndsWhereAnAUFSWould(t *testing.T) {
 	require.ErrorIs(t, d.Create(t.Context(), "view2", append(chain, "x"), driver.CreateOptions{View: true}), driver.ErrUnsupported)
 }
 
+func TestAStoreIsMadeWithTheDirectoriesAboveIt(t *testing.T) {
+	openDriver(t, t.TempDir()) // skips where nothing works anyway
+	openDriver(t, filepath.Join(t.TempDir(), "a/b/aufs"))
+}
+
 func TestAStoreWhoseDirectoriesLeadElsewhereIsRefusedAndLeftAsItIs(t *testing.T) {
 	openDriver(t, t.TempDir()) // skips where nothing works anyway
 	for _, name := range []string{"layers", "diff", "mnt", ".layerkeep"} {

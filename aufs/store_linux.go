@@ -94,7 +94,10 @@ func (s *store) checkLayer(id driver.ID) error {
 // makePlaces makes the directories of the layout where they are missing. They
 // must be on one file system, as layers move between them.
 func (s *store) makePlaces() error {
-	err := makeDir(s.root, 0o700)
+	err := os.MkdirAll(filepath.Dir(s.root), 0o700)
+	if err == nil {
+		err = makeDir(s.root, 0o700)
+	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
