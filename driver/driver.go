@@ -48,6 +48,8 @@ type Driver interface {
 	// what the writable layer's view shows, without mounting anything. The
 	// layer must not be mounted. It reads the stream to its end.
 	//
+	// Returns ErrBusy for a layer that is mounted, or that somebody can write to in
+	// another mount namespace; mere copies of its mount there become read-only.
 	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
 	// stream that cannot be applied, ErrUnsupported for a name over
 	// Properties.MaxName, ErrDigest when opts.DiffID is given and differs, and
@@ -360,6 +362,10 @@ type ApplyOptions struct {
 	// written through a mount. Not for Detached, which Rebase and Seal complete.
 	Sync   bool
 	Limits Limits
+	// Fresh says that nobody has ever mounted the layer, as where it was made to be
+	// unpacked to. Then other mount namespaces are not looked through, which takes time
+	// for each process of the machine.
+	Fresh bool
 	// Warn is told of what was skipped or reinterpreted; nil logs it.
 	Warn func(path, message string)
 }

@@ -216,6 +216,11 @@ func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dri
 		return driver.Applied{}, err
 	}
 	defer done()
+	if !opts.Fresh {
+		if err := d.store.NotWritableElsewhere(ctx, id); err != nil {
+			return driver.Applied{}, err
+		}
+	}
 	tree, err := os.Open(d.store.Path(id, treeDir))
 	if err != nil {
 		return driver.Applied{}, err
