@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// aufs is the driver. It implements [driver.Driver], [driver.Explainer] and
-// [driver.Adopter].
+// aufs is the driver. It implements [driver.Driver], [driver.Explainer],
+// [driver.Adopter] and [driver.Replacer].
 type aufs struct {
 	store  *store
 	mounts *mounter

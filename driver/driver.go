@@ -226,7 +226,8 @@ type Replacer interface {
 	// its parent: nothing changes in it.
 	//
 	// Returns ErrNotFound without made, ErrNotSealed for one that is not sealed, ErrBusy
-	// when id is mounted writable or something is mounted in its directory, and
+	// when id is mounted writable or something is mounted in its directory, with some
+	// drivers also when anything that has id is mounted, and
 	// ErrUnsupported where the file system cannot exchange two directories. After these
 	// id is as before, and Remove removes made.
 	Replace(ctx context.Context, id, made ID) error

@@ -31,6 +31,11 @@ type Config struct {
 	// Properties.MountsWritable says that there is none: it makes edits in the
 	// layer id of the store in dir, whose parents, nearest first, are given.
 	Editor func(dir string, id driver.ID, parents []driver.ID) Editor
+	// Places are all files and directories that make up the layer id of the store in dir,
+	// that with its files first; default: the directory id.
+	Places func(dir string, id driver.ID) []string
+	// ReplacesIdle: a layer is only replaced while nothing that has it is mounted.
+	ReplacesIdle bool
 }
 
 // An Editor makes edits as one writable mount of a layer would, and returns the
