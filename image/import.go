@@ -102,6 +102,11 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 			return Image{}, err
 		}
 	}
+	if opts.Recipes {
+		if err := s.keepRecipes(ctx, img.Image, h, opts.Warn); err != nil {
+			return Image{}, err
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return Image{}, err
 	}

@@ -28,6 +28,10 @@ type ImportOptions struct {
 	// SpoolBytes bounds what a stream or a compressed archive may put on disk
 	// before its manifest is seen; 0 means 64 GiB.
 	SpoolBytes int64
+	// Recipes keeps beside each layer what it takes to make its blob again from its files:
+	// the headers of its tar, some percent of the blob. That reads each layer once more, and
+	// packs it. Warn is told of layers whose blobs cannot be made again byte for byte.
+	Recipes bool
 	// Warn is told of what was skipped or reinterpreted in a layer, an index as
 	// in Image.Layers; nil: the driver logs it. Called from several goroutines.
 	Warn func(layer int, path, message string)
