@@ -50,22 +50,62 @@ func dockerCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	if len(entries) > maxCandidates {
 		return nil, fmt.Errorf("%w: an archive of more than %d images", ErrInvalid, maxCandidates)
 	}
-	d := &dockerArchive{ctx, b}
-	out := make([]candidate, len(entries))
-	for i, e := range entries {
-		out[i] = candidate{refs: e.RepoTags, id: fmt.Sprint(i), load: func() (*loaded, error) { return d.load(e) }}
+	return (&dockerArchive{ctx, b}).candidates(entries), nil
+}
+
+// candidates makes one of each image, also of one that is listed twice.
+func (d *dockerArchive) candidates(entries []dockerEntry) []candidate {
+	var out []candidate
+	known := map[string]int{}
+	for _, e := range entries {
+		key := strings.Join(append([]string{e.Config}, e.Layers...), "\x00")
+		if i, ok := known[key]; ok {
+			out[i].refs = append(out[i].refs, e.RepoTags...)
+			continue
+		}
+		known[key] = len(out)
+		id, _ := configID(e.Config)
+		out = append(out, candidate{
+			refs:   e.RepoTags,
+			places: []place{{len(out) + 1, id}},
+			look:   func() (looked, error) { return d.look(e) },
+			load:   func() (*loaded, error) { return d.load(e) },
+		})
 	}
-	return out, nil
+	return out
+}
+
+// configID returns the digest that the name of a config holds: "HEX.json", or
+// "blobs/sha256/HEX" in the newer form.
+func configID(name string) (digest.Digest, bool) {
+	hex := strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ".json")
+	if !isHex64(hex) {
+		return "", false
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, hex), true
+}
+
+func (d *dockerArchive) look(e dockerEntry) (looked, error) {
+	raw, config, err := d.readConfig(e)
+	return looked{config.Platform, digest.FromBytes(raw)}, err
+}
+
+func (d *dockerArchive) readConfig(e dockerEntry) ([]byte, ocispec.Image, error) {
+	raw, err := d.config(e.Config)
+	if err != nil {
+		return nil, ocispec.Image{}, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	config, err := parseConfig(raw)
+	if err != nil {
+		return nil, ocispec.Image{}, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	return raw, config, nil
 }
 
 func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
-	rawConfig, err := d.config(e.Config)
+	rawConfig, config, err := d.readConfig(e)
 	if err != nil {
-		return nil, fmt.Errorf("config %s: %w", e.Config, err)
-	}
-	config, err := parseConfig(rawConfig)
-	if err != nil {
-		return nil, fmt.Errorf("config %s: %w", e.Config, err)
+		return nil, err
 	}
 	if len(config.RootFS.DiffIDs) != len(e.Layers) {
 		return nil, fmt.Errorf("%w: %s has %d layers and the config %d diffIDs",
@@ -92,8 +132,7 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 	}}, nil
 }
 
-// config reads the config, whose name holds its digest: "HEX.json", or
-// "blobs/sha256/HEX" in the newer form.
+// config reads the config, whose name holds its digest.
 func (d *dockerArchive) config(name string) ([]byte, error) {
 	clean, ok := insideName(name)
 	if !ok {
@@ -106,8 +145,8 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	hex := strings.TrimSuffix(clean[strings.LastIndexByte(clean, '/')+1:], ".json")
-	if got := digest.FromBytes(raw); isHex64(hex) && got.Encoded() != hex {
+	got := digest.FromBytes(raw)
+	if id, ok := configID(clean); ok && id != got {
 		return nil, fmt.Errorf("%w: the content has the digest %s", ErrDigest, got)
 	}
 	return raw, nil

@@ -108,8 +108,8 @@ func TestBadDockerArchivesAreRefused(t *testing.T) {
 			require.NoError(t, err)
 			all, err := dockerCandidates(context.Background(), bag)
 			if err == nil {
-				want, _ := parsePlatform("")
-				_, _, err = pick(all, "", want)
+				want, _ := ImportOptions{}.wanted("")
+				_, _, err = pick(all, want)
 			}
 			require.ErrorIs(t, err, c.is)
 			require.ErrorContains(t, err, c.says)

@@ -53,9 +53,9 @@ func (m *maker) only(platform string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := parsePlatform(platform)
+	want, err := ImportOptions{Platform: platform}.wanted("")
 	require.NoError(m.t, err)
-	_, img, err := pick(all, "", want)
+	_, img, err := pick(all, want)
 	return img, err
 }
 
