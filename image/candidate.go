@@ -38,6 +38,8 @@ type loaded struct {
 	manifest, config []byte
 	// layer opens the blob of a layer by its place in Layers.
 	layer func(i int) (io.ReadCloser, error)
+	// notes are what the user should know of how it was read.
+	notes []string
 }
 
 // wanted is what the caller said of the image. ref comes from the source's

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -75,6 +76,15 @@ func (d *dockerArchive) candidates(entries []dockerEntry) []candidate {
 	return out
 }
 
+// blobDigest returns the digest that the name of a blob is.
+func blobDigest(name string) (digest.Digest, bool) {
+	hex, ok := strings.CutPrefix(name, path.Join(ocispec.ImageBlobsDir, digest.SHA256.String())+"/")
+	if !ok || !isHex64(hex) {
+		return "", false
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, hex), true
+}
+
 // configID returns the digest that the name of a config holds: "HEX.json", or
 // "blobs/sha256/HEX" in the newer form.
 func configID(name string) (digest.Digest, bool) {
@@ -117,6 +127,17 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 			return nil, fmt.Errorf("layer %d %s: %w", i+1, name, err)
 		}
 	}
+	open := func(i int) (io.ReadCloser, error) {
+		f, _, err := d.open(e.Layers[i])
+		return f, err
+	}
+	order, err := layerOrder(d.ctx, layers, config.RootFS.DiffIDs, open)
+	if err != nil {
+		return nil, err
+	}
+	if order != nil {
+		layers, e.Layers = inOrder(layers, order), inOrder(e.Layers, order)
+	}
 	m := ocispec.Manifest{Config: describe(ocispec.MediaTypeImageConfig, rawConfig), Layers: layers}
 	raw, target, err := newManifest(m.Config, m.Layers, nil)
 	if err != nil {
@@ -126,10 +147,7 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) {
-		f, _, err := d.open(e.Layers[i])
-		return f, err
-	}}, nil
+	return &loaded{img, raw, rawConfig, open, nil}, nil
 }
 
 // config reads the config, whose name holds its digest.
@@ -152,9 +170,9 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 	return raw, nil
 }
 
-// describe finds out a layer's digest. That of a plain tar is its diffID, which
-// is verified when the layer is read; a compressed one, which few tools write
-// into such archives, is read once more for it.
+// describe finds out a layer's digest. That of a plain tar is in its name, or else
+// its diffID, and is verified when the layer is read; a compressed one, which few
+// tools write into such archives, is read once more for it.
 func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
 	f, size, err := d.open(name)
 	if err != nil {
@@ -167,6 +185,9 @@ func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Des
 	}
 	desc := ocispec.Descriptor{MediaType: ociLayerType(packed), Digest: diffID, Size: size}
 	if packed == tar.None {
+		if id, ok := blobDigest(name); ok {
+			desc.Digest = id
+		}
 		return desc, nil
 	}
 	hash := digest.SHA256.Digester()

@@ -69,6 +69,11 @@ func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions)
 	if err != nil {
 		return Image{}, err
 	}
+	if opts.Warn != nil {
+		for _, note := range img.notes {
+			opts.Warn(WholeImage, "", note)
+		}
+	}
 	if names == nil {
 		if names, err = o.names(c); err != nil {
 			return Image{}, err

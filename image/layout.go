@@ -228,11 +228,45 @@ func (l *layout) load(d ocispec.Descriptor) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
+	notes, err := l.arrange(&d, &m, config, &raw)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+	}
 	img, err := newImage(d, m, config)
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) { return l.blob(m.Layers[i]) }}, nil
+	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) { return l.blob(m.Layers[i]) }, notes}, nil
+}
+
+// arrange makes another manifest of one whose layers are in a wrong order.
+func (l *layout) arrange(d *ocispec.Descriptor, m *ocispec.Manifest, config ocispec.Image, raw *[]byte) ([]string, error) {
+	open := func(i int) (io.ReadCloser, error) {
+		f, err := l.blob(m.Layers[i])
+		if err != nil {
+			return nil, err
+		}
+		return readCloser{newVerifier(l.ctx, f, m.Layers[i]), f}, nil
+	}
+	order, err := layerOrder(l.ctx, m.Layers, config.RootFS.DiffIDs, open)
+	if err != nil || order == nil {
+		return nil, err
+	}
+	was := d.Digest
+	m.Layers = inOrder(m.Layers, order)
+	for i := range m.Layers {
+		m.Layers[i].MediaType = layerTypes[m.Layers[i].MediaType].oci
+	}
+	m.Config.MediaType = ocispec.MediaTypeImageConfig
+	if *raw, *d, err = newManifest(m.Config, m.Layers, m.Annotations); err != nil {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("the manifest %s has its layers in another order than its config; they were put in order, which gives the manifest %s", was, d.Digest)}, nil
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
 }
 
 // blob opens a blob; its content is yet to be verified.

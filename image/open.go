@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -201,24 +199,6 @@ func beginsAsTar(r io.Reader) (io.Reader, error) {
 		return nil, fmt.Errorf("%w: not a tar archive", ErrInvalid)
 	}
 	return io.MultiReader(bytes.NewReader(head), r), nil
-}
-
-func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) {
-	if kind == Detect {
-		switch {
-		case has(b, ocispec.ImageLayoutFile), has(b, ocispec.ImageIndexFile):
-			kind = OCILayout
-		case has(b, dockerManifestFile), has(b, "repositories"):
-			kind = DockerArchive
-		default:
-			return nil, fmt.Errorf("%w: neither an OCI layout (%s) nor a Docker archive (%s)",
-				ErrInvalid, ocispec.ImageIndexFile, dockerManifestFile)
-		}
-	}
-	if kind == DockerArchive {
-		return dockerCandidates(ctx, b)
-	}
-	return layoutCandidates(ctx, b)
 }
 
 // names returns what an image is to be called that the caller gave no name.

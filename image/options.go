@@ -9,6 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
+// WholeImage stands for no layer in particular in a call of ImportOptions.Warn.
+const WholeImage = -1
+
 // ImportOptions tune [Store.Import].
 type ImportOptions struct {
 	// Name is given to the image, in place of the names that the source has for
@@ -34,7 +37,8 @@ type ImportOptions struct {
 	// before its manifest is seen; 0 means 64 GiB.
 	SpoolBytes int64
 	// Warn is told of what was skipped or reinterpreted in a layer, an index as
-	// in Image.Layers; nil: the driver logs it. Called from several goroutines.
+	// in Image.Layers, or, with WholeImage as the layer, in the source; nil: the
+	// driver logs what concerns layers. Called from several goroutines.
 	Warn func(layer int, path, message string)
 }
 

@@ -118,6 +118,10 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		img, err := st.Import(ctx, src, image.ImportOptions{
 			Name: opts.name, Image: opts.image, Platform: opts.platform, Progress: bars,
 			Warn: func(layer int, path, message string) {
+				if layer == image.WholeImage {
+					a.log.Warn(message)
+					return
+				}
 				a.log.Warn(message, "path", "/"+path, "layer", layer+1)
 			},
 		})

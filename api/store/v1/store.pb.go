@@ -1525,7 +1525,7 @@ type Warning struct {
 	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// For people; it may hold bytes of the layer, which need not be UTF-8.
 	Message []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// Of an import: the index of the layer.
+	// Of an import: the index of the layer; -1: the source as a whole.
 	Layer         int32 `protobuf:"varint,3,opt,name=layer,proto3" json:"layer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
