@@ -128,7 +128,7 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 		}
 	}
 	open := func(i int) (io.ReadCloser, error) {
-		f, _, err := d.open(e.Layers[i])
+		f, err := d.openLayer(e.Layers[i])
 		return f, err
 	}
 	order, err := layerOrder(d.ctx, layers, config.RootFS.DiffIDs, open)
@@ -174,28 +174,64 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 // its diffID, and is verified when the layer is read; a compressed one, which few
 // tools write into such archives, is read once more for it.
 func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
-	f, size, err := d.open(name)
+	f, err := d.openLayer(name)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer f.Close()
-	packed, r, err := sniff(f)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	desc := ocispec.Descriptor{MediaType: ociLayerType(packed), Digest: diffID, Size: size}
-	if packed == tar.None {
+	desc := ocispec.Descriptor{MediaType: ociLayerType(f.packed), Digest: diffID, Size: f.size}
+	if f.packed == tar.None && !f.unpacked {
 		if id, ok := blobDigest(name); ok {
 			desc.Digest = id
 		}
 		return desc, nil
 	}
 	hash := digest.SHA256.Digester()
-	if _, err := copyContext(d.ctx, hash.Hash(), r); err != nil {
+	if desc.Size, err = copyContext(d.ctx, hash.Hash(), f); err != nil {
 		return desc, err
 	}
 	desc.Digest = hash.Digest()
 	return desc, nil
+}
+
+// savedLayer is a layer of a Docker archive as it becomes one of an image.
+type savedLayer struct {
+	io.Reader
+	io.Closer
+	packed tar.Compression
+	// unpacked: it is packed in the archive as no layer of an image can be.
+	unpacked bool
+	// size is of no meaning when unpacked.
+	size int64
+}
+
+func (d *dockerArchive) openLayer(name string) (*savedLayer, error) {
+	f, size, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	packed, r, err := sniff(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if packed != tar.XZ && packed != tar.Bzip2 {
+		return &savedLayer{r, f, packed, false, size}, nil
+	}
+	plain, _, err := tar.NewDecompressor(r)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &savedLayer{plain, closers{plain, f}, tar.None, true, 0}, nil
+}
+
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var errs []error
+	for _, x := range c {
+		errs = append(errs, x.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (d *dockerArchive) open(name string) (io.ReadCloser, int64, error) {
