@@ -18,6 +18,8 @@ var (
 	ErrDigest error = &sentinel{"digest mismatch", ErrInvalid}
 	// ErrMissingBlob: a manifest names a blob that the source does not hold.
 	ErrMissingBlob error = &sentinel{"blob is missing", ErrInvalid}
+	// ErrLink: a file of a layout is behind a symbolic link that leads out of it.
+	ErrLink error = &sentinel{"link is not followed", ErrInvalid}
 	// ErrMediaType: a media type that is unknown or contradicts the content.
 	ErrMediaType error = &sentinel{"wrong media type", ErrInvalid}
 	// ErrNoMatch: the source holds images, but not the one asked for; the

@@ -89,7 +89,12 @@ func neededBlobs(ctx context.Context, b bag, kind Kind, want wanted) (map[string
 		return nil, err
 	}
 	keep := map[string]bool{}
-	for _, l := range img.Layers {
+	for i, l := range img.Layers {
+		f, err := img.layer(i)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(img.Layers), err)
+		}
+		f.Close()
 		keep[path.Join(blobDir, l.Blob.Digest.Algorithm().String(), l.Blob.Digest.Encoded())] = true
 	}
 	return keep, nil

@@ -73,6 +73,7 @@ func ownErrors() []sentinel {
 		{"IMAGE_DIGEST", image.ErrDigest, codes.InvalidArgument},
 		{"IMAGE_MISSING_BLOB", image.ErrMissingBlob, codes.InvalidArgument},
 		{"IMAGE_MEDIA_TYPE", image.ErrMediaType, codes.InvalidArgument},
+		{"IMAGE_LINK", image.ErrLink, codes.InvalidArgument},
 		{"IMAGE_NO_NAME", image.ErrNoName, codes.InvalidArgument},
 		{"IMAGE_INVALID", image.ErrInvalid, codes.InvalidArgument},
 		{"IMAGE_AMBIGUOUS", image.ErrAmbiguous, codes.InvalidArgument},
