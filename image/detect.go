@@ -19,6 +19,8 @@ func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) 
 		return dockerCandidates(ctx, b)
 	case OCILayout, OCIArchive:
 		return layoutCandidates(ctx, b)
+	case SkopeoDir:
+		return dirTransportCandidates(ctx, b)
 	}
 	layout := has(b, ocispec.ImageLayoutFile) || has(b, ocispec.ImageIndexFile)
 	switch {
@@ -26,6 +28,8 @@ func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) 
 		return bothCandidates(ctx, b)
 	case layout:
 		return layoutCandidates(ctx, b)
+	case isDirTransport(b):
+		return dirTransportCandidates(ctx, b)
 	case has(b, dockerManifestFile), has(b, "repositories"):
 		return dockerCandidates(ctx, b)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -59,13 +58,18 @@ func layoutCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &layout{
-		ctx: ctx, bag: b, seen: map[digest.Digest][]digest.Digest{},
-		at: map[digest.Digest]int{}, places: map[digest.Digest]place{},
-	}
 	index, err := parseIndex(raw, ocispec.MediaTypeImageIndex)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ocispec.ImageIndexFile, err)
+	}
+	return layoutOf(ctx, b, index)
+}
+
+// layoutOf lists the images of an index.
+func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, error) {
+	l := &layout{
+		ctx: ctx, bag: b, seen: map[digest.Digest][]digest.Digest{},
+		at: map[digest.Digest]int{}, places: map[digest.Digest]place{},
 	}
 	if _, err := l.walk(index, nil, nil, 1); err != nil {
 		return nil, err
@@ -271,7 +275,7 @@ type readCloser struct {
 
 // blob opens a blob; its content is yet to be verified.
 func (l *layout) blob(d ocispec.Descriptor) (io.ReadCloser, error) {
-	f, size, err := l.bag.open(path.Join(ocispec.ImageBlobsDir, string(d.Digest.Algorithm()), d.Digest.Encoded()))
+	f, size, err := l.bag.open(blobPath(d))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0:
 		return nil, fmt.Errorf("%w: %s is to be had from %s alone, which is not done", ErrMissingBlob, d.Digest, list(slices.Clone(d.URLs)))

@@ -72,6 +72,8 @@ func checkPath(kind Kind, path string) (isDir bool, err error) {
 		return false, err
 	case st.IsDir() && (kind == OCIArchive || kind == DockerArchive):
 		return true, fmt.Errorf("%w: %s is a directory, not an archive", ErrInvalid, path)
+	case !st.IsDir() && kind == SkopeoDir:
+		return false, fmt.Errorf("%w: %s is not a directory", ErrInvalid, path)
 	case !st.IsDir() && kind == OCILayout:
 		return false, fmt.Errorf("%w: %s is not a directory; for an archive of a layout say oci-archive:%s", ErrInvalid, path, path)
 	}

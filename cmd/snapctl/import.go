@@ -20,9 +20,10 @@ snapshots, and give it a name. Layers that are there already are skipped; one th
 damaged, as far as its record, its root directory and the size of its blob tell, is
 unpacked again in its place.
 
-SOURCE is an OCI layout directory, an OCI archive or the archive of 'docker save',
-plain or compressed; - is standard input. It may say its format, and which image
-it means by its name: oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF].
+SOURCE is an OCI layout directory, a directory of skopeo's dir:, an OCI archive or the
+archive of 'docker save', plain or compressed; - is standard input. It may say its
+format, and which image it means by its name: oci:DIR[:REF], dir:DIR,
+oci-archive:FILE[:REF], docker-archive:FILE[:REF].
 
 Of several images in one source none is taken unless you say which: by its name as
 above, or with --image by its digest (of the manifest, the index or the config; the

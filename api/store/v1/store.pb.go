@@ -2789,8 +2789,8 @@ func (x *ImportRequest) GetData() []byte {
 
 type ImportOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "oci" and "oci-archive" are archives of a layout here, "docker-archive" is
-	// what docker save writes; empty: what is found.
+	// "oci" and "oci-archive" are archives of a layout here, "dir" is one of a directory
+	// that skopeo wrote, "docker-archive" is what docker save writes; empty: what is found.
 	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
 	// Which image of several; empty: the only one.
 	Ref []byte `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
