@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -108,9 +109,14 @@ func (c candidate) called(ref string) bool {
 // ambiguous.
 func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, error) {
 	best, found := []candidate{}, make([]ocispec.Platform, 0, len(some))
+	var other error
 	for _, c := range some {
 		if c.platform == nil {
 			seen, err := c.look()
+			if errors.Is(err, ErrArtifact) { // it may be beside images
+				other = err
+				continue
+			}
 			if err != nil {
 				return candidate{}, nil, err
 			}
@@ -124,6 +130,9 @@ func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, erro
 		case !want.Less(*best[0].platform, *c.platform):
 			best = append(best, c)
 		}
+	}
+	if len(found) == 0 {
+		return candidate{}, nil, other
 	}
 	if len(best) == 0 {
 		return candidate{}, nil, fmt.Errorf("%w for platform %s; it holds %s", ErrNoMatch, want.text, listPlatforms(found))

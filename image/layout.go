@@ -44,8 +44,8 @@ type layout struct {
 	places map[digest.Digest]place
 	// named counts how often an image was met.
 	named int
-	// unknown are the media types that were left out.
-	unknown []string
+	// other is what else there is, for a message.
+	other []string
 }
 
 // layoutCandidates lists the images of a layout, those of nested indexes
@@ -74,8 +74,8 @@ func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, err
 	if _, err := l.walk(index, nil, nil, 1); err != nil {
 		return nil, err
 	}
-	if len(l.out) == 0 && len(l.unknown) > 0 {
-		return nil, fmt.Errorf("%w: it holds no image, only %s", ErrMediaType, list(l.unknown))
+	if len(l.out) == 0 && len(l.other) > 0 {
+		return nil, fmt.Errorf("%w, but %s", ErrArtifact, list(l.other))
 	}
 	return l.out, nil
 }
@@ -94,7 +94,10 @@ func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descripto
 			under = &d
 		}
 		switch {
-		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "", isArtifact(d):
+		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "":
+			l.leaveOut("an attestation")
+		case isArtifact(d):
+			l.leaveOut(artifactName(d.ArtifactType))
 		case isManifestType(d.MediaType):
 			if err := l.add(d, names, *under); err != nil {
 				return nil, err
@@ -109,10 +112,17 @@ func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descripto
 		default:
 			// An unknown one "MUST NOT generate an error" (image-index.md); it
 			// matters only when nothing else is there.
-			l.unknown = append(l.unknown, fmt.Sprintf("%q", d.MediaType))
+			l.leaveOut(artifactName(d.MediaType))
 		}
 	}
 	return inside, nil
+}
+
+// leaveOut remembers something that is no image.
+func (l *layout) leaveOut(what string) {
+	if len(l.other) <= maxListed && !slices.Contains(l.other, what) {
+		l.other = append(l.other, what)
+	}
 }
 
 // isArtifact reports what says of itself that it is no image. Some tools give

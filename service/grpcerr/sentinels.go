@@ -72,6 +72,7 @@ func ownErrors() []sentinel {
 		{"IMAGE_NO_MATCH", image.ErrNoMatch, codes.InvalidArgument},
 		{"IMAGE_DIGEST", image.ErrDigest, codes.InvalidArgument},
 		{"IMAGE_MISSING_BLOB", image.ErrMissingBlob, codes.InvalidArgument},
+		{"IMAGE_ARTIFACT", image.ErrArtifact, codes.InvalidArgument},
 		{"IMAGE_MEDIA_TYPE", image.ErrMediaType, codes.InvalidArgument},
 		{"IMAGE_LINK", image.ErrLink, codes.InvalidArgument},
 		{"IMAGE_NO_NAME", image.ErrNoName, codes.InvalidArgument},
