@@ -53,7 +53,7 @@ func parseIndex(raw []byte, mediaType string) (ocispec.Index, error) {
 	return index, nil
 }
 
-// parseManifest returns a manifest whose descriptors can be used: digests are
+// parseManifest returns ErrArtifact for what is no image, else a manifest whose descriptors can be used: digests are
 // well-formed and media types are ones that can be read.
 func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
@@ -63,8 +63,8 @@ func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
 	}
-	if !isConfigType(m.Config.MediaType) {
-		return m, fmt.Errorf("%w: config of media type %q is not that of a container image", ErrMediaType, m.Config.MediaType)
+	if err := checkArtifact(m); err != nil {
+		return m, err
 	}
 	if err := checkDescriptor(m.Config); err != nil {
 		return m, fmt.Errorf("config: %w", err)

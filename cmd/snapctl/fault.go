@@ -104,6 +104,8 @@ var hints = []struct {
 	{image.ErrNoName, "--name REF does"},
 	{image.ErrDigest, "the store is as before; get the image again, it was damaged on its way"},
 	{image.ErrMissingBlob, "the store is as before; get the image again, it is not complete"},
+	{image.ErrLink, "copy the layout with 'cp -rL', and import the copy"},
+	{image.ErrArtifact, "the store is as before; use the tool that it was made for, such as helm or oras"},
 	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
 	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
 	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
