@@ -13,6 +13,7 @@ import (
 
 type importOptions struct {
 	source, name, image, platform string
+	recipes                       bool
 }
 
 const importLong = `Import an image into the store: verify and unpack its layers into committed
@@ -29,6 +30,11 @@ Of several images in one source none is taken unless you say which: by its name 
 above, or with --image by its digest (of the manifest, the index or the config; the
 first digits will do) or by its number in the source. The message that refuses them
 lists all of these.
+
+With --recipes it keeps of each layer what, beside its files, it takes to make its blob
+again, should that be lost: the headers of its tar, some percent of the blob. That reads
+and packs each layer once more. It warns of layers whose blobs come from a program that
+packs in another way: of these only the tar can be made again.
 
 Prints the name of the image.`
 
@@ -74,7 +80,7 @@ func platformName(i image.Image) string {
 func newImportCommand(a *app) *cobra.Command {
 	var opts importOptions
 	cmd := &cobra.Command{
-		Use:   "import [--name REF] [--image DIGEST|NUMBER] [--platform P] SOURCE|-",
+		Use:   "import [--name REF] [--image DIGEST|NUMBER] [--platform P] [--recipes] SOURCE|-",
 		Short: "Import an image from an OCI layout or an archive",
 		Long:  jsonHelp(importLong, importJSON),
 		Args:  exactArgs(1),
@@ -86,6 +92,7 @@ func newImportCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: as the source does)")
 	cmd.Flags().StringVar(&opts.image, "image", "", "of several images take that with this `DIGEST`, or this number: 1, 2, …")
 	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
+	cmd.Flags().BoolVar(&opts.recipes, "recipes", false, "keep what it takes to make the blobs of the layers again")
 	completeFlag(cmd, "name", cobra.NoFileCompletions)
 	completeFlag(cmd, "image", cobra.NoFileCompletions)
 	completeFlag(cmd, "platform", cobra.FixedCompletions([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"}, cobra.ShellCompDirectiveNoFileComp))
@@ -117,7 +124,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	return a.withStore(ctx, func(st *store) error {
 		bars := newLayerBars(ctx, a)
 		img, err := st.Import(ctx, src, image.ImportOptions{
-			Name: opts.name, Image: opts.image, Platform: opts.platform, Progress: bars,
+			Name: opts.name, Image: opts.image, Platform: opts.platform, Recipes: opts.recipes, Progress: bars,
 			Warn: func(layer int, path, message string) {
 				if layer == image.WholeImage {
 					a.log.Warn(message)

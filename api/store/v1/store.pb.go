@@ -2802,7 +2802,9 @@ type ImportOptions struct {
 	Name     string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	Platform string `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
 	// Which image of several, by a digest or its number; empty: the only one.
-	Image         string `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	Image string `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	// Keep what it takes to make the blobs of the layers again.
+	Recipes       bool `protobuf:"varint,8,opt,name=recipes,proto3" json:"recipes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2884,6 +2886,13 @@ func (x *ImportOptions) GetImage() string {
 		return x.Image
 	}
 	return ""
+}
+
+func (x *ImportOptions) GetRecipes() bool {
+	if x != nil {
+		return x.Recipes
+	}
+	return false
 }
 
 type ImportResponse struct {
@@ -4533,7 +4542,7 @@ const file_store_proto_rawDesc = "" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"`\n" +
 	"\rImportRequest\x12;\n" +
 	"\aoptions\x18\x01 \x01(\v2!.layerkeep.store.v1.ImportOptionsR\aoptions\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xa9\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xc3\x01\n" +
 	"\rImportOptions\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\tR\x06format\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\fR\x03ref\x12\x14\n" +
@@ -4541,7 +4550,8 @@ const file_store_proto_rawDesc = "" +
 	"\x04base\x18\x04 \x01(\tR\x04base\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x1a\n" +
 	"\bplatform\x18\x06 \x01(\tR\bplatform\x12\x14\n" +
-	"\x05image\x18\a \x01(\tR\x05image\"\xb2\x01\n" +
+	"\x05image\x18\a \x01(\tR\x05image\x12\x18\n" +
+	"\arecipes\x18\b \x01(\bR\arecipes\"\xb2\x01\n" +
 	"\x0eImportResponse\x128\n" +
 	"\bprogress\x18\x01 \x03(\v2\x1c.layerkeep.store.v1.ProgressR\bprogress\x125\n" +
 	"\awarning\x18\x02 \x01(\v2\x1b.layerkeep.store.v1.WarningR\awarning\x12/\n" +
