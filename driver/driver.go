@@ -360,7 +360,8 @@ type ApplyOptions struct {
 	// written through a mount. Not for Detached, which Rebase and Seal complete.
 	Sync   bool
 	Limits Limits
-	// Warn is told of what was skipped or reinterpreted; nil logs it.
+	// Warn is told of what was skipped or reinterpreted, or what the file system cannot
+	// hold; nil logs it.
 	Warn func(path, message string)
 }
 

@@ -21,6 +21,7 @@ type maker struct {
 	noFchmodat2 bool
 	warnLock    sync.Mutex
 	warnFunc    func(path, message string)
+	lost        *lostTimes // nil: times come from this file system
 }
 
 // probeName starts as a marker does, so no entry of a layer ever has it.
@@ -29,7 +30,7 @@ const probeName = ".wh..probe"
 // newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
 // of the directory have their say in what a new file gets.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
-	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn}
+	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}}
 	fd, err := sys.Openat(dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,17 @@ func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
 			return err
 		}
 	}
+	if err := m.noteTime(path, a.mtime); err != nil {
+		return err
+	}
 	return sys.Futimens(fd, times(a.mtime))
+}
+
+func (m *maker) noteTime(path string, t time.Time) error {
+	if m.lost == nil {
+		return nil
+	}
+	return m.lost.note(path, t)
 }
 
 // xattrError decides what an attribute that cannot be set means (A5).
@@ -166,6 +177,9 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 		if err := sys.Fchmodat(j.dir.fd, j.name, a.mode, m.noFchmodat2); err != nil {
 			return err
 		}
+	}
+	if err := m.noteTime(j.path, a.mtime); err != nil {
+		return err
 	}
 	return sys.Utimensat(j.dir.fd, j.name, times(a.mtime))
 }

@@ -90,6 +90,7 @@ type layerWriter struct {
 	opts    WriteOptions
 	counter *countingWriter
 	out     *bufio.Writer
+	fix     *headerFix
 	tar     *stdtar.Writer
 	buf     []byte
 	header  stdtar.Header
@@ -104,9 +105,10 @@ func newLayerWriter(ctx context.Context, w io.Writer, opts WriteOptions) *layerW
 	counter := &countingWriter{w: w}
 	out := streamBuffers.Get().(*bufio.Writer)
 	out.Reset(counter)
+	fix := &headerFix{w: out}
 	return &layerWriter{
 		ctx: ctx, opts: opts, counter: counter, out: out,
-		tar: stdtar.NewWriter(out), buf: blocks.get(),
+		fix: fix, tar: stdtar.NewWriter(fix), buf: blocks.get(),
 	}
 }
 
@@ -136,7 +138,7 @@ func (lw *layerWriter) change(c *diff.Change) error {
 	if err := lw.fill(c); err != nil {
 		return err
 	}
-	if err := lw.tar.WriteHeader(&lw.header); err != nil {
+	if err := lw.writeHeader(); err != nil {
 		return err
 	}
 	if lw.header.Size > 0 {

@@ -99,6 +99,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("stream", s.testStream)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
@@ -127,6 +128,7 @@ func runBrief(t *testing.T, cfg Config) {
 func runSemantics(t *testing.T, s *suite) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)

@@ -156,6 +156,9 @@ func Encode(entries []Entry) ([]byte, error) {
 		if err := w.WriteHeader(e.Header()); err != nil {
 			return nil, fmt.Errorf("entry %s: %w", e.Name, err)
 		}
+		if e.Mtime.IsZero() {
+			binaryTime(buf.Bytes()[buf.Len()-512:], e.Mtime.Unix())
+		}
 		if e.Type == stdtar.TypeReg {
 			if _, err := w.Write([]byte(e.Body)); err != nil {
 				return nil, fmt.Errorf("entry %s: %w", e.Name, err)
@@ -164,6 +167,22 @@ func Encode(entries []Entry) ([]byte, error) {
 	}
 	err := w.Close()
 	return buf.Bytes(), err
+}
+
+// binaryTime writes the time of a header as GNU tar writes one that octal digits
+// cannot say. The standard library writes the zero time.Time as 1970.
+func binaryTime(header []byte, seconds int64) {
+	field, sum := header[136:148], header[148:156]
+	for i := range field {
+		field[i] = byte(seconds >> min(63, 8*(len(field)-1-i)))
+	}
+	field[0] |= 0x80
+	copy(sum, "        ")
+	total := 0
+	for _, b := range header {
+		total += int(b)
+	}
+	copy(sum, fmt.Sprintf("%06o\x00 ", total))
 }
 
 // String says the entry in one line.
