@@ -8,8 +8,10 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Commit turns the active snapshot key into the committed snapshot name, which
@@ -23,7 +25,8 @@ import (
 // the parent not committed, ErrInvalidArgument when key has another parent
 // already, ErrNotImplemented when the driver cannot rebase, and
 // [driver.ErrNeedsParents] when the layer has to be applied again on its
-// parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails a
+// parent and cannot be read again (see [Scope.ApplyFrom]); and [diff.ErrNotCarried], as
+// ErrFailedPrecondition, for a file that no layer can hold. After these the snapshot is as before. When the disk fails a
 // write it stays active and can only be removed, and so do all active snapshots:
 // what was lost may be of any of them. They match [driver.ErrTorn] from then on.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
@@ -81,7 +84,7 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 		row = rebased
 	}
 	if digested {
-		if err := s.noWriters(ctx, row); err != nil {
+		if err := errors.Join(s.noWriters(ctx, row), s.carried(ctx, row)); err != nil {
 			return errors.Join(err, s.keepParent(row))
 		}
 	}
@@ -142,6 +145,19 @@ func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 		return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 	}
 	return nil
+}
+
+// carried makes sure that the layer of a row can be written as a layer: what is committed
+// is there to be exported, and cannot be mended any more. What came as a layer can be.
+func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
+	if row.Source != "" || IsExtraction(row.Name) {
+		return nil
+	}
+	err := tar.Check(ctx, s.driver.Changes(ctx, layerOf(row)))
+	if !errors.Is(err, diff.ErrNotCarried) {
+		return nil // what else is wrong, sealing tells
+	}
+	return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 }
 
 // committable checks all that can be checked before the disk is touched, in

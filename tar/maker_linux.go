@@ -22,6 +22,8 @@ type maker struct {
 	warnLock    sync.Mutex
 	warnFunc    func(path, message string)
 	lost        *lostTimes // nil: times come from this file system
+	dirfd       int        // where to try what the file system can hold
+	probing     sync.Mutex
 }
 
 // probeName starts as a marker does, so no entry of a layer ever has it.
@@ -30,7 +32,7 @@ const probeName = ".wh..probe"
 // newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
 // of the directory have their say in what a new file gets.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
-	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}}
+	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
 	fd, err := sys.Openat(dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
 	if err != nil {
 		return nil, err
@@ -104,8 +106,9 @@ func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
 			return err
 		}
 	}
-	for _, x := range a.xattrs {
-		if err := m.xattrError(path, x.name, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
+	for i := range a.xattrs {
+		x := &a.xattrs[i]
+		if err := m.xattrError(path, a, x, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
 			return err
 		}
 	}
@@ -128,7 +131,8 @@ func (m *maker) noteTime(path string, t time.Time) error {
 }
 
 // xattrError decides what an attribute that cannot be set means (A5).
-func (m *maker) xattrError(path, name string, special bool, err error) error {
+func (m *maker) xattrError(path string, a *attrs, x *xattr, special bool, err error) error {
+	name := x.name
 	switch {
 	case err == nil:
 		return nil
@@ -139,7 +143,7 @@ func (m *maker) xattrError(path, name string, special bool, err error) error {
 		m.warn(path, "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
 	default:
-		return err
+		return m.explainXattr(a, x, err)
 	}
 }
 
@@ -167,9 +171,10 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 			return err
 		}
 	}
-	for _, x := range a.xattrs {
+	for i := range a.xattrs {
+		x := &a.xattrs[i]
 		err := sys.Lsetxattrat(j.dir.fd, j.name, x.name, []byte(x.value))
-		if err := m.xattrError(j.path, x.name, true, err); err != nil {
+		if err := m.xattrError(j.path, a, x, true, err); err != nil {
 			return err
 		}
 	}

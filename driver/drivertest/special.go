@@ -2,14 +2,18 @@ package drivertest
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/driver/drivertest/semantics"
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -17,6 +21,7 @@ import (
 // on what this process may do.
 func (s *suite) testSpecial(t *testing.T) {
 	t.Run("A5 an xattr that does not fit is an error that names it", s.bigXattr)
+	t.Run("A5 as many names of xattrs as Linux lists go round, or are an error that names the file", s.manyXattrs)
 	if !s.can.owners {
 		t.Run("A7 devices are skipped with a warning in a user namespace", s.skippedDevices)
 		t.Run("A5 an xattr that a user namespace forbids is dropped with a warning", s.forbiddenXattr)
@@ -36,9 +41,46 @@ func (s *suite) bigXattr(t *testing.T) {
 		require.Equal(t, value, st.tree("a")["g"].Xattrs["user.big"])
 		return
 	}
-	require.ErrorContains(t, err, "user.big")
-	require.ErrorContains(t, err, `"g"`)
+	for _, part := range []string{"user.big", `"g"`, "60000"} {
+		require.ErrorContains(t, err, part)
+	}
+	require.ErrorIs(t, err, driver.ErrUnsupported)
+	require.NotErrorIs(t, err, syscall.ENOSPC, "the disk is not full")
 	require.Equal(t, want, st.tree("a"), "a refused layer is rolled back")
+	// What the error says that the file system takes, it does take.
+	found := regexp.MustCompile(`this file system takes (\d+)`).FindStringSubmatch(err.Error())
+	require.NotNil(t, found, "%v", err)
+	most, err := strconv.Atoi(found[1])
+	require.NoError(t, err)
+	st.mustApply("a", File("g", "g").WithXattr("user.big", value[:most]))
+	require.Equal(t, value[:most], st.tree("a")["g"].Xattrs["user.big"])
+	st.create("b")
+	require.Error(t, st.apply("b", File("g", "g").WithXattr("user.big", value[:most+1])))
+	err = st.apply("b", Symlink("l", "x").WithXattr("trusted.a", value[:most/2+1]).WithXattr("trusted.b", value[:most/2+1]))
+	if err != nil { // they share the room on ext4
+		require.NotErrorIs(t, err, syscall.ENOSPC)
+		if s.can.owners {
+			require.ErrorContains(t, err, "beside 1 others of the same file")
+		}
+	}
+}
+
+// manyXattrs gives a file as many names of attributes as can be listed, which the file
+// system holds or refuses by name, and looks at what becomes of them.
+func (s *suite) manyXattrs(t *testing.T) {
+	st := s.open(t)
+	st.create("a")
+	full := semantics.WithXattrs(File("f", "f"), 320, 203) // 65,280 bytes
+	if err := st.apply("a", full); err != nil {
+		require.ErrorIs(t, err, driver.ErrUnsupported)
+		require.NotErrorIs(t, err, syscall.ENOSPC)
+		require.ErrorContains(t, err, `"f"`)
+		return
+	}
+	require.Equal(t, full.Xattrs, st.tree("a")["f"].Xattrs)
+	st.create("b")
+	require.NoError(t, st.applyBytes("b", st.diff("a"), driver.ApplyOptions{}))
+	require.Equal(t, st.diff("a"), st.diff("b"))
 }
 
 func (s *suite) skippedDevices(t *testing.T) {

@@ -82,6 +82,8 @@ func ownErrors() []sentinel {
 		{"INVALID_LAYER", diff.ErrInvalidLayer, codes.InvalidArgument},
 		{"LONG_NAME", tar.ErrLongName, codes.InvalidArgument},
 		{"OWN_XATTR", tar.ErrOwnXattr, codes.Unimplemented},
+		{"LARGE_XATTR", tar.ErrLargeXattr, codes.Unimplemented},
+		{"NOT_CARRIED", diff.ErrNotCarried, codes.FailedPrecondition},
 		{"LAYER_DIGEST", driver.ErrDigest, codes.InvalidArgument},
 		{"STREAM_DIGEST", tar.ErrDigest, codes.InvalidArgument},
 		{"LAYER_BUSY", driver.ErrBusy, codes.Unavailable},

@@ -150,7 +150,7 @@ func (l *layer) entry(e fstest.Entry) error {
 	default:
 		return nil
 	}
-	if err := checkIDs(e); err != nil {
+	if err := errors.Join(checkIDs(e), checkXattrs(e)); err != nil {
 		return err
 	}
 	if len(comps) == 0 {
@@ -184,6 +184,33 @@ func checkIDs(e fstest.Entry) error {
 		return invalid("owner %d:%d is out of range", e.UID, e.GID)
 	}
 	return nil
+}
+
+// checkXattrs refuses attributes that no file on Linux can have, or none tells of.
+func checkXattrs(e fstest.Entry) error {
+	if e.Type == stdtar.TypeLink {
+		return nil
+	}
+	names := 0
+	for name, value := range e.Xattrs {
+		if !isKept(name) {
+			continue
+		}
+		if len(name) > 255 || len(value) > 65536 {
+			return invalid("attribute %q of %d bytes with a name of %d", name, len(value), len(name))
+		}
+		names += len(name) + 1
+	}
+	if names > 65536 {
+		return invalid("%d attributes with %d bytes of names", len(e.Xattrs), names)
+	}
+	return nil
+}
+
+// isKept reports whether a layer carries an attribute.
+func isKept(name string) bool {
+	space, _, _ := strings.Cut(name, ".")
+	return name != "security.selinux" && slices.Contains([]string{"user", "trusted", "security", "system"}, space)
 }
 
 // ErrUnspecified is the error of Apply for a layer whose meaning nobody says: a
@@ -280,10 +307,7 @@ func (l *layer) link(e fstest.Entry, dir *inode, name string) error {
 func newInode(e fstest.Entry) *inode {
 	i := &inode{mode: uint32(e.Mode) & diff.PermMask, uid: uint32(e.UID), gid: uint32(e.GID), mtime: e.Mtime}
 	i.xattrs = maps.Clone(e.Xattrs)
-	maps.DeleteFunc(i.xattrs, func(name, _ string) bool {
-		space, _, _ := strings.Cut(name, ".")
-		return name == "security.selinux" || !slices.Contains([]string{"user", "trusted", "security", "system"}, space)
-	})
+	maps.DeleteFunc(i.xattrs, func(name, _ string) bool { return !isKept(name) })
 	switch e.Type {
 	case stdtar.TypeDir:
 		i.mode |= diff.TypeDir

@@ -1,6 +1,7 @@
 package semantics
 
 import (
+	"fmt"
 	"strings"
 
 	. "github.com/layerkeep/layerkeep/internal/fstest"
@@ -139,6 +140,21 @@ func metadata() []Case {
 			Warns: []string{"d", "f"},
 		},
 		{
+			Name:   "A5 an attribute that is larger than Linux takes is refused",
+			Layers: over(base(), layer(File("n", ""), File("big", "").WithXattr("user.k", strings.Repeat("v", 1<<16+1)))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"big", "user.k", "65537"},
+		},
+		{
+			Name:   "A5 an attribute with a longer name than Linux takes is refused",
+			Layers: over(base(), layer(Dir("long").WithXattr("user."+strings.Repeat("k", 251), ""))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"long", "user.kkk", "256"},
+		},
+		{
+			Name:   "A5 more names of attributes than Linux lists are refused",
+			Layers: over(base(), layer(WithXattrs(File("many", ""), 323, 203))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"many", "323"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
@@ -182,6 +198,17 @@ func metadata() []Case {
 			},
 		},
 	}
+}
+
+// WithXattrs gives an entry n extended attributes without values, with names of so many
+// bytes.
+func WithXattrs(e Entry, n, length int) Entry {
+	e.Xattrs = make(map[string]string, n)
+	for i := range n {
+		name := fmt.Sprintf("user.%d.", i)
+		e.Xattrs[name+strings.Repeat("k", length-len(name))] = ""
+	}
+	return e
 }
 
 // longName is the longest name that every backend takes; see Properties.MaxName.
