@@ -103,7 +103,7 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
-			return err
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
 	for i := range a.xattrs {
@@ -142,6 +142,9 @@ func (m *maker) xattrError(path string, a *attrs, x *xattr, special bool, err er
 	case m.userNS && errors.Is(err, unix.EPERM):
 		m.warn(path, "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
+	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.value) != "":
+		m.warn(path, "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
+		return nil
 	default:
 		return m.explainXattr(a, x, err)
 	}
@@ -168,7 +171,7 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 	a := &j.attrs
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchownat(j.dir.fd, j.name, a.uid, a.gid); err != nil {
-			return err
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
 	for i := range a.xattrs {

@@ -110,6 +110,7 @@ var hints = []struct {
 	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
 	{tar.ErrOwnXattr, "the layer is whole; Linux 6.7 shows such attributes, and a store made with another --driver can hold it here"},
 	{tar.ErrLargeXattr, "the layer is whole; a store on another file system, xfs for instance, can hold it"},
+	{tar.ErrUnmappedID, "give the namespace more ids: with ranges for this user in /etc/subuid and /etc/subgid, 'unshare -Urm --map-auto' does; or run it as root"},
 	{diff.ErrNotCarried, "change or remove that file in the snapshot, then run it again"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
 	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},

@@ -25,6 +25,7 @@ func (s *suite) testSpecial(t *testing.T) {
 	if !s.can.owners {
 		t.Run("A7 devices are skipped with a warning in a user namespace", s.skippedDevices)
 		t.Run("A5 an xattr that a user namespace forbids is dropped with a warning", s.forbiddenXattr)
+		t.Run("A4 an owner that a user namespace lacks is an error that names it and the map", s.unmappedOwner)
 	}
 	if s.props.Rebase {
 		t.Run("layers unpacked side by side are the same as in sequence", s.sideBySide)
@@ -98,6 +99,29 @@ func (s *suite) forbiddenXattr(t *testing.T) {
 	st.mustApply("a", File("f", "f").WithXattr("trusted.k", "v").WithXattr("user.k", "v"))
 	require.Equal(t, map[string]string{"user.k": "v"}, st.tree("a")["f"].Xattrs)
 	require.Contains(t, st.warns, "f")
+}
+
+func (s *suite) unmappedOwner(t *testing.T) {
+	st := s.open(t)
+	st.create("a")
+	want := st.tree("a")
+	for name, e := range map[string]Entry{
+		"uid 5; /proc/self/uid_map has 0-0": File("n", "").WithOwner(5, 0),
+		"gid 6; /proc/self/gid_map has 0-0": Symlink("n", "x").WithOwner(0, 6),
+		"uid 7; /proc/self/uid_map has 0-0": Dir("n").WithOwner(7, 8),
+	} {
+		err := st.apply("a", File("f", "f"), e)
+		require.ErrorContains(t, err, name)
+		require.ErrorContains(t, err, "n")
+		require.ErrorIs(t, err, driver.ErrUnsupported)
+		require.Equal(t, want, st.tree("a"), "a refused layer is rolled back")
+	}
+	// An access control list is an extended attribute like others that are forbidden here.
+	list := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x05\x00\x00\x00" + // user:5:r--
+		"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+	st.mustApply("a", File("acl", "").WithMode(0o640).WithXattr("system.posix_acl_access", list))
+	require.Empty(t, st.tree("a")["acl"].Xattrs)
+	require.Equal(t, []string{"acl"}, st.warns)
 }
 
 // sideBySide unpacks the layers of one stack at the same time, the way an image

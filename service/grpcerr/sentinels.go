@@ -83,6 +83,7 @@ func ownErrors() []sentinel {
 		{"LONG_NAME", tar.ErrLongName, codes.InvalidArgument},
 		{"OWN_XATTR", tar.ErrOwnXattr, codes.Unimplemented},
 		{"LARGE_XATTR", tar.ErrLargeXattr, codes.Unimplemented},
+		{"UNMAPPED_OWNER", tar.ErrUnmappedID, codes.Unimplemented},
 		{"NOT_CARRIED", diff.ErrNotCarried, codes.FailedPrecondition},
 		{"LAYER_DIGEST", driver.ErrDigest, codes.InvalidArgument},
 		{"STREAM_DIGEST", tar.ErrDigest, codes.InvalidArgument},
