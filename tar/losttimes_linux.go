@@ -28,8 +28,7 @@ type lostTimes struct {
 
 // lostTime is what is to be said about times that were lost in one way.
 type lostTime struct {
-	files int
-	path  string // the first of them in the order of bytes
+	tally // with the first of them in the order of bytes
 	time  time.Time
 }
 
@@ -103,16 +102,5 @@ func (l *lostTimes) report(warn func(path, message string)) {
 	if c := &l.coarse; c.files > 0 {
 		warn(c.path, fmt.Sprintf("modification time %s cannot be kept: this file system holds times in steps of %v, and it was cut%s%s",
 			timeText(c.time), time.Duration(l.unit), c.others(), after))
-	}
-}
-
-func (l *lostTime) others() string {
-	switch l.files {
-	case 1:
-		return ""
-	case 2:
-		return ", as for 1 more file"
-	default:
-		return fmt.Sprintf(", as for %d more files", l.files-1)
 	}
 }

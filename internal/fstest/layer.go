@@ -4,6 +4,7 @@ import (
 	stdtar "archive/tar"
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"sort"
 	"strings"
@@ -31,6 +32,8 @@ type Entry struct {
 	Mtime        time.Time
 	Xattrs       map[string]string
 	Major, Minor int64
+	// PAX are further records of the header.
+	PAX map[string]string
 }
 
 func entry(flag byte, name string, mode int64) Entry {
@@ -121,6 +124,16 @@ func (e Entry) WithXattr(name, value string) Entry {
 	return e
 }
 
+// WithPAX returns the entry with another record in its header.
+func (e Entry) WithPAX(key, value string) Entry {
+	e.PAX = maps.Clone(e.PAX)
+	if e.PAX == nil {
+		e.PAX = map[string]string{}
+	}
+	e.PAX[key] = value
+	return e
+}
+
 // Header returns the entry as a header of the standard library.
 func (e Entry) Header() *stdtar.Header {
 	h := &stdtar.Header{
@@ -130,10 +143,11 @@ func (e Entry) Header() *stdtar.Header {
 	if e.Type == stdtar.TypeReg {
 		h.Size = int64(len(e.Body))
 	}
+	if len(e.Xattrs)+len(e.PAX) > 0 {
+		h.PAXRecords = map[string]string{}
+		maps.Copy(h.PAXRecords, e.PAX)
+	}
 	for name, value := range e.Xattrs {
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
 		h.PAXRecords["SCHILY.xattr."+name] = value
 	}
 	return h

@@ -155,6 +155,16 @@ func metadata() []Case {
 			ErrorNames: []string{"many", "323"},
 		},
 		{
+			Name: "A5 access control lists written as text are left out with one warning",
+			Layers: over(base(), layer(
+				File("f", "").WithPAX("SCHILY.acl.access", "user::rw-,user:1:r--,group::r--,mask::r--,other::r--").WithXattr("user.k", "v"),
+				Dir("d").WithPAX("SCHILY.acl.default", "user::rwx,user:lisa:r-x,group::r-x,mask::r-x,other::r-x"),
+				File("e/g", "").WithPAX("SCHILY.acl.access", "user::rw-,group::r--,other::r--"))),
+			Tree:  []string{"d/", "d/x:old x", "d/y:old y", "e/", "e/f:old f", "e/g:", "f:", "l->e"},
+			Attrs: map[string]string{"f": fileAttrs + " user.k=v", "d": dirAttrs, "e/g": fileAttrs},
+			Warns: []string{"f"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
