@@ -26,7 +26,8 @@ import (
 // already, ErrNotImplemented when the driver cannot rebase, and
 // [driver.ErrNeedsParents] when the layer has to be applied again on its
 // parent and cannot be read again (see [Scope.ApplyFrom]); and [diff.ErrNotCarried], as
-// ErrFailedPrecondition, for a file that no layer can hold. After these the snapshot is as before. When the disk fails a
+// ErrFailedPrecondition, for a file that no layer can hold; and
+// [driver.ErrTooManyLayers], as ErrNotImplemented, where nothing could stand on the layer. After these the snapshot is as before. When the disk fails a
 // write it stays active and can only be removed, and so do all active snapshots:
 // what was lost may be of any of them. They match [driver.ErrTorn] from then on.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
@@ -68,6 +69,9 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 	}
 	row, err := s.committable(name, key, info.Parent)
 	if err != nil {
+		return err
+	}
+	if err := s.stackable(row, info.Parent); err != nil {
 		return err
 	}
 	if row.Deferred {
@@ -145,6 +149,34 @@ func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 		return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 	}
 	return nil
+}
+
+// stackable makes sure that something can stand on the layer of a row once it is committed,
+// before anything is done for that: the driver only says so when it seals.
+func (s *Snapshotter) stackable(row meta.Snapshot, parent string) error {
+	most := s.driver.Properties().MaxParents
+	if most == 0 {
+		return nil
+	}
+	if row.Parent != "" {
+		parent = row.Parent
+	}
+	return s.view(func(tx *meta.Tx) error {
+		above, err := s.parents(tx, parent)
+		if err != nil {
+			return err
+		}
+		return checkDepth(row.Name, above, most)
+	})
+}
+
+// checkDepth returns an error for a snapshot whose layer has too many parents to be
+// committed.
+func checkDepth(key string, above []driver.ID, most int) error {
+	if most == 0 || len(above) < most {
+		return nil
+	}
+	return classify(fmt.Errorf("commit snapshot %q: %w: it would be the %dth of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
 }
 
 // carried makes sure that the layer of a row can be written as a layer: what is committed

@@ -113,6 +113,7 @@ var hints = []struct {
 	{tar.ErrUnmappedID, "give the namespace more ids: with ranges for this user in /etc/subuid and /etc/subgid, 'unshare -Urm --map-auto' does; or run it as root"},
 	{diff.ErrNotCarried, "change or remove that file in the snapshot, then run it again"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
+	{driver.ErrTooManyLayers, "'snapctl diff' writes what was changed as a layer; make an image of fewer layers to put it on"},
 	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
 	{driver.ErrBusy, "unmount it first, then run it again"},

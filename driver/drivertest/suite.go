@@ -109,6 +109,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("explain", s.testExplain)
 	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)
+	t.Run("too many layers", s.testTooManyLayers)
 	t.Run("concurrency", s.testConcurrency)
 }
 

@@ -96,6 +96,7 @@ func ownErrors() []sentinel {
 		{"TARGET_TORN", tar.ErrTorn, codes.FailedPrecondition},
 		{"LAYER_EXISTS", driver.ErrExists, codes.AlreadyExists},
 		{"LAYER_NOT_FOUND", driver.ErrNotFound, codes.NotFound},
+		{"TOO_MANY_LAYERS", driver.ErrTooManyLayers, codes.Unimplemented},
 		{"LAYER_UNSUPPORTED", driver.ErrUnsupported, codes.Unimplemented},
 		{"LAYER_INVALID_ID", driver.ErrInvalidID, codes.InvalidArgument},
 		{"MOUNT_BUSY", mount.ErrBusy, codes.Unavailable},
