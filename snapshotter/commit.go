@@ -176,7 +176,7 @@ func checkDepth(key string, above []driver.ID, most int) error {
 	if most == 0 || len(above) < most {
 		return nil
 	}
-	return classify(fmt.Errorf("commit snapshot %q: %w: it would be the %dth of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
+	return classify(fmt.Errorf("commit snapshot %q: %w: it would be layer %d of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
 }
 
 // carried makes sure that the layer of a row can be written as a layer: what is committed

@@ -34,7 +34,7 @@ func TestACommitRefusesOneLayerMoreThanCanBeStacked(t *testing.T) {
 	} {
 		require.ErrorIs(t, err, driver.ErrTooManyLayers, what)
 		require.ErrorIs(t, err, errdefs.ErrNotImplemented, what)
-		require.ErrorContains(t, err, "it would be the 4th of its stack, which has at most 3", what)
+		require.ErrorContains(t, err, "it would be layer 4 of its stack, which has at most 3", what)
 	}
 	require.Len(t, disk.layers, before)
 	info, err := s.Stat(t.Context(), "work")

@@ -225,7 +225,15 @@ func WithXattrs(e Entry, n, length int) Entry {
 const longName = 242
 
 func special() []Case {
-	return []Case{
+	var cases []Case
+	for _, name := range []string{"/../a", "../a", "d/../../d/a", "./..", "d/../../.wh.f", ".wh..wh.plnk/../../a"} {
+		cases = append(cases, Case{
+			Name:   "S0 " + name + " leaves the root and is refused, though it may come back",
+			Layers: over(base(), layer(File("new", ""), Whiteout("d"), File(name, ""))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{name},
+		})
+	}
+	return append(cases, []Case{
 		{
 			Name: "S1 names of all bytes survive",
 			Layers: over(layer(Dir("a b"), File("a b/\n\t\"'\\", "1"), File("ü€😀", "2"), File("\xff\xfe", "3"),
@@ -249,5 +257,5 @@ func special() []Case {
 			Name:   "T2 an empty layer changes nothing",
 			Layers: over(base(), layer()), Tree: baseTree(), Changes: []string{},
 		},
-	}
+	}...)
 }
