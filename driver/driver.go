@@ -75,7 +75,8 @@ type Driver interface {
 
 	// Seal makes the layer immutable and durable: once it returns, the layer
 	// survives a power cut whole. Idempotent. The layer must not be mounted
-	// writable. Returns ErrUnsupported for a view.
+	// writable. Returns ErrUnsupported for a view and ErrTooManyLayers for a layer with
+	// Properties.MaxParents parents, which stays writable.
 	Seal(ctx context.Context, id ID) error
 
 	// Remove removes the layer: at once and atomically to the caller, though
@@ -367,7 +368,8 @@ type ApplyOptions struct {
 	// unpacked to. Then other mount namespaces are not looked through, which takes time
 	// for each process of the machine.
 	Fresh bool
-	// Warn is told of what was skipped or reinterpreted; nil logs it.
+	// Warn is told of what was skipped or reinterpreted, or what the file system cannot
+	// hold; nil logs it.
 	Warn func(path, message string)
 }
 
@@ -438,7 +440,9 @@ type Properties struct {
 	KeepsXattrs bool
 	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
 	MaxName int
-	// MaxParents is the longest chain of parents; 0 means no limit.
+	// MaxParents is the longest chain of parents. Create returns ErrTooManyLayers for a longer
+	// one, and Seal for a layer that has so many: nothing could stand on it, and where a
+	// mount takes no more it could not be mounted itself. 0 means no limit.
 	MaxParents int
 	// RefusedXattr is the prefix of attributes that a layer cannot have here,
 	// empty for none: "trusted.overlay." where the kernel's overlay cannot show

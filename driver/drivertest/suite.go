@@ -104,6 +104,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("stream", s.testStream)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
@@ -113,6 +114,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("explain", s.testExplain)
 	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)
+	t.Run("too many layers", s.testTooManyLayers)
 	t.Run("concurrency", s.testConcurrency)
 }
 
@@ -132,6 +134,7 @@ func runBrief(t *testing.T, cfg Config) {
 func runSemantics(t *testing.T, s *suite) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
