@@ -35,6 +35,9 @@ func readDocument(b bag, name string) ([]byte, error) {
 	if size > maxDocument {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrInvalid, name, size, maxDocument)
 	}
+	if err := spend(b, size); err != nil {
+		return nil, err
+	}
 	raw, err := readLimited(f, maxDocument)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -273,10 +273,6 @@ func (w *blobWriter) abort() {
 	}
 }
 
-// maxDocument bounds manifests, indexes and configs, as containerd and the
-// distribution-spec do for manifests, with room for large configs.
-const maxDocument = 8 << 20
-
 // readLimited reads to the end, or fails when that is further than limit.
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, limit+1))

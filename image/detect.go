@@ -14,6 +14,7 @@ import (
 
 // listCandidates lists the images of a source.
 func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) {
+	b = &budgetBag{b, maxDocuments}
 	switch kind {
 	case DockerArchive:
 		return dockerCandidates(ctx, b)
@@ -66,9 +67,9 @@ func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 }
 
 // unusable reports an error that lies in what is written in a source, unlike one of
-// reading it.
+// reading it, and unlike that of a source in which there is too much.
 func unusable(err error) bool {
-	return errors.Is(err, ErrInvalid) || errors.Is(err, driver.ErrDigest) || errors.Is(err, driver.ErrInvalidLayer)
+	return !bounded(err) && (errors.Is(err, ErrInvalid) || errors.Is(err, driver.ErrDigest) || errors.Is(err, driver.ErrInvalidLayer))
 }
 
 // withMissing adds to the images of a layout those that only manifest.json has,

@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +54,7 @@ func dirTransportCandidates(ctx context.Context, b bag) ([]candidate, error) {
 // say it.
 func typeOf(raw []byte) string {
 	var d document
-	switch err := json.Unmarshal(raw, &d); {
+	switch err := parseJSON(raw, &d); {
 	case err == nil && d.MediaType != "":
 		return d.MediaType
 	case err == nil && d.Manifests != nil:

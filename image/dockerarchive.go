@@ -2,12 +2,12 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -45,13 +45,31 @@ func dockerCandidates(ctx context.Context, b bag) ([]candidate, error) {
 		return nil, err
 	}
 	var entries []dockerEntry
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, dockerManifestFile, err)
+	err = checkList(raw, maxCandidates, "images")
+	if err == nil {
+		err = parseJSON(raw, &entries)
 	}
-	if len(entries) > maxCandidates {
-		return nil, fmt.Errorf("%w: an archive of more than %d images", ErrInvalid, maxCandidates)
+	if err == nil {
+		err = checkEntries(entries)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dockerManifestFile, err)
 	}
 	return (&dockerArchive{ctx, b}).candidates(entries), nil
+}
+
+func checkEntries(entries []dockerEntry) error {
+	for i, e := range entries {
+		if len(e.Layers) > maxLayers || len(e.RepoTags) > maxNames {
+			return fmt.Errorf("%w: image %d has more than %d layers or %d names", errBound, i+1, maxLayers, maxNames)
+		}
+		for _, text := range append(slices.Concat(e.Layers, e.RepoTags), e.Config) {
+			if len(text) > maxText {
+				return fmt.Errorf("%w: image %d has a name of %d bytes", errBound, i+1, len(text))
+			}
+		}
+	}
+	return nil
 }
 
 // candidates makes one of each image, also of one that is listed twice.

@@ -12,17 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Bounds of a tree of indexes, which is read whole.
-const (
-	maxIndexDepth = 8
-	maxIndexes    = 256
-	maxCandidates = 10_000
-	// maxListedImages counts an image as often as it is listed.
-	maxListedImages = 100_000
-	// maxNames is how many names and places one image can have.
-	maxNames = 1_000
-)
-
 // The annotations that name an image in an index.json. The first holds a whole
 // name, the second, as the image-spec leaves it open, a tag or a whole name.
 const (
@@ -42,8 +31,8 @@ type layout struct {
 	at map[digest.Digest]int
 	// places are those that hold images.
 	places map[digest.Digest]place
-	// named counts how often an image was met.
-	named int
+	// entries counts those of all indexes, named how often an image was met.
+	entries, named int
 	// other is what else there is, for a message.
 	other []string
 }
@@ -86,8 +75,14 @@ func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, err
 func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descriptor, depth int) ([]digest.Digest, error) {
 	var inside []digest.Digest
 	for _, d := range index.Manifests {
+		if err := l.ctx.Err(); err != nil {
+			return nil, err
+		}
 		if err := checkDescriptor(d); err != nil {
 			return nil, err
+		}
+		if l.entries++; l.entries > maxListedImages {
+			return nil, fmt.Errorf("%w: indexes with more than %d entries", errBound, maxListedImages)
 		}
 		names, under := append(slices.Clone(refs), refsOf(d)...), top
 		if under == nil {
@@ -133,10 +128,10 @@ func isArtifact(d ocispec.Descriptor) bool {
 
 // refsOf returns the names that annotations give to a descriptor.
 func refsOf(d ocispec.Descriptor) []string {
-	if name := d.Annotations[annotationImageName]; name != "" {
+	if name := d.Annotations[annotationImageName]; name != "" && len(name) <= maxText {
 		return []string{name}
 	}
-	if ref := d.Annotations[ocispec.AnnotationRefName]; ref != "" {
+	if ref := d.Annotations[ocispec.AnnotationRefName]; ref != "" && len(ref) <= maxText {
 		return []string{ref}
 	}
 	return nil
@@ -147,7 +142,7 @@ func (l *layout) add(d ocispec.Descriptor, names []string, top ocispec.Descripto
 	i, known := l.at[d.Digest]
 	if !known {
 		if len(l.out) >= maxCandidates {
-			return fmt.Errorf("%w: an index of more than %d images", ErrInvalid, maxCandidates)
+			return fmt.Errorf("%w: more than %d images", errBound, maxCandidates)
 		}
 		i = len(l.out)
 		l.at[d.Digest] = i
@@ -164,7 +159,7 @@ func (l *layout) add(d ocispec.Descriptor, names []string, top ocispec.Descripto
 // name adds what is not known yet of the names and places of an image.
 func (l *layout) name(i int, names []string, top ocispec.Descriptor) error {
 	if l.named++; l.named > maxListedImages {
-		return fmt.Errorf("%w: indexes that list more than %d images", ErrInvalid, maxListedImages)
+		return fmt.Errorf("%w: indexes that list more than %d images", errBound, maxListedImages)
 	}
 	c := &l.out[i]
 	at, ok := l.places[top.Digest]
@@ -181,7 +176,7 @@ func (l *layout) name(i int, names []string, top ocispec.Descriptor) error {
 		}
 	}
 	if len(c.refs) > maxNames || len(c.places) > maxNames {
-		return fmt.Errorf("%w: %s has more than %d names", ErrInvalid, c.manifest, maxNames)
+		return fmt.Errorf("%w: %s has more than %d names", errBound, c.manifest, maxNames)
 	}
 	return nil
 }
@@ -198,7 +193,7 @@ func (l *layout) descend(d ocispec.Descriptor, names []string, top ocispec.Descr
 	}
 	l.seen[d.Digest] = nil
 	if depth >= maxIndexDepth || len(l.seen) > maxIndexes {
-		return nil, fmt.Errorf("%w: indexes nested more than %d deep, or more than %d of them", ErrInvalid, maxIndexDepth, maxIndexes)
+		return nil, fmt.Errorf("%w: indexes nested more than %d deep, or more than %d of them", errBound, maxIndexDepth, maxIndexes)
 	}
 	raw, err := l.read(d)
 	if err != nil {
@@ -304,6 +299,9 @@ func (l *layout) blob(d ocispec.Descriptor) (io.ReadCloser, error) {
 func (l *layout) read(d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > maxDocument {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrInvalid, d.Digest, d.Size, maxDocument)
+	}
+	if err := spend(l.bag, d.Size); err != nil {
+		return nil, err
 	}
 	f, err := l.blob(d)
 	if err != nil {

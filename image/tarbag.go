@@ -11,12 +11,6 @@ import (
 	"strings"
 )
 
-// Bounds of an archive's directory, which is held in memory.
-const (
-	maxArchiveEntries = 1_000_000
-	maxArchiveNames   = 64 << 20
-)
-
 // A tarBag is a tar file, read at random.
 type tarBag struct {
 	file  randomFile
@@ -90,7 +84,7 @@ func indexTar(ctx context.Context, f randomFile) (*tarBag, error) {
 		}
 		names += len(h.Name) + len(h.Linkname)
 		if n >= maxArchiveEntries || names > maxArchiveNames {
-			return nil, fmt.Errorf("%w: an archive of more than %d entries, or too long names", ErrInvalid, maxArchiveEntries)
+			return nil, fmt.Errorf("%w: an archive of more than %d entries, or with too long names", errBound, maxArchiveEntries)
 		}
 		if err := bag.note(h); err != nil {
 			return nil, err
