@@ -141,6 +141,14 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 		"an absolute one that climbs": func(top string) { mark(t, top+"/d", "redirect", "/../x") },
 		"an absolute one with a gap":  func(top string) { mark(t, top+"/d", "redirect", "/x//y") },
 		"a body that is nowhere":      func(top string) { mark(t, top+"/f", "metacopy", "") },
+		"a metacopy mark cut short": func(top string) {
+			write(t, top+"/x/y/a", "1")
+			mark(t, top+"/x/y/a", "metacopy", "\x00\x04\x00")
+		},
+		"a whiteout that is a file where none can be": func(top string) {
+			write(t, top+"/x/y/a", "")
+			mark(t, top+"/x/y/a", "whiteout", "")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKernelStack(t, "redirect_dir=on", "metacopy=on")

@@ -164,12 +164,19 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 	return h, nil
 }
 
+// minMetacopy is the least length, in bytes, of a metacopy mark that is not empty: that
+// of its header. Kernels before 6.6 look at no value and write none.
+const minMetacopy = 4
+
 func (s *search) regular(d *rootfd.Dir, h *hit, before int, after string) error {
 	s.metacopy = false
 	if h.st.IsRegular() && s.v.marks.follows() {
-		_, ok, err := d.LookupXattr(h.name, s.v.marks.metacopy())
+		value, ok, err := d.LookupXattr(h.name, s.v.marks.metacopy())
 		if err != nil {
 			return err
+		}
+		if ok && len(value) > 0 && len(value) < minMetacopy {
+			return fmt.Errorf("%s in layer %d: invalid metacopy %q: %w", h.dir.child(h.name), h.layer, value, syscall.EIO)
 		}
 		s.metacopy = ok
 	}
@@ -237,14 +244,20 @@ func validRedirect(target string) bool {
 	return true
 }
 
-// isWhiteout reports whether the child hides its name in the layers below.
+// isWhiteout reports whether the child hides its name in the layers below. A regular
+// file does in a directory marked x only. Elsewhere the kernel lists it and does not find
+// it; it says so from Linux 6.8 on, and shows the file before, so that there is no answer
+// but an error.
 func (m marks) isWhiteout(d *rootfd.Dir, x bool, name string, st rootfd.Stat) (bool, error) {
 	if st.Type() == rootfd.TypeChar {
 		return st.Rdev == 0, nil
 	}
-	if !x || !st.IsRegular() || st.Size != 0 {
+	if !st.IsRegular() || st.Size != 0 {
 		return false, nil
 	}
 	_, ok, err := d.LookupXattr(name, m.whiteout())
-	return ok, err
+	if ok && !x {
+		err = fmt.Errorf("%s has the mark of a whiteout, but its directory has none of such files: %w", name, syscall.EIO)
+	}
+	return ok && x, err
 }
