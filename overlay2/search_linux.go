@@ -136,7 +136,9 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 		if err != nil {
 			return err
 		}
-		hidden, err := s.v.marks.isWhiteout(d, p.x, name, st)
+		// The mark x only spares the kernel, and us, to look at each file that is
+		// listed: without it such a file is listed, and not found.
+		hidden, err := s.v.marks.isWhiteout(d, true, name, st)
 		if err != nil {
 			return err
 		}
@@ -244,20 +246,15 @@ func validRedirect(target string) bool {
 	return true
 }
 
-// isWhiteout reports whether the child hides its name in the layers below. A regular
-// file does in a directory marked x only. Elsewhere the kernel lists it and does not find
-// it; it says so from Linux 6.8 on, and shows the file before, so that there is no answer
-// but an error.
-func (m marks) isWhiteout(d *rootfd.Dir, x bool, name string, st rootfd.Stat) (bool, error) {
+// isWhiteout reports whether the child hides its name in the layers below. files: it
+// can be a regular file that is marked as one.
+func (m marks) isWhiteout(d *rootfd.Dir, files bool, name string, st rootfd.Stat) (bool, error) {
 	if st.Type() == rootfd.TypeChar {
 		return st.Rdev == 0, nil
 	}
-	if !st.IsRegular() || st.Size != 0 {
+	if !files || !st.IsRegular() || st.Size != 0 {
 		return false, nil
 	}
 	_, ok, err := d.LookupXattr(name, m.whiteout())
-	if ok && !x {
-		err = fmt.Errorf("%s has the mark of a whiteout, but its directory has none of such files: %w", name, syscall.EIO)
-	}
-	return ok && x, err
+	return ok, err
 }
