@@ -98,22 +98,23 @@ func inflate(input []byte) ([]byte, Compression, error) {
 	return got, c, errors.Join(err, rc.Close())
 }
 
-// stdInflate reads gzip members, and the padding behind them, with the standard library.
+// stdInflate reads gzip members, and the padding behind them, with the standard library,
+// which does not look at the flags that have to be zero (RFC 1952, 2.3.1.2).
 func stdInflate(input []byte) (out []byte, err error) {
 	from := bytes.NewReader(input)
-	z, err := stdgzip.NewReader(from)
-	if err != nil {
-		return nil, err
-	}
+	z := new(stdgzip.Reader)
 	for {
+		if at := len(input) - from.Len(); len(input) > at+3 && input[at+3]&0xe0 != 0 {
+			return out, stdgzip.ErrHeader
+		}
+		if err := z.Reset(from); err != nil {
+			return out, err
+		}
 		z.Multistream(false)
 		part, err := io.ReadAll(io.LimitReader(z, fuzzInflated+1-int64(len(out))))
 		out = append(out, part...)
 		rest := input[len(input)-from.Len():]
 		if err != nil || len(out) > fuzzInflated || len(rest) <= maxPadding && len(bytes.Trim(rest, "\x00")) == 0 {
-			return out, err
-		}
-		if err := z.Reset(from); err != nil {
 			return out, err
 		}
 	}
@@ -122,7 +123,7 @@ func stdInflate(input []byte) (out []byte, err error) {
 // inflateAtOnce decodes zstd without a stream.
 func inflateAtOnce(tb testing.TB, input []byte) ([]byte, error) {
 	tb.Helper()
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(8<<20))
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow))
 	require.NoError(tb, err)
 	defer z.Close()
 	return z.DecodeAll(input, nil)

@@ -166,7 +166,7 @@ func (d *layerDecoder) name() string {
 }
 
 func (d *layerDecoder) entry(kind byte) fstest.Entry {
-	p := strings.TrimRight(d.path(), "/") // which the writer takes of directories alone
+	p := strings.TrimRight(d.path(), "/")     // which the writer takes of directories alone
 	if strings.Contains(p, ".wh..wh.plnk/") { // nothing but a file means anything there
 		return fstest.File(p, choose(d, randomBodies))
 	}
