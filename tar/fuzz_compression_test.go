@@ -12,8 +12,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
-
-	"github.com/layerkeep/layerkeep/diff"
 )
 
 const (
@@ -47,11 +45,8 @@ func FuzzDecompress(f *testing.F) {
 			if errors.Is(wantErr, zstd.ErrDecoderSizeExceeded) {
 				return
 			}
-		case None:
-			if _, other := detect(input[:min(len(input), 10)]); other != "" {
-				require.ErrorIs(t, err, diff.ErrInvalidLayer)
-				return
-			}
+		case XZ, Bzip2: // which have tests and a target of their own
+			return
 		}
 		if len(want) > fuzzInflated || len(got) > fuzzInflated { // what is wrong may come later
 			n := min(len(want), len(got), fuzzInflated)
