@@ -49,13 +49,13 @@ func (m *maker) explainXattr(a *attrs, x *xattr, err error) error {
 func (m *maker) largestXattr(name string) (most int, err error) {
 	m.probing.Lock()
 	defer m.probing.Unlock()
-	fd, err := sys.Openat(m.dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	fd, err := sys.Openat(m.dirfd, xattrProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
 		_ = unix.Close(fd) // nothing was written to it
-		if rerr := sys.Unlinkat(m.dirfd, probeName); err == nil {
+		if rerr := sys.Unlinkat(m.dirfd, xattrProbeName); err == nil {
 			err = rerr
 		}
 	}()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,4 +59,27 @@ func TestAnEscapedNameThatIsTooLongIsSaidToBeSo(t *testing.T) {
 	require.ErrorIs(t, err, ErrLargeXattr)
 	require.NotErrorIs(t, err, diff.ErrInvalidLayer)
 	require.ErrorContains(t, err, name)
+}
+
+// What the file system takes is tried while other files get their times, which is tried, too.
+func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
+	dir := fstest.Scratch(t, fstest.Ext4)
+	large := string(make([]byte, 60_000))
+	layer := func(n int) []byte {
+		var entries []fstest.Entry
+		for i := range 8 {
+			f := fstest.File(fmt.Sprintf("f%d-%d", n, i), "")
+			f.Mtime = time.Unix(1, int64(i+1))
+			if i%2 == 1 {
+				f = f.WithXattr("user.large", large)
+			}
+			entries = append(entries, f)
+		}
+		return fstest.Layer(t, entries...)
+	}
+	for n := range 100 {
+		_, _, err := Unpack(t.Context(), staging(t, dir), bytes.NewReader(layer(n)), UnpackOptions{})
+		require.ErrorIs(t, err, ErrLargeXattr)
+		require.ErrorContains(t, err, "60000")
+	}
 }

@@ -65,13 +65,13 @@ func (l *lostTimes) learn() (err error) {
 	if l.known {
 		return nil
 	}
-	fd, err := sys.Openat(l.dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	fd, err := sys.Openat(l.dirfd, timeProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		_ = unix.Close(fd) // nothing was written to it
-		if rerr := sys.Unlinkat(l.dirfd, probeName); err == nil {
+		if rerr := sys.Unlinkat(l.dirfd, timeProbeName); err == nil {
 			err = rerr
 		}
 	}()

@@ -29,6 +29,13 @@ type maker struct {
 // probeName starts as a marker does, so no entry of a layer ever has it.
 const probeName = ".wh..probe"
 
+// Names for what is tried while files are made, by several at a time: each has one of its
+// own, and a lock for those who use it.
+const (
+	timeProbeName  = ".wh..probe-time"
+	xattrProbeName = ".wh..probe-xattr"
+)
+
 // newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
 // of the directory have their say in what a new file gets.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
