@@ -45,6 +45,10 @@ func TestADamagedLayerIsMadeAnewUnderItsChildren(t *testing.T) {
 		commit(t, s, "top", "mid", layerTar("top"))
 		active(t, s, "work", "top", layerTar("work"))
 		before := rowsOf(t, s)
+		at := filepath.Join(root, s.Driver().Name(), before["mid"].Layer)
+		if s.Driver().Name() == "aufs" { // the record of a layer is apart; without a directory for it, the layer is another engine's
+			at = filepath.Join(root, "aufs", ".layerkeep", "layers", before["mid"].Layer)
+		}
 		for what, damage := range map[string]func(path string) error{
 			"missing":          fstest.RemoveAll,
 			"without a record": func(path string) error { return os.Remove(filepath.Join(path, "layer.json")) },
@@ -58,8 +62,11 @@ func TestADamagedLayerIsMadeAnewUnderItsChildren(t *testing.T) {
 				return os.WriteFile(path, nil, 0o600)
 			},
 		} {
+			if s.Driver().Name() == "aufs" && !strings.HasPrefix(what, "with") {
+				continue
+			}
 			require.NoError(t, s.Usable(t.Context(), "mid"))
-			require.NoError(t, damage(filepath.Join(root, s.Driver().Name(), before["mid"].Layer)), what)
+			require.NoError(t, damage(at), what)
 			require.Error(t, s.Usable(t.Context(), "mid"), what)
 			require.NoError(t, renewFrom(t.Context(), s, "mid", layerTar("mid")), what)
 			require.NoError(t, s.Usable(t.Context(), "mid"), what)

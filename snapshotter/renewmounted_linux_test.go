@@ -31,6 +31,9 @@ func TestAnOldLayerGoesOnceNothingHasItMounted(t *testing.T) {
 				if !replaces(s.Driver()) || s.Driver().Name() == "fake" {
 					t.Skip("its layers are no directories that another could take the place of")
 				}
+				if s.Driver().Name() == "aufs" {
+					t.Skip("it replaces no layer that something mounted has, as the suite of the drivers tests")
+				}
 				target := mountViewOnBase(t, s)
 				if killed {
 					renewAndDie(t, s, "base")
