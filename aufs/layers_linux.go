@@ -52,16 +52,9 @@ func (d *aufs) branches(id driver.ID, m layerdir.Meta) layers {
 // all returns all layers there are, ours and foreign. Those that disappear
 // meanwhile are left out.
 func (d *aufs) all(ctx context.Context) ([]layers, error) {
-	ids, err := d.store.list()
+	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
 		return nil, err
-	}
-	foreign, err := d.store.foreign(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range foreign {
-		ids = append(ids, f.ID)
 	}
 	list := make([]layers, 0, len(ids))
 	for _, id := range ids {
@@ -75,4 +68,20 @@ func (d *aufs) all(ctx context.Context) ([]layers, error) {
 		list = append(list, l)
 	}
 	return list, nil
+}
+
+// oursAndForeign lists the layers that we made, and those of other engines.
+func (s *store) oursAndForeign(ctx context.Context) ([]driver.ID, error) {
+	ids, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	foreign, err := s.foreign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range foreign {
+		ids = append(ids, f.ID)
+	}
+	return ids, nil
 }

@@ -46,10 +46,8 @@ func (d *aufs) replace(ctx context.Context, id, made driver.ID) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range standing {
-		if err := d.unused(l); err != nil {
-			return err
-		}
+	if err := d.unused(standing); err != nil {
+		return fmt.Errorf("what has it is in use: %w", err)
 	}
 	for _, l := range append(standing, made) {
 		if err := d.mounts.drop(ctx, l); err != nil {
@@ -62,34 +60,25 @@ func (d *aufs) replace(ctx context.Context, id, made driver.ID) error {
 // standingOn returns a layer and all that have it among their parents. Of a layer whose
 // record cannot be read that is not known, so it counts.
 func (d *aufs) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
-	ids, err := d.store.list()
+	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
 		return nil, err
-	}
-	foreign, err := d.store.foreign(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range foreign {
-		ids = append(ids, f.ID)
 	}
 	return layerdir.StandingOn(id, ids, d.store.load), nil
 }
 
-// unused returns [driver.ErrBusy] for a layer that is mounted in any mount namespace that
-// this process can look at.
-func (d *aufs) unused(id driver.ID) error {
-	err := d.store.idle(id)
-	if err == nil {
-		err = d.store.records.NotMountedElsewhere(id)
+// unused returns [driver.ErrBusy] when one of the layers is mounted in any mount namespace
+// that this process can look at.
+func (d *aufs) unused(ids []driver.ID) error {
+	for _, id := range ids {
+		if err := d.store.idle(id); err != nil {
+			return fmt.Errorf("layer %s: %w", id, err)
+		}
 	}
-	if err == nil {
-		err = d.mounts.translator.copies.NotMountedElsewhere(id)
+	if err := d.store.records.NotMountedElsewhere(ids...); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("layer %s, which has it: %w", id, err)
-	}
-	return nil
+	return d.mounts.translator.copies.NotMountedElsewhere(ids...)
 }
 
 // replace puts the layer made, whose record is m, in the place of id. That the branches

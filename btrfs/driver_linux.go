@@ -205,9 +205,6 @@ func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, o
 	if opts.Size < 0 {
 		return fmt.Errorf("%w: a limit of %d bytes", driver.ErrUnsupported, opts.Size)
 	}
-	if err := layerdir.CheckDepth(parents, layerdir.MaxParents); err != nil {
-		return err
-	}
 	if _, err := d.store.CheckParents(parents); err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	case m.Merging:
 		return fmt.Errorf("%w: an earlier attempt ended in the middle", driver.ErrNeedsParents)
 	}
-	inherited, err := d.checkParents(parents)
+	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
 		return err
 	}

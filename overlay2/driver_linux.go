@@ -162,7 +162,7 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
-	inherited, err := d.checkParents(parents)
+	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
 		return err
 	}
@@ -203,13 +203,6 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 // empty is the path of the directory that layers without parents are mounted
 // over; the first of them makes it.
 func (d *overlay) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
-
-func (d *overlay) checkParents(parents []driver.ID) (layerdir.Inherited, error) {
-	if err := layerdir.CheckDepth(parents, mount.MaxLower); err != nil {
-		return layerdir.Inherited{}, err
-	}
-	return d.store.CheckParents(parents)
-}
 
 // setRoot gives a layer's root directory the attributes it has before anything
 // is applied.

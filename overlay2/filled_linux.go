@@ -14,7 +14,7 @@ import (
 
 // rebaseFilled puts a layer that another program has filled on its parents.
 func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
-	inherited, err := d.checkParents(parents)
+	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
 		return err
 	}

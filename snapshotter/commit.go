@@ -88,7 +88,11 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 		row = rebased
 	}
 	if digested {
-		if err := errors.Join(s.noWriters(ctx, row), s.carried(ctx, row)); err != nil {
+		err := s.noWriters(ctx, row)
+		if err == nil { // which takes a walk through the layer
+			err = s.carried(ctx, row)
+		}
+		if err != nil {
 			return errors.Join(err, s.keepParent(row))
 		}
 	}

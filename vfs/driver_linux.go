@@ -126,9 +126,6 @@ func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
-	if err := layerdir.CheckDepth(parents, layerdir.MaxParents); err != nil {
-		return err
-	}
 	if _, err := d.store.CheckParents(parents); err != nil {
 		return err
 	}

@@ -89,23 +89,28 @@ func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err
 }
 
 // NotMountedElsewhere returns [driver.ErrBusy], with a process that shows it, when another
-// mount namespace has the layer mounted, in whatever way.
-func (s *Store) NotMountedElsewhere(id driver.ID) error {
+// mount namespace has one of the layers mounted, in whatever way.
+func (s *Store) NotMountedElsewhere(ids ...driver.ID) error {
 	others, err := otherNamespaces()
 	if err != nil {
 		return err
 	}
-	var holders []string
-	for _, n := range others {
-		_, mounted, err := s.mountedIn(n, id)
-		if err != nil {
-			return err
+	for _, id := range ids {
+		var holders []string
+		for _, n := range others {
+			_, mounted, err := s.mountedIn(n, id)
+			if err != nil {
+				return err
+			}
+			if mounted {
+				holders = append(holders, processName(n.pid))
+			}
 		}
-		if mounted {
-			holders = append(holders, processName(n.pid))
+		if err := HeldBy(holders); err != nil {
+			return fmt.Errorf("layer %s: %w", id, err)
 		}
 	}
-	return HeldBy(holders)
+	return nil
 }
 
 // silence makes the mounts read-only, and reports whether they are now. A process that has

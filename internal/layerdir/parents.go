@@ -41,10 +41,16 @@ func CheckDepth(parents []driver.ID, most int) error {
 }
 
 // CheckParents returns what a layer has from its parents. Returns
+// [driver.ErrTooManyLayers] for more than StackAtMost says,
 // [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent. As the record of
 // a sealed layer does not change, it is read once: otherwise an image of many layers
 // would have the records of all, each with a list of all below it, read for each.
 func (s *Store) CheckParents(parents []driver.ID) (Inherited, error) {
+	if s.most > 0 {
+		if err := CheckDepth(parents, s.most); err != nil {
+			return Inherited{}, err
+		}
+	}
 	var all Meta
 	for _, p := range parents {
 		says, err := s.checkParent(p)

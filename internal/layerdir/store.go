@@ -103,8 +103,8 @@ func newStore(root string, dir *os.File) *Store {
 // in it, and nothing of the layer's; before the store is used.
 func (s *Store) OwnBelow(name string) { s.below = name }
 
-// StackAtMost says how many parents a layer can have, so that one with as many is not
-// sealed; before the store is used.
+// StackAtMost says how many parents a layer can have, for CheckParents, and so that one with
+// as many is not sealed; before the store is used.
 func (s *Store) StackAtMost(layers int) { s.most = layers }
 
 // DeleteWith makes the store delete directories with remove instead of
