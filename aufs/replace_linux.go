@@ -125,7 +125,7 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 		step{"parents", func() error {
 			return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600)
 		}},
-		step{"exist", func() error { return removeThere(s.records.Path(id, incompleteName)) }},
+		step{"exist", func() error { return durable.OS().Remove(s.records.Path(id, incompleteName)) }},
 		step{"sync record", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
 		step{"drop made", func() error { return errors.Join(s.condemn(made), s.erase(made)) }},
 	)
@@ -146,13 +146,6 @@ func exchangeOrRename(from, to string) error {
 
 func makeMissing(dir string) error {
 	if err := makeDir(dir, 0o700); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
-}
-
-func removeThere(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -59,24 +59,54 @@ func parseJSON(raw []byte, into any) error {
 // checkJSON counts the values of a document without keeping any. It need not be
 // JSON: what that is, the parser decides.
 func checkJSON(raw []byte) error {
-	values, depth := 0, 0
+	values := 0
+	return eachMark(raw, func(mark byte, depth int) error {
+		if mark != '}' && mark != ']' {
+			values++
+		}
+		switch {
+		case values > maxJSONValues:
+			return fmt.Errorf("%w: a document of more than %d values", errBound, maxJSONValues)
+		case depth > maxJSONDepth:
+			return fmt.Errorf("%w: a document of more than %d levels", errBound, maxJSONDepth)
+		}
+		return nil
+	})
+}
+
+// checkList refuses a list of JSON with more elements than that, before it is parsed.
+func checkList(list json.RawMessage, most int, what string) error {
+	elements := 0
+	return eachMark(list, func(mark byte, depth int) error {
+		if mark == ',' && depth == 1 {
+			elements++
+		}
+		if elements >= most {
+			return fmt.Errorf("%w: more than %d %s", errBound, most, what)
+		}
+		return nil
+	})
+}
+
+// eachMark calls see for what stands around the values of a document, outside of strings:
+// brackets, braces, commas and colons, with the depth behind each.
+func eachMark(raw []byte, see func(mark byte, depth int) error) error {
+	depth := 0
 	for i := 0; i < len(raw); i++ {
 		switch raw[i] {
 		case '"':
 			i = endOfString(raw, i)
+			continue
 		case '{', '[':
 			depth++
-			values++
 		case '}', ']':
 			depth--
 		case ',', ':':
-			values++
+		default:
+			continue
 		}
-		if values > maxJSONValues {
-			return fmt.Errorf("%w: a document of more than %d values", errBound, maxJSONValues)
-		}
-		if depth > maxJSONDepth {
-			return fmt.Errorf("%w: a document of more than %d levels", errBound, maxJSONDepth)
+		if err := see(raw[i], depth); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -90,29 +120,6 @@ func endOfString(raw []byte, i int) int {
 		}
 	}
 	return i
-}
-
-// checkList refuses a list of JSON with more elements than that, before it is parsed.
-func checkList(list json.RawMessage, most int, what string) error {
-	elements, depth := 0, 0
-	for i := 0; i < len(list); i++ {
-		switch list[i] {
-		case '"':
-			i = endOfString(list, i)
-		case '{', '[':
-			depth++
-		case '}', ']':
-			depth--
-		case ',':
-			if depth == 1 {
-				elements++
-			}
-		}
-		if elements >= most {
-			return fmt.Errorf("%w: more than %d %s", errBound, most, what)
-		}
-	}
-	return nil
 }
 
 // A budgetBag counts the bytes of the documents that are read.

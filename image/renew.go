@@ -12,7 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/snapshotter/meta"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -58,25 +57,22 @@ func (s *Store) RenewLayer(ctx context.Context, key string, dryRun bool) error {
 
 // sourceOf returns the layer that a snapshot was unpacked from, or was exported as.
 func (s *Store) sourceOf(key string) (l Layer, err error) {
-	err = s.snaps.DB().View(func(tx *meta.Tx) error {
-		row, err := tx.Snapshot(key)
-		if err != nil {
-			return err
-		}
-		if row.Store != "" {
-			return fmt.Errorf("%w: its layer is in the additional store %s", readOnly{}, row.Store)
-		}
-		l.DiffID, l.Blob.Digest = digest.Digest(row.Labels[LabelDiffID]), digest.Digest(row.Labels[LabelBlob])
-		imported := row.Labels[LabelLayer] == key
-		if imported && l.DiffID == emptyDiffID && l.Blob.Digest == "" {
-			return nil // the layer of an image without layers
-		}
-		if !imported && row.Digest == "" || l.DiffID.Validate() != nil || l.Blob.Digest.Validate() != nil {
-			return ErrNoSource
-		}
-		return nil
-	})
-	return l, err
+	row, err := s.rowOf(key)
+	if err != nil {
+		return l, err
+	}
+	if row.Store != "" {
+		return l, fmt.Errorf("%w: its layer is in the additional store %s", readOnly{}, row.Store)
+	}
+	l.DiffID, l.Blob.Digest = digest.Digest(row.Labels[LabelDiffID]), digest.Digest(row.Labels[LabelBlob])
+	imported := row.Labels[LabelLayer] == key
+	if imported && l.DiffID == emptyDiffID && l.Blob.Digest == "" {
+		return l, nil // the layer of an image without layers
+	}
+	if !imported && row.Digest == "" || l.DiffID.Validate() != nil || l.Blob.Digest.Validate() != nil {
+		return l, ErrNoSource
+	}
+	return l, nil
 }
 
 func (s *Store) openSourceOf(l Layer) (io.ReadCloser, error) {

@@ -49,16 +49,14 @@ func (m *maker) explainXattr(a *attrs, x *xattr, err error) error {
 func (m *maker) largestXattr(name string) (most int, err error) {
 	m.probing.Lock()
 	defer m.probing.Unlock()
-	fd, err := sys.Openat(m.dirfd, xattrProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		_ = unix.Close(fd) // nothing was written to it
-		if rerr := sys.Unlinkat(m.dirfd, xattrProbeName); err == nil {
-			err = rerr
-		}
-	}()
+	err = tryOn(m.dirfd, xattrProbeName, 0o600, func(fd int) (err error) {
+		most, err = largestXattrOf(fd, name)
+		return err
+	})
+	return most, err
+}
+
+func largestXattrOf(fd int, name string) (most int, err error) {
 	space, _, _ := strings.Cut(name, ".")
 	if space == "system" { // only attributes with a meaning
 		space = "user"

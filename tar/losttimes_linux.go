@@ -61,20 +61,14 @@ func (l *lostTimes) note(path string, t time.Time) error {
 
 // learn finds out what times the file system holds, by giving them to a file. No call
 // tells: it depends on how the file system was made.
-func (l *lostTimes) learn() (err error) {
+func (l *lostTimes) learn() error {
 	if l.known {
 		return nil
 	}
-	fd, err := sys.Openat(l.dirfd, timeProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		_ = unix.Close(fd) // nothing was written to it
-		if rerr := sys.Unlinkat(l.dirfd, timeProbeName); err == nil {
-			err = rerr
-		}
-	}()
+	return tryOn(l.dirfd, timeProbeName, 0o600, l.learnFrom)
+}
+
+func (l *lostTimes) learnFrom(fd int) (err error) {
 	kept := func(t time.Time) time.Time {
 		if err == nil {
 			err = sys.Futimens(fd, times(t))

@@ -40,17 +40,29 @@ const (
 // of the directory have their say in what a new file gets.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
 	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
-	fd, err := sys.Openat(dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
+	err := tryOn(dirfd, probeName, 0o777, func(fd int) error {
+		st, err := sys.Fstat(fd)
+		m.uid, m.gid, m.masked = st.Uid, st.Gid, 0o777&^st.Mode
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
-	st, err := sys.Fstat(fd)
+	return m, nil
+}
+
+// tryOn calls try with an empty file of that name in a directory, which is removed after it.
+func tryOn(dirfd int, name string, perm uint32, try func(fd int) error) error {
+	fd, err := sys.Openat(dirfd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, perm)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m.uid, m.gid, m.masked = st.Uid, st.Gid, 0o777&^st.Mode
-	return m, sys.Unlinkat(dirfd, probeName)
+	err = try(fd)
+	_ = unix.Close(fd) // nothing was written to it
+	if removed := sys.Unlinkat(dirfd, name); err == nil {
+		err = removed
+	}
+	return err
 }
 
 func (m *maker) warn(path, message string) {

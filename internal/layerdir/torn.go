@@ -50,7 +50,7 @@ func (s *Store) Renew(id driver.ID, m Meta) error {
 		return err
 	}
 	for _, name := range []string{mergingName, tornName} {
-		if err := os.Remove(s.Path(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.OS().Remove(s.Path(id, name)); err != nil {
 			return err
 		}
 	}
