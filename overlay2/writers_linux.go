@@ -51,6 +51,8 @@ func (d *overlay) noWriters(ctx context.Context, id driver.ID) error {
 	// The kernel makes the directory when it mounts the first time.
 	if _, err := os.Lstat(work + "/work"); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	} else if err != nil {
+		return err
 	}
 	used, known, err := d.workInUse(ctx, id, work)
 	if err != nil || known && !used {
