@@ -32,6 +32,7 @@ func FuzzView(f *testing.F) {
 	f.Add([]byte{1, 0, 5, 1, 1, 0, 5, 2, 2, 2, 5, 0, 8, 2, 1, 1})                // a whiteout, an opaque directory
 	f.Add([]byte{1, 0, 1, 3, 1, 1, 1, 0, 10, 1, 1, 0, 1, 2, 1, 0, 10, 2, 1, 0})  // metacopy
 	f.Add([]byte{1, 0, 5, 3, 1, 2, 5, 0, 8, 2, 1, 2, 11, 2, 5, 0, 7, 2, 9, 200}) // whiteouts as files
+	f.Add([]byte{1, 0, 6, 2, 0, 1, 1, 0, 9, 1, 1, 18})                           // a redirect with a NUL
 	requireDetachedOverlay(f)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		dir := fstest.MemoryDir(t)

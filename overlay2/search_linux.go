@@ -215,6 +215,8 @@ func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string)
 	if err != nil || !ok {
 		return err
 	}
+	// The kernel reads the value up to its first NUL, as text of C.
+	target, _, _ = strings.Cut(target, "\x00")
 	if !validRedirect(target) {
 		return fmt.Errorf("%s in layer %d: invalid redirect %q: %w", h.dir.child(h.name), h.layer, target, syscall.EIO)
 	}
