@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -108,8 +109,22 @@ func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 			way = append(way, m)
 		}
 		m.whiteout, m.opaque, m.implied, m.cut, m.assumed = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut, sm.Assumed
+		if m.whiteout || m.opaque {
+			markAbove(way)
+		}
 	}
 	return d, nil
+}
+
+// markAbove says of the marks on the way to a marker that there is one below. Those
+// above one that says so already say so, too.
+func markAbove(way []*mark) {
+	for _, m := range slices.Backward(way) {
+		if m.below {
+			return
+		}
+		m.below = true
+	}
 }
 
 // isName reports whether a directory can have a file of that name.

@@ -68,7 +68,7 @@ func platformName(i image.Image) string {
 func newImportCommand(a *app) *cobra.Command {
 	var opts importOptions
 	cmd := &cobra.Command{
-		Use:   "import [--name REF] [--platform P] SOURCE|-",
+		Use:   "import [--name REF] [--platform P] [--limit LIMITS] SOURCE|-",
 		Short: "Import an image from an OCI layout or an archive",
 		Long:  jsonHelp(importLong, importJSON),
 		Args:  exactArgs(1),
@@ -79,6 +79,7 @@ func newImportCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: as the source does)")
 	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
+	a.addLimitFlag(cmd)
 	completeFlag(cmd, "name", cobra.NoFileCompletions)
 	completeFlag(cmd, "platform", cobra.FixedCompletions([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
