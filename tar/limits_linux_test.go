@@ -28,7 +28,7 @@ func TestZerosAreNoBomb(t *testing.T) {
 			w, err := Compress(&packed, c)
 			require.NoError(t, err)
 			tw := stdtar.NewWriter(w)
-			require.NoError(t, tw.WriteHeader(&stdtar.Header{Name: "zeros", Size: size, Mode: 0o644}))
+			require.NoError(t, tw.WriteHeader(&stdtar.Header{Name: "zeros", Size: size, Mode: 0o644, Uid: os.Geteuid(), Gid: os.Getegid()}))
 			_, err = io.Copy(tw, io.LimitReader(endless{}, size))
 			require.NoError(t, err)
 			require.NoError(t, tw.Close())
@@ -54,6 +54,7 @@ func (endless) Read(p []byte) (int, error) {
 // A path of one entry can ask for half a million directories. It must not take the
 // square of that.
 func TestOneEntryMayImplyADeepTree(t *testing.T) {
+	requireRoot(t)
 	const depth = 5_000
 	base := t.TempDir()
 	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
@@ -140,6 +141,7 @@ func TestTheMemoryForALayerIsBounded(t *testing.T) {
 		unpackMeasured(t, name)
 		return
 	}
+	requireRoot(t)
 	if testing.Short() {
 		t.Skip("makes and removes many files")
 	}
@@ -195,6 +197,7 @@ func unpackMeasured(t *testing.T, name string) {
 
 // What was forgotten to save memory is found again on the disk.
 func TestWhatWasForgottenIsFoundAgain(t *testing.T) {
+	requireRoot(t)
 	var entries []fstest.Entry
 	for i := range 400 {
 		entries = append(entries, fstest.File(fmt.Sprintf("d/f%d", i), "x"), fstest.Symlink(fmt.Sprintf("d/s%d", i), "../e"), fstest.File(fmt.Sprintf("gone/f%d", i), ""))
