@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress mutate lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress fuzz mutate lint bench clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test-faults: ## Let every system call of the methods of a driver fail, one at a 
 test-robust: ## Make a thousand power cuts for each file system and backend, and write docs/durability.md (an hour or more).
 	@scripts/install-test-deps
 	@scripts/test-robust
+
+fuzz: ## Run every fuzz target for MINUTES (1 unless given), or those that PATTERN matches; names an input that fails.
+	@scripts/fuzz "$(or $(MINUTES),1)" "$(PATTERN)"
 
 mutate: ## Change some packages in small ways, one at a time, and see whether their tests notice (hours).
 	@$(GO) run ./scripts/mutate ./tar ./diff ./internal/whiteout ./internal/layerdir ./overlay2

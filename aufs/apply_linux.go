@@ -40,6 +40,11 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 		return driver.Applied{}, err
 	}
 	defer done()
+	if !opts.Fresh {
+		if err := d.awaitNoWriters(ctx, id); err != nil {
+			return driver.Applied{}, err
+		}
+	}
 	l := d.branches(id, m)
 	view, err := openStack(l.branches, d.read())
 	if err != nil {

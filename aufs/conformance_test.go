@@ -21,6 +21,13 @@ var config = drivertest.Config{
 		}
 		return aufstest.New(filepath.Join(dir, "diff", string(id)), lower)
 	},
+	Places: func(dir string, id driver.ID) []string {
+		return []string{
+			filepath.Join(dir, "diff", string(id)), filepath.Join(dir, "layers", string(id)),
+			filepath.Join(dir, "mnt", string(id)), filepath.Join(dir, ".layerkeep", "layers", string(id)),
+		}
+	},
+	ReplacesIdle: true,
 }
 
 func TestConformance(t *testing.T) {

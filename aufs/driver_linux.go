@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// aufs is the driver. It implements [driver.Driver], [driver.Explainer] and
-// [driver.Adopter].
+// aufs is the driver. It implements [driver.Driver], [driver.Explainer],
+// [driver.Adopter] and [driver.Replacer].
 type aufs struct {
 	store  *store
 	mounts *mounter
@@ -187,7 +187,7 @@ func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, op
 	}
 	limit := maxParents
 	if opts.View {
-		limit++ // it has no branch of its own
+		limit++ // it has no branch of its own; another engine may have left such a chain
 	}
 	switch {
 	case opts.Size != 0:
@@ -196,8 +196,9 @@ func (d *aufs) create(ctx context.Context, id driver.ID, parents []driver.ID, op
 		return fmt.Errorf("%w: mounts with mapped IDs", driver.ErrUnsupported)
 	case opts.View && len(parents) == 0:
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
-	case len(parents) > limit:
-		return fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), limit)
+	}
+	if err := layerdir.CheckDepth(parents, limit); err != nil {
+		return err
 	}
 	if err := d.store.checkParents(parents); err != nil {
 		return err

@@ -161,14 +161,22 @@ func changesOf(t *testing.T, d driver.Driver, id driver.ID) []string {
 func TestAChainEndsWhereAnAUFSWould(t *testing.T) {
 	d := openDriver(t, t.TempDir())
 	var chain []driver.ID
-	for i := range maxParents + 1 {
+	for i := range maxParents {
 		id := driver.ID(fmt.Sprint("l", i))
 		require.NoError(t, d.Create(t.Context(), id, chain, driver.CreateOptions{}))
 		require.NoError(t, d.Seal(t.Context(), id))
 		chain = append([]driver.ID{id}, chain...)
 	}
+	require.NoError(t, d.Create(t.Context(), "last", chain, driver.CreateOptions{}))
+	require.ErrorIs(t, d.Seal(t.Context(), "last"), driver.ErrTooManyLayers)
+	// Another engine's may have one more.
+	meta, err := d.store.records.Load("last")
+	require.NoError(t, err)
+	meta.Sealed = true
+	require.NoError(t, d.store.records.Save("last", meta))
+	chain = append([]driver.ID{"last"}, chain...)
 	require.Len(t, chain, 127, "branches of one aufs")
-	require.ErrorIs(t, d.Create(t.Context(), "more", chain, driver.CreateOptions{}), driver.ErrUnsupported)
+	require.ErrorIs(t, d.Create(t.Context(), "more", chain, driver.CreateOptions{}), driver.ErrTooManyLayers)
 	require.NoError(t, d.Create(t.Context(), "view", chain, driver.CreateOptions{View: true}), "which has no branch")
 	require.ErrorIs(t, d.Create(t.Context(), "view2", append(chain, "x"), driver.CreateOptions{View: true}), driver.ErrUnsupported)
 }

@@ -1,6 +1,7 @@
 package aufs
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -64,10 +65,18 @@ func makeLayer(s *store, id driver.ID, m layerdir.Meta) error {
 }
 
 func scenes() []scene {
+	sealed := layerdir.Meta{Sealed: true, Note: json.RawMessage(`"new"`)}
 	ours := func(t *testing.T, dir string) {
 		require.NoError(t, makeLayer(openTest(t, dir), "layer", layerdir.Meta{Sealed: true}))
 	}
 	remove := func(s *store) error { return s.remove("layer") }
+	with := func(prepare func(t *testing.T, dir string)) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			prepare(t, dir)
+			require.NoError(t, makeLayer(openTest(t, dir), "made", sealed))
+		}
+	}
+	replace := func(s *store) error { return s.replace("layer", "made", sealed) }
 	return []scene{
 		{"create", func(*testing.T, string) {}, func(s *store) error { return makeLayer(s, "layer", layerdir.Meta{}) }},
 		{"create a view", func(*testing.T, string) {}, func(s *store) error {
@@ -75,6 +84,13 @@ func scenes() []scene {
 		}},
 		{"remove", ours, remove},
 		{"remove a foreign layer", func(t *testing.T, dir string) { foreignLayer(t, dir, "layer") }, remove},
+		{"replace", with(ours), replace},
+		{"replace a missing layer", with(func(*testing.T, string) {}), replace},
+		{"replace one whose record is damaged", with(func(t *testing.T, dir string) {
+			ours(t, dir)
+			s := openTest(t, dir)
+			require.NoError(t, os.WriteFile(s.records.Path("layer", layerdir.RecordName), []byte("{"), 0o600))
+		}), replace},
 	}
 }
 
@@ -94,6 +110,11 @@ func stepsOf(t *testing.T, c scene) []string {
 // it, with nothing of it left in the latter case, and that none was mistaken.
 func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
 	t.Helper()
+	if m, err := s.records.Load("layer"); err != nil && !errors.Is(err, driver.ErrNotFound) {
+		require.Equal(t, layerdir.Meta{}, m, "its record is as damaged as it was")
+		require.NoError(t, s.replace("layer", madeAgain(t, s), layerdir.Meta{Sealed: true}), "the next try works")
+	}
+	require.NoError(t, s.remove("made"), "the layer that was to be another")
 	foreign, err := s.foreign(t.Context())
 	require.NoError(t, err)
 	m, err := s.load("layer")
@@ -115,6 +136,13 @@ func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
 	require.NoError(t, s.records.Cleanup(t.Context()))
 	require.Equal(t, empty, places(t, s.root))
 	require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}), "the name is free")
+}
+
+// madeAgain makes a layer for another try.
+func madeAgain(t *testing.T, s *store) driver.ID {
+	t.Helper()
+	require.NoError(t, makeLayer(s, "again", layerdir.Meta{Sealed: true}))
+	return "again"
 }
 
 func TestAStepThatFailsLeavesTheLayerWholeOrAbsent(t *testing.T) {

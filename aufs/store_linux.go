@@ -66,8 +66,11 @@ func openStore(root string, opts driver.Options) (*store, error) {
 			return s, err
 		}
 	}
-	s.records, err = layerdir.OpenFor(s.own(layersDir), opts)
-	return s, err
+	if s.records, err = layerdir.OpenFor(s.own(layersDir), opts); err != nil {
+		return s, err
+	}
+	s.records.StackAtMost(maxParents)
+	return s, nil
 }
 
 // checkPlaces refuses a store in which something else stands in the place of one of the

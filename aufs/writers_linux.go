@@ -11,7 +11,14 @@ import (
 // NoWriters asks the module, which lists the branches of every aufs, wherever it is mounted,
 // and looks at the mount tables of other processes, which name them where it does not.
 func (d *aufs) NoWriters(ctx context.Context, id driver.ID) error {
-	err := layerdir.AwaitNoWriters(ctx, func() error {
+	if err := d.awaitNoWriters(ctx, id); err != nil {
+		return fmt.Errorf("aufs: look for who writes to layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *aufs) awaitNoWriters(ctx context.Context, id driver.ID) error {
+	return layerdir.AwaitNoWriters(ctx, func() error {
 		used, err := layerdir.BranchWritableElsewhere(d.store.branch(id))
 		if err != nil {
 			return err
@@ -25,10 +32,6 @@ func (d *aufs) NoWriters(ctx context.Context, id driver.ID) error {
 		}
 		return layerdir.HeldBy(holders)
 	})
-	if err != nil {
-		return fmt.Errorf("aufs: look for who writes to layer %s: %w", id, err)
-	}
-	return nil
 }
 
 // SeesUnmounted implements [driver.WriterFinder].

@@ -51,6 +51,9 @@ func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts d
 	if err == nil {
 		err = d.store.NotMounted(id, layerdir.Unmounted)
 	}
+	if err == nil && !opts.Fresh {
+		err = d.store.NotWritableElsewhere(ctx, id)
+	}
 	if err == nil {
 		err = d.makeWritable(id, m)
 	}

@@ -69,6 +69,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	store.OwnBelow(volDir)
+	store.StackAtMost(layerdir.MaxParents)
 	store.DeleteWith(d.delete)
 	// Syncing the directory logs what was renamed in it, and a log that has seen a
 	// subvolume being destroyed can make the file system one that cannot be mounted
@@ -173,7 +174,7 @@ func (d *btrfs) Name() string { return Name }
 func (d *btrfs) Properties() driver.Properties {
 	return driver.Properties{
 		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: !d.opts.ReadOnly, Quota: true, Idmap: d.idmap,
-		XattrNamespaces: d.xattrs,
+		XattrNamespaces: d.xattrs, MaxParents: layerdir.MaxParents,
 	}
 }
 
@@ -203,6 +204,9 @@ func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, o
 	}
 	if opts.Size < 0 {
 		return fmt.Errorf("%w: a limit of %d bytes", driver.ErrUnsupported, opts.Size)
+	}
+	if err := layerdir.CheckDepth(parents, layerdir.MaxParents); err != nil {
+		return err
 	}
 	if _, err := d.store.CheckParents(parents); err != nil {
 		return err

@@ -93,7 +93,7 @@ func (c *Client) Import(ctx context.Context, src image.Source, opts image.Import
 	if err := ctx.Err(); err != nil {
 		return image.Image{}, err
 	}
-	packed, source, err := src.Pack(ctx, opts.Platform)
+	packed, source, err := src.Pack(ctx, opts)
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -106,7 +106,7 @@ func (c *Client) Import(ctx context.Context, src image.Source, opts image.Import
 	}
 	first := &storev1.ImportRequest{Options: &storev1.ImportOptions{
 		Format: string(packed.Kind), Ref: []byte(packed.Sent.Ref), Label: []byte(packed.Sent.Label), Base: packed.Sent.Base,
-		Name: opts.Name, Platform: opts.Platform,
+		Name: opts.Name, Platform: opts.Platform, Image: opts.Image, Recipes: opts.Recipes,
 	}}
 	up := startUpload(call, packed.Reader, stream.CloseSend, func(data []byte) error {
 		m := first

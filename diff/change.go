@@ -10,6 +10,10 @@ import (
 // a hard link to nothing, a path that leaves the root.
 var ErrInvalidLayer = errors.New("invalid layer")
 
+// ErrNotCarried says that a file is one that no layer can hold: with more extended
+// attributes than can be listed, or than fit into the header of a layer's entry.
+var ErrNotCarried = errors.New("a layer cannot hold this file")
+
 // Kind is the kind of a change.
 type Kind uint8
 

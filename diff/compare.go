@@ -3,9 +3,11 @@ package diff
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
+	"syscall"
 	"time"
 
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -45,9 +47,18 @@ func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change,
 			w.warn = func(string, string) {}
 		}
 		if err := w.run(); err != nil && !errors.Is(err, errStop) {
-			yield(Change{}, err)
+			yield(Change{}, explain(err))
 		}
 	}
+}
+
+// explain says what the error of listxattr(2) means for a file that has got more names of
+// extended attributes than that can return: 64 KiB.
+func explain(err error) error {
+	if errors.Is(err, syscall.E2BIG) {
+		return fmt.Errorf("%w: its extended attributes have more than 64 KiB of names, which Linux does not list: %w", ErrNotCarried, err)
+	}
+	return err
 }
 
 // errStop says that the consumer wants no more.

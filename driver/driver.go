@@ -49,6 +49,8 @@ type Driver interface {
 	// what the writable layer's view shows, without mounting anything. The
 	// layer must not be mounted. It reads the stream to its end.
 	//
+	// Returns ErrBusy for a layer that is mounted, or that somebody can write to in
+	// another mount namespace; mere copies of its mount there become read-only.
 	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
 	// stream that cannot be applied, ErrUnsupported for a name over
 	// Properties.MaxName, ErrDigest when opts.DiffID is given and differs, and
@@ -74,7 +76,8 @@ type Driver interface {
 
 	// Seal makes the layer immutable and durable: once it returns, the layer
 	// survives a power cut whole. Idempotent. The layer must not be mounted
-	// writable. Returns ErrUnsupported for a view.
+	// writable. Returns ErrUnsupported for a view and ErrTooManyLayers for a layer with
+	// Properties.MaxParents parents, which stays writable.
 	Seal(ctx context.Context, id ID) error
 
 	// Remove removes the layer: at once and atomically to the caller, though
@@ -225,7 +228,8 @@ type Replacer interface {
 	// its parent: nothing changes in it.
 	//
 	// Returns ErrNotFound without made, ErrNotSealed for one that is not sealed, ErrBusy
-	// when id is mounted writable or something is mounted in its directory, and
+	// when id is mounted writable or something is mounted in its directory, with some
+	// drivers also when anything that has id is mounted, and
 	// ErrUnsupported where the file system cannot exchange two directories. After these
 	// id is as before, and Remove removes made.
 	Replace(ctx context.Context, id, made ID) error
@@ -374,7 +378,12 @@ type ApplyOptions struct {
 	Sync bool
 	// Limits bound the layer; where they say nothing, those of [Options] do.
 	Limits Limits
-	// Warn is told of what was skipped or reinterpreted; nil logs it.
+	// Fresh says that nobody has ever mounted the layer, as where it was made to be
+	// unpacked to. Then other mount namespaces are not looked through, which takes time
+	// for each process of the machine.
+	Fresh bool
+	// Warn is told of what was skipped or reinterpreted, or what the file system cannot
+	// hold; nil logs it.
 	Warn func(path, message string)
 }
 
@@ -445,7 +454,9 @@ type Properties struct {
 	KeepsXattrs bool
 	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
 	MaxName int
-	// MaxParents is the longest chain of parents; 0 means no limit.
+	// MaxParents is the longest chain of parents. Create returns ErrTooManyLayers for a longer
+	// one, and Seal for a layer that has so many: nothing could stand on it, and where a
+	// mount takes no more it could not be mounted itself. 0 means no limit.
 	MaxParents int
 	// RefusedXattr is the prefix of attributes that a layer cannot have here,
 	// empty for none: "trusted.overlay." where the kernel's overlay cannot show

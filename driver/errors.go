@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -22,6 +23,9 @@ var (
 	ErrBusy = errors.New("layer is busy")
 	// ErrUnsupported: this backend, file system or kernel cannot do it.
 	ErrUnsupported = errors.New("not supported here")
+	// ErrTooManyLayers: the layer and its parents are more than the backend stacks, see
+	// Properties.MaxParents. Matches ErrUnsupported.
+	ErrTooManyLayers = fmt.Errorf("%w: too many layers", ErrUnsupported)
 	// ErrNeedsParents: a layer unpacked without its parents says something that
 	// only its parents can give a meaning to. Apply it again on its parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")

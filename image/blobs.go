@@ -136,6 +136,18 @@ func (b *blobs) open(d digest.Digest) (*os.File, error) {
 	return f, err
 }
 
+// whole reports whether a blob is there and is what its digest says.
+func (b *blobs) whole(d digest.Digest) bool {
+	f, err := b.open(d)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	hash := d.Algorithm().Hash()
+	_, err = io.Copy(hash, f)
+	return err == nil && digest.NewDigest(d.Algorithm(), hash) == d
+}
+
 // read returns a small blob, checked against its digest again.
 func (b *blobs) read(d digest.Digest) ([]byte, error) {
 	f, err := b.open(d)
@@ -161,6 +173,22 @@ func (b *blobs) addAs(d digest.Digest, raw []byte) error {
 	}
 	defer w.abort()
 	if _, err := w.Write(raw); err != nil {
+		return err
+	}
+	return w.commit(d)
+}
+
+// addFrom is addAs for a file.
+func (b *blobs) addFrom(d digest.Digest, from io.ReadSeeker) error {
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	w, err := b.create()
+	if err != nil {
+		return err
+	}
+	defer w.abort()
+	if _, err := io.Copy(w, from); err != nil {
 		return err
 	}
 	return w.commit(d)
@@ -244,10 +272,6 @@ func (w *blobWriter) abort() {
 		_ = w.Discard()
 	}
 }
-
-// maxDocument bounds manifests, indexes and configs, as containerd and the
-// distribution-spec do for manifests, with room for large configs.
-const maxDocument = 8 << 20
 
 // readLimited reads to the end, or fails when that is further than limit.
 func readLimited(r io.Reader, limit int64) ([]byte, error) {

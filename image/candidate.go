@@ -1,24 +1,36 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A candidate is one image that a source holds.
+// A candidate is one image that a source holds, for one platform.
 type candidate struct {
 	// refs are what the source calls it: tags, or whole names.
 	refs []string
-	// id tells candidates apart: a digest or a place in the source.
-	id string
+	// places are where the source lists it; at least one.
+	places []place
+	// manifest is the manifest's digest; empty where it has none.
+	manifest digest.Digest
 	// platform is what the source says; nil when only the config does.
 	platform *ocispec.Platform
+	// look reads the config.
+	look func() (looked, error)
 	// load reads and checks the manifest and config.
 	load func() (*loaded, error)
+}
+
+// looked is what the config of a candidate tells.
+type looked struct {
+	platform ocispec.Platform
+	config   digest.Digest
 }
 
 // loaded is an image whose manifest and config were read and verified.
@@ -27,39 +39,56 @@ type loaded struct {
 	manifest, config []byte
 	// layer opens the blob of a layer by its place in Layers.
 	layer func(i int) (io.ReadCloser, error)
+	// notes are what the user should know of how it was read.
+	notes []string
 }
 
-// pick chooses one image. ref comes from the source's notation; empty means
-// that there has to be one image, for perhaps several platforms.
-func pick(all []candidate, ref string, want wanted) (candidate, *loaded, error) {
-	some, err := byRef(all, ref)
+// wanted is what the caller said of the image. ref comes from the source's
+// notation; where neither it nor the choice says anything there has to be one
+// image, for perhaps several platforms.
+type wanted struct {
+	ref      string
+	choice   choice
+	platform wantedPlatform
+}
+
+// pick chooses one image.
+func pick(all []candidate, want wanted) (candidate, *loaded, error) {
+	if len(all) == 0 {
+		return candidate{}, nil, fmt.Errorf("%w: the source holds none", ErrInvalid)
+	}
+	some, err := byRef(all, want)
 	if err != nil {
 		return candidate{}, nil, err
 	}
-	if len(some) == 0 {
-		return candidate{}, nil, fmt.Errorf("%w: the source holds none", ErrInvalid)
+	if some, err = byChoice(some, want.choice); err != nil {
+		return candidate{}, nil, err
 	}
-	if len(some) == 1 && !want.explicit {
+	if len(some) == 1 && !want.platform.explicit {
 		img, err := some[0].load()
 		return some[0], img, err
 	}
-	return byPlatform(some, want)
+	return byPlatform(some, want.platform)
 }
 
-func byRef(all []candidate, ref string) ([]candidate, error) {
-	if ref != "" {
-		some := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !c.called(ref) })
+func byRef(all []candidate, want wanted) ([]candidate, error) {
+	if want.ref != "" {
+		some := filter(all, func(c candidate) bool { return c.called(want.ref) })
 		if len(some) == 0 {
-			return nil, fmt.Errorf("%w called %q; it holds %s", ErrNoMatch, ref, listRefs(all))
+			return nil, fmt.Errorf("%w called %q; it holds %s", ErrNoMatch, want.ref, listImages(all))
 		}
 		return some, nil
 	}
 	for _, c := range all {
-		if !slices.Equal(c.refs, all[0].refs) {
-			return nil, fmt.Errorf("%w: it holds several images, name one: %s", ErrAmbiguous, listRefs(all))
+		if want.choice.text == "" && !slices.Equal(c.refs, all[0].refs) {
+			return nil, several(all)
 		}
 	}
 	return all, nil
+}
+
+func several(all []candidate) error {
+	return fmt.Errorf("%w: the source holds several images: %s", ErrAmbiguous, listImages(all))
 }
 
 // called reports whether ref is one of the candidate's references, literally or
@@ -75,42 +104,48 @@ func (c candidate) called(ref string) bool {
 	})
 }
 
-// byPlatform takes the best match, the first of equals.
-func byPlatform(some []candidate, want wanted) (candidate, *loaded, error) {
-	best, found := -1, make([]ocispec.Platform, len(some))
-	for i, c := range some {
+// byPlatform takes the best match. Of equals the first is taken when they are in
+// one index, as the image-spec wants it (image-index.md); images apart are
+// ambiguous.
+func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, error) {
+	best, found := []candidate{}, make([]ocispec.Platform, 0, len(some))
+	var other error
+	for _, c := range some {
 		if c.platform == nil {
-			img, err := c.load()
+			seen, err := c.look()
+			if errors.Is(err, ErrArtifact) { // it may be beside images
+				other = err
+				continue
+			}
 			if err != nil {
 				return candidate{}, nil, err
 			}
-			c.platform = &img.Platform
+			c.platform = &seen.platform
 		}
-		found[i] = *c.platform
-		if want.Match(found[i]) && (best < 0 || want.Less(found[i], found[best])) {
-			best = i
+		found = append(found, *c.platform)
+		switch {
+		case !want.Match(*c.platform):
+		case len(best) == 0 || want.Less(*c.platform, *best[0].platform):
+			best = []candidate{c}
+		case !want.Less(*best[0].platform, *c.platform):
+			best = append(best, c)
 		}
 	}
-	if best < 0 {
+	if len(found) == 0 {
+		return candidate{}, nil, other
+	}
+	if len(best) == 0 {
 		return candidate{}, nil, fmt.Errorf("%w for platform %s; it holds %s", ErrNoMatch, want.text, listPlatforms(found))
 	}
-	img, err := some[best].load()
-	return some[best], img, err
+	if slices.ContainsFunc(best[1:], best[0].apart) {
+		return candidate{}, nil, several(best)
+	}
+	img, err := best[0].load()
+	return best[0], img, err
 }
 
 // maxListed bounds what an error message lists.
 const maxListed = 20
-
-func listRefs(all []candidate) string {
-	var refs []string
-	for _, c := range all {
-		if len(c.refs) == 0 {
-			refs = append(refs, "(unnamed)")
-		}
-		refs = append(refs, c.refs...)
-	}
-	return list(refs)
-}
 
 func listPlatforms(ps []ocispec.Platform) string {
 	var names []string
@@ -122,7 +157,10 @@ func listPlatforms(ps []ocispec.Platform) string {
 
 func list(names []string) string {
 	slices.Sort(names)
-	names = slices.Compact(names)
+	return listInOrder(slices.Compact(names))
+}
+
+func listInOrder(names []string) string {
 	if len(names) == 0 {
 		return "nothing"
 	}

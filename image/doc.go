@@ -1,7 +1,7 @@
 // Package image brings container images into a snapshotter and out again.
 //
-// It reads OCI image layouts, tar archives of such layouts and the archives of
-// `docker save`, from a path or a stream, checks every digest on the way,
+// It reads OCI image layouts, tar archives of such layouts, the archives of
+// `docker save` and the directories of skopeo's dir:, from a path or a stream, checks every digest on the way,
 // unpacks the layers into committed snapshots named by their chainID, and keeps
 // the manifest, config and layer blobs, so that an export of an OCI image gives
 // the very same digests; a Docker manifest is rewritten in the OCI's terms. It

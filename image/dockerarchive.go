@@ -2,11 +2,12 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -44,28 +45,95 @@ func dockerCandidates(ctx context.Context, b bag) ([]candidate, error) {
 		return nil, err
 	}
 	var entries []dockerEntry
-	if err := json.Unmarshal(raw, &entries); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, dockerManifestFile, err)
+	err = checkList(raw, maxCandidates, "images")
+	if err == nil {
+		err = parseJSON(raw, &entries)
 	}
-	if len(entries) > maxCandidates {
-		return nil, fmt.Errorf("%w: an archive of more than %d images", ErrInvalid, maxCandidates)
+	if err == nil {
+		err = checkEntries(entries)
 	}
-	d := &dockerArchive{ctx, b}
-	out := make([]candidate, len(entries))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dockerManifestFile, err)
+	}
+	return (&dockerArchive{ctx, b}).candidates(entries), nil
+}
+
+func checkEntries(entries []dockerEntry) error {
 	for i, e := range entries {
-		out[i] = candidate{refs: e.RepoTags, id: fmt.Sprint(i), load: func() (*loaded, error) { return d.load(e) }}
+		if len(e.Layers) > maxLayers || len(e.RepoTags) > maxNames {
+			return fmt.Errorf("%w: image %d has more than %d layers or %d names", errBound, i+1, maxLayers, maxNames)
+		}
+		for _, text := range append(slices.Concat(e.Layers, e.RepoTags), e.Config) {
+			if len(text) > maxText {
+				return fmt.Errorf("%w: image %d has a name of %d bytes", errBound, i+1, len(text))
+			}
+		}
 	}
-	return out, nil
+	return nil
+}
+
+// candidates makes one of each image, also of one that is listed twice.
+func (d *dockerArchive) candidates(entries []dockerEntry) []candidate {
+	var out []candidate
+	known := map[string]int{}
+	for _, e := range entries {
+		key := strings.Join(append([]string{e.Config}, e.Layers...), "\x00")
+		if i, ok := known[key]; ok {
+			out[i].refs = append(out[i].refs, e.RepoTags...)
+			continue
+		}
+		known[key] = len(out)
+		id, _ := configID(e.Config)
+		out = append(out, candidate{
+			refs:   e.RepoTags,
+			places: []place{{len(out) + 1, id}},
+			look:   func() (looked, error) { return d.look(e) },
+			load:   func() (*loaded, error) { return d.load(e) },
+		})
+	}
+	return out
+}
+
+// blobDigest returns the digest that the name of a blob is.
+func blobDigest(name string) (digest.Digest, bool) {
+	hex, ok := strings.CutPrefix(name, path.Join(ocispec.ImageBlobsDir, digest.SHA256.String())+"/")
+	if !ok || !isHex64(hex) {
+		return "", false
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, hex), true
+}
+
+// configID returns the digest that the name of a config holds: "HEX.json", or
+// "blobs/sha256/HEX" in the newer form.
+func configID(name string) (digest.Digest, bool) {
+	hex := strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ".json")
+	if !isHex64(hex) {
+		return "", false
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, hex), true
+}
+
+func (d *dockerArchive) look(e dockerEntry) (looked, error) {
+	raw, config, err := d.readConfig(e)
+	return looked{config.Platform, digest.FromBytes(raw)}, err
+}
+
+func (d *dockerArchive) readConfig(e dockerEntry) ([]byte, ocispec.Image, error) {
+	raw, err := d.config(e.Config)
+	if err != nil {
+		return nil, ocispec.Image{}, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	config, err := parseConfig(raw)
+	if err != nil {
+		return nil, ocispec.Image{}, fmt.Errorf("config %s: %w", e.Config, err)
+	}
+	return raw, config, nil
 }
 
 func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
-	rawConfig, err := d.config(e.Config)
+	rawConfig, config, err := d.readConfig(e)
 	if err != nil {
-		return nil, fmt.Errorf("config %s: %w", e.Config, err)
-	}
-	config, err := parseConfig(rawConfig)
-	if err != nil {
-		return nil, fmt.Errorf("config %s: %w", e.Config, err)
+		return nil, err
 	}
 	if len(config.RootFS.DiffIDs) != len(e.Layers) {
 		return nil, fmt.Errorf("%w: %s has %d layers and the config %d diffIDs",
@@ -77,6 +145,17 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 			return nil, fmt.Errorf("layer %d %s: %w", i+1, name, err)
 		}
 	}
+	open := func(i int) (io.ReadCloser, error) {
+		f, err := d.openLayer(e.Layers[i])
+		return f, err
+	}
+	order, err := layerOrder(d.ctx, layers, config.RootFS.DiffIDs, open)
+	if err != nil {
+		return nil, err
+	}
+	if order != nil {
+		layers, e.Layers = inOrder(layers, order), inOrder(e.Layers, order)
+	}
 	m := ocispec.Manifest{Config: describe(ocispec.MediaTypeImageConfig, rawConfig), Layers: layers}
 	raw, target, err := newManifest(m.Config, m.Layers, nil)
 	if err != nil {
@@ -86,14 +165,10 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) {
-		f, _, err := d.open(e.Layers[i])
-		return f, err
-	}}, nil
+	return &loaded{img, raw, rawConfig, open, nil}, nil
 }
 
-// config reads the config, whose name holds its digest: "HEX.json", or
-// "blobs/sha256/HEX" in the newer form.
+// config reads the config, whose name holds its digest.
 func (d *dockerArchive) config(name string) ([]byte, error) {
 	clean, ok := insideName(name)
 	if !ok {
@@ -106,36 +181,75 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	hex := strings.TrimSuffix(clean[strings.LastIndexByte(clean, '/')+1:], ".json")
-	if got := digest.FromBytes(raw); isHex64(hex) && got.Encoded() != hex {
+	got := digest.FromBytes(raw)
+	if id, ok := configID(clean); ok && id != got {
 		return nil, fmt.Errorf("%w: the content has the digest %s", ErrDigest, got)
 	}
 	return raw, nil
 }
 
-// describe finds out a layer's digest. That of a plain tar is its diffID, which
-// is verified when the layer is read; a compressed one, which few tools write
-// into such archives, is read once more for it.
+// describe finds out a layer's digest. That of a plain tar is in its name, or else
+// its diffID, and is verified when the layer is read; a compressed one, which few
+// tools write into such archives, is read once more for it.
 func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
-	f, size, err := d.open(name)
+	f, err := d.openLayer(name)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	defer f.Close()
-	packed, r, err := sniff(f)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	desc := ocispec.Descriptor{MediaType: ociLayerType(packed), Digest: diffID, Size: size}
-	if packed == tar.None {
+	desc := ocispec.Descriptor{MediaType: ociLayerType(f.packed), Digest: diffID, Size: f.size}
+	if f.packed == tar.None && !f.unpacked {
+		if id, ok := blobDigest(name); ok {
+			desc.Digest = id
+		}
 		return desc, nil
 	}
 	hash := digest.SHA256.Digester()
-	if _, err := copyContext(d.ctx, hash.Hash(), r); err != nil {
+	if desc.Size, err = copyContext(d.ctx, hash.Hash(), f); err != nil {
 		return desc, err
 	}
 	desc.Digest = hash.Digest()
 	return desc, nil
+}
+
+// savedLayer is a layer of a Docker archive as it becomes one of an image.
+type savedLayer struct {
+	io.Reader
+	io.Closer
+	packed tar.Compression
+	// unpacked: it is packed in the archive as no layer of an image can be.
+	unpacked bool
+	// size is of no meaning when unpacked.
+	size int64
+}
+
+func (d *dockerArchive) openLayer(name string) (*savedLayer, error) {
+	f, size, err := d.open(name)
+	if err != nil {
+		return nil, err
+	}
+	packed, r, err := sniff(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if packed != tar.XZ && packed != tar.Bzip2 {
+		return &savedLayer{r, f, packed, false, size}, nil
+	}
+	plain, _, err := tar.NewDecompressor(r)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &savedLayer{plain, closers{plain, f}, tar.None, true, 0}, nil
+}
+
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var errs []error
+	for _, x := range c {
+		errs = append(errs, x.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (d *dockerArchive) open(name string) (io.ReadCloser, int64, error) {

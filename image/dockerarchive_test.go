@@ -108,8 +108,8 @@ func TestBadDockerArchivesAreRefused(t *testing.T) {
 			require.NoError(t, err)
 			all, err := dockerCandidates(context.Background(), bag)
 			if err == nil {
-				want, _ := parsePlatform("")
-				_, _, err = pick(all, "", want)
+				want, _ := ImportOptions{}.wanted("")
+				_, _, err = pick(all, want)
 			}
 			require.ErrorIs(t, err, c.is)
 			require.ErrorContains(t, err, c.says)
@@ -123,6 +123,9 @@ func TestLinksInAnArchiveStayInside(t *testing.T) {
 		file{name: "d/rel", symlink: "real"},
 		file{name: "up", symlink: "d/../d/rel"},
 		file{name: "hard", hardlink: "d/real"},
+		file{name: "dir", symlink: "d"},
+		file{name: "e/back", symlink: "../dir"},
+		file{name: "absolute", symlink: "/d/real"},
 		file{name: "out", symlink: "../../etc/passwd"},
 		file{name: "loop", symlink: "loop2"},
 		file{name: "loop2", symlink: "loop"},
@@ -131,7 +134,7 @@ func TestLinksInAnArchiveStayInside(t *testing.T) {
 		file{name: "twice", body: "newer"},
 	))
 	require.NoError(t, err)
-	for _, name := range []string{"d/real", "d/rel", "up", "hard"} {
+	for _, name := range []string{"d/real", "d/rel", "up", "hard", "dir/real", "dir/rel", "e/back/real"} {
 		raw, err := readDocument(bag, name)
 		require.NoError(t, err, name)
 		require.Equal(t, "body", string(raw))
@@ -139,7 +142,12 @@ func TestLinksInAnArchiveStayInside(t *testing.T) {
 	raw, err := readDocument(bag, "twice")
 	require.NoError(t, err)
 	require.Equal(t, "newer", string(raw))
-	for _, name := range []string{"out", "escape", "../escape", "d"} {
+	for _, name := range []string{"out", "absolute", "out/more"} {
+		_, _, err = bag.open(name)
+		require.ErrorIs(t, err, ErrLink, name)
+		require.ErrorContains(t, err, name)
+	}
+	for _, name := range []string{"escape", "../escape", "d"} {
 		_, _, err := bag.open(name)
 		require.ErrorIs(t, err, os.ErrNotExist, name)
 	}

@@ -18,8 +18,13 @@ var (
 	ErrDigest error = &sentinel{"digest mismatch", ErrInvalid}
 	// ErrMissingBlob: a manifest names a blob that the source does not hold.
 	ErrMissingBlob error = &sentinel{"blob is missing", ErrInvalid}
+	// ErrLink: a file of a layout is behind a symbolic link that leads out of it.
+	ErrLink error = &sentinel{"link is not followed", ErrInvalid}
 	// ErrMediaType: a media type that is unknown or contradicts the content.
 	ErrMediaType error = &sentinel{"wrong media type", ErrInvalid}
+	// ErrArtifact: what is there is no container image, but a Helm chart, say; the
+	// message tells what. It matches ErrMediaType, too.
+	ErrArtifact error = &sentinel{"not a container image", ErrMediaType}
 	// ErrNoMatch: the source holds images, but not the one asked for; the
 	// message lists those it holds.
 	ErrNoMatch error = &sentinel{"no matching image", ErrInvalid}

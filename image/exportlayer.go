@@ -21,11 +21,7 @@ func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err e
 	if err != nil {
 		return l, err
 	}
-	var opts driver.DiffOptions
-	if given := j.opts.SourceDateEpoch; given != nil {
-		opts.MaxTime = tar.MaxTime(*given)
-	}
-	if _, err := j.s.snaps.Diff(ctx, key, io.MultiWriter(packed, diffID.Hash()), opts); err != nil {
+	if err := j.writeTar(ctx, key, io.MultiWriter(packed, diffID.Hash())); err != nil {
 		return l, errors.Join(err, packed.Close())
 	}
 	if err := packed.Close(); err != nil {
@@ -34,6 +30,24 @@ func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err e
 	l.DiffID = diffID.Digest()
 	l.Blob = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: blob.Digest(), Size: size.n}
 	return l, nil
+}
+
+// writeTar writes the tar of a layer: the one that it was unpacked from, where its recipe
+// was kept, so that the image keeps its config, else its changes.
+func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
+	info, err := j.s.snaps.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	if kept, err := j.s.tarFrom(ctx, key, info.Labels, w); kept || err != nil {
+		return err
+	}
+	var opts driver.DiffOptions
+	if given := j.opts.SourceDateEpoch; given != nil {
+		opts.MaxTime = tar.MaxTime(*given)
+	}
+	_, err = j.s.snaps.Diff(ctx, key, w, opts)
+	return err
 }
 
 // take makes l the layer of the piece.

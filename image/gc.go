@@ -176,7 +176,7 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 			m.need(img, needed)
 		}
 		return tx.WalkSnapshots(func(row meta.Snapshot) error {
-			m.blobs[row.Labels[LabelBlob]] = true
+			m.blobs[row.Labels[LabelBlob]], m.blobs[row.Labels[LabelRecipe]] = true, true
 			if base := digest.Digest(row.Labels[LabelBase]); base.Validate() == nil {
 				bases = append(bases, base)
 			}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,11 +24,29 @@ func (s *Store) layerDir(t testing.TB, l Layer) string {
 	require.NoError(t, err)
 	for _, have := range layers {
 		if have.Name == l.ChainID.String() {
-			return filepath.Join(s.snaps.Root(), s.snaps.Driver().Name(), string(have.ID))
+			dir := filepath.Join(s.snaps.Root(), s.snaps.Driver().Name())
+			if s.snaps.Driver().Name() == "aufs" {
+				dir = filepath.Join(dir, ".layerkeep", "layers") // where its record is
+			}
+			return filepath.Join(dir, string(have.ID))
 		}
 	}
 	require.Fail(t, "no such layer")
 	return ""
+}
+
+// loseLayer removes the directory of a layer, or what is called as one: with aufs there are
+// more.
+func loseLayer(dir string) error {
+	root, id, found := strings.Cut(dir, "/.layerkeep/layers/")
+	if !found {
+		return fstest.RemoveAll(dir)
+	}
+	var errs []error
+	for _, place := range []string{"diff", "layers", "mnt", ".layerkeep/layers"} {
+		errs = append(errs, fstest.RemoveAll(filepath.Join(root, place, id)))
+	}
+	return errors.Join(errs...)
 }
 
 // flipByte changes one byte of a file.
@@ -73,23 +92,23 @@ func TestAnImportHealsWhatItMeets(t *testing.T) {
 			warned []int
 		}{
 			"nothing":                        {func() error { return nil }, nil},
-			"a layer's directory is missing": {func() error { return fstest.RemoveAll(layer(1)) }, []int{1}},
-			"the lowest layer's is":          {func() error { return fstest.RemoveAll(layer(0)) }, []int{0}},
-			"all are":                        {func() error { return errorsOf(fstest.RemoveAll, layer(0), layer(1), layer(2)) }, []int{0, 1, 2}},
+			"a layer's directory is missing": {func() error { return loseLayer(layer(1)) }, []int{1}},
+			"the lowest layer's is":          {func() error { return loseLayer(layer(0)) }, []int{0}},
+			"all are":                        {func() error { return errorsOf(loseLayer, layer(0), layer(1), layer(2)) }, []int{0, 1, 2}},
 			"a record is missing":            {func() error { return os.Remove(layer(2) + "/layer.json") }, []int{2}},
 			"a record is damaged":            {func() error { return os.WriteFile(layer(0)+"/layer.json", []byte("{"), 0o600) }, []int{0}},
 			"a blob is missing":              {func() error { return os.Remove(blob(1)) }, nil},
 			"a blob is shorter":              {func() error { return os.Truncate(blob(1), 30) }, []int{1}},
 			"a blob and its layer are missing": {func() error {
-				return errorsOf(fstest.RemoveAll, layer(1), blob(1))
+				return errorsOf(loseLayer, layer(1), blob(1))
 			}, []int{1}},
 			"a blob is rotten, and its layer missing": {func() error {
 				flipByte(t, blob(1), 40)
-				return fstest.RemoveAll(layer(1))
+				return loseLayer(layer(1))
 			}, []int{1, 1}},
 			"the first byte of a blob is, and its layer missing": {func() error {
 				flipByte(t, blob(0), 0)
-				return fstest.RemoveAll(layer(0))
+				return loseLayer(layer(0))
 			}, []int{0, 0}},
 			"the manifest is rotten": {func() error { flipByte(t, s.blobs.path(img.Target.Digest), 9); return nil }, nil},
 			"the config is missing":  {func() error { return os.Remove(s.blobs.path(img.Config.Digest)) }, nil},
@@ -131,7 +150,7 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	m.add(m.image(imageSpec{layers: layers}), "")
 	img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 	flipByte(t, s.blobs.path(img.Layers[1].Blob.Digest), 40)
-	require.NoError(t, fstest.RemoveAll(s.layerDir(t, img.Layers[1])))
+	require.NoError(t, loseLayer(s.layerDir(t, img.Layers[1])))
 	delete(m.files, blobName(img.Layers[1].Blob.Digest)) // the source does not have it either
 	src, err := ParseSource(m.dir(), nil)
 	require.NoError(t, err)
@@ -217,7 +236,7 @@ func TestALayerIsMadeAnewFromItsBlob(t *testing.T) {
 		_, e := s.exported(t, "mine", ExportOptions{})
 		for _, l := range append(img.Layers[:len(img.Layers):len(img.Layers)], mine) {
 			key := l.ChainID.String()
-			require.NoError(t, fstest.RemoveAll(s.layerDir(t, l)))
+			require.NoError(t, loseLayer(s.layerDir(t, l)))
 			require.NoError(t, s.RenewLayer(t.Context(), key, true))
 			require.Error(t, s.snaps.Usable(t.Context(), key), "a dry run changes nothing")
 			require.NoError(t, s.RenewLayer(t.Context(), key, false))
@@ -233,7 +252,7 @@ func TestALayerIsMadeAnewFromItsBlob(t *testing.T) {
 		require.Equal(t, want, s.tree(t, "mine"), "what cannot be made anew stays as it is")
 
 		none := s.mustImport(t, empty.dir(), ImportOptions{Name: "empty"})
-		require.NoError(t, fstest.RemoveAll(s.layerDir(t, Layer{ChainID: digest.Digest(none.Snapshot)})))
+		require.NoError(t, loseLayer(s.layerDir(t, Layer{ChainID: digest.Digest(none.Snapshot)})))
 		require.NoError(t, s.RenewLayer(t.Context(), none.Snapshot, false))
 		require.NoError(t, s.snaps.Usable(t.Context(), none.Snapshot))
 	})

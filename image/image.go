@@ -62,6 +62,11 @@ const (
 	LabelDiffID = "layerkeep.dev/layer.diffid"
 	// LabelBlob is the digest of the layer's blob in the content directory.
 	LabelBlob = "layerkeep.dev/layer.blob"
+	// LabelRecipe is the digest of what was kept, in the content directory, to make the
+	// layer's tar again, and LabelPacker how that becomes its blob; empty where nothing
+	// known does that.
+	LabelRecipe = "layerkeep.dev/layer.recipe"
+	LabelPacker = "layerkeep.dev/layer.packer"
 	// LabelBase, when a caller puts it on a snapshot it prepares on an image,
 	// is the digest of that image's manifest. Export then takes the config of
 	// that image, not of another one with the same layers, and the manifest and

@@ -23,6 +23,9 @@ import (
 // again in place, see [snapshotter.Snapshotter.Renew], and such a blob is written again.
 // So is a manifest, a config or a blob that turns out to be damaged when it is read. opts.Warn is told.
 //
+// A source that holds several images is ErrAmbiguous, unless the reference behind its path or
+// opts.Image says which one is meant.
+//
 // On an error, also that of a cancelled ctx, nothing of this import stays: no
 // name, no snapshot, no blob. Returns ErrInvalid for what is wrong with the
 // source, driver.ErrInvalidLayer and driver.ErrDigest for what is wrong with a
@@ -44,7 +47,7 @@ func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions)
 	if err := s.changeable(); err != nil {
 		return Image{}, err
 	}
-	want, err := parsePlatform(opts.Platform)
+	want, err := opts.wanted("")
 	if err != nil {
 		return Image{}, err
 	}
@@ -61,9 +64,15 @@ func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions)
 		return Image{}, err
 	}
 	defer o.Close()
-	c, img, err := pick(o.candidates, o.ref, want)
+	want.ref = o.ref
+	c, img, err := pick(o.candidates, want)
 	if err != nil {
 		return Image{}, err
+	}
+	if opts.Warn != nil {
+		for _, note := range img.notes {
+			opts.Warn(WholeImage, "", note)
+		}
 	}
 	if names == nil {
 		if names, err = o.names(c); err != nil {
@@ -99,6 +108,11 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	}
 	for d, raw := range map[digest.Digest][]byte{img.Target.Digest: img.manifest, img.Config.Digest: img.config} {
 		if err := s.addDocument(d, raw); err != nil {
+			return Image{}, err
+		}
+	}
+	if opts.Recipes {
+		if err := s.keepRecipes(ctx, img.Image, h, opts.Warn); err != nil {
 			return Image{}, err
 		}
 	}

@@ -6,18 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
-
-// Bounds of a tree of indexes, which is read whole.
-const (
-	maxIndexDepth = 8
-	maxIndexes    = 256
-	maxCandidates = 10_000
 )
 
 // The annotations that name an image in an index.json. The first holds a whole
@@ -31,11 +23,18 @@ const (
 type layout struct {
 	ctx context.Context //nolint:containedctx // lives for one import
 	bag bag
-	// seen are the indexes that were read; one that comes twice adds nothing.
-	seen map[digest.Digest]bool
+	// seen are the indexes that were read, and the images in each; one that comes twice
+	// adds only names.
+	seen map[digest.Digest][]digest.Digest
 	out  []candidate
-	// unknown are the media types that were left out.
-	unknown []string
+	// at are the places in out of the images, by the digests of their manifests.
+	at map[digest.Digest]int
+	// places are those that hold images.
+	places map[digest.Digest]place
+	// entries counts those of all indexes, named how often an image was met.
+	entries, named int
+	// other is what else there is, for a message.
+	other []string
 }
 
 // layoutCandidates lists the images of a layout, those of nested indexes
@@ -48,45 +47,77 @@ func layoutCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &layout{ctx: ctx, bag: b, seen: map[digest.Digest]bool{}}
 	index, err := parseIndex(raw, ocispec.MediaTypeImageIndex)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ocispec.ImageIndexFile, err)
 	}
-	if err := l.walk(index, nil, 1); err != nil {
+	return layoutOf(ctx, b, index)
+}
+
+// layoutOf lists the images of an index.
+func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, error) {
+	l := &layout{
+		ctx: ctx, bag: b, seen: map[digest.Digest][]digest.Digest{},
+		at: map[digest.Digest]int{}, places: map[digest.Digest]place{},
+	}
+	if _, err := l.walk(index, nil, nil, 1); err != nil {
 		return nil, err
 	}
-	if len(l.out) == 0 && len(l.unknown) > 0 {
-		return nil, fmt.Errorf("%w: it holds no image, only %s", ErrMediaType, list(l.unknown))
+	if len(l.out) == 0 && len(l.other) > 0 {
+		return nil, fmt.Errorf("%w, but %s", ErrArtifact, list(l.other))
 	}
 	return l.out, nil
 }
 
-// walk adds the images of one index. refs are the names of that index, which
-// its images share.
-func (l *layout) walk(index ocispec.Index, refs []string, depth int) error {
+// walk adds the images of one index and returns their digests. refs are the names of that
+// index, which its images share; top is the entry of index.json that led to it, nil
+// for index.json itself.
+func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descriptor, depth int) ([]digest.Digest, error) {
+	var inside []digest.Digest
 	for _, d := range index.Manifests {
-		if err := checkDescriptor(d); err != nil {
-			return err
+		if err := l.ctx.Err(); err != nil {
+			return nil, err
 		}
-		names := append(slices.Clone(refs), refsOf(d)...)
+		if err := checkDescriptor(d); err != nil {
+			return nil, err
+		}
+		if l.entries++; l.entries > maxListedImages {
+			return nil, fmt.Errorf("%w: indexes with more than %d entries", errBound, maxListedImages)
+		}
+		names, under := append(slices.Clone(refs), refsOf(d)...), top
+		if under == nil {
+			under = &d
+		}
 		switch {
-		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "", isArtifact(d):
+		case isPlaceholder(d.Platform), d.Annotations[annotationReference] != "":
+			l.leaveOut("an attestation")
+		case isArtifact(d):
+			l.leaveOut(artifactName(d.ArtifactType))
 		case isManifestType(d.MediaType):
-			if err := l.add(d, names); err != nil {
-				return err
+			if err := l.add(d, names, *under); err != nil {
+				return nil, err
 			}
+			inside = append(inside, d.Digest)
 		case isIndexType(d.MediaType):
-			if err := l.descend(d, names, depth); err != nil {
-				return err
+			found, err := l.descend(d, names, *under, depth)
+			if err != nil {
+				return nil, err
 			}
+			inside = append(inside, found...)
 		default:
 			// An unknown one "MUST NOT generate an error" (image-index.md); it
 			// matters only when nothing else is there.
-			l.unknown = append(l.unknown, fmt.Sprintf("%q", d.MediaType))
+			l.leaveOut(artifactName(d.MediaType))
 		}
 	}
-	return nil
+	return inside, nil
+}
+
+// leaveOut remembers something that is no image.
+func (l *layout) leaveOut(what string) {
+	if len(l.other) <= maxListed && !slices.Contains(l.other, what) {
+		l.other = append(l.other, what)
+	}
 }
 
 // isArtifact reports what says of itself that it is no image. Some tools give
@@ -97,56 +128,96 @@ func isArtifact(d ocispec.Descriptor) bool {
 
 // refsOf returns the names that annotations give to a descriptor.
 func refsOf(d ocispec.Descriptor) []string {
-	if name := d.Annotations[annotationImageName]; name != "" {
+	if name := d.Annotations[annotationImageName]; name != "" && len(name) <= maxText {
 		return []string{name}
 	}
-	if ref := d.Annotations[ocispec.AnnotationRefName]; ref != "" {
+	if ref := d.Annotations[ocispec.AnnotationRefName]; ref != "" && len(ref) <= maxText {
 		return []string{ref}
 	}
 	return nil
 }
 
-// add adds an image, or its further names when it is known already.
-func (l *layout) add(d ocispec.Descriptor, names []string) error {
-	for i := range l.out {
-		if l.out[i].id == d.Digest.String() {
-			for _, n := range names {
-				if !slices.Contains(l.out[i].refs, n) {
-					l.out[i].refs = append(l.out[i].refs, n)
-				}
-			}
-			return nil
+// add adds an image, or its further names and places when it is known already.
+func (l *layout) add(d ocispec.Descriptor, names []string, top ocispec.Descriptor) error {
+	i, known := l.at[d.Digest]
+	if !known {
+		if len(l.out) >= maxCandidates {
+			return fmt.Errorf("%w: more than %d images", errBound, maxCandidates)
+		}
+		i = len(l.out)
+		l.at[d.Digest] = i
+		l.out = append(l.out, candidate{
+			manifest: d.Digest,
+			platform: d.Platform,
+			look:     func() (looked, error) { return l.look(d) },
+			load:     func() (*loaded, error) { return l.load(d) },
+		})
+	}
+	return l.name(i, names, top)
+}
+
+// name adds what is not known yet of the names and places of an image.
+func (l *layout) name(i int, names []string, top ocispec.Descriptor) error {
+	if l.named++; l.named > maxListedImages {
+		return fmt.Errorf("%w: indexes that list more than %d images", errBound, maxListedImages)
+	}
+	c := &l.out[i]
+	at, ok := l.places[top.Digest]
+	if !ok {
+		at = place{len(l.places) + 1, top.Digest}
+		l.places[top.Digest] = at
+	}
+	if !slices.Contains(c.places, at) {
+		c.places = append(c.places, at)
+	}
+	for _, n := range names {
+		if !slices.Contains(c.refs, n) {
+			c.refs = append(c.refs, n)
 		}
 	}
-	if len(l.out) >= maxCandidates {
-		return fmt.Errorf("%w: an index of more than %d images", ErrInvalid, maxCandidates)
+	if len(c.refs) > maxNames || len(c.places) > maxNames {
+		return fmt.Errorf("%w: %s has more than %d names", errBound, c.manifest, maxNames)
 	}
-	l.out = append(l.out, candidate{
-		refs:     names,
-		id:       d.Digest.String(),
-		platform: d.Platform,
-		load:     func() (*loaded, error) { return l.load(d) },
-	})
 	return nil
 }
 
-func (l *layout) descend(d ocispec.Descriptor, names []string, depth int) error {
-	if l.seen[d.Digest] {
-		return nil
+// descend adds the images of a nested index.
+func (l *layout) descend(d ocispec.Descriptor, names []string, top ocispec.Descriptor, depth int) ([]digest.Digest, error) {
+	if inside, ok := l.seen[d.Digest]; ok {
+		for _, m := range inside {
+			if err := l.name(l.at[m], names, top); err != nil {
+				return nil, err
+			}
+		}
+		return inside, nil
 	}
-	l.seen[d.Digest] = true
+	l.seen[d.Digest] = nil
 	if depth >= maxIndexDepth || len(l.seen) > maxIndexes {
-		return fmt.Errorf("%w: indexes nested more than %d deep, or more than %d of them", ErrInvalid, maxIndexDepth, maxIndexes)
+		return nil, fmt.Errorf("%w: indexes nested more than %d deep, or more than %d of them", errBound, maxIndexDepth, maxIndexes)
 	}
 	raw, err := l.read(d)
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return nil, fmt.Errorf("index: %w", err)
 	}
 	index, err := parseIndex(raw, d.MediaType)
 	if err != nil {
-		return fmt.Errorf("index %s: %w", d.Digest, err)
+		return nil, fmt.Errorf("index %s: %w", d.Digest, err)
 	}
-	return l.walk(index, names, depth+1)
+	inside, err := l.walk(index, names, &top, depth+1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(inside)
+	l.seen[d.Digest] = slices.Compact(inside)
+	return l.seen[d.Digest], nil
+}
+
+func (l *layout) look(d ocispec.Descriptor) (looked, error) {
+	img, err := l.load(d)
+	if err != nil {
+		return looked{}, err
+	}
+	return looked{img.Platform, img.Config.Digest}, nil
 }
 
 func (l *layout) load(d ocispec.Descriptor) (*loaded, error) {
@@ -166,16 +237,50 @@ func (l *layout) load(d ocispec.Descriptor) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
+	notes, err := l.arrange(&d, &m, config, &raw)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+	}
 	img, err := newImage(d, m, config)
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) { return l.blob(m.Layers[i]) }}, nil
+	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) { return l.blob(m.Layers[i]) }, notes}, nil
+}
+
+// arrange makes another manifest of one whose layers are in a wrong order.
+func (l *layout) arrange(d *ocispec.Descriptor, m *ocispec.Manifest, config ocispec.Image, raw *[]byte) ([]string, error) {
+	open := func(i int) (io.ReadCloser, error) {
+		f, err := l.blob(m.Layers[i])
+		if err != nil {
+			return nil, err
+		}
+		return readCloser{newVerifier(l.ctx, f, m.Layers[i]), f}, nil
+	}
+	order, err := layerOrder(l.ctx, m.Layers, config.RootFS.DiffIDs, open)
+	if err != nil || order == nil {
+		return nil, err
+	}
+	was := d.Digest
+	m.Layers = inOrder(m.Layers, order)
+	for i := range m.Layers {
+		m.Layers[i].MediaType = layerTypes[m.Layers[i].MediaType].oci
+	}
+	m.Config.MediaType = ocispec.MediaTypeImageConfig
+	if *raw, *d, err = newManifest(m.Config, m.Layers, m.Annotations); err != nil {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("the manifest %s has its layers in another order than its config; they were put in order, which gives the manifest %s", was, d.Digest)}, nil
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
 }
 
 // blob opens a blob; its content is yet to be verified.
 func (l *layout) blob(d ocispec.Descriptor) (io.ReadCloser, error) {
-	f, size, err := l.bag.open(path.Join(ocispec.ImageBlobsDir, string(d.Digest.Algorithm()), d.Digest.Encoded()))
+	f, size, err := l.bag.open(blobPath(d))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0:
 		return nil, fmt.Errorf("%w: %s is to be had from %s alone, which is not done", ErrMissingBlob, d.Digest, list(slices.Clone(d.URLs)))
@@ -194,6 +299,9 @@ func (l *layout) blob(d ocispec.Descriptor) (io.ReadCloser, error) {
 func (l *layout) read(d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > maxDocument {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrInvalid, d.Digest, d.Size, maxDocument)
+	}
+	if err := spend(l.bag, d.Size); err != nil {
+		return nil, err
 	}
 	f, err := l.blob(d)
 	if err != nil {

@@ -105,6 +105,7 @@ func (m *maker) blob(mediaType string, raw []byte) ocispec.Descriptor {
 type layerSpec struct {
 	raw       []byte // the tar
 	packed    tar.Compression
+	blob      []byte // by default raw, packed with a program of its own
 	mediaType string // by default the one for packed
 }
 
@@ -141,7 +142,10 @@ func (m *maker) image(s imageSpec) ocispec.Descriptor {
 		if mt == "" {
 			mt = ociLayerType(l.packed)
 		}
-		man.Layers = append(man.Layers, m.blob(mt, pack(m.t, l.raw, l.packed)))
+		if l.blob == nil {
+			l.blob = pack(m.t, l.raw, l.packed)
+		}
+		man.Layers = append(man.Layers, m.blob(mt, l.blob))
 		config.History = append(config.History, ocispec.History{Created: &epoch, CreatedBy: "test"})
 	}
 	if s.config != nil {

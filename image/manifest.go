@@ -26,8 +26,17 @@ type document struct {
 // or the reverse, and schema 1.
 func checkDocument(raw []byte, mediaType string) error {
 	var d document
-	if err := json.Unmarshal(raw, &d); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrInvalid, mediaType, err)
+	if err := parseJSON(raw, &d); err != nil {
+		return fmt.Errorf("%s: %w", mediaType, err)
+	}
+	if len(d.MediaType) > maxText {
+		return fmt.Errorf("%w: a media type of %d bytes", errBound, len(d.MediaType))
+	}
+	if err := checkList(d.Manifests, maxCandidates, "entries of an index"); err != nil {
+		return err
+	}
+	if err := checkList(d.Layers, maxLayers, "layers"); err != nil {
+		return err
 	}
 	if d.MediaType != "" && d.MediaType != mediaType {
 		return fmt.Errorf("%w: a descriptor says %q, the content %q", ErrMediaType, mediaType, d.MediaType)
@@ -47,24 +56,24 @@ func parseIndex(raw []byte, mediaType string) (ocispec.Index, error) {
 	if err := checkDocument(raw, mediaType); err != nil {
 		return index, err
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return index, fmt.Errorf("%w: index: %w", ErrInvalid, err)
+	if err := parseJSON(raw, &index); err != nil {
+		return index, fmt.Errorf("index: %w", err)
 	}
 	return index, nil
 }
 
-// parseManifest returns a manifest whose descriptors can be used: digests are
+// parseManifest returns ErrArtifact for what is no image, else a manifest whose descriptors can be used: digests are
 // well-formed and media types are ones that can be read.
 func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if err := checkDocument(raw, mediaType); err != nil {
 		return m, err
 	}
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+	if err := parseJSON(raw, &m); err != nil {
+		return m, fmt.Errorf("manifest: %w", err)
 	}
-	if !isConfigType(m.Config.MediaType) {
-		return m, fmt.Errorf("%w: config of media type %q is not that of a container image", ErrMediaType, m.Config.MediaType)
+	if err := checkArtifact(m); err != nil {
+		return m, err
 	}
 	if err := checkDescriptor(m.Config); err != nil {
 		return m, fmt.Errorf("config: %w", err)
@@ -90,13 +99,19 @@ func layerTypeHint(t string) string {
 // parseConfig reads what matters of a config and refuses Windows images.
 func parseConfig(raw []byte) (ocispec.Image, error) {
 	var c ocispec.Image
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return c, fmt.Errorf("%w: config: %w", ErrInvalid, err)
+	if err := parseJSON(raw, &c); err != nil {
+		return c, fmt.Errorf("config: %w", err)
 	}
 	if c.OS == "windows" {
 		return c, fmt.Errorf("%w: a Windows image; its layers cannot be unpacked on Linux", ErrInvalid)
 	}
+	if len(c.RootFS.DiffIDs) > maxLayers {
+		return c, fmt.Errorf("%w: config: more than %d diffIDs", errBound, maxLayers)
+	}
 	for i, d := range c.RootFS.DiffIDs {
+		if len(d) > maxText {
+			return c, fmt.Errorf("%w: diffID %d has %d bytes", errBound, i+1, len(d))
+		}
 		if err := d.Validate(); err != nil {
 			return c, fmt.Errorf("%w: diffID %d %q: %w", ErrInvalid, i+1, d, err)
 		}

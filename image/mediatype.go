@@ -57,7 +57,8 @@ func isManifestType(t string) bool { return t == ocispec.MediaTypeImageManifest 
 
 func isConfigType(t string) bool { return t == ocispec.MediaTypeImageConfig || t == dockerConfig }
 
-// ociLayerType is the media type of a layer that is packed so.
+// ociLayerType is the media type of a layer that is packed so; there is none for xz
+// and bzip2, which are unpacked first.
 func ociLayerType(c tar.Compression) string {
 	switch c {
 	case tar.Gzip:
@@ -72,26 +73,13 @@ func ociLayerType(c tar.Compression) string {
 // sniff tells the compression by the first bytes and returns a reader of the
 // whole stream.
 func sniff(r io.Reader) (tar.Compression, io.Reader, error) {
-	head := make([]byte, 4)
+	head := make([]byte, tar.DetectBytes)
 	n, err := io.ReadFull(r, head)
-	head = head[:n]
-	rest := io.MultiReader(bytes.NewReader(head), r)
-	switch {
-	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return 0, nil, err
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return tar.Gzip, rest, nil
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}), isSkippable(head):
-		return tar.Zstd, rest, nil
-	default:
-		return tar.None, rest, nil
 	}
-}
-
-// isSkippable reports zstd's skippable frames, which may come first (RFC 8878,
-// section 3.1.2).
-func isSkippable(head []byte) bool {
-	return len(head) == 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18})
+	head = head[:n]
+	return tar.DetectCompression(head), io.MultiReader(bytes.NewReader(head), r), nil
 }
 
 // checkPacked compares what the media type says with what the bytes are.

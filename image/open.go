@@ -1,8 +1,6 @@
 package image
 
 import (
-	stdtar "archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -79,7 +75,7 @@ func baseName(path string) string {
 		return ""
 	}
 	base := strings.ToLower(filepath.Base(abs))
-	for _, ext := range []string{".gz", ".tgz", ".zst", ".tar", ".oci", ".docker"} {
+	for _, ext := range []string{".gz", ".tgz", ".zst", ".xz", ".txz", ".bz2", ".tbz2", ".tar", ".oci", ".docker"} {
 		base = strings.TrimSuffix(base, ext)
 	}
 	if !pathRE().MatchString(base) || isHex64(base) {
@@ -149,76 +145,6 @@ func (s *Store) openStream(ctx context.Context, r io.Reader, opts ImportOptions)
 		return nil, err
 	}
 	return indexTar(ctx, spool)
-}
-
-func fillSpool(ctx context.Context, spool *os.File, r io.Reader, limit int64, p Progress) error {
-	// The goroutine may stay in a Read that nothing can interrupt; then its
-	// first write after that finds a closed file.
-	done := make(chan error, 1)
-	go func() {
-		plain, _, err := tar.NewDecompressor(r)
-		if err != nil {
-			done <- err
-			return
-		}
-		archive, err := beginsAsTar(plain)
-		if err != nil {
-			done <- errors.Join(err, plain.Close())
-			return
-		}
-		n, err := copyContext(ctx, spool, io.LimitReader(&counted{archive, p.Spooled}, limit+1))
-		if err == nil && n > limit {
-			err = fmt.Errorf("%w: a stream of more than %d bytes", ErrInvalid, limit)
-		}
-		done <- errors.Join(err, plain.Close())
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("putting the stream aside: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// beginsAsTar returns all of r when its first block can be that of an archive
-// with something in it, so that no other stream, perhaps without end, is put
-// aside first. Empty input is left to those who look for a manifest in it.
-func beginsAsTar(r io.Reader) (io.Reader, error) {
-	head := make([]byte, 512)
-	n, err := io.ReadFull(r, head)
-	if n == 0 && errors.Is(err, io.EOF) {
-		return r, nil
-	}
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, err
-	}
-	_, err = stdtar.NewReader(bytes.NewReader(head[:n])).Next()
-	// What a header announces, a long name say, comes in the blocks behind it.
-	if n < len(head) || errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: not a tar archive", ErrInvalid)
-	}
-	return io.MultiReader(bytes.NewReader(head), r), nil
-}
-
-func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) {
-	if kind == Detect {
-		switch {
-		case has(b, ocispec.ImageLayoutFile), has(b, ocispec.ImageIndexFile):
-			kind = OCILayout
-		case has(b, dockerManifestFile), has(b, "repositories"):
-			kind = DockerArchive
-		default:
-			return nil, fmt.Errorf("%w: neither an OCI layout (%s) nor a Docker archive (%s)",
-				ErrInvalid, ocispec.ImageIndexFile, dockerManifestFile)
-		}
-	}
-	if kind == DockerArchive {
-		return dockerCandidates(ctx, b)
-	}
-	return layoutCandidates(ctx, b)
 }
 
 // names returns what an image is to be called that the caller gave no name.

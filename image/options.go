@@ -9,11 +9,19 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
+// WholeImage stands for no layer in particular in a call of ImportOptions.Warn.
+const WholeImage = -1
+
 // ImportOptions tune [Store.Import].
 type ImportOptions struct {
 	// Name is given to the image, in place of the names that the source has for
 	// it. See [ParseName] for its form.
 	Name string
+	// Image chooses from a source that holds several images: the digest of a
+	// manifest, of an index or of a config, the first digits of one, or the number of
+	// the image among those of the source, from 1. Up to five decimal digits are a
+	// number; "sha256:" in front makes them a digest. Empty: there has to be one.
+	Image string
 	// Platform chooses from a multi-platform image, as "os/arch[/variant]", and
 	// must then be met exactly. Empty: the best match for this host, or the only
 	// image that there is, whatever its platform.
@@ -28,9 +36,24 @@ type ImportOptions struct {
 	// SpoolBytes bounds what a stream or a compressed archive may put on disk
 	// before its manifest is seen; 0 means 64 GiB.
 	SpoolBytes int64
+	// Recipes keeps beside each layer what it takes to make its blob again from its files:
+	// the headers of its tar, some percent of the blob. That reads each layer once more, and
+	// packs it. Warn is told of layers whose blobs cannot be made again byte for byte.
+	Recipes bool
 	// Warn is told of what was skipped or reinterpreted in a layer, an index as
-	// in Image.Layers; nil: the driver logs it. Called from several goroutines.
+	// in Image.Layers, or, with WholeImage as the layer, in the source; nil: the
+	// driver logs what concerns layers. Called from several goroutines.
 	Warn func(layer int, path, message string)
+}
+
+// wanted is what the options and the reference of a source ask for.
+func (o ImportOptions) wanted(ref string) (wanted, error) {
+	choice, err := parseChoice(o.Image)
+	if err != nil {
+		return wanted{}, err
+	}
+	platform, err := parsePlatform(o.Platform)
+	return wanted{ref, choice, platform}, err
 }
 
 // ExportOptions tune [Store.Export].

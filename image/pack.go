@@ -16,17 +16,21 @@ import (
 // Import in another process, which opens no file; the caller closes both. A file
 // is sent as it is. Of a directory what the import will look at is sent, as an
 // archive, and what can be said against it without unpacking it is said now, with
-// the same errors as Import's.
-func (s Source) Pack(ctx context.Context, platform string) (Source, io.Closer, error) {
-	packed, done, err := s.pack(ctx, platform)
+// the same errors as Import's. Of opts Image and Platform count.
+func (s Source) Pack(ctx context.Context, opts ImportOptions) (Source, io.Closer, error) {
+	packed, done, err := s.pack(ctx, opts)
 	if err != nil {
 		return Source{}, nil, fmt.Errorf("import %s: %w", s, err)
 	}
 	return packed, done, nil
 }
 
-func (s Source) pack(ctx context.Context, platform string) (Source, io.Closer, error) {
+func (s Source) pack(ctx context.Context, opts ImportOptions) (Source, io.Closer, error) {
 	file, ref := splitRef(s)
+	want, err := opts.wanted(ref)
+	if err != nil {
+		return Source{}, nil, err
+	}
 	out := Source{Kind: s.Kind, Path: "-", Reader: s.Reader, Sent: &Sent{Label: s.String(), Ref: ref}}
 	if file == "-" {
 		if s.Reader == nil {
@@ -48,7 +52,7 @@ func (s Source) pack(ctx context.Context, platform string) (Source, io.Closer, e
 	if err != nil {
 		return out, nil, err
 	}
-	keep, err := neededBlobs(ctx, b, s.Kind, ref, platform)
+	keep, err := neededBlobs(ctx, b, s.Kind, want)
 	if err != nil {
 		return out, nil, errors.Join(err, b.Close())
 	}
@@ -68,6 +72,8 @@ func checkPath(kind Kind, path string) (isDir bool, err error) {
 		return false, err
 	case st.IsDir() && (kind == OCIArchive || kind == DockerArchive):
 		return true, fmt.Errorf("%w: %s is a directory, not an archive", ErrInvalid, path)
+	case !st.IsDir() && kind == SkopeoDir:
+		return false, fmt.Errorf("%w: %s is not a directory", ErrInvalid, path)
 	case !st.IsDir() && kind == OCILayout:
 		return false, fmt.Errorf("%w: %s is not a directory; for an archive of a layout say oci-archive:%s", ErrInvalid, path, path)
 	}
@@ -75,21 +81,22 @@ func checkPath(kind Kind, path string) (isDir bool, err error) {
 }
 
 // neededBlobs names the layers that the import of a directory will read.
-func neededBlobs(ctx context.Context, b bag, kind Kind, ref, platform string) (map[string]bool, error) {
-	want, err := parsePlatform(platform)
-	if err != nil {
-		return nil, err
-	}
+func neededBlobs(ctx context.Context, b bag, kind Kind, want wanted) (map[string]bool, error) {
 	candidates, err := listCandidates(ctx, kind, b)
 	if err != nil {
 		return nil, err
 	}
-	_, img, err := pick(candidates, ref, want)
+	_, img, err := pick(candidates, want)
 	if err != nil {
 		return nil, err
 	}
 	keep := map[string]bool{}
-	for _, l := range img.Layers {
+	for i, l := range img.Layers {
+		f, err := img.layer(i)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d: %w", i+1, len(img.Layers), err)
+		}
+		f.Close()
 		keep[path.Join(blobDir, l.Blob.Digest.Algorithm().String(), l.Blob.Digest.Encoded())] = true
 	}
 	return keep, nil

@@ -21,7 +21,7 @@ func packed(t *testing.T, source string) (Source, []byte) {
 	t.Helper()
 	src, err := ParseSource(source, nil)
 	require.NoError(t, err)
-	out, done, err := src.Pack(t.Context(), "")
+	out, done, err := src.Pack(t.Context(), ImportOptions{})
 	require.NoError(t, err)
 	raw, err := io.ReadAll(out.Reader)
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestPackSaysWhatImportWouldSayOfAPath(t *testing.T) {
 	} {
 		src, err := ParseSource(source, nil)
 		require.NoError(t, err)
-		_, _, err = src.Pack(t.Context(), "")
+		_, _, err = src.Pack(t.Context(), ImportOptions{})
 		require.ErrorIs(t, err, want, source)
 		s := newStore(t, "vfs")
 		_, importErr := s.Import(t.Context(), src, ImportOptions{})

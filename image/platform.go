@@ -7,8 +7,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// wanted is what the caller said about the platform.
-type wanted struct {
+// wantedPlatform is what the caller said about the platform.
+type wantedPlatform struct {
 	platforms.MatchComparer
 	// explicit: a platform was asked for and has to be met.
 	explicit bool
@@ -25,17 +25,17 @@ func CheckPlatform(s string) error {
 // parsePlatform reads "os/arch[/variant]"; empty means the host. An explicit
 // platform is matched strictly: who asks for amd64 does not want to be given a
 // 386 image silently.
-func parsePlatform(s string) (wanted, error) {
+func parsePlatform(s string) (wantedPlatform, error) {
 	if s == "" {
 		host := platforms.DefaultSpec()
 		host.OS = "linux" // layers are only ever unpacked on Linux
-		return wanted{platforms.Only(host), false, platforms.Format(host)}, nil
+		return wantedPlatform{platforms.Only(host), false, platforms.Format(host)}, nil
 	}
 	p, err := platforms.Parse(s)
 	if err != nil {
-		return wanted{}, fmt.Errorf("%w: platform %q: %w", ErrInvalid, s, err)
+		return wantedPlatform{}, fmt.Errorf("%w: platform %q: %w", ErrInvalid, s, err)
 	}
-	return wanted{platforms.OnlyStrict(p), true, platforms.Format(p)}, nil
+	return wantedPlatform{platforms.OnlyStrict(p), true, platforms.Format(p)}, nil
 }
 
 // formatPlatform is for messages.

@@ -4,18 +4,25 @@ import (
 	"io"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/require"
 )
 
 func fakeCandidate(id string, p *ocispec.Platform, refs ...string) candidate {
-	return candidate{refs: refs, id: id, platform: p, load: func() (*loaded, error) {
-		img := Image{Name: id}
-		if p != nil {
-			img.Platform = *p
-		}
-		return &loaded{Image: img, layer: func(int) (io.ReadCloser, error) { return nil, ErrMissingBlob }}, nil
-	}}
+	d := digest.FromString(id)
+	config := looked{config: digest.FromString("config of " + id)}
+	if p != nil {
+		config.platform = *p
+	}
+	return candidate{
+		refs: refs, manifest: d, platform: p,
+		look: func() (looked, error) { return config, nil },
+		load: func() (*loaded, error) {
+			img := Image{Name: id, Platform: config.platform}
+			return &loaded{Image: img, layer: func(int) (io.ReadCloser, error) { return nil, ErrMissingBlob }}, nil
+		},
+	}
 }
 
 func linux(arch, variant string) *ocispec.Platform {
@@ -24,9 +31,12 @@ func linux(arch, variant string) *ocispec.Platform {
 
 func choose(t *testing.T, all []candidate, ref, platform string) (string, error) {
 	t.Helper()
-	want, err := parsePlatform(platform)
+	for i := range all {
+		all[i].places = []place{{i + 1, all[i].manifest}}
+	}
+	want, err := ImportOptions{Platform: platform}.wanted(ref)
 	require.NoError(t, err)
-	_, img, err := pick(all, ref, want)
+	_, img, err := pick(all, want)
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +76,7 @@ func TestSeveralImagesNeedAReference(t *testing.T) {
 	all := []candidate{fakeCandidate("1", nil, "app:1"), fakeCandidate("2", nil, "docker.io/library/app:2", "x")}
 	_, err := choose(t, all, "", "")
 	require.ErrorIs(t, err, ErrAmbiguous)
-	require.ErrorContains(t, err, "app:1, docker.io/library/app:2, x")
+	require.ErrorContains(t, err, "1: "+digest.FromString("1").String()+" app:1, 2: "+digest.FromString("2").String()+" docker.io/library/app:2 x")
 	for ref, want := range map[string]string{"app:1": "1", "app:2": "2", "x": "2"} {
 		got, err := choose(t, all, ref, "")
 		require.NoError(t, err)

@@ -87,19 +87,20 @@ func (s *Store) openSourceOf(l Layer) (io.ReadCloser, error) {
 }
 
 // RenewBlob makes the blob of a layer anew from the layer, where that gives the very same
-// bytes: it was packed here, or as it would be here. With dryRun it is not written.
+// bytes: its recipe was kept (see ImportOptions.Recipes), it was packed here, or as it would
+// be here. With dryRun it is not written.
 // Returns ErrNoSource where no layer gives these bytes; then only what the image came from
 // has them.
 func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("%w: blob %q: %w", ErrInvalid, d, err)
 	}
-	var keys []string
+	var layers []snapshots.Info
 	var diffID digest.Digest
 	err := s.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		of := digest.Digest(info.Labels[LabelDiffID])
 		if info.Labels[LabelBlob] == d.String() && info.Kind == snapshots.KindCommitted && of.Validate() == nil {
-			keys, diffID = append(keys, info.Name), of
+			layers, diffID = append(layers, info), of
 		}
 		return nil
 	})
@@ -107,8 +108,8 @@ func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) err
 		return err
 	}
 	none := fmt.Errorf("%w: no layer gives its bytes", ErrNoSource)
-	for _, key := range keys {
-		err := s.repackAs(ctx, key, diffID, d, dryRun)
+	for _, layer := range layers {
+		err := s.repackAs(ctx, layer, diffID, d, dryRun)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -119,14 +120,31 @@ func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) err
 	return none
 }
 
+// A tarWriter writes the uncompressed tar of a layer.
+type tarWriter func(ctx context.Context, w io.Writer) error
+
 // repackAs writes the changes of a snapshot as the blob d, if that is what it gives.
-func (s *Store) repackAs(ctx context.Context, key string, diffID, d digest.Digest, dryRun bool) error {
-	compressions := []tar.Compression{tar.Gzip, tar.None, tar.Zstd}
-	if known, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
-		compressions = []tar.Compression{layerTypes[known.MediaType].packed}
+func (s *Store) repackAs(ctx context.Context, layer snapshots.Info, diffID, d digest.Digest, dryRun bool) error {
+	if p := packerNamed(layer.Labels[LabelPacker]); p != nil {
+		kept := true
+		err := s.repackWith(ctx, func(ctx context.Context, w io.Writer) (err error) {
+			kept, err = s.tarFrom(ctx, layer.Name, layer.Labels, w)
+			return err
+		}, p, diffID, d, dryRun)
+		if err == nil || kept && !errors.Is(err, ErrNoSource) {
+			return err
+		}
 	}
-	for _, c := range compressions {
-		err := s.repackWith(ctx, key, diffID, d, c, dryRun)
+	kinds := []tar.Compression{tar.Gzip, tar.None, tar.Zstd}
+	if known, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); ok {
+		kinds = []tar.Compression{layerTypes[known.MediaType].packed}
+	}
+	changes := func(ctx context.Context, w io.Writer) error {
+		_, err := s.snaps.Diff(ctx, layer.Name, w, driver.DiffOptions{})
+		return err
+	}
+	for _, c := range kinds {
+		err := s.repackWith(ctx, changes, packerNamed(c.String()), diffID, d, dryRun)
 		if !errors.Is(err, ErrNoSource) {
 			return err
 		}
@@ -134,7 +152,7 @@ func (s *Store) repackAs(ctx context.Context, key string, diffID, d digest.Diges
 	return ErrNoSource
 }
 
-func (s *Store) repackWith(ctx context.Context, key string, diffID, d digest.Digest, c tar.Compression, dryRun bool) error {
+func (s *Store) repackWith(ctx context.Context, write tarWriter, p *packer, diffID, d digest.Digest, dryRun bool) error {
 	var out *blobWriter
 	to := io.Discard
 	if !dryRun {
@@ -146,11 +164,11 @@ func (s *Store) repackWith(ctx context.Context, key string, diffID, d digest.Dig
 		to = out
 	}
 	blob, content := d.Algorithm().Hash(), diffID.Algorithm().Hash()
-	packed, err := tar.Compress(io.MultiWriter(to, blob), c)
+	packed, err := p.open(io.MultiWriter(to, blob))
 	if err != nil {
 		return err
 	}
-	if _, err := s.snaps.Diff(ctx, key, io.MultiWriter(packed, content), driver.DiffOptions{}); err != nil {
+	if err := write(ctx, io.MultiWriter(packed, content)); err != nil {
 		return errors.Join(err, packed.Close())
 	}
 	if err := packed.Close(); err != nil {

@@ -11,12 +11,14 @@ type Kind string
 
 // The formats.
 const (
-	// Detect looks at the content: a directory is an OCI layout, a tar with an
-	// "oci-layout" entry an OCI archive, one with "manifest.json" a Docker
-	// archive.
+	// Detect looks at the content: a directory is an OCI layout, or one of skopeo's,
+	// a tar with an "oci-layout" entry an OCI archive, one with "manifest.json" a
+	// Docker archive.
 	Detect Kind = ""
 	// OCILayout is a directory as in the OCI image-spec, image-layout.md.
 	OCILayout Kind = "oci"
+	// SkopeoDir is a directory as skopeo writes it for "dir:".
+	SkopeoDir Kind = "dir"
 	// OCIArchive is a tar of such a directory, compressed or not.
 	OCIArchive Kind = "oci-archive"
 	// DockerArchive is what `docker save` writes, compressed or not.
@@ -49,7 +51,7 @@ type Sent struct {
 
 // ParseSource reads the notation of the command line: a plain path, "-" for
 // stdin, or a path with the format in front and, where the source holds several
-// images, a reference behind: "oci:DIR[:REF]", "oci-archive:FILE[:REF]",
+// images, a reference behind: "oci:DIR[:REF]", "dir:DIR", "oci-archive:FILE[:REF]",
 // "docker-archive:FILE[:REF]". FILE may be "-". It does not look at the disk: a
 // path with colons is told from a reference when the source is opened. A plain
 // path that begins with a format's name is written "./oci:dir".
@@ -57,7 +59,7 @@ type Sent struct {
 // stdin becomes the Reader of a source that needs one.
 func ParseSource(s string, stdin io.Reader) (Source, error) {
 	src := Source{Path: s}
-	for _, k := range []Kind{OCILayout, OCIArchive, DockerArchive} {
+	for _, k := range []Kind{OCILayout, SkopeoDir, OCIArchive, DockerArchive} {
 		if rest, ok := strings.CutPrefix(s, string(k)+":"); ok {
 			src = Source{Kind: k, Path: rest}
 		}
@@ -66,8 +68,8 @@ func ParseSource(s string, stdin io.Reader) (Source, error) {
 		return Source{}, fmt.Errorf("%w: source %q names no path", ErrInvalid, s)
 	}
 	if src.stdin() {
-		if src.Kind == OCILayout {
-			return Source{}, fmt.Errorf("%w: an OCI layout is a directory and cannot be read from stdin", ErrInvalid)
+		if src.Kind == OCILayout || src.Kind == SkopeoDir {
+			return Source{}, fmt.Errorf("%w: %q is a directory and cannot be read from stdin", ErrInvalid, src.Kind)
 		}
 		src.Reader = stdin
 	}

@@ -17,6 +17,7 @@ func TestSourcesAreReadAsWritten(t *testing.T) {
 		"-":                      {Path: "-", Reader: stdin},
 		"oci:dir:12":             {Kind: OCILayout, Path: "dir:12"},
 		"oci-archive:a.tar":      {Kind: OCIArchive, Path: "a.tar"},
+		"dir:x:1":                {Kind: SkopeoDir, Path: "x:1"},
 		"docker-archive:-":       {Kind: DockerArchive, Path: "-", Reader: stdin},
 		"docker-archive:-:app:1": {Kind: DockerArchive, Path: "-:app:1", Reader: stdin},
 	} {
@@ -25,7 +26,7 @@ func TestSourcesAreReadAsWritten(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, in, got.String())
 	}
-	for _, in := range []string{"", "oci:", "oci-archive:", "oci:-"} {
+	for _, in := range []string{"", "oci:", "oci-archive:", "oci:-", "dir:", "dir:-"} {
 		_, err := ParseSource(in, stdin)
 		require.ErrorIs(t, err, ErrInvalid, "%q", in)
 	}

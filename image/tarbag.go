@@ -6,15 +6,64 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 )
 
-// Bounds of an archive's directory, which is held in memory.
-const (
-	maxArchiveEntries = 1_000_000
-	maxArchiveNames   = 64 << 20
-)
+// A tarBag is a tar file, read at random.
+type tarBag struct {
+	file  randomFile
+	files map[string]extent
+	// links are symbolic and hard links, and the names that they lead to; "" is outside
+	// of the archive.
+	links map[string]string
+}
+
+// extent is where the body of an entry lies.
+type extent struct{ offset, size int64 }
+
+// maxLinks is how many symbolic links are followed, as in Linux.
+const maxLinks = 40
+
+func (t *tarBag) open(name string) (io.ReadCloser, int64, error) {
+	asked := name
+	for range maxLinks {
+		if e, ok := t.files[name]; ok {
+			return io.NopCloser(io.NewSectionReader(t.file, e.offset, e.size)), e.size, nil
+		}
+		next, found := t.follow(name)
+		if !found {
+			return nil, 0, &fs.PathError{Op: "open", Path: asked, Err: fs.ErrNotExist}
+		}
+		if next == "" {
+			return nil, 0, leadsOut(asked)
+		}
+		name = next
+	}
+	return nil, 0, fmt.Errorf("%w: archive entry %s: too many links", ErrInvalid, asked)
+}
+
+// follow returns where the first link on the way to a name leads: another name of the
+// archive, or "" for a place outside of it.
+func (t *tarBag) follow(name string) (next string, found bool) {
+	for end := 0; end < len(name); {
+		if i := strings.IndexByte(name[end+1:], '/'); i >= 0 {
+			end += 1 + i
+		} else {
+			end = len(name)
+		}
+		if target, ok := t.links[name[:end]]; ok {
+			if target == "" {
+				return "", true
+			}
+			return path.Join(target, name[end:]), true
+		}
+	}
+	return "", false
+}
+
+func (t *tarBag) Close() error { return t.file.Close() }
 
 // indexTar reads the headers of a tar file. No entry is ever unpacked: names
 // are only looked up, so those that leave the archive's root are left out.
@@ -35,7 +84,7 @@ func indexTar(ctx context.Context, f randomFile) (*tarBag, error) {
 		}
 		names += len(h.Name) + len(h.Linkname)
 		if n >= maxArchiveEntries || names > maxArchiveNames {
-			return nil, fmt.Errorf("%w: an archive of more than %d entries, or too long names", ErrInvalid, maxArchiveEntries)
+			return nil, fmt.Errorf("%w: an archive of more than %d entries, or with too long names", errBound, maxArchiveEntries)
 		}
 		if err := bag.note(h); err != nil {
 			return nil, err
@@ -67,10 +116,11 @@ func (t *tarBag) note(h *stdtar.Header) error {
 		if h.Typeflag == stdtar.TypeSymlink {
 			target = path.Join(path.Dir(name), target)
 		}
-		if target, ok = insideName(target); ok {
-			delete(t.files, name)
-			t.links[name] = target
+		if target, ok = insideName(target); !ok || path.IsAbs(h.Linkname) && h.Typeflag == stdtar.TypeSymlink {
+			target = "" // it leads out of the archive
 		}
+		delete(t.files, name)
+		t.links[name] = target
 	}
 	return nil
 }

@@ -203,7 +203,7 @@ func (u *unpacker) apply(ctx context.Context, st *step, detached bool) error {
 }
 
 func (u *unpacker) applyOptions(st *step) driver.ApplyOptions {
-	opts := driver.ApplyOptions{DiffID: st.diffID, Limits: u.opts.Limits}
+	opts := driver.ApplyOptions{DiffID: st.diffID, Limits: u.opts.Limits, Fresh: true}
 	if u.opts.Warn != nil {
 		opts.Warn = func(path, message string) { u.opts.Warn(st.layer, path, message) }
 	}

@@ -94,6 +94,9 @@ func (v *verifier) drain() error {
 
 // checkDescriptor refuses what cannot be looked up or verified.
 func checkDescriptor(d ocispec.Descriptor) error {
+	if n := max(len(d.Digest), len(d.MediaType), len(d.ArtifactType)); n > maxText {
+		return fmt.Errorf("%w: a digest or media type of %d bytes", errBound, n)
+	}
 	if err := d.Digest.Validate(); err != nil {
 		return fmt.Errorf("%w: digest %q: %w", ErrInvalid, d.Digest, err)
 	}

@@ -38,6 +38,11 @@ func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts
 	if m.IDMap != nil {
 		return driver.Applied{}, errMapped
 	}
+	if !opts.Fresh {
+		if err := d.awaitNoWriters(ctx, id); err != nil {
+			return driver.Applied{}, err
+		}
+	}
 	empty, err := isEmpty(d.store.Path(id, fsDir))
 	if err != nil {
 		return driver.Applied{}, err

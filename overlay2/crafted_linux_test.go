@@ -141,6 +141,10 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 		"an absolute one that climbs": func(top string) { mark(t, top+"/d", "redirect", "/../x") },
 		"an absolute one with a gap":  func(top string) { mark(t, top+"/d", "redirect", "/x//y") },
 		"a body that is nowhere":      func(top string) { mark(t, top+"/f", "metacopy", "") },
+		"a metacopy mark cut short": func(top string) {
+			write(t, top+"/x/y/a", "1")
+			mark(t, top+"/x/y/a", "metacopy", "\x00\x04\x00")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newKernelStack(t, "redirect_dir=on", "metacopy=on")
@@ -153,4 +157,19 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 			require.ErrorIs(t, err, unix.EIO)
 		})
 	}
+}
+
+// Only the listing of a directory depends on the mark that says that it has such
+// whiteouts, as with the kernel's from Linux 6.8 on.
+func TestAFileThatIsMarkedAsAWhiteoutHidesItsNameInAnyDirectory(t *testing.T) {
+	k := newKernelStack(t)
+	k.add()
+	write(t, k.layers[1]+"/a", "1")
+	write(t, k.layers[0]+"/a", "")
+	mark(t, k.layers[0]+"/a", "whiteout", "")
+	root, err := k.view().Root()
+	require.NoError(t, err)
+	defer root.Close()
+	_, err = root.Lookup("a")
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -60,6 +60,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
+	store.StackAtMost(mount.MaxLower)
 	d := &overlay{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
@@ -204,8 +205,8 @@ func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID,
 func (d *overlay) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
 
 func (d *overlay) checkParents(parents []driver.ID) (layerdir.Inherited, error) {
-	if len(parents) > mount.MaxLower {
-		return layerdir.Inherited{}, fmt.Errorf("%w: %d parents, at most %d", driver.ErrUnsupported, len(parents), mount.MaxLower)
+	if err := layerdir.CheckDepth(parents, mount.MaxLower); err != nil {
+		return layerdir.Inherited{}, err
 	}
 	return d.store.CheckParents(parents)
 }

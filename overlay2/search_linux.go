@@ -136,7 +136,9 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 		if err != nil {
 			return err
 		}
-		hidden, err := s.v.marks.isWhiteout(d, p.x, name, st)
+		// The mark x only spares the kernel, and us, to look at each file that is
+		// listed: without it such a file is listed, and not found.
+		hidden, err := s.v.marks.isWhiteout(d, true, name, st)
 		if err != nil {
 			return err
 		}
@@ -164,12 +166,19 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 	return h, nil
 }
 
+// minMetacopy is the least length, in bytes, of a metacopy mark that is not empty: that
+// of its header. Kernels before 6.6 look at no value and write none.
+const minMetacopy = 4
+
 func (s *search) regular(d *rootfd.Dir, h *hit, before int, after string) error {
 	s.metacopy = false
 	if h.st.IsRegular() && s.v.marks.follows() {
-		_, ok, err := d.LookupXattr(h.name, s.v.marks.metacopy())
+		value, ok, err := d.LookupXattr(h.name, s.v.marks.metacopy())
 		if err != nil {
 			return err
+		}
+		if ok && len(value) > 0 && len(value) < minMetacopy {
+			return fmt.Errorf("%s in layer %d: invalid metacopy %q: %w", h.dir.child(h.name), h.layer, value, syscall.EIO)
 		}
 		s.metacopy = ok
 	}
@@ -237,12 +246,13 @@ func validRedirect(target string) bool {
 	return true
 }
 
-// isWhiteout reports whether the child hides its name in the layers below.
-func (m marks) isWhiteout(d *rootfd.Dir, x bool, name string, st rootfd.Stat) (bool, error) {
+// isWhiteout reports whether the child hides its name in the layers below. files: it
+// can be a regular file that is marked as one.
+func (m marks) isWhiteout(d *rootfd.Dir, files bool, name string, st rootfd.Stat) (bool, error) {
 	if st.Type() == rootfd.TypeChar {
 		return st.Rdev == 0, nil
 	}
-	if !x || !st.IsRegular() || st.Size != 0 {
+	if !files || !st.IsRegular() || st.Size != 0 {
 		return false, nil
 	}
 	_, ok, err := d.LookupXattr(name, m.whiteout())

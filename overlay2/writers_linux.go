@@ -16,11 +16,14 @@ import (
 // mounted and also when it is mounted nowhere any more but a file of it is open. Where it
 // cannot be asked, the mount tables of other processes are looked at.
 func (d *overlay) NoWriters(ctx context.Context, id driver.ID) error {
-	err := layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
-	if err != nil {
+	if err := d.awaitNoWriters(ctx, id); err != nil {
 		return fmt.Errorf("overlay2: look for who writes to layer %s: %w", id, err)
 	}
 	return nil
+}
+
+func (d *overlay) awaitNoWriters(ctx context.Context, id driver.ID) error {
+	return layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
 }
 
 // workInUse asks the kernel. On a full disk it cannot be asked.

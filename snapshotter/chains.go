@@ -67,6 +67,7 @@ func (c *chains) add(row meta.Snapshot, layers []driver.ID) {
 func (s *Snapshotter) parents(tx *meta.Tx, name string) ([]driver.ID, error) {
 	var first meta.Snapshot
 	var ids, known []driver.ID
+	var circle meta.Circle
 	for name != "" && known == nil {
 		row, err := tx.Snapshot(name)
 		if err != nil {
@@ -75,8 +76,7 @@ func (s *Snapshotter) parents(tx *meta.Tx, name string) ([]driver.ID, error) {
 		if len(ids) == 0 {
 			first = row
 		}
-		// Only a damaged database can hold a loop; it must not hang us.
-		if len(ids) > meta.MaxChain {
+		if circle.Closed(row.Name) {
 			return nil, fmt.Errorf("snapshot %q: %w: its parents form a circle", first.Name, meta.ErrDamaged)
 		}
 		if known = s.chains.find(row); known == nil {

@@ -8,8 +8,10 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Commit turns the active snapshot key into the committed snapshot name, which
@@ -23,7 +25,9 @@ import (
 // the parent not committed, ErrInvalidArgument when key has another parent
 // already, ErrNotImplemented when the driver cannot rebase, and
 // [driver.ErrNeedsParents] when the layer has to be applied again on its
-// parent and cannot be read again (see [Scope.ApplyFrom]). After these the snapshot is as before. When the disk fails a
+// parent and cannot be read again (see [Scope.ApplyFrom]); and [diff.ErrNotCarried], as
+// ErrFailedPrecondition, for a file that no layer can hold; and
+// [driver.ErrTooManyLayers], as ErrNotImplemented, where nothing could stand on the layer. After these the snapshot is as before. When the disk fails a
 // write it stays active and can only be removed, and so do all active snapshots:
 // what was lost may be of any of them. They match [driver.ErrTorn] from then on.
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
@@ -67,6 +71,9 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 	if err != nil {
 		return err
 	}
+	if err := s.stackable(row, info.Parent); err != nil {
+		return err
+	}
 	if row.Deferred {
 		return s.remake(ctx, row, name, info)
 	}
@@ -81,7 +88,7 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 		row = rebased
 	}
 	if digested {
-		if err := s.noWriters(ctx, row); err != nil {
+		if err := errors.Join(s.noWriters(ctx, row), s.carried(ctx, row)); err != nil {
 			return errors.Join(err, s.keepParent(row))
 		}
 	}
@@ -142,6 +149,47 @@ func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 		return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 	}
 	return nil
+}
+
+// stackable makes sure that something can stand on the layer of a row once it is committed,
+// before anything is done for that: the driver only says so when it seals.
+func (s *Snapshotter) stackable(row meta.Snapshot, parent string) error {
+	most := s.driver.Properties().MaxParents
+	if most == 0 {
+		return nil
+	}
+	if row.Parent != "" {
+		parent = row.Parent
+	}
+	return s.view(func(tx *meta.Tx) error {
+		above, err := s.parents(tx, parent)
+		if err != nil {
+			return err
+		}
+		return checkDepth(row.Name, above, most)
+	})
+}
+
+// checkDepth returns an error for a snapshot whose layer has too many parents to be
+// committed.
+func checkDepth(key string, above []driver.ID, most int) error {
+	if most == 0 || len(above) < most {
+		return nil
+	}
+	return classify(fmt.Errorf("commit snapshot %q: %w: it would be layer %d of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
+}
+
+// carried makes sure that the layer of a row can be written as a layer: what is committed
+// is there to be exported, and cannot be mended any more. What came as a layer can be.
+func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
+	if row.Source != "" || IsExtraction(row.Name) {
+		return nil
+	}
+	err := tar.Check(ctx, s.driver.Changes(ctx, layerOf(row)))
+	if !errors.Is(err, diff.ErrNotCarried) {
+		return nil // what else is wrong, sealing tells
+	}
+	return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 }
 
 // committable checks all that can be checked before the disk is touched, in

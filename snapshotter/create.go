@@ -117,6 +117,11 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 		if above, err = s.parents(tx, c.parent); err != nil {
 			return err
 		}
+		if IsExtraction(c.key) { // which is there to be committed
+			if err := checkDepth(c.key, above, s.driver.Properties().MaxParents); err != nil {
+				return err
+			}
+		}
 		if err := s.reserve(tx); err != nil {
 			return err
 		}

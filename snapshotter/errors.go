@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
@@ -70,7 +71,8 @@ func classify(err error) error {
 	case errors.Is(err, driver.ErrExists):
 		return classified{err, errdefs.ErrAlreadyExists}
 	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),
-		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped), errors.Is(err, ErrUnsafe):
+		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped), errors.Is(err, ErrUnsafe),
+		errors.Is(err, diff.ErrNotCarried):
 		return classified{err, errdefs.ErrFailedPrecondition}
 	case errors.Is(err, driver.ErrBusy):
 		return classified{err, errdefs.ErrUnavailable}

@@ -22,6 +22,7 @@ import (
 // fakeDisk is what a fakeDriver keeps its layers on. It outlives the driver, as
 // a disk outlives a process.
 type fakeDisk struct {
+	most   int // Properties.MaxParents
 	mu     sync.Mutex
 	layers map[driver.ID]*fakeLayer
 	trash  int
@@ -63,7 +64,7 @@ func (d *fakeDisk) open(_ context.Context, root, name string, _ driver.Options) 
 func (d *fakeDriver) Name() string { return "fake" }
 
 func (d *fakeDriver) Properties() driver.Properties {
-	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW, SharesPages: d.disk.unions}
+	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW, SharesPages: d.disk.unions, MaxParents: d.disk.most}
 }
 
 // with runs fn on a layer under the disk's lock.

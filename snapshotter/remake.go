@@ -101,7 +101,7 @@ func (s *Snapshotter) reapply(ctx context.Context, row meta.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	opts.Detached = false
+	opts.Detached, opts.Fresh = false, true
 	_, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts)
 	return errors.Join(err, layer.Close())
 }

@@ -224,6 +224,7 @@ func (s *Snapshotter) unpackBeside(ctx context.Context, row meta.Snapshot, above
 	if err != nil {
 		return applied, row, err
 	}
+	opts.Fresh = true
 	if applied, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts); err != nil {
 		return applied, row, err
 	}

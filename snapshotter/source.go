@@ -67,6 +67,7 @@ func (s *Snapshotter) applyFrom(ctx context.Context, key, source string, layer i
 	if err != nil {
 		return driver.Applied{}, err
 	}
+	opts.Fresh = opts.Fresh || IsExtraction(key)
 	if applied, err = s.driver.ApplyDiff(ctx, layerOf(row), layer, opts); err != nil {
 		err = fmt.Errorf("apply a layer to snapshot %q: %w", key, s.damaged(ctx, key, err))
 		if opts.Detached && source != "" && errors.Is(err, driver.ErrNeedsParents) {

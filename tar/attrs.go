@@ -44,6 +44,7 @@ func headerAttrs(hdr *stdtar.Header, enc whiteout.Encoding) (attrs, error) {
 		return a, invalid("group id %d is out of range", hdr.Gid)
 	}
 	a.uid, a.gid = uint32(hdr.Uid), uint32(hdr.Gid)
+	var names []string
 	for key, value := range hdr.PAXRecords {
 		name, ok := strings.CutPrefix(key, schilyXattr)
 		if !ok {
@@ -58,8 +59,11 @@ func headerAttrs(hdr *stdtar.Header, enc whiteout.Encoding) (attrs, error) {
 		case !hasNamespace(name):
 			a.foreign = append(a.foreign, name)
 		default:
-			a.xattrs = append(a.xattrs, xattr{disk, value})
+			a.xattrs, names = append(a.xattrs, xattr{disk, value}), append(names, name)
 		}
+	}
+	if err := a.checkXattrs(names); err != nil {
+		return a, err
 	}
 	a.sortXattrs()
 	slices.Sort(a.foreign)

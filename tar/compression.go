@@ -3,6 +3,7 @@ package tar
 import (
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -18,14 +19,16 @@ import (
 // Compression is how a layer stream is compressed.
 type Compression uint8
 
-// The compressions that are read and written.
+// The compressions that are read. XZ and Bzip2 are not written.
 const (
 	None Compression = iota
 	Gzip
 	Zstd
+	XZ
+	Bzip2
 )
 
-// String returns "none", "gzip" or "zstd".
+// String returns "none", "gzip", "zstd", "xz" or "bzip2".
 func (c Compression) String() string {
 	switch c {
 	case None:
@@ -34,6 +37,10 @@ func (c Compression) String() string {
 		return "gzip"
 	case Zstd:
 		return "zstd"
+	case XZ:
+		return "xz"
+	case Bzip2:
+		return "bzip2"
 	default:
 		return "unknown"
 	}
@@ -46,34 +53,40 @@ const maxWindow = 128 << 20
 // NewDecompressor tells the compression of r by its first bytes and returns the
 // uncompressed stream. Several gzip members and zstd frames, skippable ones too,
 // are one stream. NUL bytes may follow the last gzip member, as in what bsdtar writes
-// to a pipe; gzip(1) ignores them, too. Empty input is an empty uncompressed stream. A known format
-// that is not read here gives an error matching [diff.ErrInvalidLayer], and so
-// does a bad header. Closing does not close r.
+// to a pipe; gzip(1) ignores them, too. Empty input is an empty uncompressed stream. A bad
+// header, and one that asks for more than 128 MiB (zstd) or 64 MiB (xz) of memory, gives an
+// error matching [diff.ErrInvalidLayer]. Closing does not close r.
 func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 	br := inputBuffers.Get().(*bufio.Reader)
 	br.Reset(r)
-	head, err := br.Peek(10)
+	head, err := br.Peek(DetectBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, None, err
 	}
-	switch c, other := detect(head); {
-	case other != "":
-		return nil, None, fmt.Errorf("%w: %s compression is not supported", diff.ErrInvalidLayer, other)
-	case c == Gzip:
-		z, err := gzip.NewReader(br)
+	c = DetectCompression(head)
+	var z io.Reader
+	switch c {
+	case Gzip:
+		var members *gzip.Reader
+		members, err = gzip.NewReader(br)
+		z = &gzipMembers{z: members, from: br}
+	case Zstd:
+		dec, err := zstd.NewReader(br, zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
 		}
-		return &decompressor{Reader: &gzipMembers{z: z, from: br}, input: br}, c, nil
-	case c == Zstd:
-		z, err := zstd.NewReader(br, zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
-		}
-		return z.IOReadCloser(), c, nil
+		return dec.IOReadCloser(), c, nil
+	case XZ:
+		z, err = newXZReader(br)
+	case Bzip2:
+		z, err = bzip2.NewReader(br), nil
 	default:
-		return &decompressor{Reader: br, input: br}, None, nil
+		z, err = br, nil
 	}
+	if err != nil {
+		return nil, c, fmt.Errorf("%w: %w", diff.ErrInvalidLayer, unexpected(err))
+	}
+	return &decompressor{Reader: z, input: br}, c, nil
 }
 
 // gzipMembers reads one gzip member after the other, and the padding behind the last.
@@ -148,22 +161,31 @@ func (d *decompressor) Close() error {
 	return nil
 }
 
-// detect returns the compression that the first bytes tell, or the name of one
-// that is not read.
-func detect(head []byte) (c Compression, other string) {
+// DetectBytes is how many of the first bytes of a stream tell its compression.
+const DetectBytes = 10
+
+// DetectCompression returns the compression that the first bytes of a stream tell;
+// None when they tell nothing, also where they are fewer than DetectBytes.
+func DetectCompression(head []byte) Compression {
 	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
 	switch {
 	case has("\x1f\x8b"):
-		return Gzip, ""
-	case has("\x28\xb5\x2f\xfd"), len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte("\x2a\x4d\x18")):
-		return Zstd, ""
+		return Gzip
+	case has("\x28\xb5\x2f\xfd"), isSkippable(head):
+		return Zstd
 	case has("\xfd7zXZ\x00"):
-		return None, "xz"
+		return XZ
 	case has("BZh") && bytes.Contains(head, []byte("1AY&SY")):
-		return None, "bzip2"
+		return Bzip2
 	default:
-		return None, ""
+		return None
 	}
+}
+
+// isSkippable reports zstd's skippable frames, which may come first (RFC 8878,
+// section 3.1.2).
+func isSkippable(head []byte) bool {
+	return len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte("\x2a\x4d\x18"))
 }
 
 // unexpected turns an end of input in the middle of something into what it is.
@@ -185,7 +207,7 @@ func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
 	case Zstd:
 		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	default:
-		return nil, fmt.Errorf("compress: unknown compression %d", c)
+		return nil, fmt.Errorf("compress: %s is not written", c)
 	}
 }
 

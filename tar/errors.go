@@ -14,6 +14,12 @@ var (
 	// ErrOwnXattr says that a valid layer has an extended attribute of the encoding's
 	// own namespace, which cannot be kept there under UnpackOptions.NoEscape.
 	ErrOwnXattr = errors.New("this kernel cannot show such an attribute")
+	// ErrLargeXattr says that a valid layer has an extended attribute, or more of them on
+	// one file, than the file system can hold.
+	ErrLargeXattr = errors.New("extended attribute does not fit")
+	// ErrUnmappedID says that a valid layer has a file of an owner that the user namespace of
+	// this process does not have.
+	ErrUnmappedID = errors.New("the user namespace does not have this owner")
 	// ErrNeedsParents says that a layer unpacked without its parents says
 	// something that only its parents can give a meaning to. Read it again with
 	// UnpackOptions.Parents.

@@ -21,15 +21,25 @@ type maker struct {
 	noFchmodat2 bool
 	warnLock    sync.Mutex
 	warnFunc    func(path, message string)
+	lost        *lostTimes // nil: times come from this file system
+	dirfd       int        // where to try what the file system can hold
+	probing     sync.Mutex
 }
 
 // probeName starts as a marker does, so no entry of a layer ever has it.
 const probeName = ".wh..probe"
 
+// Names for what is tried while files are made, by several at a time: each has one of its
+// own, and a lock for those who use it.
+const (
+	timeProbeName  = ".wh..probe-time"
+	xattrProbeName = ".wh..probe-xattr"
+)
+
 // newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
 // of the directory have their say in what a new file gets.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
-	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn}
+	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
 	fd, err := sys.Openat(dirfd, probeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o777)
 	if err != nil {
 		return nil, err
@@ -100,11 +110,12 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 func (m *maker) setOpen(fd int, path func() string, a *attrs, has uint32) error {
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
-			return err
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
-	for _, x := range a.xattrs {
-		if err := m.xattrError(path, x.name, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
+	for i := range a.xattrs {
+		x := &a.xattrs[i]
+		if err := m.xattrError(path, a, x, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
 			return err
 		}
 	}
@@ -113,11 +124,22 @@ func (m *maker) setOpen(fd int, path func() string, a *attrs, has uint32) error 
 			return err
 		}
 	}
+	if err := m.noteTime(path, a.mtime); err != nil {
+		return err
+	}
 	return sys.Futimens(fd, times(a.mtime))
 }
 
+func (m *maker) noteTime(path func() string, t time.Time) error {
+	if m.lost == nil {
+		return nil
+	}
+	return m.lost.note(path, t)
+}
+
 // xattrError decides what an attribute that cannot be set means (A5).
-func (m *maker) xattrError(path func() string, name string, special bool, err error) error {
+func (m *maker) xattrError(path func() string, a *attrs, x *xattr, special bool, err error) error {
+	name := x.name
 	switch {
 	case err == nil:
 		return nil
@@ -127,8 +149,11 @@ func (m *maker) xattrError(path func() string, name string, special bool, err er
 	case m.userNS && errors.Is(err, unix.EPERM):
 		m.warn(path(), "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
+	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.value) != "":
+		m.warn(path(), "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
+		return nil
 	default:
-		return err
+		return m.explainXattr(a, x, err)
 	}
 }
 
@@ -153,12 +178,13 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 	a := &j.attrs
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchownat(j.dir.fd, j.name, a.uid, a.gid); err != nil {
-			return err
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
-	for _, x := range a.xattrs {
+	for i := range a.xattrs {
+		x := &a.xattrs[i]
 		err := sys.Lsetxattrat(j.dir.fd, j.name, x.name, []byte(x.value))
-		if err := m.xattrError(j.shown, x.name, true, err); err != nil {
+		if err := m.xattrError(j.shown, a, x, true, err); err != nil {
 			return err
 		}
 	}
@@ -166,6 +192,9 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 		if err := sys.Fchmodat(j.dir.fd, j.name, a.mode, m.noFchmodat2); err != nil {
 			return err
 		}
+	}
+	if err := m.noteTime(j.shown, a.mtime); err != nil {
+		return err
 	}
 	return sys.Utimensat(j.dir.fd, j.name, times(a.mtime))
 }

@@ -155,6 +155,7 @@ func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
 }
 
 func readMarkerName(marks *mark, p string) (role, error) {
+	pseudo := false
 	dir, rest, more := "", p, true
 	for more {
 		var c string
@@ -163,13 +164,14 @@ func readMarkerName(marks *mark, p string) (role, error) {
 		switch {
 		case err != nil:
 			return roleSkip, invalid("%w", err)
+		case dir == "" && c == whiteout.AUFSPseudo:
+			pseudo = true // kept aside for hard links into it
 		case kind == whiteout.Bookkeeping:
-			if dir == "" && c == whiteout.AUFSPseudo {
-				return roleEntry, nil // kept aside for hard links into it
-			}
 			return roleSkip, nil
-		case kind != whiteout.None && more:
-			return roleSkip, invalid("a path below the marker %q", c)
+		case kind != whiteout.None && (more || pseudo):
+			// No directory has the name of a marker: such a path is about nothing, as
+			// what aufs keeps for itself (W9).
+			return roleSkip, nil
 		case kind == whiteout.Opaque:
 			marks.marker(dir).opaque = true
 			return roleMarker, nil

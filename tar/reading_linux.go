@@ -32,6 +32,7 @@ type reading struct {
 	root    *node
 	parents *parentTree
 
+	textACLs  textACLs
 	marks     *mark
 	allMarks  bool // every marker of the stream is in marks
 	assumed   bool // detached: a mark is
@@ -165,6 +166,7 @@ func (u *reading) readAll() error {
 	if _, err := io.Copy(io.Discard, u.src); err != nil {
 		return atEntry("", u.src.total, err)
 	}
+	u.textACLs.report(u.do.warn)
 	return nil
 }
 

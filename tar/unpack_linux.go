@@ -89,5 +89,8 @@ func (u *unpacker) run(algorithm digest.Algorithm) (*Delta, Applied, error) {
 		return nil, Applied{}, err
 	}
 	delta, err := u.finish()
+	if err == nil {
+		u.maker.lost.report(u.maker.warn)
+	}
 	return delta, applied, err
 }

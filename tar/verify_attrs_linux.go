@@ -85,9 +85,9 @@ func isClamped(want, got time.Time) bool {
 	}
 	switch got.Unix() {
 	case -1 << 31:
-		return want.Before(got)
+		return isLater(got, want)
 	case 1<<31 - 1, ext4Last, xfsLast:
-		return want.After(got)
+		return isLater(want, got)
 	default:
 		return false
 	}

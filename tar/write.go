@@ -72,6 +72,20 @@ func MaxTime(epoch time.Time) time.Time {
 func Write(ctx context.Context, w io.Writer, changes iter.Seq2[diff.Change, error], opts WriteOptions) (diff.Stats, error) {
 	lw := newLayerWriter(ctx, w, opts)
 	defer lw.release()
+	return lw.write(ctx, changes)
+}
+
+// Check returns the error that Write would return, without reading the body of any
+// file: one matching [diff.ErrNotCarried] for a file that no layer can hold.
+func Check(ctx context.Context, changes iter.Seq2[diff.Change, error]) error {
+	lw := newLayerWriter(ctx, io.Discard, WriteOptions{})
+	defer lw.release()
+	lw.checking = true
+	_, err := lw.write(ctx, changes)
+	return err
+}
+
+func (lw *layerWriter) write(ctx context.Context, changes iter.Seq2[diff.Change, error]) (diff.Stats, error) {
 	for change, err := range changes {
 		if err == nil {
 			err = ctx.Err()
@@ -93,10 +107,13 @@ type layerWriter struct {
 	opts    WriteOptions
 	counter *countingWriter
 	out     *bufio.Writer
+	fix     *headerFix
 	tar     *stdtar.Writer
 	buf     []byte
 	header  stdtar.Header
 	count   diff.Stats
+	// checking leaves out the bodies.
+	checking bool
 }
 
 const streamBuffer = 64 << 10
@@ -107,9 +124,10 @@ func newLayerWriter(ctx context.Context, w io.Writer, opts WriteOptions) *layerW
 	counter := &countingWriter{w: w}
 	out := streamBuffers.Get().(*bufio.Writer)
 	out.Reset(counter)
+	fix := &headerFix{w: out}
 	return &layerWriter{
 		ctx: ctx, opts: opts, counter: counter, out: out,
-		tar: stdtar.NewWriter(out), buf: blocks.get(),
+		fix: fix, tar: stdtar.NewWriter(fix), buf: blocks.get(),
 	}
 }
 
@@ -142,8 +160,11 @@ func (lw *layerWriter) change(c *diff.Change) error {
 	if err := checkSize(&lw.header); err != nil {
 		return err
 	}
-	if err := lw.tar.WriteHeader(&lw.header); err != nil {
-		return err
+	if lw.checking {
+		lw.header.Size = 0
+	}
+	if err := lw.writeHeader(); err != nil {
+		return tooLarge(err, c)
 	}
 	if lw.header.Size > 0 {
 		if err := lw.body(c); err != nil {
@@ -159,6 +180,20 @@ func (lw *layerWriter) change(c *diff.Change) error {
 		lw.count.Deleted++
 	}
 	return nil
+}
+
+// tooLarge explains the error for a header that no reader of the standard library's kind
+// takes, which containerd and Docker use, too.
+func tooLarge(err error, c *diff.Change) error {
+	if !errors.Is(err, stdtar.ErrFieldTooLong) {
+		return err
+	}
+	size := 0
+	for name, value := range c.Xattrs {
+		size += len(name) + len(value)
+	}
+	return fmt.Errorf("%w: its %d extended attributes take %d bytes, and the header of an entry holds less than %d: %w",
+		diff.ErrNotCarried, len(c.Xattrs), size, 1<<20, err)
 }
 
 var (

@@ -91,7 +91,7 @@ func (lw *layerWriter) fill(c *diff.Change) error {
 	h.Mode = int64(c.Node.Perm())
 	h.Uid, h.Gid = int(c.Node.UID), int(c.Node.GID)
 	h.ModTime = c.Node.Mtime
-	if limit := lw.opts.MaxTime; !limit.IsZero() && h.ModTime.After(limit) {
+	if limit := lw.opts.MaxTime; !limit.IsZero() && isLater(h.ModTime, limit) {
 		h.ModTime = limit
 	}
 	lw.xattrs(c)

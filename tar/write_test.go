@@ -130,6 +130,39 @@ func TestT5TheBytesOfARichChangeSet(t *testing.T) {
 	require.Equal(t, layer, write(t, tar.WriteOptions{}, richChanges()...), "second run")
 }
 
+// 0001-01-01 is what Go's zero time.Time says, which the standard library writes as 1970.
+func TestA4TheZeroTimeIsWrittenAsItIs(t *testing.T) {
+	zero := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	before := changed("before", strings.Repeat("x", 700))
+	plain := changed("zero", strings.Repeat("y", 700))
+	plain.Node.Mtime = zero
+	// Names and attributes that look like the record of the time.
+	odd := changed("20 mtime=-62135596799\n/"+strings.Repeat("n", 100)+"\n20 mtime=-62135596799\n", "z")
+	odd.Node.Mtime, odd.Node.UID = zero, 1<<30
+	odd.Xattrs = map[string]string{"user.x": "\n20 mtime=-62135596799\n", "user.y": strings.Repeat("v", 1000)}
+	second := changed("zero and a second", "")
+	second.Node.Mtime = zero.Add(time.Second)
+	for _, opts := range []tar.WriteOptions{{}, {MaxTime: time.Unix(0, 0)}} {
+		layer := write(t, opts, before, odd, plain, second)
+		r := stdtar.NewReader(bytes.NewReader(layer))
+		for _, want := range []diff.Change{before, odd, plain, second} {
+			h, err := r.Next()
+			require.NoError(t, err)
+			require.Equal(t, want.Path, h.Name)
+			if want.Path != before.Path {
+				require.Equal(t, want.Node.Mtime.Unix(), h.ModTime.Unix(), want.Path)
+			}
+			require.Equal(t, int(want.Node.UID), h.Uid)
+			for name, value := range want.Xattrs {
+				require.Equal(t, value, h.PAXRecords["SCHILY.xattr."+name])
+			}
+			body, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Len(t, body, int(want.Node.Size))
+		}
+	}
+}
+
 func TestWriteCountsWhatItWrote(t *testing.T) {
 	modified := changed("b", "x")
 	modified.Kind = diff.Modify

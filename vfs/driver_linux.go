@@ -50,6 +50,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
+	store.StackAtMost(layerdir.MaxParents)
 	d := &vfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
@@ -109,6 +110,7 @@ func (d *vfs) Name() string { return Name }
 func (d *vfs) Properties() driver.Properties {
 	return driver.Properties{
 		Reflink: d.reflink, RenameDir: true, Idmap: d.idmap, Rootless: true, MountsWritable: !d.opts.ReadOnly, XattrNamespaces: d.xattrs,
+		MaxParents: layerdir.MaxParents,
 	}
 }
 
@@ -122,6 +124,9 @@ func (d *vfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opt
 
 func (d *vfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
 	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
+		return err
+	}
+	if err := layerdir.CheckDepth(parents, layerdir.MaxParents); err != nil {
 		return err
 	}
 	if _, err := d.store.CheckParents(parents); err != nil {
@@ -216,6 +221,11 @@ func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dri
 		return driver.Applied{}, err
 	}
 	defer done()
+	if !opts.Fresh {
+		if err := d.store.NotWritableElsewhere(ctx, id); err != nil {
+			return driver.Applied{}, err
+		}
+	}
 	tree, err := os.Open(d.store.Path(id, treeDir))
 	if err != nil {
 		return driver.Applied{}, err

@@ -17,7 +17,7 @@ type applyOptions struct {
 	key, file string
 }
 
-const applyLong = `Unpack a layer, a tar stream as it is or compressed with gzip or zstd, over what the
+const applyLong = `Unpack a layer, a tar stream as it is or packed with gzip, zstd, xz or bzip2, over what the
 active snapshot KEY shows; - is standard input. A layer that cannot be applied whole
 changes nothing. KEY must not be mounted.
 

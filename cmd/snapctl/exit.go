@@ -8,6 +8,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
@@ -75,7 +76,7 @@ var exitClasses = []struct {
 	}},
 	{exitExists, []error{driver.ErrExists, errdefs.ErrAlreadyExists, fs.ErrExist}},
 	{exitUnsupported, []error{
-		errNoDemo, driver.ErrUnsupported, mount.ErrUnsupported, mount.ErrTooLong, errdefs.ErrNotImplemented,
+		errNoDemo, driver.ErrUnsupported, diff.ErrNotCarried, mount.ErrUnsupported, mount.ErrTooLong, errdefs.ErrNotImplemented,
 		errors.ErrUnsupported,
 	}},
 	{exitState, []error{errdefs.ErrFailedPrecondition, errdefs.ErrUnavailable}},

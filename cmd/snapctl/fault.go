@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/mount"
@@ -104,11 +105,17 @@ var hints = []struct {
 	{image.ErrNoName, "--name REF does"},
 	{image.ErrDigest, "the store is as before; get the image again, it was damaged on its way"},
 	{image.ErrMissingBlob, "the store is as before; get the image again, it is not complete"},
+	{image.ErrLink, "copy the layout with 'cp -rL', and import the copy"},
+	{image.ErrArtifact, "the store is as before; use the tool that it was made for, such as helm or oras"},
 	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
 	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
 	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
 	{tar.ErrOwnXattr, "the layer is whole; Linux 6.7 shows such attributes, and a store made with another --driver can hold it here"},
+	{tar.ErrLargeXattr, "the layer is whole; a store on another file system, xfs for instance, can hold it"},
+	{tar.ErrUnmappedID, "give the namespace more ids: with ranges for this user in /etc/subuid and /etc/subgid, 'unshare -Urm --map-auto' does; or run it as root"},
+	{diff.ErrNotCarried, "change or remove that file in the snapshot, then run it again"},
 	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
+	{driver.ErrTooManyLayers, "'snapctl diff' writes what was changed as a layer; make an image of fewer layers to put it on"},
 	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
 	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
 	{driver.ErrBusy, "unmount it first, then run it again"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -11,7 +12,8 @@ import (
 )
 
 type importOptions struct {
-	source, name, platform string
+	source, name, image, platform string
+	recipes                       bool
 }
 
 const importLong = `Import an image into the store: verify and unpack its layers into committed
@@ -19,10 +21,20 @@ snapshots, and give it a name. Layers that are there already are skipped; one th
 damaged, as far as its record, its root directory and the size of its blob tell, is
 unpacked again in its place.
 
-SOURCE is an OCI layout directory, an OCI archive or the archive of 'docker save',
-plain or compressed; - is standard input. It may say its format, and which image
-it means where it holds several: oci:DIR[:REF], oci-archive:FILE[:REF],
-docker-archive:FILE[:REF].
+SOURCE is an OCI layout directory, a directory of skopeo's dir:, an OCI archive or the
+archive of 'docker save', plain or compressed; - is standard input. It may say its
+format, and which image it means by its name: oci:DIR[:REF], dir:DIR,
+oci-archive:FILE[:REF], docker-archive:FILE[:REF].
+
+Of several images in one source none is taken unless you say which: by its name as
+above, or with --image by its digest (of the manifest, the index or the config; the
+first digits will do) or by its number in the source. The message that refuses them
+lists all of these.
+
+With --recipes it keeps of each layer what, beside its files, it takes to make its blob
+again, should that be lost: the headers of its tar, some percent of the blob. That reads
+and packs each layer once more. It warns of layers whose blobs come from a program that
+packs in another way: of these only the tar can be made again.
 
 Prints the name of the image.`
 
@@ -68,7 +80,7 @@ func platformName(i image.Image) string {
 func newImportCommand(a *app) *cobra.Command {
 	var opts importOptions
 	cmd := &cobra.Command{
-		Use:   "import [--name REF] [--platform P] [--limit LIMITS] SOURCE|-",
+		Use:   "import [--name REF] [--image DIGEST|NUMBER] [--platform P] [--recipes] [--limit LIMITS] SOURCE|-",
 		Short: "Import an image from an OCI layout or an archive",
 		Long:  jsonHelp(importLong, importJSON),
 		Args:  exactArgs(1),
@@ -78,9 +90,12 @@ func newImportCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: as the source does)")
+	cmd.Flags().StringVar(&opts.image, "image", "", "of several images take that with this `DIGEST`, or this number: 1, 2, …")
 	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
+	cmd.Flags().BoolVar(&opts.recipes, "recipes", false, "keep what it takes to make the blobs of the layers again")
 	a.addLimitFlag(cmd)
 	completeFlag(cmd, "name", cobra.NoFileCompletions)
+	completeFlag(cmd, "image", cobra.NoFileCompletions)
 	completeFlag(cmd, "platform", cobra.FixedCompletions([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -101,18 +116,28 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 			return badName(opts.name, err)
 		}
 	}
+	if err := image.CheckChoice(opts.image); err != nil {
+		return advise(as(errUsage, doing(err, "--image")), "it is a digest such as sha256:4bcff63911fc, or a number such as 2")
+	}
 	if err := image.CheckPlatform(opts.platform); err != nil {
 		return advise(as(errUsage, doing(err, "--platform")), "it is os/arch or os/arch/variant, such as linux/arm64")
 	}
 	return a.withStore(ctx, func(st *store) error {
 		bars := newLayerBars(ctx, a)
 		img, err := st.Import(ctx, src, image.ImportOptions{
-			Name: opts.name, Platform: opts.platform, Progress: bars,
+			Name: opts.name, Image: opts.image, Platform: opts.platform, Recipes: opts.recipes, Progress: bars,
 			Warn: func(layer int, path, message string) {
+				if layer == image.WholeImage {
+					a.log.Warn(message)
+					return
+				}
 				a.log.Warn(message, "path", "/"+path, "layer", layer+1)
 			},
 		})
 		bars.close()
+		if errors.Is(err, image.ErrAmbiguous) {
+			return advise(err, "choose one with --image, by its digest or its number")
+		}
 		if err != nil {
 			return err // it names the source
 		}

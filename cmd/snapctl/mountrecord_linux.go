@@ -4,12 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // place says where we are: this boot, this mount namespace.
@@ -153,15 +154,9 @@ func (r mountRecord) state() (mountState, error) {
 // process lives in it. Processes that we may not look into do not count; as
 // root there are none.
 func stateElsewhere(namespace string) (mountState, error) {
-	links, err := filepath.Glob("/proc/[0-9]*/ns/mnt")
-	if err != nil {
-		return 0, err
+	lives, err := layerdir.NamespaceLives(namespace)
+	if err != nil || !lives {
+		return mountGone, err
 	}
-	for _, l := range links {
-		ns, err := os.Readlink(l)
-		if err == nil && ns == namespace {
-			return mountElsewhere, nil
-		}
-	}
-	return mountGone, nil
+	return mountElsewhere, nil
 }

@@ -78,7 +78,7 @@ type scriptParams struct {
 var asksOfTheBackend = regexp.MustCompile(`\[!?(driver:\w+|writable|quota|borrows|rootless)\]|\$DRIVER`)
 
 // onAllBackends are scripts in which each backend does something of its own all the same.
-var onAllBackends = []string{"mount.txtar", "gc.txtar", "check.txtar"}
+var onAllBackends = []string{"mount.txtar", "gc.txtar", "check.txtar", "repair.txtar"}
 
 // notInShort are scripts that take seconds, and tell of single commands what the others
 // do not need.

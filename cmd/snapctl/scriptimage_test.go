@@ -4,6 +4,7 @@ import (
 	stdtar "archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -70,7 +71,8 @@ func incompressible(n int) []byte {
 // oci DIR NAME [key=value...] LAYER...: writes an OCI layout directory of layer
 // files; a .gz is taken as compressed. $MANIFEST, $CONFIG, $LAYER1 and so on name
 // the blobs' files afterwards, $CHAIN1 and so on the chainIDs. Settings: type= the
-// media type of all layers, arch= the architecture, diffid= that of the last layer.
+// media type of all layers, arch= the architecture, diffid= that of the last layer,
+// add=true adds the image to a layout that is there. "" as the name is none.
 func scriptOCI(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: oci DIR NAME [key=value...] LAYER...")
@@ -95,8 +97,15 @@ func scriptOCI(ts *testscript.TestScript, _ bool, args []string) {
 	config.Platform = v1.Platform{OS: "linux", Architecture: set["arch"]}
 	manifest.Config = blobs.addJSON(v1.MediaTypeImageConfig, config)
 	desc := blobs.addJSON(v1.MediaTypeImageManifest, manifest)
-	desc.Platform, desc.Annotations = &config.Platform, map[string]string{v1.AnnotationRefName: args[1]}
-	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []v1.Descriptor{desc}}
+	desc.Platform = &config.Platform
+	if args[1] != "" {
+		desc.Annotations = map[string]string{v1.AnnotationRefName: args[1]}
+	}
+	index := v1.Index{Versioned: specs.Versioned{SchemaVersion: 2}}
+	if set["add"] != "" {
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(dir, v1.ImageIndexFile))), &index))
+	}
+	index.Manifests = append(index.Manifests, desc)
 	ts.Check(os.MkdirAll(filepath.Join(dir, "blobs/sha256"), 0o755))
 	ts.Check(os.WriteFile(filepath.Join(dir, v1.ImageLayoutFile), mustJSON(v1.ImageLayout{Version: v1.ImageLayoutVersion}), 0o644))
 	ts.Check(os.WriteFile(filepath.Join(dir, v1.ImageIndexFile), mustJSON(index), 0o644))

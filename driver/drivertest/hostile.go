@@ -51,6 +51,7 @@ func (s *suite) testHostile(t *testing.T) {
 	t.Run("a symlink of the parents", s.hostileParents)
 	t.Run("names that no file system takes", s.hostileNames)
 	t.Run("fifos and devices are never opened", s.neverOpened)
+	t.Run("no descriptor goes to other programs", s.closedOnExec)
 	if !s.brief { // no place and no fast path changes them
 		t.Run("a tree of 1,200 levels", s.deepTree)
 		t.Run("limits are errors that say so", s.limits)

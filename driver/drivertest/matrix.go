@@ -75,10 +75,12 @@ func special(fs fstest.FS) []variant {
 		}
 	case fstest.Ext4:
 		return []variant{
+			{name: "ext4 with small inodes", fs: fstest.Ext4SmallInodes, run: runTimes},
 			{name: "ext4 without copy_file_range", fs: fs, opts: without(driver.Fallbacks{NoReflink: true, NoCopyRange: true}), run: runBrief},
 		}
 	case fstest.XFS:
 		return []variant{
+			{name: "xfs without bigtime", fs: fstest.XFSNoBigtime, run: runTimes},
 			{name: "xfs without reflinks", fs: fs, opts: without(driver.Fallbacks{NoReflink: true}), run: runBrief},
 			{name: "xfs with metacopy", fs: fs, opts: driver.Options{Metacopy: true}, run: runBrief, overlay: true},
 		}

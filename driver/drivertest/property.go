@@ -90,7 +90,7 @@ func RunProperties(t *testing.T, subjects []Subject) {
 	})
 }
 
-func openSubject(t *testing.T, s Subject) *subject {
+func openSubject(t testing.TB, s Subject) *subject {
 	t.Helper()
 	if s.Dir == "" {
 		s.Dir = fstest.Scratch(t, s.filesystems(t)[0])
@@ -136,6 +136,8 @@ type run struct {
 	random
 	ctx      context.Context
 	subjects []*subject
+	// unmounted: nothing is mounted to be compared.
+	unmounted bool
 	// chain holds the sealed layers, nearest first; it is the same everywhere.
 	chain []driver.ID
 	log   []string
@@ -184,7 +186,7 @@ func (r *run) stack() {
 		r.each(func(s *subject) {
 			r.check(s.d.Create(r.ctx, id, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, id)
 		})
-		stream := r.apply(id, tree)
+		stream := r.apply(id, tree, r.layer(tree))
 		if edited && rapid.Bool().Draw(r.T, "edit") {
 			before := tree.Snapshot()
 			r.edit(id, tree)
@@ -207,7 +209,7 @@ func (r *run) seal(id driver.ID, tree *model.Tree) {
 		if !bytes.Equal(before, after) {
 			r.fail("%s: the diff of %s is\n%s\nand sealed\n%s", s.name, id, r.listing(before), r.listing(after))
 		}
-		if s.editor != nil {
+		if s.editor != nil && !r.unmounted {
 			r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted, sealed", s.name, id)
 		}
 	})
@@ -219,11 +221,10 @@ func (r *run) each(fn func(*subject)) {
 	}
 }
 
-// apply applies a random layer everywhere, detached too where that can be done. It
-// returns the stream, nil when that was refused.
-func (r *run) apply(id driver.ID, tree *model.Tree) []byte {
+// apply applies a layer everywhere, detached too where that can be done. It returns
+// the stream, nil when that was refused.
+func (r *run) apply(id driver.ID, tree *model.Tree, entries []fstest.Entry) []byte {
 	before := tree.Snapshot()
-	entries := r.layer(tree)
 	for _, e := range entries {
 		r.log = append(r.log, "  "+e.String())
 	}
@@ -298,7 +299,7 @@ func (r *run) compare(id driver.ID, parents, tree *model.Tree) {
 	var from string
 	r.each(func(s *subject) {
 		r.compareTree(s, id, want, "the view")
-		if s.editor == nil {
+		if s.editor == nil && !r.unmounted {
 			r.check(s.compareMounted(r.ctx, id, want), "%s: %s mounted", s.name, id)
 		}
 		got, err := s.changes(r.ctx, id)
@@ -324,6 +325,9 @@ func (r *run) compare(id driver.ID, parents, tree *model.Tree) {
 		r.check(s.d.Create(r.ctx, again, r.chain, driver.CreateOptions{}), "%s: create %s", s.name, again)
 		r.check(s.apply(r.ctx, again, stream, driver.ApplyOptions{}), "%s: apply the diff of %s", s.name, from)
 		r.compareTree(s, again, want, "the diff of "+from+" applied")
+		if second := r.diff(s, again); !bytes.Equal(stream, second) {
+			r.fail("%s: the diff of %s is\n%s\nand applied and diffed again\n%s", s.name, id, r.listing(stream), r.listing(second))
+		}
 		r.check(s.d.Remove(r.ctx, again), "%s: remove %s", s.name, again)
 	})
 }

@@ -167,7 +167,7 @@ func (r random) xattr(name string, regular, dir bool) (string, bool) {
 	case slices.ContainsFunc(r.refused, func(p string) bool { return strings.HasPrefix(name, p) }):
 		return "", false
 	case name == "security.capability":
-		return "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", regular
+		return capability, regular
 	case strings.HasPrefix(name, "user."):
 		return pick(r, "xattr value", values), regular || dir
 	default:

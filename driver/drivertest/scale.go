@@ -89,15 +89,45 @@ func (s *suite) testLongChain(t *testing.T) {
 		st.edit("top", Create("edited", "e"))
 	}
 	require.NotContains(t, st.tree("top"), "last")
+	if n == s.props.MaxParents {
+		before := st.tree("top")
+		require.ErrorIs(t, st.d.Seal(t.Context(), "top"), driver.ErrTooManyLayers, "nothing could stand on it")
+		require.Equal(t, before, st.tree("top"))
+		st.mustApply("top", File("more", "still writable"))
+		st.createView("view", chain...)
+		st.requireTree(st.tree("view"), "view", "the longest chain")
+		tooMany := slices.Insert(slices.Clone(chain), 0, driver.ID("top"))
+		require.ErrorIs(t, st.d.Create(t.Context(), "more", tooMany, driver.CreateOptions{}), driver.ErrTooManyLayers)
+		return
+	}
 	st.seal("top")
 	if !s.props.MountsWritable {
 		st.requireTree(st.tree("top"), "top", "the chain, sealed")
 	}
-	if n == s.props.MaxParents {
-		tooMany := slices.Insert(slices.Clone(chain), 0, driver.ID("top"))
-		require.Error(t, st.d.Create(t.Context(), "more", tooMany, driver.CreateOptions{}))
-		require.NotContains(t, st.tree("top"), "last")
+}
+
+// testTooManyLayers makes the longest chain that there can be, of layers without files.
+func (s *suite) testTooManyLayers(t *testing.T) {
+	most := s.props.MaxParents
+	require.Positive(t, most, "the number of layers is bounded")
+	st := s.open(t)
+	require.ErrorIs(t, st.d.Create(t.Context(), "a", slices.Repeat([]driver.ID{"none"}, most+2), driver.CreateOptions{}), driver.ErrTooManyLayers)
+	st.requireLayers()
+	if testing.Short() || most <= longChain {
+		return // each layer is put on disk; testLongChain makes a chain of so many
 	}
+	var chain []driver.ID
+	for i := range most {
+		id := driver.ID(fmt.Sprint(i))
+		require.NoError(t, st.d.Create(t.Context(), id, chain, driver.CreateOptions{}))
+		require.NoError(t, st.d.Seal(t.Context(), id))
+		chain = slices.Insert(chain, 0, id)
+	}
+	require.NoError(t, st.d.Create(t.Context(), "last", chain, driver.CreateOptions{}))
+	require.ErrorIs(t, st.d.Seal(t.Context(), "last"), driver.ErrTooManyLayers)
+	st.mustApply("last", File("f", "f"))
+	require.Equal(t, []string{"f:f"}, st.tree("last").Brief())
+	require.ErrorIs(t, st.d.Create(t.Context(), "more", slices.Insert(chain, 0, "last"), driver.CreateOptions{}), driver.ErrTooManyLayers)
 }
 
 // testConcurrency works on different layers of one store at the same time.

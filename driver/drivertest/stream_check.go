@@ -65,10 +65,10 @@ func requireHeader(tb testing.TB, want fstest.Entry, h *stdtar.Header, body stri
 
 // needsNoPAX reports whether a plain header holds all of the entry.
 func needsNoPAX(e fstest.Entry) bool {
-	const octal7 = 1<<21 - 1
+	const octal7, octal11 = 1<<21 - 1, 1<<33 - 1
 	ascii := strings.IndexFunc(e.Name+e.Target, func(r rune) bool { return r > 126 }) < 0
 	return ascii && len(e.Name) < 100 && len(e.Target) < 100 && len(e.Xattrs) == 0 && e.UID <= octal7 && e.GID <= octal7 &&
-		e.Mtime.Equal(e.Mtime.Truncate(time.Second)) && e.Mtime.Unix() >= 0
+		e.Mtime.Equal(e.Mtime.Truncate(time.Second)) && e.Mtime.Unix() >= 0 && e.Mtime.Unix() <= octal11
 }
 
 func xattrsOf(h *stdtar.Header) map[string]string {

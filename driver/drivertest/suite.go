@@ -31,6 +31,11 @@ type Config struct {
 	// Properties.MountsWritable says that there is none: it makes edits in the
 	// layer id of the store in dir, whose parents, nearest first, are given.
 	Editor func(dir string, id driver.ID, parents []driver.ID) Editor
+	// Places are all files and directories that make up the layer id of the store in dir,
+	// that with its files first; default: the directory id.
+	Places func(dir string, id driver.ID) []string
+	// ReplacesIdle: a layer is only replaced while nothing that has it is mounted.
+	ReplacesIdle bool
 }
 
 // An Editor makes edits as one writable mount of a layer would, and returns the
@@ -99,6 +104,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("stream", s.testStream)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)
@@ -108,6 +114,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("explain", s.testExplain)
 	t.Run("continuity", s.testContinuity)
 	t.Run("long chain", s.testLongChain)
+	t.Run("too many layers", s.testTooManyLayers)
 	t.Run("concurrency", s.testConcurrency)
 }
 
@@ -127,6 +134,7 @@ func runBrief(t *testing.T, cfg Config) {
 func runSemantics(t *testing.T, s *suite) {
 	t.Run("semantics", s.testSemantics)
 	t.Run("special", s.testSpecial)
+	t.Run("times", s.testTimes)
 	t.Run("hostile input", s.testHostile)
 	t.Run("rollback", s.testRollback)
 	t.Run("canonical bytes", s.testCanonical)

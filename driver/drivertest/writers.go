@@ -22,6 +22,7 @@ func (s *suite) testWriters(t *testing.T) {
 	t.Run("a file that is open in another mount namespace", s.writerElsewhere)
 	t.Run("a container that still runs", s.containerElsewhere)
 	t.Run("a file that is open through a mount that is gone", s.writerUnmounted)
+	t.Run("nothing is applied while somebody can write elsewhere", s.appliedElsewhere)
 }
 
 // finder returns the driver as one that finds writers, which every backend is.
@@ -192,4 +193,32 @@ func (s *suite) writerUnmounted(t *testing.T) {
 	require.NoError(t, f.Close())
 	require.NoError(t, st.finder().NoWriters(t.Context(), "w"))
 	st.seal("w")
+}
+
+// appliedElsewhere has a process that keeps the layer mounted while something is to be
+// applied to it, and then a copy of the mount that nobody uses.
+func (s *suite) appliedElsewhere(t *testing.T) {
+	s.needEdits(t)
+	waitsForWriter(t)
+	st := s.open(t)
+	chain := st.layer("base", nil, Dir("d"), File("d/f", "f"))
+	st.create("w", chain...)
+	layer := Layer(t, File("new", "new"), Whiteout("d/f"))
+	target := st.mountWritable("w")
+	_, end := otherNamespace(t, "exec 3>'"+filepath.Join(target, "held")+"'")
+	pid, endCopy := otherNamespace(t, "")
+	require.NoError(t, mount.Unmount(target))
+	err := st.applyBytes("w", layer, driver.ApplyOptions{})
+	require.ErrorIs(t, err, driver.ErrBusy)
+	require.Regexp(t, `process [0-9]+ \(sh\)`, err.Error())
+	require.Equal(t, []string{"d/", "d/f:f", "held:"}, st.tree("w").Brief(), "it is as before")
+	end()
+
+	require.NoError(t, st.applyBytes("w", layer, driver.ApplyOptions{}))
+	out, err := exec.Command("nsenter", "--mount", "--target", pid, "touch", filepath.Join(target, "late")).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "Read-only file system")
+	endCopy()
+	st.seal("w")
+	require.Equal(t, []string{"d/", "held:", "new:new"}, st.tree("w").Brief())
 }

@@ -4,6 +4,7 @@ import (
 	stdtar "archive/tar"
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"sort"
 	"strings"
@@ -31,6 +32,8 @@ type Entry struct {
 	Mtime        time.Time
 	Xattrs       map[string]string
 	Major, Minor int64
+	// PAX are further records of the header.
+	PAX map[string]string
 }
 
 func entry(flag byte, name string, mode int64) Entry {
@@ -121,6 +124,16 @@ func (e Entry) WithXattr(name, value string) Entry {
 	return e
 }
 
+// WithPAX returns the entry with another record in its header.
+func (e Entry) WithPAX(key, value string) Entry {
+	e.PAX = maps.Clone(e.PAX)
+	if e.PAX == nil {
+		e.PAX = map[string]string{}
+	}
+	e.PAX[key] = value
+	return e
+}
+
 // Header returns the entry as a header of the standard library.
 func (e Entry) Header() *stdtar.Header {
 	h := &stdtar.Header{
@@ -130,10 +143,11 @@ func (e Entry) Header() *stdtar.Header {
 	if e.Type == stdtar.TypeReg {
 		h.Size = int64(len(e.Body))
 	}
+	if len(e.Xattrs)+len(e.PAX) > 0 {
+		h.PAXRecords = map[string]string{}
+		maps.Copy(h.PAXRecords, e.PAX)
+	}
 	for name, value := range e.Xattrs {
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
 		h.PAXRecords["SCHILY.xattr."+name] = value
 	}
 	return h
@@ -156,6 +170,9 @@ func Encode(entries []Entry) ([]byte, error) {
 		if err := w.WriteHeader(e.Header()); err != nil {
 			return nil, fmt.Errorf("entry %s: %w", e.Name, err)
 		}
+		if e.Mtime.IsZero() {
+			binaryTime(buf.Bytes()[buf.Len()-512:], e.Mtime.Unix())
+		}
 		if e.Type == stdtar.TypeReg {
 			if _, err := w.Write([]byte(e.Body)); err != nil {
 				return nil, fmt.Errorf("entry %s: %w", e.Name, err)
@@ -164,6 +181,22 @@ func Encode(entries []Entry) ([]byte, error) {
 	}
 	err := w.Close()
 	return buf.Bytes(), err
+}
+
+// binaryTime writes the time of a header as GNU tar writes one that octal digits
+// cannot say. The standard library writes the zero time.Time as 1970.
+func binaryTime(header []byte, seconds int64) {
+	field, sum := header[136:148], header[148:156]
+	for i := range field {
+		field[i] = byte(seconds >> min(63, 8*(len(field)-1-i)))
+	}
+	field[0] |= 0x80
+	copy(sum, "        ")
+	total := 0
+	for _, b := range header {
+		total += int(b)
+	}
+	copy(sum, fmt.Sprintf("%06o\x00 ", total))
 }
 
 // String says the entry in one line.

@@ -94,21 +94,25 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 	if err := os.Truncate(image, int64(sizeMiB)<<20); err != nil {
 		tb.Fatal(err)
 	}
+	kind := fs.kind()
 	args := map[FS][]string{
 		// With a journal: without one, a new inode never takes the number of a
 		// recently deleted one, and looking for another is slow.
-		Ext4:  {"-q", "-F", "-m", "0"},
-		XFS:   {"-q", "-m", "reflink=1"},
-		Btrfs: {"-q", "-m", "single"},
+		Ext4: {"-q", "-F", "-m", "0"},
+		XFS:  {"-q", "-m", "reflink=1"},
+
+		Ext4SmallInodes: {"-q", "-F", "-m", "0", "-I", "128"},
+		XFSNoBigtime:    {"-q", "-m", "reflink=1,bigtime=0"},
+		Btrfs:           {"-q", "-m", "single"},
 	}[fs]
 	if fs == Btrfs && sizeMiB <= 256 {
 		// Data and metadata share the little room there is: once data has taken
 		// all of it, it takes the kernel half a minute to give any back.
 		args = append(args, "--mixed", "-d", "single")
 	}
-	mkfs, err := exec.LookPath("mkfs." + string(fs))
+	mkfs, err := exec.LookPath("mkfs." + string(kind))
 	if err != nil {
-		tb.Skipf("mkfs.%s is not installed", fs)
+		tb.Skipf("mkfs.%s is not installed", kind)
 	}
 	if _, err := exec.LookPath("mount"); err != nil {
 		tb.Skipf("no %s can be mounted: the program mount is not installed", fs)
@@ -120,10 +124,10 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 		tb.Fatalf("mkfs.%s: %v: %s", fs, err, out)
 	}
 	options := "loop"
-	if fs == Ext4 {
+	if kind == Ext4 {
 		options += ",acl,user_xattr"
 	}
-	mountLoop(tb, fs, image, target, options)
+	mountLoop(tb, kind, image, target, options)
 	tb.Cleanup(func() {
 		unmount(tb, target)
 		// Another process, of another test run, may have a copy of the mount in a

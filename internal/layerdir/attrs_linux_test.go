@@ -55,7 +55,7 @@ func TestARootGetsAllAttributesOfAnother(t *testing.T) {
 func TestErrorsOfLayersMatchThoseOfTheContract(t *testing.T) {
 	for from, to := range map[error]error{
 		tar.ErrDigest: driver.ErrDigest, tar.ErrNeedsParents: driver.ErrNeedsParents, tar.ErrTorn: driver.ErrTorn,
-		tar.ErrLongName: driver.ErrUnsupported, tar.ErrOwnXattr: driver.ErrUnsupported,
+		tar.ErrLongName: driver.ErrUnsupported, tar.ErrOwnXattr: driver.ErrUnsupported, tar.ErrLargeXattr: driver.ErrUnsupported, tar.ErrUnmappedID: driver.ErrUnsupported,
 	} {
 		got := TarError(from)
 		require.ErrorIs(t, got, from)

@@ -35,7 +35,8 @@ const (
 // Mounted is [errors.ErrUnsupported] here.
 func (s *Store) Mounted(driver.ID) (Use, error) { return Unmounted, errors.ErrUnsupported }
 
-func exchange(_, _ string) error { return errors.ErrUnsupported }
+// Exchange is [errors.ErrUnsupported] here.
+func Exchange(_, _ string) error { return errors.ErrUnsupported }
 
 func (s *Store) oldMounted(string, driver.ID) (bool, error) { return false, nil }
 

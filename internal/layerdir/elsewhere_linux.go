@@ -88,6 +88,26 @@ func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err
 	return holders, seen, nil
 }
 
+// NotMountedElsewhere returns [driver.ErrBusy], with a process that shows it, when another
+// mount namespace has the layer mounted, in whatever way.
+func (s *Store) NotMountedElsewhere(id driver.ID) error {
+	others, err := otherNamespaces()
+	if err != nil {
+		return err
+	}
+	var holders []string
+	for _, n := range others {
+		_, mounted, err := s.mountedIn(n, id)
+		if err != nil {
+			return err
+		}
+		if mounted {
+			holders = append(holders, processName(n.pid))
+		}
+	}
+	return HeldBy(holders)
+}
+
 // silence makes the mounts read-only, and reports whether they are now. A process that has
 // ended has none.
 func silence(pid int, targets []string) bool {

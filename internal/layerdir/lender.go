@@ -18,8 +18,8 @@ import (
 const (
 	// maxLentRecord bounds what is read of a record in another store, in bytes.
 	maxLentRecord = 4 << 20
-	// maxLentParents is more than any backend stacks.
-	maxLentParents = 1000
+	// maxLentParents is what any backend stacks.
+	maxLentParents = MaxParents
 )
 
 // A lender is another store of the same driver, whose layers ours may stand on. What is

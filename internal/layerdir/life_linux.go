@@ -27,7 +27,8 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 // more. prepare is called before, with the record, which it may
 // change. settle is called when everything is on disk; it sets the record's Usage
 // and does what makes the layer immutable. What they do must be repeatable.
-// Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrBusy] for a
+// Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrTooManyLayers] for a
+// layer on which none could stand, see StackAtMost, [driver.ErrBusy] for a
 // layer that is mounted writable and [driver.ErrTorn] for one in which Merging
 // was interrupted, or that was not sealed when the disk failed a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
@@ -42,6 +43,8 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 		return s.syncRecord(id)
 	case m.View:
 		return fmt.Errorf("%w: it is a view", driver.ErrUnsupported)
+	case s.most > 0 && len(m.Parents) >= s.most:
+		return fmt.Errorf("%w: it has %d parents, and a stack has at most %d layers", driver.ErrTooManyLayers, len(m.Parents), s.most)
 	}
 	if err := s.notTorn(id); err != nil {
 		return err

@@ -28,6 +28,18 @@ type sealedRecord struct {
 // maxSealed is how many records CheckParents remembers, some 300 bytes each.
 const maxSealed = 10_000
 
+// MaxParents is how many parents a layer can have where nothing else bounds them: a layer's
+// record names all of its parents, so what they take grows with the square of their number.
+const MaxParents = 1000
+
+// CheckDepth returns [driver.ErrTooManyLayers] for more parents than can be stacked.
+func CheckDepth(parents []driver.ID, most int) error {
+	if len(parents) > most {
+		return fmt.Errorf("%w: %d parents, at most %d", driver.ErrTooManyLayers, len(parents), most)
+	}
+	return nil
+}
+
 // CheckParents returns what a layer has from its parents. Returns
 // [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent. As the record of
 // a sealed layer does not change, it is read once: otherwise an image of many layers

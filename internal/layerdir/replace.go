@@ -82,7 +82,7 @@ func (s *Store) exchange(id, made driver.ID) error {
 	}
 	err := s.syncNames()
 	if err == nil {
-		err = exchange(beside, s.Path(id))
+		err = Exchange(beside, s.Path(id))
 	}
 	if err != nil {
 		return errors.Join(err, renameNew(beside, s.Path(made)))

@@ -14,8 +14,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// exchange puts each of two directories in the place of the other, in one step.
-func exchange(a, b string) error {
+// Exchange puts each of two directories in the place of the other, in one step. Returns
+// [driver.ErrUnsupported] where the file system cannot do that.
+func Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == nil {
 		return nil
@@ -83,15 +84,20 @@ func (s *Store) standingOn(id driver.ID) ([]driver.ID, error) {
 	if err != nil {
 		return nil, err
 	}
+	return StandingOn(id, all, s.Load), nil
+}
+
+// StandingOn returns a layer and those of all that have it among their parents, as load
+// says. Of a layer whose record cannot be read nothing can be mounted anew, but what is
+// mounted of it may have the layer.
+func StandingOn(id driver.ID, all []driver.ID, load func(driver.ID) (Meta, error)) []driver.ID {
 	ids := []driver.ID{id}
 	for _, other := range all {
-		// Of a layer without a record nothing can be mounted anew; what is mounted names its
-		// lower directories, if it is not one of ours with a source.
-		if m, err := s.Load(other); other != id && (err != nil || slices.Contains(m.Parents, id)) {
+		if m, err := load(other); other != id && (err != nil || slices.Contains(m.Parents, id)) {
 			ids = append(ids, other)
 		}
 	}
-	return ids, nil
+	return ids
 }
 
 func isUnionLine(line []byte) bool {

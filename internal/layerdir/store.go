@@ -62,6 +62,8 @@ type Store struct {
 	below string
 	// plainOnes are the layers whose directories were looked at, see Plain.
 	plainOnes map[driver.ID]bool
+	// most is how many layers can be stacked, 0 for any number.
+	most int
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord
 
@@ -100,6 +102,10 @@ func newStore(root string, dir *os.File) *Store {
 // OwnBelow says that a directory of a layer has directories and files of the backend's own
 // in it, and nothing of the layer's; before the store is used.
 func (s *Store) OwnBelow(name string) { s.below = name }
+
+// StackAtMost says how many parents a layer can have, so that one with as many is not
+// sealed; before the store is used.
+func (s *Store) StackAtMost(layers int) { s.most = layers }
 
 // DeleteWith makes the store delete directories with remove instead of
 // [rmtree.Remove], whose contract it has to keep; before the store is used.

@@ -73,6 +73,8 @@ func TarError(err error) error {
 		{tar.ErrTorn, driver.ErrTorn},
 		{tar.ErrLongName, driver.ErrUnsupported},
 		{tar.ErrOwnXattr, driver.ErrUnsupported},
+		{tar.ErrLargeXattr, driver.ErrUnsupported},
+		{tar.ErrUnmappedID, driver.ErrUnsupported},
 	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
 			if pair[0].Error() == pair[1].Error() {

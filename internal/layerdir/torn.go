@@ -43,6 +43,28 @@ func (s *Store) unmarked(id driver.ID, name string) error {
 	return err
 }
 
+// Renew makes m the record of a layer whose content is new, durably. The marks of what had
+// happened to the old content go.
+func (s *Store) Renew(id driver.ID, m Meta) error {
+	if err := s.own(id); err != nil {
+		return err
+	}
+	for _, name := range []string{mergingName, tornName} {
+		if err := os.Remove(s.Path(id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := s.Save(id, m); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.torn, id)
+	delete(s.plainOnes, id)
+	s.mu.Unlock()
+	s.forgetNote(id)
+	return nil
+}
+
 // doubt marks all layers that are not sealed. Those in the making, which List does not
 // know, are marked by Create, which looks at lost when it is done.
 func (s *Store) doubt() error {

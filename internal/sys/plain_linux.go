@@ -24,6 +24,37 @@ func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 		return -1, st, err
 	}
 	defer unix.Close(held)
+	return reopenPlain(held, name)
+}
+
+// OpenPlainBeneath is [OpenPlain] for a slash-separated path, whose symbolic links are
+// followed as long as they stay beneath dirfd: one that leads out of it, or is absolute,
+// gives EXDEV. An error matching [Refused] says that openat2(2) cannot be used here.
+func OpenPlainBeneath(dirfd int, path string) (fd int, st unix.Stat_t, err error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	held := -1
+	for range maxResolves { // a rename anywhere makes the kernel unsure of a path with ".."
+		err = retry(func() (err error) {
+			held, err = unix.Openat2(dirfd, path, &how)
+			return err
+		})
+		if !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	if err != nil {
+		return -1, st, pathErr("open", path, err)
+	}
+	defer unix.Close(held)
+	return reopenPlain(held, path)
+}
+
+const maxResolves = 100
+
+func reopenPlain(held int, name string) (fd int, st unix.Stat_t, err error) {
 	if err := retry(func() error { return unix.Fstat(held, &st) }); err != nil {
 		return -1, st, pathErr("fstat", name, err)
 	}

@@ -46,6 +46,40 @@ func TestOnlyRegularFilesAndDirectoriesAreOpened(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
+func TestLinksBeneathADirectoryAreFollowedAndNoOthers(t *testing.T) {
+	top := t.TempDir()
+	dir := filepath.Join(top, "dir")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(top, "outside"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	for name, target := range map[string]string{
+		"sub/up": "../file", "down": "sub/up", "out": "../outside", "absolute": filepath.Join(dir, "file"),
+		"away": "..", "tofifo": "fifo", "nowhere": "missing", "loop": "loop",
+	} {
+		require.NoError(t, os.Symlink(target, filepath.Join(dir, name)))
+	}
+	at, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(at)
+	before := fstest.OpenDescriptors(t)
+	for path, want := range map[string]error{
+		"file": nil, "sub/up": nil, "down": nil, "sub": nil,
+		"out": unix.EXDEV, "absolute": unix.EXDEV, "away/outside": unix.EXDEV, "../outside": unix.EXDEV,
+		"fifo": sys.ErrNotPlain, "tofifo": sys.ErrNotPlain, "nowhere": unix.ENOENT, "loop": unix.ELOOP,
+	} {
+		fd, _, err := sys.OpenPlainBeneath(at, path)
+		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+			t.Skipf("openat2 cannot be used here: %v", err)
+		}
+		require.ErrorIs(t, err, want, path)
+		if err == nil {
+			require.NoError(t, unix.Close(fd))
+		}
+	}
+	require.Equal(t, before, fstest.OpenDescriptors(t))
+}
+
 // A container puts a device in the place of a file between any two calls. Opening a device
 // can act on the machine.
 func TestADeviceThatIsSwappedInIsNotOpened(t *testing.T) {

@@ -33,7 +33,7 @@ func (s *Service) Import(stream storev1.Store_ImportServer) error {
 		}),
 		Sent: &image.Sent{Label: string(o.GetLabel()), Ref: string(o.GetRef()), Base: o.GetBase()},
 	}, image.ImportOptions{
-		Name: o.GetName(), Platform: o.GetPlatform(), Progress: report,
+		Name: o.GetName(), Platform: o.GetPlatform(), Image: o.GetImage(), Recipes: o.GetRecipes(), Progress: report,
 		Warn: func(layer int, path, message string) {
 			_ = send(&storev1.ImportResponse{Warning: warning(layer, path, message)}) // who has gone is told nothing
 		},

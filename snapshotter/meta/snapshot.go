@@ -346,13 +346,13 @@ func (tx *Tx) Children(s Snapshot) []string {
 // for the empty name.
 func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 	var chain []Snapshot
+	var circle Circle
 	for name != "" {
 		s, err := tx.Snapshot(name)
 		if err != nil {
 			return nil, err
 		}
-		// Only a damaged database can hold a loop; it must not hang us.
-		if len(chain) > MaxChain {
+		if circle.Closed(s.Name) {
 			return nil, fmt.Errorf("snapshot %q: %w: its parents form a circle", chain[0].Name, ErrDamaged)
 		}
 		chain = append(chain, s)
@@ -360,10 +360,6 @@ func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 	}
 	return chain, nil
 }
-
-// MaxChain is a number of parents that only a circle can have: it is far above what any
-// backend can stack.
-const MaxChain = 100_000
 
 func (tx *Tx) snapshots() *bbolt.Bucket { return tx.bucket(bucketSnapshots) }
 

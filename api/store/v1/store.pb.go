@@ -1525,7 +1525,7 @@ type Warning struct {
 	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// For people; it may hold bytes of the layer, which need not be UTF-8.
 	Message []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// Of an import: the index of the layer.
+	// Of an import: the index of the layer; -1: the source as a whole.
 	Layer         int32 `protobuf:"varint,3,opt,name=layer,proto3" json:"layer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2789,8 +2789,8 @@ func (x *ImportRequest) GetData() []byte {
 
 type ImportOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "oci" and "oci-archive" are archives of a layout here, "docker-archive" is
-	// what docker save writes; empty: what is found.
+	// "oci" and "oci-archive" are archives of a layout here, "dir" is one of a directory
+	// that skopeo wrote, "docker-archive" is what docker save writes; empty: what is found.
 	Format string `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
 	// Which image of several; empty: the only one.
 	Ref []byte `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -2799,8 +2799,12 @@ type ImportOptions struct {
 	// A name for the image when the archive has only tags; may be empty.
 	Base string `protobuf:"bytes,4,opt,name=base,proto3" json:"base,omitempty"`
 	// The name to give it; empty: as the archive says.
-	Name          string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Platform      string `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
+	Name     string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	Platform string `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
+	// Which image of several, by a digest or its number; empty: the only one.
+	Image string `protobuf:"bytes,7,opt,name=image,proto3" json:"image,omitempty"`
+	// Keep what it takes to make the blobs of the layers again.
+	Recipes       bool `protobuf:"varint,8,opt,name=recipes,proto3" json:"recipes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2875,6 +2879,20 @@ func (x *ImportOptions) GetPlatform() string {
 		return x.Platform
 	}
 	return ""
+}
+
+func (x *ImportOptions) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *ImportOptions) GetRecipes() bool {
+	if x != nil {
+		return x.Recipes
+	}
+	return false
 }
 
 type ImportResponse struct {
@@ -4524,14 +4542,16 @@ const file_store_proto_rawDesc = "" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"`\n" +
 	"\rImportRequest\x12;\n" +
 	"\aoptions\x18\x01 \x01(\v2!.layerkeep.store.v1.ImportOptionsR\aoptions\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\x93\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xc3\x01\n" +
 	"\rImportOptions\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\tR\x06format\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\fR\x03ref\x12\x14\n" +
 	"\x05label\x18\x03 \x01(\fR\x05label\x12\x12\n" +
 	"\x04base\x18\x04 \x01(\tR\x04base\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12\x1a\n" +
-	"\bplatform\x18\x06 \x01(\tR\bplatform\"\xb2\x01\n" +
+	"\bplatform\x18\x06 \x01(\tR\bplatform\x12\x14\n" +
+	"\x05image\x18\a \x01(\tR\x05image\x12\x18\n" +
+	"\arecipes\x18\b \x01(\bR\arecipes\"\xb2\x01\n" +
 	"\x0eImportResponse\x128\n" +
 	"\bprogress\x18\x01 \x03(\v2\x1c.layerkeep.store.v1.ProgressR\bprogress\x125\n" +
 	"\awarning\x18\x02 \x01(\v2\x1b.layerkeep.store.v1.WarningR\awarning\x12/\n" +

@@ -46,6 +46,23 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", diff.ErrInvalidLayer, fmt.Sprintf(format, args...))
 }
 
+// checkName refuses a name that leaves the root on its way, even if it comes back.
+func checkName(name string) error {
+	depth := 0
+	for _, c := range strings.Split(name, "/") {
+		switch c {
+		case "", ".":
+		case "..":
+			if depth--; depth < 0 {
+				return invalid("it leaves the root")
+			}
+		default:
+			depth++
+		}
+	}
+	return nil
+}
+
 // components splits a name as the stream has it. ".." at the root stays there.
 func components(name string) []string {
 	clean := strings.TrimPrefix(path.Clean("/"+name), "/")
@@ -68,14 +85,27 @@ const (
 
 // classify says what the entry is for and, of a marker, which path it is about.
 func classify(e fstest.Entry) (role, []string, error) {
+	if err := checkName(e.Name); err != nil {
+		return 0, nil, err
+	}
 	comps := components(e.Name)
 	for i, c := range comps {
+		hidden, marker := strings.CutPrefix(c, ".wh.")
 		switch {
-		case c == ".wh..wh.plnk" && i == len(comps)-2:
-			return pseudoLink, comps, nil
-		case c == ".wh..wh.aufs", c == ".wh..wh.orph", c == ".wh..wh.plnk":
+		case marker && (hidden == "" || hidden == "." || hidden == ".."):
+			return 0, nil, invalid("whiteout of %q", hidden)
+		case i == 0 && c == ".wh..wh.plnk":
+			if len(comps) == 2 && !strings.HasPrefix(comps[1], ".wh.") {
+				return pseudoLink, comps, nil
+			}
+		case marker && (i < len(comps)-1 || comps[0] == ".wh..wh.plnk"):
+			return bookkeeping, nil, nil // below a marker
+		case strings.HasPrefix(c, ".wh..wh.") && c != ".wh..wh..opq":
 			return bookkeeping, nil, nil
 		}
+	}
+	if len(comps) > 0 && comps[0] == ".wh..wh.plnk" {
+		return bookkeeping, nil, nil
 	}
 	if len(comps) == 0 {
 		return ordinary, nil, nil
@@ -85,9 +115,6 @@ func classify(e fstest.Entry) (role, []string, error) {
 		return opaque, dir, nil
 	}
 	if hidden, ok := strings.CutPrefix(base, ".wh."); ok {
-		if hidden == "" || hidden == "." || hidden == ".." {
-			return 0, nil, invalid("whiteout of %q", hidden)
-		}
 		return whiteout, append(append([]string{}, dir...), hidden), nil
 	}
 	if e.Type == stdtar.TypeChar && e.Major == 0 && e.Minor == 0 {
@@ -150,7 +177,7 @@ func (l *layer) entry(e fstest.Entry) error {
 	default:
 		return nil
 	}
-	if err := checkIDs(e); err != nil {
+	if err := errors.Join(checkIDs(e), checkXattrs(e)); err != nil {
 		return err
 	}
 	if len(comps) == 0 {
@@ -184,6 +211,33 @@ func checkIDs(e fstest.Entry) error {
 		return invalid("owner %d:%d is out of range", e.UID, e.GID)
 	}
 	return nil
+}
+
+// checkXattrs refuses attributes that no file on Linux can have, or none tells of.
+func checkXattrs(e fstest.Entry) error {
+	if e.Type == stdtar.TypeLink {
+		return nil
+	}
+	names := 0
+	for name, value := range e.Xattrs {
+		if !isKept(name) {
+			continue
+		}
+		if len(name) > 255 || len(value) > 65536 {
+			return invalid("attribute %q of %d bytes with a name of %d", name, len(value), len(name))
+		}
+		names += len(name) + 1
+	}
+	if names > 65536 {
+		return invalid("%d attributes with %d bytes of names", len(e.Xattrs), names)
+	}
+	return nil
+}
+
+// isKept reports whether a layer carries an attribute.
+func isKept(name string) bool {
+	space, _, _ := strings.Cut(name, ".")
+	return name != "security.selinux" && slices.Contains([]string{"user", "trusted", "security", "system"}, space)
 }
 
 // ErrUnspecified is the error of Apply for a layer whose meaning nobody says: a
@@ -242,8 +296,8 @@ func (l *layer) resolve(comps []string, imply bool) (*inode, error) {
 // names that are not of this layer keep the inode they had.
 func (l *layer) link(e fstest.Entry, dir *inode, name string) error {
 	comps := components(e.Target)
-	if n := len(comps); n >= 2 && comps[n-2] == ".wh..wh.plnk" {
-		made := l.plnk[comps[n-1]]
+	if len(comps) == 2 && comps[0] == ".wh..wh.plnk" {
+		made := l.plnk[comps[1]]
 		if made == nil {
 			return invalid("hard link target %s does not exist", e.Target)
 		}
@@ -280,10 +334,7 @@ func (l *layer) link(e fstest.Entry, dir *inode, name string) error {
 func newInode(e fstest.Entry) *inode {
 	i := &inode{mode: uint32(e.Mode) & diff.PermMask, uid: uint32(e.UID), gid: uint32(e.GID), mtime: e.Mtime}
 	i.xattrs = maps.Clone(e.Xattrs)
-	maps.DeleteFunc(i.xattrs, func(name, _ string) bool {
-		space, _, _ := strings.Cut(name, ".")
-		return name == "security.selinux" || !slices.Contains([]string{"user", "trusted", "security", "system"}, space)
-	})
+	maps.DeleteFunc(i.xattrs, func(name, _ string) bool { return !isKept(name) })
 	switch e.Type {
 	case stdtar.TypeDir:
 		i.mode |= diff.TypeDir

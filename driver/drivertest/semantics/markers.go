@@ -221,6 +221,24 @@ func whiteouts() []Case {
 			Tree: []string{"a:linked", "c==a", "d/", "d/b==a"}, Attrs: map[string]string{"a": "0600 0:0 1000000000.123456789"},
 		},
 		{
+			Name: "W9 a path below a name that is a marker is about nothing",
+			Layers: over(base(), layer(File(".wh.d/a", "x"), Whiteout(".wh.e/f"), Dir(".wh.none/sub"), File("d/.wh.x/y/z", "z"),
+				File("d/.wh..wh..opq/a", "a"), Opaque(".wh.d"), Char(".wh.f/c", 0, 0), Symlink(".wh.f/l", "x"), File("n", "n"))),
+			Tree: append(baseTree(), "n:n"), Changes: []string{"A n"},
+		},
+		{
+			Name: "W9 a marker in the pseudo-link directory is about nothing",
+			Layers: over(base(), layer(Dir(".wh..wh.plnk"), Whiteout(".wh..wh.plnk/f"), Opaque(".wh..wh.plnk"), File(".wh..wh.plnk/1.2", "linked"),
+				File(".wh..wh.plnk/.wh.lib/a", "a"), Link("n", ".wh..wh.plnk/1.2"))),
+			Tree: append(baseTree(), "n:linked"), Changes: []string{"A n"},
+		},
+		{
+			Name:   "W9 the same names below the root are no pseudo-links",
+			Layers: over(base(), layer(Dir("d/.wh..wh.plnk"), File("d/.wh..wh.plnk/1.2", "x"), Link("n", "d/.wh..wh.plnk/1.2"))), Invalid: true,
+			Tree:       baseTree(),
+			ErrorNames: []string{"d/.wh..wh.plnk"},
+		},
+		{
 			Name:   "W10 a 0:0 character device acts as a whiteout of its path",
 			Layers: over(base(), layer(Char("f", 0, 0), Char("d", 0, 0), Char("none", 0, 0), Char("no/ne", 0, 0))),
 			Tree:   []string{"e/", "e/f:old f", "l->e"}, Changes: []string{"D d", "D f"}, Warns: []string{"f", "d", "none"},
@@ -231,7 +249,7 @@ func whiteouts() []Case {
 			Tree:   []string{"d/", "e/", "e/f:old f", "f:new", "l->e"},
 		},
 	}
-	for _, name := range []string{".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh..", "d/.wh...", "none/.wh..."} {
+	for _, name := range []string{".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh..", "d/.wh...", "none/.wh...", ".wh.../a"} {
 		cases = append(cases, Case{
 			Name:   "W6 " + name + " is refused and nothing is touched",
 			Layers: over(base(), layer(File("new", ""), Whiteout("f"), File(name, ""))), Invalid: true, Tree: baseTree(),

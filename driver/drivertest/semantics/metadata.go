@@ -1,6 +1,7 @@
 package semantics
 
 import (
+	"fmt"
 	"strings"
 
 	. "github.com/layerkeep/layerkeep/internal/fstest"
@@ -139,6 +140,31 @@ func metadata() []Case {
 			Warns: []string{"d", "f"},
 		},
 		{
+			Name:   "A5 an attribute that is larger than Linux takes is refused",
+			Layers: over(base(), layer(File("n", ""), File("big", "").WithXattr("user.k", strings.Repeat("v", 1<<16+1)))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"big", "user.k", "65537"},
+		},
+		{
+			Name:   "A5 an attribute with a longer name than Linux takes is refused",
+			Layers: over(base(), layer(Dir("long").WithXattr("user."+strings.Repeat("k", 251), ""))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"long", "user.kkk", "256"},
+		},
+		{
+			Name:   "A5 more names of attributes than Linux lists are refused",
+			Layers: over(base(), layer(WithXattrs(File("many", ""), 323, 203))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{"many", "323"},
+		},
+		{
+			Name: "A5 access control lists written as text are left out with one warning",
+			Layers: over(base(), layer(
+				File("f", "").WithPAX("SCHILY.acl.access", "user::rw-,user:1:r--,group::r--,mask::r--,other::r--").WithXattr("user.k", "v"),
+				Dir("d").WithPAX("SCHILY.acl.default", "user::rwx,user:lisa:r-x,group::r-x,mask::r-x,other::r-x"),
+				File("e/g", "").WithPAX("SCHILY.acl.access", "user::rw-,group::r--,other::r--"))),
+			Tree:  []string{"d/", "d/x:old x", "d/y:old y", "e/", "e/f:old f", "e/g:", "f:", "l->e"},
+			Attrs: map[string]string{"f": fileAttrs + " user.k=v", "d": dirAttrs, "e/g": fileAttrs},
+			Warns: []string{"f"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
@@ -184,11 +210,30 @@ func metadata() []Case {
 	}
 }
 
+// WithXattrs gives an entry n extended attributes without values, with names of so many
+// bytes.
+func WithXattrs(e Entry, n, length int) Entry {
+	e.Xattrs = make(map[string]string, n)
+	for i := range n {
+		name := fmt.Sprintf("user.%d.", i)
+		e.Xattrs[name+strings.Repeat("k", length-len(name))] = ""
+	}
+	return e
+}
+
 // longName is the longest name that every backend takes; see Properties.MaxName.
 const longName = 242
 
 func special() []Case {
-	return []Case{
+	var cases []Case
+	for _, name := range []string{"/../a", "../a", "d/../../d/a", "./..", "d/../../.wh.f", ".wh..wh.plnk/../../a"} {
+		cases = append(cases, Case{
+			Name:   "S0 " + name + " leaves the root and is refused, though it may come back",
+			Layers: over(base(), layer(File("new", ""), Whiteout("d"), File(name, ""))), Invalid: true, Tree: baseTree(),
+			ErrorNames: []string{name},
+		})
+	}
+	return append(cases, []Case{
 		{
 			Name: "S1 names of all bytes survive",
 			Layers: over(layer(Dir("a b"), File("a b/\n\t\"'\\", "1"), File("ü€😀", "2"), File("\xff\xfe", "3"),
@@ -212,5 +257,5 @@ func special() []Case {
 			Name:   "T2 an empty layer changes nothing",
 			Layers: over(base(), layer()), Tree: baseTree(), Changes: []string{},
 		},
-	}
+	}...)
 }

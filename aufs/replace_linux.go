@@ -1,0 +1,170 @@
+package aufs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+)
+
+// Replace implements [driver.Replacer]. An aufs would not notice that one of its branches
+// is another directory now, and a translation has files of the old one: so nothing that
+// has the layer may be mounted.
+func (d *aufs) Replace(ctx context.Context, id, made driver.ID) error {
+	if err := d.replace(ctx, id, made); err != nil {
+		return fmt.Errorf("aufs: replace layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *aufs) replace(ctx context.Context, id, made driver.ID) error {
+	if err := errors.Join(ctx.Err(), d.store.records.Changeable(), id.Validate(), made.Validate()); err != nil {
+		return err
+	}
+	m, err := d.store.load(made)
+	if err != nil {
+		return err
+	}
+	ours, err := d.store.ours(made)
+	switch {
+	case err != nil:
+		return err
+	case !ours:
+		return fmt.Errorf("%w: another engine made %s", driver.ErrUnsupported, made)
+	case !m.Sealed:
+		return fmt.Errorf("%s: %w", made, driver.ErrNotSealed)
+	}
+	if err := d.store.idle(made); err != nil {
+		return err
+	}
+	standing, err := d.standingOn(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, l := range standing {
+		if err := d.unused(l); err != nil {
+			return err
+		}
+	}
+	for _, l := range append(standing, made) {
+		if err := d.mounts.drop(ctx, l); err != nil {
+			return err
+		}
+	}
+	return d.store.replace(id, made, m)
+}
+
+// standingOn returns a layer and all that have it among their parents. Of a layer whose
+// record cannot be read that is not known, so it counts.
+func (d *aufs) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
+	ids, err := d.store.list()
+	if err != nil {
+		return nil, err
+	}
+	foreign, err := d.store.foreign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range foreign {
+		ids = append(ids, f.ID)
+	}
+	return layerdir.StandingOn(id, ids, d.store.load), nil
+}
+
+// unused returns [driver.ErrBusy] for a layer that is mounted in any mount namespace that
+// this process can look at.
+func (d *aufs) unused(id driver.ID) error {
+	err := d.store.idle(id)
+	if err == nil {
+		err = d.store.records.NotMountedElsewhere(id)
+	}
+	if err == nil {
+		err = d.mounts.translator.copies.NotMountedElsewhere(id)
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s, which has it: %w", id, err)
+	}
+	return nil
+}
+
+// replace puts the layer made, whose record is m, in the place of id. That the branches
+// change places is one step. The record of id is made new after it: until then it says
+// the same, but for the usage and the note.
+func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	there, err := s.ours(id)
+	if err != nil {
+		return err
+	}
+	if there {
+		incomplete, err := s.incomplete(id)
+		if err == nil && incomplete {
+			there, err = false, s.erase(id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !there {
+		if foreign, err := exists(s.parentsFile(id)); err != nil || foreign {
+			return errors.Join(err, fmt.Errorf("%w: it has no record, so another engine made it", driver.ErrUnsupported))
+		}
+		if err := s.announce(id, m); err != nil {
+			return err
+		}
+	}
+	err = s.run(
+		step{"exchange branches", func() error { return exchangeOrRename(s.branch(made), s.branch(id)) }},
+	)
+	if err != nil {
+		if !there {
+			err = errors.Join(err, s.erase(id))
+		}
+		return err
+	}
+	return s.run(
+		step{"sync exchanged", func() error { return s.sync(diffDir) }},
+		step{"renew record", func() error { return s.records.Renew(id, m) }},
+		step{"mount point", func() error { return makeMissing(s.mnt(id)) }},
+		step{"sync mount points", func() error { return s.sync(mntDir) }},
+		step{"parents", func() error {
+			return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600)
+		}},
+		step{"exist", func() error { return removeThere(s.records.Path(id, incompleteName)) }},
+		step{"sync record", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
+		step{"drop made", func() error { return errors.Join(s.condemn(made), s.erase(made)) }},
+	)
+}
+
+// exchangeOrRename puts from in the place of to, and what is there, whatever it is, in
+// that of from.
+func exchangeOrRename(from, to string) error {
+	taken, err := exists(to)
+	if err != nil {
+		return err
+	}
+	if !taken {
+		return os.Rename(from, to)
+	}
+	return layerdir.Exchange(from, to)
+}
+
+func makeMissing(dir string) error {
+	if err := makeDir(dir, 0o700); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func removeThere(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+package whiteout
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzParse reads any name. What it says of one is what the name's beginning says, and
+// the marker that removes a name is the name of that marker.
+func FuzzParse(f *testing.F) {
+	for _, name := range []string{"a", ".wh.a", OpaqueMarker, AUFSBase, AUFSPseudo, ".wh.", ".wh..", ".wh...", ".wh....", ".wh.\xff", ".wh"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		kind, target, err := Parse(name)
+		rest, marker := strings.CutPrefix(name, ".wh.")
+		nowhere := marker && (rest == "" || rest == "." || rest == "..")
+		require.Equal(t, nowhere, err != nil)
+		switch {
+		case nowhere, !marker:
+			require.Equal(t, None, kind)
+		case rest == ".wh..opq":
+			require.Equal(t, Opaque, kind)
+		case strings.HasPrefix(rest, ".wh."):
+			require.Equal(t, Bookkeeping, kind)
+		default:
+			require.Equal(t, Whiteout, kind)
+			require.Equal(t, rest, target)
+			require.Equal(t, name, Name(target))
+			return
+		}
+		require.Empty(t, target)
+	})
+}

@@ -1,0 +1,68 @@
+package snapshotter
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// A file that no layer can hold is told of when it can still be mended.
+func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("not root: layers have the owners that they name")
+	}
+	for name, set := range map[string]func(path string) error{
+		"more names of attributes than can be listed": func(path string) error {
+			for i := range 400 {
+				if err := unix.Setxattr(path, fmt.Sprintf("user.%s%d", strings.Repeat("n", 200), i), nil, 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"more attributes than a header holds": func(path string) error {
+			for i := range 20 {
+				if err := unix.Setxattr(path, fmt.Sprintf("user.%d", i), make([]byte, 60_000), 0); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		for backend, dir := range map[string]string{"vfs": "tree", "overlay2": "fs"} {
+			t.Run(backend+", "+name, func(t *testing.T) {
+				// With and without the digest of a small layer.
+				for _, opts := range []Options{{Driver: backend}, {Driver: backend, DigestLimit: -1}} {
+					s := openAt(t, freshDir(t, fstest.Scratch(t, fstest.Tmpfs)), opts)
+					require.NoError(t, s.Make(t.Context(), "key", ""))
+					_, err := s.Apply(t.Context(), "key", bytes.NewReader(fstest.Layer(t, fstest.File("f", "f"))), driver.ApplyOptions{})
+					require.NoError(t, err)
+					row, err := s.row("key")
+					require.NoError(t, err)
+					file := filepath.Join(s.Root(), backend, row.Layer, dir, "odd")
+					require.NoError(t, os.WriteFile(file, nil, 0o600))
+					if err := set(file); err != nil {
+						t.Skipf("a tmpfs takes no such attributes here: %v", err)
+					}
+					err = s.Commit(t.Context(), "done", "key")
+					require.ErrorIs(t, err, diff.ErrNotCarried)
+					require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
+					require.ErrorContains(t, err, "odd")
+					require.NoError(t, os.Remove(file))
+					require.NoError(t, s.Commit(t.Context(), "done", "key"), "after the file has gone")
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package tar
+
+import "fmt"
+
+// What Linux takes of extended attributes on any file system (linux/limits.h), in bytes. A
+// file can get more names than can be listed, one by one, but then nothing tells any of them.
+const (
+	maxXattrName  = 255
+	maxXattrValue = 64 << 10
+	maxXattrNames = 64 << 10 // of all attributes of a file, each with a NUL
+)
+
+// checkXattrs refuses extended attributes that no file can have, and those that only here
+// none can, as they are kept under a longer name. names are those in the layer.
+func (a *attrs) checkXattrs(names []string) error {
+	total, onDisk := 0, 0
+	for i, name := range names {
+		x := &a.xattrs[i]
+		total += len(name) + 1
+		onDisk += len(x.name) + 1
+		switch {
+		case len(name) > maxXattrName:
+			return invalid("extended attribute %s has a name of %d bytes, and Linux takes %d", shortened(name), len(name), maxXattrName)
+		case len(x.value) > maxXattrValue:
+			return invalid("extended attribute %s has %d bytes, and Linux takes %d", name, len(x.value), maxXattrValue)
+		case len(x.name) > maxXattrName:
+			return fmt.Errorf("%w: %s is kept here under a name of %d bytes, and Linux takes %d", ErrLargeXattr, name, len(x.name), maxXattrName)
+		}
+	}
+	if total > maxXattrNames {
+		return invalid("%d extended attributes with %d bytes of names, and Linux lists %d of a file", len(names), total, maxXattrNames)
+	}
+	if onDisk > maxXattrNames {
+		return fmt.Errorf("%w: the names of %d attributes take %d bytes as they are kept here, and Linux lists %d of a file",
+			ErrLargeXattr, len(names), onDisk, maxXattrNames)
+	}
+	return nil
+}
+
+func shortened(name string) string { return name[:60] + "…" }

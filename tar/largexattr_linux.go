@@ -1,0 +1,86 @@
+package tar
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// fullBelow is how much room a file system has at least that is not full, in bytes.
+const fullBelow = 1 << 20
+
+// explainXattr explains the error of setting the attribute x of a file with the attributes
+// a. ext4 and btrfs say that there is no space where an attribute is larger than they can
+// hold, though the disk may be empty.
+func (m *maker) explainXattr(a *attrs, x *xattr, err error) error {
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
+		return err
+	}
+	var st unix.Statfs_t
+	if serr := unix.Fstatfs(m.dirfd, &st); serr != nil || st.Bfree*uint64(st.Bsize) < fullBelow { //nolint:gosec // a block size
+		return err
+	}
+	most, perr := m.largestXattr(x.name)
+	if perr != nil {
+		return err // which is the one that counts
+	}
+	if len(x.value) > most {
+		return fmt.Errorf("%w: %s has %d bytes, and this file system takes %d on one file", ErrLargeXattr, x.name, len(x.value), most)
+	}
+	others, count := 0, len(a.xattrs)-1
+	for i := range a.xattrs {
+		if o := &a.xattrs[i]; o.name != x.name {
+			others += len(o.name) + len(o.value)
+		}
+	}
+	if count == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s has %d bytes, beside %d others of the same file with %d; this file system takes %d where there are no others",
+		ErrLargeXattr, x.name, len(x.value), count, others, most)
+}
+
+// largestXattr finds out how many bytes an attribute with a name like this can have on a
+// file that has no others.
+func (m *maker) largestXattr(name string) (most int, err error) {
+	m.probing.Lock()
+	defer m.probing.Unlock()
+	fd, err := sys.Openat(m.dirfd, xattrProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		_ = unix.Close(fd) // nothing was written to it
+		if rerr := sys.Unlinkat(m.dirfd, xattrProbeName); err == nil {
+			err = rerr
+		}
+	}()
+	space, _, _ := strings.Cut(name, ".")
+	if space == "system" { // only attributes with a meaning
+		space = "user"
+	}
+	name = space + "." + strings.Repeat("p", max(1, len(name)-len(space)-1))
+	fits := func(size int) error {
+		// Taken away first: one that is replaced may need the room of both.
+		if err := sys.Fremovexattr(fd, name); err != nil && !errors.Is(err, unix.ENODATA) {
+			return err
+		}
+		return sys.Fsetxattr(fd, name, make([]byte, size))
+	}
+	if err := fits(0); err != nil {
+		return 0, err
+	}
+	low, high := 0, maxXattrValue+1 // fits; does not
+	for high-low > 1 {
+		if middle := (low + high) / 2; fits(middle) == nil {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}

@@ -1,0 +1,106 @@
+package tar
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// lostTimes finds the modification times of a layer that the file system cannot hold.
+// The kernel puts the nearest that it can in their place and says nothing, and from then
+// on a diff of the layer is not the layer. One warning tells of all of them.
+type lostTimes struct {
+	dirfd int // where to try what the file system can hold
+
+	mu    sync.Mutex
+	known bool
+	first int64 // seconds since 1970
+	last  int64
+	unit  int64 // nanoseconds
+
+	outside, coarse lostTime
+}
+
+// lostTime is what is to be said about times that were lost in one way.
+type lostTime struct {
+	tally // with the first of them in the order of bytes
+	time  time.Time
+}
+
+func (l *lostTime) add(path string, t time.Time) {
+	if l.files == 0 || path < l.path {
+		l.path, l.time = path, t
+	}
+	l.files++
+}
+
+// note takes down a time that a file is about to get.
+func (l *lostTimes) note(path func() string, t time.Time) error {
+	seconds, fraction := t.Unix(), int64(t.Nanosecond())
+	if 0 <= seconds && seconds < math.MaxInt32 && fraction == 0 {
+		return nil // every file system has these
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.learn(); err != nil {
+		return err
+	}
+	switch {
+	case seconds < l.first, seconds > l.last, fraction != 0 && (seconds == l.first || seconds == l.last):
+		l.outside.add(path(), t)
+	case fraction%l.unit != 0:
+		l.coarse.add(path(), t)
+	}
+	return nil
+}
+
+// learn finds out what times the file system holds, by giving them to a file. No call
+// tells: it depends on how the file system was made.
+func (l *lostTimes) learn() (err error) {
+	if l.known {
+		return nil
+	}
+	fd, err := sys.Openat(l.dirfd, timeProbeName, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = unix.Close(fd) // nothing was written to it
+		if rerr := sys.Unlinkat(l.dirfd, timeProbeName); err == nil {
+			err = rerr
+		}
+	}()
+	kept := func(t time.Time) time.Time {
+		if err == nil {
+			err = sys.Futimens(fd, times(t))
+		}
+		var st unix.Stat_t
+		if err == nil {
+			st, err = sys.Fstat(fd)
+		}
+		return time.Unix(st.Mtim.Unix())
+	}
+	l.first, l.last = kept(time.Unix(math.MinInt64, 0)).Unix(), kept(time.Unix(math.MaxInt64, 0)).Unix()
+	const most = 1e9 - 1
+	l.unit = 1 + most - int64(kept(time.Unix(1, most)).Nanosecond())
+	l.known = err == nil
+	return err
+}
+
+// report gives the warnings.
+func (l *lostTimes) report(warn func(path, message string)) {
+	const after = "; a diff of the layer has the time that the file has, and so another digest"
+	if o := &l.outside; o.files > 0 {
+		warn(o.path, fmt.Sprintf("modification time %s cannot be kept: this file system holds times from %s to %s, and the nearest was taken%s%s",
+			timeText(o.time), timeText(time.Unix(l.first, 0)), timeText(time.Unix(l.last, 0)), o.others(), after))
+	}
+	if c := &l.coarse; c.files > 0 {
+		warn(c.path, fmt.Sprintf("modification time %s cannot be kept: this file system holds times in steps of %v, and it was cut%s%s",
+			timeText(c.time), time.Duration(l.unit), c.others(), after))
+	}
+}
