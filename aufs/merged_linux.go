@@ -55,7 +55,7 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 }
 
 // noLimits are limits that no tree on a disk reaches.
-var noLimits = driver.Limits{Entries: 1 << 40, Bytes: 1 << 60, PathDepth: 1 << 20}
+var noLimits = driver.Limits{Entries: 1 << 40, Bytes: 1 << 60, PathDepth: 1 << 30, Memory: 1 << 60}
 
 // directories makes two directories.
 func directories(a, b string) (*os.File, *os.File, error) {

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -294,6 +295,8 @@ type Options struct {
 	// are read-only. Mount may return ErrReadOnly too: aufs has to translate a layer
 	// first where the kernel lacks aufs.
 	ReadOnly bool
+	// Limits bound every layer that is applied, where ApplyOptions say nothing else.
+	Limits Limits
 	// Fallbacks forces the slower way where there is a faster one, for tests.
 	Fallbacks Fallbacks
 }
@@ -343,13 +346,23 @@ type MountOptions struct {
 	Volatile bool
 }
 
-// Limits bound what a layer may ask for. A zero field means its default.
+// Limits bound what a layer may ask for. A zero field means its default. The package
+// limits has them as text.
 type Limits struct {
 	Entries   int64 // entries in the stream, and directories that their paths imply; default 10,000,000
-	Bytes     int64 // bytes of the uncompressed stream; default 1 TiB
-	Ratio     int64 // uncompressed bytes for each compressed byte; default 2,000, checked past 64 MiB
-	PathDepth int   // components of a path after cleaning; default 512
+	Bytes     int64 // bytes of the uncompressed stream, and of all bodies with their holes; default 1 TiB
+	Ratio     int64 // uncompressed bytes for each compressed byte, checked past 64 MiB; default none
+	PathDepth int   // components of a path after cleaning; default 1,000,000, more than a path can have
 	PAXBytes  int64 // bytes of one extended header; default 1 MiB (the reader's own ceiling)
+	Memory    int64 // bytes of memory for what has to be known of all entries; default 256 MiB
+}
+
+// Or returns the limits with those of other where l has none.
+func (l Limits) Or(other Limits) Limits {
+	return Limits{
+		Entries: cmp.Or(l.Entries, other.Entries), Bytes: cmp.Or(l.Bytes, other.Bytes), Ratio: cmp.Or(l.Ratio, other.Ratio),
+		PathDepth: cmp.Or(l.PathDepth, other.PathDepth), PAXBytes: cmp.Or(l.PAXBytes, other.PAXBytes), Memory: cmp.Or(l.Memory, other.Memory),
+	}
 }
 
 // ApplyOptions tune [Driver.ApplyDiff].
@@ -362,7 +375,8 @@ type ApplyOptions struct {
 	// Sync puts the layer on disk before ApplyDiff returns. Without it a power
 	// cut before Seal leaves any part of what was applied, as it does of what is
 	// written through a mount. Not for Detached, which Rebase and Seal complete.
-	Sync   bool
+	Sync bool
+	// Limits bound the layer; where they say nothing, those of [Options] do.
 	Limits Limits
 	// Fresh says that nobody has ever mounted the layer, as where it was made to be
 	// unpacked to. Then other mount namespaces are not looked through, which takes time

@@ -50,7 +50,7 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	store.Register(main)
 	// Layers lie in the content store of one engine; the others apply and compare
 	// themselves.
-	d := engineDiffer{differ.New(s.store, scope, s.engine, differ.Options{Logger: s.log})}
+	d := engineDiffer{differ.New(s.store, scope, s.engine, differ.Options{Logger: s.log, Limits: s.config.Limit.Limits()})}
 	diffapi.RegisterDiffServer(main, diffServer{diffservice.FromApplierAndComparer(d, d)})
 	s.grpcs = append(s.grpcs, endpoint[*grpc.Server]{"containerd", main, newLineListener(sockets.Main)})
 	for _, name := range slices.Sorted(maps.Keys(sockets.Engines)) {

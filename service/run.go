@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
@@ -40,6 +41,7 @@ func Run(ctx context.Context, opts RunOptions) (err error) {
 	c := opts.Config
 	store, err := snapshotter.Open(ctx, c.Root, snapshotter.Options{
 		Driver: c.Driver, Additional: c.Additional, Logger: opts.Logger, Observer: opts.Metrics.Observe, Address: activation.MainAddress(c),
+		DriverOptions: driver.Options{Limits: c.Limit.Limits()},
 	})
 	if err != nil {
 		return errors.Join(err, activation.Close())

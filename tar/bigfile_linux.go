@@ -33,7 +33,7 @@ func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
 	if u.buf == nil {
 		u.buf = arenaSpaces.get()
 	}
-	n, err := copyBody(u.ctx.Err, fd, u.tr, u.buf, isSparse(hdr))
+	n, err := u.copyBody(fd, u.tr)
 	switch {
 	case err == nil && n == hdr.Size:
 		u.unread = false
@@ -59,26 +59,27 @@ const (
 
 var zeros [holeSize]byte
 
-// copyBody copies a body into an open file. With holes, runs of zeros that fill
-// a page are left out.
-func copyBody(cancelled func() error, fd int, r io.Reader, buf []byte, holes bool) (int64, error) {
+// copyBody copies a body into an open file. Runs of zeros that fill a page become
+// holes: a layer has no other way to say that a file is sparse.
+func (u *unpacker) copyBody(fd int, r io.Reader) (int64, error) {
 	var at int64
 	for {
-		n, err := io.ReadFull(r, buf)
+		n, err := io.ReadFull(r, u.buf)
 		if n > 0 {
-			if werr := writeChunk(fd, buf[:n], at, holes); werr != nil {
+			written, werr := writeChunk(fd, u.buf[:n], at)
+			if werr == nil {
+				werr = u.room.take(written)
+			}
+			if werr != nil {
 				return at, werr
 			}
 			at += int64(n)
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // of ReadFull itself
-			if holes {
-				return at, writeError(unix.Ftruncate(fd, at))
-			}
-			return at, nil
+			return at, writeError(unix.Ftruncate(fd, at))
 		}
 		if err == nil {
-			err = cancelled()
+			err = u.ctx.Err()
 		}
 		if err != nil {
 			return at, err
@@ -86,26 +87,25 @@ func copyBody(cancelled func() error, fd int, r io.Reader, buf []byte, holes boo
 	}
 }
 
-func writeChunk(fd int, b []byte, at int64, holes bool) error {
+// writeChunk returns how many bytes it has written that are no holes.
+func writeChunk(fd int, b []byte, at int64) (written int64, err error) {
 	for len(b) > 0 {
-		part := b
-		if holes {
-			skip := zeroRun(b)
-			b, at = b[skip:], at+int64(skip)
-			part = b[:dataRun(b)]
-		}
+		skip := zeroRun(b)
+		b, at = b[skip:], at+int64(skip)
+		part := b[:dataRun(b)]
 		for len(part) > 0 {
 			n, err := unix.Pwrite(fd, part, at)
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			if err != nil {
-				return writeError(err)
+				return written, writeError(err)
 			}
 			part, b, at = part[n:], b[n:], at+int64(n)
+			written += int64(n)
 		}
 	}
-	return nil
+	return written, nil
 }
 
 // zeroRun is how many bytes at the start of b are pages of zeros.

@@ -1,12 +1,14 @@
 package tar
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -53,63 +55,187 @@ func (d *Delta) Escaped() bool { return d.escaped }
 
 // Save writes what the staging directory does not hold, for [LoadDelta].
 func (d *Delta) Save(w io.Writer) error {
-	s := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root, Escaped: d.escaped}
+	head := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root, Escaped: d.escaped}
+	s := saver{w: bufio.NewWriter(w)}
+	s.value(head, 1) // without the brace at its end
+	_, _ = s.w.WriteString(`,"marks":[`)
 	s.add(0, "", d.marks)
-	if err := json.NewEncoder(w).Encode(s); err != nil {
+	_, _ = s.w.WriteString("]}\n")
+	if err := errors.Join(s.err, s.w.Flush()); err != nil { // which has the errors of all writes
 		return fmt.Errorf("save delta: %w", err)
 	}
 	return nil
 }
 
-func (s *saved) add(depth int, name string, m *mark) {
-	s.Marks = append(s.Marks, savedMark{depth, []byte(name), m.whiteout, m.opaque, m.implied, m.cut, m.assumed})
+// A saver writes marks one by one: there can be millions.
+type saver struct {
+	w   *bufio.Writer
+	err error
+}
+
+// value writes a value but for the last bytes of it.
+func (s *saver) value(v any, less int) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		s.err = err
+		return
+	}
+	_, _ = s.w.Write(text[:len(text)-less])
+}
+
+func (s *saver) add(depth int, name string, m *mark) {
+	if depth > 0 {
+		_ = s.w.WriteByte(',')
+	}
+	s.value(savedMark{depth, []byte(name), m.whiteout, m.opaque, m.implied, m.cut, m.assumed}, 0)
 	for _, name := range m.names() {
 		s.add(depth+1, name, m.children[name])
 	}
 }
 
-// maxSaved bounds what is read of a saved delta, in bytes: ten million marks, which is
-// what an applied layer can have, take some 700 MB.
-const maxSaved = 1 << 30
+// What is read of a saved delta at one time, in bytes: so many in the beginning, and so many
+// more for each mark, of which the longest has some 500.
+const (
+	savedHead = 64 << 10
+	savedEach = 4 << 10
+	// maxSaved is how many bytes it has at most: ten million marks take some 700 MB.
+	maxSaved = 1 << 30
+)
 
 // LoadDelta reads what [Delta.Save] wrote; staging is the directory that the
 // layer was unpacked into. The names in it are not believed: each must be one that a
 // directory can have, since it is removed where the delta is merged.
 func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
-	var s saved
-	if err := json.NewDecoder(&bounded{r, maxSaved}).Decode(&s); err != nil {
-		return nil, fmt.Errorf("load delta: %w", err)
+	from := &bounded{&bounded{r, maxSaved}, savedHead}
+	l := loader{from: from, dec: json.NewDecoder(from), delta: &Delta{staging: staging, marks: &mark{}}}
+	if err := l.load(); err != nil {
+		return nil, fmt.Errorf("load delta: %w", unexpected(err))
 	}
-	if s.Version != savedVersion {
-		return nil, fmt.Errorf("load delta: version %d is not known", s.Version)
+	return l.delta, nil
+}
+
+type loader struct {
+	from  *bounded
+	dec   *json.Decoder
+	delta *Delta
+	head  saved
+	way   []*mark // from the root to the last mark
+	count int
+}
+
+func (l *loader) load() error {
+	if err := l.expect(json.Delim('{')); err != nil {
+		return err
 	}
-	d := &Delta{staging: staging, detached: s.Detached, root: s.Root, escaped: s.Escaped, marks: &mark{}}
-	known := false
+	for l.dec.More() {
+		key, err := l.dec.Token()
+		if err != nil {
+			return err
+		}
+		if key == "marks" {
+			err = l.marks()
+		} else {
+			err = l.field(key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := l.expect(json.Delim('}')); err != nil {
+		return err
+	}
+	return l.checkHead()
+}
+
+func (l *loader) expect(want json.Delim) error {
+	got, err := l.dec.Token()
+	if err == nil && got != want {
+		err = fmt.Errorf("it has %v where %v belongs", got, want)
+	}
+	return err
+}
+
+// field reads one of the fields before the marks.
+func (l *loader) field(key json.Token) error {
+	var skipped json.RawMessage
+	var into any = &skipped
+	switch key {
+	case "version":
+		into = &l.head.Version
+	case "encoding":
+		into = &l.head.Encoding
+	case "detached":
+		into = &l.delta.detached
+	case "root":
+		into = &l.delta.root
+	case "escaped":
+		into = &l.delta.escaped
+	}
+	return l.dec.Decode(into)
+}
+
+func (l *loader) checkHead() error {
+	if l.head.Version != savedVersion {
+		return fmt.Errorf("version %d is not known", l.head.Version)
+	}
 	for _, e := range []whiteout.Encoding{whiteout.Plain, whiteout.Overlay, whiteout.OverlayUser, whiteout.AUFS} {
-		if e.String() == s.Encoding {
-			d.encoding, known = e, true
+		if e.String() == l.head.Encoding {
+			l.delta.encoding = e
+			return nil
 		}
 	}
-	if !known {
-		return nil, fmt.Errorf("load delta: the encoding %q is not known", s.Encoding)
+	return fmt.Errorf("the encoding %q is not known", l.head.Encoding)
+}
+
+func (l *loader) marks() error {
+	if err := l.checkHead(); err != nil {
+		return err
 	}
-	way := []*mark{d.marks} // from the root to the last mark
-	for i, sm := range s.Marks {
-		m := d.marks
-		if i > 0 {
-			if sm.Depth < 1 || sm.Depth > len(way) {
-				return nil, fmt.Errorf("load delta: mark %d is at no depth that follows the one before: %d", i, sm.Depth)
-			}
-			if !isName(sm.Name) {
-				return nil, fmt.Errorf("load delta: mark %d has the name %q, which no file can have", i, sm.Name)
-			}
-			way = way[:sm.Depth]
-			m = way[sm.Depth-1].make(string(sm.Name))
-			way = append(way, m)
+	if err := l.expect(json.Delim('[')); err != nil {
+		return err
+	}
+	for l.way = []*mark{l.delta.marks}; l.dec.More(); l.count++ {
+		l.from.left += savedEach
+		var sm savedMark
+		if err := l.dec.Decode(&sm); err != nil {
+			return err
 		}
-		m.whiteout, m.opaque, m.implied, m.cut, m.assumed = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut, sm.Assumed
+		if err := l.mark(&sm); err != nil {
+			return err
+		}
 	}
-	return d, nil
+	return l.expect(json.Delim(']'))
+}
+
+func (l *loader) mark(sm *savedMark) error {
+	m := l.delta.marks
+	if l.count > 0 {
+		if sm.Depth < 1 || sm.Depth > len(l.way) {
+			return fmt.Errorf("mark %d is at no depth that follows the one before: %d", l.count, sm.Depth)
+		}
+		if !isName(sm.Name) {
+			return fmt.Errorf("mark %d has the name %q, which no file can have", l.count, sm.Name)
+		}
+		l.way = l.way[:sm.Depth]
+		m = l.way[sm.Depth-1].make(string(sm.Name))
+		l.way = append(l.way, m)
+	}
+	m.whiteout, m.opaque, m.implied, m.cut, m.assumed = sm.Whiteout, sm.Opaque, sm.Implied, sm.Cut, sm.Assumed
+	if m.whiteout || m.opaque {
+		markAbove(l.way)
+	}
+	return nil
+}
+
+// markAbove says of the marks on the way to a marker that there is one below. Those
+// above one that says so already say so, too.
+func markAbove(way []*mark) {
+	for _, m := range slices.Backward(way) {
+		if m.below {
+			return
+		}
+		m.below = true
+	}
 }
 
 // isName reports whether a directory can have a file of that name.

@@ -56,32 +56,50 @@ func (c *dirCache) get(n *node) (*dirHandle, error) {
 			return nil, err
 		}
 	}
-	h := &dirHandle{node: n, open: &c.open}
 	if n.parent == nil {
 		fd, err := unix.FcntlInt(uintptr(c.root), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return nil, err
 		}
-		h.fd = fd
-	} else {
-		parent, err := c.get(n.parent)
-		if err != nil {
-			return nil, err
-		}
-		h.fd, err = sys.Openat(parent.fd, n.name, unix.O_PATH|unix.O_DIRECTORY, 0)
-		parent.release()
-		if err != nil {
-			return nil, err
-		}
+		return c.put(n, fd), nil
 	}
+	parent, err := c.get(n.parent)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := sys.Openat(parent.fd, n.name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	parent.release()
+	if err != nil {
+		return nil, err
+	}
+	return c.put(n, fd), nil
+}
+
+// above returns a handle of the directory that n is in. Where n itself is open, it is
+// the way there: the directories above need not be opened one by one.
+func (c *dirCache) above(n *node) (*dirHandle, error) {
+	below := n.dir.handle
+	if below == nil || n.parent.parent == nil || n.parent.dir.handle != nil {
+		return c.get(n.parent)
+	}
+	fd, err := sys.Openat(below.fd, "..", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return c.put(n.parent, fd), nil
+}
+
+// put makes a handle of a descriptor, for the cache and the caller.
+func (c *dirCache) put(n *node, fd int) *dirHandle {
+	h := &dirHandle{node: n, open: &c.open, fd: fd}
 	c.open.Add(1)
-	h.refs.Store(2) // the cache's and the caller's
+	h.refs.Store(2)
 	h.elem = c.lru.PushFront(h)
 	n.dir.handle = h
 	for c.lru.Len() > c.max {
 		c.drop(c.lru.Back().Value.(*dirHandle))
 	}
-	return h, nil
+	return h
 }
 
 // drop takes a handle out of the cache; whoever still has it may use it on.

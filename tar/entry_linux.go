@@ -57,10 +57,10 @@ func (u *reading) entry(hdr *stdtar.Header) error {
 // countEntries enforces the limit on entries. What costs as much as an entry
 // counts as one: a few bytes of a path can ask for hundreds of directories.
 func (u *reading) countEntries() error {
-	if u.entries+u.implied+u.marks.made > u.limits.Entries {
+	if u.entries+u.implied+u.marks.made().marks > u.limits.Entries {
 		return invalid("more than %d entries, with the directories that their paths imply", u.limits.Entries)
 	}
-	return nil
+	return u.keep(0)
 }
 
 // checkRecords enforces the limit on extended headers.
@@ -84,8 +84,7 @@ func (u *reading) rootEntry(hdr *stdtar.Header) error {
 	if err != nil {
 		return err
 	}
-	u.root.explicit, u.root.dir.attrs = true, &a
-	return nil
+	return u.describe(u.root, &a)
 }
 
 // attrs takes the attributes from the header of an entry, and notes whether one
@@ -138,7 +137,10 @@ func (u *reading) make(p string, hdr *stdtar.Header) error {
 		return err
 	}
 	if hdr.Typeflag == stdtar.TypeSymlink {
-		n.kind, n.target = kindSymlink, hdr.Linkname
+		n.kind, n.target = kindSymlink, strings.Clone(hdr.Linkname)
+		if err := u.keep(int64(len(n.target))); err != nil {
+			return err
+		}
 	}
 	return u.do.fill(n, p, hdr, a)
 }
@@ -177,16 +179,21 @@ func (u *reading) checkType(p string, hdr *stdtar.Header) (skip bool, err error)
 
 // makeDir makes a directory, or gives one that is there other attributes (R1).
 func (u *reading) makeDir(parent *node, base string, a *attrs) error {
+	// Nodes of directories are never forgotten.
 	if old := parent.child(base); old != nil && old.kind == kindDir {
-		old.explicit, old.dir.attrs = true, a
-		return nil
+		return u.describe(old, a)
 	}
 	n, err := u.place(parent, base, kindDir)
 	if err != nil {
 		return err
 	}
-	n.explicit, n.dir.attrs = true, a
-	return nil
+	return u.describe(n, a)
+}
+
+// describe gives a directory the attributes of an entry.
+func (u *reading) describe(n *node, a *attrs) error {
+	n.explicit = true
+	return u.do.describe(n, a)
 }
 
 // fill makes the non-directory of a new node, beside this goroutine if it can.
@@ -232,6 +239,9 @@ func device(hdr *stdtar.Header) (typ uint32, dev uint64) {
 func (u *unpacker) readBody(j *job, size int) error {
 	if size == 0 {
 		return nil
+	}
+	if err := u.room.take(int64(size)); err != nil {
+		return err
 	}
 	j.body, j.arena = u.writers.arenas.alloc(size)
 	if _, err := io.ReadFull(u.tr, j.body); err != nil {

@@ -3,6 +3,7 @@ package tar
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/layerkeep/layerkeep/diff"
 )
@@ -43,10 +44,21 @@ func atEntry(name string, offset int64, err error) error {
 		return nil
 	}
 	if offset < 0 {
-		return fmt.Errorf("layer directory %q: %w", name, err)
+		return fmt.Errorf("layer directory %s: %w", shownName(name), err)
 	}
 	if name == "" {
 		return fmt.Errorf("layer, at offset %d: %w", offset, err)
 	}
-	return fmt.Errorf("layer entry %q, at offset %d: %w", name, offset, err)
+	return fmt.Errorf("layer entry %s, at offset %d: %w", shownName(name), offset, err)
+}
+
+// maxShown is how many bytes of a path an error shows, of each end.
+const maxShown = 300
+
+// shownName is a path for an error. Of a very long one the middle is missing.
+func shownName(name string) string {
+	if len(name) > 2*maxShown {
+		return fmt.Sprintf("%q…%q (%d bytes)", name[:maxShown], name[len(name)-maxShown:], len(name))
+	}
+	return strconv.Quote(name)
 }

@@ -4,17 +4,32 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
+// describe keeps the attributes of a directory until nothing changes in it any more.
+func (u *unpacker) describe(n *node, a *attrs) error {
+	at, err := u.dirAttrs.add(a)
+	n.dir.kept = at + 1
+	return err
+}
+
+// attrsOf returns the attributes that a directory gets.
+func (u *unpacker) attrsOf(n *node) (*attrs, error) {
+	if n.dir.kept == 0 {
+		return impliedAttrs(), nil
+	}
+	return u.dirAttrs.get(n.dir.kept - 1)
+}
+
 // finish sets the attributes of the directories, now that nothing changes in
 // them any more, deepest first, and makes the delta.
 func (u *unpacker) finish() (*Delta, error) {
-	for _, n := range u.root.dir.children {
+	for n := range u.root.dir.children.all() {
 		if n.hidden {
 			if err := u.remove(n); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if err := u.finishDir(u.root, ".", u.marks); err != nil {
+	if err := u.finishDirs(); err != nil {
 		return nil, err
 	}
 	if err := u.writers.drain(); err != nil {
@@ -29,37 +44,58 @@ func (u *unpacker) finish() (*Delta, error) {
 	}, nil
 }
 
-// finishDir finishes what is below a directory; m is the directory's mark, nil
-// when there is none yet.
-func (u *unpacker) finishDir(n *node, p string, m *mark) error {
+// finishDirs finishes what is below the root: a directory after those that are in it.
+func (u *unpacker) finishDirs() error {
+	type open struct {
+		dir  *node
+		left []*node // directories in it that are to be finished
+	}
+	way := []open{{u.root, dirsIn(u.root)}}
+	for {
+		top := &way[len(way)-1]
+		if n := len(top.left) - 1; n >= 0 {
+			next := top.left[n]
+			top.left = top.left[:n]
+			way = append(way, open{next, dirsIn(next)})
+			continue
+		}
+		if len(way) == 1 {
+			return nil
+		}
+		n := top.dir
+		way = way[:len(way)-1]
+		if err := u.finishDir(n); err != nil {
+			return err
+		}
+	}
+}
+
+func dirsIn(n *node) (dirs []*node) {
+	for c := range n.dir.children.all() {
+		if c.kind == kindDir {
+			dirs = append(dirs, c)
+		}
+	}
+	return dirs
+}
+
+func (u *unpacker) finishDir(n *node) error {
 	if err := u.ctx.Err(); err != nil {
 		return err
 	}
-	for name, c := range n.dir.children {
-		if c.kind != kindDir {
-			continue
-		}
-		if !c.explicit || c.cut {
-			if m == nil {
-				m = u.marks.at(p)
-			}
-			cm := m.make(name)
-			cm.implied, cm.cut = !c.explicit, c.cut
-		}
-		cp := joinPath(p, name)
-		if err := u.finishDir(c, cp, m.child(name)); err != nil {
-			return err
-		}
-		a := c.dir.attrs
-		if a == nil {
-			a = impliedAttrs()
-		}
-		h, err := u.dirs.get(n)
-		if err != nil {
-			return err
-		}
-		u.writers.add(&job{dir: h, name: name, path: cp, pos: -1, attrs: *a, do: (*maker).directory})
+	if !n.explicit || n.cut {
+		m := u.markOf(n)
+		m.implied, m.cut = !n.explicit, n.cut
 	}
+	a, err := u.attrsOf(n)
+	if err != nil {
+		return err
+	}
+	h, err := u.dirs.above(n)
+	if err != nil {
+		return err
+	}
+	u.writers.add(&job{dir: h, name: n.name, of: n, pos: -1, attrs: *a, do: (*maker).directory})
 	return nil
 }
 
@@ -69,9 +105,13 @@ func (u *unpacker) finishRoot() error {
 	if !u.root.explicit {
 		return nil
 	}
+	a, err := u.attrsOf(u.root)
+	if err != nil {
+		return err
+	}
 	fd, err := sys.OpenDirat(int(u.staging.Fd()), ".")
 	if err != nil {
 		return err
 	}
-	return u.maker.complete(fd, &job{path: ".", attrs: *u.root.dir.attrs}, modeUnknown, nil)
+	return u.maker.complete(fd, &job{path: ".", attrs: *a}, modeUnknown, nil)
 }

@@ -80,7 +80,7 @@ func TestWhatNoLayerMaySay(t *testing.T) {
 		"a symlink's component of 256 bytes":    {[]fstest.Entry{fstest.Symlink("s", strings.Repeat("n", 256)), fstest.File("s/x", "")}, "256 bytes"},
 		"a symlink without a target":            {[]fstest.Entry{fstest.Symlink("s", "").WithType(stdtar.TypeSymlink)}, "target"},
 		"a symlink target of a page":            {[]fstest.Entry{fstest.Symlink("s", strings.Repeat("t", 4096))}, "4096"},
-		"a depth of 513":                        {[]fstest.Entry{fstest.File(strings.Repeat("d/", 512)+"f", "")}, "512"},
+		"a path of more than MaxPath bytes":     {longPath(), "bytes"},
 		"A4 a user id that means \"no change\"": {[]fstest.Entry{big.WithOwner(1<<32-1, 0)}, "owner"},
 		"A4 a group id of 33 bits":              {[]fstest.Entry{big.WithOwner(0, 1<<32)}, "group"},
 		"a type flag that nobody knows":         {[]fstest.Entry{typed('Z')}, "type flag"},
@@ -409,4 +409,17 @@ func TestMergeRefusesAnotherEncoding(t *testing.T) {
 	d, _, err := Unpack(t.Context(), staging(t, dir), bytes.NewReader(nil), UnpackOptions{Encoding: whiteout.Overlay})
 	require.NoError(t, err)
 	require.Error(t, d.Merge(t.Context(), Target{Root: open(t, newRoot(t, dir+"/root")), Encoding: whiteout.OverlayUser}))
+}
+
+// longPath are entries of which the last leads, through symbolic links, to a path that
+// no diff could write.
+func longPath() []fstest.Entry {
+	part := strings.TrimSuffix(strings.Repeat(strings.Repeat("n", 250)+"/", 16), "/")
+	var entries []fstest.Entry
+	dir := ""
+	for range 125 {
+		entries = append(entries, fstest.Symlink(dir+"s", part))
+		dir += part + "/"
+	}
+	return append(entries, fstest.File(strings.Repeat("s/", 125)+dir+dir[:125*4*251]+"f", ""))
 }

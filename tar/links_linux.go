@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"strconv"
+	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/internal/sys"
@@ -49,9 +50,9 @@ func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 }
 
 func (u *unpacker) link(from, parent *node, base string) error {
-	old := parent.child(base)
-	if old == from {
-		return nil // a link to itself
+	old, err := u.child(parent, base)
+	if old == from || err != nil {
+		return err // nil for a link to itself
 	}
 	if old == nil && from.pending.Load() && u.writers.inflight.Load() < maxAhead {
 		return u.linkLater(from, parent, base)
@@ -146,7 +147,7 @@ func (u *unpacker) rescue(n *node) error {
 	if err := sys.Renameat2(src.fd, n.name, int(u.staging.Fd()), name, 0); err != nil {
 		return err
 	}
-	delete(n.parent.dir.children, n.name)
+	n.parent.dir.children.drop(n)
 	n.parent, n.name, n.hidden = u.root, name, true
 	u.root.add(n)
 	return nil
@@ -181,7 +182,11 @@ func (u *reading) copyUp(p string) (*node, error) {
 		}
 		n.kind = kindSymlink
 	}
-	u.copied = append(u.copied, copied{path: p, by: u.name, pos: u.tape.start})
+	c := copied{path: strings.Clone(p), by: strings.Clone(u.name), pos: u.tape.start}
+	u.copied = append(u.copied, c)
+	if err := u.keep(int64(len(n.target) + len(c.path) + len(c.by) + copiedCost)); err != nil {
+		return nil, err
+	}
 	return n, u.do.copy(n, p, attrs, nodeAttrs(attrs, xattrs, u.opts.Encoding), in, name)
 }
 
@@ -210,6 +215,9 @@ type copied struct {
 	pos  int64
 }
 
+// copiedCost is what a copied takes in bytes beside its paths.
+const copiedCost = 64
+
 // checkCopied refuses hard links to files that the layer's markers remove: all
 // removals happen first, so there was nothing to link to (H4).
 func (u *reading) checkCopied() error {
@@ -234,7 +242,7 @@ func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {
 	if u.buf == nil {
 		u.buf = arenaSpaces.get()
 	}
-	_, err = copyBody(u.ctx.Err, fd, onlyReader{src}, u.buf, true)
+	_, err = u.copyBody(fd, onlyReader{src})
 	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)
 }
 

@@ -40,7 +40,7 @@ func (l *lostTime) add(path string, t time.Time) {
 }
 
 // note takes down a time that a file is about to get.
-func (l *lostTimes) note(path string, t time.Time) error {
+func (l *lostTimes) note(path func() string, t time.Time) error {
 	seconds, fraction := t.Unix(), int64(t.Nanosecond())
 	if 0 <= seconds && seconds < math.MaxInt32 && fraction == 0 {
 		return nil // every file system has these
@@ -52,9 +52,9 @@ func (l *lostTimes) note(path string, t time.Time) error {
 	}
 	switch {
 	case seconds < l.first, seconds > l.last, fraction != 0 && (seconds == l.first || seconds == l.last):
-		l.outside.add(path, t)
+		l.outside.add(path(), t)
 	case fraction%l.unit != 0:
-		l.coarse.add(path, t)
+		l.coarse.add(path(), t)
 	}
 	return nil
 }

@@ -108,10 +108,10 @@ func (m *maker) create(j *job) (int, error) {
 // complete sets the attributes of a file that has the mode has, and closes it.
 func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 	if err == nil {
-		err = m.setOpen(fd, j.path, &j.attrs, has)
+		err = m.setOpen(fd, j.shown, &j.attrs, has)
 	}
 	if cerr := unix.Close(fd); cerr != nil && err == nil && !errors.Is(cerr, unix.EINTR) {
-		err = &os.PathError{Op: "close", Path: j.path, Err: cerr}
+		err = &os.PathError{Op: "close", Path: j.shown(), Err: cerr}
 	}
 	return err
 }
@@ -119,7 +119,7 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 // setOpen sets the attributes of an open file in the order that keeps them all:
 // chown(2) clears capabilities and setuid, an ACL changes the mode, and every
 // one of them sets ctime only (A1). has is the mode the file has now.
-func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
+func (m *maker) setOpen(fd int, path func() string, a *attrs, has uint32) error {
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
 			return explainOwner(a.uid, a.gid, err)
@@ -142,7 +142,7 @@ func (m *maker) setOpen(fd int, path string, a *attrs, has uint32) error {
 	return sys.Futimens(fd, times(a.mtime))
 }
 
-func (m *maker) noteTime(path string, t time.Time) error {
+func (m *maker) noteTime(path func() string, t time.Time) error {
 	if m.lost == nil {
 		return nil
 	}
@@ -150,19 +150,19 @@ func (m *maker) noteTime(path string, t time.Time) error {
 }
 
 // xattrError decides what an attribute that cannot be set means (A5).
-func (m *maker) xattrError(path string, a *attrs, x *xattr, special bool, err error) error {
+func (m *maker) xattrError(path func() string, a *attrs, x *xattr, special bool, err error) error {
 	name := x.name
 	switch {
 	case err == nil:
 		return nil
 	case special && len(name) > 5 && name[:5] == "user.":
-		m.warn(path, "extended attribute "+name+" is not possible on such a file, dropped")
+		m.warn(path(), "extended attribute "+name+" is not possible on such a file, dropped")
 		return nil
 	case m.userNS && errors.Is(err, unix.EPERM):
-		m.warn(path, "extended attribute "+name+" is not allowed in a user namespace, dropped")
+		m.warn(path(), "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
 	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.value) != "":
-		m.warn(path, "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
+		m.warn(path(), "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
 		return nil
 	default:
 		return m.explainXattr(a, x, err)
@@ -196,7 +196,7 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 	for i := range a.xattrs {
 		x := &a.xattrs[i]
 		err := sys.Lsetxattrat(j.dir.fd, j.name, x.name, []byte(x.value))
-		if err := m.xattrError(j.path, a, x, true, err); err != nil {
+		if err := m.xattrError(j.shown, a, x, true, err); err != nil {
 			return err
 		}
 	}
@@ -205,7 +205,7 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 			return err
 		}
 	}
-	if err := m.noteTime(j.path, a.mtime); err != nil {
+	if err := m.noteTime(j.shown, a.mtime); err != nil {
 		return err
 	}
 	return sys.Utimensat(j.dir.fd, j.name, times(a.mtime))

@@ -25,8 +25,29 @@ type mark struct {
 	// assumed is a directory that a detached layer took for granted, see
 	// Delta.checkAssumed.
 	assumed bool
-	// made, at the root, is how many marks the markers made.
-	made int64
+	// below: there is a marker here or below, so that the parents may have to lose
+	// something there.
+	below bool
+	// count, at the root, is of the marks that the markers made.
+	count *markCount
+}
+
+// A markCount says how many marks there are, and about how many bytes they take.
+type markCount struct{ marks, bytes int64 }
+
+// What a mark takes in bytes beside its name, and what the first one in a
+// directory takes on top of that.
+const (
+	markCost  = 90
+	firstMark = 250
+)
+
+// made is what the markers have made below the root of the marks.
+func (m *mark) made() markCount {
+	if m.count == nil {
+		return markCount{}
+	}
+	return *m.count
 }
 
 // at returns the mark of a clean path, making it.
@@ -42,14 +63,23 @@ func (m *mark) at(p string) *mark {
 // marker is at for what a marker says, and counts in the root's made what it
 // makes.
 func (m *mark) marker(p string) *mark {
-	root := m
+	if m.count == nil {
+		m.count = &markCount{}
+	}
+	count := m.count
+	m.below = true
 	for rest := p; rest != "" && rest != "."; {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
+		if m.children == nil {
+			count.bytes += firstMark
+		}
 		if m.children[c] == nil {
-			root.made++
+			count.marks++
+			count.bytes += markCost + int64(len(c))
 		}
 		m = m.make(c)
+		m.below = true
 	}
 	return m
 }
@@ -61,7 +91,7 @@ func (m *mark) make(name string) *mark {
 			m.children = map[string]*mark{}
 		}
 		next = &mark{}
-		m.children[name] = next
+		m.children[strings.Clone(name)] = next // not to keep the whole path
 	}
 	return next
 }
@@ -80,15 +110,7 @@ func (m *mark) names() []string { return slices.Sorted(maps.Keys(m.children)) }
 // marksBelow reports whether there are markers here or below: implied and cut
 // say nothing of a directory that the delta does not have.
 func (m *mark) marksBelow() bool {
-	if m.opaque {
-		return true
-	}
-	for _, c := range m.children {
-		if c.whiteout || c.marksBelow() {
-			return true
-		}
-	}
-	return false
+	return m.below
 }
 
 // removes reports whether the markers remove the path from the parents.
@@ -160,7 +182,7 @@ func readMarkerName(marks *mark, p string) (role, error) {
 			marks.marker(joinPath(dir, target)).whiteout = true
 			return roleMarker, nil
 		}
-		dir = joinPath(dir, c)
+		dir = strings.TrimSuffix(p[:len(p)-len(rest)], "/")
 	}
 	return roleEntry, nil
 }

@@ -60,10 +60,10 @@ func (g *merger) clear(l *level, name string, a at) error {
 	return nil
 }
 
-// prepared returns the names in a directory of the staging area that prepare has
+// toPrepare returns the names in a directory of the staging area that prepare has
 // to look at: those with marks and, where a directory must be marked whenever
 // the parents have a file in its place, all directories.
-func (g *merger) prepared(fd int, m *mark, showsThrough bool) ([]string, error) {
+func (g *merger) toPrepare(fd int, m *mark, showsThrough bool) ([]string, error) {
 	names := m.names()
 	if !showsThrough || !g.enc.MergesPastFiles() {
 		return names, nil

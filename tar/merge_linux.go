@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +25,10 @@ type merger struct {
 
 	trash int // a directory in staging for what is replaced; -1 until needed
 	moved int
-	undo  []undoStep
+	undo  undoLog
+
+	// The ways down the target, the staging directory, and a directory that is prepared.
+	dsts, srcs, prepared descent
 }
 
 // trashName starts as a marker does, so no entry of a layer ever has it.
@@ -32,10 +36,12 @@ const trashName = ".wh..trash"
 
 // A level is one directory that the target has already.
 type level struct {
-	path  string
+	up    *level   // nil of the root
+	name  string   // in the directory above
+	undo  int32    // its place in the undo log, plus one
 	mark  *mark    // nil when nothing is to be said of it or below it
-	src   int      // the delta's directory at this path, -1 when it has none
-	dst   int      // the target's
+	src   *openDir // the delta's directory at this path, nil when it has none
+	dst   *openDir // the target's
 	below diff.Dir // the parents' as far as it shows through dst; nil when nothing does
 }
 
@@ -49,6 +55,10 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 		root:  int(t.Root.Fd()), src: int(d.staging.Fd()),
 	}
 	defer g.view.close()
+	defer g.undo.close()
+	defer g.srcs.close()
+	defer g.dsts.close()
+	defer g.prepared.close()
 	defer func() {
 		if err != nil {
 			if back := g.rollBack(); back != nil {
@@ -69,17 +79,39 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 		}
 		defer below.Close()
 	}
-	src, err := sys.OpenDirat(g.src, ".")
+	root := &level{mark: d.marks, below: below}
+	if err := g.open(root, g.root, g.src, "."); err != nil {
+		return err
+	}
+	return g.both(root)
+}
+
+// open opens the directories of a level below those of the one above; src is -1 when
+// the delta has none.
+func (g *merger) open(l *level, dst, src int, name string) error {
+	fd, err := sys.OpenDirat(dst, name)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(src)
-	dst, err := sys.OpenDirat(g.root, ".")
-	if err != nil {
+	if l.dst, err = g.dsts.push(fd); err != nil || src < 0 {
 		return err
 	}
-	defer unix.Close(dst)
-	return g.both(&level{path: ".", mark: d.marks, src: src, dst: dst, below: below})
+	if fd, err = sys.OpenDirat(src, name); err != nil {
+		return err
+	}
+	l.src, err = g.srcs.push(fd)
+	return err
+}
+
+// leave closes the directories of a level that is done. After an error merge closes
+// what is open.
+func (g *merger) leave(l *level) error {
+	if l.src != nil {
+		if err := g.srcs.pop(); err != nil {
+			return err
+		}
+	}
+	return g.dsts.pop()
 }
 
 // checkAssumed verifies what a detached layer took for granted: that the
@@ -88,26 +120,41 @@ func (g *merger) checkAssumed() error {
 	if g.view.view == nil || !g.delta.detached || g.delta.marks.opaque {
 		return nil
 	}
-	return g.checkBelow(".", g.delta.marks)
+	root, err := g.view.view.Root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return g.checkBelow(root, g.delta.marks, nil)
 }
 
-func (g *merger) checkBelow(dir string, m *mark) error {
+// checkBelow verifies the marks below a directory of the parents; path are the names
+// that lead to it.
+func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 	for _, name := range m.names() {
-		p, c := joinPath(dir, name), m.children[name]
+		c := m.children[name]
 		if c.whiteout {
 			continue // and what is below it
 		}
-		n, _, _, ok, err := g.view.lookup(p)
+		n, ok, err := lookupChild(dir, name)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			continue
+		case !n.IsDir() && c.assumed:
+			return fmt.Errorf("%w: %q is no directory there", ErrNeedsParents, strings.Join(append(path, name), "/"))
+		case !n.IsDir(), c.opaque, len(c.children) == 0:
+			continue
+		}
+		sub, err := dir.OpenDir(name)
 		if err != nil {
 			return err
 		}
-		if ok && !n.IsDir() && c.assumed {
-			return fmt.Errorf("%w: %q is no directory there", ErrNeedsParents, p)
-		}
-		if ok && n.IsDir() && !c.opaque {
-			if err := g.checkBelow(p, c); err != nil {
-				return err
-			}
+		err = g.checkBelow(sub, c, append(path, name))
+		sub.Close()
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -119,10 +166,10 @@ func (g *merger) both(l *level) error {
 	if err := g.ctx.Err(); err != nil {
 		return err
 	}
-	if err := sys.Thaw(l.dst); err != nil {
+	if err := sys.Thaw(l.dst.fd); err != nil {
 		return err
 	}
-	before, err := readDirAttrs(l.dst, g.enc)
+	before, err := readDirAttrs(l.dst.fd, g.enc)
 	if err != nil {
 		return err
 	}
@@ -130,36 +177,43 @@ func (g *merger) both(l *level) error {
 	if err != nil {
 		return err
 	}
-	g.note(l.path, func(dst int) error { return g.setDirAttrs(dst, *before, nil) })
+	if err := g.note(l, undoStep{kind: undoAttrs, attrs: *before}); err != nil {
+		return err
+	}
 	if err := g.removals(l); err != nil {
 		return err
 	}
-	names, err := g.entries(l)
+	lonely, err := g.lonely(l)
 	if err != nil {
 		return err
 	}
-	if err := g.lonely(l, names); err != nil {
+	if err := g.entries(l); err != nil {
 		return err
 	}
-	return g.setDirAttrs(l.dst, *after, before)
+	for _, name := range lonely {
+		if err := g.alone(l, name); err != nil {
+			return err
+		}
+	}
+	return g.setDirAttrs(l.dst.fd, *after, before)
 }
 
 // attrsAfter are the attributes that a directory of the target ends up with:
 // those of its entry, else the ones it had, times included (M2).
 func (g *merger) attrsAfter(l *level, before *attrs) (*attrs, error) {
-	if l.path == "." {
+	if l.up == nil {
 		switch {
 		case g.delta.root:
-			return readDirAttrs(l.src, g.enc)
+			return readDirAttrs(l.src.fd, g.enc)
 		case g.delta.detached && l.below != nil:
 			return g.viewAttrs(l.below)
 		}
 		return before, nil
 	}
-	if l.src < 0 || l.mark != nil && l.mark.implied {
+	if l.src == nil || l.mark != nil && l.mark.implied {
 		return before, nil
 	}
-	return readDirAttrs(l.src, g.enc)
+	return readDirAttrs(l.src.fd, g.enc)
 }
 
 // removals carries the markers of one directory out.
@@ -186,22 +240,19 @@ func (g *merger) removals(l *level) error {
 // well: nothing hides a whiteout in an opaque directory, so it would be a ghost
 // (O3).
 func (g *merger) empty(l *level) error {
-	names, err := listDir(l.dst)
+	err := eachName(l.dst.fd, func(e dirent) error {
+		if g.enc.Keeps(e.name) {
+			return nil
+		}
+		return g.moveAside(l, e.name)
+	})
 	if err != nil {
 		return err
-	}
-	for _, e := range names {
-		if g.enc.Keeps(e.name) {
-			continue
-		}
-		if err := g.moveAside(l, e.name); err != nil {
-			return err
-		}
 	}
 	if l.below == nil {
 		return nil
 	}
-	if l.path == "." {
+	if l.up == nil {
 		// Overlayfs and aufs always merge the roots: each name has to be hidden.
 		names, err := l.below.Names()
 		for _, name := range names {
@@ -214,8 +265,10 @@ func (g *merger) empty(l *level) error {
 }
 
 func (g *merger) setOpaque(l *level) error {
-	g.note(l.path, func(dst int) error { return g.enc.ClearOpaque(dst) })
-	return g.enc.SetOpaque(l.dst)
+	if err := g.note(l, undoStep{kind: undoOpaque}); err != nil {
+		return err
+	}
+	return g.enc.SetOpaque(l.dst.fd)
 }
 
 // removeName removes one name that the target held before. What the parents
@@ -225,11 +278,11 @@ func (g *merger) removeName(l *level, name string) error {
 	if err != nil {
 		return err
 	}
-	at, err := g.find(l.dst, name)
+	at, err := g.find(l.dst.fd, name)
 	if err != nil {
 		return err
 	}
-	if shows && at.isHidden(g.enc) && l.src < 0 {
+	if shows && at.isHidden(g.enc) && l.src == nil {
 		return g.clear(l, name, at.withoutMark()) // is hidden already
 	}
 	if err := g.clear(l, name, at); err != nil {
@@ -238,79 +291,96 @@ func (g *merger) removeName(l *level, name string) error {
 	if !shows {
 		return nil // a mark for nothing would be a ghost (W8)
 	}
-	if l.src >= 0 {
-		if _, replaced, err := lstat(l.src, name); replaced || err != nil {
+	if l.src != nil {
+		if _, replaced, err := lstat(l.src.fd, name); replaced || err != nil {
 			return err
 		}
 	}
-	g.note(l.path, func(dst int) error { return g.enc.ClearWhiteout(dst, name) })
-	return g.enc.Whiteout(l.dst, name)
-}
-
-// entries moves what the delta has in a directory, and returns the names.
-func (g *merger) entries(l *level) (map[string]bool, error) {
-	if l.src < 0 {
-		return nil, nil
-	}
-	list, err := listDir(l.src)
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[string]bool, len(list))
-	for _, e := range list {
-		if l.path == "." && e.name == trashName {
-			continue
-		}
-		names[e.name] = true
-		if err := g.entry(l, e); err != nil {
-			return nil, err
-		}
-	}
-	return names, nil
-}
-
-func (g *merger) entry(l *level, e dirent) error {
-	m := l.mark.child(e.name)
-	at, err := g.find(l.dst, e.name)
-	if err != nil {
+	if err := g.note(l, undoStep{kind: undoWhiteout, name: name}); err != nil {
 		return err
+	}
+	return g.enc.Whiteout(l.dst.fd, name)
+}
+
+// entries moves what the delta has in a directory.
+func (g *merger) entries(l *level) error {
+	if l.src == nil {
+		return nil
+	}
+	var descend []string
+	// The names are not kept, as there may be millions. What is moved away while the
+	// directory is read could hide others, so it is read until nothing was moved.
+	for moved := true; moved; {
+		moved, descend = false, nil
+		err := eachName(l.src.fd, func(e dirent) error {
+			if l.up == nil && e.name == trashName {
+				return nil
+			}
+			if err := g.ctx.Err(); err != nil {
+				return err
+			}
+			both, err := g.entry(l, e)
+			if both {
+				descend = append(descend, e.name)
+			}
+			moved = moved || !both
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range descend {
+		if err := g.descend(l, name, l.mark.child(name), true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry moves one name, or reports that it is a directory on both sides.
+func (g *merger) entry(l *level, e dirent) (both bool, err error) {
+	m := l.mark.child(e.name)
+	at, err := g.find(l.dst.fd, e.name)
+	if err != nil {
+		return false, err
 	}
 	hides := m != nil && (m.cut || m.whiteout)
 	if e.dir && at.isDir() && !hides {
-		return g.descend(l, e.name, m, true)
+		return true, nil
 	}
 	if err := g.clear(l, e.name, at); err != nil {
-		return err
+		return false, err
 	}
 	if e.dir && g.view.view != nil && (m != nil || at.any() || g.enc.MergesPastFiles()) {
 		if _, err := g.prepare(l.src, e.name, m, l.below, hides || at.any()); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return g.moveIn(l, l.src, e.name, e.name)
+	return false, g.moveIn(l, l.src.fd, e.name, e.name)
 }
 
 // descend goes on in a directory that the target has too.
 func (g *merger) descend(l *level, name string, m *mark, inDelta bool) error {
-	next := &level{path: joinPath(l.path, name), mark: m, src: -1}
-	var err error
-	if next.dst, err = sys.OpenDirat(l.dst, name); err != nil {
+	next := &level{up: l, name: name, mark: m}
+	src := -1
+	if inDelta {
+		src = l.src.fd
+	}
+	err := g.open(next, l.dst.fd, src, name)
+	if err != nil {
 		return err
 	}
-	defer unix.Close(next.dst)
-	if inDelta {
-		if next.src, err = sys.OpenDirat(l.src, name); err != nil {
-			return err
-		}
-		defer unix.Close(next.src)
-	}
-	if next.below, err = g.belowOf(l.below, name, next.dst); err != nil {
+	if next.below, err = g.belowOf(l.below, name, next.dst.fd); err != nil {
 		return err
 	}
 	if next.below != nil {
 		defer next.below.Close()
 	}
-	return g.both(next)
+	if err := g.both(next); err != nil {
+		return err
+	}
+	return g.leave(next)
 }
 
 // belowOf opens what shows through a directory of the target: nothing when it
@@ -342,28 +412,39 @@ func (g *merger) belowOf(parent diff.Dir, name string, dst int) (diff.Dir, error
 	return openChild(parent, name)
 }
 
-// lonely carries out the marks below directories that the delta does not have.
-func (g *merger) lonely(l *level, inDelta map[string]bool) error {
+// lonely returns the names with marks below them of directories that the delta does
+// not have.
+func (g *merger) lonely(l *level) (lonely []string, err error) {
 	if l.mark == nil || l.mark.opaque {
-		return nil
+		return nil, nil
 	}
 	for _, name := range l.mark.names() {
-		m := l.mark.children[name]
-		if inDelta[name] || m.whiteout || !m.marksBelow() {
+		if m := l.mark.children[name]; m.whiteout || !m.marksBelow() {
 			continue
 		}
-		at, err := g.find(l.dst, name)
-		switch {
-		case err != nil:
-			return err
-		case at.isDir():
-			err = g.descend(l, name, m, false)
-		case !at.any() && l.below != nil:
-			err = g.copyUpDir(l, name, m)
+		if l.src != nil {
+			if _, inDelta, err := lstat(l.src.fd, name); err != nil {
+				return nil, err
+			} else if inDelta {
+				continue
+			}
 		}
-		if err != nil {
-			return err
-		}
+		lonely = append(lonely, name)
+	}
+	return lonely, nil
+}
+
+// alone carries out the marks below a directory that the delta does not have.
+func (g *merger) alone(l *level, name string) error {
+	m := l.mark.children[name]
+	at, err := g.find(l.dst.fd, name)
+	switch {
+	case err != nil:
+		return err
+	case at.isDir():
+		return g.descend(l, name, m, false)
+	case !at.any() && l.below != nil:
+		return g.copyUpDir(l, name, m)
 	}
 	return nil
 }
@@ -378,7 +459,7 @@ func (g *merger) copyUpDir(l *level, name string, m *mark) error {
 		return err
 	}
 	// A directory of its own, since prepare wants the name.
-	holder := g.unique()
+	holder := strconv.Itoa(g.unique())
 	if err := sys.Mkdirat(g.trash, holder, 0o700); err != nil {
 		return err
 	}
@@ -391,14 +472,14 @@ func (g *merger) copyUpDir(l *level, name string, m *mark) error {
 		return err
 	}
 	implied := &mark{children: m.children, opaque: m.opaque, implied: true}
-	effective, err := g.prepare(src, name, implied, l.below, false)
+	effective, err := g.prepare(&openDir{fd: src}, name, implied, l.below, false)
 	if err != nil || !effective {
 		return err
 	}
 	return g.moveIn(l, src, name, name)
 }
 
-func (g *merger) unique() string {
+func (g *merger) unique() int {
 	g.moved++
-	return strconv.Itoa(g.moved)
+	return g.moved
 }

@@ -85,8 +85,23 @@ func TestLoadDeltaRefusesWhatItDoesNotKnow(t *testing.T) {
 		_, err := LoadDelta(strings.NewReader(text), nil)
 		require.Error(t, err, "%q", text)
 	}
-	_, err := LoadDelta(io.MultiReader(strings.NewReader("{"), spaces{}), nil)
-	require.ErrorContains(t, err, "too long")
+	for _, start := range []string{"{", `{"version":2,"encoding":"plain","marks":[`, `{"version":2,"encoding":"plain","marks":[{"depth":0},{"name":"`} {
+		file := &counted{r: io.MultiReader(strings.NewReader(start), spaces{})}
+		_, err := LoadDelta(file, nil)
+		require.ErrorContains(t, err, "too long", start)
+		require.Less(t, file.n, 1<<20, "bytes that were read")
+	}
+}
+
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
 }
 
 // spaces is a file without an end.

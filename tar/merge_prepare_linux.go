@@ -18,7 +18,7 @@ import (
 // that holds name; replaces says that something else in the target gave way.
 //
 // It reports whether the directory hides anything.
-func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
+func (g *merger) prepare(src *openDir, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
 	under, exists, err := lookupIn(below, name)
 	if err != nil {
 		return false, err
@@ -30,12 +30,20 @@ func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces
 		}
 		m = &mark{}
 	}
-	fd, err := sys.OpenDirat(src, name)
+	fd, err := sys.OpenDirat(src.fd, name)
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(fd)
-	a, err := readDirAttrs(fd, g.enc)
+	dir, err := g.prepared.push(fd)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if err == nil { // else merge closes what is open
+			err = g.prepared.pop()
+		}
+	}()
+	a, err := readDirAttrs(dir.fd, g.enc)
 	if err != nil {
 		return false, err
 	}
@@ -55,38 +63,38 @@ func (g *merger) prepare(src int, name string, m *mark, below diff.Dir, replaces
 	}
 	opaque := exists && (covers || m.opaque)
 	if opaque {
-		if err := g.enc.SetOpaque(fd); err != nil {
+		if err := g.enc.SetOpaque(dir.fd); err != nil {
 			return false, err
 		}
 		inside = nil
 	}
-	hides, err = g.prepareChildren(fd, m, inside)
+	hides, err = g.prepareChildren(dir, m, inside)
 	if err != nil || plain && !opaque {
 		return hides, err // without marks only what is below it was touched
 	}
-	return hides || opaque, g.setDirAttrs(fd, *a, nil)
+	return hides || opaque, g.setDirAttrs(dir.fd, *a, nil)
 }
 
-func (g *merger) prepareChildren(fd int, m *mark, inside diff.Dir) (hides bool, err error) {
-	names, err := g.prepared(fd, m, inside != nil)
+func (g *merger) prepareChildren(dir *openDir, m *mark, inside diff.Dir) (hides bool, err error) {
+	names, err := g.toPrepare(dir.fd, m, inside != nil)
 	if err != nil {
 		return false, err
 	}
 	for _, name := range names {
 		cm := m.children[name]
-		st, exists, err := lstat(fd, name)
+		st, exists, err := lstat(dir.fd, name)
 		if err != nil {
 			return false, err
 		}
 		var h bool
 		switch {
 		case exists && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			h, err = g.prepare(fd, name, cm, inside, false)
+			h, err = g.prepare(dir, name, cm, inside, false)
 		case exists || inside == nil:
 		case cm.whiteout:
-			h, err = g.hide(fd, name, inside)
+			h, err = g.hide(dir.fd, name, inside)
 		case cm.marksBelow():
-			h, err = g.prepareCopy(fd, name, cm, inside)
+			h, err = g.prepareCopy(dir, name, cm, inside)
 		}
 		if err != nil {
 			return false, err
@@ -110,16 +118,16 @@ func (g *merger) hide(fd int, name string, inside diff.Dir) (bool, error) {
 
 // prepareCopy makes a directory that only the parents have, if a mark below it
 // hides anything.
-func (g *merger) prepareCopy(fd int, name string, m *mark, inside diff.Dir) (bool, error) {
+func (g *merger) prepareCopy(dir *openDir, name string, m *mark, inside diff.Dir) (bool, error) {
 	if n, ok, err := lookupChild(inside, name); err != nil || !ok || !n.IsDir() {
 		return false, err
 	}
-	if err := sys.Mkdirat(fd, name, 0o700); err != nil {
+	if err := sys.Mkdirat(dir.fd, name, 0o700); err != nil {
 		return false, err
 	}
-	hides, err := g.prepare(fd, name, &mark{children: m.children, opaque: m.opaque, implied: true}, inside, false)
+	hides, err := g.prepare(dir, name, &mark{children: m.children, opaque: m.opaque, implied: true}, inside, false)
 	if err == nil && !hides {
-		err = sys.Rmdirat(fd, name)
+		err = sys.Rmdirat(dir.fd, name)
 	}
 	return hides, err
 }

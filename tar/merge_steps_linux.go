@@ -3,6 +3,7 @@ package tar
 import (
 	"errors"
 	"io/fs"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,51 +13,6 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
-
-// An undoStep takes one change of the target back. The directory is named by
-// its path, not held open: there may be thousands.
-type undoStep struct {
-	path string
-	do   func(dst int) error
-}
-
-// note records how to take back what is about to be done in a directory of the
-// target. Taking back what was not done yet must do no harm.
-func (g *merger) note(path string, do func(dst int) error) {
-	g.undo = append(g.undo, undoStep{path, do})
-}
-
-// rollBack takes everything back, the last step first. It goes on after an
-// error and returns all of them.
-func (g *merger) rollBack() error {
-	var errs []error
-	for i := len(g.undo) - 1; i >= 0; i-- {
-		s := g.undo[i]
-		fd, err := openBelow(g.root, s.path)
-		if err == nil {
-			err = s.do(fd)
-			unix.Close(fd)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// openBelow opens a directory by a path without symbolic links.
-func openBelow(root int, path string) (int, error) {
-	fd, err := sys.OpenDirat(root, ".")
-	for rest := path; err == nil && rest != "" && rest != "."; {
-		var name string
-		name, rest, _ = strings.Cut(rest, "/")
-		var next int
-		next, err = sys.OpenDirat(fd, name)
-		unix.Close(fd)
-		fd = next
-	}
-	return fd, err
-}
 
 func (g *merger) openTrash() error {
 	if g.trash >= 0 {
@@ -77,30 +33,30 @@ func (g *merger) moveAside(l *level, name string) error {
 	if err := g.openTrash(); err != nil {
 		return err
 	}
-	aside := g.unique()
-	g.note(l.path, func(dst int) error { return sys.Renameat2(g.trash, aside, dst, name, 0) })
-	err := sys.Renameat2(l.dst, name, g.trash, aside, 0)
+	number := g.unique()
+	if err := g.note(l, undoStep{kind: undoMovedAside, name: name, aside: number}); err != nil {
+		return err
+	}
+	aside := strconv.Itoa(number)
+	err := sys.Renameat2(l.dst.fd, name, g.trash, aside, 0)
 	if errors.Is(err, unix.EPERM) { // as chattr +i and +a make it
-		if thawed := sys.Thawat(l.dst, name); thawed != nil {
+		if thawed := sys.Thawat(l.dst.fd, name); thawed != nil {
 			return errors.Join(err, thawed)
 		}
-		err = sys.Renameat2(l.dst, name, g.trash, aside, 0)
+		err = sys.Renameat2(l.dst.fd, name, g.trash, aside, 0)
 	}
 	return err
 }
 
 // moveIn moves a file or a whole tree into the target, where the name is free.
 func (g *merger) moveIn(l *level, src int, from, name string) error {
-	if err := sys.Renameat2(src, from, l.dst, name, 0); err != nil {
+	if err := g.undoDir(l); err != nil { // so that what follows can be noted
 		return err
 	}
-	g.note(l.path, func(dst int) error {
-		if err := g.openTrash(); err != nil {
-			return err
-		}
-		return sys.Renameat2(dst, name, g.trash, g.unique(), 0)
-	})
-	return nil
+	if err := sys.Renameat2(src, from, l.dst.fd, name, 0); err != nil {
+		return err
+	}
+	return g.note(l, undoStep{kind: undoMovedIn, name: name})
 }
 
 // readDirAttrs reads the attributes of an open directory, without those of the
@@ -150,7 +106,7 @@ func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
 			}
 		}
 	}
-	return g.maker.setOpen(fd, ".", &a, modeUnknown)
+	return g.maker.setOpen(fd, func() string { return "." }, &a, modeUnknown)
 }
 
 // keepMtime sets the mtime of an open directory, unless it has it: setting it marks
@@ -185,14 +141,23 @@ type dirent struct {
 }
 
 // listDir lists an open directory.
-func listDir(fd int) ([]dirent, error) {
+func listDir(fd int) (list []dirent, err error) {
+	err = eachName(fd, func(e dirent) error {
+		list = append(list, e)
+		return nil
+	})
+	return list, err
+}
+
+// eachName visits the names in an open directory. They may be removed or moved away
+// meanwhile.
+func eachName(fd int, visit func(dirent) error) error {
 	again, err := sys.OpenDirat(fd, ".") // an offset of its own
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unix.Close(again)
-	var list []dirent
-	err = sys.ReadDir(again, func(name string, typ uint8) error {
+	return sys.ReadDir(again, func(name string, typ uint8) error {
 		if typ == unix.DT_UNKNOWN {
 			st, err := sys.Fstatat(fd, name)
 			if err != nil {
@@ -200,10 +165,8 @@ func listDir(fd int) ([]dirent, error) {
 			}
 			typ = uint8(st.Mode & unix.S_IFMT >> 12)
 		}
-		list = append(list, dirent{name, typ == unix.DT_DIR})
-		return nil
+		return visit(dirent{name, typ == unix.DT_DIR})
 	})
-	return list, err
 }
 
 func lstat(fd int, name string) (st unix.Stat_t, exists bool, err error) {

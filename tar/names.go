@@ -70,6 +70,22 @@ func tooLong(name string, limit int) error {
 	return fmt.Errorf("%w: %w", ErrLongName, err)
 }
 
+// samePath is how many bytes of the first of two clean paths are a path that the
+// other begins with as well: a directory above both, or one of them.
+func samePath(a, b string) int {
+	n, end := 0, min(len(a), len(b))
+	for block := 4 << 10; block > 0; block /= 16 {
+		for n+block <= end && a[n:n+block] == b[n:n+block] {
+			n += block
+		}
+	}
+	ends := func(p string) bool { return n == len(p) || p[n] == '/' }
+	if ends(a) && ends(b) {
+		return n
+	}
+	return max(0, strings.LastIndexByte(a[:n], '/'))
+}
+
 // splitPath splits a clean path into its directory, "" for the root, and the
 // last component.
 func splitPath(p string) (dir, base string) {

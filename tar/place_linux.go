@@ -1,6 +1,8 @@
 package tar
 
 import (
+	"strings"
+
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -11,6 +13,9 @@ func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error)
 	if int(parent.depth) >= u.limits.PathDepth {
 		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
 	}
+	if int(parent.length)+1+len(base) > MaxPath {
+		return nil, u.conflict("path has more than %d bytes", MaxPath)
+	}
 	if err := u.checkLength(base); err != nil {
 		return nil, err
 	}
@@ -19,18 +24,26 @@ func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error)
 		(parent.parent != nil || base != whiteout.AUFSPseudo) {
 		return nil, u.conflict("a path below the marker %q", base)
 	}
-	old := parent.child(base)
+	old, err := u.child(parent, base)
+	if err != nil {
+		return nil, err
+	}
 	if old != nil {
 		if err := u.remove(old); err != nil {
 			return nil, err
 		}
 	}
-	n := &node{parent: parent, name: base, kind: kind, depth: parent.depth + 1}
+	base = strings.Clone(base) // not to keep the whole path
+	n := newNode(parent, base, kind)
 	if kind == kindDir {
 		n = newDirNode(parent, base)
 		n.cut = old != nil
 	}
 	n.hidden = parent.hidden || parent.parent == nil && base == whiteout.AUFSPseudo
+	n.blind = parent.blind || n.cut || n.hidden
+	if err := u.keep(n.cost()); err != nil {
+		return nil, err
+	}
 	if kind == kindDir {
 		if err := u.do.mkdir(n); err != nil {
 			return nil, err
@@ -55,14 +68,15 @@ func (u *reading) remove(n *node) error {
 		return err
 	}
 	if n.kind == kindDir {
-		for _, c := range n.dir.children {
+		for c := range n.dir.children.all() {
 			if err := u.remove(c); err != nil {
 				return err
 			}
 		}
 	}
 	n.dead = true
-	delete(n.parent.dir.children, n.name)
+	n.parent.dir.children.drop(n)
+	u.kept -= n.cost()
 	return u.do.unlink(n)
 }
 
@@ -87,6 +101,11 @@ func (u *unpacker) await(n *node) error {
 
 // unlink removes a file or an empty directory from the staging directory.
 func (u *unpacker) unlink(n *node) error {
+	if n.kind == kindDir && n.dir.partial {
+		if err := u.unlinkForgotten(n); err != nil {
+			return err
+		}
+	}
 	if n.kind == kindDir && n.dir.handle != nil {
 		u.dirs.drop(n.dir.handle)
 	}

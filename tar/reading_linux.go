@@ -42,12 +42,14 @@ type reading struct {
 	lastDir  string // path and node of the directory of the last entry
 	lastNode *node
 
-	header  *stdtar.Header // of the current entry
-	name    string         // of the current entry, as in the stream
-	size    int64          // of its body
-	entries int64
-	implied int64 // directories made without an entry
-	bytes   int64 // of all bodies, holes included
+	header   *stdtar.Header // of the current entry
+	name     string         // of the current entry, as in the stream
+	size     int64          // of its body
+	entries  int64
+	implied  int64 // directories made without an entry
+	bytes    int64 // of all bodies, holes included
+	kept     int64 // bytes of memory that nodes and the like take, see keep
+	forgetAt int64 // how many bytes kept make it forget some
 	// followed are the bytes of the link targets that paths have led through.
 	followed int64
 }
@@ -60,6 +62,13 @@ type effects interface {
 	next() (*stdtar.Header, error)
 	// mkdir makes a new directory, whose attributes are not known yet.
 	mkdir(n *node) error
+	// describe keeps the attributes of an entry for a directory.
+	describe(n *node, a *attrs) error
+	// recall returns the node of a name that is in a directory, though no node of
+	// it was kept; nil when there is nothing.
+	recall(parent *node, name string) (*node, error)
+	// forget lets go of what can be found out again, to free memory.
+	forget() error
 	// fill makes a new file that is no directory, and reads its body.
 	fill(n *node, p string, hdr *stdtar.Header, a attrs) error
 	// copy makes a new file that is no directory as the parents have it: called

@@ -11,10 +11,8 @@ import (
 // following symbolic links inside the root as a process chrooted there would
 // (M4, R3). Directories that nothing has described are made.
 func (u *reading) resolveDir(p string) (*node, error) {
-	if u.lastNode != nil && p == u.lastDir {
-		return u.lastNode, nil
-	}
-	cur, rest, links := u.root, p, 0
+	cur, rest := u.nearest(p)
+	links := 0
 	for rest != "" {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
@@ -51,6 +49,24 @@ func (u *reading) resolveDir(p string) (*node, error) {
 	return cur, nil
 }
 
+// nearest returns the directory from which to go on to a path, and the rest of the
+// path: where the last one led, or a directory above that. So a deep tree, whose
+// entries have long paths, is not walked from the root for each.
+func (u *reading) nearest(p string) (*node, string) {
+	if u.lastNode == nil {
+		return u.root, p
+	}
+	same := samePath(u.lastDir, p)
+	if same == 0 {
+		return u.root, p
+	}
+	n := u.lastNode
+	for range strings.Count(u.lastDir[same:], "/") {
+		n = n.parent
+	}
+	return n, strings.TrimPrefix(p[same:], "/")
+}
+
 // follow allows a path to go through one more symbolic link. Chains of links
 // with long targets make a path of a few bytes cost as much as a megabyte, so
 // what all entries together may follow is bounded.
@@ -68,7 +84,11 @@ func (u *reading) follow(links int, target string) error {
 // step goes to a child directory, making it when nothing is there. When a
 // symbolic link is there it returns no node but the link's target.
 func (u *reading) step(cur *node, name string) (next *node, target string, err error) {
-	if c := cur.child(name); c != nil {
+	c, err := u.child(cur, name)
+	if err != nil {
+		return nil, "", err
+	}
+	if c != nil {
 		switch c.kind {
 		case kindDir:
 			return c, "", nil
@@ -81,9 +101,9 @@ func (u *reading) step(cur *node, name string) (next *node, target string, err e
 	if err := u.checkLength(name); err != nil {
 		return nil, "", err
 	}
-	blind := cur.blind()
-	if !blind {
-		target, err = u.parentLink(joinPath(cur.path(), name))
+	blind := cur.blind
+	if !blind && u.parents.view != nil && !cur.dir.absent {
+		target, err = u.parentLink(cur, name)
 		if target != "" || err != nil {
 			return nil, target, err
 		}
@@ -97,10 +117,11 @@ func (u *reading) step(cur *node, name string) (next *node, target string, err e
 		return nil, "", err
 	}
 	if u.opts.Detached && !blind {
-		u.marks.at(next.path()).assumed = true
+		u.markOf(next).assumed = true
 		u.assumed = true
+		err = u.keep(markCost + int64(len(name)))
 	}
-	return next, "", nil
+	return next, "", err
 }
 
 // conflict is the error for a path that does not fit with what is there. A
@@ -113,11 +134,19 @@ func (u *reading) conflict(format string, args ...any) error {
 	return invalid(format, args...)
 }
 
-// parentLink looks at what the parents have at a path that is about to become a
-// directory: the target of a symbolic link, empty for a directory or nothing, an
-// error for another file.
-func (u *reading) parentLink(p string) (target string, err error) {
-	n, in, name, ok, err := u.parents.lookup(p)
+// parentLink looks at what the parents have at a name in a directory, which is about
+// to become a directory: the target of a symbolic link, empty for a directory or
+// nothing, an error for another file.
+func (u *reading) parentLink(cur *node, name string) (target string, err error) {
+	in, err := u.parents.dirOf(cur)
+	if err != nil {
+		return "", err
+	}
+	if in == nil {
+		cur.dir.absent = !u.do.lostParents()
+		return "", nil
+	}
+	n, ok, err := lookupChild(in, name)
 	if err != nil || !ok || n.IsDir() {
 		return "", err
 	}
@@ -125,11 +154,12 @@ func (u *reading) parentLink(p string) (target string, err error) {
 	if err := u.learnMarkers(); err != nil {
 		return "", err
 	}
+	p := joinPath(cur.path(), name)
 	if u.marks.removes(p) {
 		return "", nil
 	}
 	if !n.IsSymlink() {
-		return "", invalid("a path below %q, which is no directory in the parents", p)
+		return "", invalid("a path below %s, which is no directory in the parents", shownName(p))
 	}
 	return in.Readlink(name)
 }
@@ -160,7 +190,7 @@ func (c *cursor) up(root *node) {
 	c.names = c.names[:len(c.names)-1]
 	c.node = root
 	for _, name := range c.names {
-		if c.node = c.node.child(name); c.node == nil {
+		if c.node = c.node.child(name); c.node == nil { // a directory, if anything
 			return
 		}
 	}
@@ -209,10 +239,14 @@ func (u *reading) find(p string) (found, error) {
 // look looks one name up at a position.
 func (u *reading) look(cur *cursor, name string) (found, error) {
 	if cur.node != nil {
-		if c := cur.node.child(name); c != nil {
+		c, err := u.child(cur.node, name)
+		if err != nil {
+			return found{}, err
+		}
+		if c != nil {
 			return found{node: c, exists: true}, nil
 		}
-		if cur.node.blind() {
+		if cur.node.blind {
 			return found{}, nil
 		}
 	}

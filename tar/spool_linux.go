@@ -90,10 +90,11 @@ func (u *unpacker) scan(r io.ReadSeeker) error {
 	return nil
 }
 
+func (u *unpacker) openSpool() (*os.File, error) { return openSpool(int(u.staging.Fd())) }
+
 // openSpool opens a file in the staging directory that vanishes when closed.
-func (u *unpacker) openSpool() (*os.File, error) {
+func openSpool(dir int) (*os.File, error) {
 	const name = ".wh..spool"
-	dir := int(u.staging.Fd())
 	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		// Not every file system has O_TMPFILE.

@@ -19,8 +19,10 @@ type unpacker struct {
 	writers *writers
 	maker   *maker
 
-	rescued int
-	buf     []byte
+	dirAttrs keptAttrs // of directories
+	room     room
+	rescued  int
+	buf      []byte
 }
 
 func unpack(ctx context.Context, staging *os.File, layer io.Reader, opts UnpackOptions) (*Delta, Applied, error) {
@@ -54,6 +56,8 @@ func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*un
 	}
 	u := &unpacker{reading: newReading(ctx, opts), staging: staging, dirs: newDirCache(int(staging.Fd())), maker: m}
 	u.do = u
+	u.room.fd = int(staging.Fd())
+	u.dirAttrs.open = u.openSpool
 	u.writers = newWriters(m, opts.Writers)
 	u.dirs.drain = u.writers.drain
 	return u, nil
@@ -63,6 +67,7 @@ func (u *unpacker) close() {
 	u.reading.close()
 	u.writers.close()
 	u.dirs.close()
+	u.dirAttrs.close()
 	arenaSpaces.put(u.buf)
 	if u.spool != nil {
 		u.spool.Close()

@@ -18,7 +18,8 @@ type VerifyOptions struct {
 	ReadData bool
 	// DiffID, when set, is the digest that the uncompressed stream must have.
 	DiffID digest.Digest
-	// Limits bound what the stream may ask for, as in [UnpackOptions].
+	// Limits bound what the stream may ask for, as in [UnpackOptions]. There is no
+	// default of Memory: all that the layer says is kept until it is compared.
 	Limits Limits
 	// UserNS says that the layer was applied in a user namespace, as in
 	// [UnpackOptions]: devices were skipped, and attributes that need privileges

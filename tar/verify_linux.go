@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"math"
 
 	"github.com/layerkeep/layerkeep/diff"
 )
@@ -80,6 +81,9 @@ func verify(ctx context.Context, layer io.Reader, parents, merged diff.View, opt
 	}
 	v := &verifier{readData: opts.ReadData, findings: findings, merged: &parentTree{view: merged}}
 	unpackOptions := UnpackOptions{DiffID: opts.DiffID, Limits: opts.Limits, UserNS: opts.UserNS}
+	if unpackOptions.Limits.Memory == 0 {
+		unpackOptions.Limits.Memory = math.MaxInt64 // see VerifyOptions.Limits
+	}
 	if parents != nil {
 		unpackOptions.Parents = guardedView{parents, v}
 	}
@@ -174,6 +178,16 @@ func (v *verifier) link(from, parent *node, base string) error {
 	}
 	return nil
 }
+
+func (v *verifier) describe(n *node, a *attrs) error {
+	n.dir.attrs = a
+	return nil
+}
+
+func (v *verifier) recall(*node, string) (*node, error) { return nil, nil }
+
+// forget frees nothing: what was read is compared only at the end.
+func (v *verifier) forget() error { return nil }
 
 func (v *verifier) mkdir(*node) error   { return nil }
 func (v *verifier) await(*node) error   { return nil }

@@ -143,9 +143,9 @@ func (c *comparison) names(d *pairDir) (names []string, descend map[string]bool,
 	}
 	names = slices.DeleteFunc(names, reserved)
 	if d.node != nil {
-		for name, n := range d.node.dir.children {
+		for n := range d.node.dir.children.all() {
 			if !n.hidden {
-				names = append(names, name)
+				names = append(names, n.name)
 			}
 		}
 	}

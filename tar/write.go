@@ -63,6 +63,9 @@ func MaxTime(epoch time.Time) time.Time {
 //   - directories end in a slash, the root is "./";
 //   - extended attributes are SCHILY.xattr records.
 //
+// A path of more than MaxPath bytes is an error, and so are a path, a link target and
+// extended attributes of more than 1 MiB together: no reader takes them.
+//
 // A file whose length is not what its attributes say, as one that is written to
 // meanwhile, is an error, and so is an error in changes. On an error w has
 // received an incomplete stream; the Stats say what was written so far.
@@ -91,7 +94,7 @@ func (lw *layerWriter) write(ctx context.Context, changes iter.Seq2[diff.Change,
 			return lw.stats(), err
 		}
 		if err := lw.change(&change); err != nil {
-			return lw.stats(), fmt.Errorf("write %s to the layer: %w", change.Path, err)
+			return lw.stats(), fmt.Errorf("write %s to the layer: %w", shortPath(change.Path), err)
 		}
 	}
 	err := lw.finish()
@@ -154,6 +157,9 @@ func (lw *layerWriter) change(c *diff.Change) error {
 	if err := lw.fill(c); err != nil {
 		return err
 	}
+	if err := checkSize(&lw.header); err != nil {
+		return err
+	}
 	if lw.checking {
 		lw.header.Size = 0
 	}
@@ -203,12 +209,21 @@ func (lw *layerWriter) body(c *diff.Change) (err error) {
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	buf := lw.buf
+	holes := holesOf(body, lw.header.Size)
 	for left := lw.header.Size; left > 0; {
 		if err := lw.ctx.Err(); err != nil {
 			return err
 		}
+		skipped, data, err := holes.skip(lw.header.Size - left)
+		if err == nil && skipped > 0 {
+			err = lw.zeros(skipped)
+		}
+		if err != nil {
+			return err
+		}
+		left -= skipped
 		// One byte more than is left shows a file that grew, without one more call.
-		n, err := body.Read(buf[:min(left+1, int64(len(buf)))])
+		n, err := body.Read(buf[:min(left+1, data, int64(len(buf)))])
 		if int64(n) > left {
 			return errGrew
 		}

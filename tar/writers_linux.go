@@ -14,11 +14,21 @@ type job struct {
 	from  *dirHandle // of a hard link: where its target is; else nil
 	name  string
 	path  string // as the layer says it, for errors
+	of    *node  // where path is empty: the file
 	pos   int64  // of the entry in the stream
 	attrs attrs
 	body  []byte
 	arena *arena
 	do    func(m *maker, j *job) error
+}
+
+// shown is the path for errors. That of a directory is put together only for one, as
+// paths of deep trees are long.
+func (j *job) shown() string {
+	if j.of != nil {
+		return j.of.path()
+	}
+	return j.path
 }
 
 // writers run jobs side by side.
@@ -92,7 +102,7 @@ func (w *writers) fail(j *job, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil || j.pos < w.errPos {
-		w.err, w.errPos = atEntry(j.path, j.pos, err), j.pos
+		w.err, w.errPos = atEntry(j.shown(), j.pos, err), j.pos
 	}
 	w.failed.Store(true)
 }

@@ -50,7 +50,17 @@ type recording struct {
 	count int
 }
 
-func (r *recording) add(path string, ino uint64) {
+// The paths of a deep tree come to the square of its depth. What is not recorded is
+// compared with the original, as if it had been moved.
+const (
+	maxRecordedPath = 4 << 10   // bytes of one path
+	maxRecorded     = 256 << 20 // bytes of all
+)
+
+func (r *recording) add(path []byte, ino uint64) {
+	if len(path) > maxRecordedPath || r.dirs.Len() > maxRecorded {
+		return
+	}
 	fmt.Fprintf(&r.dirs, "%d\x00%s\x00", ino, path)
 	r.count++
 }

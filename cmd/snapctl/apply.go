@@ -21,6 +21,16 @@ const applyLong = `Unpack a layer, a tar stream as it is or packed with gzip, zs
 active snapshot KEY shows; - is standard input. A layer that cannot be applied whole
 changes nothing. KEY must not be mounted.
 
+--limit bounds what the layer may ask for, as NAME=VALUE, separated by commas; a layer
+beyond a limit is invalid (6). Those that are not named have their defaults:
+
+  entries=10000000  entries, and directories that only their paths name
+  bytes=1TiB        bytes of the uncompressed stream, and of all files with their holes
+  ratio=N           uncompressed bytes for each compressed one, beyond 64 MiB (none)
+  depth=1000000     names in one path
+  header=1MiB       bytes of one extended header
+  memory=256MiB     bytes of memory for what has to be known of all entries at once
+
 Prints the layer's diffID, the digest of the uncompressed stream.`
 
 const applyJSON = `{
@@ -38,8 +48,8 @@ type applyResult struct {
 }
 
 func newApplyCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "apply KEY FILE|-",
+	cmd := &cobra.Command{
+		Use:               "apply [--limit LIMITS] KEY FILE|-",
 		Short:             "Unpack a layer into a writable snapshot",
 		Long:              jsonHelp(applyLong, applyJSON),
 		Args:              exactArgs(2),
@@ -48,6 +58,8 @@ func newApplyCommand(a *app) *cobra.Command {
 			return runApply(cmd.Context(), a, applyOptions{key: args[0], file: args[1]})
 		},
 	}
+	a.addLimitFlag(cmd)
+	return cmd
 }
 
 func runApply(ctx context.Context, a *app, opts applyOptions) error {

@@ -80,7 +80,7 @@ func platformName(i image.Image) string {
 func newImportCommand(a *app) *cobra.Command {
 	var opts importOptions
 	cmd := &cobra.Command{
-		Use:   "import [--name REF] [--image DIGEST|NUMBER] [--platform P] [--recipes] SOURCE|-",
+		Use:   "import [--name REF] [--image DIGEST|NUMBER] [--platform P] [--recipes] [--limit LIMITS] SOURCE|-",
 		Short: "Import an image from an OCI layout or an archive",
 		Long:  jsonHelp(importLong, importJSON),
 		Args:  exactArgs(1),
@@ -93,6 +93,7 @@ func newImportCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&opts.image, "image", "", "of several images take that with this `DIGEST`, or this number: 1, 2, …")
 	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
 	cmd.Flags().BoolVar(&opts.recipes, "recipes", false, "keep what it takes to make the blobs of the layers again")
+	a.addLimitFlag(cmd)
 	completeFlag(cmd, "name", cobra.NoFileCompletions)
 	completeFlag(cmd, "image", cobra.NoFileCompletions)
 	completeFlag(cmd, "platform", cobra.FixedCompletions([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"}, cobra.ShellCompDirectiveNoFileComp))

@@ -36,6 +36,7 @@ func (a *app) openHere(ctx context.Context, wait time.Duration) (*openStore, err
 	}
 	s, err := snapshotter.Open(ctx, a.global.root, snapshotter.Options{
 		Driver: a.global.driver, ReadOnly: a.global.readOnly, Additional: a.global.additional, LockTimeout: wait, Logger: a.log,
+		DriverOptions: driver.Options{Limits: a.limits.Limits()},
 	})
 	if err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ type damageJSON struct {
 func newRepairCommand(a *app) *cobra.Command {
 	var rebuild, dryRun, readData bool
 	cmd := &cobra.Command{
-		Use:               "repair [--rebuild|--read-data] [--dry-run]",
+		Use:               "repair [--rebuild|--read-data] [--dry-run] [--limit LIMITS]",
 		Short:             "Repair what is damaged or lost in the store",
 		Long:              jsonHelp(repairLong, repairJSON),
 		Args:              exactArgs(0),
@@ -123,6 +123,7 @@ func newRepairCommand(a *app) *cobra.Command {
 			return runRepair(cmd.Context(), a, repair.Options{ReadData: readData, DryRun: dryRun})
 		},
 	}
+	a.addLimitFlag(cmd)
 	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "make a new meta.db in the place of one that is lost or damaged")
 	cmd.Flags().BoolVar(&readData, "read-data", false, "look for damage in every byte")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/driver/all"
+	"github.com/layerkeep/layerkeep/service/config"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 type app struct {
 	streams
 	global globalOptions
+	// limits are what --limit says, of the commands that have it.
+	limits config.Limits
 	log    *slog.Logger
 	// logOut is where log writes: standard error, by way of the progress bars
 	// while there are any.

@@ -46,7 +46,11 @@ func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*st
 		return err
 	}
 	defer func() { err = errors.Join(explainLost(b, err), b.Close()) }()
-	return fn(&store{a.readOnly(b)})
+	st := &store{a.readOnly(b)}
+	if err := a.checkLimits(st); err != nil {
+		return err
+	}
+	return fn(st)
 }
 
 // snapshots lists all snapshots, oldest first, parents before children.

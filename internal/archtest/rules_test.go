@@ -49,7 +49,7 @@ var rules = map[string]rule{
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
 	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver"},
 	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check"}, services...),
-	"service/config":       {"driver/all"},
+	"service/config":       {"driver", "driver/all"},
 	"service/grpcerr":      {"check", "driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
 	"service/differ":       {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/storeservice": {"check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
@@ -33,7 +34,7 @@ func (c *copier) body(in, out int, size int64) error {
 		return err
 	}
 	for at := int64(0); at < size; {
-		start, end, err := nextData(in, at, size)
+		start, end, err := rootfd.NextData(in, at, size)
 		if err != nil || start >= size {
 			return err
 		}
@@ -43,22 +44,6 @@ func (c *copier) body(in, out int, size int64) error {
 		at = end
 	}
 	return nil
-}
-
-// nextData finds the next part of the file that is no hole.
-func nextData(in int, at, size int64) (start, end int64, err error) {
-	start, err = unix.Seek(in, at, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) { // a hole up to the end
-		return size, size, nil
-	}
-	if errors.Is(err, unix.EINVAL) { // not known here: all of it is data
-		return at, size, nil
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	end, err = unix.Seek(in, start, unix.SEEK_HOLE)
-	return start, min(end, size), err
 }
 
 func (c *copier) segment(in, out int, at, length int64) error {

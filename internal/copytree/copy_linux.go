@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,33 +20,51 @@ type copier struct {
 	ctx  context.Context //nolint:containedctx // lives as long as the call
 	opts Options
 	root *rootfd.Dir // of the copy
+	path []byte      // of the directory that is copied; empty for the root
 	// links has where the first name of a file with several was copied to.
-	links map[[2]uint64]string
+	links map[[2]uint64]place
 	buf   []byte
+}
+
+// A place is a name in a directory of the copy. Paths are put together only where they are
+// needed: those of a deep tree are long.
+type place struct {
+	dir  *way
+	name string
+}
+
+// A way is a directory of the copy, nil for the root.
+type way struct {
+	above *way
+	name  string
 }
 
 // Copy copies what is in src, and the attributes of src itself, into the
 // existing empty directory dst.
 func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
 	if opts.Made == nil {
-		opts.Made = func(string, uint64) {}
+		opts.Made = func([]byte, uint64) {}
 	}
-	c := &copier{ctx: ctx, opts: opts, root: dst, links: map[[2]uint64]string{}}
+	c := &copier{ctx: ctx, opts: opts, root: dst, links: map[[2]uint64]place{}}
 	st, err := src.Stat()
 	if err != nil {
 		return err
 	}
-	return c.dir(src, dst.Fd(), st, ".")
+	return c.dir(src, dst, st, nil)
 }
 
 // dir copies what is in src, and then, last since children change them, the
 // attributes of src itself.
-func (c *copier) dir(src *rootfd.Dir, dst int, st rootfd.Stat, at string) error {
-	own, err := sys.Fstat(dst)
+func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat, at *way) error {
+	own, err := dst.Stat()
 	if err != nil {
 		return err
 	}
-	c.opts.Made(at, own.Ino)
+	if at == nil {
+		c.opts.Made([]byte{'.'}, own.Ino)
+	} else {
+		c.opts.Made(c.path, own.Ino)
+	}
 	names, err := src.Names()
 	if err != nil {
 		return err
@@ -54,7 +73,7 @@ func (c *copier) dir(src *rootfd.Dir, dst int, st rootfd.Stat, at string) error 
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.child(src, dst, name, path.Join(at, name)); err != nil {
+		if err := c.child(src, dst, name, at); err != nil {
 			return err
 		}
 	}
@@ -65,10 +84,10 @@ func (c *copier) dir(src *rootfd.Dir, dst int, st rootfd.Stat, at string) error 
 	if c.opts.Stubs && st.Ino == 2 { // BTRFS_EMPTY_SUBVOL_DIR_OBJECTID
 		st.Mtime = time.Unix(0, 0)
 	}
-	return setOpen(dst, st, attrs)
+	return dst.Use(func(fd int) error { return setOpen(fd, st, attrs) })
 }
 
-func (c *copier) child(src *rootfd.Dir, dst int, name, at string) error {
+func (c *copier) child(src, dst *rootfd.Dir, name string, at *way) error {
 	st, err := src.Lookup(name)
 	if err != nil {
 		return err
@@ -81,38 +100,52 @@ func (c *copier) child(src *rootfd.Dir, dst int, name, at string) error {
 		if first, ok := c.links[key]; ok {
 			return c.link(first, dst, name)
 		}
-		c.links[key] = at
+		c.links[key] = place{at, name}
 	}
-	if st.IsRegular() {
-		return c.regular(src, dst, name, st)
-	}
-	return c.special(src, dst, name, st)
+	return dst.Use(func(fd int) error {
+		if st.IsRegular() {
+			return c.regular(src, fd, name, st)
+		}
+		return c.special(src, fd, name, st)
+	})
 }
 
-func (c *copier) subdir(src *rootfd.Dir, dst int, name string, st rootfd.Stat, at string) error {
-	if err := sys.Mkdirat(dst, name, 0o700); err != nil {
+func (c *copier) subdir(src, dst *rootfd.Dir, name string, st rootfd.Stat, at *way) error {
+	if err := dst.Use(func(fd int) error { return sys.Mkdirat(fd, name, 0o700) }); err != nil {
 		return err
 	}
-	fd, err := sys.OpenDirat(dst, name)
+	out, err := dst.OpenDir(name)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer out.Close()
 	sub, err := src.OpenDir(name)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
-	return c.dir(sub, fd, st, at)
+	defer func(n int) { c.path = c.path[:n] }(len(c.path))
+	if len(c.path) > 0 {
+		c.path = append(c.path, '/')
+	}
+	c.path = append(c.path, name...)
+	return c.dir(sub, out, st, &way{at, name})
 }
 
-func (c *copier) link(first string, dst int, name string) error {
-	dir, err := c.root.OpenDirAt(path.Dir(first))
+func (c *copier) link(first place, dst *rootfd.Dir, name string) error {
+	var names []string
+	for w := first.dir; w != nil; w = w.above {
+		names = append(names, w.name)
+	}
+	slices.Reverse(names)
+	dir, err := c.root.OpenDirAt(path.Join(names...))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return sys.Linkat(dir.Fd(), path.Base(first), dst, name)
+	return dir.Use(func(from int) error {
+		return dst.Use(func(to int) error { return sys.Linkat(from, first.name, to, name) })
+	})
 }
 
 // special copies what has no body.

@@ -19,7 +19,7 @@ import (
 // Parents is left to the caller.
 func UnpackOptions(d driver.Options, a driver.ApplyOptions, id driver.ID, enc whiteout.Encoding, userNS bool) tar.UnpackOptions {
 	u := tar.UnpackOptions{
-		Detached: a.Detached, DiffID: a.DiffID, Limits: tar.Limits(a.Limits), Warn: warning(d.Logger, id, a.Warn),
+		Detached: a.Detached, DiffID: a.DiffID, Limits: tar.Limits(a.Limits.Or(d.Limits)), Warn: warning(d.Logger, id, a.Warn),
 		Encoding: enc, UserNS: userNS,
 		NoOpenat2: d.Fallbacks.NoOpenat2, NoFchmodat2: d.Fallbacks.NoFchmodat2,
 	}

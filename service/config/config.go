@@ -55,6 +55,9 @@ type Config struct {
 	MaxMessageBytes int `toml:"max-message-bytes"`
 	MaxStreams      int `toml:"max-streams"`
 
+	// Limit bounds what one layer may ask for that is applied or imported.
+	Limit Limits `toml:"limit"`
+
 	// Checks say when the service checks its store by itself.
 	Checks Checks `toml:"check"`
 }

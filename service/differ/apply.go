@@ -122,24 +122,17 @@ func (d *Differ) measure(ctx context.Context, desc ocispec.Descriptor) (driver.A
 	return driver.Applied{DiffID: hash.Digest(), Bytes: n}, b.finish(err)
 }
 
-// Where a layer that is only measured ends, when the limits do not say it; what
-// driver.Limits have as defaults.
-const (
-	maxBytes   = 1 << 40
-	maxRatio   = 2000
-	ratioFloor = 64 << 20
-)
+// ratioFloor is how many bytes may come of nothing before a ratio counts, as when a
+// layer is applied.
+const ratioFloor = 64 << 20
 
 // bound is how many bytes a layer of so many compressed ones may have.
 func (d *Differ) bound(packed int64) int64 {
 	limit, ratio := d.limits.Bytes, d.limits.Ratio
 	if limit <= 0 {
-		limit = maxBytes
+		limit = tar.DefaultBytes
 	}
-	if ratio <= 0 {
-		ratio = maxRatio
-	}
-	if packed > 0 && packed < limit/ratio {
+	if ratio > 0 && packed > 0 && packed < limit/ratio {
 		limit = min(limit, max(packed*ratio, ratioFloor))
 	}
 	return limit

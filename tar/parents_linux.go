@@ -1,6 +1,7 @@
 package tar
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"strings"
@@ -9,16 +10,14 @@ import (
 )
 
 // A parentTree looks paths up in a view. It keeps the directories of the last
-// path open, since the next one is most often near.
+// path, since the next one is most often near. They take a fixed number of
+// descriptors, as every View sees to that for itself.
 type parentTree struct {
-	view  diff.View
-	names []string
-	dirs  []diff.Dir // dirs[0] is the root, dirs[i+1] is names[i] in dirs[i]
+	view diff.View
+	path []byte     // of the last directory
+	node *node      // of the layer, at the same path; nil when not known
+	dirs []diff.Dir // dirs[0] is the root, then one for each name in path
 }
-
-// maxChain is how many directories are kept open; each may hold a descriptor
-// for every layer of a stack.
-const maxChain = 16
 
 // dir opens a directory by its clean path, "" or "." for the root. It returns
 // nil when there is no such directory or something on the way is none: symbolic
@@ -28,6 +27,9 @@ func (t *parentTree) dir(p string) (diff.Dir, error) {
 	if t == nil || t.view == nil {
 		return nil, nil
 	}
+	if p == "." {
+		p = ""
+	}
 	if len(t.dirs) == 0 {
 		root, err := t.view.Root()
 		if err != nil {
@@ -35,52 +37,62 @@ func (t *parentTree) dir(p string) (diff.Dir, error) {
 		}
 		t.dirs = append(t.dirs, root)
 	}
-	var names []string
-	if p != "" && p != "." {
-		names = strings.Split(p, "/")
+	t.node = nil
+	if string(t.path) != p {
+		t.cut(samePath(string(t.path), p))
 	}
-	same := 0
-	for same < len(names) && same < len(t.names) && names[same] == t.names[same] {
-		same++
-	}
-	t.cut(same)
-	for _, name := range names[same:] {
-		if len(t.dirs) > maxChain {
-			return t.deep(names)
-		}
-		next, err := openChild(t.dirs[len(t.dirs)-1], name)
-		if next == nil || err != nil {
+	for rest := strings.TrimPrefix(p[len(t.path):], "/"); rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		if next, err := t.enter(name); next == nil || err != nil {
 			return nil, err
 		}
-		t.dirs, t.names = append(t.dirs, next), append(t.names, name)
 	}
 	return t.dirs[len(t.dirs)-1], nil
 }
 
-// deep goes on below a full chain, with one directory open at a time; the last
-// one stays until the next call.
-func (t *parentTree) deep(names []string) (diff.Dir, error) {
-	at := len(t.names)
-	cur, err := openChild(t.dirs[len(t.dirs)-1], names[at])
-	for at++; cur != nil && err == nil && at < len(names); at++ {
-		var next diff.Dir
-		next, err = openChild(cur, names[at])
-		cur.Close()
-		cur = next
-	}
-	if cur == nil || err != nil {
+// enter goes from the last directory to one in it.
+func (t *parentTree) enter(name string) (diff.Dir, error) {
+	next, err := openChild(t.dirs[len(t.dirs)-1], name)
+	if next == nil || err != nil {
 		return nil, err
 	}
-	// Named so that no path begins with it: the next call closes it.
-	t.dirs, t.names = append(t.dirs, cur), append(t.names, "/")
-	return cur, nil
+	t.dirs = append(t.dirs, next)
+	if len(t.path) > 0 {
+		t.path = append(t.path, '/')
+	}
+	t.path = append(t.path, name...)
+	return next, nil
 }
 
-func (t *parentTree) cut(keep int) {
-	for len(t.names) > keep {
-		t.dirs[len(t.dirs)-1].Close()
-		t.dirs, t.names = t.dirs[:len(t.dirs)-1], t.names[:len(t.names)-1]
+// dirOf is dir for the path of a directory of the layer. Going down a deep tree step
+// by step, it does not look at all of the path each time.
+func (t *parentTree) dirOf(n *node) (d diff.Dir, err error) {
+	switch {
+	case t.node == n:
+		return t.dirs[len(t.dirs)-1], nil
+	case t.node != nil && t.node == n.parent:
+		d, err = t.enter(n.name)
+	default:
+		d, err = t.dir(n.path())
 	}
+	if d != nil && err == nil {
+		t.node = n
+	}
+	return d, err
+}
+
+// cut closes the directories below the first bytes of the path.
+func (t *parentTree) cut(keep int) {
+	gone := bytes.TrimPrefix(t.path[keep:], []byte{'/'})
+	if len(gone) == 0 {
+		return
+	}
+	for range bytes.Count(gone, []byte{'/'}) + 1 {
+		t.dirs[len(t.dirs)-1].Close()
+		t.dirs = t.dirs[:len(t.dirs)-1]
+	}
+	t.path = t.path[:keep]
 }
 
 func (t *parentTree) close() {
@@ -89,7 +101,7 @@ func (t *parentTree) close() {
 	}
 	t.cut(0)
 	t.dirs[0].Close()
-	t.dirs = nil
+	t.dirs, t.node = nil, nil
 }
 
 // lookup returns the attributes of what is at a clean path, not following

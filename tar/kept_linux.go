@@ -1,0 +1,123 @@
+package tar
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// A keptAttrs has the attributes of directories until they can be set, which is when
+// nothing changes in the directories any more. They are one after the other in memory,
+// and beyond keptBuffer in a file without a name: extended attributes can be long.
+type keptAttrs struct {
+	open func() (*os.File, error)
+	file *os.File
+	size int64  // of what is in the file
+	buf  []byte // what follows
+}
+
+const keptBuffer = 1 << 20
+
+// add keeps attributes, and returns where, for get.
+func (k *keptAttrs) add(a *attrs) (int64, error) {
+	if len(k.buf) >= keptBuffer {
+		if err := k.flush(); err != nil {
+			return 0, err
+		}
+	}
+	at := k.size + int64(len(k.buf))
+	k.buf = a.append(k.buf)
+	return at, nil
+}
+
+func (k *keptAttrs) flush() (err error) {
+	if k.file == nil {
+		if k.file, err = k.open(); err != nil {
+			return err
+		}
+	}
+	if _, err := k.file.WriteAt(k.buf, k.size); err != nil {
+		return err
+	}
+	k.size += int64(len(k.buf))
+	if k.buf = k.buf[:0]; cap(k.buf) > 2*keptBuffer {
+		k.buf = nil
+	}
+	return nil
+}
+
+func (k *keptAttrs) get(at int64) (*attrs, error) {
+	if at >= k.size {
+		a, err := readAttrs(k.buf[at-k.size:])
+		return &a, err
+	}
+	for length := 512; ; length *= 8 {
+		b := make([]byte, length)
+		n, err := k.file.ReadAt(b, at)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		if a, err := readAttrs(b[:n]); err == nil || n < length {
+			return &a, err
+		}
+	}
+}
+
+func (k *keptAttrs) close() {
+	if k.file != nil {
+		k.file.Close()
+	}
+}
+
+// append encodes attributes.
+func (a *attrs) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(a.mode))
+	b = binary.AppendUvarint(b, uint64(a.uid))
+	b = binary.AppendUvarint(b, uint64(a.gid))
+	b = binary.AppendVarint(b, a.mtime.Unix())
+	b = binary.AppendUvarint(b, uint64(a.mtime.Nanosecond()))
+	b = binary.AppendUvarint(b, uint64(len(a.xattrs)))
+	for _, x := range a.xattrs {
+		for _, s := range []string{x.name, x.value} {
+			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+		}
+	}
+	return b
+}
+
+// readAttrs is the inverse of attrs.append. Bytes may follow; where some lack, it
+// returns io.ErrUnexpectedEOF.
+func readAttrs(b []byte) (a attrs, err error) {
+	number := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			err, b = io.ErrUnexpectedEOF, nil
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	text := func() string {
+		n := number()
+		if n > uint64(len(b)) {
+			err, b = io.ErrUnexpectedEOF, nil
+			return ""
+		}
+		s := string(b[:n])
+		b = b[n:]
+		return s
+	}
+	a.mode, a.uid, a.gid = uint32(number()), uint32(number()), uint32(number())
+	sec, n := binary.Varint(b)
+	if n <= 0 {
+		return a, io.ErrUnexpectedEOF
+	}
+	b = b[n:]
+	a.mtime = time.Unix(sec, int64(number()))
+	for count := number(); count > 0 && err == nil; count-- {
+		a.xattrs = append(a.xattrs, xattr{text(), text()})
+	}
+	return a, err
+}

@@ -1,0 +1,119 @@
+package tar
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
+)
+
+// keep counts bytes of memory that stay in use until the end of the layer, and
+// enforces the limit on them. After each quarter of the limit it forgets what can be
+// found out again.
+func (u *reading) keep(n int64) error {
+	u.kept += n
+	limit := u.limits.Memory
+	if u.forgetAt == 0 {
+		u.forgetAt = limit / 4
+	}
+	if u.used() <= u.forgetAt {
+		return nil
+	}
+	if err := u.do.forget(); err != nil {
+		return err
+	}
+	used := u.used()
+	// Some room has to be there afterwards, or most of the time goes into forgetting.
+	if used > limit-limit/16 {
+		return invalid("what has to be known of its entries takes more than %d bytes of memory (--limit memory=SIZE allows more)", limit)
+	}
+	u.forgetAt = min(limit, used+limit/4)
+	return nil
+}
+
+func (u *reading) used() int64 { return u.kept + u.marks.made().bytes }
+
+// child returns the node of a name in a directory, nil when there is none.
+func (u *reading) child(parent *node, name string) (*node, error) {
+	c := parent.child(name)
+	if c != nil || parent.dir == nil || !parent.dir.partial {
+		return c, nil
+	}
+	return u.do.recall(parent, name)
+}
+
+// markOf returns the mark of a directory, making it.
+func (u *reading) markOf(n *node) *mark {
+	if n.dir.mark == nil {
+		if n.parent == nil {
+			n.dir.mark = u.marks
+		} else {
+			n.dir.mark = u.markOf(n.parent).make(n.name)
+		}
+	}
+	return n.dir.mark
+}
+
+// forget drops the nodes of all files that are no directories: the staging directory
+// has them. The last component of most paths is such a file, so what is kept grows
+// with the number of directories. Hidden files stay, as their names on disk are not
+// those of the layer.
+func (u *unpacker) forget() error {
+	if err := u.writers.drain(); err != nil {
+		return err
+	}
+	for dirs := []*node{u.root}; len(dirs) > 0; {
+		d := dirs[len(dirs)-1]
+		dirs = dirs[:len(dirs)-1]
+		fewer := d.dir.children.keep(func(n *node) bool {
+			if n.kind != kindDir && !n.hidden {
+				u.kept -= n.cost()
+				return false
+			}
+			if n.kind == kindDir {
+				dirs = append(dirs, n)
+			}
+			return true
+		})
+		d.dir.partial = d.dir.partial || fewer
+	}
+	return nil
+}
+
+// recall makes a node of a file that was forgotten.
+func (u *unpacker) recall(parent *node, name string) (*node, error) {
+	h, err := u.dirs.get(parent)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	st, exists, err := lstat(h.fd, name)
+	if !exists || err != nil {
+		return nil, err
+	}
+	n := newNode(parent, name, kindOther)
+	n.hidden = parent.hidden
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		n.kind = kindSymlink
+		buf := make([]byte, maxTarget+1)
+		size, err := unix.Readlinkat(h.fd, name, buf)
+		if err != nil {
+			return nil, &os.PathError{Op: "readlink", Path: name, Err: err}
+		}
+		n.target = string(buf[:size])
+	}
+	parent.add(n)
+	u.kept += n.cost()
+	return n, nil
+}
+
+// unlinkForgotten empties a directory of the files that have no nodes.
+func (u *unpacker) unlinkForgotten(n *node) error {
+	h, err := u.dirs.get(n)
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	return eachName(h.fd, func(e dirent) error { return sys.Unlinkat(h.fd, e.name) })
+}
