@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,9 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/rmtree"
+	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/tar"
 )
 
 // A file that no layer can hold is told of when it can still be mended.
@@ -39,11 +43,32 @@ func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 			}
 			return nil
 		},
+		"a path longer than a header holds": func(path string) error {
+			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+				return err
+			}
+			fd, err := sys.OpenDirat(unix.AT_FDCWD, path)
+			name := strings.Repeat("d", 255)
+			for range tar.MaxPath/len(name) + 1 {
+				above := fd
+				if err = sys.Mkdirat(above, name, 0o755); err == nil {
+					fd, err = sys.OpenDirat(above, name)
+				}
+				if err = errors.Join(err, unix.Close(above)); err != nil {
+					return err
+				}
+			}
+			return errors.Join(err, unix.Close(fd))
+		},
 	} {
 		for backend, dir := range map[string]string{"vfs": "tree", "overlay2": "fs"} {
 			t.Run(backend+", "+name, func(t *testing.T) {
 				// With and without the digest of a small layer.
-				for _, opts := range []Options{{Driver: backend}, {Driver: backend, DigestLimit: -1}} {
+				all := []Options{{Driver: backend}, {Driver: backend, DigestLimit: -1}}
+				if strings.Contains(name, "path") { // which takes seconds
+					all = all[:1]
+				}
+				for _, opts := range all {
 					s := openAt(t, freshDir(t, fstest.Scratch(t, fstest.Tmpfs)), opts)
 					require.NoError(t, s.Make(t.Context(), "key", ""))
 					_, err := s.Apply(t.Context(), "key", bytes.NewReader(fstest.Layer(t, fstest.File("f", "f"))), driver.ApplyOptions{})
@@ -59,7 +84,7 @@ func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 					require.ErrorIs(t, err, diff.ErrNotCarried)
 					require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
 					require.ErrorContains(t, err, "odd")
-					require.NoError(t, os.Remove(file))
+					require.NoError(t, rmtree.Remove(file))
 					require.NoError(t, s.Commit(t.Context(), "done", "key"), "after the file has gone")
 				}
 			})

@@ -146,12 +146,28 @@ func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
 		if r, err := readMarkerName(marks, p); r != roleEntry || err != nil {
 			return r, err
 		}
+		if strings.HasPrefix(p, whiteout.AUFSPseudo+"/") {
+			return pseudoRole(hdr), nil
+		}
 	}
-	if hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0 && p != "." {
+	if isWhiteoutDevice(hdr) && p != "." {
 		marks.marker(p).whiteout = true
 		return roleMarker, nil
 	}
 	return roleEntry, nil
+}
+
+func isWhiteoutDevice(hdr *stdtar.Header) bool {
+	return hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0
+}
+
+// pseudoRole tells the role of an entry right below aufs' directory of pseudo-links. Hard
+// links can give it a name in the layer, so only what can have several names is kept.
+func pseudoRole(hdr *stdtar.Header) role {
+	if hdr.Typeflag == stdtar.TypeDir || isWhiteoutDevice(hdr) {
+		return roleSkip
+	}
+	return roleEntry
 }
 
 func readMarkerName(marks *mark, p string) (role, error) {
@@ -165,7 +181,10 @@ func readMarkerName(marks *mark, p string) (role, error) {
 		case err != nil:
 			return roleSkip, invalid("%w", err)
 		case dir == "" && c == whiteout.AUFSPseudo:
-			pseudo = true // kept aside for hard links into it
+			if !more || strings.Contains(rest, "/") {
+				return roleSkip, nil
+			}
+			pseudo = true // kept aside for hard links to it
 		case kind == whiteout.Bookkeeping:
 			return roleSkip, nil
 		case kind != whiteout.None && (more || pseudo):

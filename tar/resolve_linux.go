@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // resolveDir returns the directory that a clean path leads to at this moment,
@@ -24,6 +25,9 @@ func (u *reading) resolveDir(p string) (*node, error) {
 				cur = cur.parent
 			}
 			continue
+		}
+		if links > 0 && cur.parent == nil && name == whiteout.AUFSPseudo {
+			return nil, u.conflict("a path that a symbolic link leads below the marker %q", name)
 		}
 		next, target, err := u.step(cur, name)
 		if err != nil {
@@ -212,6 +216,9 @@ func (u *reading) find(p string) (found, error) {
 				return found{node: cur.node, exists: true}, nil // the root
 			}
 			continue
+		}
+		if links > 0 && len(cur.names) == 0 && name == whiteout.AUFSPseudo {
+			return found{}, nil // what aufs keeps for itself is not part of the tree
 		}
 		f, err := u.look(cur, name)
 		if err != nil || !f.exists || !more {

@@ -38,14 +38,15 @@ const (
 // checkSize refuses what no reader takes.
 func checkSize(h *stdtar.Header) error {
 	if len(h.Name) > MaxPath {
-		return fmt.Errorf("its path has %d bytes, and one in a layer can have %d", len(h.Name), MaxPath)
+		return fmt.Errorf("%w: its path has %d bytes, and one in a layer can have %d", diff.ErrNotCarried, len(h.Name), MaxPath)
 	}
 	size := headerRecords + len(h.Name) + len(h.Linkname)
 	for name, value := range h.PAXRecords {
 		size += len(name) + len(value) + len("1000000  =\n")
 	}
 	if size > maxHeader {
-		return fmt.Errorf("its path, link target and extended attributes take %d bytes, and an entry of a layer can have %d", size, maxHeader)
+		return fmt.Errorf("%w: its path, link target and %d extended attributes take %d bytes, and an entry of a layer can have %d",
+			diff.ErrNotCarried, len(h.PAXRecords), size, maxHeader)
 	}
 	return nil
 }

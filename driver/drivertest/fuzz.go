@@ -127,25 +127,11 @@ func (d *layerDecoder) layers() [][]fstest.Entry {
 }
 
 // path is one of up to three names; of each byte a small value is an ordinary name.
-// Markers stand at its end, and no ".." leads out of the root: what these mean is
-// for tables of cases to say, and the model has no opinion.
 func (d *layerDecoder) path() string {
 	form := d.next()
 	var names []string
-	depth, last := 0, form%3
-	for i := range last + 1 {
-		name := d.name()
-		switch {
-		case name == ".wh..wh.plnk" && last == 1: // what is in it can be linked to
-		case name == ".." && depth == 0, strings.HasPrefix(name, ".wh.") && i < last:
-			name = randomNames[0]
-		case name == "..":
-			depth -= 2
-		case name == "" || name == ".":
-			depth--
-		}
-		depth++
-		names = append(names, name)
+	for range form%3 + 1 {
+		names = append(names, d.name())
 	}
 	p := strings.Join(names, "/")
 	switch form / 3 % 16 {
@@ -166,10 +152,7 @@ func (d *layerDecoder) name() string {
 }
 
 func (d *layerDecoder) entry(kind byte) fstest.Entry {
-	p := strings.TrimRight(d.path(), "/")     // which the writer takes of directories alone
-	if strings.Contains(p, ".wh..wh.plnk/") { // nothing but a file means anything there
-		return fstest.File(p, choose(d, randomBodies))
-	}
+	p := strings.TrimRight(d.path(), "/") // which the writer takes of directories alone
 	var e fstest.Entry
 	switch kind % 16 {
 	case 0, 1, 2:

@@ -95,7 +95,8 @@ func classify(e fstest.Entry) (role, []string, error) {
 		case marker && (hidden == "" || hidden == "." || hidden == ".."):
 			return 0, nil, invalid("whiteout of %q", hidden)
 		case i == 0 && c == ".wh..wh.plnk":
-			if len(comps) == 2 && !strings.HasPrefix(comps[1], ".wh.") {
+			device := e.Type == stdtar.TypeChar && e.Major == 0 && e.Minor == 0
+			if len(comps) == 2 && !strings.HasPrefix(comps[1], ".wh.") && e.Type != stdtar.TypeDir && !device {
 				return pseudoLink, comps, nil
 			}
 		case marker && (i < len(comps)-1 || comps[0] == ".wh..wh.plnk"):
@@ -169,12 +170,7 @@ func (l *layer) entry(e fstest.Entry) error {
 	if err != nil {
 		return err
 	}
-	switch role {
-	case pseudoLink:
-		l.plnk[comps[len(comps)-1]] = newInode(e)
-		return nil
-	case ordinary:
-	default:
+	if role != ordinary && role != pseudoLink {
 		return nil
 	}
 	if err := errors.Join(checkIDs(e), checkXattrs(e)); err != nil {
@@ -187,9 +183,11 @@ func (l *layer) entry(e fstest.Entry) error {
 		newInode(e).replaceAttributes(l.root)
 		return nil
 	}
-	dir, err := l.resolve(comps[:len(comps)-1], true)
-	if err != nil {
-		return err
+	dir := &inode{kids: l.plnk}
+	if role == ordinary {
+		if dir, err = l.resolve(comps[:len(comps)-1], true); err != nil {
+			return err
+		}
 	}
 	name := comps[len(comps)-1]
 	if e.Type == stdtar.TypeLink {
