@@ -181,10 +181,7 @@ func readMarkerName(marks *mark, p string) (role, error) {
 		case err != nil:
 			return roleSkip, invalid("%w", err)
 		case dir == "" && c == whiteout.AUFSPseudo:
-			if !more || strings.Contains(rest, "/") {
-				return roleSkip, nil
-			}
-			pseudo = true // kept aside for hard links to it
+			pseudo = true // what is right below is kept aside for hard links to it
 		case kind == whiteout.Bookkeeping:
 			return roleSkip, nil
 		case kind != whiteout.None && (more || pseudo):
@@ -202,6 +199,9 @@ func readMarkerName(marks *mark, p string) (role, error) {
 			return roleMarker, nil
 		}
 		dir = strings.TrimSuffix(p[:len(p)-len(rest)], "/")
+	}
+	if pseudo && strings.Count(p, "/") != 1 {
+		return roleSkip, nil
 	}
 	return roleEntry, nil
 }
