@@ -1,6 +1,7 @@
 package overlay2
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -130,7 +131,7 @@ func (s *search) inLayer(p place) (*hit, error) {
 func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
 	err = s.v.with(p, func(d *rootfd.Dir) error {
 		st, err := d.Lookup(name)
-		if isMissing(err) {
+		if isMissing(err) || errors.Is(err, syscall.ENAMETOOLONG) { // a redirect can be longer than any name
 			return nil
 		}
 		if err != nil {

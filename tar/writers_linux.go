@@ -1,9 +1,12 @@
 package tar
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/layerkeep/layerkeep/internal/confine"
 )
 
 // A job makes one file in the staging directory. Its node is pending until it
@@ -50,7 +53,7 @@ type writers struct {
 
 const queueLen = 128
 
-func newWriters(m *maker, n int) *writers {
+func newWriters(ctx context.Context, m *maker, n int) *writers {
 	if n <= 0 {
 		// More than one even on one processor: file systems make writers wait.
 		n = min(max(2, runtime.GOMAXPROCS(0)), 8)
@@ -59,14 +62,18 @@ func newWriters(m *maker, n int) *writers {
 	w.idle = sync.NewCond(&w.mu)
 	w.running.Add(n)
 	for range n {
-		go w.run()
+		confine.Go(ctx, w.run)
 	}
 	return w
 }
 
-func (w *writers) run() {
+// run carries out jobs; without is the error of confining it, with which they all fail.
+func (w *writers) run(without error) {
 	defer w.running.Done()
 	for j := range w.jobs {
+		if without != nil {
+			w.fail(j, without)
+		}
 		w.carryOut(j)
 	}
 }

@@ -7,9 +7,13 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/confine"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
@@ -45,18 +49,67 @@ func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) fu
 	return func(path, message string) { log.Warn(message, "layer", id, "path", path) }
 }
 
-// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff.
-func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
-	changes func(warn func(path, message string)) iter.Seq2[diff.Change, error],
-) (diff.Stats, error) {
-	latest, err := opts.MaxTime, error(nil)
+// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff. They are read by a
+// thread that can do no more than read layers.
+func (s *Store) WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
+	changes func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error],
+) (stats diff.Stats, err error) {
+	latest := opts.MaxTime
 	if latest.IsZero() {
 		if latest, err = tar.SourceDateEpoch(); err != nil {
 			return diff.Stats{}, err
 		}
 	}
-	warn := warning(log, id, opts.Warn)
-	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
+	tell := warning(log, id, opts.Warn)
+	err = confine.Do(ctx, confine.Dirs{Read: s.readable()}, func(ctx context.Context) (err error) {
+		warn := func(path, message string) { confine.Outside(ctx, func() { tell(path, message) }) }
+		stats, err = tar.Write(ctx, confine.Writer(ctx, w), changes(ctx, warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
+		return err
+	})
+	return stats, err
+}
+
+// readable are the directories that the files of layers are in.
+func (s *Store) readable() []string {
+	dirs := []string{s.root}
+	for _, from := range s.lenders {
+		if isDirectory(from.dir) == nil { // else it has no layers yet
+			dirs = append(dirs, from.dir)
+		}
+	}
+	return dirs
+}
+
+// Unpack unpacks a layer into a staging directory for the layer id, on threads that can
+// change nothing else.
+func (s *Store) Unpack(ctx context.Context, id driver.ID, staging *os.File, layer io.Reader, opts tar.UnpackOptions) (delta *tar.Delta, applied driver.Applied, err error) {
+	dir := staging.Name()
+	if s.holds(id, staging) {
+		// Landlock keeps the directories of its rules, removed ones too, until its threads
+		// have ended, and btrfs counts them meanwhile.
+		dir = s.Path(id)
+	}
+	err = confine.Do(ctx, confine.Dirs{Change: []string{dir}, Read: s.readable()}, func(ctx context.Context) error {
+		d, a, err := tar.Unpack(ctx, staging, layer, opts)
+		delta, applied = d, driver.Applied(a)
+		return err
+	})
+	return delta, applied, err
+}
+
+// Merge merges what was unpacked into a staging directory into a layer, on a thread that can
+// change nothing but these two.
+func (s *Store) Merge(ctx context.Context, id driver.ID, staging *os.File, delta *tar.Delta, target tar.Target) error {
+	dirs := confine.Dirs{Change: []string{s.Path(id)}, Read: s.readable()}
+	if !s.holds(id, staging) {
+		dirs.Change = append(dirs.Change, staging.Name())
+	}
+	return confine.Do(ctx, dirs, func(ctx context.Context) error { return delta.Merge(ctx, target) })
+}
+
+// holds reports whether a directory is in that of a layer.
+func (s *Store) holds(id driver.ID, dir *os.File) bool {
+	return strings.HasPrefix(dir.Name(), s.Path(id)+string(filepath.Separator))
 }
 
 // kind is an error that matches a sentinel too, which says the same as its text.
