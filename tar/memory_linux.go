@@ -17,7 +17,7 @@ func (u *reading) keep(n int64) error {
 	if u.forgetAt == 0 {
 		u.forgetAt = limit / 4
 	}
-	if u.used() <= u.forgetAt {
+	if u.used() <= u.forgetAt && !u.opts.forgetful {
 		return nil
 	}
 	if err := u.do.forget(); err != nil {

@@ -1,0 +1,87 @@
+package tar
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/fstest"
+)
+
+// forgetfulBed applies layers and forgets files after every step.
+type forgetfulBed struct{ bed }
+
+func (b forgetfulBed) apply(t *testing.T, layer []byte, opts UnpackOptions) (Applied, error) {
+	opts.forgetful = true
+	return b.bed.apply(t, layer, opts)
+}
+
+// requireSameWhenForgetful applies a layer to an empty tree with and without forgetting.
+func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
+	t.Helper()
+	layer := fstest.Layer(t, entries...)
+	plain, forgetful := newPlainBed(t, t.TempDir()), forgetfulBed{newPlainBed(t, t.TempDir())}
+	_, want := plain.apply(t, layer, UnpackOptions{})
+	_, err := forgetful.apply(t, layer, UnpackOptions{})
+	require.Equal(t, want == nil, err == nil, "%.300v, forgetful: %.300v", want, err)
+	require.Equal(t, fmt.Sprintf("%T", want), fmt.Sprintf("%T", err))
+	fstest.RequireEqual(t, plain.tree(t), forgetful.tree(t), "forgetful")
+}
+
+// A symbolic link is in the making when its entry is done, so it cannot be found on the
+// disk yet.
+func TestASymbolicLinkIsNotForgottenBeforeItIsMade(t *testing.T) {
+	requireRoot(t)
+	// The target alone takes more than a quarter of the limit.
+	layer := fstest.Layer(t, fstest.Dir("d"), fstest.Symlink("s", strings.Repeat("./", 2000)+"d"), fstest.File("s/f", ""))
+	for range 50 {
+		dir, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{Limits: Limits{Memory: 8_000}})
+		require.NoError(t, err)
+		require.Contains(t, fstest.FromPath(t, dir.Name()), "d/f")
+	}
+}
+
+// Hard links to a symbolic link have its target, too. What is taken off for them when
+// they are forgotten must have been added before, or the limit is none.
+func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
+	requireRoot(t)
+	for _, forgetful := range []bool{false, true} {
+		u, err := newUnpacker(t.Context(), staging(t, t.TempDir()), UnpackOptions{forgetful: forgetful})
+		require.NoError(t, err)
+		entries := []fstest.Entry{fstest.Symlink("d/s", strings.Repeat("t", 4000))}
+		for i := range 20 {
+			entries = append(entries, fstest.Link(fmt.Sprintf("l%d", i), "d/s"), fstest.Link(fmt.Sprintf("l%d", i/2), "d/s"))
+		}
+		entries = append(entries, fstest.File("e/f", ""), fstest.Link("e", "e/f"), fstest.File("d", ""))
+		for i := range 20 {
+			entries = append(entries, fstest.Whiteout("x"), fstest.File(fmt.Sprintf("l%d", i), ""), fstest.Dir("d"), fstest.File("d", ""))
+		}
+		u.start(bytes.NewReader(fstest.Layer(t, entries...)), digest.Canonical)
+		require.NoError(t, u.readAll())
+		require.NoError(t, u.forget())
+		var kept int64
+		for n := range u.root.dir.children.all() {
+			kept += n.cost()
+		}
+		require.Equal(t, kept, u.kept, "forgetful: %v", forgetful)
+		u.close()
+	}
+}
+
+func TestALinkToItselfChangesNothingWhenItsFileWasForgotten(t *testing.T) {
+	requireRoot(t)
+	requireSameWhenForgetful(t, fstest.Dir("a"), fstest.File("a/b", "b"), fstest.Symlink("s", "new/../a"), fstest.Link("s/b", "a/b"))
+}
+
+func TestANameThatIsTooLongIsRefusedAlsoWhereFilesWereForgotten(t *testing.T) {
+	requireRoot(t)
+	long := strings.Repeat("n", 256)
+	layer := fstest.Layer(t, fstest.Symlink("s", long), fstest.File("s/x", ""))
+	_, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{forgetful: true})
+	require.ErrorIs(t, err, diff.ErrInvalidLayer)
+}
