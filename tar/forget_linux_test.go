@@ -85,3 +85,15 @@ func TestANameThatIsTooLongIsRefusedAlsoWhereFilesWereForgotten(t *testing.T) {
 	_, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{forgetful: true})
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
+
+// The rest of a stream that has to be read twice is kept on the disk, where its zeros take
+// no space.
+func TestAStreamThatIsReadTwiceKeepsItsHoles(t *testing.T) {
+	requireRoot(t)
+	b := newPlainBed(t, fstest.ScratchSize(t, fstest.Tmpfs, 32))
+	_, err := b.apply(t, fstest.Layer(t, fstest.Dir("usr"), fstest.Symlink("lib", "usr")), UnpackOptions{})
+	require.NoError(t, err)
+	_, err = b.apply(t, fstest.Layer(t, fstest.File("lib/x", "x"), fstest.File("zeros", strings.Repeat("\x00", 48<<20))), UnpackOptions{})
+	require.NoError(t, err)
+	require.Equal(t, "x", b.tree(t)["usr/x"].Body)
+}

@@ -157,9 +157,6 @@ func (lw *layerWriter) change(c *diff.Change) error {
 	if err := lw.fill(c); err != nil {
 		return err
 	}
-	if err := checkSize(&lw.header); err != nil {
-		return err
-	}
 	if lw.checking {
 		lw.header.Size = 0
 	}

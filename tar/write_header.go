@@ -27,29 +27,6 @@ var (
 	errID     = errors.New("owner without an id")
 )
 
-// maxHeader is how many bytes of records an extended header can have: the readers of
-// Go's archive/tar, and so all container engines, refuse more. headerRecords is what the
-// records take that every entry may have.
-const (
-	maxHeader     = 1 << 20
-	headerRecords = 512
-)
-
-// checkSize refuses what no reader takes.
-func checkSize(h *stdtar.Header) error {
-	if len(h.Name) > MaxPath {
-		return fmt.Errorf("its path has %d bytes, and one in a layer can have %d", len(h.Name), MaxPath)
-	}
-	size := headerRecords + len(h.Name) + len(h.Linkname)
-	for name, value := range h.PAXRecords {
-		size += len(name) + len(value) + len("1000000  =\n")
-	}
-	if size > maxHeader {
-		return fmt.Errorf("its path, link target and extended attributes take %d bytes, and an entry of a layer can have %d", size, maxHeader)
-	}
-	return nil
-}
-
 // shortPath is a path for an error, which a very long one would make unreadable.
 func shortPath(p string) string {
 	if len(p) > 2*maxShown {
@@ -60,6 +37,9 @@ func shortPath(p string) string {
 
 // checkPath refuses what Compare never yields and a layer cannot say.
 func checkPath(p string) error {
+	if len(p) > MaxPath {
+		return fmt.Errorf("%w: its path has %d bytes, and one in a layer can have %d", diff.ErrNotCarried, len(p), MaxPath)
+	}
 	if p == "" || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
 		return errPath
 	}
