@@ -13,19 +13,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// forgetfulBed applies layers and forgets files after every step.
-type forgetfulBed struct{ bed }
-
-func (b forgetfulBed) apply(t *testing.T, layer []byte, opts UnpackOptions) (Applied, error) {
-	opts.forgetful = true
-	return b.bed.apply(t, layer, opts)
-}
-
 // requireSameWhenForgetful applies a layer to an empty tree with and without forgetting.
 func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
 	t.Helper()
 	layer := fstest.Layer(t, entries...)
-	plain, forgetful := newPlainBed(t, t.TempDir()), forgetfulBed{newPlainBed(t, t.TempDir())}
+	plain, forgetful := newPlainBed(t, t.TempDir()), newPlainBed(t, t.TempDir())
+	forgetful.forgetful = true
 	_, want := plain.apply(t, layer, UnpackOptions{})
 	_, err := forgetful.apply(t, layer, UnpackOptions{})
 	require.Equal(t, want == nil, err == nil, "%.300v, forgetful: %.300v", want, err)
