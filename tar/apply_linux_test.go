@@ -54,15 +54,18 @@ func staging(t *testing.T, base string) *os.File {
 }
 
 // plainBed is a single tree.
-type plainBed struct{ base, root string }
+type plainBed struct {
+	base, root string
+	forgetful  bool
+}
 
 func newPlainBed(t *testing.T, base string) *plainBed {
-	return &plainBed{base, newRoot(t, filepath.Join(base, "root"))}
+	return &plainBed{base: base, root: newRoot(t, filepath.Join(base, "root"))}
 }
 
 func (b *plainBed) apply(t *testing.T, layer []byte, opts UnpackOptions) (Applied, error) {
 	root := open(t, b.root)
-	opts.Parents = diff.DirView(root)
+	opts.Parents, opts.forgetful = diff.DirView(root), b.forgetful
 	d, applied, err := Unpack(t.Context(), staging(t, b.base), bytes.NewReader(layer), opts)
 	if err != nil {
 		return applied, err
@@ -83,6 +86,8 @@ type overlayBed struct {
 	layers   []string // lowest first; the last is the upper
 	mounted  int
 	detached bool
+	// forgetful forgets files whenever that is possible.
+	forgetful bool
 }
 
 func newOverlayBed(t *testing.T, base string) *overlayBed {
@@ -142,7 +147,7 @@ func (b *overlayBed) apply(t *testing.T, layer []byte, opts UnpackOptions) (Appl
 	if n > 1 {
 		target.Below = diff.DirView(open(t, b.show(t, n-1)))
 	}
-	opts.Encoding = b.enc
+	opts.Encoding, opts.forgetful = b.enc, b.forgetful
 	switch {
 	case b.detached:
 		opts.Detached = true
@@ -169,6 +174,16 @@ func (b *overlayBed) tree(t *testing.T) fstest.Tree {
 var beds = map[string]func(*testing.T) bed{
 	"plain":   func(t *testing.T) bed { return newPlainBed(t, fstest.Quick(t)) },
 	"overlay": func(t *testing.T) bed { return newOverlayBed(t, fstest.Quick(t)) },
+	"plain, forgetful": func(t *testing.T) bed {
+		b := newPlainBed(t, fstest.Quick(t))
+		b.forgetful = true
+		return b
+	},
+	"overlay, detached, forgetful": func(t *testing.T) bed {
+		b := newOverlayBed(t, fstest.Quick(t))
+		b.detached, b.forgetful = true, true
+		return b
+	},
 	"overlay, detached": func(t *testing.T) bed {
 		b := newOverlayBed(t, fstest.Quick(t))
 		b.detached = true

@@ -30,9 +30,6 @@ func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
 	if err != nil {
 		return err
 	}
-	if u.buf == nil {
-		u.buf = arenaSpaces.get()
-	}
 	n, err := u.copyBody(fd, u.tr)
 	switch {
 	case err == nil && n == hdr.Size:
@@ -62,6 +59,9 @@ var zeros [holeSize]byte
 // copyBody copies a body into an open file. Runs of zeros that fill a page become
 // holes: a layer has no other way to say that a file is sparse.
 func (u *unpacker) copyBody(fd int, r io.Reader) (int64, error) {
+	if u.buf == nil {
+		u.buf = arenaSpaces.get()
+	}
 	var at int64
 	for {
 		n, err := io.ReadFull(r, u.buf)

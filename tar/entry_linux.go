@@ -137,10 +137,8 @@ func (u *reading) make(p string, hdr *stdtar.Header) error {
 		return err
 	}
 	if hdr.Typeflag == stdtar.TypeSymlink {
-		n.kind, n.target = kindSymlink, strings.Clone(hdr.Linkname)
-		if err := u.keep(int64(len(n.target))); err != nil {
-			return err
-		}
+		n.kind = kindSymlink
+		u.setTarget(n, strings.Clone(hdr.Linkname))
 	}
 	return u.do.fill(n, p, hdr, a)
 }
@@ -198,6 +196,9 @@ func (u *reading) describe(n *node, a *attrs) error {
 
 // fill makes the non-directory of a new node, beside this goroutine if it can.
 func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attrs) error {
+	if err := u.room.take(roomFile); err != nil {
+		return err
+	}
 	h, err := u.dirs.get(n.parent)
 	if err != nil {
 		return err

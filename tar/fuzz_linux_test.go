@@ -3,6 +3,7 @@ package tar
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -48,7 +49,15 @@ func FuzzUnpack(f *testing.F) {
 		}
 		fstest.RequireEqual(t, before, b.tree(t), "the parents")
 
+		forgetful := newPlainBed(t, staging(t, dir).Name())
+		_, err = forgetful.apply(t, fstest.Layer(t, base...), UnpackOptions{})
+		require.NoError(t, err)
+		forgetful.forgetful = true
+		_, forgetfulErr := forgetful.apply(t, layer, UnpackOptions{Limits: limits})
+
 		_, err = b.apply(t, layer, UnpackOptions{Limits: limits})
+		require.Equal(t, fmt.Sprint(err), fmt.Sprint(forgetfulErr), "with files forgotten")
+		fstest.RequireEqual(t, b.tree(t), forgetful.tree(t), "with files forgotten")
 		require.Equal(t, overErr == nil, err == nil, "over parents: %v, in place: %v", overErr, err)
 		if err != nil {
 			require.True(t, errors.Is(err, diff.ErrInvalidLayer) || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EINVAL) ||

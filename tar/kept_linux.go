@@ -13,6 +13,7 @@ import (
 // and beyond keptBuffer in a file without a name: extended attributes can be long.
 type keptAttrs struct {
 	open func() (*os.File, error)
+	room *room
 	file *os.File
 	size int64  // of what is in the file
 	buf  []byte // what follows
@@ -37,6 +38,9 @@ func (k *keptAttrs) flush() (err error) {
 		if k.file, err = k.open(); err != nil {
 			return err
 		}
+	}
+	if err := k.room.take(int64(len(k.buf))); err != nil {
+		return err
 	}
 	if _, err := k.file.WriteAt(k.buf, k.size); err != nil {
 		return err

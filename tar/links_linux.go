@@ -51,7 +51,7 @@ func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 
 func (u *unpacker) link(from, parent *node, base string) error {
 	old, err := u.child(parent, base)
-	if old == from || err != nil {
+	if err != nil || old != nil && old.isAt(from) {
 		return err // nil for a link to itself
 	}
 	if old == nil && from.pending.Load() && u.writers.inflight.Load() < maxAhead {
@@ -70,7 +70,7 @@ func (u *unpacker) link(from, parent *node, base string) error {
 	if err != nil {
 		return err
 	}
-	n.target = from.target
+	u.setTarget(n, from.target)
 	src, err := u.dirs.get(from.parent)
 	if err != nil {
 		return err
@@ -109,7 +109,8 @@ func (u *unpacker) linkLater(from, parent *node, base string) error {
 	if err != nil {
 		return err
 	}
-	n.target, n.first = from.target, from
+	u.setTarget(n, from.target)
+	n.first = from
 	src, err := u.dirs.get(from.parent)
 	if err != nil {
 		return err
@@ -147,9 +148,13 @@ func (u *unpacker) rescue(n *node) error {
 	if err := sys.Renameat2(src.fd, n.name, int(u.staging.Fd()), name, 0); err != nil {
 		return err
 	}
-	n.parent.dir.children.drop(n)
+	if n.parent.child(n.name) == n { // else it was forgotten
+		n.parent.dir.children.drop(n)
+		u.kept -= n.cost()
+	}
 	n.parent, n.name, n.hidden = u.root, name, true
 	u.root.add(n)
+	u.kept += n.cost()
 	return nil
 }
 
@@ -177,16 +182,16 @@ func (u *reading) copyUp(p string) (*node, error) {
 		return nil, err
 	}
 	if attrs.IsSymlink() {
-		if n.target, err = in.Readlink(name); err != nil {
+		target, err := in.Readlink(name)
+		if err != nil {
 			return nil, err
 		}
 		n.kind = kindSymlink
+		u.setTarget(n, target)
 	}
 	c := copied{path: strings.Clone(p), by: strings.Clone(u.name), pos: u.tape.start}
 	u.copied = append(u.copied, c)
-	if err := u.keep(int64(len(n.target) + len(c.path) + len(c.by) + copiedCost)); err != nil {
-		return nil, err
-	}
+	u.kept += int64(len(c.path) + len(c.by) + copiedCost) // as in setTarget
 	return n, u.do.copy(n, p, attrs, nodeAttrs(attrs, xattrs, u.opts.Encoding), in, name)
 }
 
@@ -238,9 +243,6 @@ func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {
 	fd, err := u.maker.create(j)
 	if err != nil {
 		return err
-	}
-	if u.buf == nil {
-		u.buf = arenaSpaces.get()
 	}
 	_, err = u.copyBody(fd, onlyReader{src})
 	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)

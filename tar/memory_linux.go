@@ -2,10 +2,12 @@ package tar
 
 import (
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/sys"
+	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
 // keep counts bytes of memory that stay in use until the end of the layer, and
@@ -17,7 +19,7 @@ func (u *reading) keep(n int64) error {
 	if u.forgetAt == 0 {
 		u.forgetAt = limit / 4
 	}
-	if u.used() <= u.forgetAt {
+	if u.used() <= u.forgetAt && !u.opts.forgetful {
 		return nil
 	}
 	if err := u.do.forget(); err != nil {
@@ -30,6 +32,13 @@ func (u *reading) keep(n int64) error {
 	}
 	u.forgetAt = min(limit, used+limit/4)
 	return nil
+}
+
+// setTarget sets the target of a symbolic link with a node. The limit is enforced at the
+// next entry: the node must not be forgotten before the link is handed to a writer.
+func (u *reading) setTarget(n *node, target string) {
+	n.target = target
+	u.kept += int64(len(target))
 }
 
 func (u *reading) used() int64 { return u.kept + u.marks.made().bytes }
@@ -83,6 +92,9 @@ func (u *unpacker) forget() error {
 
 // recall makes a node of a file that was forgotten.
 func (u *unpacker) recall(parent *node, name string) (*node, error) {
+	if len(name) > maxName || strings.HasPrefix(name, whiteout.Prefix) {
+		return nil, nil // no file of a layer has that name, but one of the unpacker may
+	}
 	h, err := u.dirs.get(parent)
 	if err != nil {
 		return nil, err

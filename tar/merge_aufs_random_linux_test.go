@@ -95,7 +95,7 @@ type pair struct {
 }
 
 func newPair(t *testing.T, rnd *rand.Rand, base, what string) *pair {
-	p := &pair{t: t, rnd: rnd, log: []string{what}, plainBed: &plainBed{base, filepath.Join(base, "plain")}}
+	p := &pair{t: t, rnd: rnd, log: []string{what}, plainBed: &plainBed{base: base, root: filepath.Join(base, "plain")}}
 	for _, name := range []string{"upper", "middle", "lower"} {
 		b := filepath.Join(base, name)
 		require.NoError(t, os.MkdirAll(b, 0o755))

@@ -82,6 +82,9 @@ func (u *reading) remove(n *node) error {
 
 // mkdir makes a directory in the staging directory.
 func (u *unpacker) mkdir(n *node) error {
+	if err := u.room.take(roomFile); err != nil {
+		return err
+	}
 	h, err := u.dirs.get(n.parent)
 	if err != nil {
 		return err

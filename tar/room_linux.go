@@ -22,9 +22,13 @@ const (
 	roomEvery = 32 << 20
 	// roomKept is how many bytes stay free, or a hundredth of the file system when that is less.
 	roomKept = 64 << 20
+	// roomFile is about what a file takes beside its body: millions of empty ones fill up
+	// a file system, too.
+	roomFile = 4 << 10
 )
 
-// take says that n bytes were or will be written.
+// take is told that n bytes were or will be written. It returns an error once too little
+// space is free.
 func (r *room) take(n int64) error {
 	if r.since += n; r.since < roomEvery {
 		return nil
@@ -39,7 +43,11 @@ func (r *room) take(n int64) error {
 			break
 		}
 	}
-	free, total := int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize) //nolint:unconvert // 32 bits on some architectures
+	unit := int64(st.Frsize) //nolint:unconvert // 32 bits on some architectures
+	if unit == 0 {
+		unit = int64(st.Bsize) //nolint:unconvert // 32 bits on some architectures
+	}
+	free, total := int64(st.Bavail)*unit, int64(st.Blocks)*unit
 	if kept := min(roomKept, total/100); total > 0 && free < kept {
 		err := fmt.Errorf("%w: the layer does not fit, as %d bytes are left and %d stay free for others", unix.ENOSPC, free, kept)
 		return &os.PathError{Op: opWrite, Path: "layer file", Err: err}

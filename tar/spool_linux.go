@@ -3,6 +3,7 @@ package tar
 import (
 	stdtar "archive/tar"
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -33,13 +34,8 @@ func (u *unpacker) readAhead() error {
 		return err
 	}
 	u.spool = f
-	if _, err := f.Write(u.tape.header); err != nil {
-		return err
-	}
-	if _, err := io.Copy(onlyWriter{f}, onlyReader{u.src}); err != nil {
-		return err
-	}
-	size, err := f.Seek(0, io.SeekCurrent)
+	// As the body of a file: zeros become holes, and some space stays free.
+	size, err := u.copyBody(int(f.Fd()), io.MultiReader(bytes.NewReader(u.tape.header), u.src))
 	if err != nil {
 		return err
 	}

@@ -106,6 +106,10 @@ func (n *node) child(name string) *node {
 
 func (n *node) add(c *node) { n.dir.children.put(c) }
 
+// isAt reports whether two nodes are of one place: a file that was forgotten and found
+// again has another node.
+func (n *node) isAt(other *node) bool { return n.parent == other.parent && n.name == other.name }
+
 // path returns the path from the root, "." for the root itself.
 func (n *node) path() string {
 	if n.parent == nil {

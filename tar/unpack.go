@@ -51,6 +51,10 @@ type UnpackOptions struct {
 	// NoOpenat2 changes nothing: no path of a layer is ever handed to the
 	// kernel, with or without openat2(2).
 	NoOpenat2 bool
+
+	// forgetful, for tests, forgets what can be found out again whenever that is
+	// possible, and not only when it takes much memory.
+	forgetful bool
 }
 
 // Applied says what [Unpack] read.

@@ -62,7 +62,7 @@ func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*un
 	u := &unpacker{reading: newReading(ctx, opts), staging: staging, dirs: newDirCache(int(staging.Fd())), maker: m}
 	u.do = u
 	u.room.fd = int(staging.Fd())
-	u.dirAttrs.open = u.openSpool
+	u.dirAttrs.open, u.dirAttrs.room = u.openSpool, &u.room
 	u.writers = newWriters(ctx, m, opts.Writers)
 	u.dirs.drain = u.writers.drain
 	return u, nil

@@ -172,7 +172,8 @@ func (v *verifier) link(from, parent *node, base string) error {
 	if err != nil {
 		return err
 	}
-	n.target, n.want = from.target, from.want
+	v.setTarget(n, from.target)
+	n.want = from.want
 	if n.want != nil {
 		n.want.linked = true
 	}

@@ -37,9 +37,6 @@ const (
 
 // checkSize refuses what no reader takes.
 func checkSize(h *stdtar.Header) error {
-	if len(h.Name) > MaxPath {
-		return fmt.Errorf("%w: its path has %d bytes, and one in a layer can have %d", diff.ErrNotCarried, len(h.Name), MaxPath)
-	}
 	size := headerRecords + len(h.Name) + len(h.Linkname)
 	for name, value := range h.PAXRecords {
 		size += len(name) + len(value) + len("1000000  =\n")
@@ -61,6 +58,9 @@ func shortPath(p string) string {
 
 // checkPath refuses what Compare never yields and a layer cannot say.
 func checkPath(p string) error {
+	if len(p) > MaxPath {
+		return fmt.Errorf("%w: its path has %d bytes, and one in a layer can have %d", diff.ErrNotCarried, len(p), MaxPath)
+	}
 	if p == "" || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
 		return errPath
 	}

@@ -305,6 +305,14 @@ func TestWriteRefusesWhatALayerCannotSay(t *testing.T) {
 	}
 }
 
+func TestAPathThatIsTooLongForALayerIsOneThatNoLayerCanHold(t *testing.T) {
+	for size, want := range map[int]error{tar.MaxPath: nil, tar.MaxPath + 1: diff.ErrNotCarried} {
+		path := strings.Repeat("d/", (size-1)/2) + strings.Repeat("f", 1+(size-1)%2)
+		require.Len(t, path, size)
+		require.ErrorIs(t, tar.Check(t.Context(), sequence(changed(path, ""))), want)
+	}
+}
+
 func TestAnXattrWithAnEqualsSignIsLeftOutWithAWarning(t *testing.T) {
 	c := changed("f", "")
 	c.Xattrs = map[string]string{"user.a=b": "1", "user.c": "2"}

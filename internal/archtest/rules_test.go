@@ -35,6 +35,7 @@ var (
 var rules = map[string]rule{
 	".":                    {},
 	"diff":                 append([]string{}, low...),
+	"internal/confine":     {"internal/sys"},
 	"mount":                {"internal/sys", "internal/rootfd"},
 	"tar":                  append([]string{"diff"}, low...),
 	"driver":               {"mount", "diff"},

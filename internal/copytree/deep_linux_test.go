@@ -16,7 +16,7 @@ import (
 // A process in a container can make a tree of any depth. A copy of it takes a fixed number
 // of descriptors, and hard links in it are found again.
 func TestADeepTreeIsCopiedWithFewDescriptors(t *testing.T) {
-	const depth = 1500
+	const depth = 3000
 	base := t.TempDir()
 	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
 	src, dst := filepath.Join(base, "src"), filepath.Join(base, "dst")

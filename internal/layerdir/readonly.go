@@ -34,10 +34,15 @@ func OpenFor(root string, opts driver.Options) (*Store, error) {
 	if err := needProc(procSelf); err != nil {
 		return nil, err
 	}
+	open := Open
 	if opts.ReadOnly {
-		return OpenReadOnly(root)
+		open = OpenReadOnly
 	}
-	return Open(root)
+	s, err := open(root)
+	if err == nil {
+		s.loose = opts.Fallbacks.NoConfine
+	}
+	return s, err
 }
 
 // Changeable returns [driver.ErrReadOnly] for a store that was opened for reading alone.

@@ -61,7 +61,7 @@ func (s *Store) WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w
 		}
 	}
 	tell := warning(log, id, opts.Warn)
-	err = confine.Do(ctx, confine.Dirs{Read: s.readable()}, func(ctx context.Context) (err error) {
+	err = s.confined(ctx, confine.Dirs{}, func(ctx context.Context) (err error) {
 		warn := func(path, message string) { confine.Outside(ctx, func() { tell(path, message) }) }
 		stats, err = tar.Write(ctx, confine.Writer(ctx, w), changes(ctx, warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
 		return err
@@ -69,9 +69,22 @@ func (s *Store) WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w
 	return stats, err
 }
 
+// confined calls fn on a thread that can change files in the given directories, and read
+// layers.
+func (s *Store) confined(ctx context.Context, dirs confine.Dirs, fn func(context.Context) error) error {
+	if s.loose {
+		ctx = confine.Without(ctx)
+	}
+	dirs.Read = s.readable()
+	return confine.Do(ctx, dirs, fn)
+}
+
 // readable are the directories that the files of layers are in.
 func (s *Store) readable() []string {
 	dirs := []string{s.root}
+	if s.files != "" {
+		dirs = append(dirs, s.files)
+	}
 	for _, from := range s.lenders {
 		if isDirectory(from.dir) == nil { // else it has no layers yet
 			dirs = append(dirs, from.dir)
@@ -89,7 +102,7 @@ func (s *Store) Unpack(ctx context.Context, id driver.ID, staging *os.File, laye
 		// have ended, and btrfs counts them meanwhile.
 		dir = s.Path(id)
 	}
-	err = confine.Do(ctx, confine.Dirs{Change: []string{dir}, Read: s.readable()}, func(ctx context.Context) error {
+	err = s.confined(ctx, confine.Dirs{Change: []string{dir}}, func(ctx context.Context) error {
 		d, a, err := tar.Unpack(ctx, staging, layer, opts)
 		delta, applied = d, driver.Applied(a)
 		return err
@@ -98,13 +111,13 @@ func (s *Store) Unpack(ctx context.Context, id driver.ID, staging *os.File, laye
 }
 
 // Merge merges what was unpacked into a staging directory into a layer, on a thread that can
-// change nothing but these two.
+// change nothing but that directory and the target's root, which was opened by its path.
 func (s *Store) Merge(ctx context.Context, id driver.ID, staging *os.File, delta *tar.Delta, target tar.Target) error {
-	dirs := confine.Dirs{Change: []string{s.Path(id)}, Read: s.readable()}
-	if !s.holds(id, staging) {
-		dirs.Change = append(dirs.Change, staging.Name())
+	dirs := confine.Dirs{Change: []string{target.Root.Name(), staging.Name()}}
+	if s.holds(id, staging) {
+		dirs.Change = []string{s.Path(id)} // as Unpack does
 	}
-	return confine.Do(ctx, dirs, func(ctx context.Context) error { return delta.Merge(ctx, target) })
+	return s.confined(ctx, dirs, func(ctx context.Context) error { return delta.Merge(ctx, target) })
 }
 
 // holds reports whether a directory is in that of a layer.
