@@ -22,6 +22,8 @@ type arenas struct {
 	free chan *arena
 	made int
 	cur  *arena
+	// before is called before alloc waits.
+	before func()
 }
 
 func newArenas() *arenas { return &arenas{free: make(chan *arena, arenaCount)} }
@@ -50,6 +52,7 @@ func (s *arenas) take() *arena {
 			s.made++
 			a = &arena{buf: arenaSpaces.get()}
 		} else {
+			s.before()
 			a = <-s.free
 		}
 	}

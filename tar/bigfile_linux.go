@@ -26,6 +26,7 @@ func isSparse(hdr *stdtar.Header) bool {
 
 // streamFile writes a body that is too large to be buffered, or has holes.
 func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
+	u.writers.flush() // they have something to do meanwhile
 	fd, err := u.maker.create(j)
 	if err != nil {
 		return err

@@ -38,8 +38,13 @@ func (j *job) shown() string {
 type writers struct {
 	maker   *maker
 	arenas  *arenas
-	jobs    chan *job
+	jobs    chan []*job
 	running sync.WaitGroup
+
+	// next are the jobs that are handed over together, of the parsing goroutine. Each
+	// handing over can wake a thread, which takes longer than making a small file.
+	next      []*job
+	nextBytes int
 
 	mu       sync.Mutex
 	idle     *sync.Cond
@@ -51,14 +56,19 @@ type writers struct {
 	errPos int64
 }
 
-const queueLen = 128
+const (
+	queueLen   = 128 // jobs
+	batchLen   = 16
+	batchBytes = 256 << 10 // of their bodies
+)
 
 func newWriters(ctx context.Context, m *maker, n int) *writers {
 	if n <= 0 {
 		// More than one even on one processor: file systems make writers wait.
 		n = min(max(2, runtime.GOMAXPROCS(0)), 8)
 	}
-	w := &writers{maker: m, arenas: newArenas(), jobs: make(chan *job, queueLen)}
+	w := &writers{maker: m, arenas: newArenas(), jobs: make(chan []*job, queueLen/batchLen)}
+	w.arenas.before = w.flush
 	w.idle = sync.NewCond(&w.mu)
 	w.running.Add(n)
 	for range n {
@@ -70,11 +80,13 @@ func newWriters(ctx context.Context, m *maker, n int) *writers {
 // run carries out jobs; without is the error of confining it, with which they all fail.
 func (w *writers) run(without error) {
 	defer w.running.Done()
-	for j := range w.jobs {
-		if without != nil {
-			w.fail(j, without)
+	for batch := range w.jobs {
+		for _, j := range batch {
+			if without != nil {
+				w.fail(j, without)
+			}
+			w.carryOut(j)
 		}
-		w.carryOut(j)
 	}
 }
 
@@ -139,7 +151,20 @@ func (w *writers) add(j *job) {
 		j.node.pending.Store(true)
 	}
 	w.inflight.Add(1)
-	w.jobs <- j
+	w.next = append(w.next, j)
+	w.nextBytes += len(j.body)
+	if len(w.next) >= batchLen || w.nextBytes >= batchBytes {
+		w.flush()
+	}
+}
+
+// flush hands over what add has put together. It comes before every wait of the parsing
+// goroutine for something that a job does.
+func (w *writers) flush() {
+	if len(w.next) > 0 {
+		w.jobs <- w.next
+		w.next, w.nextBytes = make([]*job, 0, batchLen), 0
+	}
 }
 
 // addAfter hands over a job that needs a pending node to be there first. It does
@@ -173,6 +198,7 @@ func (w *writers) drain() error {
 }
 
 func (w *writers) until(done func() bool) {
+	w.flush()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.waiting.Store(true)
@@ -193,6 +219,7 @@ func (w *writers) error() error {
 
 // close waits for what has been handed over and ends the goroutines.
 func (w *writers) close() {
+	w.flush()
 	close(w.jobs)
 	w.running.Wait()
 	w.arenas.close()

@@ -2,9 +2,7 @@ package confine
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 )
@@ -14,9 +12,6 @@ type Dirs struct {
 	Change []string // everything below may be made, changed and removed
 	Read   []string // everything below may be read
 }
-
-// errGone is the error of a write whose receiver has panicked or ended its goroutine.
-var errGone = errors.New("the receiver has gone")
 
 // A work is one call of Do.
 type work struct {
@@ -131,29 +126,19 @@ func Outside(ctx context.Context, fn func()) {
 		fn()
 		return
 	}
+	if done := w.post(fn); done != nil {
+		<-done
+	}
+}
+
+// post has fn called outside and returns a channel that is closed after that; nil if
+// nobody is there to call it.
+func (w *work) post(fn func()) chan struct{} {
 	c := call{fn: fn, done: make(chan struct{})}
 	select {
 	case w.calls <- c:
-		<-c.done
+		return c.done
 	case <-w.gone:
+		return nil
 	}
-}
-
-// Writer returns a writer that writes to w outside.
-func Writer(ctx context.Context, w io.Writer) io.Writer {
-	if o := of(ctx); o == nil || o.box == nil {
-		return w
-	}
-	return outsideWriter{ctx, w}
-}
-
-type outsideWriter struct {
-	ctx context.Context //nolint:containedctx // lives as long as the call
-	w   io.Writer
-}
-
-func (o outsideWriter) Write(p []byte) (n int, err error) {
-	err = errGone
-	Outside(o.ctx, func() { n, err = o.w.Write(p) })
-	return n, err
 }

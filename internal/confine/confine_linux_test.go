@@ -161,6 +161,9 @@ func TestWhatCallersGiveIsCalledOutside(t *testing.T) {
 		if _, err := io.Copy(w, bytes.NewBufferString("text")); err != nil {
 			return err
 		}
+		if err := w.Close(); err != nil {
+			return err
+		}
 		if thread == unix.Gettid() {
 			return errors.New("the writer was called on the confined thread")
 		}
@@ -192,8 +195,9 @@ func TestErrorsAndPanicsOfConfinedWorkAreThoseOfTheCall(t *testing.T) {
 	require.PanicsWithValue(t, "of the writer", func() {
 		_ = Do(t.Context(), Dirs{}, func(ctx context.Context) error {
 			defer func() { ended = true }()
-			_, err := Writer(ctx, writerFunc(func([]byte) (int, error) { panic("of the writer") })).Write(nil)
-			return err
+			w := Writer(ctx, writerFunc(func([]byte) (int, error) { panic("of the writer") }))
+			_, err := w.Write([]byte("text"))
+			return errors.Join(err, w.Close())
 		})
 	})
 	require.True(t, ended)
@@ -229,4 +233,53 @@ func TestWorkThatIsNotConfinedStaysOnItsThread(t *testing.T) {
 			return nil
 		})
 	}))
+}
+
+func TestAWriterOutsideGetsAllBytesInOrderOrSaysWhy(t *testing.T) {
+	full := errors.New("full")
+	for _, size := range []int{0, 1, outsideBuffer - 1, outsideBuffer, 3*outsideBuffer + 7} {
+		body := make([]byte, size)
+		for i := range body {
+			body[i] = byte(i % 251)
+		}
+		for _, piece := range []int{1 << 10, 1 << 20} {
+			for _, room := range []int{size, size - 1} { // what the receiver takes
+				var got bytes.Buffer
+				err := Do(t.Context(), Dirs{}, func(ctx context.Context) error {
+					w := Writer(ctx, writerFunc(func(p []byte) (int, error) {
+						n := min(len(p), room-got.Len())
+						got.Write(p[:n])
+						if n < len(p) {
+							return n, full
+						}
+						return n, nil
+					}))
+					for rest := body; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+						if _, err := w.Write(rest[:min(piece, len(rest))]); err != nil {
+							return errors.Join(err, w.Close())
+						}
+					}
+					return w.Close()
+				})
+				if room == size || size == 0 {
+					require.NoError(t, err)
+					require.True(t, bytes.Equal(body, got.Bytes()), "%d bytes", size)
+				} else {
+					require.ErrorIs(t, err, full)
+				}
+			}
+		}
+	}
+	for _, confined := range []bool{true, false} { // a receiver that takes less without an error
+		ctx := t.Context()
+		if !confined {
+			ctx = Without(ctx)
+		}
+		err := Do(ctx, Dirs{}, func(ctx context.Context) error {
+			w := Writer(ctx, writerFunc(func(p []byte) (int, error) { return len(p) / 2, nil }))
+			_, err := io.Copy(w, bytes.NewBufferString("text"))
+			return errors.Join(err, w.Close())
+		})
+		require.ErrorIs(t, err, io.ErrShortWrite)
+	}
 }

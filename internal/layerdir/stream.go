@@ -63,7 +63,11 @@ func (s *Store) WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w
 	tell := warning(log, id, opts.Warn)
 	err = s.confined(ctx, confine.Dirs{}, func(ctx context.Context) (err error) {
 		warn := func(path, message string) { confine.Outside(ctx, func() { tell(path, message) }) }
-		stats, err = tar.Write(ctx, confine.Writer(ctx, w), changes(ctx, warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
+		out := confine.Writer(ctx, w)
+		stats, err = tar.Write(ctx, out, changes(ctx, warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
 		return err
 	})
 	return stats, err
