@@ -55,7 +55,7 @@ func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*un
 	if warn := opts.Warn; warn != nil {
 		opts.Warn = func(path, message string) { confine.Outside(ctx, func() { warn(path, message) }) }
 	}
-	m, err := newMaker(int(staging.Fd()), opts)
+	m, err := newMaker(ctx, int(staging.Fd()), opts)
 	if err != nil {
 		return nil, err
 	}
