@@ -59,21 +59,21 @@ func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dr
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.AUFS, d.userNS)
 	unpack.MaxName = maxName
 	unpack.Parents = view
-	delta, applied, err := d.store.records.Unpack(ctx, id, staging, layer, unpack)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
 	if err != nil {
 		return driver.Applied{}, err
 	}
 	// Explicit whiteouts in opaque directories come when the layer is mounted or
 	// sealed, see [normalizer].
-	err = d.store.records.Merging(id, opts.Sync, func() error { return d.merge(ctx, id, l, staging, delta) })
+	err = d.store.records.Merging(id, opts.Sync, func() error { return d.merge(ctx, l, delta) })
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	return applied, nil
+	return driver.Applied(applied), nil
 }
 
 // merge moves a delta into the layer's own branch, over its parents.
-func (d *aufs) merge(ctx context.Context, id driver.ID, l layers, staging *os.File, delta *tar.Delta) error {
+func (d *aufs) merge(ctx context.Context, l layers, delta *tar.Delta) error {
 	root, err := os.Open(l.branches[0])
 	if err != nil {
 		return err
@@ -88,5 +88,5 @@ func (d *aufs) merge(ctx context.Context, id driver.ID, l layers, staging *os.Fi
 		defer below.Close()
 		target.Below = below
 	}
-	return d.store.records.Merge(ctx, id, staging, delta, target)
+	return delta.Merge(ctx, target)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // View opens the merged tree of the layer.
@@ -37,7 +38,7 @@ func (d *aufs) view(id driver.ID) (*stack, layers, error) {
 // Diff reads the layer's own branch and, of its parents, only what has the same
 // names.
 func (d *aufs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := d.store.records.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
 		return d.changes(ctx, id, warn)
 	})
 	if err != nil {

@@ -70,7 +70,6 @@ func openStore(root string, opts driver.Options) (*store, error) {
 		return s, err
 	}
 	s.records.StackAtMost(maxParents)
-	s.records.FilesIn(s.root) // the branches, and what mounts are translated to
 	return s, nil
 }
 

@@ -75,19 +75,19 @@ func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts d
 	defer parents.Close()
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.Plain, false)
 	unpack.Parents = parents
-	delta, applied, err := d.store.Unpack(ctx, id, staging, layer, unpack)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	if err := d.merge(ctx, id, m, staging, delta, opts.Sync); err != nil {
+	if err := d.merge(ctx, id, m, delta, opts.Sync); err != nil {
 		return driver.Applied{}, err
 	}
-	return applied, nil
+	return driver.Applied(applied), nil
 }
 
 // merge moves a delta in. The limit, which what was unpacked has kept to, is not in
 // the way meanwhile: a rename could exceed it, and taking it back as well.
-func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, delta *tar.Delta, sync bool) error {
+func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta, sync bool) error {
 	tree, err := os.Open(d.store.Path(id, volDir, treeDir))
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, stagin
 	return d.store.Merging(id, sync, func() error {
 		merged := false
 		err := d.unlimited(id, m, func() error {
-			err := d.store.Merge(ctx, id, staging, delta, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+			err := delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
 			merged = err == nil
 			return err
 		})

@@ -33,7 +33,7 @@ func (d *btrfs) tree(id driver.ID, m layerdir.Meta) (*tree, error) {
 
 // Diff searches for the inodes that are newer than the snapshot.
 func (d *btrfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := d.store.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
 		return d.changes(ctx, id, warn)
 	})
 	if err != nil {

@@ -315,7 +315,6 @@ type Fallbacks struct {
 	NoSimpleQuota bool      // qgroups instead of simple quotas
 	NoEscape      bool      // overlay before Linux 6.7: no escaped attributes
 	NoOverlay     bool      // aufs without the kernel's: one merged copy instead of translated layers
-	NoConfine     bool      // work on layers on threads that can do what the process can
 }
 
 // CreateOptions tune [Driver.Create].

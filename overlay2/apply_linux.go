@@ -55,11 +55,11 @@ func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts
 	if !empty || len(m.Parents) > 0 {
 		return driver.Applied{}, fmt.Errorf("%w: only an empty layer without parents can be unpacked detached", driver.ErrUnsupported)
 	}
-	delta, applied, err := d.store.Unpack(ctx, id, staging, layer, unpack)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	return applied, d.keep(id, m, delta, staging.Name())
+	return driver.Applied(applied), d.keep(id, m, delta, staging.Name())
 }
 
 func isEmpty(path string) (bool, error) {
@@ -87,18 +87,18 @@ func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta
 		defer view.Close()
 		unpack.Parents = view
 	}
-	delta, applied, err := d.store.Unpack(ctx, id, staging, layer, unpack)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
 	if err != nil {
 		return driver.Applied{}, err
 	}
 	if err := d.recordEscaped(id, m, delta.Escaped()); err != nil {
 		return driver.Applied{}, err
 	}
-	return applied, d.store.Merging(id, sync, func() error { return d.merge(ctx, id, m.Parents, staging, delta) })
+	return driver.Applied(applied), d.store.Merging(id, sync, func() error { return d.merge(ctx, id, m.Parents, delta) })
 }
 
 // merge moves a delta into the layer's own directory, over parents.
-func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, staging *os.File, delta *tar.Delta) error {
+func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, delta *tar.Delta) error {
 	root, err := os.Open(d.store.Path(id, fsDir))
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, 
 		defer below.Close()
 		target.Below = below
 	}
-	return d.store.Merge(ctx, id, staging, delta, target)
+	return delta.Merge(ctx, target)
 }
 
 // keep puts a delta that was unpacked without parents into the layer.
@@ -181,7 +181,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	defer staging.Close()
-	if err := d.mergeDetached(ctx, id, m, parents, staging, delta); err != nil {
+	if err := d.mergeDetached(ctx, id, m, parents, delta); err != nil {
 		return err
 	}
 	m.Detached, m.Parents = false, parents
@@ -198,7 +198,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 
 // mergeDetached merges what was unpacked without parents, marking the layer for
 // as long as that takes. After success the mark is left to the caller's record.
-func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, staging *os.File, delta *tar.Delta) error {
+func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
 	m.Merging = true
 	if err := d.store.Save(id, m); err != nil {
 		m.Merging = false // the new record may be in place all the same
@@ -208,7 +208,7 @@ func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Me
 	err := d.setRoot(own, parents)
 	spent := false
 	if err == nil {
-		err = d.merge(ctx, id, parents, staging, delta)
+		err = d.merge(ctx, id, parents, delta)
 		// Of parents that do not fit, Merge tells before it moves anything.
 		spent = err != nil && !errors.Is(err, tar.ErrNeedsParents)
 	}

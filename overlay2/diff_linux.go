@@ -11,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // View opens the merged tree of the layer.
@@ -45,7 +46,7 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 // Diff reads the layer's own directory and, of its parents, only what has the
 // same names.
 func (d *overlay) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := d.store.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
 		return d.changes(ctx, id, warn)
 	})
 	if err != nil {

@@ -89,7 +89,7 @@ func (s *saver) add(depth int, name string, m *mark) {
 	}
 	s.value(savedMark{depth, []byte(name), m.whiteout, m.opaque, m.implied, m.cut, m.assumed}, 0)
 	for _, name := range m.names() {
-		s.add(depth+1, name, m.children[name])
+		s.add(depth+1, name, m.child(name))
 	}
 }
 

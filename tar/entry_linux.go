@@ -190,7 +190,9 @@ func (u *reading) makeDir(parent *node, base string, a *attrs) error {
 
 // describe gives a directory the attributes of an entry.
 func (u *reading) describe(n *node, a *attrs) error {
-	n.explicit = true
+	u.kept -= n.cost()
+	n.explicit, n.implied = true, false
+	u.kept += n.cost()
 	return u.do.describe(n, a)
 }
 

@@ -1,7 +1,6 @@
 package tar
 
 import (
-	"context"
 	"errors"
 	"os"
 	"sync"
@@ -25,7 +24,6 @@ type maker struct {
 	lost        *lostTimes // nil: times come from this file system
 	dirfd       int        // where to try what the file system can hold
 	probing     sync.Mutex
-	ctx         context.Context //nolint:containedctx // lives as long as the call
 }
 
 // probeName starts as a marker does, so no entry of a layer ever has it.
@@ -40,8 +38,8 @@ const (
 
 // newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
 // of the directory have their say in what a new file gets.
-func newMaker(ctx context.Context, dirfd int, opts UnpackOptions) (*maker, error) {
-	m := &maker{ctx: ctx, userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
+func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
+	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
 	err := tryOn(dirfd, probeName, 0o777, func(fd int) error {
 		st, err := sys.Fstat(fd)
 		m.uid, m.gid, m.masked = st.Uid, st.Gid, 0o777&^st.Mode
@@ -124,7 +122,7 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 func (m *maker) setOpen(fd int, path func() string, a *attrs, has uint32) error {
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
-			return m.explainOwner(a.uid, a.gid, err)
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
 	for i := range a.xattrs {
@@ -163,8 +161,8 @@ func (m *maker) xattrError(path func() string, a *attrs, x *xattr, special bool,
 	case m.userNS && errors.Is(err, unix.EPERM):
 		m.warn(path(), "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
-	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && m.unmappedACL(x.value) != "":
-		m.warn(path(), "extended attribute "+name+" is about "+m.unmappedACL(x.value)+", which the user namespace does not have, dropped")
+	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.value) != "":
+		m.warn(path(), "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
 		return nil
 	default:
 		return m.explainXattr(a, x, err)
@@ -192,7 +190,7 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 	a := &j.attrs
 	if a.uid != m.uid || a.gid != m.gid {
 		if err := sys.Fchownat(j.dir.fd, j.name, a.uid, a.gid); err != nil {
-			return m.explainOwner(a.uid, a.gid, err)
+			return explainOwner(a.uid, a.gid, err)
 		}
 	}
 	for i := range a.xattrs {

@@ -2,8 +2,6 @@ package tar
 
 import (
 	stdtar "archive/tar"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -12,7 +10,8 @@ import (
 // A mark is what is known of one path beyond the files in the staging directory.
 // Marks form a tree of names.
 type mark struct {
-	children map[string]*mark
+	name     string
+	children children[*mark]
 	// whiteout removes the path from the parents.
 	whiteout bool
 	// opaque removes all children that the parents have here.
@@ -32,15 +31,13 @@ type mark struct {
 	count *markCount
 }
 
+func (m *mark) called() string { return m.name }
+
 // A markCount says how many marks there are, and about how many bytes they take.
 type markCount struct{ marks, bytes int64 }
 
-// What a mark takes in bytes beside its name, and what the first one in a
-// directory takes on top of that.
-const (
-	markCost  = 90
-	firstMark = 250
-)
+// markCost is what a mark takes in bytes, with its place in the directory, beside its name.
+const markCost = 110
 
 // made is what the markers have made below the root of the marks.
 func (m *mark) made() markCount {
@@ -71,10 +68,7 @@ func (m *mark) marker(p string) *mark {
 	for rest := p; rest != "" && rest != "."; {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
-		if m.children == nil {
-			count.bytes += firstMark
-		}
-		if m.children[c] == nil {
+		if m.child(c) == nil {
 			count.marks++
 			count.bytes += markCost + int64(len(c))
 		}
@@ -85,13 +79,10 @@ func (m *mark) marker(p string) *mark {
 }
 
 func (m *mark) make(name string) *mark {
-	next := m.children[name]
+	next := m.child(name)
 	if next == nil {
-		if m.children == nil {
-			m.children = map[string]*mark{}
-		}
-		next = &mark{}
-		m.children[strings.Clone(name)] = next // not to keep the whole path
+		next = &mark{name: strings.Clone(name)} // not to keep the whole path
+		m.children.put(next)
 	}
 	return next
 }
@@ -101,11 +92,11 @@ func (m *mark) child(name string) *mark {
 	if m == nil {
 		return nil
 	}
-	return m.children[name]
+	return m.children.get(name)
 }
 
 // names returns the names of the children in order.
-func (m *mark) names() []string { return slices.Sorted(maps.Keys(m.children)) }
+func (m *mark) names() []string { return m.children.names() }
 
 // marksBelow reports whether there are markers here or below: implied and cut
 // say nothing of a directory that the delta does not have.
@@ -121,7 +112,7 @@ func (m *mark) removes(p string) bool {
 		}
 		var c string
 		c, rest, more = strings.Cut(rest, "/")
-		if m = m.children[c]; m != nil && m.whiteout {
+		if m = m.child(c); m != nil && m.whiteout {
 			return true
 		}
 	}

@@ -73,7 +73,7 @@ func (g *merger) toPrepare(fd int, m *mark, showsThrough bool) ([]string, error)
 		return nil, err
 	}
 	for _, e := range list {
-		if e.dir && m.children[e.name] == nil {
+		if e.dir && m.child(e.name) == nil {
 			names = append(names, e.name)
 		}
 	}

@@ -132,7 +132,7 @@ func (g *merger) checkAssumed() error {
 // that lead to it.
 func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 	for _, name := range m.names() {
-		c := m.children[name]
+		c := m.child(name)
 		if c.whiteout {
 			continue // and what is below it
 		}
@@ -144,7 +144,7 @@ func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 			continue
 		case !n.IsDir() && c.assumed:
 			return fmt.Errorf("%w: %q is no directory there", ErrNeedsParents, strings.Join(append(path, name), "/"))
-		case !n.IsDir(), c.opaque, len(c.children) == 0:
+		case !n.IsDir(), c.opaque, c.children.count() == 0:
 			continue
 		}
 		sub, err := dir.OpenDir(name)
@@ -227,7 +227,7 @@ func (g *merger) removals(l *level) error {
 		}
 	}
 	for _, name := range l.mark.names() {
-		if l.mark.children[name].whiteout {
+		if l.mark.child(name).whiteout {
 			if err := g.removeName(l, name); err != nil {
 				return err
 			}
@@ -419,7 +419,7 @@ func (g *merger) lonely(l *level) (lonely []string, err error) {
 		return nil, nil
 	}
 	for _, name := range l.mark.names() {
-		if m := l.mark.children[name]; m.whiteout || !m.marksBelow() {
+		if m := l.mark.child(name); m.whiteout || !m.marksBelow() {
 			continue
 		}
 		if l.src != nil {
@@ -436,7 +436,7 @@ func (g *merger) lonely(l *level) (lonely []string, err error) {
 
 // alone carries out the marks below a directory that the delta does not have.
 func (g *merger) alone(l *level, name string) error {
-	m := l.mark.children[name]
+	m := l.mark.child(name)
 	at, err := g.find(l.dst.fd, name)
 	switch {
 	case err != nil:

@@ -81,7 +81,7 @@ func (g *merger) prepareChildren(dir *openDir, m *mark, inside diff.Dir) (hides 
 		return false, err
 	}
 	for _, name := range names {
-		cm := m.children[name]
+		cm := m.child(name)
 		st, exists, err := lstat(dir.fd, name)
 		if err != nil {
 			return false, err

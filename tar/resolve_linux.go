@@ -123,9 +123,10 @@ func (u *reading) step(cur *node, name string) (next *node, target string, err e
 	if u.opts.Detached && !blind {
 		u.markOf(next).assumed = true
 		u.assumed = true
-		err = u.keep(markCost + int64(len(name)))
 	}
-	return next, "", err
+	u.kept -= next.cost()
+	next.implied = true
+	return next, "", u.keep(next.cost())
 }
 
 // conflict is the error for a path that does not fit with what is there. A

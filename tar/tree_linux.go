@@ -25,6 +25,7 @@ type node struct {
 	kind   nodeKind
 
 	explicit bool // of a directory: an entry described it
+	implied  bool // of a directory: none has yet, and it is to get a mark that says so
 	cut      bool // of a directory: took the place of something else of this layer
 	hidden   bool // aufs' pseudo-link directory and what is in it: not part of the layer
 	dead     bool // has been removed
@@ -49,7 +50,7 @@ type fileInfo struct {
 
 // dirInfo is what only directories have.
 type dirInfo struct {
-	children children
+	children children[*node]
 	// absent: the parents have no directory at this path.
 	absent bool
 	// partial: the staging directory has files of which no node is kept.
@@ -60,6 +61,8 @@ type dirInfo struct {
 	handle *dirHandle // while it is in the cache
 	mark   *mark      // once it was asked for, see reading.markOf
 }
+
+func (n *node) called() string { return n.name }
 
 func newDirNode(parent *node, name string) *node {
 	n := newNode(parent, name, kindDir)
@@ -89,7 +92,10 @@ const (
 
 // cost is about how much memory a node takes, in bytes.
 func (n *node) cost() int64 {
-	if n.dir != nil {
+	switch {
+	case n.implied:
+		return dirCost + markCost + 2*int64(len(n.name))
+	case n.dir != nil:
 		return dirCost + int64(len(n.name))
 	}
 	return fileCost + int64(len(n.name)+len(n.target))

@@ -7,13 +7,11 @@ import (
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
-
-	"github.com/layerkeep/layerkeep/internal/confine"
 )
 
 // explainOwner explains the error of giving a file to an owner. chown(2) says EINVAL for an
 // id that has no place in the user namespace of this process.
-func (m *maker) explainOwner(uid, gid uint32, err error) error {
+func explainOwner(uid, gid uint32, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
@@ -21,7 +19,7 @@ func (m *maker) explainOwner(uid, gid uint32, err error) error {
 		kind string
 		id   uint32
 	}{{"uid", uid}, {"gid", gid}} {
-		if ranges, lacks := m.lacksID(id.kind, id.id); lacks {
+		if ranges, lacks := lacksID(id.kind, id.id); lacks {
 			return fmt.Errorf("%w: %s %d; /proc/self/%s_map has %s", ErrUnmappedID, id.kind, id.id, id.kind, ranges)
 		}
 	}
@@ -30,13 +28,6 @@ func (m *maker) explainOwner(uid, gid uint32, err error) error {
 
 // maxRanges is how many ranges of a map an error lists.
 const maxRanges = 4
-
-// lacksID reports what the function of this name does, from where the maps can be read: work
-// that is confined cannot.
-func (m *maker) lacksID(kind string, id uint32) (ranges string, lacks bool) {
-	confine.Outside(m.ctx, func() { ranges, lacks = lacksID(kind, id) })
-	return ranges, lacks
-}
 
 // lacksID reports whether the map of this process' user namespace is without an id, and what
 // it has.
@@ -65,13 +56,13 @@ func lacksID(kind string, id uint32) (ranges string, lacks bool) {
 
 // unmappedACL returns the first id of an access control list that the user namespace of this
 // process lacks, in words, or "".
-func (m *maker) unmappedACL(value string) string {
+func unmappedACL(value string) string {
 	for _, item := range parseACL(value) {
 		kind := map[uint16]string{aclUser: "uid", aclGroup: "gid"}[item.tag]
 		if kind == "" {
 			continue
 		}
-		if _, lacks := m.lacksID(kind, item.id); lacks {
+		if _, lacks := lacksID(kind, item.id); lacks {
 			return fmt.Sprintf("%s %d", kind, item.id)
 		}
 	}

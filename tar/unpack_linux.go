@@ -6,8 +6,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/layerkeep/layerkeep/internal/confine"
 )
 
 // An unpacker is one run of Unpack: the effects of a [reading] on the staging
@@ -52,10 +50,7 @@ func unpack(ctx context.Context, staging *os.File, layer io.Reader, opts UnpackO
 }
 
 func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*unpacker, error) {
-	if warn := opts.Warn; warn != nil {
-		opts.Warn = func(path, message string) { confine.Outside(ctx, func() { warn(path, message) }) }
-	}
-	m, err := newMaker(ctx, int(staging.Fd()), opts)
+	m, err := newMaker(int(staging.Fd()), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +58,7 @@ func newUnpacker(ctx context.Context, staging *os.File, opts UnpackOptions) (*un
 	u.do = u
 	u.room.fd = int(staging.Fd())
 	u.dirAttrs.open, u.dirAttrs.room = u.openSpool, &u.room
-	u.writers = newWriters(ctx, m, opts.Writers)
+	u.writers = newWriters(m, opts.Writers)
 	u.dirs.drain = u.writers.drain
 	return u, nil
 }

@@ -150,9 +150,7 @@ func (c *comparison) names(d *pairDir) (names []string, descend map[string]bool,
 		}
 	}
 	if d.mark != nil {
-		for name := range d.mark.children {
-			names = append(names, name)
-		}
+		names = append(names, d.mark.names()...)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), descend, nil

@@ -1,12 +1,9 @@
 package tar
 
 import (
-	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/layerkeep/layerkeep/internal/confine"
 )
 
 // A job makes one file in the staging directory. Its node is pending until it
@@ -42,7 +39,7 @@ type writers struct {
 	running sync.WaitGroup
 
 	// next are the jobs that are handed over together, of the parsing goroutine. Each
-	// handing over can wake a thread, which takes longer than making a small file.
+	// handing over can wake a thread, which can take longer than making a small file.
 	next      []*job
 	nextBytes int
 
@@ -62,7 +59,7 @@ const (
 	batchBytes = 256 << 10 // of their bodies
 )
 
-func newWriters(ctx context.Context, m *maker, n int) *writers {
+func newWriters(m *maker, n int) *writers {
 	if n <= 0 {
 		// More than one even on one processor: file systems make writers wait.
 		n = min(max(2, runtime.GOMAXPROCS(0)), 8)
@@ -72,19 +69,15 @@ func newWriters(ctx context.Context, m *maker, n int) *writers {
 	w.idle = sync.NewCond(&w.mu)
 	w.running.Add(n)
 	for range n {
-		confine.Go(ctx, w.run)
+		go w.run()
 	}
 	return w
 }
 
-// run carries out jobs; without is the error of confining it, with which they all fail.
-func (w *writers) run(without error) {
+func (w *writers) run() {
 	defer w.running.Done()
 	for batch := range w.jobs {
 		for _, j := range batch {
-			if without != nil {
-				w.fail(j, without)
-			}
 			w.carryOut(j)
 		}
 	}

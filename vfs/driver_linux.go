@@ -12,7 +12,6 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/confine"
 	"github.com/layerkeep/layerkeep/internal/copytree"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -231,17 +230,17 @@ func (d *vfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts dri
 	defer tree.Close()
 	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.Plain, d.userNS)
 	unpack.Parents = diff.DirView(tree)
-	delta, applied, err := d.store.Unpack(ctx, id, staging, layer, unpack)
+	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
 	if err != nil {
 		return driver.Applied{}, err
 	}
 	err = d.store.Merging(id, opts.Sync, func() error {
-		return d.store.Merge(ctx, id, staging, delta, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+		return delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
 	})
 	if err != nil {
 		return driver.Applied{}, err
 	}
-	return applied, nil
+	return driver.Applied(applied), nil
 }
 
 // View opens the layer's tree.
@@ -264,7 +263,7 @@ func (d *vfs) read() rootfd.Options {
 // Diff looks at every inode of the tree, and reads only those that changed
 // since they were copied; on a tmpfs, all regular files.
 func (d *vfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := d.store.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error] {
+	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
 		return d.changes(ctx, id, warn)
 	})
 	if err != nil {
@@ -280,9 +279,7 @@ func (d *vfs) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, 
 
 func (d *vfs) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
-		var old, updated diff.View
-		var err error
-		confine.Outside(ctx, func() { old, updated, err = d.sides(id) }) // it makes a file to see what time it is
+		old, updated, err := d.sides(id)
 		if err != nil {
 			yield(diff.Change{}, fmt.Errorf("vfs: changes of layer %s: %w", id, err))
 			return

@@ -66,7 +66,6 @@ type faults struct {
 
 func newFaults(t *testing.T, s *suite, op faultOp) *faults {
 	f := &faults{store: s.open(t), op: op, calls: fstest.NewCalls(t)}
-	f.oneThread = true
 	chain := f.layer("base", nil, everythingBase()...)
 	f.layer("mid", chain, fstest.File("d/x", "mid"), fstest.Whiteout("gone"), fstest.Opaque("o"), fstest.File("o/new", "n"), fstest.Dir("more"))
 	return f

@@ -12,7 +12,7 @@ import (
 
 // allFallbacks forces every fast path off.
 var allFallbacks = driver.Fallbacks{
-	NoOpenat2: true, NoXattrat: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true, NoConfine: true,
+	NoOpenat2: true, NoXattrat: true, MountWay: mount.WayMount2, NoReflink: true, NoCopyRange: true, UserXattr: true, SingleThread: true,
 	NoFchmodat2: true, NoMetadataOpt: true, NoSimpleQuota: true, NoOverlay: true,
 }
 

@@ -16,14 +16,12 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/drivertest/model"
-	"github.com/layerkeep/layerkeep/internal/confine"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
 // store is one open driver in a fresh directory.
 type store struct {
-	oneThread bool // the driver does everything on the thread of its caller
 	*suite
 	t   testing.TB
 	d   driver.Driver
@@ -56,12 +54,7 @@ func (s *suite) newStore(t testing.TB, d driver.Driver, dir string) *store {
 	return &store{suite: s, t: t, d: d, dir: dir, parents: map[driver.ID][]driver.ID{}, readOnly: map[driver.ID]bool{}}
 }
 
-func (st *store) ctx() context.Context {
-	if st.oneThread {
-		return confine.Without(st.t.Context())
-	}
-	return st.t.Context()
-}
+func (st *store) ctx() context.Context { return st.t.Context() }
 
 func (st *store) create(id driver.ID, parents ...driver.ID) {
 	st.t.Helper()

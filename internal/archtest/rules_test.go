@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles", "internal/confine"}
+	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -35,7 +35,6 @@ var (
 var rules = map[string]rule{
 	".":                    {},
 	"diff":                 append([]string{}, low...),
-	"internal/confine":     {"internal/sys"},
 	"mount":                {"internal/sys", "internal/rootfd"},
 	"tar":                  append([]string{"diff"}, low...),
 	"driver":               {"mount", "diff"},

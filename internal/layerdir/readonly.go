@@ -34,15 +34,10 @@ func OpenFor(root string, opts driver.Options) (*Store, error) {
 	if err := needProc(procSelf); err != nil {
 		return nil, err
 	}
-	open := Open
 	if opts.ReadOnly {
-		open = OpenReadOnly
+		return OpenReadOnly(root)
 	}
-	s, err := open(root)
-	if err == nil {
-		s.loose = opts.Fallbacks.NoConfine
-	}
-	return s, err
+	return Open(root)
 }
 
 // Changeable returns [driver.ErrReadOnly] for a store that was opened for reading alone.

@@ -41,10 +41,6 @@ type Store struct {
 
 	// dir is open as long as the store is, see sync.
 	dir *os.File
-	// files is where the layers' files are, if not below root, see FilesIn.
-	files string
-	// loose: no work on layers is confined.
-	loose bool
 	// lenders are other stores, by the prefix that their layers have here, see Borrow.
 	lenders map[string]lender
 	// syncing is held while dir is synced and what its answer means is written down.
@@ -110,10 +106,6 @@ func (s *Store) OwnBelow(name string) { s.below = name }
 // StackAtMost says how many parents a layer can have, for CheckParents, and so that one with
 // as many is not sealed; before the store is used.
 func (s *Store) StackAtMost(layers int) { s.most = layers }
-
-// FilesIn says in which directory the files of the layers are, if not in the store's; before
-// the store is used.
-func (s *Store) FilesIn(dir string) { s.files = dir }
 
 // DeleteWith makes the store delete directories with remove instead of
 // [rmtree.Remove], whose contract it has to keep; before the store is used.

@@ -7,13 +7,9 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/confine"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
@@ -49,84 +45,18 @@ func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) fu
 	return func(path, message string) { log.Warn(message, "layer", id, "path", path) }
 }
 
-// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff. They are read by a
-// thread that can do no more than read layers.
-func (s *Store) WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
-	changes func(ctx context.Context, warn func(path, message string)) iter.Seq2[diff.Change, error],
-) (stats diff.Stats, err error) {
-	latest := opts.MaxTime
+// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff.
+func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
+	changes func(warn func(path, message string)) iter.Seq2[diff.Change, error],
+) (diff.Stats, error) {
+	latest, err := opts.MaxTime, error(nil)
 	if latest.IsZero() {
 		if latest, err = tar.SourceDateEpoch(); err != nil {
 			return diff.Stats{}, err
 		}
 	}
-	tell := warning(log, id, opts.Warn)
-	err = s.confined(ctx, confine.Dirs{}, func(ctx context.Context) (err error) {
-		warn := func(path, message string) { confine.Outside(ctx, func() { tell(path, message) }) }
-		out := confine.Writer(ctx, w)
-		stats, err = tar.Write(ctx, out, changes(ctx, warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
-		if cerr := out.Close(); err == nil {
-			err = cerr
-		}
-		return err
-	})
-	return stats, err
-}
-
-// confined calls fn on a thread that can change files in the given directories, and read
-// layers.
-func (s *Store) confined(ctx context.Context, dirs confine.Dirs, fn func(context.Context) error) error {
-	if s.loose {
-		ctx = confine.Without(ctx)
-	}
-	dirs.Read = s.readable()
-	return confine.Do(ctx, dirs, fn)
-}
-
-// readable are the directories that the files of layers are in.
-func (s *Store) readable() []string {
-	dirs := []string{s.root}
-	if s.files != "" {
-		dirs = append(dirs, s.files)
-	}
-	for _, from := range s.lenders {
-		if isDirectory(from.dir) == nil { // else it has no layers yet
-			dirs = append(dirs, from.dir)
-		}
-	}
-	return dirs
-}
-
-// Unpack unpacks a layer into a staging directory for the layer id, on threads that can
-// change nothing else.
-func (s *Store) Unpack(ctx context.Context, id driver.ID, staging *os.File, layer io.Reader, opts tar.UnpackOptions) (delta *tar.Delta, applied driver.Applied, err error) {
-	dir := staging.Name()
-	if s.holds(id, staging) {
-		// Landlock keeps the directories of its rules, removed ones too, until its threads
-		// have ended, and btrfs counts them meanwhile.
-		dir = s.Path(id)
-	}
-	err = s.confined(ctx, confine.Dirs{Change: []string{dir}}, func(ctx context.Context) error {
-		d, a, err := tar.Unpack(ctx, staging, layer, opts)
-		delta, applied = d, driver.Applied(a)
-		return err
-	})
-	return delta, applied, err
-}
-
-// Merge merges what was unpacked into a staging directory into a layer, on a thread that can
-// change nothing but that directory and the target's root, which was opened by its path.
-func (s *Store) Merge(ctx context.Context, id driver.ID, staging *os.File, delta *tar.Delta, target tar.Target) error {
-	dirs := confine.Dirs{Change: []string{target.Root.Name(), staging.Name()}}
-	if s.holds(id, staging) {
-		dirs.Change = []string{s.Path(id)} // as Unpack does
-	}
-	return s.confined(ctx, dirs, func(ctx context.Context) error { return delta.Merge(ctx, target) })
-}
-
-// holds reports whether a directory is in that of a layer.
-func (s *Store) holds(id driver.ID, dir *os.File) bool {
-	return strings.HasPrefix(dir.Name(), s.Path(id)+string(filepath.Separator))
+	warn := warning(log, id, opts.Warn)
+	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
 }
 
 // kind is an error that matches a sentinel too, which says the same as its text.

@@ -1,0 +1,107 @@
+package tar
+
+import (
+	"iter"
+	"slices"
+)
+
+// named is what has a name in a directory: a node or a mark, as a pointer.
+type named interface {
+	comparable
+	called() string
+}
+
+// children are what is in a directory. Most directories have little, for which a list takes
+// a tenth of what a map does.
+type children[T named] struct {
+	list []T // while there are few
+	many map[string]T
+}
+
+// maxFew is how many a list may have.
+const maxFew = 16
+
+// get returns nil when nothing has the name.
+func (s *children[T]) get(name string) (none T) {
+	if s.many != nil {
+		return s.many[name]
+	}
+	for _, c := range s.list {
+		if c.called() == name {
+			return c
+		}
+	}
+	return none
+}
+
+// put adds a child, whose name must be free.
+func (s *children[T]) put(c T) {
+	switch {
+	case s.many != nil:
+		s.many[c.called()] = c
+	case len(s.list) < maxFew:
+		s.list = append(s.list, c)
+	default:
+		s.many = make(map[string]T, 2*maxFew)
+		for _, few := range s.list {
+			s.many[few.called()] = few
+		}
+		s.many[c.called()], s.list = c, nil
+	}
+}
+
+func (s *children[T]) drop(c T) {
+	if s.many != nil {
+		delete(s.many, c.called())
+		return
+	}
+	if i := slices.Index(s.list, c); i >= 0 {
+		s.list = slices.Delete(s.list, i, i+1)
+	}
+}
+
+func (s *children[T]) count() int { return len(s.list) + len(s.many) }
+
+// all yields the children in no particular order. The one that was yielded last may be
+// dropped meanwhile.
+func (s *children[T]) all() iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for _, c := range s.many {
+			if !yield(c) {
+				return
+			}
+		}
+		for i := len(s.list) - 1; i >= 0; i-- {
+			if !yield(s.list[i]) {
+				return
+			}
+		}
+	}
+}
+
+// names returns the names in order.
+func (s *children[T]) names() []string {
+	names := make([]string, 0, s.count())
+	for c := range s.all() {
+		names = append(names, c.called())
+	}
+	slices.Sort(names)
+	return names
+}
+
+// keep replaces the children by those for which it holds, and reports whether that is
+// fewer. A map from which is deleted does not shrink, so there is a new one.
+func (s *children[T]) keep(holds func(T) bool) (fewer bool) {
+	var left children[T]
+	for c := range s.all() {
+		if holds(c) {
+			left.put(c)
+		} else {
+			fewer = true
+		}
+	}
+	if fewer {
+		*s = left
+	}
+	return fewer
+}
