@@ -99,6 +99,7 @@ func Run(t *testing.T, cfg Config) {
 	t.Run("facts", s.testFacts)
 	t.Run("records", s.testRecord)
 	t.Run("writers", s.testWriters)
+	t.Run("races", s.testRaces)
 	t.Run("replacing", s.testReplace)
 	t.Run("borrowing", s.testBorrow)
 	t.Run("semantics", s.testSemantics)
