@@ -127,5 +127,5 @@ func (u *unpacker) unlinkForgotten(n *node) error {
 		return err
 	}
 	defer h.release()
-	return eachName(h.fd, func(e dirent) error { return sys.Unlinkat(h.fd, e.name) })
+	return takeAll(h.fd, func(e dirent) (bool, error) { return true, sys.Unlinkat(h.fd, e.name) })
 }

@@ -3,6 +3,7 @@ package tar
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -240,11 +241,11 @@ func (g *merger) removals(l *level) error {
 // well: nothing hides a whiteout in an opaque directory, so it would be a ghost
 // (O3).
 func (g *merger) empty(l *level) error {
-	err := eachName(l.dst.fd, func(e dirent) error {
+	err := takeAll(l.dst.fd, func(e dirent) (bool, error) {
 		if g.enc.Keeps(e.name) {
-			return nil
+			return false, nil
 		}
-		return g.moveAside(l, e.name)
+		return true, g.moveAside(l, e.name)
 	})
 	if err != nil {
 		return err
@@ -308,29 +309,25 @@ func (g *merger) entries(l *level) error {
 		return nil
 	}
 	var descend []string
-	// The names are not kept, as there may be millions. What is moved away while the
-	// directory is read could hide others, so it is read until nothing was moved.
-	for moved := true; moved; {
-		moved, descend = false, nil
-		err := eachName(l.src.fd, func(e dirent) error {
-			if l.up == nil && e.name == trashName {
-				return nil
-			}
-			if err := g.ctx.Err(); err != nil {
-				return err
-			}
-			both, err := g.entry(l, e)
-			if both {
-				descend = append(descend, e.name)
-			}
-			moved = moved || !both
-			return err
-		})
-		if err != nil {
-			return err
+	// The names that are moved are not kept, as there may be millions.
+	err := takeAll(l.src.fd, func(e dirent) (bool, error) {
+		if l.up == nil && e.name == trashName {
+			return false, nil
 		}
+		if err := g.ctx.Err(); err != nil {
+			return false, err
+		}
+		both, err := g.entry(l, e)
+		if both {
+			descend = append(descend, e.name)
+		}
+		return !both, err
+	})
+	if err != nil {
+		return err
 	}
-	for _, name := range descend {
+	slices.Sort(descend)
+	for _, name := range slices.Compact(descend) { // a directory may have been read twice
 		if err := g.descend(l, name, l.mark.child(name), true); err != nil {
 			return err
 		}

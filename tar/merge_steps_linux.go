@@ -169,6 +169,24 @@ func eachName(fd int, visit func(dirent) error) error {
 	})
 }
 
+// takeAll visits the names in an open directory, each of which visit takes out of it or
+// leaves. What is taken away while a directory is read could hide others, so it is read until
+// nothing was.
+func takeAll(fd int, visit func(dirent) (taken bool, err error)) error {
+	for again := true; again; {
+		again = false
+		err := eachName(fd, func(e dirent) error {
+			taken, err := visit(e)
+			again = again || taken
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func lstat(fd int, name string) (st unix.Stat_t, exists bool, err error) {
 	st, err = sys.Fstatat(fd, name)
 	if errors.Is(err, fs.ErrNotExist) {
