@@ -17,6 +17,9 @@ import (
 
 // A layer that does not fit ends before the disk is full, also when its files are small.
 func TestALayerThatDoesNotFitLeavesSpaceFree(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 200 MB")
+	}
 	const mib = 1 << 20
 	dir := fstest.ScratchSize(t, fstest.Ext4, 8<<10)
 	free := func() int64 {
@@ -52,9 +55,6 @@ func TestALayerThatDoesNotFitLeavesSpaceFree(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() {
-				t.Skip("writes 200 MB")
-			}
 			before := free()
 			r, w := io.Pipe()
 			go func() {
