@@ -1,8 +1,6 @@
 package tar
 
 import (
-	"errors"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/sys"
@@ -20,8 +18,6 @@ type openDir struct {
 }
 
 const maxDescent = 32
-
-var errMoved = errors.New("a directory was moved meanwhile")
 
 // push goes down into an open directory, which is the descent's from now on.
 func (d *descent) push(fd int) (*openDir, error) {
@@ -52,36 +48,12 @@ func (d *descent) pop() error {
 	d.dirs = d.dirs[:n]
 	var err error
 	if n > 0 && d.dirs[n-1].fd < 0 {
-		err = d.dirs[n-1].reopen(low.fd)
+		up := d.dirs[n-1]
+		up.fd, err = sys.OpenAbove(low.fd, up.id) // -1 with an error
 	}
 	unix.Close(low.fd)
 	low.fd = -1
 	return err
-}
-
-func (o *openDir) reopen(below int) error {
-	fd, err := openAbove(below, o.id)
-	if err == nil {
-		o.fd = fd
-	}
-	return err
-}
-
-// openAbove opens the directory above an open one, which must be the given one.
-func openAbove(below int, id sys.Identity) (int, error) {
-	fd, err := sys.OpenDirat(below, "..")
-	if err != nil {
-		return -1, err
-	}
-	got, _, err := sys.Identify(fd)
-	if err == nil && got != id {
-		err = errMoved
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
 }
 
 // close closes what is still open, after an error.

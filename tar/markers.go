@@ -25,7 +25,8 @@ type mark struct {
 	// Delta.checkAssumed.
 	assumed bool
 	// below: there is a marker here or below, so that the parents may have to lose
-	// something there.
+	// something there. Implied and cut say nothing of a directory that the delta does
+	// not have.
 	below bool
 	// count, at the root, is of the marks that the markers made.
 	count *markCount
@@ -97,12 +98,6 @@ func (m *mark) child(name string) *mark {
 
 // names returns the names of the children in order.
 func (m *mark) names() []string { return m.children.names() }
-
-// marksBelow reports whether there are markers here or below: implied and cut
-// say nothing of a directory that the delta does not have.
-func (m *mark) marksBelow() bool {
-	return m.below
-}
 
 // removes reports whether the markers remove the path from the parents.
 func (m *mark) removes(p string) bool {

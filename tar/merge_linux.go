@@ -416,7 +416,7 @@ func (g *merger) lonely(l *level) (lonely []string, err error) {
 		return nil, nil
 	}
 	for _, name := range l.mark.names() {
-		if m := l.mark.child(name); m.whiteout || !m.marksBelow() {
+		if m := l.mark.child(name); m.whiteout || !m.below {
 			continue
 		}
 		if l.src != nil {

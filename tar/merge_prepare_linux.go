@@ -93,7 +93,7 @@ func (g *merger) prepareChildren(dir *openDir, m *mark, inside diff.Dir) (hides 
 		case exists || inside == nil:
 		case cm.whiteout:
 			h, err = g.hide(dir.fd, name, inside)
-		case cm.marksBelow():
+		case cm.below:
 			h, err = g.prepareCopy(dir, name, cm, inside)
 		}
 		if err != nil {

@@ -213,7 +213,7 @@ func (b *backward) enter(dir int32) error {
 	dirs := b.g.undo.dirs
 	fd, err := -1, error(nil)
 	if b.at >= 0 && dirs[b.at].above == dir {
-		fd, err = openAbove(b.fd, dirs[dir].id)
+		fd, err = sys.OpenAbove(b.fd, dirs[dir].id)
 	}
 	if fd < 0 {
 		fd, err = b.open(dir)

@@ -23,10 +23,7 @@ const (
 	maxShown = 16
 )
 
-var (
-	errMoved   = errors.New("a directory was moved while it was removed")
-	errMounted = errors.New("something is mounted there")
-)
+var errMounted = errors.New("something is mounted there")
 
 // Remove removes what is at path with all that is below it. Symbolic links in the
 // directories above are followed, as they are the caller's own; what is missing is no
@@ -270,20 +267,11 @@ func (l *level) fail(name string) {
 
 // open opens the directory again, as the one above another.
 func (l *level) open(below int) error {
-	fd, err := sys.OpenDirat(below, "..")
-	if err != nil {
-		return err
+	fd, err := sys.OpenAbove(below, l.id)
+	if err == nil {
+		l.fd = fd
 	}
-	id, _, err := sys.Identify(fd)
-	if err == nil && id != l.id {
-		err = errMoved
-	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return err
-	}
-	l.fd = fd
-	return nil
+	return err
 }
 
 // note keeps the first error, with the path of a name in the directory at the top.

@@ -1,6 +1,10 @@
 package sys
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // An Identity tells a file from all others that there are.
 type Identity struct{ Dev, Ino uint64 }
@@ -16,4 +20,24 @@ func Identify(fd int) (id Identity, mounted bool, err error) {
 	}
 	mounted = x.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 	return Identity{unix.Mkdev(x.Dev_major, x.Dev_minor), x.Ino}, mounted, pathErr("statx", fdName(fd), err)
+}
+
+var errMoved = errors.New("a directory was moved meanwhile")
+
+// OpenAbove opens the directory above an open one for reading. It is an error when that is
+// another one than id says. It returns -1 with an error.
+func OpenAbove(below int, id Identity) (int, error) {
+	fd, err := OpenDirat(below, "..")
+	if err != nil {
+		return -1, err
+	}
+	got, _, err := Identify(fd)
+	if err == nil && got != id {
+		err = errMoved
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
