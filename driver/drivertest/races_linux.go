@@ -143,7 +143,7 @@ func makeCanary(t *testing.T, dir string) {
 	f, err := os.Open(filepath.Join(dir, "d/frozen"))
 	require.NoError(t, err)
 	defer f.Close()
-	if err := makeImmutable(int(f.Fd())); err != nil {
+	if err := AddFlag(int(f.Fd()), unix.STATX_ATTR_IMMUTABLE); err != nil {
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
 }
@@ -302,15 +302,7 @@ func (c *racer) freeze(dir int, name string) error {
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return err
 	}
-	return makeImmutable(fd)
-}
-
-func makeImmutable(fd int) error {
-	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
-	if err != nil {
-		return err
-	}
-	return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags)|unix.STATX_ATTR_IMMUTABLE)
+	return AddFlag(fd, unix.STATX_ATTR_IMMUTABLE)
 }
 
 // watch opens a fifo for writing, which works only while somebody has it open for reading.

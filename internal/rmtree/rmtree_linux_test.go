@@ -118,11 +118,7 @@ func setFlag(path string, flag int) error {
 		return err
 	}
 	defer f.Close()
-	flags, err := unix.IoctlGetUint32(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err != nil {
-		return err
-	}
-	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, int(flags)|flag)
+	return fstest.AddFlag(int(f.Fd()), flag)
 }
 
 // The flags of a directory that the tree is in are the caller's own.
