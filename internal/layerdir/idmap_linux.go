@@ -9,9 +9,14 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
+// An idMapProber tries whether mounts can have mapped IDs, as [mount.Mounter] does.
+type idMapProber interface {
+	ProbeIDMap(ctx context.Context, dir string, overlay bool) error
+}
+
 // CanMap finds out by mounting whether mounts of layers of this store can have
 // mapped IDs: binds, or with overlay the lower directories of overlays.
-func (s *Store) CanMap(ctx context.Context, mounter mount.Mounter, overlay bool) (bool, error) {
+func (s *Store) CanMap(ctx context.Context, mounter idMapProber, overlay bool) (bool, error) {
 	dir, done, err := s.Staging("probe")
 	if err != nil {
 		return false, err

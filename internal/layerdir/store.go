@@ -45,6 +45,8 @@ type Store struct {
 	lenders map[string]lender
 	// syncing is held while dir is synced and what its answer means is written down.
 	syncing sync.Mutex
+	// doubtful: that could not be written down, see doubt; guarded by syncing.
+	doubtful bool
 	// lost counts the errors of sync.
 	lost atomic.Int64
 	// leftovers: something could not be deleted.
@@ -176,11 +178,12 @@ func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (er
 		}
 		return err
 	}
-	if err := s.syncNames(); err != nil {
-		return errors.Join(err, renameNew(s.Path(id), dir)) // from where done removes it
+	err = s.syncNames()
+	if err == nil && s.lost.Load() != lost { // nobody marked it while it had no name
+		err = s.tear(id)
 	}
-	if s.lost.Load() != lost { // nobody marked it while it had no name
-		return s.tear(id)
+	if err != nil {
+		return errors.Join(err, renameNew(s.Path(id), dir)) // from where done removes it
 	}
 	return nil
 }

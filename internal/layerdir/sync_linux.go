@@ -20,6 +20,11 @@ import (
 func (s *Store) sync() error {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
+	if s.doubtful { // a failing disk may not have let the layers be marked
+		if err := s.doubt(); err != nil {
+			return err
+		}
+	}
 	err := unix.Syncfs(int(s.dir.Fd()))
 	if err == nil {
 		return nil

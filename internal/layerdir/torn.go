@@ -66,9 +66,11 @@ func (s *Store) Renew(id driver.ID, m Meta) error {
 }
 
 // doubt marks all layers that are not sealed. Those in the making, which List does not
-// know, are marked by Create, which looks at lost when it is done.
-func (s *Store) doubt() error {
+// know, are marked by Create, which looks at lost when it is done. Where not all could be
+// marked, the store stays doubtful. The caller holds syncing.
+func (s *Store) doubt() (err error) {
 	s.lost.Add(1)
+	defer func() { s.doubtful = err != nil }()
 	ids, err := s.List()
 	errs := []error{err}
 	for _, id := range ids {
