@@ -1,0 +1,55 @@
+package bench
+
+import (
+	"context"
+
+	"github.com/layerkeep/layerkeep/bench/disk"
+)
+
+// A reading is what the counters of a place show at one moment.
+type reading struct {
+	written int64
+	counts  bool // written is known
+	space   disk.Space
+	ofLayer int64
+}
+
+// read writes everything to the device and reads the counters. layer is the one whose inodes
+// are counted where the file system does not count any, empty for none.
+func (st *Stage) read(ctx context.Context, layer string) (r reading, err error) {
+	if err := st.Place.Sync(); err != nil {
+		return r, err
+	}
+	if r.space, err = st.Place.Used(); err != nil {
+		return r, err
+	}
+	if !st.Place.CountsInodes() && layer != "" {
+		u, err := st.Store.Usage(ctx, layer)
+		if err != nil {
+			return r, err
+		}
+		r.ofLayer = u.Inodes
+	}
+	r.written, r.counts = st.Place.Written()
+	return r, nil
+}
+
+// addSince adds what was written and what is in use more than before, for each of n things.
+func (st *Stage) addSince(ctx context.Context, r *Round, before reading, layer string, n int) error {
+	now, err := st.read(ctx, layer)
+	if err != nil {
+		return err
+	}
+	each := func(v int64) float64 { return float64(v) / float64(n) }
+	if now.counts && before.counts {
+		r.Add("written", Bytes, each(now.written-before.written))
+	}
+	used := now.space.Sub(before.space)
+	r.Add("space", Bytes, each(used.Bytes))
+	if st.Place.CountsInodes() {
+		r.Add("inodes", Inodes, each(used.Inodes))
+	} else if layer != "" {
+		r.Add("inodes", Inodes, each(now.ofLayer-before.ofLayer))
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package bench
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Format is the version of the JSON of a [Report].
+const Format = 1
+
+// ErrNotReport says that a file is no report of this package.
+var ErrNotReport = errors.New("not a report of snapctl bench")
+
+// A Report is what one run has measured.
+type Report struct {
+	// Format is [Format].
+	Format int `json:"layerkeep_bench"`
+	// Version is that of the program that measured.
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Seconds is how long the run took, all parts of it together if it was resumed.
+	Seconds float64 `json:"seconds"`
+	// Complete: no case was left out because the time was over or the run was stopped.
+	Complete bool    `json:"complete"`
+	Quick    bool    `json:"quick"`
+	Machine  Machine `json:"machine"`
+	// Noise says how steady the machine was.
+	Noise   Noise       `json:"noise"`
+	Places  []PlaceInfo `json:"places"`
+	Results []Result    `json:"results"`
+}
+
+// A Machine is where a run was made.
+type Machine struct {
+	Kernel string `json:"kernel"`
+	// OS is the name of the distribution.
+	OS   string `json:"os"`
+	Arch string `json:"arch"`
+	CPU  string `json:"cpu"`
+	CPUs int    `json:"cpus"`
+	// Memory in bytes.
+	Memory int64 `json:"memory"`
+	// Virtual: the machine is a guest of another one, as far as that can be told.
+	Virtual bool `json:"virtual"`
+}
+
+// Noise says how steady the machine was: one fixed piece of work is done again before each
+// round of each case. It uses the processor alone.
+type Noise struct {
+	// Control has the seconds that the work took each time.
+	Control []float64 `json:"control"`
+	// LoadBefore and LoadAfter are the load of the last minute, as uptime(1) shows it.
+	LoadBefore float64 `json:"load_before"`
+	LoadAfter  float64 `json:"load_after"`
+	// Steal is the share of processor time that the host of a virtual machine took away,
+	// from 0 to 1.
+	Steal float64 `json:"steal"`
+}
+
+// PlaceInfo describes a directory that was measured on.
+type PlaceInfo struct {
+	// Name is what results call it: "ext4", or "scratch" for the user's own directory.
+	Name string `json:"name"`
+	// FileSystem is the type: "ext4", "xfs", "btrfs", "tmpfs".
+	FileSystem string `json:"file_system"`
+	// Options are the mount options.
+	Options string `json:"options"`
+	// Device says what the file system lies on, in words.
+	Device string `json:"device"`
+	// Shared: other programs may write to the same device, so the bytes written may be
+	// too many.
+	Shared bool `json:"shared"`
+	// Reflink: files can share blocks here.
+	Reflink bool `json:"reflink"`
+	// Size and Free are bytes.
+	Size int64 `json:"size"`
+	Free int64 `json:"free"`
+}
+
+// A Result is what one case has given for one subject in one place, or why it could not be
+// measured.
+type Result struct {
+	Suite   string `json:"suite"`
+	Case    string `json:"case"`
+	Params  Params `json:"params"`
+	Place   string `json:"place"`
+	Subject string `json:"subject"`
+	// Rounds is how often the case was done, the warm-up not counted.
+	Rounds  int      `json:"rounds"`
+	Metrics []Metric `json:"metrics"`
+	// Skipped says why there is nothing, empty where there is something.
+	Skipped string `json:"skipped,omitempty"`
+	// Note says in words what else was seen: how a full disk showed, for instance.
+	Note string `json:"note,omitempty"`
+}
+
+// Name is the suite, the case and its parameters, joined by slashes: "copy-up/size/size=1MiB".
+func (r Result) Name() string {
+	return strings.Join(append([]string{r.Suite, r.Case}, r.Params.list()...), "/")
+}
+
+// Metric returns the metric of a name, nil if there is none.
+func (r Result) Metric(name string) *Metric {
+	for i := range r.Metrics {
+		if r.Metrics[i].Name == name {
+			return &r.Metrics[i]
+		}
+	}
+	return nil
+}
+
+// Params are what a case varies, in order.
+type Params []Param
+
+// A Param is one parameter of a case.
+type Param struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Get returns the value of a parameter, empty if there is none of that name.
+func (p Params) Get(name string) string {
+	for _, one := range p {
+		if one.Name == name {
+			return one.Value
+		}
+	}
+	return ""
+}
+
+func (p Params) list() []string {
+	var all []string
+	for _, one := range p {
+		all = append(all, one.Name+"="+one.Value)
+	}
+	return all
+}
+
+// The units of metrics.
+const (
+	Seconds   = "s"
+	Bytes     = "B"
+	Inodes    = "inodes"
+	Count     = "n"
+	Share     = "share" // from 0 to 1
+	PerSecond = "/s"
+)
+
+// A Metric is one thing that was measured, with every sample.
+type Metric struct {
+	// Name says what: "first" is the time of the first write, "written" the bytes that
+	// reached the device. The suites say what each means.
+	Name string `json:"name"`
+	Unit string `json:"unit"`
+	// Samples, in the order in which they were taken, n of them for n operations.
+	Samples []float64 `json:"samples"`
+}
+
+// Write writes the report as JSON.
+func (r *Report) Write(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(r)
+}
+
+// maxReport bounds the JSON of a report, in bytes: a full run with all of its samples takes
+// about a tenth of it.
+const maxReport = 256 << 20
+
+// Read reads a report that Write wrote. An error that matches [ErrNotReport] says that it is
+// something else, broken, or of a later version.
+func Read(from io.Reader) (*Report, error) {
+	raw, err := io.ReadAll(io.LimitReader(from, maxReport+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxReport {
+		return nil, fmt.Errorf("%w: it has more than %d bytes", ErrNotReport, maxReport)
+	}
+	r := &Report{}
+	if err := json.Unmarshal(raw, r); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReport, err)
+	}
+	switch {
+	case r.Format == 0:
+		return nil, fmt.Errorf("%w: it has no layerkeep_bench", ErrNotReport)
+	case r.Format != Format:
+		return nil, fmt.Errorf("%w: it is of format %d, and this program reads %d", ErrNotReport, r.Format, Format)
+	}
+	return r, nil
+}

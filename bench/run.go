@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ErrUnknown says that no suite, driver or file system has the name that was asked for.
+var ErrUnknown = errors.New("unknown name")
+
+// Options say what [Run] measures.
+type Options struct {
+	// Scratch is where everything is made; it must exist.
+	Scratch string
+	// FileSystems are made in files in Scratch, a disk of each, see
+	// [disk.FileSystems]. Without any, Scratch itself
+	// is measured on.
+	FileSystems []string
+	// DiskSize is the size of these disks, in bytes; 0 for a size that all cases fit in.
+	DiskSize int64
+	// Subjects are measured; nil for those of [Subjects].
+	Subjects []*Subject
+	// Drivers and Suites choose subjects and suites by name; nil for all. A subject that is
+	// a variant comes with its driver, and the bare file system with any.
+	Drivers, Suites []string
+	// Quick leaves out what takes long, so that all is done within two minutes.
+	Quick bool
+	// Time bounds the run; what it does not suffice for is left out. 0: 100 seconds for a
+	// quick run, else none.
+	Time time.Duration
+	// Before is what an earlier run with the same options has measured that did not end: its
+	// cases are not measured again.
+	Before *Report
+	// Version of the program, for the report.
+	Version string
+	// Save, unless nil, is called after each case with all that was measured so far.
+	Save func(*Report) error
+	// Progress, unless nil, is called before each case and each round.
+	Progress func(Progress)
+}
+
+// Progress says what is being measured.
+type Progress struct {
+	// Done and Total count cases, on each place once.
+	Done, Total int
+	// What is being measured: "ext4 copy-up/append/size=1MiB".
+	What string
+	// Round counts from 0, the warm-up.
+	Round int
+	// Left is a guess, 0 if there is none yet.
+	Left time.Duration
+}
+
+const (
+	quickTime = 100 * time.Second
+	// caseTime is how long the rounds of a case may take in a run without a limit.
+	caseTime  = 20 * time.Second
+	quickDisk = 3 << 30
+	fullDisk  = 24 << 30
+)
+
+// suites returns the suites that are asked for, without cases that are not.
+func (o Options) suites() ([]Suite, error) {
+	var chosen []Suite
+	for _, s := range Suites() {
+		if len(o.Suites) > 0 && !slices.Contains(o.Suites, s.Name) {
+			continue
+		}
+		if o.Quick {
+			s.Cases = slices.DeleteFunc(slices.Clone(s.Cases), func(c Case) bool { return !c.Quick })
+		}
+		chosen = append(chosen, s)
+	}
+	for _, name := range o.Suites {
+		if !slices.ContainsFunc(chosen, func(s Suite) bool { return s.Name == name }) {
+			return nil, fmt.Errorf("%w: no suite is called %q; choose %s", ErrUnknown, name, strings.Join(suiteNames(), ", "))
+		}
+	}
+	return chosen, nil
+}
+
+func suiteNames() []string {
+	var names []string
+	for _, s := range Suites() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// subjects returns the subjects that are asked for.
+func (o Options) subjects() ([]*Subject, error) {
+	all := o.Subjects
+	if all == nil {
+		all = Subjects()
+	}
+	if len(o.Drivers) == 0 {
+		return all, nil
+	}
+	var chosen []*Subject
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name)
+		if s.Bare || slices.Contains(o.Drivers, s.Name) || slices.Contains(o.Drivers, s.Store) {
+			chosen = append(chosen, s)
+		}
+	}
+	for _, name := range o.Drivers {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("%w: nothing called %q can be measured; choose among %s", ErrUnknown, name, strings.Join(names, ", "))
+		}
+	}
+	// A variant needs the store of its driver, also where that was not asked for.
+	for _, s := range slices.Clone(chosen) {
+		if s.Store == "" || slices.ContainsFunc(chosen, func(c *Subject) bool { return c.Name == s.Store }) {
+			continue
+		}
+		if i := slices.IndexFunc(all, func(c *Subject) bool { return c.Name == s.Store }); i >= 0 {
+			chosen = append([]*Subject{all[i]}, chosen...)
+		}
+	}
+	return chosen, nil
+}
+
+// places are the names of what is measured on.
+func (o Options) places() []string {
+	if len(o.FileSystems) == 0 {
+		return []string{"scratch"}
+	}
+	return o.FileSystems
+}
+
+func (o Options) diskSize() int64 {
+	switch {
+	case o.DiskSize > 0:
+		return o.DiskSize
+	case o.Quick:
+		return quickDisk
+	}
+	return fullDisk
+}
+
+func (o Options) time() time.Duration {
+	if o.Time == 0 && o.Quick {
+		return quickTime
+	}
+	return o.Time
+}

@@ -1,0 +1,167 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/layerkeep/layerkeep/bench/disk"
+	"github.com/layerkeep/layerkeep/bench/synth"
+)
+
+// A Stage is where cases are measured for one subject: a store on a place, with layers that
+// several cases use. It is not safe for concurrent use.
+type Stage struct {
+	Subject *Subject
+	Place   *disk.Place
+	Store   Store
+	// dir is a directory on the place for mount points and files of the subject.
+	dir   string
+	count int
+	// bases are sealed layers, by key; stacks are chains of them, the lowest first.
+	bases  map[string]string
+	stacks map[string][]string
+}
+
+// openStage makes a store for a subject in a new directory of a place.
+func openStage(ctx context.Context, s *Subject, p *disk.Place) (*Stage, error) {
+	st := &Stage{Subject: s, Place: p, dir: filepath.Join(p.Dir, s.Name), bases: map[string]string{}, stacks: map[string][]string{}}
+	root := filepath.Join(st.dir, "store")
+	if err := errors.Join(os.Mkdir(st.dir, 0o755), os.Mkdir(root, 0o700)); err != nil {
+		return nil, err
+	}
+	store, err := s.Open(ctx, root)
+	if err != nil {
+		return nil, errors.Join(err, disk.Remove(st.dir))
+	}
+	st.Store = store
+	return st, nil
+}
+
+// close closes the store and removes all.
+func (st *Stage) close() error { return errors.Join(st.Store.Close(), disk.Remove(st.dir)) }
+
+// as returns the stage of a subject that uses the store of this one.
+func (st *Stage) as(s *Subject) *Stage {
+	other := *st
+	other.Subject = s
+	return &other
+}
+
+// Name returns a name that no layer of the store has yet.
+func (st *Stage) Name() string {
+	st.count++
+	return fmt.Sprintf("%s-%d", st.Subject.short(), st.count)
+}
+
+// Dir makes an empty directory on the place: for a mount point, say.
+func (st *Stage) Dir() (string, error) { return os.MkdirTemp(st.dir, "dir-") }
+
+// Base returns a sealed layer without parents that fill has filled. Layers of the same key
+// are made once, and stay until the suite ends.
+func (st *Stage) Base(ctx context.Context, key string, fill func(*synth.Layer)) (string, error) {
+	if name := st.bases[key]; name != "" {
+		return name, nil
+	}
+	name, err := st.Make(ctx, nil, fill)
+	if err == nil {
+		st.bases[key] = name
+	}
+	return name, err
+}
+
+// Stack returns depth sealed layers, the nearest first: the lowest is filled by fill, each
+// above it has one small file of its own. Stacks of the same key share their layers.
+func (st *Stage) Stack(ctx context.Context, key string, depth int, fill func(*synth.Layer)) ([]string, error) {
+	have := st.stacks[key]
+	for len(have) < depth {
+		n := len(have)
+		own := func(l *synth.Layer) { l.Text(fmt.Sprintf("layer-%04d", n), key) }
+		if n == 0 {
+			own = fill
+		}
+		name, err := st.Make(ctx, nearestFirst(have), own)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d: %w", n+1, depth, err)
+		}
+		have = append(have, name)
+		st.stacks[key] = have
+	}
+	return nearestFirst(have[:depth]), nil
+}
+
+func nearestFirst(lowestFirst []string) []string {
+	var all []string
+	for i := len(lowestFirst) - 1; i >= 0; i-- {
+		all = append(all, lowestFirst[i])
+	}
+	return all
+}
+
+// Make makes a sealed layer that fill has filled.
+func (st *Stage) Make(ctx context.Context, parents []string, fill func(*synth.Layer)) (string, error) {
+	name := st.Name()
+	if err := st.Store.Create(ctx, name, parents); err != nil {
+		return "", err
+	}
+	stream := synth.Stream(fill)
+	defer stream.Close()
+	err := st.Store.Apply(ctx, name, stream)
+	if err == nil {
+		err = st.Store.Seal(ctx, name)
+	}
+	if err != nil {
+		return "", errors.Join(err, st.Store.Remove(context.WithoutCancel(ctx), name))
+	}
+	return name, nil
+}
+
+// A Container is a writable layer that is mounted.
+type Container struct {
+	// Root is where.
+	Root string
+	// Layer is its name in the store.
+	Layer string
+	stage *Stage
+}
+
+// Start makes a writable layer over parents, nearest first, and mounts it.
+func (st *Stage) Start(ctx context.Context, parents ...string) (*Container, error) {
+	root, err := st.Dir()
+	if err != nil {
+		return nil, err
+	}
+	name := st.Name()
+	if err := st.Store.Create(ctx, name, parents); err != nil {
+		return nil, errors.Join(err, os.Remove(root))
+	}
+	if err := st.Store.Mount(ctx, name, root, st.Subject.mountOptions()); err != nil {
+		return nil, errors.Join(err, st.Store.Remove(context.WithoutCancel(ctx), name), os.Remove(root))
+	}
+	return &Container{Root: root, Layer: name, stage: st}, nil
+}
+
+// Path returns the path of a file in the container.
+func (c *Container) Path(name string) string { return filepath.Join(c.Root, name) }
+
+// Stop unmounts the container and removes its layer, and returns when its space is free.
+// The context need not be alive.
+func (c *Container) Stop(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := c.stage.Store.Unmount(c.Root); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(c.Root), c.stage.Store.Remove(ctx, c.Layer), c.stage.Store.Cleanup(ctx))
+}
+
+// Forget removes layers that Make has made, the uppermost first.
+func (st *Stage) Forget(ctx context.Context, names ...string) error {
+	ctx = context.WithoutCancel(ctx)
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, st.Store.Remove(ctx, name))
+	}
+	return errors.Join(append(errs, st.Store.Cleanup(ctx))...)
+}

@@ -1,0 +1,6 @@
+package bench
+
+// Suites returns every suite with all of its cases.
+func Suites() []Suite {
+	return []Suite{copyUpSuite()}
+}
