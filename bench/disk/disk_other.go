@@ -1,0 +1,8 @@
+//go:build !linux
+
+package disk
+
+import "errors"
+
+// Remove returns an error: places are on Linux alone.
+func Remove(string) error { return errors.ErrUnsupported }
