@@ -1,6 +1,7 @@
 package layerdir
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -174,10 +175,34 @@ func TestAMergeThatFailsLeavesTheLayerAsItWas(t *testing.T) {
 		require.ErrorIs(t, s.Merging("open", sync, func() error { return tar.ErrTorn }), tar.ErrTorn)
 		_, err = s.Writable("open")
 		require.ErrorIs(t, err, driver.ErrTorn)
-		require.NoError(t, s.Renew("open", Meta{}))
-		_, err = s.Writable("open")
-		require.NoError(t, err, "its content is new")
+		for range 2 {
+			require.NoError(t, s.Renew("open", Meta{}))
+			_, err = s.Writable("open")
+			require.NoError(t, err, "its content is new")
+			require.NoError(t, s.tear("open"))
+		}
 	}
+}
+
+// A layer stands on those that its record names; what cannot be read may stand on any.
+func TestLayersThatStandOnAnother(t *testing.T) {
+	s := lifeStore(t)
+	require.NoError(t, os.WriteFile(s.Path("torn", RecordName), []byte("{"), 0o600))
+	for id, want := range map[driver.ID][]driver.ID{"sealed": {"sealed", "open", "torn"}, "open": {"open", "torn"}, "torn": {"torn"}} {
+		ids, err := s.standingOn(id)
+		require.NoError(t, err)
+		require.Equal(t, want, ids)
+	}
+}
+
+func TestCleaningUpEndsWithItsContext(t *testing.T) {
+	s := lifeStore(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Cleanup(ctx), context.Canceled)
+	require.True(t, s.Leftovers())
+	require.NoError(t, s.Cleanup(t.Context()))
+	require.False(t, s.Leftovers())
 }
 
 func TestOnlyLayersAreListed(t *testing.T) {

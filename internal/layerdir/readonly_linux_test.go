@@ -1,6 +1,7 @@
 package layerdir
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -61,6 +62,16 @@ func TestWhatIsTriedInMemoryIsTriedAtTheNearestDirectory(t *testing.T) {
 		require.ErrorIs(t, InMemory(root, driver.Options{}, func(mount.Mounter, string) error { return boom }), boom)
 	}
 	require.Equal(t, []string{"file:"}, fstest.FromPath(t, dir).Brief())
+}
+
+func TestAProbeInMemoryEndsWithItsContext(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("mounting is not permitted here")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := OverlayInMemory(ctx, t.TempDir(), driver.Options{})
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestAFileIsNoStore(t *testing.T) {

@@ -136,6 +136,8 @@ func TestAnOverlayInAnotherStoreKeepsNoOldLayer(t *testing.T) {
 		require.True(t, s.inTable([]byte(table), false, ".old-7-1", []driver.ID{"7"}), "in a container: %s", options)
 		require.Equal(t, another, s.ofAnotherStore(table), options)
 	}
+	gone := &Store{root: filepath.Join(dir, "gone/overlay2")}
+	require.False(t, gone.ofAnotherStore("- overlay overlay ro,lowerdir="+other+"/7/fs"), "what cannot be looked at may be ours")
 	bind := "60 25 0:51 /other/overlay2/.old-7-1/fs /mnt rw,relatime - ext4 /dev/vda ro\n"
 	require.True(t, s.inTable([]byte(bind), true, ".old-7-1", nil))
 }

@@ -28,6 +28,9 @@ func both() (bool, error) {
 	if err := g(); err != nil {
 		return false, err
 	}
+	if err := g(); err != nil {
+		return true, fmt.Errorf("no")
+	}
 	return false, nil
 }
 `
@@ -54,6 +57,9 @@ func TestEveryPlaceIsChanged(t *testing.T) {
 		"p.go both: err != nil -> !(err != nil)",
 		"p.go both: != -> ==",
 		"p.go both: err -> nil",
+		"p.go both: err != nil -> !(err != nil)",
+		"p.go both: != -> ==",
+		`p.go both: fmt.Errorf("no") -> nil`,
 		"p.go both: false -> true", // only that of the last return
 	}, names)
 }

@@ -119,6 +119,9 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 		return
 	}
 	last := n.Results[len(n.Results)-1]
+	if call, ok := last.(*ast.CallExpr); ok && makesError(call) {
+		f.besideAll(n)
+	}
 	if _, call := last.(*ast.CallExpr); call && len(n.Results) == 1 && !makesError(last.(*ast.CallExpr)) {
 		return // the call may have to be made, and may return several values
 	}
@@ -138,9 +141,15 @@ func (f *finder) besideErrors(n *ast.IfStmt) {
 		if !ok || len(r.Results) < 2 || f.textOf(r.Results[len(r.Results)-1]) != f.textOf(cond.X) {
 			continue
 		}
-		for _, result := range r.Results {
-			f.beside[result] = true
-		}
+		f.besideAll(r)
+	}
+}
+
+// besideAll marks the results of a return statement that surely returns an error: nobody
+// looks at them.
+func (f *finder) besideAll(r *ast.ReturnStmt) {
+	for _, result := range r.Results {
+		f.beside[result] = true
 	}
 }
 
