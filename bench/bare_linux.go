@@ -41,7 +41,7 @@ func extract(ctx context.Context, dir *os.File, layer io.Reader) error {
 func entry(root *os.Root, h *tar.Header, body io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
-		err := root.Mkdir(filepath.Clean(h.Name), 0o755)
+		err := root.MkdirAll(filepath.Clean(h.Name), 0o755)
 		if errors.Is(err, os.ErrExist) {
 			return nil
 		}

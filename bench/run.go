@@ -103,7 +103,7 @@ func (o Options) subjects() ([]*Subject, error) {
 	var names []string
 	for _, s := range all {
 		names = append(names, s.Name)
-		if s.Bare || slices.Contains(o.Drivers, s.Name) || slices.Contains(o.Drivers, s.Store) {
+		if s.Reference || slices.Contains(o.Drivers, s.Name) || slices.Contains(o.Drivers, s.Store) {
 			chosen = append(chosen, s)
 		}
 	}

@@ -173,7 +173,7 @@ const (
 
 // suite measures the cases of a suite on a place.
 func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
-	stages, reasons, err := r.stages(ctx, p)
+	stages, reasons, err := r.stages(ctx, p, s)
 	defer func() {
 		for _, st := range stages {
 			if st.Subject.Store == "" {
@@ -215,12 +215,15 @@ func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
 }
 
 // stages opens a store for each subject; reasons says why one has none.
-func (r *run) stages(ctx context.Context, p *disk.Place) (stages []*Stage, reasons map[string]string, err error) {
+func (r *run) stages(ctx context.Context, p *disk.Place, s Suite) (stages []*Stage, reasons map[string]string, err error) {
 	reasons = map[string]string{}
 	byName := map[string]*Stage{}
 	for _, sub := range r.subjects {
 		if err := ctx.Err(); err != nil {
 			return stages, reasons, err
+		}
+		if !sub.in(s.Name) {
+			continue
 		}
 		if sub.Store != "" {
 			if st := byName[sub.Store]; st != nil {
@@ -230,7 +233,7 @@ func (r *run) stages(ctx context.Context, p *disk.Place) (stages []*Stage, reaso
 			}
 			continue
 		}
-		st, err := openStage(ctx, sub, p)
+		st, err := openStage(ctx, sub, p, r.scratch)
 		if err != nil {
 			reasons[sub.Name] = err.Error()
 			continue

@@ -17,6 +17,8 @@ type Stage struct {
 	Subject *Subject
 	Place   *disk.Place
 	Store   Store
+	// scratch makes further places.
+	scratch *disk.Scratch
 	// dir is a directory on the place for mount points and files of the subject.
 	dir   string
 	count int
@@ -26,8 +28,8 @@ type Stage struct {
 }
 
 // openStage makes a store for a subject in a new directory of a place.
-func openStage(ctx context.Context, s *Subject, p *disk.Place) (*Stage, error) {
-	st := &Stage{Subject: s, Place: p, dir: filepath.Join(p.Dir, s.Name), bases: map[string]string{}, stacks: map[string][]string{}}
+func openStage(ctx context.Context, s *Subject, p *disk.Place, scratch *disk.Scratch) (*Stage, error) {
+	st := &Stage{Subject: s, Place: p, scratch: scratch, dir: filepath.Join(p.Dir, s.Name), bases: map[string]string{}, stacks: map[string][]string{}}
 	root := filepath.Join(st.dir, "store")
 	if err := errors.Join(os.Mkdir(st.dir, 0o755), os.Mkdir(root, 0o700)); err != nil {
 		return nil, err
@@ -116,6 +118,29 @@ func (st *Stage) Make(ctx context.Context, parents []string, fill func(*synth.La
 		return "", errors.Join(err, st.Store.Remove(context.WithoutCancel(ctx), name))
 	}
 	return name, nil
+}
+
+// Prepared returns a sealed layer that fill has filled through its mount, over parents.
+// Layers of the same key are made once, as by Base.
+func (st *Stage) Prepared(ctx context.Context, key string, fill func(root string) error) (string, error) {
+	if name := st.bases[key]; name != "" {
+		return name, nil
+	}
+	c, err := st.Start(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := fill(c.Root); err != nil {
+		return "", errors.Join(err, c.Stop(ctx))
+	}
+	if err := st.Store.Unmount(c.Root); err != nil {
+		return "", err
+	}
+	if err := errors.Join(os.Remove(c.Root), st.Store.Seal(ctx, c.Layer)); err != nil {
+		return "", errors.Join(err, st.Forget(ctx, c.Layer))
+	}
+	st.bases[key] = c.Layer
+	return c.Layer, nil
 }
 
 // A Container is a writable layer that is mounted.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -25,9 +26,13 @@ type Subject struct {
 	Vary func(MountOptions) MountOptions
 	// Copies: each layer is a full copy of its parents, unless files share blocks.
 	Copies bool
+	// Suites are the names of the suites that it takes part in; nil for all.
+	Suites []string
 	// Peer: it is part of another program.
 	Peer bool
-	// Bare: it keeps no layers at all and is there for comparison.
+	// Reference: it is no choice, but there to compare with.
+	Reference bool
+	// Bare: it keeps no layers at all. What it takes is the base line.
 	Bare bool
 }
 
@@ -72,6 +77,11 @@ func (s *Subject) short() string {
 		}
 		return r
 	}, s.Name)
+}
+
+// in reports whether it takes part in a suite.
+func (s *Subject) in(suite string) bool {
+	return len(s.Suites) == 0 || slices.Contains(s.Suites, suite)
 }
 
 func (s *Subject) mountOptions() MountOptions {

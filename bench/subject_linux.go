@@ -19,7 +19,7 @@ import (
 )
 
 // Subjects returns the drivers of this module, overlay2 with other mount options too, and
-// the bare file system.
+// the bare file system, and the old scheme of hard links.
 func Subjects() []*Subject {
 	var subjects []*Subject
 	for _, b := range all.Backends() {
@@ -28,9 +28,11 @@ func Subjects() []*Subject {
 			subjects = append(subjects, overlayVariants(b.Name)...)
 		}
 	}
-	return append(subjects, &Subject{
-		Name: "bare", About: "plain directories of the file system, copied by hand", Bare: true, Copies: true, Open: openBare,
-	})
+	bare := &Subject{
+		Name: "bare", About: "plain directories of the file system, copied by hand", Open: openBare,
+		Bare: true, Copies: true, Reference: true,
+	}
+	return append(subjects, bare, hardlinks())
 }
 
 func ofDriver(b all.Backend) *Subject {

@@ -94,3 +94,10 @@ func (l *Layer) Files(dir string, n int, size int64) {
 func FileName(dir string, i int) string {
 	return fmt.Sprintf("%s/d%05d/f%07d", dir, i/PerDir, i)
 }
+
+// Add lets add write entries of its own.
+func (l *Layer) Add(add func(w *tar.Writer) error) {
+	if l.err == nil {
+		l.err = add(l.tar)
+	}
+}
