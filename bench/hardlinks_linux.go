@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/layerkeep/layerkeep/bench/disk"
 	"github.com/layerkeep/layerkeep/driver"
 )
@@ -21,11 +23,17 @@ func hardlinks() *Subject {
 	return &Subject{
 		Name: "hardlinks", About: "each layer a tree of hard links to its parent, as the old driver overlay kept them",
 		Suites: []string{inodeSuiteName}, Reference: true,
-		Open: func(_ context.Context, dir string) (Store, error) { return hardlinkStore{bareStore{dir}}, nil },
+		Open: func(_ context.Context, dir string) (Store, error) {
+			return hardlinkStore{bareStore{dir}, map[string]bool{}}, nil
+		},
 	}
 }
 
-type hardlinkStore struct{ bareStore }
+type hardlinkStore struct {
+	bareStore
+	// over has the layers that were made over a parent.
+	over map[string]bool
+}
 
 // Create makes a tree of hard links to the nearest parent.
 func (s hardlinkStore) Create(_ context.Context, name string, parents []string) (err error) {
@@ -33,6 +41,7 @@ func (s hardlinkStore) Create(_ context.Context, name string, parents []string) 
 	if len(parents) == 0 {
 		return os.Mkdir(to, 0o755)
 	}
+	s.over[name] = true
 	if err := linkTree(s.path(parents[0]), to); err != nil {
 		return errors.Join(err, disk.Remove(to))
 	}
@@ -61,6 +70,30 @@ func linkTree(from, to string) error {
 		}
 		return os.Link(path, target)
 	})
+}
+
+// Usage counts what is not there once more in the parent: directories, symbolic links, and
+// files with one name.
+func (s hardlinkStore) Usage(ctx context.Context, name string) (u driver.Usage, err error) {
+	if !s.over[name] {
+		return s.bareStore.Usage(ctx, name)
+	}
+	err = filepath.WalkDir(s.path(name), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return &os.PathError{Op: "lstat", Path: path, Err: err}
+		}
+		if e.Type().IsRegular() && st.Nlink > 1 {
+			return nil
+		}
+		u.Inodes++
+		u.Bytes += st.Blocks * 512
+		return nil
+	})
+	return u, err
 }
 
 func (hardlinkStore) Mount(context.Context, string, string, MountOptions) error {

@@ -198,6 +198,7 @@ func TestWhatAPowerCutLeavesOfAnImageThatAnEngineHas(t *testing.T) {
 	random := rand.New(rand.NewPCG(cutSeed(t), 1))
 	img, files := image{}, map[string]string{}
 	var rows []cutTally
+	all := t // whose directory outlives each part's
 	for _, u := range unpackers() {
 		for _, fs := range cutdisk.FileSystems() {
 			if !long && (!u.ours || fs.Name != "ext4") {
@@ -206,7 +207,7 @@ func TestWhatAPowerCutLeavesOfAnImageThatAnEngineHas(t *testing.T) {
 			t.Run(u.name+" on "+fs.Name, func(t *testing.T) {
 				requirements(t, u.programs...)
 				if len(files) == 0 {
-					img, files = cutImageOf(t, random)
+					img, files = cutImageOf(all, random)
 				}
 				waits, cuts := []time.Duration{0}, 4
 				if long {
