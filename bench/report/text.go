@@ -255,7 +255,13 @@ func (t *textReport) leftOuts() {
 	}
 	t.title("Not measured")
 	for _, l := range all {
-		t.line("%s, %s, %s: %s", l.Place, l.Subject, plural(l.Cases, "case", "cases"), l.Reason)
+		what := oneLine(fmt.Sprintf("%s, %s, %s:", l.Place, l.Subject, plural(l.Cases, "case", "cases")))
+		if len([]rune(what))+1+len([]rune(l.Reason)) <= t.width {
+			t.line("%s %s", what, l.Reason)
+			continue
+		}
+		t.line("%s", what)
+		t.line("  %s", l.Reason)
 	}
 	t.out.WriteByte('\n')
 }

@@ -32,7 +32,8 @@ type Advice struct {
 	Options []Option `json:"options,omitempty"`
 	// Standings has all that was compared, the best first.
 	Standings []Standing `json:"standings"`
-	// Sentence says all of it in words.
+	// Lead says in words who wins, and Sentence says all of it: it begins with Lead.
+	Lead     string `json:"lead"`
 	Sentence string `json:"sentence"`
 }
 
@@ -53,6 +54,8 @@ type Standing struct {
 	Times float64 `json:"times"`
 	// Differs: the difference from the winner is beyond the noise.
 	Differs bool `json:"differs"`
+	// TooFew: there are too few samples to tell.
+	TooFew bool `json:"too_few,omitempty"`
 }
 
 // workOverall is the kind of work of the advice that sums up a place.
@@ -103,11 +106,13 @@ func (x *index) advise(c *contest) Advice {
 		a.Standings = append(a.Standings, Standing{
 			Subject: s, Times: c.times(s, winner),
 			Differs: s != winner && (c.beats(winner, s) || c.beats(s, winner)),
+			TooFew:  s != winner && c.tooFew(winner, s),
 		})
 	}
 	slices.SortStableFunc(a.Standings, func(p, q Standing) int { return cmp.Compare(p.Times, q.Times) })
 	a.Options = x.options(c, winner)
 	a.Cost = x.cost(c, winner)
+	a.Lead = lead(c, a)
 	a.Sentence = x.sentence(c, a)
 	return a
 }
@@ -165,5 +170,6 @@ func overall(place string, here []Advice) Advice {
 		}
 	}
 	a.Sentence = overallSentence(here, names, wins, a)
+	a.Lead = a.Sentence
 	return a
 }

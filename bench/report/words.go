@@ -60,7 +60,7 @@ func lessThan(times float64, unit string) string {
 
 // sentence says in words what an advice has found.
 func (x *index) sentence(c *contest, a Advice) string {
-	parts := []string{lead(c, a)}
+	parts := []string{a.Lead}
 	if slices.Contains(c.subjects, bareName) {
 		parts = append(parts, besideBare(c, a.Winner))
 	}
@@ -185,6 +185,9 @@ func (x *index) copyPrice(place, subject, winner string) string {
 		}
 		return text + fmt.Sprintf(": for %s, %s takes %s (n=%d) and %s %s (n=%d)", c.label(), subject,
 			withUnit(a), a.n(), winner, withUnit(b), b.n())
+	}
+	if slices.Contains(x.suites, lifeCycle) {
+		return text
 	}
 	return text + "; the life-cycle suite, which was not run, shows how long that takes"
 }
