@@ -14,6 +14,7 @@ import (
 type figure struct {
 	Title  string
 	Metric string // in words
+	Scale  string
 	Panels []panel
 	Legend []legendEntry
 	Rows   []dataRow
@@ -192,6 +193,9 @@ func (p *page) figure(s sweep, metric string) figure {
 	}
 	if s.param != "" {
 		f.Legend = p.legend(subjects)
+		if value.log {
+			f.Scale = "logarithmic scale"
+		}
 	}
 	return f
 }

@@ -37,7 +37,8 @@ func HTML(w io.Writer, r *bench.Report) error {
 // A page is what the template shows.
 type page struct {
 	*index
-	panels int // how many there are, for their IDs
+	panels int            // how many there are, for their IDs
+	styles map[string]int // numbers of subjects for colors and shapes
 
 	Title    string
 	Facts    []fact
@@ -130,6 +131,9 @@ func (p *page) chips(a Advice) []chip {
 		switch {
 		case s.Subject == a.Winner:
 			c.Text, c.Class = "best choice", "winner"
+			if a.TooFew {
+				c.Text, c.Class = "a guess: too few samples", ""
+			}
 		case s.TooFew && !isVariant(s.Subject):
 			c.Text = "too few samples"
 		case slices.Contains(a.Equal, s.Subject):

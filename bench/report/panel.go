@@ -63,13 +63,23 @@ const (
 	colors    = 8
 )
 
-// style is the class of a subject's color, which is the same in all panels. Variants are
-// drawn hollow.
+// style is the class of a subject's color, which is the same in all panels. Drivers come
+// first, so that no two of them share a color before all are taken. Variants are drawn hollow.
 func (p *page) style(subject string) (class string, shape int) {
 	if subject == bareName {
 		return "cb", 0
 	}
-	i := max(slices.Index(p.subjects, subject), 0)
+	if p.styles == nil {
+		p.styles = map[string]int{}
+		for _, variants := range []bool{false, true} {
+			for _, s := range p.subjects {
+				if s != bareName && isVariant(s) == variants {
+					p.styles[s] = len(p.styles)
+				}
+			}
+		}
+	}
+	i := p.styles[subject]
 	class = fmt.Sprintf("c%d", i%colors)
 	if isVariant(subject) {
 		class += " hollow"
@@ -211,21 +221,34 @@ func (p *page) appendLines(panels []panel, s sweep, metric, place string, value 
 	}
 	out.tickTexts(ticks, left, right, bottom+17)
 	out.Labels = append(out.Labels, label{px((left + right) / 2), px(bottom + 34), "middle", "axis", cut(s.param, 40)})
-	var words []string
+	at := func(i int, v float64) (x, y px) {
+		return px(left + (right-left)*xs[i]), px(bottom - (bottom-top)*value.at(v))
+	}
+	if words := p.lines(&out, s, metric, at); len(words) > 0 {
+		out.Desc = describe(words)
+		return append(panels, out)
+	}
+	return panels
+}
+
+// lines draws the line of each subject, and returns its numbers in words. at returns where a
+// value of the case i is.
+func (p *page) lines(out *panel, s sweep, metric string, at func(i int, v float64) (x, y px)) (words []string) {
 	for _, subject := range p.subjects {
-		var points []string
-		var text []string
+		var points, text []string
 		class, _ := p.style(subject)
 		for i, c := range s.cases {
-			one := p.cell(place, c, subject).metric(metric)
+			one := p.cell(out.Place, c, subject).metric(metric)
 			if one == nil {
 				continue
 			}
-			x, y := px(left+(right-left)*xs[i]), func(v float64) px { return px(bottom - (bottom-top)*value.at(v)) }
-			points = append(points, x.String()+","+y(one.median).String())
-			out.Marks = append(out.Marks, p.mark(subject, x, y(one.median)))
+			x, y := at(i, one.median)
+			points = append(points, x.String()+","+y.String())
+			out.Marks = append(out.Marks, p.mark(subject, x, y))
 			if one.bounded {
-				out.Whiskers = append(out.Whiskers, whisker{fmt.Sprintf("M%s %sV%sM%s %sh6M%s %sh6", x, y(one.lo), y(one.hi), x-3, y(one.lo), x-3, y(one.hi)), class})
+				_, lo := at(i, one.lo)
+				_, hi := at(i, one.hi)
+				out.Whiskers = append(out.Whiskers, whisker{fmt.Sprintf("M%s %sV%sM%s %sh6M%s %sh6", x, lo, hi, x-3, lo, x-3, hi), class})
 			}
 			text = append(text, fmt.Sprintf("%s at %s (%s, n=%s)", formatValue(one.median, one.unit), c.params.Get(s.param), formatSpread(one), thousands(one.n())))
 		}
@@ -234,11 +257,7 @@ func (p *page) appendLines(panels []panel, s sweep, metric, place string, value 
 			words = append(words, subject+" "+strings.Join(text, ", "))
 		}
 	}
-	if len(words) == 0 {
-		return panels
-	}
-	out.Desc = describe(words)
-	return append(panels, out)
+	return words
 }
 
 func (out *panel) verticalAxis(a *axis, left, right, top, bottom float64) {
