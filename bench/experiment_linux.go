@@ -125,7 +125,7 @@ func (t appending) Round(ctx context.Context, r *Round) (err error) {
 		return err
 	}
 	begun := time.Now()
-	if err := together(len(all), func(i int) error { return appendAll(ctx, all[i].Root, t.files) }); err != nil {
+	if err := atOnce(all, len(all), func(c *Container) error { return appendAll(ctx, c.Root, t.files) }); err != nil {
 		return err
 	}
 	r.Add("time", Seconds, time.Since(begun).Seconds())

@@ -92,19 +92,19 @@ func shapes() []shape {
 
 // What a layer of the case "image" has.
 const (
-	imageDirs     = 10
-	imageFiles    = 200
-	imageSymlinks = 50
+	layerDirs     = 10
+	layerFiles    = 200
+	layerSymlinks = 50
 )
 
 func layerOfImage(l *synth.Layer, layer int) {
-	for d := range imageDirs {
+	for d := range layerDirs {
 		dir := fmt.Sprintf("layer%03d-%02d", layer, d)
 		l.Dir(dir)
-		for i := range imageFiles / imageDirs {
+		for i := range layerFiles / layerDirs {
 			l.File(fmt.Sprintf("%s/f%03d", dir, i), 4096)
 		}
-		for i := range imageSymlinks / imageDirs {
+		for i := range layerSymlinks / layerDirs {
 			l.Symlink(fmt.Sprintf("%s/s%03d", dir, i), "f000")
 		}
 	}

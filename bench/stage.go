@@ -77,14 +77,21 @@ func (st *Stage) Base(ctx context.Context, key string, fill func(*synth.Layer)) 
 // Stack returns depth sealed layers, the nearest first: the lowest is filled by fill, each
 // above it has one small file of its own. Stacks of the same key share their layers.
 func (st *Stage) Stack(ctx context.Context, key string, depth int, fill func(*synth.Layer)) ([]string, error) {
+	return st.StackOf(ctx, key, depth, func(l *synth.Layer, n int) {
+		if n == 0 {
+			fill(l)
+			return
+		}
+		l.Text(fmt.Sprintf("layer-%04d", n), key)
+	})
+}
+
+// StackOf is Stack, but fill fills every layer; n is 0 for the lowest.
+func (st *Stage) StackOf(ctx context.Context, key string, depth int, fill func(l *synth.Layer, n int)) ([]string, error) {
 	have := st.stacks[key]
 	for len(have) < depth {
 		n := len(have)
-		own := func(l *synth.Layer) { l.Text(fmt.Sprintf("layer-%04d", n), key) }
-		if n == 0 {
-			own = fill
-		}
-		name, err := st.Make(ctx, nearestFirst(have), own)
+		name, err := st.Make(ctx, nearestFirst(have), func(l *synth.Layer) { fill(l, n) })
 		if err != nil {
 			return nil, fmt.Errorf("layer %d of %d: %w", n+1, depth, err)
 		}
@@ -141,44 +148,6 @@ func (st *Stage) Prepared(ctx context.Context, key string, fill func(root string
 	}
 	st.bases[key] = c.Layer
 	return c.Layer, nil
-}
-
-// A Container is a writable layer that is mounted.
-type Container struct {
-	// Root is where.
-	Root string
-	// Layer is its name in the store.
-	Layer string
-	stage *Stage
-}
-
-// Start makes a writable layer over parents, nearest first, and mounts it.
-func (st *Stage) Start(ctx context.Context, parents ...string) (*Container, error) {
-	root, err := st.Dir()
-	if err != nil {
-		return nil, err
-	}
-	name := st.Name()
-	if err := st.Store.Create(ctx, name, parents); err != nil {
-		return nil, errors.Join(err, os.Remove(root))
-	}
-	if err := st.Store.Mount(ctx, name, root, st.Subject.mountOptions()); err != nil {
-		return nil, errors.Join(err, st.Store.Remove(context.WithoutCancel(ctx), name), os.Remove(root))
-	}
-	return &Container{Root: root, Layer: name, stage: st}, nil
-}
-
-// Path returns the path of a file in the container.
-func (c *Container) Path(name string) string { return filepath.Join(c.Root, name) }
-
-// Stop unmounts the container and removes its layer, and returns when its space is free.
-// The context need not be alive.
-func (c *Container) Stop(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	if err := c.stage.Store.Unmount(c.Root); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(c.Root), c.stage.Store.Remove(ctx, c.Layer), c.stage.Store.Cleanup(ctx))
 }
 
 // Forget removes layers that Make has made, the uppermost first.

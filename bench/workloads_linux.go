@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
@@ -273,15 +272,4 @@ func appendLog(ctx context.Context, root string) error {
 		}
 	}
 	return errors.Join(err, f.Close())
-}
-
-// together calls fn for each of n at the same time.
-func together(n int, fn func(i int) error) error {
-	errs := make([]error, n)
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { errs[i] = fn(i) })
-	}
-	all.Wait()
-	return errors.Join(errs...)
 }

@@ -177,6 +177,16 @@ func room(dir string) (size, free int64, err error) {
 	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // they fit
 }
 
+// FreeInodes returns how many more files the file system has room for; ok is false where only
+// its bytes limit that, as on btrfs.
+func (p *Place) FreeInodes() (n int64, ok bool, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(p.Dir, &st); err != nil {
+		return 0, false, &os.PathError{Op: "statfs", Path: p.Dir, Err: err}
+	}
+	return int64(st.Ffree), st.Files > 0, nil //nolint:gosec // it fits
+}
+
 // DropCaches forgets what the kernel remembers of files and directories, so that they are
 // read from the device the next time. It needs root of the machine.
 func (p *Place) DropCaches() error {
