@@ -12,6 +12,9 @@ import (
 // Format is the version of the JSON of a [Report].
 const Format = 1
 
+// ErrOtherRun says that a run cannot go on with what an earlier one has measured.
+var ErrOtherRun = errors.New("the earlier run was another one")
+
 // ErrNotReport says that a file is no report of this package.
 var ErrNotReport = errors.New("not a report of snapctl bench")
 
@@ -27,11 +30,21 @@ type Report struct {
 	// Complete: no case was left out because the time was over or the run was stopped.
 	Complete bool    `json:"complete"`
 	Quick    bool    `json:"quick"`
+	// Asked is what was to be measured.
+	Asked Asked `json:"asked"`
 	Machine  Machine `json:"machine"`
 	// Noise says how steady the machine was.
 	Noise   Noise       `json:"noise"`
 	Places  []PlaceInfo `json:"places"`
 	Results []Result    `json:"results"`
+}
+
+// Asked is what a run was to measure, see [Options]. An empty list means all.
+type Asked struct {
+	FileSystems []string `json:"file_systems"`
+	DiskSize    int64    `json:"disk_size"`
+	Drivers     []string `json:"drivers"`
+	Suites      []string `json:"suites"`
 }
 
 // A Machine is where a run was made.

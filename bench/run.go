@@ -32,7 +32,8 @@ type Options struct {
 	// quick run, else none.
 	Time time.Duration
 	// Before is what an earlier run with the same options has measured that did not end: its
-	// cases are not measured again.
+	// cases are not measured again. [ErrOtherRun] says that its options, the program or the
+	// kernel were others.
 	Before *Report
 	// Version of the program, for the report.
 	Version string
@@ -147,4 +148,25 @@ func (o Options) time() time.Duration {
 		return quickTime
 	}
 	return o.Time
+}
+
+// asked is what the report says of the options. Lists are never nil.
+func (o Options) asked() Asked {
+	list := func(names []string) []string { return append([]string{}, names...) }
+	return Asked{FileSystems: list(o.FileSystems), DiskSize: o.diskSize(), Drivers: list(o.Drivers), Suites: list(o.Suites)}
+}
+
+// goesOn returns an error if a run with these options cannot go on from another.
+func (o Options) goesOn(before *Report, here Machine) error {
+	asked, now := before.Asked, o.asked()
+	switch {
+	case before.Quick != o.Quick, asked.DiskSize != now.DiskSize, !slices.Equal(asked.FileSystems, now.FileSystems),
+		!slices.Equal(asked.Drivers, now.Drivers), !slices.Equal(asked.Suites, now.Suites):
+		return fmt.Errorf("%w: it was to measure something else", ErrOtherRun)
+	case before.Version != o.Version:
+		return fmt.Errorf("%w: it was made by version %s, this is %s", ErrOtherRun, before.Version, o.Version)
+	case before.Machine != here:
+		return fmt.Errorf("%w: it was made on another machine or kernel", ErrOtherRun)
+	}
+	return nil
 }

@@ -32,6 +32,11 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("%w: measuring takes root, to mount layers and to read the counters of disks", driver.ErrUnsupported)
 	}
+	if o.Before != nil {
+		if err := o.goesOn(o.Before, machine()); err != nil {
+			return nil, err
+		}
+	}
 	scratch, err := disk.Open(o.Scratch)
 	if err != nil {
 		return nil, err
@@ -63,7 +68,7 @@ func newRun(o Options, scratch *disk.Scratch, suites []Suite, subjects []*Subjec
 	r := &run{Options: o, scratch: scratch, list: suites, subjects: subjects, begun: time.Now(), cpu: readCPU()}
 	r.report = o.Before
 	if r.report == nil {
-		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Machine: machine()}
+		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Asked: o.asked(), Machine: machine()}
 		r.report.Noise.LoadBefore = load()
 	}
 	r.before = r.report.Seconds

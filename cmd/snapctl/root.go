@@ -168,7 +168,7 @@ func commands(a *app) []*cobra.Command {
 		newPrepareCommand(a), newViewCommand(a), newCommitCommand(a), newRmCommand(a),
 		newLsCommand(a), newTreeCommand(a), newInfoCommand(a), newUsageCommand(a), newMountsCommand(a),
 		newApplyCommand(a), newDiffCommand(a), newChangesCommand(a), newExportCommand(a),
-		newGCCommand(a), newCheckCommand(a), newRepairCommand(a), newServeCommand(a), newVersionCommand(a), newDemoCommand(a), newGenManCommand(a),
+		newGCCommand(a), newCheckCommand(a), newRepairCommand(a), newServeCommand(a), newVersionCommand(a), newDemoCommand(a), newBenchCommand(a), newGenManCommand(a),
 	}
 }
 

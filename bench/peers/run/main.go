@@ -1,0 +1,88 @@
+// Run measures the drivers of this module and containerd's snapshotters in the same run, as
+// 'snapctl bench' does the drivers alone, and writes the same report.
+//
+//	run [-quick] [-drivers LIST] [-suite LIST] [-scratch DIR] [-fs LIST] [-out DIR]
+//
+// An interrupted run is not gone on with.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/layerkeep/layerkeep/bench"
+	"github.com/layerkeep/layerkeep/bench/peers"
+	"github.com/layerkeep/layerkeep/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop was called
+	}
+}
+
+func run(ctx context.Context) error {
+	o := bench.Options{Subjects: append(bench.Subjects(), peers.Subjects()...), Version: "peers"}
+	flag.BoolVar(&o.Quick, "quick", false, "measure a part of the cases")
+	flag.StringVar(&o.Scratch, "scratch", os.TempDir(), "where to measure")
+	flag.DurationVar(&o.Time, "time", 0, "measure no longer than this")
+	drivers := flag.String("drivers", "", "only these subjects, separated by commas")
+	suites := flag.String("suite", "", "only these suites, separated by commas")
+	kinds := flag.String("fs", "", "make a disk of each of these file systems, separated by commas")
+	out := flag.String("out", "", "directory for the report")
+	flag.Parse()
+	o.Drivers, o.Suites, o.FileSystems = list(*drivers), list(*suites), list(*kinds)
+	o.Progress = func(p bench.Progress) {
+		if p.Round <= 1 {
+			fmt.Fprintf(os.Stderr, "[%d/%d] %s\n", p.Done+1, p.Total, p.What)
+		}
+	}
+	r, err := bench.Run(ctx, o)
+	if err != nil {
+		return err
+	}
+	if *out != "" {
+		if err := write(*out, r); err != nil {
+			return err
+		}
+	}
+	return report.Text(os.Stdout, r, 0)
+}
+
+func list(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+func write(dir string, r *bench.Report) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	for name, fill := range map[string]func(io.Writer) error{
+		"bench.json": r.Write,
+		"bench.txt":  func(w io.Writer) error { return report.Benchstat(w, r) },
+		"bench.html": func(w io.Writer) error { return report.HTML(w, r) },
+	} {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		errs = append(errs, fill(f), f.Close())
+	}
+	return errors.Join(errs...)
+}

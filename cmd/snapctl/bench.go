@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/bench"
+	"github.com/layerkeep/layerkeep/bench/disk"
+	"github.com/layerkeep/layerkeep/bench/report"
+)
+
+const benchLong = `Measure what each driver costs here: the first write to a file of an image (copy-up),
+inodes and space, reading, the life of containers, and whole workloads. It prints
+tables and says in words which driver suits which work. It needs root.
+
+Without --fs it measures on the file system of the --scratch directory. With --fs it
+makes a small disk of each file system in a file in that directory, and measures on
+these. Nothing of it stays, also when the command is interrupted; what a killed run
+has left is removed by the next one in the same directory.
+
+--quick takes less than two minutes and measures a part of the cases. The whole takes
+an hour or more for each file system. With --out, the report is written to DIR as
+bench.json (with every sample), bench.txt (for benchstat) and bench.html (with plots);
+a run that was interrupted goes on from DIR/bench.part.json when it is started again
+with the same options.
+
+The drivers take turns, round by round, until the result is precise enough or its
+share of the time is over. Other work on the machine makes results worse: the report
+says how steady the machine was.
+
+'snapctl bench list' shows what is measured, and 'snapctl bench compare A.json B.json'
+what changed between two runs.`
+
+const benchJSON = `{
+  "layerkeep_bench": 1,
+  "version": "1.2.3",
+  "started": "2026-01-02T03:04:05Z",
+  "seconds": 93.5,
+  "complete": true,
+  "quick": true,
+  "asked": {
+    "file_systems": [
+      "ext4"
+    ],
+    "disk_size": 3221225472,
+    "drivers": [],
+    "suites": []
+  },
+  "machine": {
+    "kernel": "6.12.0",
+    "os": "Debian GNU/Linux 13",
+    "arch": "amd64",
+    "cpu": "…",
+    "cpus": 2,
+    "memory": 8589934592,
+    "virtual": true
+  },
+  "noise": {
+    "control": [
+      0.0021
+    ],
+    "load_before": 0.1,
+    "load_after": 1.5,
+    "steal": 0.01
+  },
+  "places": [
+    {
+      "name": "ext4",
+      "file_system": "ext4",
+      "options": "rw,relatime",
+      "device": "a loop device over a file on ext4",
+      "shared": false,
+      "reflink": false,
+      "size": 3145728,
+      "free": 3145728
+    }
+  ],
+  "results": [
+    {
+      "suite": "copy-up",
+      "case": "size",
+      "params": [
+        {
+          "name": "size",
+          "value": "4KiB"
+        }
+      ],
+      "place": "ext4",
+      "subject": "overlay2",
+      "rounds": 5,
+      "metrics": [
+        {
+          "name": "first",
+          "unit": "s",
+          "samples": [
+            0.000061
+          ]
+        }
+      ],
+      "note": "…",
+      "skipped": "…"
+    }
+  ]
+}`
+
+func newBenchCommand(a *app) *cobra.Command {
+	var o bench.Options
+	var out string
+	cmd := &cobra.Command{
+		Use:   "bench [--quick] [--drivers LIST] [--suite LIST] [--scratch DIR] [--fs LIST] [--out DIR]",
+		Short: "Measure what each driver costs on this machine",
+		Long:  jsonHelp(benchLong, benchJSON),
+		Args:  exactArgs(0),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runBench(cmd.Context(), a, o, out) },
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.Quick, "quick", false, "measure a part of the cases, in less than two minutes")
+	flags.StringSliceVar(&o.Drivers, "drivers", nil, "measure only the drivers in `LIST`, which commas separate")
+	flags.StringSliceVar(&o.Suites, "suite", nil, "measure only the suites in `LIST`, which commas separate")
+	flags.StringVar(&o.Scratch, "scratch", os.TempDir(), "measure in `DIR`, or make the disks of --fs there")
+	flags.StringSliceVar(&o.FileSystems, "fs", nil, "measure on a disk of each file system in `LIST`: "+strings.Join(disk.FileSystems(), ", "))
+	flags.StringVar(&out, "out", "", "write the report to `DIR`, which is made if it is missing")
+	flags.DurationVar(&o.Time, "time", 0, "measure no longer than `DURATION`, such as 10m, and leave out what that does not suffice for")
+	completeFlag(cmd, "drivers", driverNames)
+	completeFlag(cmd, "suite", cobra.FixedCompletions(suiteNames(), cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "fs", cobra.FixedCompletions(disk.FileSystems(), cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "time", cobra.NoFileCompletions)
+	cmd.AddCommand(newBenchListCommand(a), newBenchCompareCommand(a))
+	return cmd
+}
+
+func suiteNames() []string {
+	var names []string
+	for _, s := range bench.Suites() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
+	if o.Time < 0 {
+		return usagef("--time %v: it is less than nothing", o.Time)
+	}
+	o.Version = version
+	var files *benchFiles
+	if out != "" {
+		var err error
+		if files, err = openBenchFiles(out); err != nil {
+			return doing(err, "preparing the directory %s", out)
+		}
+		if o.Before, err = files.before(); err != nil {
+			return err
+		}
+		if o.Before != nil {
+			a.note("going on with the run that is in %s", files.part())
+		}
+		o.Save = files.save
+	}
+	meter := newMeter(a)
+	o.Progress = meter.show
+	r, err := bench.Run(ctx, o)
+	meter.end()
+	if err != nil {
+		return explainBench(err, o, files)
+	}
+	if files != nil {
+		if err := files.finish(r); err != nil {
+			return doing(err, "writing the report to %s", out)
+		}
+		a.note("the report is in %s", files.names())
+	}
+	return a.result(r, func(w io.Writer) error { return report.Text(w, r, a.columns()) })
+}
+
+// explainBench gives an error of a run its kind and says what to do.
+func explainBench(err error, o bench.Options, files *benchFiles) error {
+	switch {
+	case errors.Is(err, bench.ErrUnknown):
+		return usagef("%w", err)
+	case errors.Is(err, bench.ErrOtherRun):
+		return advise(fmt.Errorf("%w: %w", errState, err), "give the same options again, remove "+files.part()+", or name another --out")
+	case errors.Is(err, disk.ErrInUse):
+		return advise(fmt.Errorf("%w: %w", errState, err), "wait for it, or name another --scratch; two runs on one disk disturb each other")
+	case errors.Is(err, disk.ErrNoSpace):
+		return advise(err, "name a directory with more room with --scratch, or measure less with --quick")
+	case errors.Is(err, context.Canceled) && files != nil:
+		return advise(err, "what was measured is kept: the same command goes on from there")
+	}
+	return doing(err, "measuring in %s", o.Scratch)
+}

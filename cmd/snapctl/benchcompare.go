@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/bench/report"
+)
+
+const benchCompareLong = `Say what changed between two runs of 'snapctl bench' beyond the noise: between kernels,
+disks, versions. A.json and B.json are files bench.json that --out has made, the older
+one first. Each difference is tested, and the tests are corrected for their number, so
+that of the changes that are shown at most one in twenty is expected to be chance.
+
+The exit code is 0 whatever has changed.`
+
+func newBenchCompareCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "compare A.json B.json",
+		Short: "Say what changed between two runs",
+		Long:  benchCompareLong,
+		Args:  exactArgs(2),
+		RunE:  func(_ *cobra.Command, args []string) error { return runBenchCompare(a, args[0], args[1]) },
+	}
+}
+
+func runBenchCompare(a *app, before, after string) error {
+	first, err := readReport(before)
+	if err != nil {
+		return err
+	}
+	second, err := readReport(after)
+	if err != nil {
+		return err
+	}
+	c, err := report.Compare(first, second)
+	if errors.Is(err, report.ErrNothingInCommon) {
+		err = fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	if err != nil {
+		return doing(err, "comparing %s with %s", before, after)
+	}
+	return a.result(c, func(w io.Writer) error { return report.WriteComparison(w, c, a.columns()) })
+}
