@@ -128,7 +128,7 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 	}
 	var got Round
 	if err := one.trial.Round(ctx, &got); err != nil {
-		one.result.Skipped, one.result.Metrics, one.result.Rounds = err.Error(), nil, 0
+		one.result.Skipped, one.result.Metrics, one.result.Rounds = err.Error(), []Metric{}, 0
 		return false
 	}
 	if !counts {

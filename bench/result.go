@@ -106,9 +106,9 @@ type Result struct {
 	Rounds  int      `json:"rounds"`
 	Metrics []Metric `json:"metrics"`
 	// Skipped says why there is nothing, empty where there is something.
-	Skipped string `json:"skipped,omitempty"`
+	Skipped string `json:"skipped"`
 	// Note says in words what else was seen: how a full disk showed, for instance.
-	Note string `json:"note,omitempty"`
+	Note string `json:"note"`
 }
 
 // Name is the suite, the case and its parameters, joined by slashes: "copy-up/size/size=1MiB".

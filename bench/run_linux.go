@@ -68,7 +68,8 @@ func newRun(o Options, scratch *disk.Scratch, suites []Suite, subjects []*Subjec
 	r := &run{Options: o, scratch: scratch, list: suites, subjects: subjects, begun: time.Now(), cpu: readCPU()}
 	r.report = o.Before
 	if r.report == nil {
-		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Asked: o.asked(), Machine: machine()}
+		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Asked: o.asked(), Machine: machine(), Places: []PlaceInfo{}, Results: []Result{}}
+		r.report.Noise.Control = []float64{}
 		r.report.Noise.LoadBefore = load()
 	}
 	r.before = r.report.Seconds
@@ -250,5 +251,8 @@ func (r *run) stages(ctx context.Context, p *disk.Place, s Suite) (stages []*Sta
 }
 
 func skipped(p *disk.Place, s Suite, c Case, sub *Subject, reason string) Result {
-	return Result{Suite: s.Name, Case: c.Name, Params: c.Params, Place: p.Name, Subject: sub.Name, Skipped: reason}
+	return Result{
+		Suite: s.Name, Case: c.Name, Params: append(Params{}, c.Params...), Place: p.Name, Subject: sub.Name,
+		Metrics: []Metric{}, Skipped: reason,
+	}
 }

@@ -49,8 +49,12 @@ const benchJSON = `{
       "ext4"
     ],
     "disk_size": 3221225472,
-    "drivers": [],
-    "suites": []
+    "drivers": [
+      "overlay2"
+    ],
+    "suites": [
+      "copy-up"
+    ]
   },
   "machine": {
     "kernel": "6.12.0",
@@ -117,7 +121,10 @@ func newBenchCommand(a *app) *cobra.Command {
 		Short: "Measure what each driver costs on this machine",
 		Long:  jsonHelp(benchLong, benchJSON),
 		Args:  exactArgs(0),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return runBench(cmd.Context(), a, o, out) },
+		// Its subcommands complete themselves.
+		ValidArgsFunction: cobra.NoFileCompletions,
+
+		RunE: func(cmd *cobra.Command, _ []string) error { return runBench(cmd.Context(), a, o, out) },
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Quick, "quick", false, "measure a part of the cases, in less than two minutes")

@@ -32,7 +32,7 @@ func jsonExamples(t *testing.T) map[string]string {
 func TestEveryCommandOfTheContractDocumentsItsObject(t *testing.T) {
 	want := []string{
 		"import", "images", "rmi", "mount", "umount", "prepare", "view", "commit", "rm", "ls", "tree", "info",
-		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "repair", "version", "demo",
+		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "repair", "version", "demo", "bench",
 	}
 	got := slices.Collect(maps.Keys(jsonExamples(t)))
 	require.ElementsMatch(t, want, got)
@@ -113,6 +113,7 @@ func story(dir string) [][]string {
 		{"gc"},
 		{"version"},
 		{"demo"},
+		{"bench", "--quick", "--fs", "tmpfs", "--drivers", "vfs", "--suite", "inodes", "--scratch", dir},
 	}
 }
 
