@@ -75,3 +75,14 @@ func TestWithoutAUFSNoDirectoryIsABranch(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Unmounted, use)
 }
+
+func TestATextIsCutAtTheLastSeparator(t *testing.T) {
+	for text, want := range map[string][]string{"a=b=c": {"a=b", "c"}, "=": {"", ""}, "abc": nil, "": nil} {
+		before, after, found := cutLast(text, "=")
+		if require.Equal(t, want != nil, found, text); found {
+			require.Equal(t, want, []string{before, after}, text)
+		} else {
+			require.Equal(t, text, before)
+		}
+	}
+}

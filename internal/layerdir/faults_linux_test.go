@@ -105,7 +105,11 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 	"branches": func(s *Store, _ string) (any, error) {
 		return branchUse([]*mountinfo.Info{{FSType: "aufs", VFSOptions: "rw,si=1"}}, "/a", s.Path("sys"))
 	},
-	"old layers":         func(s *Store, _ string) (any, error) { return s.oldMounted(".old-open-1", "open") },
+	"old layers": func(s *Store, _ string) (any, error) { return s.oldMounted(".old-open-1", "open") },
+	"writers": func(s *Store, _ string) (any, error) {
+		_, seen, err := s.SilenceElsewhere("open")
+		return seen, err
+	},
 	"processes":          func(*Store, string) (any, error) { return NamespaceLives("mnt:[1]") },
 	"branches elsewhere": func(s *Store, _ string) (any, error) { return writableElsewhere(nil, "/a", s.Path("sys")) },
 }

@@ -201,8 +201,10 @@ func TestCleaningUpEndsWithItsContext(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, s.Cleanup(ctx), context.Canceled)
 	require.True(t, s.Leftovers())
-	require.NoError(t, s.Cleanup(t.Context()))
-	require.False(t, s.Leftovers())
+	for range 2 {
+		require.NoError(t, s.Cleanup(t.Context()))
+		require.False(t, s.Leftovers())
+	}
 }
 
 func TestOnlyLayersAreListed(t *testing.T) {

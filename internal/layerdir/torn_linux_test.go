@@ -39,6 +39,21 @@ func TestADoubtfulLayerIsMarkedOrTheErrorSaysSo(t *testing.T) {
 	require.GreaterOrEqual(t, said, 4, "opening, syncing, closing a mark, syncing its directory")
 }
 
+// That the marks are there now does not mean that what came later is on the disk.
+func TestADoubtfulStoreIsSyncedOnceMore(t *testing.T) {
+	calls := fstest.NewCalls(t)
+	for n, failed := 1, ""; failed != "syncfs"; n++ {
+		s := lifeStore(t)
+		s.doubtful = true
+		var err error
+		_, failed = calls.Fail(t, n, unix.EIO, func() { err = s.sync() })
+		require.NotEmpty(t, failed, "it does not sync")
+		if failed == "syncfs" {
+			require.ErrorIs(t, err, unix.EIO)
+		}
+	}
+}
+
 func TestAMarkThatCannotBeLookedForIsAnError(t *testing.T) {
 	s := lifeStore(t)
 	require.NoError(t, s.Remove("open"))

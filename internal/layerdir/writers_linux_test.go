@@ -49,7 +49,7 @@ func TestAWriterInAnotherMountNamespaceIsFound(t *testing.T) {
 	at := t.TempDir()
 	bind := fmt.Sprintf("mount --bind %s %s", s.Path("a", "tree"), at)
 	unused := inNamespace(t, bind)
-	writer := inNamespace(t, bind+"; exec 3>"+at+"/held; { read end; } <&0 &") // two processes, one namespace
+	writer := inNamespace(t, bind+"; exec 3>"+at+"/held; exec 4<&0; { read end <&4; } &") // two processes, one namespace
 	require.NotEqual(t, unused, writer)
 	inNamespace(t, fmt.Sprintf("mount --bind %s %s; mount -o remount,bind,ro %s", s.Path("b", "tree"), at, at))
 	inNamespace(t, "true")
