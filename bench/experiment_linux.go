@@ -107,19 +107,11 @@ func (e experiment) start(ctx context.Context, st *Stage, containers int) (Trial
 }
 
 func (t appending) Round(ctx context.Context, r *Round) (err error) {
-	var all []*Container
-	defer func() {
-		for _, c := range all {
-			err = errors.Join(err, c.Stop(ctx))
-		}
-	}()
-	for range t.containers {
-		c, err := t.st.Start(ctx, t.base)
-		if err != nil {
-			return err
-		}
-		all = append(all, c)
+	all, err := t.st.StartAll(ctx, t.containers, t.base)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, t.st.StopAll(ctx, all)) }()
 	before, err := t.st.read(ctx, "")
 	if err != nil {
 		return err

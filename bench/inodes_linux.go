@@ -186,11 +186,7 @@ func (t idle) Round(ctx context.Context, r *Round) (err error) {
 		return err
 	}
 	var all []*Container
-	defer func() {
-		for _, c := range all {
-			err = errors.Join(err, c.Stop(ctx))
-		}
-	}()
+	defer func() { err = errors.Join(err, t.st.StopAll(ctx, all)) }()
 	counted := int64(0)
 	for range idleContainers {
 		c, err := t.st.Start(ctx, t.parents...)
@@ -223,7 +219,7 @@ func (t idle) Stop(context.Context) error { return nil }
 
 // The small disk of the case "fill".
 const (
-	fewInodes     = 4096
+	fewInodes     = 2048
 	smallDisk     = 256 << 20
 	mostOnSmall   = 2000
 	filesOnSmall  = 100
@@ -277,10 +273,7 @@ func (t fill) Round(ctx context.Context, r *Round) error {
 		full = os.WriteFile(c.Path("written"), []byte("x"), 0o600)
 	}
 	begun := time.Now()
-	var freed error
-	for _, c := range all {
-		freed = errors.Join(freed, c.Stop(ctx))
-	}
+	freed := t.st.StopAll(ctx, all)
 	took := time.Since(begun)
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), freed)

@@ -146,15 +146,13 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 	return true
 }
 
-// share is how long the rounds of the next case may take.
+// share is how long the rounds of a case may take.
 func (r *run) share() time.Duration {
-	limit := r.time()
-	if limit == 0 {
+	if r.until.IsZero() {
 		return caseTime
 	}
-	left := limit - time.Since(r.begun)
 	// Half of it: preparing a case takes time, too.
-	return max(left/time.Duration(2*max(r.total-r.done, 1)), 0)
+	return max(time.Until(r.until)/time.Duration(2*(r.following+1)), 0)
 }
 
 // isPrecise reports whether the first metric of each subject is known well enough.

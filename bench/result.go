@@ -28,11 +28,11 @@ type Report struct {
 	// Seconds is how long the run took, all parts of it together if it was resumed.
 	Seconds float64 `json:"seconds"`
 	// Complete: no case was left out because the time was over or the run was stopped.
-	Complete bool    `json:"complete"`
-	Quick    bool    `json:"quick"`
+	Complete bool `json:"complete"`
+	Quick    bool `json:"quick"`
 	// Asked is what was to be measured.
-	Asked Asked `json:"asked"`
-	Machine  Machine `json:"machine"`
+	Asked   Asked   `json:"asked"`
+	Machine Machine `json:"machine"`
 	// Noise says how steady the machine was.
 	Noise   Noise       `json:"noise"`
 	Places  []PlaceInfo `json:"places"`

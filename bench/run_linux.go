@@ -60,6 +60,10 @@ type run struct {
 	cpu      cpuTimes
 	// done and total count cases on places, here those of this part of the run alone.
 	done, total int
+	// until is when the time of the suite that is being measured is over; zero without a limit.
+	until time.Time
+	// following is how many cases of the suite come after the one that is being measured.
+	following int
 	// missed: the time did not suffice for a case.
 	missed bool
 }
@@ -190,11 +194,13 @@ func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, c := range s.Cases {
+	r.allot(len(s.Cases) - r.known(p.Name, s))
+	for i, c := range s.Cases {
 		if r.has(p.Name, s, c) {
 			continue
 		}
-		if limit := r.time(); limit > 0 && time.Since(r.begun) > limit {
+		r.following = len(s.Cases) - 1 - i
+		if !r.until.IsZero() && time.Now().After(r.until) {
 			r.missed = true
 			r.done++
 			continue
@@ -218,6 +224,15 @@ func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
 		}
 	}
 	return nil
+}
+
+// allot gives the next cases their part of the time that is left: where it does not suffice
+// for all, each suite and each place has something nevertheless.
+func (r *run) allot(cases int) {
+	if limit := r.time(); limit > 0 {
+		left := limit - time.Since(r.begun)
+		r.until = time.Now().Add(left * time.Duration(cases) / time.Duration(max(r.total-r.done, 1)))
+	}
 }
 
 // stages opens a store for each subject; reasons says why one has none.
