@@ -91,7 +91,7 @@ type Missing struct {
 // Compare compares two reports. An error matches [ErrNothingInCommon].
 func Compare(old, new *bench.Report) (*Comparison, error) { //nolint:predeclared // there is no better word
 	a, b := newIndex(old), newIndex(new)
-	c := &Comparison{Differences: differences(old, new), OnlyOld: missing(a, b), OnlyNew: missing(b, a)}
+	c := &Comparison{Differences: differences(a.report, b.report), OnlyOld: missing(a, b), OnlyNew: missing(b, a)}
 	ratios := map[string][]float64{}
 	for _, key := range a.keys() {
 		was, is := a.cells[key], b.cells[key]

@@ -125,6 +125,8 @@ func TestNothingIsDrawnOutsideOfItsPlot(t *testing.T) {
 
 func TestTextsOfAReportAreEscaped(t *testing.T) {
 	text, _ := pageOf(t, hostileReports()["names"])
+	require.NotContains(t, text, "\u202e")
+	require.NotContains(t, text, "\x1b")
 	require.NotContains(t, text, "<script")
 	require.Contains(t, text, "&lt;script&gt;")
 }
@@ -193,8 +195,10 @@ func TestALogarithmicAxisHasRoundNumbers(t *testing.T) {
 		}
 		return texts
 	}
-	require.Equal(t, []string{"10 µs", "100 µs", "1 ms", "10 ms"}, at(20e-6, 2e-3, bench.Seconds))
-	require.Equal(t, []string{"1 ms", "2 ms", "5 ms", "10 ms"}, at(1.5e-3, 2e-3, bench.Seconds))
+	require.Equal(t, []string{"10 µs", "100 µs", "1 ms", "10 ms"}, at(10e-6, 8e-3, bench.Seconds))
+	require.Equal(t, []string{"20 µs", "50 µs", "100 µs", "200 µs", "500 µs", "1 ms"}, at(25e-6, 0.9e-3, bench.Seconds))
+	require.Equal(t, []string{"1 ms", "2 ms"}, at(1.5e-3, 1.6e-3, bench.Seconds))
+	require.Equal(t, []string{"4 KiB", "16 KiB", "64 KiB", "256 KiB", "1 MiB"}, at(5000, 2<<20, bench.Bytes))
 	require.LessOrEqual(t, len(at(1e-300, 1e300, bench.Seconds)), mostTicks+1)
 	require.Equal(t, []string{"-50", "0", "50", "100"}, at(-20, 100, bench.Inodes))
 }

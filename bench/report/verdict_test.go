@@ -44,14 +44,14 @@ func TestADifferenceWithinTheNoiseIsNone(t *testing.T) {
 	a := adviceOn(t, r, workRead)
 	require.Len(t, a.Equal, 1)
 	require.Empty(t, a.RunnerUp)
-	require.False(t, a.TooFew)
+	require.Empty(t, a.Unknown)
 	require.Contains(t, a.Sentence, "equal within the noise")
 }
 
 func TestThreeSamplesDoNotDecide(t *testing.T) {
 	r := with(newReport(), result("read/a", "overlay2", bench.Seconds, 1, 1, 1), result("read/a", "btrfs", bench.Seconds, 9, 9, 9))
 	a := adviceOn(t, r, workRead)
-	require.True(t, a.TooFew)
+	require.Equal(t, []string{"btrfs"}, a.Unknown)
 	require.Contains(t, a.Sentence, "too few samples")
 }
 
