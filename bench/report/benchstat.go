@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"io"
 	"slices"
 	"strconv"
@@ -24,7 +25,8 @@ import (
 // "benchstat old.txt new.txt", drivers with "benchstat -col /subject new.txt".
 func Benchstat(w io.Writer, r *bench.Report) error {
 	x := newIndex(r)
-	out := benchfmt.NewWriter(w)
+	buffered := bufio.NewWriter(w)
+	out := benchfmt.NewWriter(buffered)
 	if err := writeUnits(out, x); err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func Benchstat(w io.Writer, r *bench.Report) error {
 			}
 		}
 	}
-	return nil
+	return buffered.Flush()
 }
 
 // writeUnits says which units are better when they are higher.

@@ -112,8 +112,7 @@ func noiseLine(n bench.Noise) string {
 	if control == nil || control.median <= 0 {
 		return "the control work was not measured; " + load
 	}
-	sorted := slices.Sorted(slices.Values(control.samples))
-	low, high := sorted[len(sorted)/20], sorted[len(sorted)-1-len(sorted)/20]
+	low, high := control.sorted[control.n()/20], control.sorted[control.n()-1-control.n()/20]
 	return fmt.Sprintf("the same control work took %s (median of %s times), and between %.0f %% less and %.0f %% more in nine cases of ten; %s",
 		formatValue(control.median, bench.Seconds), thousands(control.n()),
 		100*(1-low/control.median), 100*(high/control.median-1), load)
