@@ -65,28 +65,46 @@ func newAxis(results []*summary, wantLog bool) *axis {
 
 const mostTicks = 5
 
-// setLog puts the ends of the axis on powers of ten, of two for bytes, or on 2 and 5 times
-// a power of ten where that suffices.
+// setLog puts the ends of the axis on 1, 2 or 5 times a power of ten, or on powers of two
+// for bytes.
 func (a *axis) setLog(lo, hi float64) {
 	base := 10.0
+	a.lo, a.hi = math.Log2(roundLog(lo, false)), math.Log2(roundLog(hi, true))
 	if a.unit == bench.Bytes {
 		base = 2
+		a.lo, a.hi = math.Floor(math.Log2(lo)), math.Ceil(math.Log2(hi))
 	}
-	log := func(v float64) float64 { return math.Log2(v) / math.Log2(base) }
-	first, last := math.Floor(log(lo)+1e-9), math.Ceil(log(hi)-1e-9)
-	if last <= first {
-		last = first + 1
+	if a.hi-a.lo < 1 {
+		a.hi = a.lo + 1
 	}
+	perBase := math.Log2(base)
+	first, last := math.Ceil(a.lo/perBase-1e-9), math.Floor(a.hi/perBase+1e-9)
 	step := niceStep((last - first) / mostTicks)
-	last = first + math.Ceil((last-first)/step)*step
-	a.lo, a.hi = first*math.Log2(base), last*math.Log2(base)
-	for e := first; e <= last+step/2; e += step {
-		a.addTick(math.Exp2(e * math.Log2(base)))
-		if base == 10 && last-first <= 2 && e < last {
+	for e := first - 1; e <= last; e++ {
+		if e >= first && math.Mod(e-first, step) == 0 {
+			a.addTick(math.Exp2(e * perBase))
+		}
+		if base == 10 && a.hi-a.lo <= 2.01*perBase {
 			a.addTick(2 * math.Pow(10, e))
 			a.addTick(5 * math.Pow(10, e))
 		}
 	}
+}
+
+// roundLog rounds a positive number down or up to 1, 2 or 5 times a power of ten.
+func roundLog(v float64, up bool) float64 {
+	const almost = 1e-9
+	power := math.Pow(10, math.Floor(math.Log10(v)+almost))
+	last := power
+	for _, f := range []float64{1, 2, 5, 10} {
+		if up && power*f >= v*(1-almost) {
+			return power * f
+		}
+		if power*f <= v*(1+almost) {
+			last = power * f
+		}
+	}
+	return last
 }
 
 // niceStep is the least of 1, 2, 5, 10, 20, … that is at least v.
@@ -128,14 +146,22 @@ func linearStep(v float64, unit string) float64 {
 	return power * 10
 }
 
+// addTick adds a mark, unless it is outside of the axis.
 func (a *axis) addTick(v float64) {
-	if len(a.ticks) < 4*mostTicks {
+	at := v
+	if a.log {
+		at = math.Log2(v)
+	}
+	if at >= a.lo-1e-9 && at <= a.hi+1e-9 && len(a.ticks) < 4*mostTicks {
 		a.ticks = append(a.ticks, tickMark{a.at(v), tickText(v, a.unit)})
 	}
 }
 
 // tickText is a round value: "1 ms", not "1.00 ms".
 func tickText(v float64, unit string) string {
+	if v == 0 {
+		return "0"
+	}
 	text := formatValue(v, unit)
 	number, rest, _ := strings.Cut(text, " ")
 	if strings.Contains(number, ".") && !strings.Contains(number, "e") {

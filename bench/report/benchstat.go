@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"io"
 	"slices"
 	"strconv"
@@ -24,12 +25,13 @@ import (
 // "benchstat old.txt new.txt", drivers with "benchstat -col /subject new.txt".
 func Benchstat(w io.Writer, r *bench.Report) error {
 	x := newIndex(r)
-	out := benchfmt.NewWriter(w)
+	buffered := bufio.NewWriter(w)
+	out := benchfmt.NewWriter(buffered)
 	if err := writeUnits(out, x); err != nil {
 		return err
 	}
 	for _, place := range x.places {
-		config := benchConfig(r, place)
+		config := benchConfig(x.report, place)
 		for _, c := range x.cases {
 			for _, s := range x.subjects {
 				one := x.cell(place, c, s)
@@ -42,7 +44,7 @@ func Benchstat(w io.Writer, r *bench.Report) error {
 			}
 		}
 	}
-	return nil
+	return buffered.Flush()
 }
 
 // writeUnits says which units are better when they are higher.
@@ -74,7 +76,7 @@ func benchConfig(r *bench.Report, place string) []benchfmt.Config {
 	var config []benchfmt.Config
 	for _, c := range [][2]string{{"place", place}, {"filesystem", fs}, {"kernel", r.Machine.Kernel}, {"cpu", r.Machine.CPU}} {
 		// A line without a value would delete the key.
-		config = append(config, benchfmt.Config{Key: c[0], Value: []byte(orUnknown(strings.TrimSpace(oneLine(c[1])))), File: true})
+		config = append(config, benchfmt.Config{Key: c[0], Value: []byte(orUnknown(strings.TrimSpace(c[1]))), File: true})
 	}
 	return config
 }

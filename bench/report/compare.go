@@ -88,10 +88,10 @@ type Missing struct {
 	Case    string `json:"case"`
 }
 
-// Compare compares two reports. An error matches [ErrNothingInCommon].
-func Compare(old, new *bench.Report) (*Comparison, error) { //nolint:predeclared // there is no better word
-	a, b := newIndex(old), newIndex(new)
-	c := &Comparison{Differences: differences(old, new), OnlyOld: missing(a, b), OnlyNew: missing(b, a)}
+// Compare compares two reports, the earlier one first. An error matches [ErrNothingInCommon].
+func Compare(before, after *bench.Report) (*Comparison, error) {
+	a, b := newIndex(before), newIndex(after)
+	c := &Comparison{Differences: differences(a.report, b.report), OnlyOld: missing(a, b), OnlyNew: missing(b, a)}
 	ratios := map[string][]float64{}
 	for _, key := range a.keys() {
 		was, is := a.cells[key], b.cells[key]
@@ -164,7 +164,7 @@ func newChange(key cellKey, was, is *summary) Change {
 		c.Result = TooFew
 		return c
 	}
-	p := pValue(was.samples, is.samples)
+	p := pValue(was.sorted, is.sorted)
 	c.P, c.supported = &p, isSupported(was, is)
 	return c
 }
@@ -225,14 +225,14 @@ func (c Change) size() float64 {
 const maxChange = 1e300
 
 // differences says what differs beside the results.
-func differences(old, new *bench.Report) []string { //nolint:predeclared // there is no better word
+func differences(before, after *bench.Report) []string {
 	var all []string
 	add := func(what, was, is string) {
 		if was != is {
 			all = append(all, fmt.Sprintf("%s: %s, now %s", what, orUnknown(was), orUnknown(is)))
 		}
 	}
-	m, n := old.Machine, new.Machine
+	m, n := before.Machine, after.Machine
 	add("processor", m.CPU, n.CPU)
 	add("processors", fmt.Sprint(m.CPUs), fmt.Sprint(n.CPUs))
 	add("memory", formatValue(float64(m.Memory), bench.Bytes), formatValue(float64(n.Memory), bench.Bytes))
@@ -240,10 +240,10 @@ func differences(old, new *bench.Report) []string { //nolint:predeclared // ther
 	add("kernel", m.Kernel, n.Kernel)
 	add("system", m.OS, n.OS)
 	add("virtual machine", fmt.Sprint(m.Virtual), fmt.Sprint(n.Virtual))
-	add("version", old.Version, new.Version)
-	add("quick run", fmt.Sprint(old.Quick), fmt.Sprint(new.Quick))
-	for _, p := range old.Places {
-		for _, q := range new.Places {
+	add("version", before.Version, after.Version)
+	add("quick run", fmt.Sprint(before.Quick), fmt.Sprint(after.Quick))
+	for _, p := range before.Places {
+		for _, q := range after.Places {
 			if p.Name == q.Name {
 				add("file system of "+p.Name, p.FileSystem, q.FileSystem)
 				add("mount options of "+p.Name, p.Options, q.Options)
@@ -252,7 +252,7 @@ func differences(old, new *bench.Report) []string { //nolint:predeclared // ther
 			}
 		}
 	}
-	if d := controlDifference(old.Noise, new.Noise); d != "" {
+	if d := controlDifference(before.Noise, after.Noise); d != "" {
 		all = append(all, d)
 	}
 	return all
@@ -260,8 +260,8 @@ func differences(old, new *bench.Report) []string { //nolint:predeclared // ther
 
 // controlDifference says that the processor was faster or slower in one of the runs, as
 // the control work shows.
-func controlDifference(old, new bench.Noise) string { //nolint:predeclared // there is no better word
-	was, is := medianOf(old.Control), medianOf(new.Control)
+func controlDifference(before, after bench.Noise) string {
+	was, is := medianOf(before.Control), medianOf(after.Control)
 	ratio := is / was
 	if was <= 0 || is <= 0 || !isFinite(ratio) || ratio > 0.95 && ratio < 1.05 {
 		return ""

@@ -17,6 +17,8 @@ type contest struct {
 	subjects    []string
 	results     map[string][]*summary // by subject, in the order of cases
 	costs       map[string][]float64  // lower is better; all are positive
+	// differs caches whether two subjects differ in each case, as the test takes long.
+	differs map[[2]string][]bool
 }
 
 // contests returns those of a place, in the order in which the cases come.
@@ -42,7 +44,7 @@ func (x *index) contests(place string) []*contest {
 // contest returns nil where no driver was measured. A driver that misses more than half of
 // the cases takes no part, so that it does not keep the others from being compared.
 func (x *index) contest(place, work string, cases []*caseInfo) *contest {
-	c := &contest{place: place, work: work, results: map[string][]*summary{}, costs: map[string][]float64{}}
+	c := &contest{place: place, work: work, results: map[string][]*summary{}, costs: map[string][]float64{}, differs: map[[2]string][]bool{}}
 	drivers := x.driversOf(place, cases)
 	if len(drivers) == 0 {
 		return nil
@@ -153,13 +155,28 @@ func (c *contest) mean(a, b string, counts func(i int) bool) float64 {
 // beats reports whether a is better than b beyond the noise: a case in which the two do not
 // differ counts as a tie.
 func (c *contest) beats(a, b string) bool {
-	return c.mean(b, a, func(i int) bool { return differ(c.results[a][i], c.results[b][i]) }) > leastGain
+	differs := c.differences(a, b)
+	return c.mean(b, a, func(i int) bool { return differs[i] }) > leastGain
+}
+
+// differences returns for each case whether two subjects differ beyond the noise.
+func (c *contest) differences(a, b string) []bool {
+	if a > b {
+		a, b = b, a
+	}
+	key := [2]string{a, b}
+	if c.differs[key] == nil {
+		for i := range c.cases {
+			c.differs[key] = append(c.differs[key], differ(c.results[a][i], c.results[b][i]))
+		}
+	}
+	return c.differs[key]
 }
 
 // losses is the number of cases in which a is worse than b beyond the noise.
 func (c *contest) losses(a, b string) (n int) {
-	for i := range c.cases {
-		if c.costs[a][i] > c.costs[b][i] && differ(c.results[a][i], c.results[b][i]) {
+	for i, differs := range c.differences(a, b) {
+		if differs && c.costs[a][i] > c.costs[b][i] {
 			n++
 		}
 	}

@@ -131,7 +131,7 @@ func (p *page) chips(a Advice) []chip {
 		switch {
 		case s.Subject == a.Winner:
 			c.Text, c.Class = "best choice", "winner"
-			if a.TooFew {
+			if a.isGuess() {
 				c.Text, c.Class = "a guess: too few samples", ""
 			}
 		case s.TooFew && !isVariant(s.Subject):

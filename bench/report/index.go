@@ -55,6 +55,7 @@ func (c *cell) metric(name string) *summary {
 }
 
 func newIndex(r *bench.Report) *index {
+	r = cleaned(r)
 	x := &index{report: r, cells: map[cellKey]*cell{}}
 	for _, p := range r.Places {
 		x.places = appendNew(x.places, p.Name)

@@ -269,7 +269,7 @@ func (out *panel) verticalAxis(a *axis, left, right, top, bottom float64) {
 			continue
 		}
 		lowest = y
-		out.Labels = append(out.Labels, label{px(left - 6), px(y + 4), "end", "tick", cut(t.text, 9)})
+		out.Labels = append(out.Labels, label{px(left - 6), px(y + 4), "end", "tick", cut(t.text, 8)})
 	}
 }
 

@@ -22,6 +22,7 @@ type summary struct {
 	metric, unit string
 	// samples in the order in which they were taken; there is at least one.
 	samples []float64
+	sorted  []float64
 	rounds  int
 	median  float64
 	// lo and hi are the ends of the confidence interval of the median, if it is bounded:
@@ -43,7 +44,8 @@ func summarize(m bench.Metric, rounds int) *summary {
 	if len(s.samples) == 0 {
 		return nil
 	}
-	sum := benchmath.AssumeNothing.Summary(sampleOf(s.samples), confidence)
+	s.sorted = slices.Sorted(slices.Values(s.samples))
+	sum := benchmath.AssumeNothing.Summary(sampleOf(s.sorted), confidence)
 	s.median, s.lo, s.hi = sum.Center, sum.Lo, sum.Hi
 	s.bounded = isFinite(s.lo) && isFinite(s.hi)
 	if !isFinite(s.median) { // the mean of two huge numbers
@@ -52,9 +54,9 @@ func summarize(m bench.Metric, rounds int) *summary {
 	return s
 }
 
-// sampleOf copies the values, as benchmath sorts them.
-func sampleOf(values []float64) *benchmath.Sample {
-	return benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds)
+// sampleOf takes sorted values.
+func sampleOf(sorted []float64) *benchmath.Sample {
+	return &benchmath.Sample{Values: sorted, Thresholds: &benchmath.DefaultThresholds}
 }
 
 func isFinite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
@@ -98,7 +100,8 @@ func medianOf(values []float64) float64 {
 	return v[mid-1]/2 + v[mid]/2
 }
 
-// pValue is that of the Mann-Whitney U test, 1 where it cannot tell.
+// pValue is that of the Mann-Whitney U test for two lists of sorted values, 1 where it cannot
+// tell.
 func pValue(a, b []float64) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 1
@@ -112,7 +115,7 @@ func pValue(a, b []float64) float64 {
 
 // differ reports whether two results differ beyond the noise.
 func differ(a, b *summary) bool {
-	return a.n() >= fewestSamples && b.n() >= fewestSamples && pValue(a.samples, b.samples) < alpha && isSupported(a, b)
+	return a.n() >= fewestSamples && b.n() >= fewestSamples && pValue(a.sorted, b.sorted) < alpha && isSupported(a, b)
 }
 
 // isSupported reports whether a difference that the test has found also shows in the
@@ -126,7 +129,7 @@ func isSupported(a, b *summary) bool {
 	case ra == nil || rb == nil:
 		return true
 	case len(ra) >= fewestSamples && len(rb) >= fewestSamples:
-		return pValue(ra, rb) < alpha
+		return pValue(slices.Sorted(slices.Values(ra)), slices.Sorted(slices.Values(rb))) < alpha
 	}
 	return slices.Max(ra) < slices.Min(rb) || slices.Max(rb) < slices.Min(ra)
 }

@@ -26,7 +26,7 @@ func leftOuts(r *bench.Report) []*leftOut {
 			}
 			reason = "nothing was measured"
 		}
-		reason = shortPaths(oneLine(reason))
+		reason = shortPaths(reason)
 		k := key{one.Place, one.Subject, withoutDigits(reason)}
 		if byKey[k] == nil {
 			byKey[k] = &leftOut{Place: one.Place, Subject: one.Subject, Reason: reason}
@@ -68,7 +68,7 @@ func remarks(x *index) []remark {
 		for _, c := range x.cases {
 			for _, s := range x.subjects {
 				if one := x.cell(place, c, s); one != nil && one.note != "" {
-					all = append(all, remark{place, s, c.name, oneLine(one.note)})
+					all = append(all, remark{place, s, c.name, one.note})
 				}
 			}
 		}

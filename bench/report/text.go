@@ -49,9 +49,9 @@ func (t *textReport) title(text string) {
 // field writes "name  text" with the text in lines below each other.
 func (t *textReport) field(name, text string) {
 	const indent = 9
-	t.out.WriteString(padRight(oneLine(name), indent-1) + " ")
+	t.out.WriteString(padRight(name, indent-1) + " ")
 	var b strings.Builder
-	writeParagraph(&b, oneLine(text), t.width-indent, 0)
+	writeParagraph(&b, text, t.width-indent, 0)
 	t.out.WriteString(strings.ReplaceAll(strings.TrimRight(b.String(), "\n"), "\n", "\n"+strings.Repeat(" ", indent)) + "\n")
 }
 
@@ -112,8 +112,7 @@ func noiseLine(n bench.Noise) string {
 	if control == nil || control.median <= 0 {
 		return "the control work was not measured; " + load
 	}
-	sorted := slices.Sorted(slices.Values(control.samples))
-	low, high := sorted[len(sorted)/20], sorted[len(sorted)-1-len(sorted)/20]
+	low, high := control.sorted[control.n()/20], control.sorted[control.n()-1-control.n()/20]
 	return fmt.Sprintf("the same control work took %s (median of %s times), and between %.0f %% less and %.0f %% more in nine cases of ten; %s",
 		formatValue(control.median, bench.Seconds), thousands(control.n()),
 		100*(1-low/control.median), 100*(high/control.median-1), load)
@@ -178,7 +177,7 @@ func (t *textReport) table(place string, cases []*caseInfo, title string, metric
 			found = found || t.cell(place, c, s).metric(metricOf(c)) != nil
 		}
 		if found {
-			g.heads = append(g.heads, oneLine(s))
+			g.heads = append(g.heads, s)
 		}
 	}
 	for _, c := range cases {
@@ -194,7 +193,7 @@ func (t *textReport) table(place string, cases []*caseInfo, title string, metric
 		if m := metricOf(c); m != title {
 			label += " (" + m + ")"
 		}
-		g.labels = append(g.labels, oneLine(label))
+		g.labels = append(g.labels, label)
 		t.row(&g, place, c, metricOf(c))
 	}
 	g.write(&t.out, t.width)
@@ -205,7 +204,7 @@ func (t *textReport) table(place string, cases []*caseInfo, title string, metric
 func (t *textReport) row(g *grid, place string, c *caseInfo, metric string) {
 	var found []*summary
 	for _, s := range t.subjects {
-		if slices.Contains(g.heads, oneLine(s)) {
+		if slices.Contains(g.heads, s) {
 			found = append(found, t.cell(place, c, s).metric(metric))
 		}
 	}
@@ -255,7 +254,7 @@ func (t *textReport) leftOuts() {
 	}
 	t.title("Not measured")
 	for _, l := range all {
-		what := oneLine(fmt.Sprintf("%s, %s, %s:", l.Place, l.Subject, plural(l.Cases, "case", "cases")))
+		what := fmt.Sprintf("%s, %s, %s:", l.Place, l.Subject, plural(l.Cases, "case", "cases"))
 		if len([]rune(what))+1+len([]rune(l.Reason)) <= t.width {
 			t.line("%s %s", what, l.Reason)
 			continue
@@ -273,7 +272,7 @@ func (t *textReport) remarks() {
 	}
 	t.title("Remarks")
 	for _, r := range all {
-		writeParagraph(&t.out, oneLine(fmt.Sprintf("%s, %s, %s: %s", r.Place, r.Subject, r.Case, r.Text)), t.width, 2)
+		writeParagraph(&t.out, fmt.Sprintf("%s, %s, %s: %s", r.Place, r.Subject, r.Case, r.Text), t.width, 2)
 	}
 	t.out.WriteByte('\n')
 }
@@ -294,6 +293,6 @@ func (t *textReport) verdict() {
 			t.line("On %s", a.Place)
 			last = a.Place
 		}
-		writeParagraph(&t.out, "- "+oneLine(a.Work+": "+a.Sentence), t.width, 2)
+		writeParagraph(&t.out, "- "+a.Work+": "+a.Sentence, t.width, 2)
 	}
 }

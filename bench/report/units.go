@@ -34,7 +34,7 @@ func formatValue(v float64, unit string) string {
 	case bench.Inodes, bench.Count, "":
 		return digits(v)
 	}
-	return digits(v) + " " + cut(oneLine(unit), 8)
+	return digits(v) + " " + cut(unit, 8)
 }
 
 func scaled(v float64, scales []scale) string {

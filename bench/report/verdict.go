@@ -24,8 +24,9 @@ type Advice struct {
 	// winner needs it needs; empty and 0 if there is none.
 	RunnerUp string  `json:"runner_up,omitempty"`
 	Times    float64 `json:"times,omitempty"`
-	// TooFew: there were too few samples to tell a difference, so the winner is a guess.
-	TooFew bool `json:"too_few,omitempty"`
+	// Unknown are drivers that have too few samples to be compared. Without Equal and
+	// RunnerUp, the winner is a guess.
+	Unknown []string `json:"unknown,omitempty"`
 	// Cost says in words what the work costs with the winner, for one of the cases.
 	Cost string `json:"cost,omitempty"`
 	// Options beat the winner and give something up for that.
@@ -35,6 +36,11 @@ type Advice struct {
 	// Lead says in words who wins, and Sentence says all of it: it begins with Lead.
 	Lead     string `json:"lead"`
 	Sentence string `json:"sentence"`
+}
+
+// isGuess reports an advice whose winner was compared with nothing.
+func (a Advice) isGuess() bool {
+	return len(a.Unknown) > 0 && len(a.Equal) == 0 && a.RunnerUp == ""
 }
 
 // An Option is better than the winner at a price.
@@ -94,9 +100,10 @@ func (x *index) advise(c *contest) Advice {
 		case s == winner:
 		case c.beats(winner, s):
 			beaten = append(beaten, s)
+		case c.tooFew(winner, s):
+			a.Unknown = append(a.Unknown, s)
 		default:
 			a.Equal = append(a.Equal, s)
-			a.TooFew = a.TooFew || c.tooFew(winner, s)
 		}
 	}
 	if a.RunnerUp = c.best(beaten); a.RunnerUp != "" {
@@ -157,13 +164,22 @@ func overall(place string, here []Advice) Advice {
 	wins := map[string]int{}
 	var names []string
 	for _, a := range here {
+		if a.isGuess() {
+			continue
+		}
 		for _, s := range append([]string{a.Winner}, a.Equal...) {
 			wins[s]++
 			names = appendNew(names, s)
 		}
 	}
 	slices.SortStableFunc(names, func(p, q string) int { return cmp.Compare(wins[q], wins[p]) })
-	a := Advice{Place: place, Work: workOverall, Winner: names[0]}
+	a := Advice{Place: place, Work: workOverall}
+	if len(names) == 0 {
+		a.Winner, a.Lead = here[0].Winner, "there are too few samples to tell the drivers apart."
+		a.Sentence = a.Lead
+		return a
+	}
+	a.Winner = names[0]
 	for _, s := range names[1:] {
 		if wins[s] == wins[a.Winner] {
 			a.Equal = append(a.Equal, s)

@@ -86,7 +86,7 @@ func (x *index) sentence(c *contest, a Advice) string {
 func lead(c *contest, a Advice) string {
 	var rest []string
 	for _, s := range c.drivers() {
-		if s != a.Winner && !slices.Contains(a.Equal, s) {
+		if s != a.Winner && !slices.Contains(a.Equal, s) && !slices.Contains(a.Unknown, s) {
 			text := s + " " + moreThan(c.times(s, a.Winner), c.unit())
 			if n := c.losses(a.Winner, s); n > 0 {
 				text += fmt.Sprintf(" (but is better in %d of %d cases)", n, len(c.cases))
@@ -96,6 +96,9 @@ func lead(c *contest, a Advice) string {
 	}
 	var text string
 	switch {
+	case a.isGuess():
+		return fmt.Sprintf("there are too few samples to tell %s apart (%s).", list(append([]string{a.Winner}, a.Unknown...)),
+			plural(len(c.cases), "case", "cases"))
 	case len(a.Equal) == 0 && len(rest) == 0:
 		text = a.Winner + " is the only driver that was measured in these cases"
 		if !isCopying(a.Winner) && slices.ContainsFunc(c.subjects, func(s string) bool { return s == "vfs" }) {
@@ -103,13 +106,14 @@ func lead(c *contest, a Advice) string {
 		}
 	case len(a.Equal) == 0:
 		text = a.Winner + " is " + superlative(c.unit())
-	case a.TooFew:
-		text = fmt.Sprintf("there are too few samples to tell %s apart", list(append([]string{a.Winner}, a.Equal...)))
 	default:
 		text = list(append([]string{a.Winner}, a.Equal...)) + " are equal within the noise"
 	}
 	if len(rest) > 0 {
 		text += "; " + list(rest)
+	}
+	for _, s := range a.Unknown {
+		text += "; " + s + " has too few samples to be compared"
 	}
 	return text + " (" + plural(len(c.cases), "case", "cases") + ")."
 }

@@ -70,6 +70,10 @@ var rules = map[string]rule{
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
 	"internal/archtest":    {},
 	"scripts/testreport":   {},
+	"bench":                {"bench/disk", "bench/synth", "driver", "driver/all", "mount", "internal/copytree", "internal/layerdir", "internal/rootfd"},
+	"bench/disk":           {"driver", "internal/copytree", "internal/rmtree", "internal/subvol"},
+	"bench/synth":          {},
+	"bench/report":         {"bench"},
 
 	// For tests only; they may use what they test.
 	"driver/all/alltest": {"driver", "driver/all", "internal/fstest"},
