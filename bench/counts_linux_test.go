@@ -166,7 +166,7 @@ func TestEachWorkloadRuns(t *testing.T) {
 			require.Positive(t, got.some(t, "time"), w.name)
 		}
 	}
-	e := experimentImages()[2]
+	e := experiment{name: "small", files: 20, fill: func(l *synth.Layer) { l.Files("small", 20, 100) }}
 	got := once(t, stages["overlay2"], func(ctx context.Context, st *Stage) (Trial, error) { return e.start(ctx, st, 2) })
 	require.Positive(t, got.some(t, "time"), "two containers at once")
 }

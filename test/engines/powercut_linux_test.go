@@ -58,7 +58,8 @@ func unpackers() []unpacker {
 	return []unpacker{
 		{"containerd 2.4.2 with Layerkeep", true, tools, beginWithLayerkeep},
 		{"containerd 2.4.2", false, tools, beginContainerd()},
-		{"containerd 2.4.2, `--sync-fs`", false, tools, beginContainerd("--sync-fs")},
+		// Only with --local does it heed --sync-fs.
+		{"containerd 2.4.2, `--local --sync-fs`", false, tools, beginContainerd("--local", "--sync-fs")},
 		{"podman", false, []string{"podman"}, beginPodman},
 	}
 }
@@ -111,7 +112,11 @@ func unpackingOf(c *containerd, snapshotter string, flags ...string) unpacking {
 
 func beginPodman(t testing.TB, dir string) (unpacking, error) {
 	t.Helper()
-	run, root := fstest.ShortDir(t), filepath.Join(dir, "podman")
+	// Podman remembers the path of what a new start of the machine empties.
+	run, root := dir+"-run", filepath.Join(dir, "podman")
+	require.NoError(t, os.RemoveAll(run))
+	require.NoError(t, os.Mkdir(run, 0o700))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(run)) })
 	try := func(args ...string) (string, error) { return podmanIn(t, run, root, "overlay", args...) }
 	return unpacking{
 		unpack: func(archive string) error {
