@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress fuzz mutate lint bench clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress fuzz mutate lint bench bench-go clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +56,13 @@ test-stress: ## Run every test three times while half of the processors are busy
 lint: ## Run golangci-lint where it is installed, else go vet and gofmt.
 	@scripts/lint
 
-bench: ## Benchmark every backend, then compare with other libraries.
+bench: ## Measure what every driver costs, beside containerd's, on ext4, xfs and btrfs; the report is in bench-report/ (hours).
+	@scripts/install-test-deps
+	cd bench/peers && $(GO) run ./run -fs ext4,xfs,btrfs,tmpfs -out ../../bench-report
+
+bench-go: ## Run the benchmarks of Go's testing package, and compare applying and diffing with other libraries.
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench/peers && $(GO) test -run '^$$' -bench . -timeout 30m ./...
 
 clean: ## Remove what was built here.
-	rm -rf bin dist
+	rm -rf bin dist bench-report
