@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -41,8 +40,8 @@ type pageCacheTrial struct {
 
 func startPageCache(size int64) func(context.Context, *Stage) (Trial, error) {
 	return func(ctx context.Context, st *Stage) (Trial, error) {
-		if err := st.Place.DropCaches(); err != nil {
-			return nil, fmt.Errorf("the kernel's caches cannot be dropped: %w", err)
+		if err := canDrop(st.Place); err != nil {
+			return nil, err
 		}
 		base, err := st.Base(ctx, "page-cache "+sizeText(size), func(l *synth.Layer) { l.File(pageCacheFile, size) })
 		if err != nil {
