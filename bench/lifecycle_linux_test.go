@@ -47,7 +47,7 @@ func TestACanceledRunLeavesNoContainers(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			image, below := withTrouble(t, st, func(n int) error {
-				if n == 20 {
+				if n == 8 {
 					cancel()
 				}
 				return nil

@@ -40,9 +40,9 @@ func manyCases() []Case {
 }
 
 const (
-	// The small image has imageFiles files of imageFile bytes, 1 MiB together.
-	imageFiles = 256
-	imageFile  = 4096
+	// The small image has imageFiles files of imageFile bytes, about 1 MiB together.
+	imageFiles = 200
+	imageFile  = 5 << 10
 )
 
 // smallImage returns the layer that many containers are started from.

@@ -17,7 +17,7 @@ import (
 // pageCacheCase measures whether containers of one image share what they have read.
 func pageCacheCase(size int64) Case {
 	return Case{
-		Name: "page-cache", Params: Params{{"size", sizeText(size)}}, Quick: size == 16<<20,
+		Name: "page-cache", Params: Params{{"size", sizeText(size)}}, Quick: size == 16<<20, Once: size == 16<<20,
 		About: "read a file in one container and then in a second one of the same image: is it read and kept in memory twice?",
 		Cannot: func(_ *Subject, p *disk.Place) string {
 			if p.FileSystem == disk.Tmpfs {

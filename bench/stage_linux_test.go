@@ -139,7 +139,7 @@ func requireClean(t *testing.T, st *Stage, s Store) {
 }
 
 func TestEveryQuickCaseLeavesTheStoreAsItWas(t *testing.T) {
-	kind, names := fstest.Btrfs, []string{"overlay2", "btrfs", "vfs", "bare"}
+	kind, names := fstest.Btrfs, []string{"overlay2", "btrfs", "bare"}
 	if testing.Short() {
 		kind, names = fstest.Tmpfs, []string{"overlay2", "bare"}
 	}
