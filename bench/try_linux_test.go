@@ -9,7 +9,7 @@ import (
 )
 
 func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
-	r, err := Run(t.Context(), Options{Scratch: t.TempDir(), FileSystems: []string{disk.Tmpfs}, Drivers: []string{"vfs"}, Quick: true})
+	r, err := Run(t.Context(), Options{Scratch: t.TempDir(), FileSystems: []string{disk.Tmpfs}, Drivers: []string{"vfs"}, Suites: []string{"copy-up"}, Quick: true})
 	require.NoError(t, err)
 	require.True(t, r.Complete)
 }
