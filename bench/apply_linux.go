@@ -105,20 +105,13 @@ func (t applyTrial) Round(ctx context.Context, r *Round) (err error) {
 	if err != nil {
 		return err
 	}
-	sealed, err := timed(func() error { return t.seal(ctx, name) })
+	sealed, err := timed(func() error { return t.st.seal(ctx, name) })
 	if err != nil {
 		return err
 	}
 	r.Add("durable", Seconds, unpacked+sealed)
 	r.Add("unpacked", Seconds, unpacked)
 	return t.st.addSince(ctx, r, before, name, 1)
-}
-
-func (t applyTrial) seal(ctx context.Context, name string) error {
-	if t.st.Subject.Bare {
-		return t.st.Place.Sync()
-	}
-	return t.st.Store.Seal(ctx, name)
 }
 
 func (t applyTrial) Stop(context.Context) error {

@@ -3,63 +3,33 @@ package bench
 import (
 	"context"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/layerkeep/layerkeep/bench/disk"
 	"github.com/layerkeep/layerkeep/bench/synth"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// stagesOn makes a disk and the stages of subjects on it.
-func stagesOn(t *testing.T, kind string, names ...string) map[string]*Stage {
+// stagesOn is newStages with what others are compared with, by name.
+func stagesOn(t *testing.T, kind fstest.FS, names ...string) map[string]*Stage {
 	t.Helper()
-	needsRoot(t)
-	scratch, err := disk.Open(t.TempDir())
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, scratch.Close()) })
-	p, err := scratch.Image(t.Context(), kind, kind, 2<<30)
-	if err != nil && strings.Contains(err.Error(), disk.ErrUnsupported.Error()) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	r := &run{Options: Options{Drivers: names}, scratch: scratch}
-	r.subjects, err = r.Options.subjects()
-	require.NoError(t, err)
-	stages, reasons, err := r.stages(t.Context(), p, Suite{Name: inodeSuiteName})
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		for _, st := range stages {
-			if st.Subject.Store == "" {
-				require.NoError(t, st.close())
-			}
-		}
-	})
 	all := map[string]*Stage{}
-	for _, st := range stages {
+	for _, st := range newStages(t, kind, append(names, "bare", "hardlinks")...) {
 		all[st.Subject.Name] = st
-	}
-	for _, name := range names {
-		if all[name] == nil {
-			t.Skip(reasons[name])
-		}
 	}
 	return all
 }
 
-// once does one round of a case and returns what it measured.
+// once is oneRound for what is noted, too.
 func once(t *testing.T, st *Stage, start func(context.Context, *Stage) (Trial, error)) Result {
 	t.Helper()
-	trial, err := start(t.Context(), st)
-	require.NoError(t, err)
-	var r Round
-	require.NoError(t, trial.Round(t.Context(), &r), st.Subject.Name)
-	require.NoError(t, trial.Stop(t.Context()))
-	return Result{Metrics: r.metrics, Note: r.note}
+	r, note := oneRound(t, st, start)
+	r.Note = note
+	return r
 }
 
-// median is near enough for tests.
+// some is a sample of a metric, near the median if the metric has many.
 func (r Result) some(t *testing.T, name string) float64 {
 	t.Helper()
 	m := r.Metric(name)
@@ -70,7 +40,7 @@ func (r Result) some(t *testing.T, name string) float64 {
 // A chmod copies up all of a file, and with metacopy nothing of it.
 func TestAChangeOfAttributesWithMetacopyWritesNoData(t *testing.T) {
 	const size = 1 << 20
-	stages := stagesOn(t, "ext4", "overlay2", "overlay2+metacopy")
+	stages := stagesOn(t, fstest.Ext4, "overlay2", "overlay2+metacopy")
 	chmod := operation{name: "chmod", do: func(path string) error { return os.Chmod(path, 0o600) }, again: true}
 	full := once(t, stages["overlay2"], startCopyUp(chmod, size, 1))
 	require.GreaterOrEqual(t, full.some(t, "written"), float64(size))
@@ -88,8 +58,8 @@ func TestAChangeOfAttributesWithMetacopyWritesNoData(t *testing.T) {
 // Where files can share blocks, a copy-up takes no space but that of what is written.
 func TestACopyUpSharesBlocksWhereItCan(t *testing.T) {
 	const size = 1 << 20
-	for kind, shares := range map[string]bool{"xfs": true, "btrfs": true, "ext4": false} {
-		t.Run(kind, func(t *testing.T) {
+	for kind, shares := range map[fstest.FS]bool{fstest.XFS: true, fstest.Btrfs: true, fstest.Ext4: false} {
+		t.Run(string(kind), func(t *testing.T) {
 			stages := stagesOn(t, kind, "overlay2")
 			got := once(t, stages["overlay2"], startCopyUp(appendOne, size, 1))
 			shared := got.some(t, "shared")
@@ -105,7 +75,7 @@ func TestACopyUpSharesBlocksWhereItCan(t *testing.T) {
 }
 
 func TestEachOperationDoesWhatItSays(t *testing.T) {
-	stages := stagesOn(t, "ext4", "overlay2", "vfs")
+	stages := stagesOn(t, fstest.Ext4, "overlay2", "vfs")
 	for _, op := range operations() {
 		for _, st := range stages {
 			if st.Subject.Name == "hardlinks" || st.Subject.Store != "" {
@@ -126,8 +96,8 @@ func TestTheOldSchemeTakesTheInodesThatTheFormulaSays(t *testing.T) {
 	for k := 1; k <= layers; k++ {
 		want += 1 + k*(layerDirs+layerSymlinks) + layerFiles // the root, all directories and links so far, new files
 	}
-	for _, kind := range []string{"ext4", "btrfs"} {
-		t.Run(kind, func(t *testing.T) {
+	for _, kind := range []fstest.FS{fstest.Ext4, fstest.Btrfs} {
+		t.Run(string(kind), func(t *testing.T) {
 			stages := stagesOn(t, kind, "overlay2")
 			old := once(t, stages["hardlinks"], startImage(layers, layerOfImage))
 			require.EqualValues(t, want, old.some(t, "inodes"))
@@ -140,7 +110,7 @@ func TestTheOldSchemeTakesTheInodesThatTheFormulaSays(t *testing.T) {
 }
 
 func TestADiskWithoutInodesIsFilledAndFreed(t *testing.T) {
-	stages := stagesOn(t, "ext4", "overlay2", "vfs")
+	stages := stagesOn(t, fstest.Ext4, "overlay2", "vfs")
 	containers := map[string]float64{}
 	for _, name := range []string{"overlay2", "vfs"} {
 		got := once(t, stages[name], startFill)
@@ -154,7 +124,7 @@ func TestEachWorkloadRuns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: it builds, commits and upgrades")
 	}
-	stages := stagesOn(t, "ext4", "overlay2", "vfs")
+	stages := stagesOn(t, fstest.Ext4, "overlay2", "vfs")
 	for _, w := range workloads() {
 		for _, name := range []string{"overlay2", "bare"} {
 			st := stages[name]
@@ -172,7 +142,7 @@ func TestEachWorkloadRuns(t *testing.T) {
 }
 
 func TestNamesOfStacksAreShared(t *testing.T) {
-	stages := stagesOn(t, disk.Tmpfs, "vfs")
+	stages := stagesOn(t, fstest.Tmpfs, "vfs")
 	st := stages["vfs"]
 	fill := func(l *synth.Layer) { l.Text("f", "x") }
 	low, err := st.Stack(t.Context(), "s", 2, fill)

@@ -21,7 +21,7 @@ func inodeSuite() Suite {
 	s := Suite{Name: inodeSuiteName, About: "inodes and space of a layer, an image and a container, and what happens when inodes run out"}
 	for _, shape := range shapes() {
 		s.Cases = append(s.Cases, Case{
-			Name: "layer", Params: Params{{"of", shape.name}}, Once: true, Quick: shape.name == "symlinks",
+			Name: "layer", Params: Params{{"of", shape.name}}, Once: true,
 			About: fmt.Sprintf("one layer of %d %s", shapeEntries, shape.name), Start: startImage(1, shape.fill),
 		})
 	}

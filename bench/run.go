@@ -98,7 +98,7 @@ func (o Options) subjects() ([]*Subject, error) {
 		all = Subjects()
 	}
 	if len(o.Drivers) == 0 {
-		return all, nil
+		return slices.DeleteFunc(slices.Clone(all), func(s *Subject) bool { return o.Quick && s.Thorough }), nil
 	}
 	var chosen []*Subject
 	var names []string

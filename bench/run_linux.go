@@ -199,6 +199,9 @@ func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
 		if r.has(p.Name, s, c) {
 			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		r.following = len(s.Cases) - 1 - i
 		if !r.until.IsZero() && time.Now().After(r.until) {
 			r.missed = true

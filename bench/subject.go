@@ -22,6 +22,8 @@ type Subject struct {
 	// [errors.ErrUnsupported] or [driver.ErrUnsupported] says that it does not work there.
 	// For a variant it is nil.
 	Open func(ctx context.Context, dir string) (Store, error)
+	// Thorough: a quick run leaves it out unless it is named.
+	Thorough bool
 	// Vary changes how a layer of a variant's store is mounted.
 	Vary func(MountOptions) MountOptions
 	// Copies: each layer is a full copy of its parents, unless files share blocks.

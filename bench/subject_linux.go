@@ -56,7 +56,7 @@ func ofDriver(b all.Backend) *Subject {
 func overlayVariants(store string) []*Subject {
 	vary := func(name, about string, volatile bool, options map[string]string) *Subject {
 		return &Subject{
-			Name: store + "+" + name, About: about, Store: store,
+			Name: store + "+" + name, About: about, Store: store, Thorough: name != "metacopy",
 			Vary: func(MountOptions) MountOptions { return MountOptions{Overlay: options, Volatile: volatile} },
 		}
 	}

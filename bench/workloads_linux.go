@@ -68,7 +68,7 @@ func workloads() []workload {
 			base: sqliteDatabase, work: sqliteUpdate, cannot: needs("sqlite3"),
 		},
 		{
-			name: "upgrade", quick: true, about: "replace 2,000 files of 4 KiB as a package manager does: write beside, sync each, rename",
+			name: "upgrade", about: "replace 2,000 files of 4 KiB as a package manager does: write beside, sync each, rename",
 			base: func(ctx context.Context, st *Stage) (string, error) {
 				return st.Base(ctx, "upgrade", func(l *synth.Layer) { l.Files("usr", upgradeFiles, 4<<10) })
 			},
