@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"time"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
 )
@@ -17,10 +18,7 @@ type reading struct {
 // read writes everything to the device and reads the counters. layer is the one whose inodes
 // are counted where the file system does not count any, empty for none.
 func (st *Stage) read(ctx context.Context, layer string) (r reading, err error) {
-	if err := st.Place.Sync(); err != nil {
-		return r, err
-	}
-	if r.space, err = st.Place.Used(); err != nil {
+	if r.space, err = settled(ctx, st.Place); err != nil {
 		return r, err
 	}
 	if !st.Place.CountsInodes() && layer != "" {
@@ -32,6 +30,32 @@ func (st *Stage) read(ctx context.Context, layer string) (r reading, err error) 
 	}
 	r.written, r.counts = st.Place.Written()
 	return r, nil
+}
+
+const (
+	settlePatience = 2 * time.Second
+	settlePause    = 20 * time.Millisecond
+)
+
+// settled writes everything to the device and returns what is in use. A btrfs frees what was
+// removed in the background: there it waits, for a while, until nothing changes any more.
+func settled(ctx context.Context, p *disk.Place) (disk.Space, error) {
+	last := disk.Space{Bytes: -1}
+	for begun := time.Now(); ; {
+		if err := p.Sync(); err != nil {
+			return last, err
+		}
+		now, err := p.Used()
+		if err != nil || now == last || p.FileSystem != "btrfs" || time.Since(begun) > settlePatience {
+			return now, err
+		}
+		last = now
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(settlePause):
+		}
+	}
 }
 
 // addSince adds what was written and what is in use more than before, for each of n things.

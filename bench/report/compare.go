@@ -54,7 +54,8 @@ type Change struct {
 	New     Value  `json:"new"`
 	// Ratio is the new median over the old one, nil where one of them is not positive.
 	Ratio *float64 `json:"ratio,omitempty"`
-	// P is that of the Mann-Whitney U test, Q the corrected one; nil if there was no test.
+	// P is that of the Mann-Whitney U test, Q the corrected one; nil if there was no test: for
+	// too few samples, and for numbers of inodes, which have no noise.
 	P *float64 `json:"p,omitempty"`
 	Q *float64 `json:"q,omitempty"`
 	// Result is one of the constants: [Better], [Worse], [Unchanged], [TooFew], [OtherUnits].
@@ -160,7 +161,16 @@ func newChange(key cellKey, was, is *summary) Change {
 	if ratio := is.median / was.median; was.median > 0 && is.median > 0 && ratio > 0 && isFinite(ratio) {
 		c.Ratio = &ratio
 	}
-	if was.n() < fewestSamples || is.n() < fewestSamples {
+	if areCounts(was, is) {
+		if countsDiffer(was, is) {
+			c.Result = Worse
+			if is.median < was.median {
+				c.Result = Better
+			}
+		}
+		return c
+	}
+	if !isEnough(was, is) {
 		c.Result = TooFew
 		return c
 	}

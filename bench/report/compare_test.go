@@ -143,3 +143,31 @@ func TestStrangeReportsCanBeCompared(t *testing.T) {
 		require.NoError(t, WriteComparison(new(strings.Builder), c, 0))
 	}
 }
+
+// The same layer takes as many inodes each time: one sample says all.
+func TestNumbersOfInodesNeedOneSample(t *testing.T) {
+	of := func(first, second float64) *bench.Report {
+		r := &bench.Report{Format: bench.Format}
+		for subject, n := range map[string]float64{"overlay2": first, "vfs": second} {
+			r.Results = append(r.Results, bench.Result{
+				Suite: "inodes", Case: "image", Place: "ext4", Subject: subject, Rounds: 1,
+				Metrics: []bench.Metric{{Name: "inodes", Unit: bench.Inodes, Samples: []float64{n}}},
+			})
+		}
+		return r
+	}
+	c, err := Compare(of(1300, 3900), of(1300, 1300))
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, change := range c.Changes {
+		got[change.Subject] = change.Result
+	}
+	require.Equal(t, map[string]string{"overlay2": Unchanged, "vfs": Better}, got)
+	var text strings.Builder
+	require.NoError(t, WriteComparison(&text, c, 80))
+	require.Contains(t, text.String(), "counted")
+	for _, advice := range Verdict(of(1300, 3900)) {
+		require.Equal(t, "overlay2", advice.Winner)
+		require.Empty(t, advice.Equal)
+	}
+}

@@ -56,7 +56,11 @@ func (t *textComparison) changes(result, title string) {
 			place = title
 		}
 		t.paragraph(fmt.Sprintf("%s, %s, %s, %s:", c.Place, c.Case, c.Subject, c.Metric))
-		t.line("  %s -> %s  %s  q=%s", valueText(c.Old, c.Unit), valueText(c.New, c.Unit), changeText(c), probability(c.Q))
+		certain := "counted"
+		if c.Q != nil {
+			certain = "q=" + probability(c.Q)
+		}
+		t.line("  %s -> %s  %s  %s", valueText(c.Old, c.Unit), valueText(c.New, c.Unit), changeText(c), certain)
 	}
 	if place != "" {
 		t.out.WriteByte('\n')

@@ -186,7 +186,7 @@ func (c *contest) losses(a, b string) (n int) {
 // tooFew reports whether no case has enough samples of both to tell a difference.
 func (c *contest) tooFew(a, b string) bool {
 	for i := range c.cases {
-		if c.results[a][i].n() >= fewestSamples && c.results[b][i].n() >= fewestSamples {
+		if isEnough(c.results[a][i], c.results[b][i]) {
 			return false
 		}
 	}
