@@ -223,28 +223,22 @@ func newDataRow(place string, c *caseInfo, subject string, s *summary) dataRow {
 	return r
 }
 
-// metricWords says what the metrics of the suites mean; an unknown one has its name only.
-func metricWords(metric string) string {
-	switch metric {
-	case "first":
-		return "time of the first operation"
-	case "second":
-		return "time of the same operation once more"
-	case "all":
-		return "time of all operations together"
-	case "sync":
-		return "time to sync afterwards"
-	case "written":
-		return "bytes written to the device"
-	case "space":
-		return "disk space taken"
-	case "inodes":
-		return "inodes taken"
-	case "shared":
-		return "share of the data that is shared with the image"
-	}
-	return metric
+// metricMeanings says what the metrics of the suites mean.
+var metricMeanings = map[string]string{
+	"first": "time of the first operation", "second": "time of the same operation once more", "each": "time of each operation",
+	"all": "time of all operations together", "time": "time of the work", "sync": "time to sync afterwards",
+	"written": "bytes written to the device", "read": "bytes read from the device, for each operation",
+	"space": "disk space taken", "inodes": "inodes taken", "size": "size of the diff", "made": "time to make the image",
+	"shared": "share of the data that is shared with the image", "containers": "containers until the disk is full",
+	"device-reads": "bytes that the second container reads from the device", "resident": "bytes that the second container adds to the page cache",
+	"start": "time to prepare and mount", "prepare": "time to prepare", "mount": "time to mount", "unmount": "time to unmount",
+	"commit": "time to commit", "remove": "time until a removal returns", "durable": "time until the layer is on the disk",
+	"unpacked": "time until the layer is unpacked", "diff": "time of the diff", "returns": "time until the removal returns",
+	"freed": "time until the space is free", "ready": "time until all are ready", "stop": "time to stop and remove", "poll": "time to ask all for their usage",
 }
+
+// metricWords says what a metric means; an unknown one has its name only.
+func metricWords(metric string) string { return cmp.Or(metricMeanings[metric], metric) }
 
 func axisTitle(unit string, log bool) string {
 	title := map[string]string{bench.Seconds: "time", bench.Bytes: "bytes", bench.Inodes: "inodes", bench.Share: "share", bench.PerSecond: "per second"}[unit]

@@ -93,7 +93,7 @@ func TestNobodyCanInterruptTheDemo(t *testing.T) {
 	require.NoError(t, err)
 	err = cmd.Wait()
 	require.Error(t, err)
-	require.Equal(t, exitFailed, cmd.ProcessState.ExitCode(), told.seen.String())
+	require.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode(), told.seen.String())
 	require.Contains(t, errs.String(), "interrupted")
 	require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs.String())
 	requireEmpty(t, home)

@@ -62,7 +62,7 @@ func TestAnInterruptedDemoCleansUp(t *testing.T) {
 			out := &alarm{text: s.title, fn: func() error { cancel(errInterrupted); return nil }}
 			code, errs := runDemoIn(ctx, t, out)
 			require.True(t, out.rang)
-			require.Equal(t, exitFailed, code, errs)
+			require.Equal(t, exitInterrupted, code, errs)
 			require.Contains(t, errs, "interrupted")
 			require.Equal(t, 1, strings.Count(errs, "\n"), errs)
 		})

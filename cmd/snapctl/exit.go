@@ -27,6 +27,8 @@ const (
 	exitInvalid
 	exitUnsupported
 	exitDamaged
+	// exitInterrupted is what shells say of a program that SIGINT has ended.
+	exitInterrupted = 130
 )
 
 // exitCodes is the text of the help about exit codes.
@@ -39,7 +41,8 @@ const exitCodes = `Exit codes:
   5  wrong state, busy, mounted, read-only, or locked by another process
   6  invalid input: layer, image, digest
   7  not supported here: kernel, file system or backend
-  8  damage found in the store`
+  8  damage found in the store
+  130  interrupted by a signal`
 
 // Errors of the commands themselves.
 var (
@@ -58,7 +61,8 @@ var exitClasses = []struct {
 	code int
 	errs []error
 }{
-	{exitFailed, []error{errInterrupted, client.ErrNoAnswer}},
+	{exitInterrupted, []error{errInterrupted}},
+	{exitFailed, []error{client.ErrNoAnswer}},
 	// Before damage: whose it is, only a person can find out.
 	{exitState, []error{snapshotter.ErrUnsafe}},
 	{exitDamaged, []error{errDamage, snapshotter.ErrDamaged, meta.ErrDamaged, errdefs.ErrDataLoss}},

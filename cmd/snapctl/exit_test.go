@@ -32,7 +32,7 @@ func TestEveryKindOfErrorHasItsExitCode(t *testing.T) {
 		{snapshotter.ErrDamaged, exitDamaged},
 		{errdefs.ErrDataLoss, exitDamaged},
 		{errors.Join(client.ErrNoAnswer, errdefs.ErrUnavailable), exitFailed},
-		{errors.Join(errInterrupted, errdefs.ErrNotFound), exitFailed},
+		{errors.Join(errInterrupted, errdefs.ErrNotFound), exitInterrupted},
 		{usagef("no such flag"), exitUsage},
 		{driver.ErrNotFound, exitNotFound},
 		{errdefs.ErrNotFound, exitNotFound},

@@ -87,7 +87,7 @@ func interruptWaiting(t *testing.T, dir string) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			in := &stuck{bytes.NewReader(archive[:len(archive)/2]), func() { cancel(errInterrupted) }}
 			code, out, errs := runStory(ctx, dir, in, args...)
-			require.Equal(t, exitFailed, code, errs)
+			require.Equal(t, exitInterrupted, code, errs)
 			require.Empty(t, out)
 			require.Contains(t, errs, "interrupted")
 			require.Equal(t, 1, strings.Count(errs, "\n"), errs)
@@ -130,7 +130,7 @@ func interruptStuckReader(t *testing.T, dir string) {
 	})
 	var errs bytes.Buffer
 	code := run(ctx, streams{Out: full, Err: &errs}, []string{"--root", filepath.Join(dir, "store"), "diff", demoRef})
-	require.Equal(t, exitFailed, code)
+	require.Equal(t, exitInterrupted, code)
 	require.Contains(t, errs.String(), "interrupted")
 }
 
@@ -148,7 +148,7 @@ func interruptBeforehand(t *testing.T, dir string) {
 	before := mustRun(t, dir, "--json", "ls")
 	for _, args := range story(dir) {
 		code, _, errs := runStory(ctx, dir, strings.NewReader(""), args...)
-		require.Equal(t, exitFailed, code, "%v: %s", args, errs)
+		require.Equal(t, exitInterrupted, code, "%v: %s", args, errs)
 	}
 	require.Equal(t, before, mustRun(t, dir, "--json", "ls"))
 }
@@ -243,7 +243,7 @@ func interruptCheck(t *testing.T, dir string) {
 	})
 	args := []string{"--root", filepath.Join(dir, "store"), "check", "--read-data"}
 	code := run(ctx, streams{In: strings.NewReader(""), Out: first, Err: &errs}, args)
-	require.Equal(t, exitFailed, code)
+	require.Equal(t, exitInterrupted, code)
 	_, after, told := strings.Cut(errs.String(), "--after ")
 	if !told { // through a service that was told so only once in a second
 		require.NotContains(t, errs.String(), "go on")

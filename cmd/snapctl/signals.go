@@ -40,7 +40,7 @@ func withSignals(parent context.Context) (context.Context, func()) {
 				return
 			case s := <-signals:
 				if interrupted && s == os.Interrupt {
-					os.Exit(exitFailed)
+					os.Exit(exitInterrupted)
 				}
 				interrupted = true
 				cancel(fmt.Errorf("%w by %s", errInterrupted, signalName(s)))
