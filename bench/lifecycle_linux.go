@@ -24,7 +24,7 @@ func lifeCycleSuite() Suite {
 	}
 	for _, files := range []int{100, 1000, 20_000} {
 		s.Cases = append(s.Cases, Case{
-			Name: "life", Params: Params{{"files", fmt.Sprint(files)}}, Quick: files == 1000,
+			Name: "life", Params: Params{{"files", fmt.Sprint(files)}}, Quick: files == 100,
 			About: "prepare, mount, unmount, commit and remove a container over a layer of that many files",
 			Start: startLifeOverFiles(files),
 		})

@@ -14,7 +14,7 @@ func removeCases() []Case {
 	var cases []Case
 	for _, files := range []int{2000, 80_000} {
 		cases = append(cases, Case{
-			Name: "remove", Params: Params{{"files", fmt.Sprint(files)}}, Quick: files == 2000, Once: files == 80_000,
+			Name: "remove", Params: Params{{"files", fmt.Sprint(files)}}, Once: files == 80_000,
 			About:  "remove a layer of that many files, right after it was made, and wait for its space",
 			Cannot: takes(need{1 << 14, 2}.times(int64(files))),
 			Start: func(_ context.Context, st *Stage) (Trial, error) {

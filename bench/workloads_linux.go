@@ -42,14 +42,14 @@ type workload struct {
 func workloads() []workload {
 	return []workload{
 		{
-			name: "unpack", quick: true, about: "unpack a source tree of 3,000 files of 8 KiB",
+			name: "unpack", quick: true, about: "unpack a source tree of 1,500 files of 8 KiB",
 			work: func(ctx context.Context, root string) error {
 				dir, err := os.Open(root)
 				if err != nil {
 					return err
 				}
 				defer dir.Close()
-				stream := synth.Stream(func(l *synth.Layer) { l.Files("src", 3000, 8<<10) })
+				stream := synth.Stream(func(l *synth.Layer) { l.Files("src", 1500, 8<<10) })
 				defer stream.Close()
 				return extract(ctx, dir, stream)
 			},
