@@ -66,8 +66,8 @@ func overlayVariants(store string) []*Subject {
 		vary("redirect_dir=off", "overlay with redirect_dir=off: directories of lower layers cannot be renamed", false, map[string]string{"redirect_dir": "off", "metacopy": "off"}),
 		vary("volatile", "overlay that does not sync what it copies up", true, nil),
 		vary("metacopy+volatile", "overlay with metacopy=on that does not sync", true, metacopy),
-		vary("fsync=ordered", "overlay with fsync=ordered", false, map[string]string{"fsync": "ordered"}),
-		vary("fsync=strict", "overlay with fsync=strict", false, map[string]string{"fsync": "strict"}),
+		vary("fsync=auto", "overlay with fsync=auto, which syncs data that is copied up", false, map[string]string{"fsync": "auto"}),
+		vary("fsync=strict", "overlay with fsync=strict, which syncs attributes too", false, map[string]string{"fsync": "strict"}),
 	}
 }
 
