@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 
@@ -218,6 +219,7 @@ func TestWhatIsBeyondHelpIsNamedWithAllThatStandsOnIt(t *testing.T) {
 		snapshots, images []string
 		says              string
 		err               error
+		quarantined       bool
 	}{
 		"a committed layer": {
 			harm:      func(t *testing.T, p place) { t.Helper(); flip(t, p.file(t, "done", "d/done")) },
@@ -225,6 +227,8 @@ func TestWhatIsBeyondHelpIsNamedWithAllThatStandsOnIt(t *testing.T) {
 			snapshots: []string{"work"},
 			says:      "take what is still good out of it",
 			err:       repair.ErrBeyondHelp,
+
+			quarantined: true,
 		},
 		"an imported layer and its blob": {
 			harm: func(t *testing.T, p place) {
@@ -262,13 +266,66 @@ func TestWhatIsBeyondHelpIsNamedWithAllThatStandsOnIt(t *testing.T) {
 				require.ErrorContains(t, all[0].Err, c.says)
 				require.Equal(t, c.snapshots, all[0].Snapshots)
 				require.Equal(t, c.images, all[0].Images)
+				require.Equal(t, c.quarantined, all[0].Quarantined)
 				for _, o := range all[1:] {
 					require.Error(t, o.Err)
+					require.False(t, o.Quarantined, "what stands on it is not damaged itself")
 					require.True(t, errors.Is(o.Err, repair.ErrStandsOn) || o.Part == check.Blob, "%s: %v", o.Name, o.Err)
 				}
 			})
 		}
 	}
+}
+
+// Nothing new is made on what is beyond help, until somebody has put it right.
+func TestWhatIsBeyondHelpIsInQuarantineUntilItIsSound(t *testing.T) {
+	p := newPlace(t, "overlay2")
+	refused := func() error {
+		snaps, _ := p.open(t)
+		defer func() { require.NoError(t, snaps.Close()) }()
+		_, err := snaps.Prepare(t.Context(), "new", "done")
+		if err == nil {
+			require.NoError(t, snaps.Remove(t.Context(), "new"))
+		}
+		_, mountErr := snaps.Mounts(t.Context(), "work")
+		require.Equal(t, err == nil, mountErr == nil, "%v, %v", err, mountErr)
+		v, err2 := snaps.OpenView(t.Context(), "done")
+		require.NoError(t, err2, "what is still good can be taken out")
+		require.NoError(t, v.Close())
+		return err
+	}
+	path := p.file(t, "done", "d/done")
+	flip(t, path)
+	require.NoError(t, refused(), "nobody knows yet")
+	for _, dry := range []bool{true, false} {
+		all := p.repair(t, repair.Options{ReadData: true, DryRun: dry})
+		require.True(t, all[0].Quarantined)
+		if dry {
+			require.NoError(t, refused())
+		}
+	}
+	for range 2 {
+		err := refused()
+		require.ErrorIs(t, err, snapshotter.ErrLayerDamaged)
+		require.ErrorIs(t, err, errdefs.ErrDataLoss)
+		require.ErrorContains(t, err, "quarantine")
+		all := p.repair(t, repair.Options{})
+		require.NotEmpty(t, all, "it is not let go by who looks less closely")
+		require.ErrorIs(t, all[0].Err, repair.ErrBeyondHelp)
+		require.True(t, all[0].Quarantined)
+		found, _ := p.check(t, check.Options{})
+		require.NotEmpty(t, found)
+		require.Contains(t, found[0].What, "it is in quarantine: ")
+	}
+	flip(t, path) // back
+	for _, dry := range []bool{true, false} {
+		all := p.repair(t, repair.Options{ReadData: true, DryRun: dry})
+		require.Len(t, all, 1)
+		require.NoError(t, all[0].Err)
+		require.Contains(t, all[0].What, "sound now")
+		require.Equal(t, dry, refused() != nil)
+	}
+	require.Empty(t, p.repair(t, repair.Options{ReadData: true}))
 }
 
 // files are the files of a store's layers and blobs, with their content.

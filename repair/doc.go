@@ -2,7 +2,8 @@
 // from its blob, in place and under the children that it has, and a blob from its layer
 // where that gives the same bytes. A record that does not agree with the database, in the
 // name of the snapshot for example, is written again. What is beyond help is named, with
-// all that stands on it, and left as it is: nothing is removed.
+// all that stands on it, and put into quarantine: nothing new is made on it, and nothing of
+// it is removed. A repair that finds nothing wrong with it any more lets it go.
 //
 // It goes from the lowest damaged layer up, and checks again what stands on a layer that
 // was made anew. On btrfs and vfs a layer is a copy of its parent, so that a damaged file

@@ -19,6 +19,8 @@ type Outcome struct {
 	Findings int
 	// Err says why it is damaged still; nil: it is repaired, or would be.
 	Err error
+	// Quarantined: it was put, or would be, into quarantine, see [snapshotter.Quarantine].
+	Quarantined bool
 	// Snapshots stand on it, the nearest first, and Images need it: they are damaged with it.
 	Snapshots, Images []string
 	// Doubtful are snapshots that are copies of a layer that was repaired. What was wrong

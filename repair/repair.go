@@ -59,6 +59,8 @@ type repairer struct {
 	tried    map[string]*Outcome
 	// blobs are those that were dealt with.
 	blobs map[digest.Digest]bool
+	// inQuarantine are snapshots that an earlier repair has put there.
+	inQuarantine map[string]snapshotter.Quarantine
 }
 
 func (r *repairer) run() error {
@@ -71,6 +73,9 @@ func (r *repairer) run() error {
 			r.layers[l.Name] = l
 			r.order = append(r.order, l.Name)
 		}
+	}
+	if r.inQuarantine, err = r.snaps.Quarantined(); err != nil {
+		return err
 	}
 	found, err := r.check(nil)
 	if err != nil {
@@ -89,7 +94,10 @@ func (r *repairer) run() error {
 		}
 	}
 	r.explain()
-	return r.others(found)
+	if err := r.others(found); err != nil {
+		return err
+	}
+	return r.quarantine()
 }
 
 // check checks the whole store, or snapshots with what they stand on, and remembers which
@@ -103,6 +111,9 @@ func (r *repairer) check(names []string) (found []check.Finding, err error) {
 	}
 	opts := check.Options{ReadData: r.opts.ReadData, Names: names, Read: r.opts.Read, Step: r.opts.Step}
 	_, err = check.Run(r.ctx, r.snaps, r.images, opts, func(f check.Finding) {
+		if r.isOutlived(f) {
+			return
+		}
 		found = append(found, f)
 		if f.Broken {
 			r.broken[f.Name] = append(r.broken[f.Name], f)

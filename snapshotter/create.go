@@ -114,6 +114,9 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 		if err := s.inReach(tx, c.parent); err != nil {
 			return err
 		}
+		if err := notQuarantined(tx, c.parent); err != nil {
+			return err
+		}
 		if above, err = s.parents(tx, c.parent); err != nil {
 			return err
 		}

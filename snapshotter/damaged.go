@@ -78,7 +78,7 @@ func canBeDamage(err error) bool {
 // IsDamage reports whether an error of [Snapshotter.Usable] says that the layer is damaged,
 // and not that it could not be looked at, for want of descriptors for example.
 func IsDamage(err error) bool {
-	if errors.Is(err, ErrLayerMissing) || errors.Is(err, ErrLayerTorn) {
+	if errors.Is(err, ErrLayerMissing) || errors.Is(err, ErrLayerTorn) || errors.Is(err, ErrQuarantined) {
 		return true
 	}
 	return (errors.Is(err, ErrRecord) || errors.Is(err, ErrUnreadable)) && canBeDamage(err)

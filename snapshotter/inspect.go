@@ -182,6 +182,9 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 		l.fault("%w", err)
 		return l
 	}
+	if err := s.inQuarantine(row); err != nil {
+		l.fault("%w", err)
+	}
 	r, ok := s.driver.(driver.Recorder)
 	if !ok {
 		return l

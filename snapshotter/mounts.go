@@ -56,7 +56,13 @@ func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.M
 }
 
 func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver.MountOptions) ([]mount.Mount, error) {
-	if err := s.view(func(tx *meta.Tx) error { return s.inReach(tx, row.Name) }); err != nil {
+	err := s.view(func(tx *meta.Tx) error {
+		if err := s.inReach(tx, row.Name); err != nil {
+			return err
+		}
+		return notQuarantined(tx, row.Name)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("mounts of snapshot %q: %w", row.Name, err)
 	}
 	// A view of nothing is an ordinary empty layer to the driver.

@@ -61,7 +61,13 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 			return nil
 		}
 	}
-	if err := s.free("remove", func(tx *meta.Tx) error { return tx.DeleteSnapshot(key) }); err != nil {
+	forget := func(tx *meta.Tx) error {
+		if err := endQuarantine(tx, key); err != nil {
+			return err
+		}
+		return tx.DeleteSnapshot(key)
+	}
+	if err := s.free("remove", forget); err != nil {
 		// The snapshot is gone; only its row is left, and nobody sees that.
 		s.log.WarnContext(ctx, "row of removed snapshot stays until the store is opened again", "key", key, "error", err)
 	}

@@ -18,7 +18,7 @@ var ErrUnreadable = errors.New("its files cannot be read")
 
 // Usable returns what keeps the layer of a snapshot from being used, as far as a look at
 // its record and its root directory tells: an error that matches ErrLayerMissing,
-// ErrRecord, ErrLayerTorn or ErrUnreadable, see [IsDamage]; nil for none. It reads the record of this
+// ErrRecord, ErrLayerTorn, ErrQuarantined or ErrUnreadable, see [IsDamage]; nil for none. It reads the record of this
 // layer alone, but its files show those of its parents.
 func (s *Snapshotter) Usable(ctx context.Context, key string) error {
 	err := s.looking(ctx, key, func(row meta.Snapshot) error { return s.usable(ctx, row) })
@@ -50,6 +50,9 @@ func (s *Snapshotter) usable(ctx context.Context, row meta.Snapshot) error {
 // recorded is usable for the record alone.
 func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 	if err := s.elsewhere(row); err != nil {
+		return err
+	}
+	if err := s.inQuarantine(row); err != nil {
 		return err
 	}
 	r, ok := s.driver.(driver.Recorder)
@@ -185,6 +188,9 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 	return applied, s.free("renewed", func(tx *meta.Tx) error {
 		row, err := ready(tx, key)
 		if err != nil {
+			return err
+		}
+		if err := endQuarantine(tx, key); err != nil {
 			return err
 		}
 		row.Spare, row.Usage, row.Updated = "", sealed.Usage, now()

@@ -23,6 +23,8 @@ const (
 	LayerMissing LayerState = "missing"
 	// LayerUnreadable: see ErrRecord and ErrUnreadable.
 	LayerUnreadable LayerState = "unreadable"
+	// LayerQuarantined: see ErrQuarantined.
+	LayerQuarantined LayerState = "quarantined"
 	// LayerUnknown: it could not be looked at, for want of descriptors for example.
 	LayerUnknown LayerState = "unknown"
 )
@@ -46,6 +48,8 @@ func stateOf(err error) LayerState {
 		return LayerTorn
 	case errors.Is(err, ErrLayerMissing):
 		return LayerMissing
+	case errors.Is(err, ErrQuarantined):
+		return LayerQuarantined
 	case IsDamage(err):
 		return LayerUnreadable
 	default:

@@ -24,8 +24,10 @@ blob: it keeps its name, what stands on it goes on, and what is mounted keeps th
 files until it is unmounted. So is a layer that was committed and exported. A blob is
 made again from its layer, where that gives the same bytes. On btrfs and vfs layers
 are copies: those above that have blobs are checked again, and repaired, the others
-are named. What is beyond help is named with what stands on it, and stays as it is;
-the exit code is 8 then.
+are named. What is beyond help is named with what stands on it, and goes into quarantine:
+it stays as it is, and can be compared, exported and removed, but nothing new is made on
+it and it is not mounted any more, until it is made anew or a repair finds nothing wrong.
+The exit code is 8 then.
 
 With --rebuild it does so for a store whose meta.db is lost or damaged: it makes a new
 one. The old one stays beside it. Labels are those of when a snapshot was made or
@@ -59,6 +61,7 @@ const repairJSON = `{
       "what": "usr/bin/true: /usr/bin/true: content is not that of the tar",
       "findings": 1,
       "problem": "",
+      "quarantined": false,
       "snapshots": [],
       "images": [],
       "doubtful": [
@@ -93,15 +96,16 @@ type restoredImageJSON struct {
 
 // damageJSON is one damaged thing; Problem is empty where it is repaired.
 type damageJSON struct {
-	Part      string   `json:"part"`
-	Name      string   `json:"name"`
-	Layer     string   `json:"layer"`
-	What      string   `json:"what"`
-	Findings  int      `json:"findings"`
-	Problem   string   `json:"problem"`
-	Snapshots []string `json:"snapshots"`
-	Images    []string `json:"images"`
-	Doubtful  []string `json:"doubtful"`
+	Part        string   `json:"part"`
+	Name        string   `json:"name"`
+	Layer       string   `json:"layer"`
+	What        string   `json:"what"`
+	Findings    int      `json:"findings"`
+	Problem     string   `json:"problem"`
+	Quarantined bool     `json:"quarantined"`
+	Snapshots   []string `json:"snapshots"`
+	Images      []string `json:"images"`
+	Doubtful    []string `json:"doubtful"`
 }
 
 func newRepairCommand(a *app) *cobra.Command {
@@ -158,7 +162,7 @@ func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 
 func newDamageJSON(o repair.Outcome) damageJSON {
 	return damageJSON{
-		Part: string(o.Part), Name: o.Name, Layer: string(o.Layer), What: o.What, Findings: o.Findings, Problem: problem(o.Err),
+		Part: string(o.Part), Name: o.Name, Layer: string(o.Layer), What: o.What, Findings: o.Findings, Problem: problem(o.Err), Quarantined: o.Quarantined,
 		Snapshots: append([]string{}, o.Snapshots...), Images: append([]string{}, o.Images...), Doubtful: append([]string{}, o.Doubtful...),
 	}
 }
@@ -305,6 +309,9 @@ func (d damageJSON) print(is string, line func(format string, args ...any)) {
 	}
 	if d.Problem != "" {
 		line("%s is damaged and stays as it is: %s: %s", what, d.What, d.Problem)
+		if d.Quarantined {
+			line("  it %s in quarantine: nothing new is made on it, and it is not mounted", is)
+		}
 	} else {
 		line("%s %s repaired: %s", what, is, d.What)
 	}

@@ -1,0 +1,154 @@
+package snapshotter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+// ErrQuarantined: a repair has found the layer damaged and could not mend it.
+var ErrQuarantined = errors.New("it is in quarantine")
+
+// recordQuarantine is the kind of the records of snapshots in quarantine, by name.
+const recordQuarantine = "quarantine"
+
+// A Quarantine keeps the layer of a committed snapshot, which is damaged and cannot be
+// mended, from being used: nothing new is made on it or on what stands on it, and none of
+// these is mounted any more. The calls return ErrLayerDamaged. What is mounted already stays,
+// and what is still good can be taken out: the snapshots can be compared, exported and
+// removed. It ends when the layer is made anew or removed, and with Release.
+type Quarantine struct {
+	// ID is that of the row: a later snapshot of the same name is another one.
+	ID uint64 `json:"id"`
+	// What is wrong, in one line.
+	What string `json:"what"`
+	// ReadData: it was found by reading every byte, so nothing else can tell that it has gone.
+	ReadData bool      `json:"read_data,omitempty"`
+	Since    time.Time `json:"since"`
+}
+
+// Quarantine puts a committed snapshot into quarantine, or says anew why it is there. The
+// error matches errdefs.ErrFailedPrecondition for one that is not committed.
+func (s *Snapshotter) Quarantine(ctx context.Context, key, what string, readData bool) error {
+	done, err := s.changing(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return s.update("quarantine", func(tx *meta.Tx) error {
+		row, err := ready(tx, key)
+		if err != nil {
+			return err
+		}
+		if row.Kind != meta.Committed {
+			return fail(errdefs.ErrFailedPrecondition, "snapshot %q is %s, not committed", key, row.Kind)
+		}
+		return tx.PutRecord(recordQuarantine, key, Quarantine{ID: row.ID, What: what, ReadData: readData, Since: now()})
+	})
+}
+
+// Release ends the quarantine of a snapshot. It is no error if there is none.
+func (s *Snapshotter) Release(ctx context.Context, key string) error {
+	done, err := s.changing(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return s.update("release", func(tx *meta.Tx) error { return endQuarantine(tx, key) })
+}
+
+// Quarantined returns the snapshots in quarantine, by name.
+func (s *Snapshotter) Quarantined() (all map[string]Quarantine, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		all, err = quarantined(tx)
+		return err
+	})
+	return all, err
+}
+
+func endQuarantine(tx *meta.Tx, key string) error {
+	err := tx.DeleteRecord(recordQuarantine, key)
+	if errors.Is(err, meta.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// quarantined returns the snapshots in quarantine; nil, at no cost, where there are none.
+func quarantined(tx *meta.Tx) (all map[string]Quarantine, err error) {
+	var names []string
+	err = tx.WalkRecords(recordQuarantine, func(name string, _ json.RawMessage) error {
+		names = append(names, name)
+		return nil
+	})
+	for _, name := range names {
+		q, err := quarantineOf(tx, name)
+		if err != nil {
+			return nil, err
+		}
+		if q == nil {
+			continue
+		}
+		if all == nil {
+			all = map[string]Quarantine{}
+		}
+		all[name] = *q
+	}
+	return all, err
+}
+
+// quarantineOf returns the quarantine of a snapshot, nil for none.
+func quarantineOf(tx *meta.Tx, name string) (*Quarantine, error) {
+	var q Quarantine
+	err := tx.GetRecord(recordQuarantine, name, &q)
+	if errors.Is(err, meta.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	row, err := tx.Snapshot(name)
+	if errors.Is(err, meta.ErrNotFound) || err == nil && row.ID != q.ID {
+		return nil, nil // it was removed
+	}
+	return &q, err
+}
+
+// notQuarantined returns ErrLayerDamaged for a snapshot that is in quarantine, or stands on
+// one that is. An empty name stands on nothing.
+func notQuarantined(tx *meta.Tx, name string) error {
+	all, err := quarantined(tx)
+	if err != nil || len(all) == 0 || name == "" {
+		return err
+	}
+	chain, err := tx.Chain(name)
+	if err != nil {
+		return err
+	}
+	for _, row := range chain {
+		if q, ok := all[row.Name]; ok {
+			return layerDamage{row.Name, q.Err()}
+		}
+	}
+	return nil
+}
+
+// Err is an ErrQuarantined that says what is wrong.
+func (q Quarantine) Err() error { return fmt.Errorf("%w: %s", ErrQuarantined, q.What) }
+
+// inQuarantine returns ErrQuarantined for a row that is in quarantine.
+func (s *Snapshotter) inQuarantine(row meta.Snapshot) error {
+	return s.view(func(tx *meta.Tx) error {
+		q, err := quarantineOf(tx, row.Name)
+		if err != nil || q == nil || q.ID != row.ID {
+			return err
+		}
+		return q.Err()
+	})
+}
