@@ -25,6 +25,11 @@ func (mr Mounter) all(ctx context.Context, mounts []Mount, target string) error 
 		if err = ctx.Err(); err == nil {
 			err = mr.one(m, dir)
 		}
+		if err == nil {
+			if err = m.checkWritable(target); err != nil {
+				err = errors.Join(err, unmount(target), m.dropVolatile())
+			}
+		}
 		if err != nil {
 			for range mountsIn(mounts[:i]) {
 				err = errors.Join(err, unmount(target))
