@@ -31,7 +31,7 @@ var names = sync.OnceValue(func() *regexp.Regexp {
 // Addresses lose their "unix://".
 func (c *Config) Check() error {
 	for _, address := range []*string{&c.Address, &c.ContainerdAddress, &c.MetricsAddress, &c.PprofAddress} {
-		*address = strings.TrimPrefix(strings.TrimPrefix(*address, "unix:"), "//")
+		*address = socketPath(*address)
 	}
 	return errors.Join(append(c.checkAddresses(), c.checkRest()...)...)
 }
@@ -46,7 +46,7 @@ func (c *Config) checkAddresses() []error {
 		checkPrivate("metrics-address", c.MetricsAddress), checkPrivate("pprof-address", c.PprofAddress),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Engines)) {
-		path := strings.TrimPrefix(strings.TrimPrefix(c.Engines[name], "unix:"), "//")
+		path := socketPath(c.Engines[name])
 		c.Engines[name] = path
 		errs = append(errs, checkEngine(name), checkSocket("engine "+name, path))
 	}
@@ -98,6 +98,16 @@ func (c *Config) sockets() [][2]string {
 		sockets = append(sockets, [2]string{"graphdriver " + name, filepath.Join(c.GraphdriverDir, name+".sock")})
 	}
 	return sockets
+}
+
+// socketPath is the path in an address, which may be written as unix:PATH or unix://PATH.
+// The path of a path is the path itself, however many slashes it begins with.
+func socketPath(address string) string {
+	path, is := strings.CutPrefix(address, "unix:")
+	if !is {
+		return address
+	}
+	return strings.TrimPrefix(path, "//")
 }
 
 func checkSocket(key, path string) error {

@@ -16,6 +16,8 @@ func FuzzFile(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Add([]byte("root = '/a'\nadditional = ['/b']\nstop-timeout = '1m30s'\n[check]\nevery = '24h'\nrate = '3MiB'\n[engine]\nbuildkit = '/run/b'\n"))
 	f.Add([]byte("root = 5\nnonsense = 1\n"))
+	f.Add([]byte("address = 'unix:////run/a'\n[engine]\n0 = 'unix:////'\n"))
+	f.Add([]byte("address = '//run/a'\n[engine]\n0 = '//'\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c := Default()
 		if c.read(raw) != nil {
