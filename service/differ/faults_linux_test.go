@@ -233,7 +233,7 @@ func TestAnEngineMayRestart(t *testing.T) {
 		return err
 	}
 	require.NoError(t, apply("before"))
-	r.engine.stop()
+	r.stopEngine()
 	down := make(chan error, 1)
 	mounts := r.prepare("meanwhile", "")
 	go func() {
@@ -248,7 +248,7 @@ func TestAnEngineMayRestart(t *testing.T) {
 func TestAnEngineThatIsNotThereIsNamed(t *testing.T) {
 	r := newRig(t, "vfs")
 	desc := r.engine.put(ocispec.MediaTypeImageLayer, fstest.Layer(t, baseEntries...))
-	r.engine.stop()
+	r.stopEngine()
 	ctx, cancel := context.WithTimeout(r.ctx(), 50*time.Millisecond)
 	defer cancel()
 	mounts := r.prepare("key", "")

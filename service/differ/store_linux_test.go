@@ -5,10 +5,12 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
@@ -24,6 +26,14 @@ type rig struct {
 	store  *snapshotter.Snapshotter
 	scope  *snapshotter.Scope
 	engine *testEngine
+}
+
+// stopEngine returns when the engine is away, and the differ knows that: a call on a connection
+// that has ended, and is not known to have, is lost.
+func (r *rig) stopEngine() {
+	r.t.Helper()
+	r.engine.stop()
+	require.Eventually(r.t, func() bool { return r.Differ.engine.conn.GetState() != connectivity.Ready }, fstest.Patience, time.Millisecond)
 }
 
 // onBackends runs a test on every backend that works here and can tell by its
