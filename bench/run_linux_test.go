@@ -30,7 +30,7 @@ func needsRoot(t *testing.T) {
 func shortRun(t *testing.T, suite string, drivers ...string) Options {
 	t.Helper()
 	needsRoot(t)
-	return Options{Scratch: t.TempDir(), FileSystems: []string{disk.Tmpfs}, Drivers: drivers, Suites: []string{suite}, Quick: true, Time: 3 * time.Second}
+	return Options{Scratch: t.TempDir(), FileSystems: []string{disk.Tmpfs}, Drivers: drivers, Suites: []string{suite}, Quick: true, Time: time.Hour}
 }
 
 // nothingLeft wants a scratch directory to be empty, and nothing mounted in it.
@@ -46,7 +46,6 @@ func nothingLeft(t *testing.T, dir string) {
 
 func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
 	o := shortRun(t, inodeSuiteName, "vfs", "overlay2")
-	o.Time = time.Hour
 	var told []Progress
 	o.Progress = func(p Progress) { told = append(told, p) }
 	r, err := Run(t.Context(), o)
