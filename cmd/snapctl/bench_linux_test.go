@@ -53,7 +53,7 @@ func requireNothingLeft(t *testing.T, dir string) {
 func runShortBench(t *testing.T, scratch string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	args = append([]string{"bench", "--quick", "--fs", "tmpfs", "--drivers", "vfs", "--suite", "inodes", "--scratch", scratch}, args...)
+	args = append([]string{"bench", "--quick", "--time", "1h", "--fs", "tmpfs", "--drivers", "vfs", "--suite", "inodes", "--scratch", scratch}, args...)
 	code = run(t.Context(), streams{In: strings.NewReader(""), Out: &o, Err: &e}, args)
 	return code, o.String(), e.String()
 }
