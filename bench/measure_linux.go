@@ -114,7 +114,8 @@ func (r *run) rounds(ctx context.Context, what string, c Case, all []*running) e
 			}
 			lives = lives || one.result.Skipped == ""
 		}
-		if !lives || n >= fewest && (time.Since(begun) > share || isPrecise(all)) {
+		late := !r.until.IsZero() && time.Now().After(r.until)
+		if !lives || n >= 1 && late || n >= fewest && (time.Since(begun) > share || isPrecise(all)) {
 			break
 		}
 	}
