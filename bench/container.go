@@ -31,6 +31,15 @@ func (st *Stage) Start(ctx context.Context, parents ...string) (*Container, erro
 	return c, nil
 }
 
+// In does something in a new container over parents, nearest first, which is stopped then.
+func (st *Stage) In(ctx context.Context, parents []string, do func(c *Container) error) error {
+	c, err := st.Start(ctx, parents...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), c.Stop(ctx))
+}
+
 // StartAll starts n containers over the same parents at the same time, each in a goroutine
 // of its own. After an error none of them is left.
 func (st *Stage) StartAll(ctx context.Context, n int, parents ...string) ([]*Container, error) {

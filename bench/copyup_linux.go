@@ -186,48 +186,31 @@ func startCopyUp(op operation, size int64, depth int) func(context.Context, *Sta
 	}
 }
 
-func (t copyUp) Round(ctx context.Context, r *Round) (err error) {
-	c, err := t.st.Start(ctx, t.parents...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Stop(ctx)) }()
-	before, err := t.st.read(ctx, c.Layer)
-	if err != nil {
-		return err
-	}
-	if err := t.each(ctx, c, func(took time.Duration) { r.Add("first", Seconds, took.Seconds()) }); err != nil {
-		return err
-	}
-	begun := time.Now()
-	if err := t.st.Place.Sync(); err != nil {
-		return err
-	}
-	r.Add("sync", Seconds, time.Since(begun).Seconds()/float64(t.files))
-	if err := t.st.addSince(ctx, r, before, c.Layer, t.files); err != nil {
-		return err
-	}
-	if !t.op.again {
-		return nil
-	}
-	if err := t.each(ctx, c, func(took time.Duration) { r.Add("second", Seconds, took.Seconds()) }); err != nil {
-		return err
-	}
-	return t.addShared(c, r)
+func (t copyUp) Round(ctx context.Context, r *Round) error {
+	return t.st.In(ctx, t.parents, func(c *Container) error {
+		err := t.st.addCost(ctx, r, c.Layer, t.files, t.files, func() error { return t.each(ctx, c, r, "first") })
+		if err != nil || !t.op.again {
+			return err
+		}
+		if err := t.each(ctx, c, r, "second"); err != nil {
+			return err
+		}
+		return t.addShared(c, r)
+	})
 }
 
-// each does the operation to each file, and tells how long it took.
-func (t copyUp) each(ctx context.Context, c *Container, tell func(time.Duration)) error {
+// each does the operation to each file, and adds how long it took.
+func (t copyUp) each(ctx context.Context, c *Container, r *Round, metric string) error {
 	for i := range t.files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		path := c.Path(synth.FileName("files", i))
-		begun := time.Now()
-		if err := t.op.do(path); err != nil {
+		took, err := timed(func() error { return t.op.do(path) })
+		if err != nil {
 			return err
 		}
-		tell(time.Since(begun))
+		r.Add(metric, Seconds, took)
 	}
 	return nil
 }
@@ -275,30 +258,32 @@ func startRenameDir(entries int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-func (t renameDir) Round(ctx context.Context, r *Round) (err error) {
-	c, err := t.st.Start(ctx, t.base)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Stop(ctx)) }()
-	before, err := t.st.read(ctx, c.Layer)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	err = os.Rename(c.Path("dir"), c.Path("new"))
-	if errors.Is(err, unix.EXDEV) {
-		r.Note("the kernel refuses to rename it, so mv copies every file: the time is that of mv")
-		var out []byte
-		if out, err = exec.CommandContext(ctx, "mv", c.Path("dir"), c.Path("new")).CombinedOutput(); err != nil {
-			err = fmt.Errorf("mv: %w: %s", err, out)
+func (t renameDir) Round(ctx context.Context, r *Round) error {
+	return t.st.In(ctx, []string{t.base}, func(c *Container) error {
+		before, err := t.st.read(ctx, c.Layer)
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil {
+		took, err := timed(func() error { return rename(ctx, c.Path("dir"), c.Path("new"), r) })
+		if err != nil {
+			return err
+		}
+		r.Add("first", Seconds, took)
+		return t.st.addSince(ctx, r, before, c.Layer, 1)
+	})
+}
+
+// rename renames a directory, as mv does where the kernel refuses to.
+func rename(ctx context.Context, from, to string, r *Round) error {
+	err := os.Rename(from, to)
+	if !errors.Is(err, unix.EXDEV) {
 		return err
 	}
-	r.Add("first", Seconds, time.Since(begun).Seconds())
-	return t.st.addSince(ctx, r, before, c.Layer, 1)
+	r.Note("the kernel refuses to rename it, so mv copies every file: the time is that of mv")
+	if out, err := exec.CommandContext(ctx, "mv", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("mv: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (t renameDir) Stop(context.Context) error { return nil }
@@ -317,33 +302,23 @@ func startChownAll(files int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-func (t chownAll) Round(ctx context.Context, r *Round) (err error) {
-	c, err := t.st.Start(ctx, t.base)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Stop(ctx)) }()
-	before, err := t.st.read(ctx, c.Layer)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	err = filepath.WalkDir(c.Path("files"), func(path string, _ fs.DirEntry, err error) error {
+func (t chownAll) Round(ctx context.Context, r *Round) error {
+	return t.st.In(ctx, []string{t.base}, func(c *Container) error {
+		return t.st.addCost(ctx, r, c.Layer, t.files, 1, func() error {
+			took, err := timed(func() error { return chownTree(c.Path("files")) })
+			r.Add("all", Seconds, took)
+			return err
+		})
+	})
+}
+
+func chownTree(root string) error {
+	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		return os.Lchown(path, 1000, 1000)
 	})
-	if err != nil {
-		return err
-	}
-	r.Add("all", Seconds, time.Since(begun).Seconds())
-	begun = time.Now()
-	if err := t.st.Place.Sync(); err != nil {
-		return err
-	}
-	r.Add("sync", Seconds, time.Since(begun).Seconds())
-	return t.st.addSince(ctx, r, before, c.Layer, t.files)
 }
 
 func (t chownAll) Stop(context.Context) error { return nil }

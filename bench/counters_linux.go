@@ -58,6 +58,25 @@ func settled(ctx context.Context, p *disk.Place) (disk.Space, error) {
 	}
 }
 
+// addCost does some work and adds what it cost beside its own time: "sync", the time that it
+// takes to write everything to the device afterwards, divided by syncs, and what addSince
+// adds, for each of n things.
+func (st *Stage) addCost(ctx context.Context, r *Round, layer string, n, syncs int, work func() error) error {
+	before, err := st.read(ctx, layer)
+	if err != nil {
+		return err
+	}
+	if err := work(); err != nil {
+		return err
+	}
+	sync, err := timed(st.Place.Sync)
+	if err != nil {
+		return err
+	}
+	r.Add("sync", Seconds, sync/float64(syncs))
+	return st.addSince(ctx, r, before, layer, n)
+}
+
 // addSince adds what was written and what is in use more than before, for each of n things.
 func (st *Stage) addSince(ctx context.Context, r *Round, before reading, layer string, n int) error {
 	now, err := st.read(ctx, layer)

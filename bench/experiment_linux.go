@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
 	"github.com/layerkeep/layerkeep/bench/synth"
@@ -112,21 +111,11 @@ func (t appending) Round(ctx context.Context, r *Round) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.st.StopAll(ctx, all)) }()
-	before, err := t.st.read(ctx, "")
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	if err := atOnce(all, len(all), func(c *Container) error { return appendAll(ctx, c.Root, t.files) }); err != nil {
-		return err
-	}
-	r.Add("time", Seconds, time.Since(begun).Seconds())
-	begun = time.Now()
-	if err := t.st.Place.Sync(); err != nil {
-		return err
-	}
-	r.Add("sync", Seconds, time.Since(begun).Seconds())
-	return t.st.addSince(ctx, r, before, "", 1)
+	return t.st.addCost(ctx, r, "", 1, 1, func() error {
+		return addTime(r, func() error {
+			return atOnce(all, len(all), func(c *Container) error { return appendAll(ctx, c.Root, t.files) })
+		})
+	})
 }
 
 func (t appending) Stop(context.Context) error { return nil }

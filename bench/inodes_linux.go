@@ -148,16 +148,9 @@ func (t image) Round(ctx context.Context, r *Round) (err error) {
 		counted += u.Inodes
 	}
 	took := time.Since(begun)
-	now, err := t.st.read(ctx, "")
-	if err != nil {
+	if err := t.st.addTaken(ctx, r, before, counted, 1); err != nil {
 		return err
 	}
-	used := now.space.Sub(before.space)
-	if !t.st.Place.CountsInodes() {
-		used.Inodes = counted
-	}
-	r.Add("inodes", Inodes, float64(used.Inodes))
-	r.Add("space", Bytes, float64(used.Bytes))
 	r.Add("made", Seconds, took.Seconds())
 	return nil
 }
@@ -202,16 +195,22 @@ func (t idle) Round(ctx context.Context, r *Round) (err error) {
 			counted += u.Inodes
 		}
 	}
-	now, err := t.st.read(ctx, "")
+	return t.st.addTaken(ctx, r, before, counted, idleContainers)
+}
+
+// addTaken adds the inodes and the space that n things take up, which were made since. counted
+// are their inodes, for a file system that does not count them.
+func (st *Stage) addTaken(ctx context.Context, r *Round, before reading, counted int64, n int) error {
+	now, err := st.read(ctx, "")
 	if err != nil {
 		return err
 	}
 	used := now.space.Sub(before.space)
-	if !t.st.Place.CountsInodes() {
+	if !st.Place.CountsInodes() {
 		used.Inodes = counted
 	}
-	r.Add("inodes", Inodes, float64(used.Inodes)/idleContainers)
-	r.Add("space", Bytes, float64(used.Bytes)/idleContainers)
+	r.Add("inodes", Inodes, float64(used.Inodes)/float64(n))
+	r.Add("space", Bytes, float64(used.Bytes)/float64(n))
 	return nil
 }
 

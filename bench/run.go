@@ -77,13 +77,14 @@ func (o Options) suites() ([]Suite, error) {
 	}
 	for _, name := range o.Suites {
 		if !slices.ContainsFunc(chosen, func(s Suite) bool { return s.Name == name }) {
-			return nil, fmt.Errorf("%w: no suite is called %q; choose %s", ErrUnknown, name, strings.Join(suiteNames(), ", "))
+			return nil, fmt.Errorf("%w: no suite is called %q; choose %s", ErrUnknown, name, strings.Join(SuiteNames(), ", "))
 		}
 	}
 	return chosen, nil
 }
 
-func suiteNames() []string {
+// SuiteNames returns the names of [Suites], in that order.
+func SuiteNames() []string {
 	var names []string
 	for _, s := range Suites() {
 		names = append(names, s.Name)

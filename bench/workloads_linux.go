@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
 	"github.com/layerkeep/layerkeep/bench/synth"
@@ -113,27 +112,17 @@ func startWorkload(ctx context.Context, st *Stage, w workload) (Trial, error) {
 	return t, nil
 }
 
-func (t workTrial) Round(ctx context.Context, r *Round) (err error) {
-	c, err := t.st.Start(ctx, t.parents...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Stop(ctx)) }()
-	before, err := t.st.read(ctx, c.Layer)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	if err := t.w.work(ctx, c.Root); err != nil {
-		return err
-	}
-	r.Add("time", Seconds, time.Since(begun).Seconds())
-	begun = time.Now()
-	if err := t.st.Place.Sync(); err != nil {
-		return err
-	}
-	r.Add("sync", Seconds, time.Since(begun).Seconds())
-	return t.st.addSince(ctx, r, before, c.Layer, 1)
+func (t workTrial) Round(ctx context.Context, r *Round) error {
+	return t.st.In(ctx, t.parents, func(c *Container) error {
+		return t.st.addCost(ctx, r, c.Layer, 1, 1, func() error { return addTime(r, func() error { return t.w.work(ctx, c.Root) }) })
+	})
+}
+
+// addTime does some work and adds the time that it took.
+func addTime(r *Round, work func() error) error {
+	took, err := timed(work)
+	r.Add("time", Seconds, took)
+	return err
 }
 
 func (t workTrial) Stop(context.Context) error { return nil }

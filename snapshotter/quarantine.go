@@ -82,24 +82,17 @@ func endQuarantine(tx *meta.Tx, key string) error {
 
 // quarantined returns the snapshots in quarantine; nil, at no cost, where there are none.
 func quarantined(tx *meta.Tx) (all map[string]Quarantine, err error) {
-	var names []string
 	err = tx.WalkRecords(recordQuarantine, func(name string, _ json.RawMessage) error {
-		names = append(names, name)
-		return nil
-	})
-	for _, name := range names {
 		q, err := quarantineOf(tx, name)
-		if err != nil {
-			return nil, err
-		}
-		if q == nil {
-			continue
+		if err != nil || q == nil {
+			return err
 		}
 		if all == nil {
 			all = map[string]Quarantine{}
 		}
 		all[name] = *q
-	}
+		return nil
+	})
 	return all, err
 }
 

@@ -135,19 +135,11 @@ func newBenchCommand(a *app) *cobra.Command {
 	flags.StringVar(&out, "out", "", "write the report to `DIR`, which is made if it is missing")
 	flags.DurationVar(&o.Time, "time", 0, "measure no longer than `DURATION`, such as 10m, and leave out what that does not suffice for")
 	completeFlag(cmd, "drivers", driverNames)
-	completeFlag(cmd, "suite", cobra.FixedCompletions(suiteNames(), cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(cmd, "suite", cobra.FixedCompletions(bench.SuiteNames(), cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "fs", cobra.FixedCompletions(disk.FileSystems(), cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "time", cobra.NoFileCompletions)
 	cmd.AddCommand(newBenchListCommand(a), newBenchCompareCommand(a))
 	return cmd
-}
-
-func suiteNames() []string {
-	var names []string
-	for _, s := range bench.Suites() {
-		names = append(names, s.Name)
-	}
-	return names
 }
 
 func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
