@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
@@ -33,17 +32,6 @@ func shortRun(t *testing.T, suite string, drivers ...string) Options {
 	return Options{Scratch: t.TempDir(), FileSystems: []string{disk.Tmpfs}, Drivers: drivers, Suites: []string{suite}, Quick: true, Time: time.Hour}
 }
 
-// nothingLeft wants a scratch directory to be empty, and nothing mounted in it.
-func nothingLeft(t *testing.T, dir string) {
-	t.Helper()
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	require.NoError(t, err)
-	require.Empty(t, mounts)
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, entries)
-}
-
 func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
 	o := shortRun(t, inodeSuiteName, "vfs", "overlay2")
 	var told []Progress
@@ -52,7 +40,7 @@ func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, r.Complete)
 	require.Positive(t, r.Seconds)
-	nothingLeft(t, o.Scratch)
+	fstest.RequireNothingIn(t, o.Scratch)
 	suites, err := o.suites()
 	require.NoError(t, err)
 	for _, c := range suites[0].Cases {
@@ -86,7 +74,7 @@ func TestARunWithoutEnoughTimeSaysThatItIsNotComplete(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, r.Complete)
 	require.Empty(t, r.Results)
-	nothingLeft(t, o.Scratch)
+	fstest.RequireNothingIn(t, o.Scratch)
 }
 
 // A run that was stopped goes on where it was, and measures nothing twice.
@@ -104,7 +92,7 @@ func TestARunGoesOnWhereItWasStopped(t *testing.T) {
 	}
 	_, err := Run(ctx, o)
 	require.ErrorIs(t, err, context.Canceled)
-	nothingLeft(t, o.Scratch)
+	fstest.RequireNothingIn(t, o.Scratch)
 	require.Equal(t, 2, saved)
 
 	before, err := Read(bytes.NewReader(kept.Bytes()))

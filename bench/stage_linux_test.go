@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/bench/disk"
@@ -79,20 +78,6 @@ func value(t *testing.T, r Result, name string) float64 {
 	return m.Samples[0]
 }
 
-// mountsBelow lists the mount points below a directory.
-func mountsBelow(t *testing.T, dir string) []string {
-	t.Helper()
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	require.NoError(t, err)
-	var below []string
-	for _, m := range mounts {
-		if m.Mountpoint != dir {
-			below = append(below, m.Mountpoint)
-		}
-	}
-	return below
-}
-
 // layersOf lists the layers of a store.
 func layersOf(t *testing.T, s Store) []string {
 	t.Helper()
@@ -133,7 +118,7 @@ func kept(st *Stage) []string {
 // requireClean fails the test if a container is left.
 func requireClean(t *testing.T, st *Stage, s Store) {
 	t.Helper()
-	require.Empty(t, mountsBelow(t, st.Place.Dir), st.Subject.Name)
+	require.Empty(t, fstest.MountsBelow(t, st.Place.Dir), st.Subject.Name)
 	require.Equal(t, kept(st), layersOf(t, s), st.Subject.Name)
 	entries, err := os.ReadDir(st.dir)
 	require.NoError(t, err)

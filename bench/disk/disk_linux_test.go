@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -36,16 +35,6 @@ func image(t *testing.T, s *Scratch, kind string) *Place {
 	}
 	require.NoError(t, err)
 	return p
-}
-
-func mountsIn(t *testing.T, dir string) (targets []string) {
-	t.Helper()
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	require.NoError(t, err)
-	for _, m := range mounts {
-		targets = append(targets, m.Mountpoint)
-	}
-	return targets
 }
 
 func TestOneRunHasADirectoryForItself(t *testing.T) {
@@ -89,11 +78,11 @@ func TestTheNextRunRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	require.NoError(t, os.Mkdir(outside, 0o700))
 	require.NoError(t, os.Symlink("outside", filepath.Join(dir, Prefix+"link")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, Prefix+"file"), nil, 0o600))
-	require.NotEmpty(t, mountsIn(t, dir))
+	require.NotEmpty(t, fstest.MountsBelow(t, dir))
 
 	s, err = Open(dir)
 	require.NoError(t, err)
-	require.Empty(t, mountsIn(t, dir))
+	require.Empty(t, fstest.MountsBelow(t, dir))
 	require.NoError(t, s.Close())
 	require.ElementsMatch(t, []string{"outside", Prefix + "link", Prefix + "file"}, names(t, dir))
 }
@@ -112,7 +101,7 @@ func TestADiskOfEachFileSystem(t *testing.T) {
 			require.Greater(t, free, int64(50<<20))
 			countsWhatIsWritten(t, p)
 			require.NoError(t, s.Discard(p))
-			require.Empty(t, mountsIn(t, s.dir))
+			require.Empty(t, fstest.MountsBelow(t, s.dir))
 			require.Empty(t, names(t, s.dir))
 		})
 	}

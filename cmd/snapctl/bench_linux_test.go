@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/bench"
@@ -27,26 +26,8 @@ func benchCommand(t *testing.T, scratch string, args ...string) *exec.Cmd {
 	cmd := exec.Command("snapctl", append([]string{"bench", "--quick", "--fs", "tmpfs", "--drivers", "vfs", "--scratch", scratch}, args...)...)
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Start())
-	require.Eventually(t, func() bool { return len(mountedIn(t, scratch)) > 0 }, fstest.Patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(fstest.MountsBelow(t, scratch)) > 0 }, fstest.Patience, time.Millisecond)
 	return cmd
-}
-
-func mountedIn(t *testing.T, dir string) (targets []string) {
-	t.Helper()
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	require.NoError(t, err)
-	for _, m := range mounts {
-		targets = append(targets, m.Mountpoint)
-	}
-	return targets
-}
-
-func requireNothingLeft(t *testing.T, dir string) {
-	t.Helper()
-	require.Empty(t, mountedIn(t, dir))
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, entries)
 }
 
 // runShortBench runs a short benchmark in this process.
@@ -67,7 +48,7 @@ func TestAnInterruptedBenchmarkLeavesNothing(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	require.Error(t, cmd.Wait())
 	require.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
-	requireNothingLeft(t, scratch)
+	fstest.RequireNothingIn(t, scratch)
 }
 
 func TestABenchmarkRemovesWhatAKilledOneHasLeft(t *testing.T) {
@@ -75,10 +56,10 @@ func TestABenchmarkRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	cmd := benchCommand(t, scratch)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
-	require.NotEmpty(t, mountedIn(t, scratch))
+	require.NotEmpty(t, fstest.MountsBelow(t, scratch))
 	code, _, errs := runShortBench(t, scratch)
 	require.Equal(t, exitDone, code, errs)
-	requireNothingLeft(t, scratch)
+	fstest.RequireNothingIn(t, scratch)
 }
 
 func TestABenchmarkWritesItsReport(t *testing.T) {
@@ -88,7 +69,7 @@ func TestABenchmarkWritesItsReport(t *testing.T) {
 	scratch, out := t.TempDir(), filepath.Join(t.TempDir(), "new", "dir")
 	code, text, errs := runShortBench(t, scratch, "--out", out)
 	require.Equal(t, exitDone, code, errs)
-	requireNothingLeft(t, scratch)
+	fstest.RequireNothingIn(t, scratch)
 	require.Contains(t, text, "vfs")
 	require.Contains(t, errs, "bench.html")
 	var names []string
@@ -134,7 +115,7 @@ func TestABenchmarkDoesNotFillASmallDisk(t *testing.T) {
 	require.Equal(t, exitUnsupported, code)
 	require.Contains(t, errs, "not enough free space")
 	require.Contains(t, errs, "--scratch")
-	requireNothingLeft(t, scratch)
+	fstest.RequireNothingIn(t, scratch)
 }
 
 func TestTimesThatAreLeftAreShort(t *testing.T) {

@@ -54,20 +54,10 @@ func (f *benchFiles) write(name string, fill func(io.Writer) error) error {
 	return durable.Write(durable.OS(), filepath.Join(f.dir, name), 0o644, fill)
 }
 
-// reports are the files of a finished run.
-var reports = []struct {
-	name string
-	fill func(w io.Writer, r *bench.Report) error
-}{
-	{"bench.json", func(w io.Writer, r *bench.Report) error { return r.Write(w) }},
-	{"bench.txt", report.Benchstat},
-	{"bench.html", report.HTML},
-}
-
 // finish writes the files of a finished run, and removes what was kept of it before.
 func (f *benchFiles) finish(r *bench.Report) error {
-	for _, file := range reports {
-		if err := f.write(file.name, func(w io.Writer) error { return file.fill(w, r) }); err != nil {
+	for _, file := range report.Files() {
+		if err := f.write(file.Name, func(w io.Writer) error { return file.Write(w, r) }); err != nil {
 			return err
 		}
 	}
@@ -79,8 +69,8 @@ func (f *benchFiles) finish(r *bench.Report) error {
 
 func (f *benchFiles) names() string {
 	var all []string
-	for _, file := range reports {
-		all = append(all, filepath.Join(f.dir, file.name))
+	for _, file := range report.Files() {
+		all = append(all, filepath.Join(f.dir, file.Name))
 	}
 	return strings.Join(all, ", ")
 }

@@ -133,7 +133,7 @@ func (c *containerd) endTasks() {
 func (c *containerd) requireGone(t testing.TB) {
 	t.Helper()
 	c.stop(t)
-	require.Empty(t, mountsBelow(t, c.dir), "mounts left over")
+	require.Empty(t, fstest.MountsBelow(t, c.dir), "mounts left over")
 	require.Empty(t, processesOf(t, "\x00-address\x00"+c.address+"\x00"), "shims left over")
 	require.Empty(t, processesOf(t, c.dir), "processes left over")
 }

@@ -1,7 +1,6 @@
 package engines
 
 import (
-	"bufio"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,21 +22,6 @@ func workDir(t testing.TB, backend string) string {
 		return fstest.ScratchSize(t, fstest.Btrfs, scratchMiB)
 	}
 	return fstest.ScratchSize(t, fstest.Tmpfs, scratchMiB)
-}
-
-// mountsBelow lists the mounts of this mount namespace below dir, without dir.
-func mountsBelow(t testing.TB, dir string) []string {
-	t.Helper()
-	f, err := os.Open("/proc/self/mountinfo")
-	require.NoError(t, err)
-	defer f.Close()
-	var found []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if target := strings.Fields(lines.Text())[4]; strings.HasPrefix(target, dir+"/") {
-			found = append(found, target)
-		}
-	}
-	return found
 }
 
 // processesOf lists the processes that name dir in their arguments: daemons and

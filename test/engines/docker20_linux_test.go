@@ -131,7 +131,7 @@ func (d *docker20) removeAll(t testing.TB) {
 	if ids := strings.Fields(d.run(t, "images", "-aq")); len(ids) > 0 {
 		d.run(t, append([]string{"rmi", "-f"}, ids...)...)
 	}
-	require.Empty(t, mountsBelow(t, d.service.dir), "mounts of layers left over")
+	require.Empty(t, fstest.MountsBelow(t, d.service.dir), "mounts of layers left over")
 	d.process.stop(t)
 	d.requireEmpty(t)
 	d.did(t, "remove and gc")

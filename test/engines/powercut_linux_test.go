@@ -128,7 +128,7 @@ func beginPodman(t testing.TB, dir string) (unpacking, error) {
 			return strings.TrimSpace(images) != "", err
 		},
 		end: func() {
-			for _, below := range mountsBelow(t, dir) { // it keeps its directory mounted on itself
+			for _, below := range fstest.MountsBelow(t, dir) { // it keeps its directory mounted on itself
 				_ = unix.Unmount(below, unix.MNT_DETACH)
 			}
 		},

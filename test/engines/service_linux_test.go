@@ -82,7 +82,7 @@ func (s *service) requireClean(t testing.TB, snapshots int) {
 	require.Len(t, rows, snapshots, "snapshots left over: %v", rows)
 	dirs := s.layerDirs(t)
 	require.Len(t, dirs, snapshots, "directories of layers left over: %v for %v", dirs, rows)
-	require.Empty(t, mountsBelow(t, s.root), "mounts left over")
+	require.Empty(t, fstest.MountsBelow(t, s.root), "mounts left over")
 	require.Empty(t, processesOf(t, s.root), "processes left over")
 }
 

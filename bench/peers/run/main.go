@@ -11,7 +11,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -73,16 +72,12 @@ func write(dir string, r *bench.Report) error {
 		return err
 	}
 	var errs []error
-	for name, fill := range map[string]func(io.Writer) error{
-		"bench.json": r.Write,
-		"bench.txt":  func(w io.Writer) error { return report.Benchstat(w, r) },
-		"bench.html": func(w io.Writer) error { return report.HTML(w, r) },
-	} {
-		f, err := os.Create(filepath.Join(dir, name))
+	for _, file := range report.Files() {
+		f, err := os.Create(filepath.Join(dir, file.Name))
 		if err != nil {
 			return err
 		}
-		errs = append(errs, fill(f), f.Close())
+		errs = append(errs, file.Write(f, r), f.Close())
 	}
 	return errors.Join(errs...)
 }
