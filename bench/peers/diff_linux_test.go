@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/bench/synth"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/fstest"
@@ -124,12 +125,12 @@ func tenChanges(tb testing.TB, backend all.Backend, dir string, files int) drive
 	d, err := backend.New(ctx, root, driver.Options{})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { dropStore(tb, d, root) })
-	fill(ctx, tb, d, "base", nil, stream(smallFilesOf(files, 64)))
-	fill(ctx, tb, d, "changed", []driver.ID{"base"}, stream(func(w *layerWriter) {
+	fill(ctx, tb, d, "base", nil, synth.Stream(smallFilesOf(files, 64)))
+	fill(ctx, tb, d, "changed", []driver.ID{"base"}, synth.Stream(func(w *synth.Layer) {
 		for i := range 5 {
 			n := i * files / 5
-			w.file(fmt.Sprintf("d%04d/f%06d", n/100, n), 100)
-			w.file(fmt.Sprintf("d%04d/.wh.f%06d", n/100, n+1), 0)
+			w.File(fmt.Sprintf("d%04d/f%06d", n/100, n), 100)
+			w.File(fmt.Sprintf("d%04d/.wh.f%06d", n/100, n+1), 0)
 		}
 	}))
 	return d
