@@ -2,6 +2,7 @@ package repair
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/layerkeep/layerkeep/check"
@@ -21,8 +22,9 @@ func (r *repairer) isOutlived(f check.Finding) bool {
 func (r *repairer) seesThrough(q snapshotter.Quarantine) bool { return r.opts.ReadData || !q.ReadData }
 
 // quarantine puts what is beyond help into quarantine, so that nothing new is made on it, and
-// lets go what an earlier repair has put there and is sound now.
-func (r *repairer) quarantine() error {
+// lets go what an earlier repair has put there and is sound now. Where that fails, as on a full
+// disk, the outcome says so, and the others are told all the same.
+func (r *repairer) quarantine() {
 	for key, o := range r.tried {
 		if !r.isForQuarantine(key, o) {
 			continue
@@ -32,10 +34,11 @@ func (r *repairer) quarantine() error {
 			continue
 		}
 		if err := r.snaps.Quarantine(r.ctx, key, o.What, r.opts.ReadData); err != nil {
-			return err
+			o.Quarantined = false
+			o.Err = errors.Join(o.Err, fmt.Errorf("put it into quarantine: %w", err))
 		}
 	}
-	return r.release()
+	r.release()
 }
 
 // isForQuarantine leaves out what cannot be used anyway: a layer that is missing or torn, or
@@ -50,21 +53,16 @@ func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 
 // release ends the quarantine of snapshots in which this check, which has looked as closely
 // as the one before, has found nothing.
-func (r *repairer) release() error {
+func (r *repairer) release() {
 	for _, key := range r.order {
 		q, is := r.inQuarantine[key]
 		if !is || r.broken[key] != nil || r.below(key) != "" || r.tried[key] != nil || !r.seesThrough(q) {
 			continue
 		}
-		r.outcomes = append(r.outcomes, &Outcome{
-			Part: check.Snapshot, Name: key, Layer: r.layers[key].ID, What: "it was in quarantine, and is sound now: " + q.What,
-		})
-		if r.opts.DryRun {
-			continue
+		o := &Outcome{Part: check.Snapshot, Name: key, Layer: r.layers[key].ID, What: "it was in quarantine, and is sound now: " + q.What}
+		if !r.opts.DryRun {
+			o.Err = r.snaps.Release(r.ctx, key)
 		}
-		if err := r.snaps.Release(r.ctx, key); err != nil {
-			return err
-		}
+		r.outcomes = append(r.outcomes, o)
 	}
-	return nil
 }

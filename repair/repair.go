@@ -97,7 +97,8 @@ func (r *repairer) run() error {
 	if err := r.others(found); err != nil {
 		return err
 	}
-	return r.quarantine()
+	r.quarantine()
+	return r.ctx.Err()
 }
 
 // check checks the whole store, or snapshots with what they stand on, and remembers which
