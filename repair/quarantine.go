@@ -35,7 +35,7 @@ func (r *repairer) quarantine() {
 		}
 		if err := r.snaps.Quarantine(r.ctx, key, o.What, r.opts.ReadData); err != nil {
 			o.Quarantined = false
-			o.Err = errors.Join(o.Err, fmt.Errorf("put it into quarantine: %w", err))
+			o.Err = fmt.Errorf("%w; and it could not be put into quarantine: %w", o.Err, err)
 		}
 	}
 	r.release()
