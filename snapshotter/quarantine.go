@@ -114,18 +114,22 @@ func quarantineOf(tx *meta.Tx, name string) (*Quarantine, error) {
 }
 
 // notQuarantined returns ErrLayerDamaged for a snapshot that is in quarantine, or stands on
-// one that is. An empty name stands on nothing.
+// one that is. An empty name stands on nothing. Records of other snapshots are not read: one
+// of them that is damaged stops nobody else.
 func notQuarantined(tx *meta.Tx, name string) error {
-	all, err := quarantined(tx)
-	if err != nil || len(all) == 0 || name == "" {
-		return err
+	if name == "" || !tx.HasRecords(recordQuarantine) {
+		return nil
 	}
 	chain, err := tx.Chain(name)
 	if err != nil {
 		return err
 	}
 	for _, row := range chain {
-		if q, ok := all[row.Name]; ok {
+		q, err := quarantineOf(tx, row.Name)
+		if err != nil {
+			return err
+		}
+		if q != nil {
 			return layerDamage{row.Name, q.Err()}
 		}
 	}

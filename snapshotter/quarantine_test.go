@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 func TestNothingNewIsMadeOnWhatIsInQuarantine(t *testing.T) {
@@ -72,4 +73,21 @@ func TestOnlyWhatIsCommittedIsPutIntoQuarantine(t *testing.T) {
 	require.ErrorIs(t, s.Quarantine(t.Context(), "box", "x", false), errdefs.ErrFailedPrecondition)
 	require.ErrorIs(t, s.Quarantine(t.Context(), "none", "x", false), errdefs.ErrNotFound)
 	require.NoError(t, s.Release(t.Context(), "none"))
+}
+
+// A record of a quarantine that cannot be read stops what stands on its snapshot, and nobody
+// else.
+func TestADamagedQuarantineStopsItsSnapshotOnly(t *testing.T) {
+	s, _ := openFake(t)
+	for _, name := range []string{"rotten", "other"} {
+		commit(t, s, name, "", name)
+	}
+	require.NoError(t, s.update("test", func(tx *meta.Tx) error {
+		return tx.PutRecord(recordQuarantine, "rotten", "no quarantine")
+	}))
+	require.ErrorIs(t, s.Make(t.Context(), "new", "rotten"), meta.ErrDamaged)
+	require.NoError(t, s.Make(t.Context(), "new", "other"))
+	require.NoError(t, s.Commit(t.Context(), "kept", "new"))
+	require.NoError(t, s.Release(t.Context(), "rotten"))
+	require.NoError(t, s.Make(t.Context(), "new", "rotten"))
 }

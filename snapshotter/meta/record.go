@@ -51,6 +51,23 @@ func (tx *Tx) DeleteRecord(kind, name string) error {
 	return tx.records(kind).Delete([]byte(name))
 }
 
+// HasRecords reports whether there is any record of the kind.
+func (tx *Tx) HasRecords(kind string) bool {
+	if kind == "" {
+		return false
+	}
+	records := tx.records(kind)
+	if records == nil {
+		return false
+	}
+	found := false
+	_ = tx.each(records, nil, func([]byte, []byte) (bool, error) {
+		found = true
+		return false, nil
+	})
+	return found
+}
+
 // WalkRecords calls fn for every record of the kind, in the bytewise order of
 // names, until fn returns an error, which it returns. raw is JSON and valid
 // only during the call; fn must not change records of this kind.
