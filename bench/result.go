@@ -34,9 +34,10 @@ type Report struct {
 	Asked   Asked   `json:"asked"`
 	Machine Machine `json:"machine"`
 	// Noise says how steady the machine was.
-	Noise   Noise       `json:"noise"`
-	Places  []PlaceInfo `json:"places"`
-	Results []Result    `json:"results"`
+	Noise    Noise         `json:"noise"`
+	Places   []PlaceInfo   `json:"places"`
+	Subjects []SubjectInfo `json:"subjects"`
+	Results  []Result      `json:"results"`
 }
 
 // Asked is what a run was to measure, see [Options]. An empty list means all.
@@ -92,6 +93,25 @@ type PlaceInfo struct {
 	// Size and Free are bytes.
 	Size int64 `json:"size"`
 	Free int64 `json:"free"`
+}
+
+// SubjectInfo describes what was measured, as [Subject] does.
+type SubjectInfo struct {
+	// Name is what results call it.
+	Name string `json:"name"`
+	// About is one line on what it is.
+	About string `json:"about"`
+	// VariantOf names the subject whose store it uses with other mounts; empty for one that
+	// has a store of its own.
+	VariantOf string `json:"variant_of"`
+	// Copies: each layer is a full copy of its parents, unless files share blocks.
+	Copies bool `json:"copies"`
+	// Peer: it is part of another program.
+	Peer bool `json:"peer"`
+	// Reference: it is no choice, but there to compare with.
+	Reference bool `json:"reference"`
+	// Bare: it keeps no layers at all. What it takes is the base line.
+	Bare bool `json:"bare"`
 }
 
 // A Result is what one case has given for one subject in one place, or why it could not be

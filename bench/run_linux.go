@@ -72,9 +72,12 @@ func newRun(o Options, scratch *disk.Scratch, suites []Suite, subjects []*Subjec
 	r := &run{Options: o, scratch: scratch, list: suites, subjects: subjects, begun: time.Now(), cpu: readCPU()}
 	r.report = o.Before
 	if r.report == nil {
-		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Asked: o.asked(), Machine: machine(), Places: []PlaceInfo{}, Results: []Result{}}
+		r.report = &Report{Format: Format, Version: o.Version, Started: r.begun.UTC(), Quick: o.Quick, Asked: o.asked(), Machine: machine(), Places: []PlaceInfo{}, Subjects: []SubjectInfo{}, Results: []Result{}}
 		r.report.Noise.Control = []float64{}
 		r.report.Noise.LoadBefore = load()
+		for _, s := range subjects {
+			r.report.Subjects = append(r.report.Subjects, s.info())
+		}
 	}
 	r.before = r.report.Seconds
 	for _, place := range o.places() {

@@ -38,6 +38,10 @@ type Subject struct {
 	Bare bool
 }
 
+func (s *Subject) info() SubjectInfo {
+	return SubjectInfo{Name: s.Name, About: s.About, VariantOf: s.Store, Copies: s.Copies, Peer: s.Peer, Reference: s.Reference, Bare: s.Bare}
+}
+
 // MountOptions tune [Store.Mount].
 type MountOptions struct {
 	// Overlay replaces options of an overlay mount by name, "metacopy" by "on" say; other

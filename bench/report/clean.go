@@ -18,6 +18,11 @@ func cleaned(r *bench.Report) *bench.Report {
 		p.Name, p.FileSystem, p.Options, p.Device = oneLine(p.Name), oneLine(p.FileSystem), oneLine(p.Options), oneLine(p.Device)
 		c.Places[i] = p
 	}
+	c.Subjects = slices.Clone(r.Subjects)
+	for i, s := range c.Subjects {
+		s.Name, s.About, s.VariantOf = oneLine(s.Name), oneLine(s.About), oneLine(s.VariantOf)
+		c.Subjects[i] = s
+	}
 	c.Results = slices.Clone(r.Results)
 	for i := range c.Results {
 		cleanResult(&c.Results[i])

@@ -13,6 +13,7 @@ const leastGain = 1.03
 // subjects was measured in each of its cases.
 type contest struct {
 	place, work string
+	kinds       kinds
 	cases       []*caseInfo
 	subjects    []string
 	results     map[string][]*summary // by subject, in the order of cases
@@ -44,7 +45,7 @@ func (x *index) contests(place string) []*contest {
 // contest returns nil where no driver was measured. A driver that misses more than half of
 // the cases takes no part, so that it does not keep the others from being compared.
 func (x *index) contest(place, work string, cases []*caseInfo) *contest {
-	c := &contest{place: place, work: work, results: map[string][]*summary{}, costs: map[string][]float64{}, differs: map[[2]string][]bool{}}
+	c := &contest{place: place, work: work, kinds: x.kinds, results: map[string][]*summary{}, costs: map[string][]float64{}, differs: map[[2]string][]bool{}}
 	drivers := x.driversOf(place, cases)
 	if len(drivers) == 0 {
 		return nil
@@ -70,7 +71,7 @@ func (x *index) driversOf(place string, cases []*caseInfo) []string {
 	var found []string
 	most, best := 0, ""
 	for _, s := range x.subjects {
-		if isVariant(s) || isPeer(s) || s == bareName {
+		if !x.kinds.isChoice(s) {
 			continue
 		}
 		n := len(x.commonCases(place, cases, []string{s}))
@@ -209,11 +210,11 @@ func (c *contest) best(names []string) string {
 func (c *contest) drivers() []string {
 	var all, sharing []string
 	for _, s := range c.subjects {
-		if isVariant(s) || isPeer(s) || s == bareName {
+		if !c.kinds.isChoice(s) {
 			continue
 		}
 		all = append(all, s)
-		if !isCopying(s) {
+		if !c.kinds.isCopying(s) {
 			sharing = append(sharing, s)
 		}
 	}

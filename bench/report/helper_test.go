@@ -39,9 +39,24 @@ func requireGolden(t *testing.T, name, got string) {
 	require.Equal(t, string(want), got)
 }
 
+// bareName is the subject that is the file system itself.
+const bareName = "bare"
+
 // newReport is a report of one place without results.
 func newReport() *bench.Report {
-	return &bench.Report{Format: bench.Format, Complete: true, Places: []bench.PlaceInfo{{Name: "ext4", FileSystem: "ext4"}}}
+	r := &bench.Report{Format: bench.Format, Complete: true, Places: []bench.PlaceInfo{{Name: "ext4", FileSystem: "ext4"}}}
+	for _, name := range []string{"overlay2", "btrfs", "vfs", "aufs"} {
+		r.Subjects = append(r.Subjects, bench.SubjectInfo{Name: name, Copies: name == "vfs"})
+	}
+	for _, option := range []string{"metacopy", "volatile", "metacopy+volatile", "redirect_dir=off", "fsync=auto", "fsync=strict"} {
+		r.Subjects = append(r.Subjects, bench.SubjectInfo{Name: "overlay2+" + option, VariantOf: "overlay2"})
+	}
+	r.Subjects = append(r.Subjects,
+		bench.SubjectInfo{Name: "containerd-overlayfs", Peer: true},
+		bench.SubjectInfo{Name: "containerd-native", Peer: true, Copies: true},
+		bench.SubjectInfo{Name: "hardlinks", Reference: true},
+		bench.SubjectInfo{Name: bareName, Reference: true, Copies: true, Bare: true})
+	return r
 }
 
 // result is the result of "suite/case/param=value", with one metric.

@@ -42,6 +42,7 @@ type page struct {
 
 	Title    string
 	Facts    []fact
+	About    []fact // what each subject is
 	Verdicts []placeVerdict
 	Suites   []suiteSection
 	Steady   *panel
@@ -89,6 +90,11 @@ func (p *page) fill() {
 	for _, one := range r.Places {
 		p.Facts = append(p.Facts, fact{one.Name, placeLine(one)})
 	}
+	for _, s := range p.subjects {
+		if about := p.kinds[s].About; about != "" {
+			p.About = append(p.About, fact{s, about})
+		}
+	}
 	p.verdicts()
 	for i, s := range p.suites {
 		if blocks := p.blocks(s); len(blocks) > 0 {
@@ -134,13 +140,13 @@ func (p *page) chips(a Advice) []chip {
 			if a.isGuess() {
 				c.Text, c.Class = "a guess: too few samples", ""
 			}
-		case s.TooFew && !isVariant(s.Subject):
+		case s.TooFew && !p.kinds.isVariant(s.Subject):
 			c.Text = "too few samples"
 		case slices.Contains(a.Equal, s.Subject):
 			c.Text, c.Class = "equal", "winner"
 		case isOption:
 			c.Text, c.Class = c.Text+" at a price", "option"
-		case isVariant(s.Subject):
+		case p.kinds.isVariant(s.Subject):
 			continue
 		case !s.Differs:
 			c.Text = "no difference beyond the noise"

@@ -1,15 +1,11 @@
 package report
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/bench"
 )
-
-// bareName is the subject that is the file system itself.
-const bareName = "bare"
 
 // An index finds the results of a report. Everything is in the order of the report, but for
 // subjects.
@@ -17,9 +13,9 @@ type index struct {
 	report *bench.Report
 	places []string
 	suites []string
-	// subjects: each driver is followed by its variants, peers come after all drivers, and
-	// the bare file system is last.
+	// subjects are in the order of kinds.sort.
 	subjects []string
+	kinds    kinds
 	cases    []*caseInfo
 	cells    map[cellKey]*cell
 }
@@ -56,7 +52,7 @@ func (c *cell) metric(name string) *summary {
 
 func newIndex(r *bench.Report) *index {
 	r = cleaned(r)
-	x := &index{report: r, cells: map[cellKey]*cell{}}
+	x := &index{report: r, kinds: kindsOf(r), cells: map[cellKey]*cell{}}
 	for _, p := range r.Places {
 		x.places = appendNew(x.places, p.Name)
 	}
@@ -64,7 +60,7 @@ func newIndex(r *bench.Report) *index {
 	for i := range r.Results {
 		x.add(&r.Results[i], known)
 	}
-	x.subjects = sortSubjects(x.subjects)
+	x.subjects = x.kinds.sort(x.subjects)
 	return x
 }
 
@@ -104,46 +100,6 @@ func appendNew(list []string, name string) []string {
 	}
 	return append(list, name)
 }
-
-// sortSubjects sorts names as index.subjects says.
-func sortSubjects(names []string) []string {
-	first := map[string]int{}
-	for i, n := range names {
-		base := baseOf(n)
-		if _, ok := first[base]; !ok {
-			first[base] = i
-		}
-	}
-	rank := func(n string) int {
-		switch {
-		case n == bareName:
-			return 2
-		case isPeer(n):
-			return 1
-		}
-		return 0
-	}
-	sorted := slices.Clone(names)
-	slices.SortStableFunc(sorted, func(a, b string) int {
-		return cmp.Or(
-			cmp.Compare(rank(a), rank(b)),
-			cmp.Compare(first[baseOf(a)], first[baseOf(b)]),
-			cmp.Compare(strings.Count(a, "+"), strings.Count(b, "+")),
-		)
-	})
-	return sorted
-}
-
-// baseOf is the driver of a variant: "overlay2" of "overlay2+metacopy".
-func baseOf(subject string) string {
-	base, _, _ := strings.Cut(subject, "+")
-	return base
-}
-
-func isVariant(subject string) bool { return strings.Contains(subject, "+") }
-
-// isPeer reports a snapshotter of another program.
-func isPeer(subject string) bool { return strings.Contains(subject, "containerd") }
 
 func (x *index) cell(place string, c *caseInfo, subject string) *cell {
 	return x.cells[cellKey{place, c.name, subject}]

@@ -66,14 +66,14 @@ const (
 // style is the class of a subject's color, which is the same in all panels. Drivers come
 // first, so that no two of them share a color before all are taken. Variants are drawn hollow.
 func (p *page) style(subject string) (class string, shape int) {
-	if subject == bareName {
+	if p.kinds.isBare(subject) {
 		return "cb", 0
 	}
 	if p.styles == nil {
 		p.styles = map[string]int{}
 		for _, variants := range []bool{false, true} {
 			for _, s := range p.subjects {
-				if s != bareName && isVariant(s) == variants {
+				if !p.kinds.isBare(s) && p.kinds.isVariant(s) == variants {
 					p.styles[s] = len(p.styles)
 				}
 			}
@@ -81,7 +81,7 @@ func (p *page) style(subject string) (class string, shape int) {
 	}
 	i := p.styles[subject]
 	class = fmt.Sprintf("c%d", i%colors)
-	if isVariant(subject) {
+	if p.kinds.isVariant(subject) {
 		class += " hollow"
 	}
 	return class, i % len(shapes)

@@ -209,7 +209,7 @@ func (t *textReport) row(g *grid, place string, c *caseInfo, metric string) {
 		}
 	}
 	n := commonestCount(found)
-	bare := t.cell(place, c, bareName).metric(metric)
+	bare := t.cell(place, c, t.kinds.bareOf(t.subjects)).metric(metric)
 	var cells []string
 	for _, s := range found {
 		cells = append(cells, cellText(s, bare, n))

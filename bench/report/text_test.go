@@ -54,8 +54,8 @@ func TestAReasonShowsTheLastNameOfALongPathOnly(t *testing.T) {
 
 func TestSubjectsAreInTheOrderOfTheirDrivers(t *testing.T) {
 	require.Equal(t,
-		[]string{"overlay2", "overlay2+metacopy", "btrfs", "vfs", "containerd-overlayfs", "bare"},
-		sortSubjects([]string{"bare", "overlay2", "containerd-overlayfs", "btrfs", "vfs", "overlay2+metacopy"}))
+		[]string{"overlay2", "overlay2+metacopy", "btrfs", "vfs", "containerd-overlayfs", "hardlinks", "bare"},
+		kindsOf(newReport()).sort([]string{"bare", "overlay2", "hardlinks", "containerd-overlayfs", "btrfs", "vfs", "overlay2+metacopy"}))
 }
 
 func TestValuesHaveThreeDigitsAndAUnit(t *testing.T) {

@@ -80,7 +80,7 @@ func verdictOf(x *index) []Advice {
 			here = append(here, x.advise(c))
 		}
 		if len(here) > 0 {
-			all = append(append(all, overall(place, here)), here...)
+			all = append(append(all, x.overall(place, here)), here...)
 		}
 	}
 	return all
@@ -130,10 +130,10 @@ func (x *index) options(c *contest, winner string) []Option {
 	var variants, copying []string
 	for _, s := range c.subjects {
 		switch {
-		case isPeer(s) || s == bareName || !c.beats(s, winner):
-		case isVariant(s):
+		case !x.kinds.isVariant(s) && !x.kinds.isChoice(s) || !c.beats(s, winner):
+		case x.kinds.isVariant(s):
 			variants = append(variants, s)
-		case isCopying(s):
+		case x.kinds.isCopying(s):
 			copying = append(copying, s)
 		}
 	}
@@ -160,7 +160,7 @@ func (c *contest) simplest(variants []string) string {
 }
 
 // overall counts who is among the best in how many kinds of work.
-func overall(place string, here []Advice) Advice {
+func (x *index) overall(place string, here []Advice) Advice {
 	wins := map[string]int{}
 	var names []string
 	for _, a := range here {
@@ -185,7 +185,7 @@ func overall(place string, here []Advice) Advice {
 			a.Equal = append(a.Equal, s)
 		}
 	}
-	a.Sentence = overallSentence(here, names, wins, a)
+	a.Sentence = x.overallSentence(here, names, wins, a)
 	a.Lead = a.Sentence
 	return a
 }

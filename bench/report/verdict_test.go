@@ -68,6 +68,25 @@ func TestPeersAndTheBareFileSystemAreShownAndNeverRecommended(t *testing.T) {
 	require.Equal(t, []string{bareName, "containerd-overlayfs", "overlay2"}, []string{a.Standings[0].Subject, a.Standings[1].Subject, a.Standings[2].Subject})
 }
 
+func TestTheSchemeOfHardLinksIsNeverRecommended(t *testing.T) {
+	r := with(newReport(),
+		result("inodes/image", "overlay2", bench.Inodes, around(2000, 10, 1)...),
+		result("inodes/image", "hardlinks", bench.Inodes, around(10, 10, 2)...))
+	a := adviceOn(t, r, workInodes)
+	require.Equal(t, "overlay2", a.Winner)
+	require.Empty(t, a.Options)
+	require.Len(t, a.Standings, 2)
+}
+
+// A peer that copies images beforehand is not said to be fast where that does not show.
+func TestAPeerThatCopiesIsNoFasterThanWhatItHasPaidBefore(t *testing.T) {
+	r := with(newReport(),
+		result("copy-up/chmod/size=1MiB", "overlay2", bench.Seconds, around(50, 10, 1)...),
+		result("copy-up/chmod/size=1MiB", "containerd-native", bench.Seconds, around(1, 10, 2)...))
+	a := adviceOn(t, r, workAttributes)
+	require.Contains(t, a.Sentence, "For comparison, containerd-native is 50.5 times as fast, once it has copied the whole image.")
+}
+
 func TestTheSimplestVariantThatHelpsIsAnOptionAtAPrice(t *testing.T) {
 	r := with(newReport(),
 		result("copy-up/chmod/size=1MiB", "overlay2", bench.Seconds, around(50, 10, 1)...),

@@ -61,22 +61,26 @@ func lessThan(times float64, unit string) string {
 // sentence says in words what an advice has found.
 func (x *index) sentence(c *contest, a Advice) string {
 	parts := []string{a.Lead}
-	if slices.Contains(c.subjects, bareName) {
-		parts = append(parts, besideBare(c, a.Winner))
+	if bare := c.kinds.bareOf(c.subjects); bare != "" {
+		parts = append(parts, besideBare(c, a.Winner, bare))
 	}
 	if a.Cost != "" {
 		parts = append(parts, a.Cost)
 	}
 	for _, o := range a.Options {
 		price := "but " + o.GivesUp
-		if isCopying(o.Subject) {
+		if x.kinds.isCopying(o.Subject) {
 			price = "once it has copied the whole image" // the advice for the place has the rest
 		}
 		parts = append(parts, fmt.Sprintf("%s %s, %s.", o.Subject, lessThan(o.Times, c.unit()), price))
 	}
 	for _, s := range c.subjects {
-		if isPeer(s) {
-			parts = append(parts, fmt.Sprintf("For comparison, %s %s.", s, standing(c, s, a.Winner)))
+		if x.kinds.isPeer(s) {
+			text := standing(c, s, a.Winner)
+			if c.kinds.isCopying(s) && !containsPrepare(c.work) {
+				text += ", once it has copied the whole image"
+			}
+			parts = append(parts, fmt.Sprintf("For comparison, %s %s.", s, text))
 		}
 	}
 	return strings.Join(parts, " ")
@@ -101,7 +105,7 @@ func lead(c *contest, a Advice) string {
 			plural(len(c.cases), "case", "cases"))
 	case len(a.Equal) == 0 && len(rest) == 0:
 		text = a.Winner + " is the only driver that was measured in these cases"
-		if !isCopying(a.Winner) && slices.ContainsFunc(c.subjects, func(s string) bool { return s == "vfs" }) {
+		if !c.kinds.isCopying(a.Winner) && slices.ContainsFunc(c.subjects, c.kinds.isCopyingChoice) {
 			text = a.Winner + " is the only driver measured that does not copy the whole image first"
 		}
 	case len(a.Equal) == 0:
@@ -129,14 +133,14 @@ func standing(c *contest, s, winner string) string {
 	return moreThan(c.times(s, winner), c.unit())
 }
 
-func besideBare(c *contest, winner string) string {
+func besideBare(c *contest, winner, bare string) string {
 	switch {
-	case c.tooFew(winner, bareName):
+	case c.tooFew(winner, bare):
 		return "Too few samples tell how it compares with the bare file system."
-	case !c.beats(winner, bareName) && !c.beats(bareName, winner):
+	case !c.beats(winner, bare) && !c.beats(bare, winner):
 		return winner + " is as good as the bare file system, within the noise."
 	}
-	text := fmt.Sprintf("Beside the bare file system, %s %s", winner, moreThan(c.times(winner, bareName), c.unit()))
+	text := fmt.Sprintf("Beside the bare file system, %s %s", winner, moreThan(c.times(winner, bare), c.unit()))
 	if !containsPrepare(c.work) {
 		text += " (whose copy of the image was there before)"
 	}
@@ -197,7 +201,7 @@ func (x *index) copyPrice(place, subject, winner string) string {
 }
 
 // overallSentence sums up a place.
-func overallSentence(here []Advice, names []string, wins map[string]int, a Advice) string {
+func (x *index) overallSentence(here []Advice, names []string, wins map[string]int, a Advice) string {
 	works := plural(len(here), "kind of work", "kinds of work")
 	var parts []string
 	for _, s := range names {
@@ -214,7 +218,7 @@ func overallSentence(here []Advice, names []string, wins map[string]int, a Advic
 	}
 	for _, one := range here {
 		for _, o := range one.Options {
-			if isCopying(o.Subject) {
+			if x.kinds.isCopying(o.Subject) {
 				return text + fmt.Sprintf(" %s does better in some, but %s.", o.Subject, o.GivesUp)
 			}
 		}

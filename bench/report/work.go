@@ -76,9 +76,6 @@ func containsPrepare(work string) bool {
 	return true
 }
 
-// isCopying reports a driver for which each layer is a full copy of its parent.
-func isCopying(subject string) bool { return baseOf(subject) == "vfs" }
-
 // givesUp says what is lost with the options of a variant.
 func givesUp(subject string) string {
 	var losses []string

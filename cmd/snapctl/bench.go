@@ -85,6 +85,17 @@ const benchJSON = `{
       "free": 3145728
     }
   ],
+  "subjects": [
+    {
+      "name": "overlay2",
+      "about": "the driver overlay2",
+      "variant_of": "",
+      "copies": false,
+      "peer": false,
+      "reference": false,
+      "bare": false
+    }
+  ],
   "results": [
     {
       "suite": "copy-up",
@@ -147,48 +158,56 @@ func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
 		return usagef("--time %v: it is less than nothing", o.Time)
 	}
 	o.Version = version
-	var files *benchFiles
+	var dir *report.Dir
 	if out != "" {
 		var err error
-		if files, err = openBenchFiles(out); err != nil {
+		if dir, err = report.OpenDir(out); err != nil {
 			return doing(err, "preparing the directory %s", out)
 		}
-		if o.Before, err = files.before(); err != nil {
-			return err
+		if o.Before, err = dir.Before(); err != nil {
+			return advise(notReport(err), "remove that file, or name another --out")
 		}
 		if o.Before != nil {
-			a.note("going on with the run that is in %s", files.part())
+			a.note("going on with the run that is in %s", dir.Part())
 		}
-		o.Save = files.save
+		o.Save = dir.Save
 	}
 	meter := newMeter(a)
 	o.Progress = meter.show
 	r, err := bench.Run(ctx, o)
 	meter.end()
 	if err != nil {
-		return explainBench(err, o, files)
+		return explainBench(err, o, dir)
 	}
-	if files != nil {
-		if err := files.finish(r); err != nil {
+	if dir != nil {
+		if err := dir.Finish(r); err != nil {
 			return doing(err, "writing the report to %s", out)
 		}
-		a.note("the report is in %s", files.names())
+		a.note("the report is in %s", strings.Join(dir.Files(), ", "))
 	}
 	return a.result(r, func(w io.Writer) error { return report.Text(w, r, a.columns()) })
 }
 
+// notReport gives an error of reading a report its kind.
+func notReport(err error) error {
+	if errors.Is(err, bench.ErrNotReport) {
+		return as(errInvalid, err)
+	}
+	return err
+}
+
 // explainBench gives an error of a run its kind and says what to do.
-func explainBench(err error, o bench.Options, files *benchFiles) error {
+func explainBench(err error, o bench.Options, dir *report.Dir) error {
 	switch {
 	case errors.Is(err, bench.ErrUnknown):
 		return usagef("%w", err)
 	case errors.Is(err, bench.ErrOtherRun):
-		return advise(fmt.Errorf("%w: %w", errState, err), "give the same options again, remove "+files.part()+", or name another --out")
+		return advise(fmt.Errorf("%w: %w", errState, err), "give the same options again, remove "+dir.Part()+", or name another --out")
 	case errors.Is(err, disk.ErrInUse):
 		return advise(fmt.Errorf("%w: %w", errState, err), "wait for it, or name another --scratch; two runs on one disk disturb each other")
 	case errors.Is(err, disk.ErrNoSpace):
 		return advise(err, "name a directory with more room with --scratch, or measure less with --quick")
-	case errors.Is(err, context.Canceled) && files != nil:
+	case errors.Is(err, context.Canceled) && dir != nil:
 		return advise(err, "what was measured is kept: the same command goes on from there")
 	}
 	return doing(err, "measuring in %s", o.Scratch)

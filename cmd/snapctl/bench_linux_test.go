@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/bench"
+	"github.com/layerkeep/layerkeep/bench/report"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -79,7 +80,7 @@ func TestABenchmarkWritesItsReport(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	require.ElementsMatch(t, []string{"bench.json", "bench.txt", "bench.html"}, names)
-	r, err := readReport(filepath.Join(out, "bench.json"))
+	r, err := report.ReadFile(filepath.Join(out, "bench.json"))
 	require.NoError(t, err)
 	require.True(t, r.Complete)
 	page, err := os.ReadFile(filepath.Join(out, "bench.html"))
@@ -89,18 +90,19 @@ func TestABenchmarkWritesItsReport(t *testing.T) {
 
 	// What an interrupted run has kept is gone on with, unless it was another one.
 	r.Results, r.Complete = r.Results[:len(r.Results)/2], false
-	files := &benchFiles{out}
-	require.NoError(t, files.save(r))
+	dir, err := report.OpenDir(out)
+	require.NoError(t, err)
+	require.NoError(t, dir.Save(r))
 	code, _, errs = runShortBench(t, scratch, "--out", out)
 	require.Equal(t, exitDone, code, errs)
 	require.Contains(t, errs, "going on")
-	require.NoFileExists(t, files.part())
+	require.NoFileExists(t, dir.Part())
 	r.Asked.Suites = []string{"copy-up"}
-	require.NoError(t, files.save(r))
+	require.NoError(t, dir.Save(r))
 	code, _, errs = runShortBench(t, scratch, "--out", out)
 	require.Equal(t, exitState, code)
-	require.Contains(t, errs, benchPart)
-	require.NoError(t, os.WriteFile(files.part(), []byte("{"), 0o600))
+	require.Contains(t, errs, dir.Part())
+	require.NoError(t, os.WriteFile(dir.Part(), []byte("{"), 0o600))
 	code, _, errs = runShortBench(t, scratch, "--out", out)
 	require.Equal(t, exitInvalid, code)
 	require.Contains(t, errs, "remove that file")
@@ -144,6 +146,8 @@ func TestProgressIsALineForEachCase(t *testing.T) {
 }
 
 func TestACanceledBenchmarkSaysThatItWasKept(t *testing.T) {
-	err := explainBench(context.Canceled, bench.Options{}, &benchFiles{"out"})
+	dir, err := report.OpenDir(t.TempDir())
+	require.NoError(t, err)
+	err = explainBench(context.Canceled, bench.Options{}, dir)
 	require.Contains(t, faultLine(err), "goes on from there")
 }

@@ -28,13 +28,13 @@ func newBenchCompareCommand(a *app) *cobra.Command {
 }
 
 func runBenchCompare(a *app, before, after string) error {
-	first, err := readReport(before)
+	first, err := report.ReadFile(before)
 	if err != nil {
-		return err
+		return notReport(err)
 	}
-	second, err := readReport(after)
+	second, err := report.ReadFile(after)
 	if err != nil {
-		return err
+		return notReport(err)
 	}
 	c, err := report.Compare(first, second)
 	if errors.Is(err, report.ErrNothingInCommon) {

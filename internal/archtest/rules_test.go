@@ -73,7 +73,7 @@ var rules = map[string]rule{
 	"bench":                {"bench/disk", "bench/synth", "driver", "driver/all", "mount", "internal/copytree", "internal/layerdir", "internal/rootfd"},
 	"bench/disk":           {"driver", "internal/copytree", "internal/rmtree", "internal/subvol"},
 	"bench/synth":          {},
-	"bench/report":         {"bench"},
+	"bench/report":         {"bench", "internal/durable"},
 
 	// For tests only; they may use what they test.
 	"driver/all/alltest": {"driver", "driver/all", "internal/fstest"},

@@ -3,17 +3,16 @@
 //
 //	run [-quick] [-drivers LIST] [-suite LIST] [-scratch DIR] [-fs LIST] [-out DIR]
 //
-// An interrupted run is not gone on with.
+// With -out, an interrupted run goes on where it was when it is started again with the same
+// options.
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -48,12 +47,23 @@ func run(ctx context.Context) error {
 			fmt.Fprintf(os.Stderr, "[%d/%d] %s\n", p.Done+1, p.Total, p.What)
 		}
 	}
+	var dir *report.Dir
+	if *out != "" {
+		var err error
+		if dir, err = report.OpenDir(*out); err != nil {
+			return err
+		}
+		if o.Before, err = dir.Before(); err != nil {
+			return err
+		}
+		o.Save = dir.Save
+	}
 	r, err := bench.Run(ctx, o)
 	if err != nil {
 		return err
 	}
-	if *out != "" {
-		if err := write(*out, r); err != nil {
+	if dir != nil {
+		if err := dir.Finish(r); err != nil {
 			return err
 		}
 	}
@@ -65,19 +75,4 @@ func list(text string) []string {
 		return nil
 	}
 	return strings.Split(text, ",")
-}
-
-func write(dir string, r *bench.Report) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var errs []error
-	for _, file := range report.Files() {
-		f, err := os.Create(filepath.Join(dir, file.Name))
-		if err != nil {
-			return err
-		}
-		errs = append(errs, file.Write(f, r), f.Close())
-	}
-	return errors.Join(errs...)
 }
