@@ -7,6 +7,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
 )
 
 // An engine that runs in a container may have its store at the path where this one is, and
@@ -35,4 +37,22 @@ func TestALayerWhosePathHasSpacesIsFoundInATable(t *testing.T) {
 	_, mounted, err = s.mountedIn(n, "8")
 	require.NoError(t, err)
 	require.False(t, mounted)
+}
+
+func TestALayerThatAnotherMountNamespaceHasIsBusy(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "x")
+	sealed(t, s, "b", "x")
+	end := mountElsewhere(t, s.Path("a", "tree"), "ro")
+	require.NoError(t, s.NotMountedElsewhere("b"))
+	err := s.NotMountedElsewhere("b", "a")
+	require.ErrorIs(t, err, driver.ErrBusy)
+	require.ErrorContains(t, err, "layer a: ")
+	require.ErrorContains(t, err, "(sh)")
+	holders, seen, err := s.SilenceElsewhere("a")
+	require.NoError(t, err)
+	require.True(t, seen)
+	require.Empty(t, holders, "it cannot write")
+	end()
+	require.NoError(t, s.NotMountedElsewhere("a", "b"))
 }

@@ -110,6 +110,7 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 		_, seen, err := s.SilenceElsewhere("open")
 		return seen, err
 	},
+	"mounted elsewhere":  func(s *Store, _ string) (any, error) { return nil, s.NotMountedElsewhere("open") },
 	"processes":          func(*Store, string) (any, error) { return NamespaceLives("mnt:[1]") },
 	"branches elsewhere": func(s *Store, _ string) (any, error) { return writableElsewhere(nil, "/a", s.Path("sys")) },
 }

@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 // sealed makes a sealed layer with one file, whose body is given.
@@ -150,17 +152,14 @@ func TestNamesOfOldLayersAreRead(t *testing.T) {
 	}
 }
 
-// A container has a mount namespace of its own, and what it has mounted is not in ours.
-func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
+// mountElsewhere binds a directory in a new mount namespace, which end ends.
+func mountElsewhere(t *testing.T, dir, options string) (end func()) {
+	t.Helper()
 	unshare, err := exec.LookPath("unshare")
 	if err != nil || os.Geteuid() != 0 {
 		t.Skip("needs root and unshare(1)")
 	}
-	s := open(t)
-	sealed(t, s, "a", "old")
-	sealed(t, s, "made", "new")
-	target := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), unshare, "-m", "sh", "-c", `mount --bind -o ro "$1" "$2" && echo mounted && cat`, "sh", s.Path("a", "tree"), target)
+	cmd := exec.CommandContext(t.Context(), unshare, "-m", "sh", "-c", `mount --bind -o "$3" "$1" "$2" && echo mounted && cat`, "sh", dir, t.TempDir(), options)
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
@@ -173,6 +172,18 @@ func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
 	}
 	require.NoError(t, err)
 	require.Equal(t, "mounted\n", line)
+	return func() {
+		require.NoError(t, in.Close())
+		require.NoError(t, cmd.Wait())
+	}
+}
+
+// A container has a mount namespace of its own, and what it has mounted is not in ours.
+func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "old")
+	sealed(t, s, "made", "new")
+	end := mountElsewhere(t, s.Path("a", "tree"), "ro")
 
 	require.NoError(t, s.Replace("a", "made"))
 	require.NoError(t, s.Cleanup(t.Context()))
@@ -181,9 +192,27 @@ func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
 	require.Len(t, old, 1)
 	require.FileExists(t, old[0]+"/tree/f")
 
-	require.NoError(t, in.Close())
-	require.NoError(t, cmd.Wait())
+	end()
 	require.NoError(t, s.Cleanup(t.Context()))
 	require.NoDirExists(t, old[0])
 	require.Equal(t, "new", s.body(t, "a"))
+}
+
+func TestAnOldLayerStaysWhileThisMountNamespaceHasIt(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("needs a mount")
+	}
+	s := open(t)
+	sealed(t, s, "a", "new")
+	old, target := filepath.Join(s.Root(), ".old-a-1"), t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(old, "tree"), 0o700))
+	require.NoError(t, unix.Mount(filepath.Join(old, "tree"), target, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+	mounted, err := s.oldMounted(".old-a-1", "a")
+	require.NoError(t, err)
+	require.True(t, mounted)
+	require.NoError(t, unix.Unmount(target, 0))
+	mounted, err = s.oldMounted(".old-a-1", "a")
+	require.NoError(t, err)
+	require.False(t, mounted)
 }
