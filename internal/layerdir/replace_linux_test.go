@@ -216,3 +216,28 @@ func TestAnOldLayerStaysWhileThisMountNamespaceHasIt(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, mounted)
 }
+
+func TestWhatCannotBeExchangedIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(dir+"/a", 0o700))
+	err := Exchange(dir+"/a", dir+"/none")
+	require.ErrorIs(t, err, unix.ENOENT)
+	require.NotErrorIs(t, err, driver.ErrUnsupported)
+	require.DirExists(t, dir+"/a")
+}
+
+// Without the list of layers nobody can say that none is mounted.
+func TestWithoutTheListOfLayersAnOldOneIsNotRemoved(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "x")
+	require.NoError(t, os.RemoveAll(s.Root()))
+	_, err := s.oldMounted(".old-a-1", "a")
+	require.ErrorIs(t, err, unix.ENOENT)
+}
+
+func TestADirectoryWithoutARecordIsNoLayer(t *testing.T) {
+	s := open(t)
+	require.NoError(t, os.Mkdir(s.Path("a"), 0o700))
+	_, err := s.Load("a")
+	require.ErrorIs(t, err, driver.ErrNotFound)
+}
