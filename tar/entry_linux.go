@@ -97,7 +97,7 @@ func (u *reading) attrs(p string, hdr *stdtar.Header) (attrs, error) {
 	for _, name := range a.foreign {
 		u.do.warn(p, "extended attribute "+name+" is not one that Linux has, dropped")
 	}
-	u.textACLs.see(p, hdr, u.tape.start)
+	u.dropped.see(p, hdr, u.tape.start)
 	own := u.opts.Encoding.XattrPrefix()
 	for _, x := range a.xattrs {
 		if own == "" || !strings.HasPrefix(x.name, own) {

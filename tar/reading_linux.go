@@ -32,7 +32,7 @@ type reading struct {
 	root    *node
 	parents *parentTree
 
-	textACLs  textACLs
+	dropped   droppedRecords
 	marks     *mark
 	allMarks  bool // every marker of the stream is in marks
 	assumed   bool // detached: a mark is
@@ -166,7 +166,7 @@ func (u *reading) readAll() error {
 	if _, err := io.Copy(io.Discard, u.src); err != nil {
 		return atEntry("", u.src.total, err)
 	}
-	u.textACLs.report(u.do.warn)
+	u.dropped.report(u.do.warn)
 	return nil
 }
 

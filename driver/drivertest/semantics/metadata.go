@@ -165,6 +165,17 @@ func metadata() []Case {
 			Warns: []string{"f"},
 		},
 		{
+			Name: "A5 flags, labels and attributes that only some programs write are left out with a warning for each kind",
+			Layers: over(layer(
+				File("f", "").WithPAX("SCHILY.fflags", "nodump"),
+				Dir("d").WithPAX("SCHILY.fflags", "uchg").WithPAX("RHT.security.selinux", "system_u:object_r:etc_t:s0"),
+				File("twice", "").WithXattr("user.a b", "v").WithPAX("LIBARCHIVE.xattr.user.a%20b", "dg"),
+				File("once", "").WithPAX("LIBARCHIVE.xattr.user.a", "dg"))),
+			Tree:  []string{"d/", "f:", "once:", "twice:"},
+			Attrs: map[string]string{"f": fileAttrs, "d": dirAttrs, "once": fileAttrs, "twice": fileAttrs + " user.a b=v"},
+			Warns: []string{"f", "d", "once"},
+		},
+		{
 			Name:   "A5 a user attribute on a symlink or fifo is left out with a warning",
 			Layers: over(layer(Symlink("l", "x").WithXattr("user.k", "v"), Fifo("p").WithXattr("user.k", "v"))),
 			Tree:   []string{"l->x", "p|"}, Attrs: map[string]string{"l": "0777 0:0 1000000000.123456789", "p": fileAttrs},
