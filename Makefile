@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-stress fuzz mutate lint bench bench-go clean FORCE
+.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-large test-stress fuzz mutate lint bench bench-go clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-faults: ## Let every system call of the methods of a driver fail, one at a 
 test-robust: ## Make a thousand power cuts for each file system and backend, and write docs/durability.md (an hour or more).
 	@scripts/install-test-deps
 	@scripts/test-robust
+
+test-large: ## Commit, compare, write, unpack and remove the largest trees that docs/limits.md speaks of (an hour, 10 GB in TMPDIR).
+	@scripts/install-test-deps
+	$(GO) test -v -timeout 6h ./test/large -large
 
 fuzz: ## Run every fuzz target for MINUTES (1 unless given), or those that PATTERN matches; names an input that fails.
 	@scripts/fuzz "$(or $(MINUTES),1)" "$(PATTERN)"

@@ -86,6 +86,7 @@ var rules = map[string]rule{
 	"test/realimage":     {},
 	"test/engines":       {},
 	"test/kernels":       {},
+	"test/large":         {},
 	"test/robustness":    {},
 
 	"test/robustness/cutdisk": {},
