@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,9 +18,14 @@ import (
 // FuzzManifest reads any bytes as a manifest. It is taken if the fields are those of one,
 // however it was cut into reads, and knows the directories that they name and no others.
 func FuzzManifest(f *testing.F) {
-	f.Add([]byte(manifestMagic + "\x00-3\x00999\x002\x007\x00.\x0012\x00a/b\n\x00"))
-	f.Add([]byte(manifestMagic + "\x001\x002\x009223372036854775807\x00"))
-	f.Add([]byte(manifestMagic + "\x001\x002\x00-1\x00"))
+	for _, rest := range []string{
+		"\x00-3\x00999\x002\x007\x00.\x0012\x00a/b\n\x00",
+		"\x001\x002\x009223372036854775807\x00",
+		"\x001\x002\x00-1\x00",
+	} {
+		f.Add([]byte(manifestMagic1 + rest))
+		f.Add(fmt.Appendf(nil, "%s%s%x\x00", manifestMagic, rest, sha256.Sum256([]byte(manifestMagic+rest))))
+	}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		path := filepath.Join(fstest.MemoryDir(t), "manifest")
 		require.NoError(t, os.WriteFile(path, input, 0o600))
@@ -55,9 +62,10 @@ type wholeDir struct {
 func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 	fields := strings.Split(text, "\x00")
 	fields = fields[:len(fields)-1] // what follows the last NUL is no field
-	if len(fields) < 4 || fields[0] != manifestMagic {
+	if len(fields) < 4 || fields[0] != manifestMagic && fields[0] != manifestMagic1 {
 		return stamp, nil, false
 	}
+	all := fields
 	number := func(s string) int64 {
 		n, err := strconv.ParseInt(s, 10, 64)
 		ok = ok && err == nil
@@ -72,6 +80,10 @@ func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 		}
 		dirs = append(dirs, wholeDir{uint64(number(fields[0])), fields[1]})
 		fields = fields[2:]
+	}
+	if all[0] == manifestMagic {
+		before := strings.Join(all[:len(all)-len(fields)], "\x00") + "\x00"
+		ok = ok && len(fields) > 0 && fields[0] == fmt.Sprintf("%x", sha256.Sum256([]byte(before)))
 	}
 	return stamp, dirs, ok
 }

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/maphash"
 	"io"
 	"os"
@@ -40,7 +42,12 @@ type manifest struct {
 	swaps  bool // and of exchanged names
 }
 
-const manifestMagic = "layerkeep vfs manifest 1"
+// The first field of a manifest. One of the second version ends with a checksum of all
+// that is before it: a stamp that the disk has changed would hide changes from diffs.
+const (
+	manifestMagic  = "layerkeep vfs manifest 2"
+	manifestMagic1 = "layerkeep vfs manifest 1"
+)
 
 // A recording gathers what a manifest says of a tree while it is copied, as the
 // file will have it: text fields that end in NUL, since paths can hold anything
@@ -68,9 +75,14 @@ func (r *recording) add(path []byte, ino uint64) {
 // save writes the manifest.
 func (r *recording) save(path string, stamp time.Time) error {
 	return durable.Write(durable.OS(), path, 0o600, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s\x00%d\x00%d\x00%d\x00", manifestMagic, stamp.Unix(), stamp.Nanosecond(), r.count)
+		sum := sha256.New()
+		both := io.MultiWriter(w, sum)
+		_, err := fmt.Fprintf(both, "%s\x00%d\x00%d\x00%d\x00", manifestMagic, stamp.Unix(), stamp.Nanosecond(), r.count)
 		if err == nil {
-			_, err = w.Write(r.dirs.Bytes())
+			_, err = both.Write(r.dirs.Bytes())
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%x\x00", sum.Sum(nil))
 		}
 		return err
 	})
@@ -82,8 +94,9 @@ func loadManifest(path string) (*manifest, error) {
 		return nil, err
 	}
 	defer file.Close()
-	r := fields{from: bufio.NewReaderSize(file, 64<<10)}
-	if string(r.next()) != manifestMagic {
+	r := fields{from: bufio.NewReaderSize(file, 64<<10), sum: sha256.New()}
+	magic := string(r.next())
+	if magic != manifestMagic && magic != manifestMagic1 {
 		return nil, fmt.Errorf("%s: not a manifest of this version", path)
 	}
 	m := &manifest{stamp: time.Unix(r.number(), r.number())}
@@ -94,6 +107,9 @@ func loadManifest(path string) (*manifest, error) {
 		}
 		ino := r.number()
 		m.dirs.add(r.next(), uint64(ino))
+	}
+	if sum := fmt.Sprintf("%x", r.sum.Sum(nil)); magic != manifestMagic1 && string(r.next()) != sum && r.err == nil {
+		return nil, fmt.Errorf("%s: it is damaged: its checksum is wrong", path)
 	}
 	if r.err != nil {
 		return nil, fmt.Errorf("%s: %w", path, r.err)
@@ -129,6 +145,7 @@ func (m *manifest) has(path string, ino uint64) bool {
 // fields reads fields that end in NUL and keeps the first error.
 type fields struct {
 	from *bufio.Reader
+	sum  hash.Hash // of all fields that were read
 	long []byte
 	err  error
 }
@@ -151,6 +168,7 @@ func (f *fields) next() []byte {
 	}
 	switch {
 	case err == nil:
+		f.sum.Write(field)
 		return field[:len(field)-1]
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF

@@ -37,6 +37,37 @@ func TestAManifestKnowsWhichDirectoryWasWhere(t *testing.T) {
 	require.False(t, m.has("", 0))
 }
 
+// A manifest whose stamp is later than it was would hide changes.
+func TestAManifestWithAFlippedBitIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "manifest")
+	var r recording
+	r.add([]byte("."), 7)
+	r.add([]byte("a/b"), 12)
+	require.NoError(t, r.save(file, time.Unix(1_796_018_287, 5)))
+	sound, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for bit := range 8 * len(sound) {
+		damaged := bytes.Clone(sound)
+		damaged[bit/8] ^= 1 << (bit % 8)
+		if bytes.HasPrefix(damaged, []byte(manifestMagic1)) {
+			continue // two bits make one of the other
+		}
+		require.NoError(t, os.WriteFile(file, damaged, 0o600))
+		_, err := loadManifest(file)
+		require.Error(t, err, "bit %d", bit)
+	}
+}
+
+// Layers of an earlier version have no checksum in theirs.
+func TestAManifestOfTheFirstVersionIsRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "manifest")
+	require.NoError(t, os.WriteFile(file, []byte(manifestMagic1+"\x001796018287\x005\x001\x0012\x00a\x00"), 0o600))
+	m, err := loadManifest(file)
+	require.NoError(t, err)
+	require.True(t, time.Unix(1_796_018_287, 5).Equal(m.stamp))
+	require.True(t, m.has("a", 12))
+}
+
 // A file that somebody else has made is not read into memory without a bound.
 func TestAManifestWithAFieldWithoutAnEndIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "manifest")
