@@ -16,6 +16,9 @@ var (
 	ErrInvalid error = &sentinel{"invalid image", errdefs.ErrInvalidArgument}
 	// ErrDigest: content is not what its digest or size says.
 	ErrDigest error = &sentinel{"digest mismatch", ErrInvalid}
+	// ErrBlobDamaged: a blob that the store keeps is not what its digest says
+	// (errdefs.ErrDataLoss).
+	ErrBlobDamaged error = &sentinel{"a blob in the store is damaged", errdefs.ErrDataLoss}
 	// ErrMissingBlob: a manifest names a blob that the source does not hold.
 	ErrMissingBlob error = &sentinel{"blob is missing", ErrInvalid}
 	// ErrLink: a file of a layout is behind a symbolic link that leads out of it.

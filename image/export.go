@@ -25,11 +25,17 @@ import (
 // been lost, see Exported.Replaced. In a store that is read-only
 // they are made and not kept: each is made twice, as its size and digest come before it
 // in the archive.
+//
+// Returns ErrBlobDamaged for an image with a blob that is not what its digest says. The next
+// import of the image replaces it.
 func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (Exported, error) {
 	if opts.Progress == nil {
 		opts.Progress = NoProgress{}
 	}
 	out, err := s.export(ctx, name, w, opts)
+	if errors.Is(err, ErrDigest) { // of what the store keeps
+		err = fmt.Errorf("%w: %w", ErrBlobDamaged, err)
+	}
 	if err != nil {
 		return Exported{}, fmt.Errorf("export %s: %w", name, err)
 	}

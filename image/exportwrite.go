@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -71,6 +72,9 @@ func (j *job) writeEntry(ctx context.Context, a *archive, e entry) error {
 	v.advance = func(n int64) { j.opts.Progress.Advance(e.layer, n) }
 	j.opts.Progress.Layer(e.layer, LayerStarted)
 	if err := a.stream(name, v, e.Size); err != nil {
+		if errors.Is(v.err, ErrDigest) && !j.s.snaps.ReadOnly() {
+			err = errors.Join(err, j.s.DoubtBlob(e.Digest)) // so that an import looks at more than its size
+		}
 		return err
 	}
 	for i, p := range j.pieces {

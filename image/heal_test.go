@@ -3,12 +3,14 @@ package image
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 
@@ -162,6 +164,23 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	_, err = s.Get(t.Context(), "again")
 	require.ErrorIs(t, err, ErrNotFound)
 	require.FileExists(t, s.blobs.path(img.Layers[1].Blob.Digest), "what the other image has stays")
+}
+
+// What an export has found to be rotten is replaced by the import that its error asks for.
+func TestAnImportReplacesABlobThatAnExportHasFoundRotten(t *testing.T) {
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "")
+	onEachDriver(t, func(t *testing.T, s *Store) {
+		img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
+		flipByte(t, s.blobs.path(img.Layers[1].Blob.Digest), 20)
+		_, err := s.Export(t.Context(), "app", io.Discard, ExportOptions{})
+		require.ErrorIs(t, err, ErrBlobDamaged)
+		require.ErrorIs(t, err, errdefs.ErrDataLoss)
+		s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
+		s.requireBlobs(t, img)
+		_, err = s.Export(t.Context(), "app", io.Discard, ExportOptions{})
+		require.NoError(t, err)
+	})
 }
 
 func TestABlobIsMadeAnewFromItsLayerWhereThatGivesTheSameBytes(t *testing.T) {

@@ -103,6 +103,7 @@ var hints = []struct {
 	{image.ErrNoMatch, "name one of those that it holds"},
 	{image.ErrAmbiguous, "name one of them"},
 	{image.ErrNoName, "--name REF does"},
+	{image.ErrBlobDamaged, "import the image again, which replaces it; 'snapctl repair --read-data' makes it again where it can"},
 	{image.ErrDigest, "the store is as before; get the image again, it was damaged on its way"},
 	{image.ErrMissingBlob, "the store is as before; get the image again, it is not complete"},
 	{image.ErrLink, "copy the layout with 'cp -rL', and import the copy"},

@@ -70,6 +70,7 @@ func ownErrors() []sentinel {
 		{"CHECK_NO_NAME", check.ErrNoName, codes.NotFound},
 		{"CHECK_NO_POSITION", check.ErrNoPosition, codes.InvalidArgument},
 		{"IMAGE_NO_MATCH", image.ErrNoMatch, codes.InvalidArgument},
+		{"IMAGE_BLOB_DAMAGED", image.ErrBlobDamaged, codes.DataLoss},
 		{"IMAGE_DIGEST", image.ErrDigest, codes.InvalidArgument},
 		{"IMAGE_MISSING_BLOB", image.ErrMissingBlob, codes.InvalidArgument},
 		{"IMAGE_ARTIFACT", image.ErrArtifact, codes.InvalidArgument},
