@@ -91,6 +91,11 @@ func (c *checker) run() error {
 	if err != nil {
 		return err
 	}
+	if len(c.opts.Names) == 0 {
+		if err := c.imageList(); err != nil {
+			return err
+		}
+	}
 	images = slices.DeleteFunc(images, func(img image.Image) bool { return img.Store != "" })
 	for _, img := range images {
 		for _, key := range chainOf(img) {
@@ -224,6 +229,15 @@ func (c *checker) database() error {
 	return c.snaps.DB().Check(func(err error) {
 		c.report(Finding{Part: Database, What: err.Error()})
 	})
+}
+
+// imageList checks the copy of the list of images, which a loss of the database needs.
+func (c *checker) imageList() error {
+	wrong, err := c.images.CheckBackup(c.ctx)
+	for _, w := range wrong {
+		c.report(Finding{Part: Image, What: w.Error()})
+	}
+	return err
 }
 
 // image checks what the store keeps of an image beside its snapshots.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
@@ -88,6 +89,42 @@ func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 	return true, s.forgetBackup(ctx, full)
 }
 
+// CheckBackup compares the copy of the list of images with the database, and returns what
+// is wrong with it, in one line each. Without a copy there is nothing to compare: a full
+// disk has had no room for it.
+func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
+	s.backing.Lock() // so that no image is on its way from one to the other
+	defer s.backing.Unlock()
+	copied, err := s.readBackup()
+	if errors.Is(err, ErrInvalid) {
+		return []error{err}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.own(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]Image{}
+	for _, img := range images {
+		known[img.Name] = img
+	}
+	for _, c := range copied {
+		img, ok := known[c.Name]
+		switch {
+		case !ok:
+			wrong = append(wrong, fmt.Errorf("%s names the image %s, which the database does not", s.backupPath(), c.Name))
+		case img.Imported.Equal(c.Imported) && !reflect.DeepEqual(img, c): // else it was just imported again
+			wrong = append(wrong, fmt.Errorf("%s says something else of the image %s than the database", s.backupPath(), c.Name))
+		}
+	}
+	return wrong, nil
+}
+
+// RenewBackup writes the copy of the list of images again, as the database has it.
+func (s *Store) RenewBackup(ctx context.Context) error { return s.backUp(ctx, "") }
+
 // A Restored is an image that the database did not have, and what became of it.
 type Restored struct {
 	Name string
@@ -100,6 +137,15 @@ type Restored struct {
 // snapshots are to be there, beside those that are.
 func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string) bool) ([]Restored, error) {
 	list, err := s.readBackup()
+	if errors.Is(err, ErrInvalid) {
+		// What the database knows is all that there is: it must not keep the rest of a
+		// repair from being done.
+		r := Restored{Name: backupName, Err: fmt.Errorf("%w: the names of images that the database does not have are lost", err)}
+		if dryRun {
+			return []Restored{r}, nil
+		}
+		return []Restored{r}, s.backUp(ctx, "")
+	}
 	if err != nil {
 		return nil, err
 	}

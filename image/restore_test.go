@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -94,12 +95,55 @@ func TestAnImageThatLacksSomethingIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableCopyOfTheListIsAnError(t *testing.T) {
+// The rest of a store must not stay damaged because of it.
+func TestAnUnreadableCopyOfTheListIsToldAndWrittenAgain(t *testing.T) {
 	s := newStore(t, "vfs")
-	require.NoError(t, os.WriteFile(filepath.Join(s.blobs.dir, backupName), []byte("[{"), 0o600))
-	_, err := s.Restore(t.Context(), false, nowhere)
-	require.ErrorIs(t, err, ErrInvalid)
-	require.ErrorContains(t, err, backupName)
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+	sound, err := os.ReadFile(s.backupPath())
+	require.NoError(t, err)
+	wrong, err := s.CheckBackup(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, wrong)
+
+	require.NoError(t, os.WriteFile(s.backupPath(), []byte("[{"), 0o600))
+	wrong, err = s.CheckBackup(t.Context())
+	require.NoError(t, err)
+	require.Len(t, wrong, 1)
+	for _, dryRun := range []bool{true, false} {
+		restored, err := s.Restore(t.Context(), dryRun, nowhere)
+		require.NoError(t, err)
+		require.Len(t, restored, 1)
+		require.ErrorIs(t, restored[0].Err, ErrInvalid)
+		require.ErrorContains(t, restored[0].Err, backupName)
+	}
+	now, err := os.ReadFile(s.backupPath())
+	require.NoError(t, err)
+	require.Equal(t, string(sound), string(now))
+}
+
+func TestACopyOfTheListThatSaysSomethingElseIsFound(t *testing.T) {
+	s := newStore(t, "vfs")
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	img := s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+	sound, err := os.ReadFile(s.backupPath())
+	require.NoError(t, err)
+	for was, is := range map[string]string{
+		img.Config.Digest.Encoded()[:8]: "01234567",
+		`"a:1"`:                         `"b:1"`,
+	} {
+		require.NoError(t, os.WriteFile(s.backupPath(), bytes.Replace(sound, []byte(was), []byte(is), 1), 0o600))
+		wrong, err := s.CheckBackup(t.Context())
+		require.NoError(t, err)
+		require.Len(t, wrong, 1, was)
+		require.NoError(t, os.WriteFile(s.backupPath(), sound, 0o600))
+	}
+	require.NoError(t, os.Remove(s.backupPath()))
+	wrong, err := s.CheckBackup(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, wrong)
 }
 
 // What a lost image needs must be there when it is restored.

@@ -253,6 +253,19 @@ func (r *repairer) fill(o *Outcome, found []check.Finding) *Outcome {
 	return o
 }
 
+// imageList writes the copy of the list of images again. Images that only the copy knows
+// stay in it: what they lack has been told.
+func (r *repairer) imageList() error {
+	if err := r.images.RenewBackup(r.ctx); err != nil {
+		return err
+	}
+	wrong, err := r.images.CheckBackup(r.ctx)
+	if err == nil && len(wrong) > 0 {
+		err = fmt.Errorf("%w: import the image again, or forget it with 'snapctl rmi'", ErrBeyondHelp)
+	}
+	return err
+}
+
 // others repairs blobs, after the layers that they may be made from, and names the rest.
 func (r *repairer) others(found []check.Finding) error {
 	for _, f := range found {
@@ -271,6 +284,10 @@ func (r *repairer) others(found []check.Finding) error {
 			}
 		case f.Part == check.Database:
 			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: put back a copy of the database, and repair the store then", ErrBeyondHelp)
+		case f.Part == check.Image && f.Name == "":
+			if o := r.outcome([]check.Finding{f}); !r.opts.DryRun {
+				o.Err = r.imageList()
+			}
 		case f.Part == check.Image:
 			r.outcome([]check.Finding{f}).Err = fmt.Errorf("%w: import the image again", ErrBeyondHelp)
 		default:
