@@ -446,3 +446,24 @@ func TestACheckEndsWhenItIsToldTo(t *testing.T) {
 		require.ErrorIs(t, err, io.ErrClosedPipe)
 	}
 }
+
+// Neither has a finding of its own to stand beside: the directory with all blobs, and a
+// layer's without a record.
+func TestADirectoryThatIsMissingOrTooManyIsFound(t *testing.T) {
+	p := newPlace(t, "overlay2")
+	require.NoError(t, os.MkdirAll(filepath.Join(p.root, "overlay2", "77", "fs"), 0o700))
+	found, _ := p.check(t, check.Options{})
+	require.Len(t, found, 1)
+	require.Equal(t, check.Layer, found[0].Part)
+	require.EqualValues(t, "77", found[0].Layer)
+	require.Contains(t, found[0].What, "its record is unreadable")
+	require.NoError(t, os.RemoveAll(filepath.Join(p.root, "overlay2", "77")))
+
+	snaps, images := p.open(t)
+	defer func() { require.NoError(t, snaps.Close()) }()
+	require.NoError(t, RemoveAll(filepath.Join(p.root, "content", "blobs")))
+	var blobs []string
+	_, err := check.Run(t.Context(), snaps, images, check.Options{ReadData: true}, func(f check.Finding) { blobs = append(blobs, f.String()) })
+	require.NoError(t, err)
+	require.NotEmpty(t, blobs)
+}

@@ -207,6 +207,9 @@ func (b *blobs) remove(d digest.Digest) error {
 func (b *blobs) walk(fn func(d digest.Digest, size int64) error) error {
 	root := filepath.Join(b.dir, ocispec.ImageBlobsDir)
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if path == root && errors.Is(err, fs.ErrNotExist) {
+			return nil // all are missing, which is said of each image
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

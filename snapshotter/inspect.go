@@ -253,7 +253,9 @@ func (s *Snapshotter) inspectUnnamed(ctx context.Context, id driver.ID, generati
 	if r, ok := s.driver.(driver.Recorder); ok {
 		record, err := r.Record(ctx, id)
 		if errors.Is(err, driver.ErrNotFound) {
-			return l, false
+			if there, err := s.driver.Layers(ctx); err == nil && !slices.Contains(there, id) {
+				return l, false // it was removed meanwhile
+			}
 		}
 		c, known, cardErr := readCard(record)
 		switch {
