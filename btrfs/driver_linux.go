@@ -29,6 +29,7 @@ const (
 // btrfs is the driver. It implements [driver.Driver].
 type btrfs struct {
 	layerdir.Recorder
+	layerdir.Rerecorder
 	layerdir.Replacer
 
 	store   *layerdir.Store
@@ -64,7 +65,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
 	}
-	d := &btrfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
+	d := &btrfs{Recorder: store.Recorder(Name), Rerecorder: store.Rerecorder(Name, volDir, nil), Replacer: store.Replacer(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}

@@ -172,6 +172,67 @@ func TestARecordIsWrittenAgainFromTheDatabase(t *testing.T) {
 	}
 }
 
+// Of what was not imported there is no blob, so the row is all that tells what the record said.
+func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, record string){
+		"missing": func(t *testing.T, record string) { t.Helper(); require.NoError(t, os.Remove(record)) },
+		"empty":   func(t *testing.T, record string) { t.Helper(); require.NoError(t, os.Truncate(record, 0)) },
+		"of other parents": func(t *testing.T, record string) {
+			t.Helper()
+			raw, err := os.ReadFile(record)
+			require.NoError(t, err)
+			changed := strings.Replace(string(raw), `"parents":[`, `"parent":[`, 1)
+			require.NotEqual(t, string(raw), changed)
+			require.NoError(t, os.WriteFile(record, []byte(changed), 0o600))
+		},
+		"of a layer that is not sealed": func(t *testing.T, record string) {
+			t.Helper()
+			raw, err := os.ReadFile(record)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(record, []byte(strings.Replace(string(raw), `"sealed":true`, `"size":0`, 1)), 0o600))
+		},
+	} {
+		for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+			t.Run(name+"/"+backend, func(t *testing.T) {
+				alltest.SkipInShort(t, backend)
+				p := newPlace(t, backend)
+				before := p.trees(t)
+				keys := []string{"done", "work"}
+				if strings.HasSuffix(name, "not sealed") {
+					keys = keys[:1]
+				}
+				for _, key := range keys {
+					harm(t, filepath.Join(p.layer(t, key), "layer.json"))
+				}
+				for _, dryRun := range []bool{true, false} {
+					for _, o := range p.repair(t, repair.Options{DryRun: dryRun}) {
+						require.NoError(t, o.Err, "%s: %s", o.Name, o.What)
+					}
+				}
+				found, _ := p.check(t, check.Options{ReadData: true})
+				require.Empty(t, found)
+				require.Equal(t, before, p.trees(t))
+				snaps, _ := p.open(t)
+				defer func() { require.NoError(t, snaps.Close()) }()
+				require.NoError(t, snaps.Commit(t.Context(), "kept", "work"))
+				require.NoError(t, snaps.Make(t.Context(), "new", "kept"))
+			})
+		}
+	}
+}
+
+// A record that is written again must not make something else of what was committed.
+func TestALayerWithoutARecordThatHasChangedIsBeyondHelp(t *testing.T) {
+	p := newPlace(t, "overlay2")
+	flip(t, p.file(t, "done", "d/done"))
+	require.NoError(t, os.Remove(filepath.Join(p.layer(t, "done"), "layer.json")))
+	all := p.repair(t, repair.Options{})
+	require.NotEmpty(t, all)
+	require.Equal(t, "done", all[0].Name)
+	require.ErrorIs(t, all[0].Err, repair.ErrBeyondHelp)
+	require.ErrorContains(t, all[0].Err, "not what was committed")
+}
+
 func TestABlobIsRepairedFromItsLayerOrNamed(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)

@@ -213,6 +213,20 @@ type Recorder interface {
 	Note(ctx context.Context, id ID, note json.RawMessage) error
 }
 
+// A Rerecorder is a [Recorder] that can write the record of a layer anew. Default without it: a
+// layer whose record is lost cannot be used any more.
+type Rerecorder interface {
+	// Rerecord gives the layer id, whose files are there, the record that Create would have
+	// given it, in the place of one that is lost or damaged. The files stay as they are, and so
+	// does that they are torn. The layer is writable then, unless it is a view, until Seal
+	// makes it immutable again. It is durable.
+	//
+	// Returns ErrNotFound without the layer's files or without a parent, ErrNotSealed for a
+	// parent that is not sealed, ErrBusy for a layer that is mounted writable, and
+	// ErrUnsupported for one that was unpacked without its parents.
+	Rerecord(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
+}
+
 // A Replacer is a Driver that can put one layer in the place of another, so that a
 // damaged one can be made anew under the children that it has. Default without it: a
 // damaged layer stays until it is removed.

@@ -34,6 +34,7 @@ const emptyDir = ".empty"
 // [driver.Explainer].
 type overlay struct {
 	layerdir.Recorder
+	layerdir.Rerecorder
 	layerdir.Replacer
 
 	store    *layerdir.Store
@@ -62,6 +63,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	}
 	store.StackAtMost(mount.MaxLower)
 	d := &overlay{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
+	d.Rerecorder = store.Rerecorder(Name, fsDir, d.refind)
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}

@@ -164,6 +164,15 @@ func (r *repairer) layer(key string) error {
 		return fmt.Errorf("%w: give the store %s with --additional, or check and repair it by itself", ErrBeyondHelp, l.Store)
 	}
 	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
+	if err != nil && r.ctx.Err() == nil && onlyRecord(l) {
+		recorded := r.snaps.Rerecord(r.ctx, key, r.opts.DryRun)
+		if recorded == nil {
+			return nil
+		}
+		if !errors.Is(recorded, driver.ErrNotFound) && !errors.Is(recorded, driver.ErrUnsupported) {
+			err = fmt.Errorf("%w; %w", err, recorded)
+		}
+	}
 	switch {
 	case errors.Is(err, driver.ErrUnsupported):
 		return fmt.Errorf("%w: remove it and what stands on it, and make it again", err)
@@ -175,6 +184,15 @@ func (r *repairer) layer(key string) error {
 		return fmt.Errorf("%w: import the image again", err)
 	}
 	return err
+}
+
+// onlyRecord reports whether nothing is known to be wrong with a layer but its record, if it
+// is there at all.
+func onlyRecord(l snapshotter.Layer) bool {
+	other := func(err error) bool {
+		return !errors.Is(err, snapshotter.ErrRecord) && !errors.Is(err, snapshotter.ErrLayerMissing) && !errors.Is(err, snapshotter.ErrQuarantined)
+	}
+	return len(l.Faults) > 0 && l.Store == "" && !slices.ContainsFunc(l.Faults, other)
 }
 
 // explain adds what was not tried because of what is below, and says which repairs have

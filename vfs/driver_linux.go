@@ -30,6 +30,7 @@ const (
 // vfs is the driver. It implements [driver.Driver].
 type vfs struct {
 	layerdir.Recorder
+	layerdir.Rerecorder
 	layerdir.Replacer
 
 	store   *layerdir.Store
@@ -51,7 +52,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
 	store.StackAtMost(layerdir.MaxParents)
-	d := &vfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts}
+	d := &vfs{Recorder: store.Recorder(Name), Rerecorder: store.Rerecorder(Name, treeDir, nil), Replacer: store.Replacer(Name), store: store, opts: opts}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}

@@ -140,6 +140,10 @@ func noteOp(st *store) (any, error) {
 	return nil, st.d.(driver.Recorder).Note(st.ctx(), faultID, json.RawMessage(`"note"`))
 }
 
+func rerecordOp(st *store) (any, error) {
+	return nil, st.d.(driver.Rerecorder).Rerecord(st.ctx(), faultID, faultChain, driver.CreateOptions{})
+}
+
 func rebaseOp(st *store) (any, error) {
 	return nil, st.d.(driver.Rebaser).Rebase(st.ctx(), faultID, faultChain)
 }
@@ -216,6 +220,9 @@ func (s *suite) moreFaultOps() (ops []faultOp) {
 				_, err := rebaseOp(st)
 				require.NoError(st.t, err)
 			}, run: rebaseOp})
+	}
+	if s.rerecords {
+		ops = append(ops, faultOp{name: "record again", prepare: filled, run: rerecordOp})
 	}
 	if s.props.Explain {
 		ops = append(ops, faultOp{name: "provider", prepare: filled, run: func(st *store) (any, error) {

@@ -2,6 +2,8 @@ package drivertest
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +17,8 @@ func (s *suite) testRecord(t *testing.T) {
 	t.Run("a note of a writable layer is kept when it is sealed", s.noteSealed)
 	t.Run("a note of a sealed layer is kept at once", s.noteAtOnce)
 	t.Run("a note that nobody sealed is not kept", s.noteLost)
+	t.Run("a record that is lost is written again", s.recordAgain)
+	t.Run("no record is written for what is not there", s.recordOfNothing)
 }
 
 // recorder returns the driver as a recorder, which every backend is.
@@ -112,4 +116,75 @@ func (s *suite) noteLost(t *testing.T) {
 	st = st.openAgain()
 	require.NoError(t, st.d.Seal(t.Context(), "a"))
 	st.requireRecord(driver.Record{Sealed: true, Note: json.RawMessage(`"first"`)}, "a")
+}
+
+func (st *store) loseRecord(id driver.ID) {
+	st.t.Helper()
+	require.NoError(st.t, os.Remove(filepath.Join(st.places(id)[0], "layer.json")))
+}
+
+func (s *suite) recordAgain(t *testing.T) {
+	if !s.rerecords {
+		t.Skip("the driver writes no record again")
+	}
+	st := s.open(t)
+	base := st.layer("base", nil, Dir("d"), File("d/below", "below"), File("d/gone", "g"))
+	upper := []Entry{Dir("d").WithXattr("user.k", "v"), File("d/x", "x").WithMode(0o4755), Whiteout("d/gone")}
+	if s.props.RefusedXattr == "" {
+		upper = append(upper, Dir("e").WithXattr("trusted.overlay.opaque", "y"))
+	}
+	chain := st.layer("upper", base, upper...)
+	st.create("work", chain...)
+	st.mustApply("work", File("d/work", "w"))
+	require.NoError(t, st.d.Create(t.Context(), "view", chain, driver.CreateOptions{View: true}))
+	ids := []driver.ID{"upper", "work", "view"}
+	trees, diffs := map[driver.ID]Tree{}, map[driver.ID][]byte{}
+	for _, id := range ids {
+		trees[id], diffs[id] = st.tree(id), st.diff(id)
+	}
+	note := json.RawMessage(`"note"`)
+	for _, id := range ids {
+		st.loseRecord(id)
+	}
+	st = st.openAgain()
+	r := optional[driver.Rerecorder](st)
+	parents := map[driver.ID][]driver.ID{"upper": base, "work": chain, "view": chain}
+	for _, id := range ids {
+		for range 2 { // as after an interrupted call
+			require.NoError(t, r.Rerecord(t.Context(), id, parents[id], driver.CreateOptions{View: id == "view", Note: note}), id)
+		}
+		if id == "upper" {
+			require.NoError(t, st.d.Seal(t.Context(), id))
+		}
+		st.requireRecord(driver.Record{Parents: parents[id], Sealed: id == "upper", View: id == "view", Note: note}, id)
+	}
+	for range 2 {
+		for _, id := range ids {
+			require.Equal(t, trees[id], st.tree(id), id)
+			require.Equal(t, diffs[id], st.diff(id), id)
+		}
+		st = st.openAgain()
+	}
+	st.mustApply("work", File("d/more", "m"))
+	require.NoError(t, st.d.Seal(t.Context(), "work"))
+	st.create("on-it", append([]driver.ID{"work"}, chain...)...)
+}
+
+func (s *suite) recordOfNothing(t *testing.T) {
+	if !s.rerecords {
+		t.Skip("the driver writes no record again")
+	}
+	st := s.open(t)
+	r := optional[driver.Rerecorder](st)
+	base := st.layer("base", nil, File("f", "f"))
+	st.create("work", base...)
+	none := driver.CreateOptions{}
+	require.ErrorIs(t, r.Rerecord(t.Context(), "missing", nil, none), driver.ErrNotFound)
+	require.ErrorIs(t, r.Rerecord(t.Context(), "../x", nil, none), driver.ErrInvalidID)
+	require.ErrorIs(t, r.Rerecord(t.Context(), "work", []driver.ID{"missing"}, none), driver.ErrNotFound)
+	require.ErrorIs(t, r.Rerecord(t.Context(), "base", []driver.ID{"work"}, none), driver.ErrNotSealed)
+	st.damage("base")
+	require.NoError(t, RemoveAll(st.places("base")[0]))
+	require.NoError(t, os.Mkdir(st.places("base")[0], 0o700))
+	require.ErrorIs(t, r.Rerecord(t.Context(), "base", nil, none), driver.ErrNotFound, "its files")
 }

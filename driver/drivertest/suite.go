@@ -58,6 +58,8 @@ type suite struct {
 	Config
 	props driver.Properties
 	can   ability
+	// rerecords: the driver is a [driver.Rerecorder].
+	rerecords bool
 	// brief leaves out what does not depend on the place and the fast paths.
 	brief bool
 	// whole: this is a run of the whole suite.
@@ -78,6 +80,7 @@ func newSuite(tb testing.TB, cfg Config) *suite {
 	}
 	require.NoError(tb, err)
 	s.props = d.Properties()
+	_, s.rerecords = d.(driver.Rerecorder)
 	require.NoError(tb, d.Close())
 	s.can = ability{mounts: fstest.CanMount(tb), owners: fstest.CanOwn(tb, cfg.Dir)}
 	return s

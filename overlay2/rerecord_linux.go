@@ -1,0 +1,36 @@
+package overlay2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
+)
+
+// refind adds to the record of a layer that is made anew what its files tell: whether there are
+// escaped attributes, and files whose body is further down.
+func (d *overlay) refind(ctx context.Context, id driver.ID, m *layerdir.Meta) error {
+	for _, name := range []string{deltaDir, deltaFile} {
+		if _, err := os.Lstat(d.store.Path(id, name)); err == nil {
+			return fmt.Errorf("%w: it was unpacked without its parents", driver.ErrUnsupported)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	_, err := layerdir.UsageVisiting(ctx, d.store.Path(id, fsDir), func(dir *rootfd.Dir, name string) error {
+		attrs, err := dir.XattrNames(name)
+		for _, attr := range attrs {
+			shown, ok := d.marks.XattrFromDisk(attr)
+			m.Escaped = m.Escaped || ok && strings.HasPrefix(shown, d.marks.XattrPrefix())
+			m.Metacopy = m.Metacopy || attr == d.marks.metacopy()
+		}
+		return err
+	})
+	return err
+}
