@@ -149,6 +149,12 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 	if err != nil {
 		return nil, err
 	}
+	if list == nil && !dryRun { // a full disk may have had no room for it
+		if known, err := s.own(ctx); err != nil || len(known) == 0 {
+			return nil, err
+		}
+		return nil, s.backUp(ctx, "")
+	}
 	var all []Restored
 	var sound []Image
 	for _, img := range list {
@@ -198,8 +204,13 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 		}
 		have := func(key string) (bool, error) { return imported[key], nil }
 		list, err := b.readBackup()
-		if err != nil {
-			return nil //nolint:nilerr // the snapshots are worth having without it
+		missing, namesLost := err == nil && list == nil, err != nil || list == nil
+		if namesLost {
+			// The snapshots are worth having without it. But what no image needs goes with the
+			// next garbage collection.
+			if list, err = b.unnamed(); err != nil {
+				return err
+			}
 		}
 		list = slices.DeleteFunc(list, func(img Image) bool { return b.restorable(img, have) != nil })
 		if tx != nil {
@@ -208,6 +219,11 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 			}
 		}
 		var all []Restored
+		if n := unneeded(list, imported); n > 0 && namesLost { // else the copy keeps what is needed
+			all = append(all, Restored{Name: backupName, Err: fmt.Errorf("%w: no image is known that needs %d of the snapshots; 'snapctl gc' removes them", errNamesLost, n)})
+		} else if missing && len(list) > 0 {
+			all = append(all, Restored{Name: backupName, Err: fmt.Errorf("%w: they are called %s now", errNamesLost, unnamedRepository)})
+		}
 		for _, img := range list {
 			all = append(all, Restored{Name: img.Name})
 		}
@@ -216,6 +232,25 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 	}
 }
 
+// unneeded counts the imported snapshots that none of the images needs.
+func unneeded(images []Image, imported map[string]bool) int {
+	needed := map[string]bool{}
+	for _, img := range images {
+		needed[img.Snapshot] = true
+		for _, l := range img.Layers {
+			needed[l.ChainID.String()] = true
+		}
+	}
+	n := 0
+	for key, is := range imported {
+		if is && !needed[key] {
+			n++
+		}
+	}
+	return n
+}
+
+// readBackup returns nil without a copy.
 func (b *blobs) readBackup() ([]Image, error) {
 	path := filepath.Join(b.dir, backupName)
 	f, err := ownfiles.Open(path)

@@ -2,8 +2,11 @@ package image
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -259,9 +262,71 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 		require.Empty(t, told, "both images have this config")
 		require.NoError(t, os.WriteFile(s.backupPath(), list[:len(list)/2], 0o600))
 		snaps := rebuild(false)
-		require.Empty(t, told)
+		require.Len(t, told, 1, "the images lack their config")
+		require.ErrorContains(t, told[0].Err, "names of images")
 		_, err = snaps.Stat(t.Context(), lacking.Snapshot)
 		require.NoError(t, err)
 		require.NoError(t, snaps.Close())
 	})
+}
+
+// Names stand in the database and in the copy of the list alone, all else in the manifests. An
+// image without a name must not go with the next garbage collection.
+func TestImagesWhoseNamesAreLostGetOthers(t *testing.T) {
+	m := newMaker(t)
+	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
+	for name, spoil := range map[string]func(path string) error{
+		"missing": os.Remove,
+		"damaged": func(path string) error { return os.Truncate(path, 5) },
+	} {
+		for _, complete := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, manifests %v", name, complete), func(t *testing.T) {
+				s := newStore(t, "vfs")
+				img := s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+				root := s.snaps.Root()
+				require.NoError(t, s.snaps.Close())
+				require.NoError(t, errors.Join(os.Remove(filepath.Join(root, "meta.db")), spoil(s.backupPath())))
+				if !complete {
+					require.NoError(t, os.Remove(s.blobs.path(img.Target.Digest)))
+				}
+				var told []Restored
+				snaps, _, err := snapshotter.Rebuild(t.Context(), root, snapshotter.RebuildOptions{
+					Options: snapshotter.Options{Driver: "vfs"}, Records: Recover(root, func(all []Restored) { told = all }),
+				})
+				require.NoError(t, err)
+				require.NoError(t, snaps.Close())
+				s = reopen(t, root, "vfs")
+				restored, err := s.Restore(t.Context(), false, nowhere)
+				require.NoError(t, err)
+				told = append(told, restored...)
+				require.NotEmpty(t, told)
+				var problems []string
+				for _, r := range told {
+					if r.Err != nil {
+						problems = append(problems, r.Err.Error())
+					}
+				}
+				require.Contains(t, strings.Join(problems, "\n"), "names of images")
+				if !complete {
+					require.Contains(t, strings.Join(problems, "\n"), "needs 3 of the snapshots")
+					return
+				}
+				list, err := s.List(t.Context())
+				require.NoError(t, err)
+				require.Len(t, list, 1)
+				require.Regexp(t, "^recovered:[0-9a-f]{16}$", list[0].Name)
+				collected, err := s.GC(t.Context())
+				require.NoError(t, err)
+				require.Empty(t, collected.Snapshots)
+				got := list[0]
+				got.Name, got.Imported = img.Name, img.Imported
+				require.Equal(t, img, got)
+				again := s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
+				require.Equal(t, img.Snapshot, again.Snapshot)
+				copied, err := s.readBackup()
+				require.NoError(t, err)
+				require.Len(t, copied, 2)
+			})
+		}
+	}
 }
