@@ -112,8 +112,9 @@ func TestAnImportHealsWhatItMeets(t *testing.T) {
 				flipByte(t, blob(0), 0)
 				return loseLayer(layer(0))
 			}, []int{0, 0}},
-			"the manifest is rotten": {func() error { flipByte(t, s.blobs.path(img.Target.Digest), 9); return nil }, nil},
-			"the config is missing":  {func() error { return os.Remove(s.blobs.path(img.Config.Digest)) }, nil},
+			"a blob is rotten, and its layer is there": {func() error { flipByte(t, blob(2), 30); return nil }, []int{2}},
+			"the manifest is rotten":                   {func() error { flipByte(t, s.blobs.path(img.Target.Digest), 9); return nil }, nil},
+			"the config is missing":                    {func() error { return os.Remove(s.blobs.path(img.Config.Digest)) }, nil},
 		} {
 			require.NoError(t, c.harm(), what)
 			var mu sync.Mutex

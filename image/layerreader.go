@@ -192,7 +192,8 @@ func (u *unpacker) keep(ctx context.Context, st *step) error {
 
 // keepBlob makes sure that the blob of a layer whose snapshot is there is there
 // too, and unpacks to the diffID that the image claims for it: an export would
-// spread what is wrong. One of another size than it should have is replaced; else it is not read.
+// spread what is wrong. It is read: that is the time at which the source is at hand to replace
+// one that has rotted.
 func (u *unpacker) keepBlob(ctx context.Context, st *step) error {
 	if st.layer < 0 {
 		return nil
@@ -209,7 +210,7 @@ func (u *unpacker) keepBlob(ctx context.Context, st *step) error {
 		case known.MediaType != layerTypes[l.Blob.MediaType].oci:
 			return fmt.Errorf("%w: blob %s is of type %q, the manifest says %q", ErrMediaType, l.Blob.Digest, known.MediaType, l.Blob.MediaType)
 		}
-		return nil
+		return u.reading(ctx, st, func(io.Reader) error { return nil })
 	}
 	return u.reading(ctx, st, func(r io.Reader) error { return checkDiffID(ctx, r, l) })
 }

@@ -45,7 +45,9 @@ func (k kinds) isChoice(subject string) bool {
 	return s.VariantOf == "" && !s.Peer && !s.Reference
 }
 
-func (k kinds) isCopyingChoice(subject string) bool { return k.isChoice(subject) && k.isCopying(subject) }
+func (k kinds) isCopyingChoice(subject string) bool {
+	return k.isChoice(subject) && k.isCopying(subject)
+}
 
 // bareOf returns the subject among names that is the file system itself, empty if there is none.
 func (k kinds) bareOf(names []string) string {
