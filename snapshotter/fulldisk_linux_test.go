@@ -126,10 +126,41 @@ func readAndEmpty(t *testing.T, dir, name string, fillUp func(*testing.T, string
 	requireSound(t, s)
 	require.NoError(t, os.RemoveAll(full))
 	require.NoError(t, s.Cleanup(t.Context()))
-	require.FileExists(t, filepath.Join(root, metaName+meta.ReserveSuffix), "there is room for the next time")
+	for _, path := range meta.ReservePaths(filepath.Join(root, metaName)) {
+		require.FileExists(t, path, "there is room for the next time")
+	}
 	commit(t, s, "base", "", layerTar("base"))
 	requireSound(t, s)
 	require.NoError(t, s.Close())
+}
+
+// Who fills the disk takes what each removal has freed.
+func TestEachOfSomeRemovalsFindsRoomWhileADiskIsFilled(t *testing.T) {
+	for name, disk := range map[string]struct {
+		kind fstest.FS
+		mib  int
+	}{"overlay2": {fstest.Ext4, 64}, "vfs": {fstest.XFS, 300}, "btrfs": {fstest.Btrfs, 200}} {
+		t.Run(name, func(t *testing.T) {
+			alltest.SkipInShort(t, name)
+			dir := fstest.ScratchSize(t, disk.kind, disk.mib)
+			if err := alltest.Works(t, dir, name); err != nil {
+				t.Skip(err)
+			}
+			s := openAt(t, filepath.Join(dir, "store"), Options{Driver: name})
+			for i := range 3 {
+				active(t, s, fmt.Sprint("key", i), "", layerTar("x"))
+				full := filepath.Join(dir, fmt.Sprint("full", i))
+				require.NoError(t, os.Mkdir(full, 0o700))
+				require.NoError(t, os.WriteFile(filepath.Join(full, "big"), nil, 0o600)) // later there may be no room for it
+			}
+			for i := range 3 {
+				fillBlocks(t, filepath.Join(dir, fmt.Sprint("full", i)))
+				require.NoError(t, s.Remove(t.Context(), fmt.Sprint("key", i)))
+			}
+			requireSound(t, s)
+			require.NoError(t, s.Close())
+		})
+	}
 }
 
 func fillBlocks(t *testing.T, dir string) {

@@ -242,9 +242,7 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 	made := filepath.Join(b.root, rebuiltName)
 	err = b.write(made, &head)
 	if durable.NoRoom(err) { // which is what the reserve is for; opening makes it again
-		if os.Remove(filepath.Join(b.root, metaName+meta.ReserveSuffix)) == nil {
-			err = b.write(made, &head)
-		}
+		err = meta.GiveUp(filepath.Join(b.root, metaName), nil, func() error { return b.write(made, &head) })
 	}
 	if err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(made)))

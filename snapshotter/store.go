@@ -186,8 +186,10 @@ func checkContents(root, driverName string) (shared bool, err error) {
 // ownEntries are the files and directories that a store has in its root.
 func ownEntries() []ownfiles.Entry {
 	entries := []ownfiles.Entry{
-		{Name: headerName}, {Name: metaName}, {Name: metaName + meta.ReserveSuffix}, {Name: metaName + meta.SumsSuffix},
-		{Name: lockName}, {Name: "content", Dir: true},
+		{Name: headerName}, {Name: metaName}, {Name: metaName + meta.SumsSuffix}, {Name: lockName}, {Name: "content", Dir: true},
+	}
+	for _, path := range meta.ReservePaths(metaName) {
+		entries = append(entries, ownfiles.Entry{Name: path})
 	}
 	for _, name := range all.Names() {
 		entries = append(entries, ownfiles.Entry{Name: name, Dir: true})

@@ -73,10 +73,9 @@ type DB struct {
 	path     string
 	readOnly bool
 	// swap is held for reading by whoever uses bolt and guard, see [DB.Compact].
-	swap    sync.RWMutex
-	bolt    *bbolt.DB
-	reserve string // path of the file that [DB.Free] may remove
-	// reserving is held by whoever makes that file or gives it up.
+	swap sync.RWMutex
+	bolt *bbolt.DB
+	// reserving is held by whoever makes the files of the reserve or gives them up.
 	reserving sync.Mutex
 	// broken is set once the library has panicked.
 	broken atomic.Pointer[error]
@@ -140,7 +139,7 @@ func open(path string, how access) (*DB, error) {
 		// What it holds is in the file; who cannot remove it can do without the space.
 		_ = os.Remove(compactedPath(path))
 	}
-	return &DB{path: path, readOnly: how.readOnly, bolt: b, reserve: path + ReserveSuffix, guard: g}, nil
+	return &DB{path: path, readOnly: how.readOnly, bolt: b, guard: g}, nil
 }
 
 // guardOpened returns the guard of a file that the library has open: a new one, where it

@@ -5,35 +5,74 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// ReserveSuffix follows the path of the database in that of its reserve. On a full
-// disk nothing could be removed, as a removal writes rows as well. So a file beside
-// the database holds room for that, and is given up when it is needed.
-const ReserveSuffix = ".reserve"
+// reserveParts is how many files the reserve is in. They are given up one by one: what is
+// freed, somebody else may take before the next removal.
+const reserveParts = 4
+
+// ReservePaths returns the files of the reserve of a database. On a full disk nothing could
+// be removed, as a removal writes rows as well. So these files beside the database hold
+// room for that, and are given up when it is needed.
+func ReservePaths(database string) []string {
+	paths := []string{database + ".reserve"}
+	for i := 2; i <= reserveParts; i++ {
+		paths = append(paths, paths[0]+strconv.Itoa(i))
+	}
+	return paths
+}
 
 // Free is [DB.Update] for a transaction that serves to free space: it may use what is
-// kept back for that. fn is called once more then.
+// kept back for that. fn is called again then.
 func (db *DB) Free(fn func(*Tx) error) error {
 	return db.Roomy(func() error { return db.Update(fn) })
 }
 
-// Roomy runs fn, and once more when it fails for want of space and there is, or was a
+// Roomy runs fn, and again when it fails for want of space and there is, or was a
 // moment ago, a reserve to give up.
 func (db *DB) Roomy(fn func() error) error {
 	err := fn()
 	if !durable.NoRoom(err) || db.readOnly {
 		return err
 	}
-	db.reserving.Lock()
-	gone := os.Remove(db.reserve)
-	db.reserving.Unlock()
-	if gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-		return err
+	return GiveUp(db.path, &db.reserving, fn)
+}
+
+// A locker is a [sync.Locker], nil for none.
+type locker interface {
+	Lock()
+	Unlock()
+}
+
+// GiveUp gives up the reserve of a database, one part after the other, until fn no longer
+// fails for want of space, and returns what fn returned the last time. fn is called at least
+// once: somebody else may have given the reserve up a moment ago.
+func GiveUp(database string, lock locker, fn func() error) error {
+	var err error
+	for i, path := range ReservePaths(database) {
+		gone := remove(path, lock)
+		if gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			return errors.Join(err, gone)
+		}
+		if i > 0 && gone != nil {
+			continue
+		}
+		if err = fn(); !durable.NoRoom(err) {
+			return err
+		}
 	}
-	return fn()
+	return err
+}
+
+func remove(path string, lock locker) error {
+	if lock != nil {
+		lock.Lock()
+		defer lock.Unlock()
+	}
+	return os.Remove(path)
 }
 
 // Reserve keeps room for [DB.Free] again where it was used and there is any, and says
@@ -44,13 +83,19 @@ func (db *DB) Reserve() error {
 	}
 	db.reserving.Lock()
 	defer db.reserving.Unlock()
-	err := allocate(db.reserve)
-	if err == nil || errors.Is(err, errors.ErrUnsupported) {
-		return nil
+	for _, path := range ReservePaths(db.path) {
+		err := allocate(path)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		err = errors.Join(err, os.Remove(path))
+		if durable.NoRoom(err) {
+			return nil
+		}
+		return fmt.Errorf("reserve of the metadata: %w", err)
 	}
-	err = errors.Join(err, os.Remove(db.reserve))
-	if durable.NoRoom(err) {
-		return nil
-	}
-	return fmt.Errorf("reserve of the metadata: %w", err)
+	return nil
 }

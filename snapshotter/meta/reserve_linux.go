@@ -9,12 +9,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// In bytes. The pages of a transaction and a long list of free pages take far less
-// than the first. Btrfs sets aside for each rename what it takes at worst, some 3 MiB;
+// In bytes, of each part. The pages of a transaction and a long list of free pages take far
+// less than the first. Btrfs sets aside for each rename what it takes at worst, some 3 MiB;
 // it finds them here where data and metadata share the space.
 const (
-	reserveSize      = 1 << 20
-	reserveSizeBtrfs = 16 << 20
+	reserveSize      = 512 << 10
+	reserveSizeBtrfs = 4 << 20
 )
 
 // allocate makes sure of a file that has its blocks, whose content does not matter.
