@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,4 +86,14 @@ func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
 		require.ErrorIs(t, err, ErrLargeXattr)
 		require.ErrorContains(t, err, "60000")
 	}
+}
+
+// Attributes that fit one by one and not together are told apart from a full disk.
+func TestAttributesThatDoNotFitTogetherAreSaidToBeTooLarge(t *testing.T) {
+	dir := fstest.Scratch(t, fstest.Ext4)
+	value := strings.Repeat("v", 2500)
+	layer := fstest.Layer(t, fstest.File("f", "").WithXattr("user.a", value).WithXattr("user.b", value))
+	_, _, err := Unpack(t.Context(), staging(t, dir), bytes.NewReader(layer), UnpackOptions{})
+	require.ErrorIs(t, err, ErrLargeXattr)
+	require.ErrorContains(t, err, "beside 1 others of the same file with 2506")
 }

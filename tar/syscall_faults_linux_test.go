@@ -18,7 +18,9 @@ func TestNoErrorOfASystemCallVanishesInUnpacking(t *testing.T) {
 	requireRoot(t)
 	calls := fstest.NewCalls(t)
 	base, top := rollbackLayers()
-	layer := fstest.Layer(t, append(top, fstest.Link("h", "a/s/z"), fstest.Link("link", "k"), fstest.Fifo("p"))...)
+	layer := fstest.Layer(t, append(top, fstest.Link("h", "a/s/z"), fstest.Link("link", "k"),
+		fstest.Fifo("p").WithMode(0o4640).WithOwner(3, 4).WithXattr("trusted.k", "v"), fstest.Symlink("owned", "x").WithOwner(3, 4),
+		fstest.File("full", "body").WithMode(0o2750).WithOwner(3, 4).WithXattr("trusted.k", "v"))...)
 	dir := fstest.Quick(t)
 	b := newPlainBed(t, dir)
 	_, err := b.apply(t, fstest.Layer(t, append(base, fstest.File("k", "k"))...), UnpackOptions{})
