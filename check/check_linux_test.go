@@ -203,6 +203,9 @@ func edit(t *testing.T, layer string, change func(record map[string]any)) {
 	record := map[string]any{}
 	require.NoError(t, json.Unmarshal(raw, &record))
 	change(record)
+	if note, ok := record["note"].(map[string]any); ok {
+		delete(note, "sum") // as if it had been written like that
+	}
 	raw, err = json.Marshal(record)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, raw, 0o600))
@@ -283,6 +286,19 @@ var damages = map[string]damage{
 		},
 		says:    []string{`it was committed "other" on "", now it is committed "loose"`},
 		reading: []string{`it was committed "other" on "", now it is committed "loose"`},
+	},
+	"a flipped bit in what a record says of its snapshot": {
+		harm: func(t *testing.T, p place) {
+			t.Helper()
+			path := filepath.Join(p.layer(t, "loose"), "layer.json")
+			raw, err := os.ReadFile(path)
+			require.NoError(t, err)
+			flipped := bytes.Replace(raw, []byte(`"a":"b"`), []byte(`"a":"c"`), 1)
+			require.NotEqual(t, raw, flipped)
+			require.NoError(t, os.WriteFile(path, flipped, 0o600))
+		},
+		says:    []string{"its checksum is wrong"},
+		reading: []string{"its checksum is wrong"},
 	},
 	"a record of another store": {
 		harm: func(t *testing.T, p place) {

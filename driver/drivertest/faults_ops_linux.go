@@ -53,6 +53,8 @@ var spared = []sparedCall{
 	{in: "internal/durable.createUnnamed", why: "where a file cannot be made without a name, it gets one"},
 	{in: "internal/layerdir.(*Store).Staging.func1", why: "the layer is made, and Leftovers says that there is something for Cleanup"},
 	{in: "mount.Mounter.detachedOverlay", why: "another way of mounting does it"},
+	{in: "mount.Mounter.inOwnNamespace", why: "another way of mounting does it"},
+	{in: "overlay2.(*overlay).workInUse", errno: unix.ENOSPC, why: "on a full disk the kernel cannot be asked, and mount tables are looked at"},
 	{call: "statx", in: "mount.isMountRoot", why: "the mount table tells as well"},
 	{call: "openat2", in: "github.com/moby/sys/mountinfo.mountedByOpenat2", why: "the mount table tells as well"},
 	{in: "aufs.(*store).mark", errno: unix.ENOSPC, why: "on a full disk the record becomes the mark"},
@@ -241,6 +243,11 @@ func (s *suite) moreFaultOps() (ops []faultOp) {
 			faultOp{name: "diff what was edited", prepare: edited, run: diffOp},
 			faultOp{name: "seal what was edited", rewrites: true, prepare: edited, run: sealOp},
 			faultOp{name: "usage of what was edited", prepare: edited, run: usageOp})
+		if s.findsWriters {
+			ops = append(ops, faultOp{name: "look for writers", prepare: edited, run: func(st *store) (any, error) {
+				return nil, st.finder().NoWriters(st.ctx(), faultID)
+			}})
+		}
 	}
 	if s.can.mounts {
 		ops = append(ops, faultOp{name: "mount a sealed layer", rewrites: true, prepare: sealedLayer, run: mountedOp(faultID, driver.MountOptions{})})

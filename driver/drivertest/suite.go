@@ -60,6 +60,8 @@ type suite struct {
 	can   ability
 	// rerecords: the driver is a [driver.Rerecorder].
 	rerecords bool
+	// findsWriters: it is a [driver.WriterFinder].
+	findsWriters bool
 	// brief leaves out what does not depend on the place and the fast paths.
 	brief bool
 	// whole: this is a run of the whole suite.
@@ -81,6 +83,7 @@ func newSuite(tb testing.TB, cfg Config) *suite {
 	require.NoError(tb, err)
 	s.props = d.Properties()
 	_, s.rerecords = d.(driver.Rerecorder)
+	_, s.findsWriters = d.(driver.WriterFinder)
 	require.NoError(tb, d.Close())
 	s.can = ability{mounts: fstest.CanMount(tb), owners: fstest.CanOwn(tb, cfg.Dir)}
 	return s
