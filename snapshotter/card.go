@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"time"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -28,22 +27,6 @@ type card struct {
 	// database whether the layer is what was committed. It is added after the commit has
 	// read the sealed layer.
 	Digest string `json:"digest,omitempty"`
-	// Sum is a checksum of the rest, empty in cards of earlier versions: nobody would
-	// notice a flipped bit before the database is lost.
-	Sum string `json:"sum,omitempty"`
-}
-
-// sum is the checksum of a card.
-func (c card) sum() (string, error) {
-	c.Sum = ""
-	raw, err := json.Marshal(c)
-	return fmt.Sprintf("%08x", crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli))), err
-}
-
-// isIntact reports whether a card is what note has made.
-func (c card) isIntact() bool {
-	sum, err := c.sum()
-	return err == nil && (c.Sum == "" || c.Sum == sum)
 }
 
 // note is the card of a row for a driver, nil for one that takes none.
@@ -58,9 +41,6 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	})
 	if err != nil {
 		return nil, err
-	}
-	if c.Sum, err = c.sum(); err != nil {
-		return nil, fmt.Errorf("snapshot %q: %w", row.Name, err)
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {

@@ -1,8 +1,6 @@
 package snapshotter
 
 import (
-	"bytes"
-	"encoding/json"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -23,8 +21,7 @@ func requireCards(t *testing.T, s *Snapshotter, names ...string) {
 		require.NoError(t, err)
 		require.True(t, ok, name)
 		require.Positive(t, c.Generation)
-		require.True(t, c.isIntact())
-		c.Generation, c.Sum = 0, ""
+		c.Generation = 0
 		require.Equal(t, card{
 			Store: s.id, Name: row.Name, Parent: row.Parent, Kind: row.Kind, Labels: row.Labels, Created: row.Created,
 			Digest: row.Digest,
@@ -50,45 +47,6 @@ func TestTheRecordOfALayerTellsItsSnapshot(t *testing.T) {
 		require.NoError(t, s.Close())
 		s = openAt(t, root, Options{open: disk.open})
 	}
-}
-
-func TestAFlippedBitInWhatARecordSaysOfItsSnapshotIsFoundAndMended(t *testing.T) {
-	root, disk := memDir(t), newFakeDisk()
-	s := openAt(t, root, Options{open: disk.open})
-	active(t, s, "key", "", "x")
-	require.NoError(t, s.Commit(t.Context(), "name", "key", snapshots.WithLabels(map[string]string{"label": "value"})))
-	row, err := s.row("name")
-	require.NoError(t, err)
-	r := s.driver.(driver.Recorder)
-	record, err := r.Record(t.Context(), layerOf(row))
-	require.NoError(t, err)
-	for bit := range 8 * len(record.Note) {
-		note := bytes.Clone(record.Note)
-		note[bit/8] ^= 1 << (bit % 8)
-		if !json.Valid(note) {
-			continue // the whole record is
-		}
-		require.NoError(t, r.Note(t.Context(), layerOf(row), note))
-		layers, err := s.Inspect(t.Context())
-		require.NoError(t, err)
-		if len(layers[0].Faults) == 0 { // the same with a capital letter, or a sum that is none any more
-			c, ok, err := readCard(driver.Record{Note: note})
-			require.NoError(t, err)
-			require.True(t, ok)
-			c.Sum = ""
-			want, _, err := readCard(record)
-			require.NoError(t, err)
-			want.Sum = ""
-			require.Equal(t, want, c, "%s", note)
-			continue
-		}
-		require.ErrorIs(t, layers[0].Faults[0], ErrRecord)
-	}
-	require.NoError(t, s.Reinscribe(t.Context(), "name", false))
-	layers, err := s.Inspect(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, layers[0].Faults)
-	requireCards(t, s, "name")
 }
 
 // A commit that failed after its layer was sealed may be tried under another name.

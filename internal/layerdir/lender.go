@@ -182,5 +182,9 @@ func decodeMeta(id driver.ID, raw []byte) (m Meta, err error) {
 			return Meta{}, fmt.Errorf("layer %s: %s: parent %w", id, RecordName, err)
 		}
 	}
+	if !m.isIntact(raw) {
+		return Meta{}, fmt.Errorf("layer %s: %s: it is damaged: its checksum is wrong", id, RecordName)
+	}
+	m.Sum = ""
 	return m, nil
 }

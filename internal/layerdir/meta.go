@@ -1,9 +1,11 @@
 package layerdir
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,6 +59,9 @@ type Meta struct {
 	IDMap *mount.IDMap `json:"idmap,omitempty"`
 	// Note is what the driver's caller keeps here.
 	Note json.RawMessage `json:"note,omitempty"`
+	// Sum is a checksum of all before it, the last field; empty in records of earlier
+	// versions.
+	Sum string `json:"sum,omitempty"`
 }
 
 // Load reads a layer's record. Returns [driver.ErrNotFound] without one.
@@ -137,10 +142,31 @@ func (s *Store) Become(id driver.ID, path string) error {
 }
 
 func (m Meta) write(dir string) error {
-	m.Version = metaVersion
+	m.Version, m.Sum = metaVersion, ""
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(durable.OS(), filepath.Join(dir, RecordName), append(b, '\n'), 0o600)
+	b = append(b[:len(b)-1], sumField(b)+"}\n"...)
+	return durable.WriteFile(durable.OS(), filepath.Join(dir, RecordName), b, 0o600)
+}
+
+// sumField is the field that is added to a record for its checksum.
+func sumField(record []byte) string {
+	return fmt.Sprintf(`,"sum":"%08x"`, crc32.Checksum(record, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// isIntact reports whether a record is as it was written, as far as it can tell. A flipped bit
+// may leave another record, of other parents say.
+func (m Meta) isIntact(raw []byte) bool {
+	if m.Sum == "" {
+		return true
+	}
+	raw = bytes.TrimRight(raw, "\n")
+	end := len(raw) - len(sumField(nil)) - 1
+	if end < 0 {
+		return false
+	}
+	record := append(bytes.Clone(raw[:end]), '}')
+	return string(raw[end:]) == sumField(record)+"}"
 }
