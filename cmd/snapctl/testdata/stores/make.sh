@@ -62,4 +62,4 @@ s export done done-again.tar >/dev/null
 echo "fixture:1 $(sha256sum <again.tar | cut -c1-64)"
 echo "done:1 $(sha256sum <done-again.tar | cut -c1-64)"
 tar --create --directory=store --sort=name --format=pax --owner=0 --group=0 --numeric-owner --pax-option=delete=atime,delete=ctime \
-	--exclude=./meta.db.reserve . | gzip -9n >"$here/$name.tar.gz"
+	--exclude="./meta.db.reserve*" . | gzip -9n >"$here/$name.tar.gz"
