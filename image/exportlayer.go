@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -54,17 +55,24 @@ func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 func (p *piece) take(l Layer) { p.DiffID, p.Blob, p.known = l.DiffID, l.Blob, true }
 
 // makeLayer writes the changes of a snapshot as a blob, and notes it on the
-// snapshot. Where nothing can be kept it only finds out what the blob is.
+// snapshot. Where nothing can be kept, in a store that is read-only or has no room, it only
+// finds out what the blob is: what is in a full store must get out of it.
 func (j *job) makeLayer(ctx context.Context, p *piece) error {
-	if j.s.snaps.ReadOnly() {
-		l, err := j.pack(ctx, p.key, io.Discard)
-		if err != nil {
+	if !j.s.snaps.ReadOnly() {
+		if err := j.keepLayer(ctx, p); !durable.NoRoom(err) {
 			return err
 		}
-		p.take(l)
-		p.repack = true
-		return nil
 	}
+	l, err := j.pack(ctx, p.key, io.Discard)
+	if err != nil {
+		return err
+	}
+	p.take(l)
+	p.repack = true
+	return nil
+}
+
+func (j *job) keepLayer(ctx context.Context, p *piece) error {
 	out, err := j.s.blobs.create()
 	if err != nil {
 		return err

@@ -61,6 +61,22 @@ func newExportCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+// warnOfDamage says what is known to be damaged of what was exported: a snapshot in quarantine
+// can be read, so that what is still good can be taken out.
+func (a *app) warnOfDamage(ctx context.Context, st *store, source string) {
+	key := source
+	if img, err := st.Resolve(ctx, source); err == nil {
+		key = img.Key
+	}
+	damage, err := st.Damage(ctx, key)
+	if err != nil {
+		return // which the export would have found, too
+	}
+	for _, d := range damage {
+		a.log.Warn("what was exported may be damaged, as a snapshot in it is", "snapshot", d.Key, "damage", d.What)
+	}
+}
+
 func runExport(ctx context.Context, a *app, opts exportOptions) error {
 	if opts.name != "" {
 		if _, err := image.ParseName(opts.name); err != nil {
@@ -89,6 +105,7 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 			a.log.Warn("the blob of a layer is missing in the store: its layer was made anew, and the image has another digest than before; "+
 				"importing the image again brings the blob back", "blob", d)
 		}
+		a.warnOfDamage(ctx, st, opts.source)
 		if toStdout {
 			return nil
 		}

@@ -21,8 +21,9 @@ have none after an older copy of meta.db was put back.
 Then it checks the store, as 'snapctl check' does and with --read-data as that does
 with it, and repairs what it can. The layer of an image is unpacked again from its
 blob: it keeps its name, what stands on it goes on, and what is mounted keeps the old
-files until it is unmounted. So is a layer that was committed and exported. A blob is
-made again from its layer, where that gives the same bytes. On btrfs and vfs layers
+files until it is unmounted. So is a layer that was committed and exported. The record
+of a layer that is lost alone is written again, as the database has it. A blob is made
+again from its layer, where that gives the same bytes. On btrfs and vfs layers
 are copies: those above that have blobs are checked again, and repaired, the others
 are named. What is beyond help is named with what stands on it, and goes into quarantine:
 it stays as it is, and can be compared, exported and removed, but nothing new is made on
@@ -30,7 +31,8 @@ it and it is not mounted any more, until it is made anew or a repair finds nothi
 The exit code is 8 then.
 
 With --rebuild it does so for a store whose meta.db is lost or damaged: it makes a new
-one. The old one stays beside it. Labels are those of when a snapshot was made or
+one. The old one stays beside it. Images whose names are lost, too, are called
+recovered:… then. Labels are those of when a snapshot was made or
 committed, and records of mounts are lost: unmount with umount(8). Repair without --rebuild then
 looks for further damage.
 
