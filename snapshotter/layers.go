@@ -122,7 +122,19 @@ func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err erro
 // changing begins a call that changes the snapshot; until done is called nobody else changes
 // or reads it.
 func (s *Snapshotter) changing(ctx context.Context, key string) (done func(), err error) {
-	end, err := s.beginChange()
+	return s.holding(ctx, key, s.beginChange)
+}
+
+// mending is changing for what only says what it would do with dryRun.
+func (s *Snapshotter) mending(ctx context.Context, key string, dryRun bool) (done func(), err error) {
+	if dryRun {
+		return s.holding(ctx, key, s.calls.begin)
+	}
+	return s.changing(ctx, key)
+}
+
+func (s *Snapshotter) holding(ctx context.Context, key string, begin func() (end func(), err error)) (done func(), err error) {
+	end, err := begin()
 	if err != nil {
 		return nil, err
 	}

@@ -79,20 +79,11 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 // the name, the labels, the store. It is for a layer whose record agrees with the row in all
 // else. With dryRun it only says whether it would. The error for another matches ErrRecord.
 func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) error {
-	begin := s.beginChange
-	if dryRun {
-		begin = s.calls.begin
-	}
-	end, err := begin()
+	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {
 		return err
 	}
-	defer end()
-	unlock, err := s.keys.write(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer done()
 	chain, err := s.chain(key)
 	if err != nil {
 		return err

@@ -15,20 +15,11 @@ import (
 // be sound. With dryRun it only says whether it would try. Returns [driver.ErrUnsupported] where the
 // driver cannot do it.
 func (s *Snapshotter) Rerecord(ctx context.Context, key string, dryRun bool) error {
-	begin := s.beginChange
-	if dryRun {
-		begin = s.calls.begin
-	}
-	end, err := begin()
+	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {
 		return err
 	}
-	defer end()
-	unlock, err := s.keys.write(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer done()
 	if err := s.rerecord(ctx, key, dryRun); err != nil {
 		return classify(fmt.Errorf("make the record of snapshot %q anew: %w", key, err))
 	}
