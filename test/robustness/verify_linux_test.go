@@ -384,7 +384,7 @@ func (c *checker) leftovers() (findings []finding) {
 		findings = append(findings, finding{stray, fmt.Sprintf("snapshot %q after all was removed", key)})
 	}
 	for dir, known := range map[string][]string{
-		c.root:                           {"lock", "layerkeep.json", "meta.db", "meta.db.reserve", "meta.db.sums", "content", c.driver},
+		c.root:                           {"lock", "layerkeep.json", "meta.db", "meta.db.reserve", "meta.db.reserve2", "meta.db.reserve3", "meta.db.reserve4", "meta.db.sums", "content", c.driver},
 		c.layers():                       {".empty"},
 		filepath.Join(c.root, "content"): {"blobs", "images.json", "ingest", "oci-layout"},
 		filepath.Join(c.root, "content/blobs/sha256"): nil,
