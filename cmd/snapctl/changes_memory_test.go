@@ -180,7 +180,8 @@ func TestTheMemoryForListingChangesIsBounded(t *testing.T) {
 			for i, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
 					peak := c.peak(t, filepath.Join(root, fmt.Sprint(i)), b.Name, n)
-					require.Less(t, peak-few, 6<<20+n*(64+c.perChange), "bytes more than for a few changes")
+					// On a busy machine the garbage collector lags behind, by some MiB whatever n is.
+					require.Less(t, peak-few, 12<<20+n*(64+c.perChange), "bytes more than for a few changes")
 				})
 			}
 		})
