@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -179,9 +180,13 @@ func TestTheMemoryForListingChangesIsBounded(t *testing.T) {
 			few := cases[0].peak(t, filepath.Join(root, "few"), b.Name, 10)
 			for i, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
-					peak := c.peak(t, filepath.Join(root, fmt.Sprint(i)), b.Name, n)
-					// On a busy machine the garbage collector lags behind, by some MiB whatever n is.
-					require.Less(t, peak-few, 12<<20+n*(64+c.perChange), "bytes more than for a few changes")
+					// On a busy machine the garbage collector lags behind, which only ever adds: the
+					// least of some measurements counts.
+					most, peak := 6<<20+n*(64+c.perChange), math.MaxInt
+					for tries := 0; tries < 3 && peak-few >= most; tries++ {
+						peak = min(peak, c.peak(t, filepath.Join(root, fmt.Sprint(i)), b.Name, n))
+					}
+					require.Less(t, peak-few, most, "bytes more than for a few changes")
 				})
 			}
 		})
