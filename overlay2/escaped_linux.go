@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -48,10 +48,7 @@ func (d *overlay) survey(ctx context.Context, id driver.ID) (usage driver.Usage,
 	}
 	usage, err = layerdir.UsageVisiting(ctx, tree, func(dir *rootfd.Dir, name string) error {
 		attrs, err := dir.XattrNames(name)
-		for _, attr := range attrs {
-			shown, ok := d.marks.XattrFromDisk(attr)
-			escaped = escaped || ok && strings.HasPrefix(shown, d.marks.XattrPrefix())
-		}
+		escaped = escaped || slices.ContainsFunc(attrs, d.marks.isEscaped)
 		return err
 	})
 	return usage, escaped, err

@@ -1,6 +1,10 @@
 package overlay2
 
-import "github.com/layerkeep/layerkeep/internal/whiteout"
+import (
+	"strings"
+
+	"github.com/layerkeep/layerkeep/internal/whiteout"
+)
 
 // marks are overlay's own extended attributes in one encoding:
 // "trusted.overlay." or, in a user namespace, "user.overlay.".
@@ -21,3 +25,9 @@ func (m marks) whiteout() string { return m.Xattr("whiteout") }
 // follows reports whether redirects and metacopy have a meaning: the kernel
 // refuses to look at them where an unprivileged user can write them.
 func (m marks) follows() bool { return m.Encoding == whiteout.Overlay }
+
+// isEscaped reports whether an attribute is one of overlay's own that is kept escaped.
+func (m marks) isEscaped(attr string) bool {
+	shown, ok := m.XattrFromDisk(attr)
+	return ok && strings.HasPrefix(shown, m.XattrPrefix())
+}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -25,11 +25,8 @@ func (d *overlay) refind(ctx context.Context, id driver.ID, m *layerdir.Meta) er
 	}
 	_, err := layerdir.UsageVisiting(ctx, d.store.Path(id, fsDir), func(dir *rootfd.Dir, name string) error {
 		attrs, err := dir.XattrNames(name)
-		for _, attr := range attrs {
-			shown, ok := d.marks.XattrFromDisk(attr)
-			m.Escaped = m.Escaped || ok && strings.HasPrefix(shown, d.marks.XattrPrefix())
-			m.Metacopy = m.Metacopy || attr == d.marks.metacopy()
-		}
+		m.Escaped = m.Escaped || slices.ContainsFunc(attrs, d.marks.isEscaped)
+		m.Metacopy = m.Metacopy || slices.Contains(attrs, d.marks.metacopy())
 		return err
 	})
 	return err

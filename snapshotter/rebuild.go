@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/layerkeep/layerkeep/driver/all"
@@ -240,10 +241,8 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 		head.ID = b.plan.store
 	}
 	made := filepath.Join(b.root, rebuiltName)
-	err = b.write(made, &head)
-	if durable.NoRoom(err) { // which is what the reserve is for; opening makes it again
-		err = meta.GiveUp(filepath.Join(b.root, metaName), nil, func() error { return b.write(made, &head) })
-	}
+	// Opening makes the reserve again. Nobody else uses the store.
+	err = meta.WithReserve(filepath.Join(b.root, metaName), new(sync.Mutex), func() error { return b.write(made, &head) })
 	if err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(made)))
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
@@ -34,45 +35,33 @@ func (db *DB) Free(fn func(*Tx) error) error {
 // Roomy runs fn, and again when it fails for want of space and there is, or was a
 // moment ago, a reserve to give up.
 func (db *DB) Roomy(fn func() error) error {
-	err := fn()
-	if !durable.NoRoom(err) || db.readOnly {
-		return err
+	if db.readOnly {
+		return fn()
 	}
-	return GiveUp(db.path, &db.reserving, fn)
+	return WithReserve(db.path, &db.reserving, fn)
 }
 
-// A locker is a [sync.Locker], nil for none.
-type locker interface {
-	Lock()
-	Unlock()
-}
-
-// GiveUp gives up the reserve of a database, one part after the other, until fn no longer
-// fails for want of space, and returns what fn returned the last time. fn is called at least
-// once: somebody else may have given the reserve up a moment ago.
-func GiveUp(database string, lock locker, fn func() error) error {
-	var err error
+// WithReserve runs fn. As long as it fails for want of space it gives up the reserve of a
+// database, one part after the other, and runs fn again, at least once: somebody else may have
+// given the reserve up a moment ago. It returns what fn returned the last time. lock is held
+// while a part is removed.
+func WithReserve(database string, lock sync.Locker, fn func() error) error {
+	err := fn()
 	for i, path := range ReservePaths(database) {
-		gone := remove(path, lock)
-		if gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-			return errors.Join(err, gone)
-		}
-		if i > 0 && gone != nil {
-			continue
-		}
-		if err = fn(); !durable.NoRoom(err) {
+		if !durable.NoRoom(err) {
 			return err
+		}
+		lock.Lock()
+		gone := os.Remove(path)
+		lock.Unlock()
+		if gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			return err
+		}
+		if i == 0 || gone == nil {
+			err = fn()
 		}
 	}
 	return err
-}
-
-func remove(path string, lock locker) error {
-	if lock != nil {
-		lock.Lock()
-		defer lock.Unlock()
-	}
-	return os.Remove(path)
 }
 
 // Reserve keeps room for [DB.Free] again where it was used and there is any, and says
