@@ -5,14 +5,29 @@ run_machine() {
 	console=$scratch/console.log live=$scratch/live.log
 	[ -z "$out" ] || mkdir -p "$out" || fail 2 "cannot make $out"
 	[ -z "$out" ] || live=$out/live.log
-	: >"$console"
 	: >"$live"
-	start_machine
-	follow
-	watch_machine
+	tries=3
+	boot_machine
+	while died_booting && [ $((tries -= 1)) -gt 0 ]; do
+		tail -n 20 "$console" | tr -d '\r' | sed 's/^/console: /' >&2
+		say "the kernel died before the programs started; once more"
+		boot_machine
+	done
 	tr -d '\r' <"$console" >"$scratch/console.txt"
 	[ -z "$out" ] || cp "$scratch/console.txt" "$out/console.log"
 }
+
+boot_machine() {
+	: >"$console"
+	start_machine
+	follow
+	watch_machine
+}
+
+# died_booting tells whether the machine ended by itself before any program ran. Under
+# emulation a kernel sometimes does, as it patches its own code while another processor
+# runs there ("Oops: int3"): that says nothing of the programs, and a second boot helps.
+died_booting() { [ -z "$over$up" ] && ! grep -aq '^VM-\(UP\|BROKEN\) ' "$console"; }
 
 # start_machine starts qemu as a direct child, which ends when this script is
 # killed. mitigations=off and expedited RCU save much time under emulation.

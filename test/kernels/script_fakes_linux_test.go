@@ -25,7 +25,10 @@ for a; do
 done
 say() { echo "$*" >>"$console"; }
 [ -z "${FAKE_PID-}" ] || echo $$ >"$FAKE_PID"
+[ -z "${FAKE_BOOTS-}" ] || echo boot >>"$FAKE_BOOTS"
+[ "$FAKE" != dies-once ] || [ $(wc -l <"$FAKE_BOOTS") = 1 ] || FAKE=ends
 case $FAKE in
+dies-once) say '[    5.3] Oops: int3: 0000' && exit 0 ;;
 never-boots) exec sleep 1000 ;;
 refuses) echo "qemu: no such kernel" >&2 && exit 1 ;;
 hangs) say 'VM-UP fake after 1 s' && say 'VM-RUN 1-prog' && exec sleep 1000 ;;

@@ -187,6 +187,31 @@ func TestAKernelThatDoesNotBootIsToldFromOneThatDoes(t *testing.T) {
 	})
 }
 
+// An emulated kernel dies now and then while it boots, by a fault of the emulator.
+func TestAKernelThatDiesWhileItBootsIsBootedAgain(t *testing.T) {
+	for _, c := range []struct {
+		fake          string
+		boots, status int
+		why           string
+	}{
+		{"dies-once", 2, ranAll, "done"},
+		{"refuses", 3, noBoot, "the kernel image did not boot"},
+		{"dies", 1, noBoot, "the machine ended during prog"}, // the programs may have done it
+	} {
+		t.Run(c.fake, func(t *testing.T) {
+			s := newScriptTest(t)
+			boots := filepath.Join(s.bin, "boots")
+			s.set("FAKE=" + c.fake)
+			s.set("FAKE_STATUS=0")
+			s.set("FAKE_BOOTS=" + boots)
+			s.require(c.status, c.why, s.ownImage("--boot", "60", "--timeout", "60")...)
+			counted, err := os.ReadFile(boots)
+			require.NoError(t, err)
+			require.Equal(t, strings.Repeat("boot\n", c.boots), string(counted))
+		})
+	}
+}
+
 // endlessLoop is a kernel image whose first instruction jumps to itself.
 func endlessLoop() []byte {
 	image := make([]byte, 64<<10)
