@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,7 @@ const procFilesystems = "/proc/filesystems"
 func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter) (kernel, error) {
 	k := kernel{xino: xinoPlaces(dir)}
 	if k.lacks = listed(filesystems); k.lacks != nil {
-		return k, nil //nolint:nilerr // it is an answer
+		return k, unlessLacking(k.lacks)
 	}
 	for i, options := range optionSets {
 		k.options = options
@@ -54,9 +55,12 @@ func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter)
 }
 
 // listed returns an error matching [driver.ErrUnsupported] unless the kernel's
-// list of file systems has aufs.
+// list of file systems has aufs; another one where the list cannot be read now.
 func listed(filesystems string) error {
 	list, err := os.ReadFile(filesystems)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("look whether this kernel has aufs: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: whether this kernel has aufs is not known: %w", driver.ErrUnsupported, err)
 	}
@@ -66,6 +70,14 @@ func listed(filesystems string) error {
 		}
 	}
 	return fmt.Errorf("%w: this kernel has no aufs (%s does not list it; a module, if there is one, is not loaded)", driver.ErrUnsupported, filesystems)
+}
+
+// unlessLacking returns err, but nil where it is an answer: that the kernel has no aufs.
+func unlessLacking(err error) error {
+	if errors.Is(err, driver.ErrUnsupported) {
+		return nil
+	}
+	return err
 }
 
 // tryUnion mounts a union of two branches and removes a file of the lower one.

@@ -39,7 +39,7 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 func findKernel(ctx context.Context, s *layerdir.Store, opts driver.Options) (k kernel, err error) {
 	if opts.ReadOnly {
 		if k.lacks = listed(procFilesystems); k.lacks != nil {
-			return k, nil //nolint:nilerr // it is an answer
+			return k, unlessLacking(k.lacks)
 		}
 		err = layerdir.InMemory(s.Root(), opts, func(mr mount.Mounter, dir string) error {
 			k, err = probeKernel(ctx, procFilesystems, dir, mr)

@@ -68,12 +68,28 @@ func unsupportedBy(what string, err error) error {
 // that something is used up now, or that the call was cancelled. Taken for a
 // missing feature, it would leave out an option that layers rely on.
 func passing(err error) bool {
+	if errors.As(err, new(unproven)) {
+		return true
+	}
 	for _, e := range []error{context.Canceled, context.DeadlineExceeded, unix.EINTR} {
 		if errors.Is(err, e) {
 			return true
 		}
 	}
 	return sys.UsedUp(err)
+}
+
+// unproven is an error of the probe's own steps, before what it tries or beside it.
+type unproven struct{ error }
+
+func (e unproven) Unwrap() error { return e.error }
+
+// unlessTried marks an error of the disk, which says nothing of an overlay.
+func unlessTried(err error) error {
+	if errors.Is(err, unix.EIO) {
+		return unproven{err}
+	}
+	return err
 }
 
 type prober struct {
@@ -107,7 +123,7 @@ func (p *prober) options(f *Features) error {
 		all = append(all, o)
 	}
 	err := p.try(all)
-	if errors.Is(err, unix.EIO) {
+	if errors.Is(err, unix.EIO) && !passing(err) {
 		// So overlay refuses volatile as long as the disk has failed a write and nobody
 		// was told. That is no reason for a store not to be opened.
 		delete(optional, "volatile")
@@ -132,7 +148,7 @@ func (p *prober) options(f *Features) error {
 			with = append(with, "redirect_dir=on")
 		}
 		err := p.try(with)
-		if *has = err == nil; passing(err) {
+		if *has = err == nil; passing(err) || o != "volatile" && errors.Is(err, unix.EIO) {
 			return err
 		}
 	}
@@ -149,7 +165,7 @@ func (p *prober) try(options []string) (err error) {
 	at := func(name string) string { return filepath.Join(p.dir, name+strconv.Itoa(p.n)) }
 	for _, d := range []string{at("lower"), at("lower") + "/d", at("upper"), at("work"), at("merged")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
-			return err
+			return unproven{err}
 		}
 	}
 	shown := "trusted.overlay."
@@ -157,7 +173,7 @@ func (p *prober) try(options []string) (err error) {
 		shown = "user.overlay."
 	}
 	if err := unix.Setxattr(at("lower")+"/d", shown+"overlay.probe", []byte("1"), 0); err != nil {
-		return err
+		return unproven{err}
 	}
 	merged, done, err := p.mount(Mount{
 		Type: "overlay", Source: "overlay", Options: options,
@@ -169,14 +185,14 @@ func (p *prober) try(options []string) (err error) {
 	defer func() { err = errors.Join(err, done()) }()
 	_, p.escapes, err = sys.Lgetxattrat(int(merged.Fd()), "d", shown+"probe")
 	if err != nil {
-		return err
+		return unlessTried(err)
 	}
 	if err := sys.Rmdirat(int(merged.Fd()), "d"); errors.Is(err, unix.EROFS) {
 		return errors.Join(err, room(at("upper")))
 	} else if err != nil {
-		return err
+		return unlessTried(err)
 	}
-	return sys.Mkdirat(int(merged.Fd()), "d", 0o700)
+	return unlessTried(sys.Mkdirat(int(merged.Fd()), "d", 0o700))
 }
 
 // roomNeeded is how many directories an overlay may make in its work directory

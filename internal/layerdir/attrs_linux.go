@@ -106,8 +106,9 @@ func XattrNamespaces(dir string) (can []string, err error) {
 		switch {
 		case err == nil:
 			can = append(can, ns)
-			// The directory is a scratch one; a leftover does no harm.
-			_ = unix.Removexattr(dir, ns+"layerkeep")
+			if err := unix.Removexattr(dir, ns+"layerkeep"); err != nil {
+				return nil, fmt.Errorf("remove an attribute in %s: %w", ns, err)
+			}
 		case durable.NoRoom(err):
 			can = append(can, ns)
 		case !cannot(err):

@@ -1,7 +1,9 @@
 package layerdir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 
@@ -18,7 +20,11 @@ func needProc(self string) error {
 		return nil
 	}
 	for _, name := range []string{"/fd", "/mountinfo"} {
-		if _, err := os.Stat(self + name); err != nil {
+		_, err := os.Stat(self + name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("look whether /proc is mounted: %w", err)
+		}
+		if err != nil {
 			return fmt.Errorf("%w: /proc is not mounted here, or hidden: %v", driver.ErrUnsupported, err) //nolint:errorlint // it says nothing of the store
 		}
 	}
