@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
@@ -26,6 +28,33 @@ import (
 var faultOps = map[string]func(s *Store, other string) (any, error){
 	"open":           func(s *Store, _ string) (any, error) { return closed(Open(s.root)) },
 	"open read-only": func(s *Store, _ string) (any, error) { return closed(OpenReadOnly(s.root)) },
+	"open for a driver": func(s *Store, _ string) (any, error) { return closed(OpenFor(s.root, driver.Options{})) },
+	"open for reading": func(s *Store, _ string) (any, error) {
+		return closed(OpenFor(s.root, driver.Options{ReadOnly: true}))
+	},
+	"record again": func(s *Store, _ string) (any, error) {
+		return nil, s.Rerecorder("vfs", "tree", nil).Rerecord(context.Background(), "open", []driver.ID{"sealed"}, driver.CreateOptions{Size: 7})
+	},
+	"renew": func(s *Store, _ string) (any, error) { return nil, s.Renew("torn", Meta{Size: 7}) },
+	"replace what is missing": func(s *Store, _ string) (any, error) {
+		err := s.Replacer("vfs").Replace(context.Background(), "gone", "sealed")
+		if err != nil && !errors.Is(err, driver.ErrNotFound) { // the first try may have done it
+			return nil, err
+		}
+		return s.Load("gone")
+	},
+	"usage, seeing all": func(s *Store, _ string) (any, error) {
+		var seen []string
+		usage, err := UsageVisiting(context.Background(), s.Path("open", "tree"), func(_ *rootfd.Dir, name string) error {
+			seen = append(seen, name)
+			return nil
+		})
+		slices.Sort(seen)
+		return []any{usage, seen}, err
+	},
+	"written elsewhere": func(s *Store, _ string) (any, error) {
+		return nil, s.NotWritableElsewhere(context.Background(), "open")
+	},
 	"create": func(s *Store, _ string) (any, error) {
 		return nil, s.Create("new", Meta{Parents: []driver.ID{"sealed"}}, func(dir string) error { return os.Mkdir(dir+"/tree", 0o755) })
 	},
@@ -52,10 +81,10 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 	},
 	"usage, recorded": func(s *Store, _ string) (any, error) { return s.Usage(context.Background(), "sealed", "tree") },
 	"merge": func(s *Store, _ string) (any, error) {
-		return nil, s.Merging("open", false, func() error { return nil })
+		return nil, s.Merging("open", false, func() error { return os.WriteFile(s.Path("open", "tree", "merged"), nil, 0o600) })
 	},
 	"merge to disk": func(s *Store, _ string) (any, error) {
-		return nil, s.Merging("open", true, func() error { return nil })
+		return nil, s.Merging("open", true, func() error { return os.WriteFile(s.Path("open", "tree", "merged"), nil, 0o600) })
 	},
 	"sync":             func(s *Store, other string) (any, error) { return nil, SyncFS(other) },
 	"empty attributes": func(_ *Store, other string) (any, error) { return nil, EmptyRoot(other) },

@@ -70,6 +70,10 @@ func TestALentLayerIsReadAsItIsHere(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, m.Usage, "a usage below zero is not believed")
 	}
+	lend(t, dir, "empty", `{"version":1,"sealed":true,"usage":{"bytes":0,"inodes":0}}`)
+	m, err = s.Load("x.empty")
+	require.NoError(t, err)
+	require.Equal(t, &driver.Usage{}, m.Usage)
 }
 
 func TestALentLayerIsNeverChanged(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -83,4 +84,55 @@ func TestAFileIsNoStore(t *testing.T) {
 	}
 	_, err := OpenReadOnly(filepath.Join(file, "store"))
 	require.ErrorIs(t, err, unix.ENOTDIR)
+}
+
+func TestADriverOpensItsStoreAsItIsTold(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "store")
+	s, err := OpenFor(root, driver.Options{ReadOnly: true})
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Changeable(), driver.ErrReadOnly)
+	require.NoError(t, s.Close())
+	require.NoDirExists(t, root)
+	s, err = OpenFor(root, driver.Options{})
+	require.NoError(t, err)
+	require.NoError(t, s.Changeable())
+	require.NoError(t, s.Close())
+	require.DirExists(t, root)
+}
+
+// Root of a user namespace alone may set no attributes in "trusted.", and make no devices.
+func TestWhoIsRootOfAUserNamespaceAloneIsToldByRefusals(t *testing.T) {
+	require.Equal(t, UserOverlay(t.TempDir()), UserOverlayInMemory())
+	calls, dir := fstest.NewCalls(t), t.TempDir()
+	is := func(call string, errno unix.Errno, probe func() bool) (answer bool) {
+		for n, failed := 1, ""; failed != call; n++ {
+			_, failed = calls.Fail(t, n, errno, func() { answer = probe() })
+			require.NotEmpty(t, failed, "no call of %s", call)
+		}
+		return answer
+	}
+	device := func() bool {
+		in, err := UserNS(dir)
+		require.NoError(t, err)
+		return in
+	}
+	require.True(t, is("setxattr", unix.EPERM, func() bool { return UserOverlay(dir) }))
+	require.False(t, is("setxattr", unix.EOPNOTSUPP, func() bool { return UserOverlay(dir) }))
+	require.True(t, is("fsetxattr", unix.EPERM, UserOverlayInMemory))
+	require.False(t, is("fsetxattr", unix.EOPNOTSUPP, UserOverlayInMemory))
+	require.True(t, is("mknodat", unix.EPERM, device))
+	require.False(t, is("mknodat", unix.EOPNOTSUPP, device))
+}
+
+func TestWhatIsKnownIsRemembered(t *testing.T) {
+	require.Nil(t, Found(false, 1))
+	require.JSONEq(t, `{"a":true}`, string(Found(true, map[string]bool{"a": true})))
+	require.Nil(t, Found(true, func() {}), "what JSON has no form for")
+}
+
+func TestALayerInATooLongPathIsKnownByADigest(t *testing.T) {
+	short, long := "/"+strings.Repeat("a", 254), "/"+strings.Repeat("a", 255)
+	require.Equal(t, short, Label(short))
+	require.Regexp(t, "^layerkeep:[0-9a-f]{64}$", Label(long))
+	require.NotEqual(t, Label(long), Label(long+"a"))
 }
