@@ -217,4 +217,9 @@ func TestHolesStayHoles(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, data, string(content[:4096]))
 	require.Equal(t, data, string(content[len(content)-4096:]))
+
+	_, _, err = unpackNew(t, bytes.NewReader(layer), UnpackOptions{Limits: Limits{Bytes: 256 << 20}})
+	require.NoError(t, err, "as much as is allowed, holes included")
+	_, _, err = unpackNew(t, bytes.NewReader(layer), UnpackOptions{Limits: Limits{Bytes: 256<<20 - 1}})
+	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
