@@ -103,7 +103,8 @@ func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, er
 		return t, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for _, m := range mutants {
+	for i, m := range mutants {
+		fmt.Fprintf(os.Stderr, "%d of %d: %s:%d %s\n", i+1, len(mutants), m.file, m.line, m.name())
 		overlay, err := m.write(dir)
 		if err != nil {
 			return t, err
