@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -46,8 +47,24 @@ func Open(dir string) (*Scratch, error) {
 	return s, nil
 }
 
+// take locks the file. A process that a killed run was just starting has the lock for a
+// moment longer.
+func take(lock *os.File) error {
+	for start := time.Now(); ; time.Sleep(lockPause) {
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Since(start) > lockPatience {
+			return err
+		}
+	}
+}
+
+const (
+	lockPatience = 2 * time.Second
+	lockPause    = 20 * time.Millisecond
+)
+
 func open(dir string, lock *os.File) (*Scratch, error) {
-	err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := take(lock)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
 	}

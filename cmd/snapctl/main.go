@@ -6,7 +6,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+
+	"github.com/layerkeep/layerkeep/internal/privilege"
 )
 
 func main() { os.Exit(mainCode()) }
@@ -17,5 +20,9 @@ func mainCode() int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	s := streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	if err := privilege.GiveUp(); err != nil {
+		_, _ = fmt.Fprintln(s.Err, faultLine(err)) // nothing is left to be done about an error of this
+		return exitFailed
+	}
 	return run(ctx, s, os.Args[1:])
 }

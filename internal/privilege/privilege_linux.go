@@ -1,0 +1,70 @@
+package privilege
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+)
+
+// needed is what work on layers takes.
+var needed = []cap.Value{
+	// Files of any owner, with their modes, flags and attributes, and device nodes.
+	cap.CHOWN, cap.DAC_OVERRIDE, cap.DAC_READ_SEARCH, cap.FOWNER, cap.FSETID, cap.LINUX_IMMUTABLE, cap.MKNOD, cap.SETFCAP,
+	cap.MAC_ADMIN, // a label of a policy that this machine does not have
+	// Mounts, attributes in "trusted.", quotas and subvolumes.
+	cap.SYS_ADMIN, cap.SYS_RESOURCE,
+	// The mounts of other processes: to see them, and to enter their namespaces.
+	cap.SYS_PTRACE, cap.SYS_CHROOT,
+	// The user namespace of a mount with mapped IDs.
+	cap.SETUID, cap.SETGID,
+	cap.NET_BIND_SERVICE, // metrics at a port below 1024
+}
+
+// GiveUp takes from all threads of this process, and so from the programs that it starts,
+// the capabilities that work on layers does not take, and sets no_new_privs: no program
+// gives more than the process has. What a sandbox does not let it give up stays.
+func GiveUp() error {
+	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); isNew(err) {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	others, err := notNeeded()
+	if err != nil {
+		return err
+	}
+	// Taking them out of the bounding set is a right of its own, which goes with the rest.
+	if err := cap.DropBound(others...); isNew(err) {
+		return fmt.Errorf("give up capabilities for programs: %w", err)
+	}
+	set := cap.GetProc()
+	for _, flag := range []cap.Flag{cap.Effective, cap.Permitted, cap.Inheritable} {
+		if err := set.SetFlag(flag, false, others...); err != nil {
+			return fmt.Errorf("give up capabilities: %w", err)
+		}
+	}
+	if err := set.SetProc(); isNew(err) {
+		return fmt.Errorf("give up capabilities: %w", err)
+	}
+	return nil
+}
+
+// notNeeded returns the capabilities of this kernel that are not needed.
+func notNeeded() (others []cap.Value, err error) {
+	for v := range cap.MaxBits() {
+		if _, err := cap.GetBound(v); err != nil {
+			return nil, fmt.Errorf("look at capability %s: %w", v, err)
+		}
+		if !slices.Contains(needed, v) {
+			others = append(others, v)
+		}
+	}
+	return others, nil
+}
+
+// isNew reports an error that does not just say that a sandbox, or the lack of a right, is in
+// the way.
+func isNew(err error) bool {
+	return err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSYS)
+}
