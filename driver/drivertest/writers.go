@@ -35,14 +35,16 @@ func (st *store) finder() driver.WriterFinder {
 // commands first, and then lives until end is called.
 func otherNamespace(t *testing.T, commands string) (pid string, end func()) {
 	t.Helper()
+	if out, err := exec.Command("unshare", "--mount", "--propagation", "private", "true").CombinedOutput(); err != nil {
+		t.Skipf("no mount namespace can be made here: %v %s", err, out)
+	}
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", commands+"\necho ready; read line")
 	life, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	said, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	if err := cmd.Start(); err != nil {
-		t.Skipf("unshare(1) cannot be run here: %v", err)
-	}
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
 	ended := false
 	end = func() {
 		if ended {
@@ -54,9 +56,8 @@ func otherNamespace(t *testing.T, commands string) (pid string, end func()) {
 	}
 	t.Cleanup(end)
 	line, err := bufio.NewReader(said).ReadString('\n')
-	if line != "ready\n" {
-		t.Skipf("no such mount namespace can be made here: %v", err)
-	}
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
 	return strconv.Itoa(cmd.Process.Pid), end
 }
 

@@ -2,11 +2,15 @@ package layerdir
 
 import (
 	"bytes"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
 func TestAMountLineOfAnyLengthIsRead(t *testing.T) {
@@ -21,4 +25,19 @@ func TestAMountLineOfAnyLengthIsRead(t *testing.T) {
 	require.Equal(t, "label", found[1].Source)
 	require.Contains(t, found[1].VFSOptions, ",upperdir=/u/fs,")
 	require.Equal(t, "/three", found[2].Mountpoint)
+}
+
+func TestSourcesOfMountsAreListed(t *testing.T) {
+	if !fstest.CanMount(t) {
+		t.Skip("mounting is not permitted here")
+	}
+	dir, source := t.TempDir(), "layerkeep-"+filepath.Base(t.TempDir())
+	require.NoError(t, unix.Mount(source, dir, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	sources, err := Sources("tmpfs")
+	require.NoError(t, err)
+	require.True(t, sources[source])
+	sources, err = Sources("overlay")
+	require.NoError(t, err)
+	require.False(t, sources[source])
 }

@@ -1,11 +1,9 @@
 package layerdir
 
 import (
-	"bufio"
 	"errors"
-	"io"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -155,27 +153,8 @@ func TestNamesOfOldLayersAreRead(t *testing.T) {
 // mountElsewhere binds a directory in a new mount namespace, which end ends.
 func mountElsewhere(t *testing.T, dir, options string) (end func()) {
 	t.Helper()
-	unshare, err := exec.LookPath("unshare")
-	if err != nil || os.Geteuid() != 0 {
-		t.Skip("needs root and unshare(1)")
-	}
-	cmd := exec.CommandContext(t.Context(), unshare, "-m", "sh", "-c", `mount --bind -o "$3" "$1" "$2" && echo mounted && cat`, "sh", dir, t.TempDir(), options)
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if errors.Is(err, io.EOF) {
-		_ = cmd.Wait()
-		t.Skip("a mount namespace cannot be made here")
-	}
-	require.NoError(t, err)
-	require.Equal(t, "mounted\n", line)
-	return func() {
-		require.NoError(t, in.Close())
-		require.NoError(t, cmd.Wait())
-	}
+	_, end = inNamespace(t, fmt.Sprintf("mount --bind -o %s '%s' '%s'", options, dir, t.TempDir()))
+	return end
 }
 
 // A container has a mount namespace of its own, and what it has mounted is not in ours.
@@ -215,6 +194,29 @@ func TestAnOldLayerStaysWhileThisMountNamespaceHasIt(t *testing.T) {
 	mounted, err = s.oldMounted(".old-a-1", "a")
 	require.NoError(t, err)
 	require.False(t, mounted)
+}
+
+// Layers of another store may have the same names, also in directories that are called alike.
+func TestAnOverlayOfAnotherStoreThatIsMountedKeepsNoOldLayer(t *testing.T) {
+	s := open(t)
+	sealed(t, s, "a", "new")
+	other, target := filepath.Join(t.TempDir(), filepath.Base(s.Root())), t.TempDir()
+	for _, id := range []string{"a", "b"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(other, id, "tree"), 0o700))
+	}
+	of := func(root string) string { return "lowerdir=" + root + "/a/tree:" + other + "/b/tree" }
+	for root, keeps := range map[string]bool{other: false, s.Root(): true} {
+		if err := unix.Mount("overlay", target, "overlay", unix.MS_RDONLY, of(root)); errors.Is(err, unix.EPERM) {
+			t.Skip("an overlay cannot be mounted here")
+		} else {
+			require.NoError(t, err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+		mounted, err := s.oldMounted(".old-a-1", "a")
+		require.NoError(t, err)
+		require.Equal(t, keeps, mounted)
+		require.NoError(t, unix.Unmount(target, 0))
+	}
 }
 
 func TestWhatCannotBeExchangedIsAnError(t *testing.T) {

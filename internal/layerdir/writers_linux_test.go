@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -13,30 +14,33 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// inNamespace runs a shell script in a mount namespace of its own, where it stays until the
-// test ends, and returns how that process is called.
-func inNamespace(t *testing.T, script string) string {
+// inNamespace runs a shell script in a mount namespace of its own, where it stays until end
+// is called or the test ends, and returns how that process is called.
+func inNamespace(t *testing.T, script string) (name string, end func()) {
 	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", "set -e; mount --make-rprivate /; "+script+"; echo ready; read end")
+	if !fstest.CanMount(t) {
+		t.Skip("mounting is not permitted here")
+	}
+	cmd := exec.Command("/bin/sh", "-c", "set -e\nmount --make-rprivate /\n"+script+"\necho ready\nread end")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	if err := cmd.Start(); err != nil {
-		t.Skipf("no mount namespaces: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
+	require.NoError(t, cmd.Start())
+	end = func() {
+		_ = in.Close() // what the shell says of that, and once more, does not matter
 		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || line != "ready\n" {
-		t.Skipf("no mounts in a namespace: %v", err)
 	}
-	return fmt.Sprintf("process %d (sh)", cmd.Process.Pid)
+	t.Cleanup(end)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	return fmt.Sprintf("process %d (sh)", cmd.Process.Pid), end
 }
 
 func TestAWriterInAnotherMountNamespaceIsFound(t *testing.T) {
@@ -48,8 +52,8 @@ func TestAWriterInAnotherMountNamespaceIsFound(t *testing.T) {
 	}
 	at := t.TempDir()
 	bind := fmt.Sprintf("mount --bind %s %s", s.Path("a", "tree"), at)
-	unused := inNamespace(t, bind)
-	writer := inNamespace(t, bind+"; exec 3>"+at+"/held; exec 4<&0; { read end <&4; } &") // two processes, one namespace
+	unused, _ := inNamespace(t, bind)
+	writer, _ := inNamespace(t, bind+"; exec 3>"+at+"/held; exec 4<&0; { read end <&4; } &") // two processes, one namespace
 	require.NotEqual(t, unused, writer)
 	inNamespace(t, fmt.Sprintf("mount --bind %s %s; mount -o remount,bind,ro %s", s.Path("b", "tree"), at, at))
 	inNamespace(t, "true")
