@@ -150,7 +150,7 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 // share is how long the rounds of a case may take.
 func (r *run) share() time.Duration {
 	if r.until.IsZero() {
-		return caseTime
+		return r.caseTime()
 	}
 	// Half of it: preparing a case takes time, too.
 	return max(time.Until(r.until)/time.Duration(2*(r.following+1)), 0)

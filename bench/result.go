@@ -46,6 +46,8 @@ type Asked struct {
 	DiskSize    int64    `json:"disk_size"`
 	Drivers     []string `json:"drivers"`
 	Suites      []string `json:"suites"`
+	// CaseSeconds is how long the rounds of a case may take in a run without a limit.
+	CaseSeconds float64 `json:"case_seconds"`
 }
 
 // A Machine is where a run was made.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,6 +32,9 @@ type Options struct {
 	// Time bounds the run; what it does not suffice for is left out. 0: 100 seconds for a
 	// quick run, else none.
 	Time time.Duration
+	// CaseTime is how long the rounds of a case may take in a run without a limit, unless
+	// fewer rounds than a result needs take longer. 0: 20 seconds.
+	CaseTime time.Duration
 	// Before is what an earlier run with the same options has measured that did not end: its
 	// cases are not measured again. [ErrOtherRun] says that its options, the program or the
 	// kernel were others.
@@ -57,7 +61,6 @@ type Progress struct {
 
 const (
 	quickTime = 100 * time.Second
-	// caseTime is how long the rounds of a case may take in a run without a limit.
 	caseTime  = 20 * time.Second
 	quickDisk = 3 << 30
 	fullDisk  = 24 << 30
@@ -144,6 +147,8 @@ func (o Options) diskSize() int64 {
 	return fullDisk
 }
 
+func (o Options) caseTime() time.Duration { return cmp.Or(o.CaseTime, caseTime) }
+
 func (o Options) time() time.Duration {
 	if o.Time == 0 && o.Quick {
 		return quickTime
@@ -154,7 +159,7 @@ func (o Options) time() time.Duration {
 // asked is what the report says of the options. Lists are never nil.
 func (o Options) asked() Asked {
 	list := func(names []string) []string { return append([]string{}, names...) }
-	return Asked{FileSystems: list(o.FileSystems), DiskSize: o.diskSize(), Drivers: list(o.Drivers), Suites: list(o.Suites)}
+	return Asked{FileSystems: list(o.FileSystems), DiskSize: o.diskSize(), Drivers: list(o.Drivers), Suites: list(o.Suites), CaseSeconds: o.caseTime().Seconds()}
 }
 
 // goesOn returns an error if a run with these options cannot go on from another.

@@ -54,7 +54,8 @@ const benchJSON = `{
     ],
     "suites": [
       "copy-up"
-    ]
+    ],
+    "case_seconds": 20
   },
   "machine": {
     "kernel": "6.12.0",
@@ -144,18 +145,20 @@ func newBenchCommand(a *app) *cobra.Command {
 	flags.StringVar(&o.Scratch, "scratch", os.TempDir(), "measure in `DIR`, or make the disks of --fs there")
 	flags.StringSliceVar(&o.FileSystems, "fs", nil, "measure on a disk of each file system in `LIST`: "+strings.Join(disk.FileSystems(), ", "))
 	flags.StringVar(&out, "out", "", "write the report to `DIR`, which is made if it is missing")
+	flags.DurationVar(&o.CaseTime, "case-time", 0, "repeat each case for `DURATION` at most, 20s by default, but five times at least")
 	flags.DurationVar(&o.Time, "time", 0, "measure no longer than `DURATION`, such as 10m, and leave out what that does not suffice for")
 	completeFlag(cmd, "drivers", driverNames)
 	completeFlag(cmd, "suite", cobra.FixedCompletions(bench.SuiteNames(), cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "fs", cobra.FixedCompletions(disk.FileSystems(), cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "time", cobra.NoFileCompletions)
+	completeFlag(cmd, "case-time", cobra.NoFileCompletions)
 	cmd.AddCommand(newBenchListCommand(a), newBenchCompareCommand(a))
 	return cmd
 }
 
 func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
-	if o.Time < 0 {
-		return usagef("--time %v: it is less than nothing", o.Time)
+	if o.Time < 0 || o.CaseTime < 0 {
+		return usagef("--time %v, --case-time %v: one is less than nothing", o.Time, o.CaseTime)
 	}
 	o.Version = version
 	var dir *report.Dir

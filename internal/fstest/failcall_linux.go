@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -105,8 +106,36 @@ func (c *Calls) call(fn func()) {
 // name of the one that failed. What other goroutines do does not count.
 func (c *Calls) Fail(tb testing.TB, n int, errno unix.Errno, fn func()) (made int, failed string) {
 	tb.Helper()
-	j := callJudge{listener: c.listener, fail: n, errno: errno, stack: c.stack}
-	c.where = nil
+	j := &callJudge{errno: errno, fails: func(number int, _ string) bool {
+		if number == n {
+			c.stack()
+		}
+		return number == n
+	}}
+	c.judge(tb, j, fn)
+	return j.made, j.failed
+}
+
+// FailIn is Fail for the first system call of that name that is made while the function
+// called in is at work, which is written as Where does it; failed is false if there was none.
+// How many calls come before it may depend on what else the machine does.
+func (c *Calls) FailIn(tb testing.TB, name, in string, errno unix.Errno, fn func()) (failed bool) {
+	tb.Helper()
+	j := &callJudge{errno: errno}
+	j.fails = func(_ int, made string) bool {
+		if j.failed != "" || made != name {
+			return false
+		}
+		c.stack()
+		return slices.Contains(c.where, in)
+	}
+	c.judge(tb, j, fn)
+	return j.failed != ""
+}
+
+func (c *Calls) judge(tb testing.TB, j *callJudge, fn func()) {
+	tb.Helper()
+	c.where, j.listener = nil, c.listener
 	c.run <- fn
 	if err := j.run(); err != nil {
 		tb.Fatal(err)
@@ -114,7 +143,6 @@ func (c *Calls) Fail(tb testing.TB, n int, errno unix.Errno, fn func()) (made in
 	if panicked := <-c.ended; panicked != nil {
 		panic(panicked)
 	}
-	return j.made, j.failed
 }
 
 // Where returns the functions that were at work when the last system call failed, the
@@ -125,6 +153,7 @@ const module = "github.com/layerkeep/layerkeep/"
 
 // stack remembers where the thread is, which waits for the answer to a system call.
 func (c *Calls) stack() {
+	c.where = nil
 	all := make([]byte, 4<<20)
 	all = all[:runtime.Stack(all, true)]
 	for one := range strings.SplitSeq(string(all), "\n\n") {
@@ -209,11 +238,11 @@ func eventDescriptors() (fds []uint32, err error) {
 // A callJudge answers the kernel.
 type callJudge struct {
 	listener int
-	fail     int
 	errno    unix.Errno
-	made     int
-	failed   string
-	stack    func() // is called before a system call fails
+	// fails says which calls on files fail, by number and name.
+	fails  func(number int, name string) bool
+	made   int
+	failed string // the name of the last one that failed
 }
 
 // A notification is struct seccomp_notif, an answer struct seccomp_notif_resp
@@ -245,8 +274,8 @@ func (j *callJudge) run() error {
 		}
 		a := answer{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 		name, counts := fileCalls[n.nr], onFile(n)
-		if counts && j.made+1 == j.fail {
-			j.stack()
+		fails := counts && j.fails(j.made+1, name)
+		if fails {
 			a.flags, a.errno = 0, -int32(j.errno)
 		}
 		err = askListener(j.listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a))
@@ -259,9 +288,10 @@ func (j *callJudge) run() error {
 			return nil
 		}
 		if counts {
-			if j.made++; j.made == j.fail {
-				j.failed = name
-			}
+			j.made++
+		}
+		if fails {
+			j.failed = name
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package fstest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,18 @@ func TestEachSystemCallOnAFileCanBeMadeToFail(t *testing.T) {
 	}
 	require.Equal(t, []string{"openat", "write"}, all)
 	require.PanicsWithValue(t, "boom", func() { calls.Fail(t, 0, unix.EIO, func() { panic("boom") }) })
+}
+
+func TestACallCanBeMadeToFailByWhoMakesIt(t *testing.T) {
+	calls := NewCalls(t)
+	path := filepath.Join(t.TempDir(), "f")
+	var err error
+	both := func() { err = errors.Join(os.WriteFile(path, []byte("x"), 0o600), os.Truncate(path, 0)) }
+	require.False(t, calls.FailIn(t, "write", "os.Truncate", unix.EIO, both))
+	require.NoError(t, err)
+	require.True(t, calls.FailIn(t, "write", "os.WriteFile", unix.EIO, both))
+	require.ErrorIs(t, err, unix.EIO)
+	require.Contains(t, calls.Where(), "os.WriteFile")
 }
 
 // The runtime's own writes are not asked about: a collection of garbage would wait for the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,28 +25,12 @@ func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 		"remove": func(s *Store) error { return s.Remove("open") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			// fail lets the call of a number fail, and reports whether it was the sync of a
-			// directory, and whether there was such a call.
-			fail := func(s *Store, n int) (sync, made bool) {
+			s, _ := faultStore(t, false)
+			for _, try := range []string{"the first try", "the next try"} {
 				var err error
-				_, failed := calls.Fail(t, n, unix.EIO, func() { err = op(s) })
-				if failed == "fsync" && slices.Contains(calls.Where(), "internal/durable.osFS.SyncDir") {
-					require.ErrorIs(t, err, unix.EIO)
-					return true, true
-				}
-				return false, failed != ""
-			}
-			var s *Store
-			for n, sync := 1, false; !sync; n++ { // a store that was not tried yet, as each try changes it
-				made := true
-				s, _ = faultStore(t, false)
-				sync, made = fail(s, n)
-				require.True(t, made, "the first try does not sync")
-			}
-			for n, sync := 1, false; !sync; n++ {
-				made := true
-				sync, made = fail(s, n)
-				require.True(t, made, "the next try does not sync")
+				failed := calls.FailIn(t, "fsync", "internal/durable.osFS.SyncDir", unix.EIO, func() { err = op(s) })
+				require.True(t, failed, "%s does not sync", try)
+				require.ErrorIs(t, err, unix.EIO, try)
 			}
 			require.NoError(t, op(s))
 		})

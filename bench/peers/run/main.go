@@ -1,7 +1,8 @@
 // Run measures the drivers of this module and containerd's snapshotters in the same run, as
 // 'snapctl bench' does the drivers alone, and writes the same report.
 //
-//	run [-quick] [-drivers LIST] [-suite LIST] [-scratch DIR] [-fs LIST] [-out DIR]
+//	run [-quick] [-drivers LIST] [-suite LIST] [-scratch DIR] [-fs LIST] [-case-time DURATION]
+//	    [-out DIR]
 //
 // With -out, an interrupted run goes on where it was when it is started again with the same
 // options.
@@ -36,6 +37,7 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&o.Quick, "quick", false, "measure a part of the cases")
 	flag.StringVar(&o.Scratch, "scratch", os.TempDir(), "where to measure")
 	flag.DurationVar(&o.Time, "time", 0, "measure no longer than this")
+	flag.DurationVar(&o.CaseTime, "case-time", 0, "repeat each case no longer than this, but five times at least")
 	drivers := flag.String("drivers", "", "only these subjects, separated by commas")
 	suites := flag.String("suite", "", "only these suites, separated by commas")
 	kinds := flag.String("fs", "", "make a disk of each of these file systems, separated by commas")
