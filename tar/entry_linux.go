@@ -20,7 +20,7 @@ func (u *reading) entry(hdr *stdtar.Header) error {
 	if hdr.Typeflag == stdtar.TypeXGlobalHeader {
 		return nil // T1
 	}
-	u.header, u.name, u.size, u.unread = hdr, hdr.Name, hdr.Size, hdr.Size > 0
+	u.header, u.name, u.size, u.unread = hdr, hdr.Name, hdr.Size, hdr.Size != 0
 	u.entries++
 	if err := u.countEntries(); err != nil {
 		return err

@@ -76,7 +76,7 @@ func (v *verifier) readAhead() error {
 // ends the replay, that of the context everything.
 func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	e := replayed{hdr: hdr, pos: v.tape.start}
-	v.unread = hdr.Size > 0
+	v.unread = hdr.Size != 0
 	if v.readData && hdr.Size > 0 {
 		h := sha256.New()
 		v.makeBuffers()
