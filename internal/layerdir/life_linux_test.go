@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
@@ -228,4 +230,30 @@ func TestOnlyLayersAreListed(t *testing.T) {
 	_, err = s.List()
 	require.ErrorIs(t, err, os.ErrNotExist, "a store that was there and is gone is no empty one")
 	require.NoError(t, os.Mkdir(s.Root(), 0o700))
+}
+
+func TestEveryFileOfALayerIsCountedOnce(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(dir+"/d/e", 0o700))
+	require.NoError(t, os.WriteFile(dir+"/d/e/f", make([]byte, 10_000), 0o600))
+	require.NoError(t, os.Link(dir+"/d/e/f", dir+"/d/g"))
+	require.NoError(t, os.Symlink("f", dir+"/d/e/l"))
+	require.NoError(t, os.MkdirAll(dir+"/other/d", 0o700))
+	bytes := func(paths ...string) (sum int64) {
+		for _, p := range paths {
+			var st unix.Stat_t
+			require.NoError(t, unix.Lstat(dir+p, &st))
+			sum += st.Blocks * 512
+		}
+		return sum
+	}
+	seen := []string{}
+	visit := func(_ *rootfd.Dir, name string) error { seen = append(seen, name); return nil }
+	usage, err := UsageVisiting(t.Context(), dir, visit)
+	require.NoError(t, err)
+	require.Equal(t, driver.Usage{Inodes: 7, Bytes: bytes("", "/d", "/d/e", "/d/e/f", "/d/e/l", "/other", "/other/d")}, usage)
+	require.ElementsMatch(t, []string{"", "d", "e", "f", "l", "g", "other", "d"}, seen)
+	usage, err = UsageWithout(t.Context(), dir, "other")
+	require.NoError(t, err)
+	require.Equal(t, int64(5), usage.Inodes)
 }

@@ -105,7 +105,7 @@ func (s *Store) setInUse(name string, inUse bool) {
 func oldOf(name string) (driver.ID, bool) {
 	rest, ok := strings.CutPrefix(name, oldPrefix)
 	cut := strings.LastIndexByte(rest, '-')
-	if !ok || cut < 0 {
+	if !ok || cut <= 0 {
 		return "", false
 	}
 	return driver.ID(rest[:cut]), true

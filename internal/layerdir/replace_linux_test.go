@@ -143,7 +143,7 @@ func TestAnOverlayInAnotherStoreKeepsNoOldLayer(t *testing.T) {
 }
 
 func TestNamesOfOldLayersAreRead(t *testing.T) {
-	for name, want := range map[string]driver.ID{".old-7-123": "7", ".old-a-b.c-1": "a-b.c", ".old-7": "", ".new-7-1": "", "7": ""} {
+	for name, want := range map[string]driver.ID{".old-7-123": "7", ".old-a-b.c-1": "a-b.c", ".old-7": "", ".old--1": "", ".new-7-1": "", "7": ""} {
 		id, ok := oldOf(name)
 		require.Equal(t, want != "", ok, name)
 		require.Equal(t, want, id, name)
