@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -220,4 +221,23 @@ func TestWhatWasForgottenIsFoundAgain(t *testing.T) {
 	require.Equal(t, want, apply(8<<10))
 	_, _, err := unpackNew(t, bytes.NewReader(layer), UnpackOptions{Limits: Limits{Memory: 100}})
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
+}
+
+// Of each file of the parents that a hard link makes part of the layer, both paths are kept.
+func TestHardLinksToFilesOfTheParentsCount(t *testing.T) {
+	requireRoot(t)
+	const links = 300
+	var entries []fstest.Entry
+	b := newPlainBed(t, t.TempDir())
+	for i := range links {
+		file := fmt.Sprintf("f%03d", i)
+		require.NoError(t, os.WriteFile(filepath.Join(b.root, file), nil, 0o600))
+		entries = append(entries, fstest.Link(file+strings.Repeat("l", 236), file))
+	}
+	layer := fstest.Layer(t, entries...)
+	kept := int64(links * (4 + 240 + copiedCost))
+	_, err := b.apply(t, layer, UnpackOptions{Limits: Limits{Memory: kept}})
+	require.ErrorIs(t, err, diff.ErrInvalidLayer)
+	_, err = b.apply(t, layer, UnpackOptions{Limits: Limits{Memory: 2 * kept}})
+	require.NoError(t, err)
 }
