@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -38,14 +39,14 @@ func (d *vfs) noOpenFiles(ctx context.Context, id driver.ID) error {
 		if err != nil {
 			return err
 		}
-		return notOpenForWriting(dir, name)
+		return notOpenForWriting(dir, name, st.UID)
 	})
 	return err
 }
 
 // notOpenForWriting asks for a lease, which the kernel refuses while somebody has the file
 // open for writing. Where there are no leases nothing is known.
-func notOpenForWriting(dir *rootfd.Dir, name string) error {
+func notOpenForWriting(dir *rootfd.Dir, name string, owner uint32) error {
 	f, err := dir.Open(name)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -54,11 +55,38 @@ func notOpenForWriting(dir *rootfd.Dir, name string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = unix.FcntlInt(uintptr(f.Fd()), unix.F_SETLEASE, unix.F_RDLCK)
-	if errors.Is(err, unix.EAGAIN) {
+	switch err := lease(uintptr(f.Fd()), owner); {
+	case errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("%w: %s/%s is open for writing", driver.ErrBusy, dir.Path(), name)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("whether %s/%s is open for writing is not told: %w", dir.Path(), name, err)
 	}
 	return nil // it ends with the descriptor
+}
+
+// lease takes a lease as the owner of the file where root may not, which is root of a user
+// namespace or has given up CAP_LEASE.
+func lease(file uintptr, owner uint32) error {
+	take := func() error {
+		_, err := unix.FcntlInt(file, unix.F_SETLEASE, unix.F_RDLCK)
+		return err
+	}
+	err := take()
+	if !errors.Is(err, unix.EACCES) {
+		return err
+	}
+	runtime.LockOSThread() // an identity for file systems is that of a thread
+	defer runtime.UnlockOSThread()
+	before, err := unix.SetfsuidRetUid(int(owner))
+	if err != nil {
+		return err
+	}
+	err = take()
+	if e := unix.Setfsuid(before); e != nil {
+		runtime.LockOSThread() // it ends with its goroutine
+		return e
+	}
+	return err
 }
 
 // SeesUnmounted implements [driver.WriterFinder].

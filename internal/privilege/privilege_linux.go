@@ -18,6 +18,7 @@ var needed = []cap.Value{
 	cap.SYS_ADMIN, cap.SYS_RESOURCE,
 	// The mounts of other processes: to see them, and to enter their namespaces.
 	cap.SYS_PTRACE, cap.SYS_CHROOT,
+	cap.LEASE, // whether a file of another owner is open for writing
 	// The user namespace of a mount with mapped IDs.
 	cap.SETUID, cap.SETGID,
 	cap.NET_BIND_SERVICE, // metrics at a port below 1024
