@@ -21,6 +21,10 @@ type Outcome struct {
 	Err error
 	// Quarantined: it was put, or would be, into quarantine, see [snapshotter.Quarantine].
 	Quarantined bool
+	// Unverified: its record is written again, and nothing was kept at the commit that tells
+	// whether its files are still what they were, but their number.
+	Unverified bool
+	record     bool // only its record was written
 	// Snapshots stand on it, the nearest first, and Images need it: they are damaged with it.
 	Snapshots, Images []string
 	// Doubtful are snapshots that are copies of a layer that was repaired. What was wrong

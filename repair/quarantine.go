@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/layerkeep/layerkeep/check"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -42,13 +44,25 @@ func (r *repairer) quarantine() {
 }
 
 // isForQuarantine leaves out what cannot be used anyway: a layer that is missing or torn, or
-// is in another store. What the database does not know yet is not damaged.
+// is in another store. What the database does not know yet is not damaged, and what only lacked
+// room, or was mounted, may be sound.
 func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	l := r.layers[key]
 	none := func(err error) bool {
 		return errors.Is(err, snapshotter.ErrOlder) || errors.Is(err, snapshotter.ErrLayerTorn)
 	}
-	return o.Err != nil && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
+	passes := durable.NoRoom(o.Err) || errors.Is(o.Err, driver.ErrBusy)
+	return o.Err != nil && !passes && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
+}
+
+// letGo ends the quarantine of a snapshot whose record was written again, where what its commit
+// has kept tells as much as the check that has put it there.
+func (r *repairer) letGo(key string, o *Outcome) error {
+	q, is := r.inQuarantine[key]
+	if !is || r.opts.DryRun || o.Unverified && q.ReadData {
+		return nil
+	}
+	return r.snaps.Release(r.ctx, key)
 }
 
 // release ends the quarantine of snapshots in which this check, which has looked as closely

@@ -11,6 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -132,11 +133,11 @@ func (r *repairer) mend() (again []string) {
 		}
 		o := r.outcome(r.broken[key])
 		r.tried[key] = o
-		if o.Err = r.layer(key); o.Err != nil {
+		if o.Err = r.layer(key, o); o.Err != nil {
 			continue
 		}
 		again = append(append(again, key), o.Snapshots...)
-		if !r.snaps.Driver().Properties().SharesPages && !r.layers[key].Missing {
+		if !r.snaps.Driver().Properties().SharesPages && !r.layers[key].Missing && !o.record {
 			o.Doubtful = r.untold(o.Snapshots)
 		}
 		if !r.opts.DryRun {
@@ -148,7 +149,7 @@ func (r *repairer) mend() (again []string) {
 }
 
 // layer makes the layer of a snapshot anew, or its record where nothing else is wrong.
-func (r *repairer) layer(key string) error {
+func (r *repairer) layer(key string, o *Outcome) error {
 	l := r.layers[key]
 	older := func(err error) bool { return errors.Is(err, snapshotter.ErrOlder) }
 	other := func(err error) bool { return !errors.Is(err, snapshotter.ErrRecord) }
@@ -157,6 +158,7 @@ func (r *repairer) layer(key string) error {
 		return fmt.Errorf("%w: put back the newer copy of the database, or remove the snapshot", ErrBeyondHelp)
 	case !l.Missing && len(l.Faults) == len(r.broken[key]) && !slices.ContainsFunc(l.Faults, other):
 		if r.snaps.Reinscribe(r.ctx, key, r.opts.DryRun) == nil {
+			o.record = true
 			return nil
 		}
 	}
@@ -164,16 +166,21 @@ func (r *repairer) layer(key string) error {
 		return fmt.Errorf("%w: give the store %s with --additional, or check and repair it by itself", ErrBeyondHelp, l.Store)
 	}
 	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
-	if err != nil && r.ctx.Err() == nil && onlyRecord(l) {
+	if hasNoBlob(err) && onlyRecord(l) {
 		recorded := r.snaps.Rerecord(r.ctx, key, r.opts.DryRun)
-		if recorded == nil {
-			return nil
-		}
-		if !errors.Is(recorded, driver.ErrNotFound) && !errors.Is(recorded, driver.ErrUnsupported) {
+		switch {
+		case recorded == nil:
+			o.record, o.Unverified = true, l.Kind == meta.Committed && l.Digest == ""
+			return r.letGo(key, o)
+		case errors.Is(recorded, driver.ErrBusy):
+			return fmt.Errorf("%w: unmount it, and repair the store again", recorded)
+		case !errors.Is(recorded, driver.ErrNotFound) && !errors.Is(recorded, driver.ErrUnsupported):
 			err = fmt.Errorf("%w; %w", err, recorded)
 		}
 	}
 	switch {
+	case durable.NoRoom(err):
+		return fmt.Errorf("%w: make room, and repair the store again", err)
 	case errors.Is(err, driver.ErrUnsupported):
 		return fmt.Errorf("%w: remove it and what stands on it, and make it again", err)
 	case errors.Is(err, image.ErrNoSource) && r.layers[key].Labels[image.LabelLayer] == key:
@@ -186,13 +193,25 @@ func (r *repairer) layer(key string) error {
 	return err
 }
 
-// onlyRecord reports whether nothing is known to be wrong with a layer but its record, if it
-// is there at all.
-func onlyRecord(l snapshotter.Layer) bool {
-	other := func(err error) bool {
-		return !errors.Is(err, snapshotter.ErrRecord) && !errors.Is(err, snapshotter.ErrLayerMissing) && !errors.Is(err, snapshotter.ErrQuarantined)
+// hasNoBlob reports an error that says that no sound blob tells what a layer must be. One that
+// is there does, whatever keeps it from being unpacked now.
+func hasNoBlob(err error) bool {
+	for _, none := range []error{image.ErrNoSource, image.ErrBlobDamaged, driver.ErrUnsupported, driver.ErrDigest, driver.ErrInvalidLayer} {
+		if errors.Is(err, none) {
+			return true
+		}
 	}
-	return len(l.Faults) > 0 && l.Store == "" && !slices.ContainsFunc(l.Faults, other)
+	return false
+}
+
+// onlyRecord reports whether a layer's record is lost or wrong, and nothing else is known to be,
+// but that it is in quarantine.
+func onlyRecord(l snapshotter.Layer) bool {
+	record := func(err error) bool {
+		return errors.Is(err, snapshotter.ErrRecord) || errors.Is(err, snapshotter.ErrLayerMissing)
+	}
+	other := func(err error) bool { return !record(err) && !errors.Is(err, snapshotter.ErrQuarantined) }
+	return l.Store == "" && slices.ContainsFunc(l.Faults, record) && !slices.ContainsFunc(l.Faults, other)
 }
 
 // explain adds what was not tried because of what is below, and says which repairs have

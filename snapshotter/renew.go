@@ -106,6 +106,9 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 	if chain[0].Kind != meta.Committed || !record.Sealed || !slices.Equal(above, record.Parents) {
 		return fail(errdefs.ErrFailedPrecondition, "snapshot %q: %w in what it stands on, or whether it is sealed", key, ErrRecord)
 	}
+	if err := errors.Join(ofAnother(chain[0], record), s.asCommitted(ctx, chain[0])); err != nil {
+		return classify(fmt.Errorf("snapshot %q: %w", key, err))
+	}
 	if dryRun {
 		return nil
 	}

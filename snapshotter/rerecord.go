@@ -9,10 +9,10 @@ import (
 )
 
 // Rerecord has the record of a snapshot's layer written anew from the row, where it is lost or
-// damaged and the files of the layer are there. A committed layer is sealed again; where its
-// commit has kept a digest of its changes, they must have it: an error that matches ErrRecord
-// says that they do not, and the layer is as damaged then as it was. The layers below have to
-// be sound. With dryRun it only says whether it would try. Returns [driver.ErrUnsupported] where the
+// damaged and the files of the layer are there. Those of a committed layer must have the digest
+// of their changes that its commit has kept, or be as many where it has kept none: an error
+// that matches ErrRecord says that they do not, and the layer stays damaged, as one that was
+// never sealed. Else it is sealed again. The layers below have to be sound. With dryRun it only says whether it would try. Returns [driver.ErrUnsupported] where the
 // driver cannot do it.
 func (s *Snapshotter) Rerecord(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
@@ -38,7 +38,15 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 		return errLent(row)
 	case !ok || row.Foreign || row.Rebase != "" || row.State != meta.Ready:
 		return fmt.Errorf("%w: its record cannot be made from its row", driver.ErrUnsupported)
-	case dryRun:
+	}
+	if is, ok := s.driver.(driver.Recorder); ok && row.Kind == meta.Committed {
+		if record, err := is.Record(ctx, layerOf(row)); err == nil { // else it is lost
+			if err := ofAnother(row, record); err != nil {
+				return err
+			}
+		}
+	}
+	if dryRun {
 		return nil
 	}
 	var above []driver.ID
@@ -61,16 +69,46 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 	if err := r.Rerecord(ctx, layerOf(row), above, opts); err != nil || row.Kind != meta.Committed {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx) // half of it would be worse than none
-	if err := s.driver.Seal(ctx, layerOf(row)); err != nil {
+	if err := s.asCommitted(ctx, row); err != nil {
 		return err
 	}
+	return s.driver.Seal(context.WithoutCancel(ctx), layerOf(row))
+}
+
+// asCommitted returns an error that matches ErrRecord where the files of a committed layer are
+// not those of its commit, as far as that has kept what tells: a digest, or their number.
+func (s *Snapshotter) asCommitted(ctx context.Context, row meta.Snapshot) error {
 	if row.Digest == "" {
-		return nil
+		return s.asMany(ctx, row)
 	}
-	is, err := s.contentDigest(ctx, row, func(int) error { return nil })
+	compute := s.wholeDigest
+	if s.driver.Properties().NativeDiff {
+		compute = s.contentDigest
+	}
+	is, err := compute(ctx, row, func(int) error { return nil })
 	if err == nil && is.String() != row.Digest {
 		err = fmt.Errorf("%w: its files are not what was committed", ErrRecord)
+	}
+	return err
+}
+
+// ofAnother returns an error that matches ErrRecord for the record of another committed
+// snapshot than that of the row, where no digest tells whose files are beside it.
+func ofAnother(row meta.Snapshot, record driver.Record) error {
+	c, said, err := readCard(record)
+	if !said || err != nil || c.Kind != meta.Committed || c.Name == row.Name || row.Digest != "" {
+		return nil //nolint:nilerr // what cannot be read names no other
+	}
+	return fmt.Errorf("%w: it is that of snapshot %q, and nothing tells whose files these are", ErrRecord, c.Name)
+}
+
+func (s *Snapshotter) asMany(ctx context.Context, row meta.Snapshot) error {
+	if row.Usage.Inodes == 0 { // a row of an early version
+		return nil
+	}
+	is, err := s.driver.Usage(ctx, layerOf(row))
+	if err == nil && is.Inodes != row.Usage.Inodes {
+		err = fmt.Errorf("%w: it has %d files, and had %d when it was committed", ErrRecord, is.Inodes, row.Usage.Inodes)
 	}
 	return err
 }

@@ -64,6 +64,7 @@ const repairJSON = `{
       "findings": 1,
       "problem": "",
       "quarantined": false,
+      "unverified": false,
       "snapshots": [],
       "images": [],
       "doubtful": [
@@ -105,6 +106,7 @@ type damageJSON struct {
 	Findings    int      `json:"findings"`
 	Problem     string   `json:"problem"`
 	Quarantined bool     `json:"quarantined"`
+	Unverified  bool     `json:"unverified"`
 	Snapshots   []string `json:"snapshots"`
 	Images      []string `json:"images"`
 	Doubtful    []string `json:"doubtful"`
@@ -164,7 +166,7 @@ func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 
 func newDamageJSON(o repair.Outcome) damageJSON {
 	return damageJSON{
-		Part: string(o.Part), Name: o.Name, Layer: string(o.Layer), What: o.What, Findings: o.Findings, Problem: problem(o.Err), Quarantined: o.Quarantined,
+		Part: string(o.Part), Name: o.Name, Layer: string(o.Layer), What: o.What, Findings: o.Findings, Problem: problem(o.Err), Quarantined: o.Quarantined, Unverified: o.Unverified,
 		Snapshots: append([]string{}, o.Snapshots...), Images: append([]string{}, o.Images...), Doubtful: append([]string{}, o.Doubtful...),
 	}
 }
@@ -316,6 +318,9 @@ func (d damageJSON) print(is string, line func(format string, args ...any)) {
 		}
 	} else {
 		line("%s %s repaired: %s", what, is, d.What)
+	}
+	if d.Unverified {
+		line("  its commit has kept nothing that tells whether its files are still the same, but how many they were")
 	}
 	if len(d.Images) > 0 && d.Problem != "" {
 		line("  these images need it: %s", strings.Join(d.Images, ", "))

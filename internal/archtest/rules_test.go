@@ -47,7 +47,7 @@ var rules = map[string]rule{
 	"snapshotter/meta":     {"internal/durable", "internal/ownfiles"},
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount", "internal/recipe"}, low...),
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
-	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver"},
+	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver", "internal/durable"},
 	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check"}, services...),
 	"service/config":       {"driver", "driver/all"},
 	"service/grpcerr":      {"check", "driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
