@@ -13,7 +13,7 @@ import (
 var needed = []cap.Value{
 	// Files of any owner, with their modes, flags and attributes, and device nodes.
 	cap.CHOWN, cap.DAC_OVERRIDE, cap.DAC_READ_SEARCH, cap.FOWNER, cap.FSETID, cap.LINUX_IMMUTABLE, cap.MKNOD, cap.SETFCAP,
-	cap.MAC_ADMIN, // a label of a policy that this machine does not have
+	cap.MAC_ADMIN, cap.MAC_OVERRIDE, // labels of a policy that this machine does not have, or that are not ours
 	// Mounts, attributes in "trusted.", quotas and subvolumes.
 	cap.SYS_ADMIN, cap.SYS_RESOURCE,
 	// The mounts of other processes: to see them, and to enter their namespaces.
@@ -31,15 +31,18 @@ func GiveUp() error {
 	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); isNew(err) {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
-	others, err := notNeeded()
-	if err != nil {
-		return err
-	}
+	others := notNeeded()
 	// Taking them out of the bounding set is a right of its own, which goes with the rest.
 	if err := cap.DropBound(others...); isNew(err) {
 		return fmt.Errorf("give up capabilities for programs: %w", err)
 	}
-	set := cap.GetProc()
+	set, err := cap.GetPID(0)
+	if err != nil && !isNew(err) {
+		return nil // nothing can be given up where nobody may ask what there is
+	}
+	if err != nil {
+		return fmt.Errorf("look at capabilities: %w", err)
+	}
 	for _, flag := range []cap.Flag{cap.Effective, cap.Permitted, cap.Inheritable} {
 		if err := set.SetFlag(flag, false, others...); err != nil {
 			return fmt.Errorf("give up capabilities: %w", err)
@@ -52,16 +55,13 @@ func GiveUp() error {
 }
 
 // notNeeded returns the capabilities of this kernel that are not needed.
-func notNeeded() (others []cap.Value, err error) {
+func notNeeded() (others []cap.Value) {
 	for v := range cap.MaxBits() {
-		if _, err := cap.GetBound(v); err != nil {
-			return nil, fmt.Errorf("look at capability %s: %w", v, err)
-		}
 		if !slices.Contains(needed, v) {
 			others = append(others, v)
 		}
 	}
-	return others, nil
+	return others
 }
 
 // isNew reports an error that does not just say that a sandbox, or the lack of a right, is in

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -20,6 +21,11 @@ const asChild = "LAYERKEEP_PRIVILEGE_TEST"
 func TestMain(m *testing.M) {
 	if os.Getenv(asChild) == "" {
 		os.Exit(m.Run())
+	}
+	if errno, err := strconv.Atoi(os.Getenv(asChild)); err == nil && errno > 0 {
+		if err := refuse(uint32(errno), unix.SYS_PRCTL, unix.SYS_CAPGET, unix.SYS_CAPSET); err != nil {
+			panic(err)
+		}
 	}
 	if err := GiveUp(); err != nil {
 		panic(err)
@@ -45,13 +51,32 @@ func TestMain(m *testing.M) {
 	}
 }
 
+// refuse has the kernel answer system calls of all threads with an error, as a sandbox does.
+func refuse(errno uint32, calls ...uint32) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}} // seccomp_data.nr
+	for _, nr := range calls {
+		filter = append(filter,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: nr},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | errno})
+	}
+	filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if _, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program))); e != 0 {
+		return e
+	}
+	return nil
+}
+
 // statuses are the fields of each status that a child has written.
-func statuses(t *testing.T) (all []map[string]string) {
+func statuses(t *testing.T, how string) (all []map[string]string) {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), asChild+"=1")
+	cmd.Env = append(os.Environ(), asChild+"="+how)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	require.NoError(t, err)
@@ -85,7 +110,7 @@ func TestAllThreadsAndProgramsHaveNoMoreThanIsNeeded(t *testing.T) {
 			before[key] = mask(t, strings.TrimSpace(value))
 		}
 	}
-	all := statuses(t)
+	all := statuses(t, "free")
 	require.GreaterOrEqual(t, len(all), 4, "threads, the process and a program")
 	for _, s := range all {
 		require.Equal(t, "1", s["NoNewPrivs"])
@@ -98,5 +123,11 @@ func TestAllThreadsAndProgramsHaveNoMoreThanIsNeeded(t *testing.T) {
 	}
 	if os.Geteuid() == 0 {
 		require.NotZero(t, mask(t, all[0]["CapEff"])&(1<<unix.CAP_CHOWN))
+	}
+}
+
+func TestWhatASandboxForbidsIsNotGivenUp(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSYS} {
+		require.NotEmpty(t, statuses(t, strconv.Itoa(int(errno))), errno)
 	}
 }
