@@ -143,3 +143,25 @@ func TestAMountedLayerWithoutARecordIsRepairedLater(t *testing.T) {
 	require.Len(t, all, 1)
 	require.NoError(t, all[0].Err)
 }
+
+// What no snapshot names and has no record stays for ever unless somebody is told what to do.
+func TestADirectoryWithoutARecordThatNoSnapshotNamesIsToldOf(t *testing.T) {
+	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+		t.Run(backend, func(t *testing.T) {
+			alltest.SkipInShort(t, backend)
+			p := newPlace(t, backend)
+			dir := filepath.Join(p.root, backend, "99")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			for _, dryRun := range []bool{true, false} {
+				snaps, _ := p.open(t)
+				restored, err := snaps.Restore(t.Context(), dryRun)
+				require.NoError(t, err)
+				require.NoError(t, snaps.Close())
+				require.Len(t, restored, 1)
+				require.Equal(t, driver.ID("99"), restored[0].Layer)
+				require.ErrorContains(t, restored[0].Err, "take what is still good out of "+dir+", then remove that directory")
+			}
+			require.DirExists(t, dir)
+		})
+	}
+}

@@ -165,6 +165,11 @@ func (r *repairer) layer(key string, o *Outcome) error {
 	if l.Store != "" {
 		return fmt.Errorf("%w: give the store %s with --additional, or check and repair it by itself", ErrBeyondHelp, l.Store)
 	}
+	// With a digest to compare with, the record is enough: nothing has to be unpacked.
+	if onlyRecord(l) && l.Digest != "" && r.snaps.Rerecord(r.ctx, key, r.opts.DryRun) == nil {
+		o.record = true
+		return r.letGo(key, o)
+	}
 	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
 	if hasNoBlob(err) && onlyRecord(l) {
 		recorded := r.snaps.Rerecord(r.ctx, key, r.opts.DryRun)

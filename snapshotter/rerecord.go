@@ -3,6 +3,7 @@ package snapshotter
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -47,7 +48,11 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 		}
 	}
 	if dryRun {
-		return nil
+		there, err := s.driver.Layers(ctx)
+		if err == nil && !slices.Contains(there, layerOf(row)) {
+			err = fmt.Errorf("its files: %w", driver.ErrNotFound)
+		}
+		return err
 	}
 	var above []driver.ID
 	for _, parent := range chain[1:] {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -149,10 +151,16 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 	for _, id := range ids {
 		record, err := recorder.Record(ctx, id)
 		if errors.Is(err, driver.ErrNotFound) {
-			continue
+			there, err := s.driver.Layers(ctx)
+			if err != nil {
+				return p, classify(fmt.Errorf("list layers: %w", err))
+			}
+			if !slices.Contains(there, id) {
+				continue
+			}
 		}
 		if err != nil {
-			p.layers = append(p.layers, Restored{Layer: id, Err: err})
+			p.layers = append(p.layers, Restored{Layer: id, Err: s.byHand(id, err)})
 			continue
 		}
 		list = append(list, found{id, record})
@@ -180,6 +188,20 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		}
 	}
 	return p, nil
+}
+
+// byHand adds to the error of a record where the files of a layer are that no snapshot names:
+// nothing tells what it was, and nothing here may remove it.
+func (s *Snapshotter) byHand(id driver.ID, err error) error {
+	placer, ok := s.driver.(driver.Placer)
+	if !ok {
+		return err
+	}
+	dir := filepath.Join(placer.Place(), string(id))
+	if _, e := os.Lstat(dir); e != nil {
+		return err
+	}
+	return fmt.Errorf("%w: no snapshot needs it: take what is still good out of %s, then remove that directory", err, dir)
 }
 
 // planForeign adds the snapshots that layers of another engine are, or will be when the
