@@ -38,6 +38,8 @@ var (
 	ErrStandsOn = errors.New("it stands on a damaged layer")
 	// ErrStill: it was made anew, and is damaged again.
 	ErrStill = errors.New("it was made anew and is damaged again: look at the disk and the kernel's log")
+	// ErrNotAlone: its record was written again, and something else is wrong with it.
+	ErrNotAlone = errors.New("its record is written again, and it is damaged otherwise, too: take what is still good out of it, then remove it")
 	// ErrBeyondHelp: nothing is kept that it could be made from.
 	ErrBeyondHelp = errors.New("it is beyond help here")
 )

@@ -165,37 +165,62 @@ func (r *repairer) layer(key string, o *Outcome) error {
 	if l.Store != "" {
 		return fmt.Errorf("%w: give the store %s with --additional, or check and repair it by itself", ErrBeyondHelp, l.Store)
 	}
-	// With a digest to compare with, the record is enough: nothing has to be unpacked.
-	if onlyRecord(l) && l.Digest != "" && r.snaps.Rerecord(r.ctx, key, r.opts.DryRun) == nil {
-		o.record = true
-		return r.letGo(key, o)
-	}
-	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
-	if hasNoBlob(err) && onlyRecord(l) {
-		recorded := r.snaps.Rerecord(r.ctx, key, r.opts.DryRun)
-		switch {
-		case recorded == nil:
-			o.record, o.Unverified = true, l.Kind == meta.Committed && l.Digest == ""
-			return r.letGo(key, o)
-		case errors.Is(recorded, driver.ErrBusy):
-			return fmt.Errorf("%w: unmount it, and repair the store again", recorded)
-		case !errors.Is(recorded, driver.ErrNotFound) && !errors.Is(recorded, driver.ErrUnsupported):
-			err = fmt.Errorf("%w; %w", err, recorded)
-		}
-	}
+	err := r.fromSource(key, l, o)
+	imported := l.Labels[image.LabelLayer] == key
 	switch {
+	case err == nil:
+		return nil
 	case durable.NoRoom(err):
 		return fmt.Errorf("%w: make room, and repair the store again", err)
+	case errors.Is(err, driver.ErrBusy):
+		return fmt.Errorf("%w: unmount it, and repair the store again", err)
 	case errors.Is(err, driver.ErrUnsupported):
 		return fmt.Errorf("%w: remove it and what stands on it, and make it again", err)
-	case errors.Is(err, image.ErrNoSource) && r.layers[key].Labels[image.LabelLayer] == key:
+	case errors.Is(err, image.ErrNoSource) && imported:
 		return fmt.Errorf("%w: %w: import the image again", ErrBeyondHelp, err)
+	case errors.Is(err, errGone):
+		return fmt.Errorf("%w: %w: remove it and what stands on it", ErrBeyondHelp, err)
 	case errors.Is(err, image.ErrNoSource):
 		return fmt.Errorf("%w: %w: take what is still good out of it, then remove it and what stands on it", ErrBeyondHelp, err)
-	case err != nil && r.layers[key].Labels[image.LabelLayer] == key:
+	case imported:
 		return fmt.Errorf("%w: import the image again", err)
 	}
 	return err
+}
+
+// errGone: there is nothing left of a layer.
+var errGone = errors.New("its files are gone")
+
+// fromSource makes a layer anew from its blob, or writes its record again where that is all that
+// it takes.
+func (r *repairer) fromSource(key string, l snapshotter.Layer, o *Outcome) error {
+	// With a digest to compare with, the record is enough: nothing has to be unpacked.
+	if onlyRecord(l) && l.Digest != "" && r.record(key, l, o) == nil {
+		return nil
+	}
+	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
+	if !hasNoBlob(err) || !onlyRecord(l) {
+		return err
+	}
+	switch recorded := r.record(key, l, o); {
+	case recorded == nil, errors.Is(recorded, driver.ErrBusy):
+		return recorded
+	case errors.Is(recorded, driver.ErrNotFound):
+		return fmt.Errorf("%w, and %w", err, errGone)
+	case errors.Is(recorded, driver.ErrUnsupported):
+		return err
+	default:
+		return fmt.Errorf("%w; %w", err, recorded)
+	}
+}
+
+// record writes the record of a layer again.
+func (r *repairer) record(key string, l snapshotter.Layer, o *Outcome) error {
+	if err := r.snaps.Rerecord(r.ctx, key, r.opts.DryRun); err != nil {
+		return err
+	}
+	o.record, o.Unverified = true, l.Kind == meta.Committed && l.Digest == ""
+	return r.letGo(key, o)
 }
 
 // hasNoBlob reports an error that says that no sound blob tells what a layer must be. One that
@@ -237,7 +262,9 @@ func (r *repairer) explain() {
 		}
 		if o.Err == nil && !r.opts.DryRun {
 			r.fill(o, r.broken[key])
-			o.Err = ErrStill
+			if o.Err = ErrStill; o.record {
+				o.Err = ErrNotAlone
+			}
 		}
 	}
 }
