@@ -26,6 +26,9 @@ type Restored struct {
 	Err     error
 }
 
+// ErrNoRecord: a layer cannot be a snapshot again.
+var ErrNoRecord = errors.New("its record is lost, and with it what it was and what it stands on")
+
 // restoredPrefix begins the made-up names of snapshots; the layer's ID follows.
 const restoredPrefix = "restored-"
 
@@ -148,16 +151,19 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		record driver.Record
 	}
 	var list []found
+	var still map[driver.ID]bool
 	for _, id := range ids {
 		record, err := recorder.Record(ctx, id)
 		if errors.Is(err, driver.ErrNotFound) {
-			there, err := s.driver.Layers(ctx)
-			if err != nil {
-				return p, classify(fmt.Errorf("list layers: %w", err))
+			if still == nil { // once: all records may be lost
+				if still, err = s.idSet(ctx); err != nil {
+					return p, err
+				}
 			}
-			if !slices.Contains(there, id) {
+			if !still[id] {
 				continue
 			}
+			err = ErrNoRecord
 		}
 		if err != nil {
 			p.layers = append(p.layers, Restored{Layer: id, Err: s.byHand(id, err)})
@@ -188,6 +194,19 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 		}
 	}
 	return p, nil
+}
+
+// idSet are the layers on disk.
+func (s *Snapshotter) idSet(ctx context.Context) (map[driver.ID]bool, error) {
+	ids, err := s.driver.Layers(ctx)
+	if err != nil {
+		return nil, classify(fmt.Errorf("list layers: %w", err))
+	}
+	all := map[driver.ID]bool{}
+	for _, id := range ids {
+		all[id] = true
+	}
+	return all, nil
 }
 
 // byHand adds to the error of a record where the files of a layer are that no snapshot names:

@@ -391,3 +391,57 @@ func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 	require.Zero(t, s.Unnamed())
 	requireSound(t, s)
 }
+
+// Layers without records tell nothing, but a new store over them would hide that they are there.
+func TestAStoreThatHasLostAllItsRecordsIsNoNewOne(t *testing.T) {
+	for _, header := range []bool{false, true} {
+		t.Run(fmt.Sprintf("with a header: %v", header), func(t *testing.T) {
+			root := memDir(t)
+			s, err := Open(t.Context(), root, Options{Driver: "vfs"})
+			if errors.Is(err, driver.ErrUnsupported) {
+				t.Skip(err)
+			}
+			require.NoError(t, err)
+			commit(t, s, "done", "", layerTar("done"))
+			active(t, s, "work", "done", layerTar("work"))
+			require.NoError(t, s.Close())
+			lost, err := filepath.Glob(filepath.Join(root, metaName+"*"))
+			require.NoError(t, err)
+			records, err := filepath.Glob(filepath.Join(root, "vfs", "*", "layer.json"))
+			require.NoError(t, err)
+			require.Len(t, records, 2)
+			if !header {
+				lost = append(lost, filepath.Join(root, headerName))
+			}
+			for _, path := range append(lost, records...) {
+				require.NoError(t, os.Remove(path))
+			}
+			left := contents(t, filepath.Join(root, "vfs"))
+			_, err = Open(t.Context(), root, Options{})
+			require.ErrorIs(t, err, ErrDamaged)
+			if !header {
+				require.ErrorContains(t, err, headerName)
+			}
+			for _, dryRun := range []bool{true, false} {
+				rebuilt, done, err := Rebuild(t.Context(), root, RebuildOptions{DryRun: dryRun})
+				require.NoError(t, err)
+				require.Equal(t, !header, done.Header)
+				require.Len(t, done.Layers, 2)
+				for _, l := range done.Layers {
+					require.ErrorIs(t, l.Err, ErrNoRecord)
+					require.Empty(t, l.Name)
+				}
+				s = rebuilt
+			}
+			require.Subset(t, contents(t, filepath.Join(root, "vfs")), left, "nothing is deleted")
+			require.Empty(t, rowsOf(t, s))
+			commit(t, s, "new", "", layerTar("new"))
+			require.NotContains(t, []string{"1", "2"}, rowsOf(t, s)["new"].Layer, "the names of the old layers stay theirs")
+			layers, err := s.Restore(t.Context(), false)
+			require.NoError(t, err)
+			require.Len(t, layers, 2)
+			require.NoError(t, s.Close())
+			require.Subset(t, contents(t, filepath.Join(root, "vfs")), left, "nothing is deleted")
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -33,14 +34,17 @@ type Backend struct {
 	// Records is the path below root of the directory that has one for each layer of
 	// ours; empty for root itself.
 	Records string
+	// Tree is the directory with the files of a layer, in that of a layer of ours; empty
+	// where Records tells enough.
+	Tree string
 }
 
 // Backends returns every backend, the preferred one first.
 func Backends() []Backend {
 	return []Backend{
-		{Name: overlay2.Name, New: overlay2.New},
-		{Name: btrfs.Name, New: btrfs.New},
-		{Name: vfs.Name, New: vfs.New},
+		{Name: overlay2.Name, New: overlay2.New, Tree: "fs"},
+		{Name: btrfs.Name, New: btrfs.New, Tree: "vol"},
+		{Name: vfs.Name, New: vfs.New, Tree: "tree"},
 		{Name: aufs.Name, New: aufs.New, Found: aufs.Found, Records: aufs.Records},
 	}
 }
@@ -77,13 +81,30 @@ func Made(root string) (string, error) {
 			return "", err
 		}
 		for _, e := range entries {
-			// Other engines have directories of these names, too; not our records.
-			if exists(filepath.Join(root, b.Name, b.Records, e.Name(), layerdir.RecordName)) {
+			if b.made(filepath.Join(root, b.Name, b.Records), e) {
 				return b.Name, nil
 			}
 		}
 	}
 	return "", nil
+}
+
+// made reports whether an entry of the directory of a backend is a layer of ours. Those of
+// other engines have neither our records nor a tree of that name, and no numbers for names.
+// A layer that has lost its record is one, too, and a view has nothing else.
+func (b Backend) made(dir string, e fs.DirEntry) bool {
+	path := filepath.Join(dir, e.Name())
+	if exists(filepath.Join(path, layerdir.RecordName)) {
+		return true
+	}
+	if !e.IsDir() || driver.ID(e.Name()).Validate() != nil {
+		return false
+	}
+	if b.Records != "" { // nobody else has that directory
+		return true
+	}
+	_, err := strconv.ParseUint(e.Name(), 10, 64)
+	return err == nil || exists(filepath.Join(path, b.Tree))
 }
 
 // A Rejection says why a backend cannot be used on a directory.

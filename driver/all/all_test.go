@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -134,7 +135,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorAndNoRejection(t *testing.T) {
 	require.NotErrorIs(t, err, driver.ErrUnsupported)
 }
 
-func TestOnlyRecordsOfOursAreLayersThatWereMade(t *testing.T) {
+func TestDirectoriesOfOtherEnginesAreNoLayersThatWereMade(t *testing.T) {
 	root := t.TempDir()
 	for _, dir := range []string{"overlay2/l", "overlay2/0f3c", "vfs/dir/0f3c", "btrfs/subvolumes", "aufs/layers", "aufs/.layerkeep/layers"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
@@ -149,6 +150,36 @@ func TestOnlyRecordsOfOursAreLayersThatWereMade(t *testing.T) {
 		made, err := Made(root)
 		require.NoError(t, err)
 		require.Equal(t, name, made)
+		require.NoError(t, os.RemoveAll(filepath.Dir(record)))
+	}
+}
+
+// A layer that has lost its record is one nevertheless, of whatever driver and kind.
+func TestLayersWithoutRecordsAreLayersThatWereMade(t *testing.T) {
+	for _, b := range Backends() {
+		root := filepath.Join(fstest.Scratch(t, fstest.Btrfs), b.Name)
+		d, err := b.New(t.Context(), filepath.Join(root, b.Name), driver.Options{})
+		require.NoError(t, err)
+		require.NoError(t, d.Create(t.Context(), "named", nil, driver.CreateOptions{}))
+		require.NoError(t, d.Close())
+		record := filepath.Join(root, b.Name, b.Records, "named", "layer.json")
 		require.NoError(t, os.Remove(record))
+		made, err := Made(root)
+		require.NoError(t, err)
+		require.Equal(t, b.Name, made)
+	}
+	for _, dir := range []string{"overlay2/12", "btrfs/12", "vfs/12", "aufs/.layerkeep/layers/12"} {
+		root := t.TempDir()
+		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
+		made, err := Made(root)
+		require.NoError(t, err)
+		require.Equal(t, strings.Split(dir, "/")[0], made, "a view has nothing but its record")
+	}
+	for _, name := range []string{".new-12-1", ".trash-12-1", ".old-12-1"} {
+		root := t.TempDir()
+		require.NoError(t, os.MkdirAll(filepath.Join(root, "vfs", name, "tree"), 0o700))
+		made, err := Made(root)
+		require.NoError(t, err)
+		require.Empty(t, made, "the driver's own")
 	}
 }
