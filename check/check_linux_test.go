@@ -350,6 +350,30 @@ var damages = map[string]damage{
 		says:    []string{"it is torn"},
 		reading: []string{"it is torn"},
 	},
+	"a bit of what tells which files were copied": {
+		harm:     func(t *testing.T, p place) { t.Helper(); flip(t, filepath.Join(p.layer(t, "done"), "manifest")) },
+		says:     []string{"snapshot done (layer 4): what tells which of its files were copied unchanged"},
+		reading:  []string{"snapshot done (layer 4): what tells which of its files were copied unchanged"},
+		backends: []string{"vfs"},
+	},
+	"the end of what tells which files were copied": {
+		harm: func(t *testing.T, p place) {
+			t.Helper()
+			require.NoError(t, os.Truncate(filepath.Join(p.layer(t, p.keys(t)[1]), "manifest"), 40))
+		},
+		says:     []string{"manifest: unexpected EOF"},
+		reading:  []string{"manifest: unexpected EOF"},
+		backends: []string{"vfs"},
+	},
+	"all that tells which files were copied": {
+		harm: func(t *testing.T, p place) {
+			t.Helper()
+			require.NoError(t, os.Remove(filepath.Join(p.layer(t, "work"), "manifest")))
+		},
+		says:     []string{"manifest: no such file"},
+		reading:  []string{"manifest: no such file"},
+		backends: []string{"vfs"},
+	},
 	"a byte of a blob": {
 		harm:    func(t *testing.T, p place) { t.Helper(); flip(t, p.blob(t, 1)) },
 		reading: []string{"blob sha256:"},

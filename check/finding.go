@@ -33,7 +33,8 @@ type Finding struct {
 	What string
 	// Images are the names of the images that it takes down.
 	Images []string
-	// Broken: the layer itself is damaged, not only what is kept beside it.
+	// Broken: the layer itself is damaged, or what its driver keeps in its directory; not only
+	// what is kept elsewhere.
 	Broken bool
 	// Blob is the blob that is damaged or missing, if that is what is wrong.
 	Blob digest.Digest

@@ -40,6 +40,11 @@ func (c *checker) layer(l snapshotter.Layer) error {
 			c.report(f)
 			continue
 		}
+		if errors.Is(fault, snapshotter.ErrHints) { // so are those that stand on it
+			f.Broken = true
+			c.report(f)
+			continue
+		}
 		c.hurt(l, f)
 	}
 	if l.Missing || l.Name == "" || l.Kind == meta.View {

@@ -216,6 +216,50 @@ func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 	}
 }
 
+// What tells which files were copied only saves time: it is written anew without having the
+// layer made anew, and knows nothing then.
+func TestWhatTellsWhichFilesWereCopiedIsWrittenAnew(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, dir string){
+		"flipped": func(t *testing.T, dir string) { t.Helper(); flip(t, filepath.Join(dir, "manifest")) },
+		"cut": func(t *testing.T, dir string) {
+			t.Helper()
+			require.NoError(t, os.Truncate(filepath.Join(dir, "manifest"), 9))
+		},
+		"lost": func(t *testing.T, dir string) {
+			t.Helper()
+			require.NoError(t, os.Remove(filepath.Join(dir, "manifest")))
+		},
+		"lost with the record": func(t *testing.T, dir string) {
+			t.Helper()
+			require.NoError(t, os.Remove(filepath.Join(dir, "manifest")))
+			require.NoError(t, os.Remove(filepath.Join(dir, "layer.json")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t, "vfs")
+			before := p.trees(t)
+			keys := []string{p.keys(t)[1], "done", "work"}
+			for _, key := range keys {
+				harm(t, p.layer(t, key))
+			}
+			for _, dryRun := range []bool{true, false} {
+				var got []string
+				for _, o := range p.repair(t, repair.Options{DryRun: dryRun}) {
+					require.NoError(t, o.Err, "%s: %s", o.Name, o.What)
+					got = append(got, o.Name)
+				}
+				if !dryRun {
+					require.Equal(t, keys, got)
+				}
+			}
+			found, _ := p.check(t, check.Options{ReadData: true})
+			require.Empty(t, found)
+			require.Equal(t, before, p.trees(t))
+			require.Empty(t, p.repair(t, repair.Options{ReadData: true}))
+		})
+	}
+}
+
 // A record that is written again must not make something else of what was committed.
 func TestALayerWithoutARecordThatHasChangedIsBeyondHelp(t *testing.T) {
 	p := newPlace(t, "overlay2")

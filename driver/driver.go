@@ -227,6 +227,17 @@ type Rerecorder interface {
 	Rerecord(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
 }
 
+// A HintKeeper is a Driver that keeps something beside a layer which only saves time: what
+// was copied unchanged, for instance. Default without it: there is nothing of the kind.
+type HintKeeper interface {
+	// CheckHints returns what is wrong with it, nil where nothing is or where the layer has
+	// none. It does not compare it with the files of the layer.
+	CheckHints(ctx context.Context, id ID) error
+	// RenewHints puts one that knows nothing in the place of what is lost or damaged,
+	// durably. What is sound stays.
+	RenewHints(ctx context.Context, id ID) error
+}
+
 // A Replacer is a Driver that can put one layer in the place of another, so that a
 // damaged one can be made anew under the children that it has. Default without it: a
 // damaged layer stays until it is removed.

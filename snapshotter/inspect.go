@@ -47,9 +47,20 @@ var (
 	ErrLayerUnnamed = errors.New("no snapshot has this layer")
 	// ErrRecord: the layer's record is unreadable, or says something else than the row.
 	ErrRecord = errors.New("its record does not agree with the database")
+	// ErrHints: something of a layer that only saves time, see [driver.HintKeeper]. It is an
+	// ErrRecord that [Snapshotter.Reinscribe] mends; nothing of what the layer holds is lost.
+	ErrHints error = hintsDamage{}
 	// ErrOlder: the layer is newer than the database.
 	ErrOlder = errors.New("the database is older than this layer")
 )
+
+type hintsDamage struct{}
+
+func (hintsDamage) Error() string {
+	return "what tells which of its files were copied unchanged is lost or damaged, so that all are compared"
+}
+
+func (hintsDamage) Is(target error) bool { return target == ErrRecord }
 
 // Inspect returns all layers of the store, parents before their children and those that
 // no row names last, with what is wrong between the database, the layers' records and
@@ -217,6 +228,11 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 		l.fault("%w: its snapshot is committed, and it was never sealed", ErrRecord)
 	}
 	s.inspectCard(&l, record, generation)
+	if k, ok := s.driver.(driver.HintKeeper); ok {
+		if err := k.CheckHints(ctx, l.ID); canBeDamage(err) && ctx.Err() == nil {
+			l.fault("%w: %w", ErrHints, err)
+		}
+	}
 	return l
 }
 

@@ -77,7 +77,7 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 
 // Reinscribe has the record of a committed snapshot's layer tell again what the row says:
 // the name, the labels, the store. It is for a layer whose record agrees with the row in all
-// else. With dryRun it only says whether it would. The error for another matches ErrRecord.
+// else. Where there is an ErrHints it is mended, also of a snapshot that is not committed. With dryRun it only says whether it would. The error for another matches ErrRecord.
 func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {
@@ -99,6 +99,9 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 	if err != nil {
 		return classify(fmt.Errorf("record of snapshot %q: %w", key, err))
 	}
+	if done, err := s.renewHints(ctx, key, dryRun); err != nil || done {
+		return err
+	}
 	var above []driver.ID
 	for _, row := range chain[1:] {
 		above = append(above, layerOf(row))
@@ -113,6 +116,23 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 		return nil
 	}
 	return classify(s.inscribe(ctx, chain[0]))
+}
+
+// renewHints mends an ErrHints of a snapshot's layer; done says that nothing else was
+// wrong with it.
+func (s *Snapshotter) renewHints(ctx context.Context, key string, dryRun bool) (done bool, err error) {
+	hints := func(err error) bool { return errors.Is(err, ErrHints) }
+	err = s.examine(ctx, key, func(_ context.Context, l Layer) error {
+		if !slices.ContainsFunc(l.Faults, hints) {
+			return nil
+		}
+		done = !slices.ContainsFunc(l.Faults, func(err error) bool { return !hints(err) })
+		if dryRun {
+			return nil
+		}
+		return classify(s.driver.(driver.HintKeeper).RenewHints(ctx, l.ID))
+	})
+	return done, err
 }
 
 // Renew makes the layer of the committed snapshot key anew from the tar that it was

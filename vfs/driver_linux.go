@@ -52,7 +52,8 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
 	store.StackAtMost(layerdir.MaxParents)
-	d := &vfs{Recorder: store.Recorder(Name), Rerecorder: store.Rerecorder(Name, treeDir, nil), Replacer: store.Replacer(Name), store: store, opts: opts}
+	d := &vfs{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts}
+	d.Rerecorder = store.Rerecorder(Name, treeDir, d.rehint)
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}

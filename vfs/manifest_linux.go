@@ -114,6 +114,9 @@ func loadManifest(path string) (*manifest, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("%s: %w", path, r.err)
 	}
+	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
+		return nil, errors.Join(err, fmt.Errorf("%s: it is damaged: there is more after its end", path))
+	}
 	m.dirs.sort()
 	return m, nil
 }

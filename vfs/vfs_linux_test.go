@@ -1,8 +1,10 @@
 package vfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -203,6 +205,49 @@ func TestAClockThatWentBackOrABadManifestOnlyCostsTime(t *testing.T) {
 		}
 		require.Equal(t, []string{"f"}, paths)
 	}
+}
+
+// It is found before a diff warns of it, and one that knows nothing warns of nothing.
+func TestABadManifestIsFoundAndWrittenAnew(t *testing.T) {
+	var log bytes.Buffer
+	d, copied := layered(t, filepath.Join(t.TempDir(), "vfs"), driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(root string) {
+		write(t, root+"/d/f", "f")
+		write(t, root+"/d/g", "g")
+	})
+	write(t, copied+"/d/f", "changed")
+	want := changesOf(t, d, "b")
+	path := d.store.Path("b", manifestFile)
+	sound, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, d.RenewHints(t.Context(), "b"))
+	same, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, sound, same, "a sound one stays")
+	for what, harm := range map[string]func() error{
+		"lost":    func() error { return os.Remove(path) },
+		"empty":   func() error { return os.Truncate(path, 0) },
+		"cut":     func() error { return os.Truncate(path, int64(len(sound)-1)) },
+		"flipped": func() error { return os.WriteFile(path, append([]byte("L"), sound[1:]...), 0o600) },
+		"longer":  func() error { return os.WriteFile(path, append(bytes.Clone(sound), 0), 0o600) },
+	} {
+		require.NoError(t, os.WriteFile(path, sound, 0o600))
+		require.NoError(t, d.CheckHints(t.Context(), "b"))
+		require.NoError(t, harm())
+		require.ErrorContains(t, d.CheckHints(t.Context(), "b"), "vfs: hints of layer b: ", what)
+		require.NoError(t, d.RenewHints(t.Context(), "b"))
+		require.NoError(t, d.CheckHints(t.Context(), "b"))
+		log.Reset()
+		require.Equal(t, want, changesOf(t, d, "b"), what)
+		require.Empty(t, log.String(), what)
+	}
+	require.NoError(t, d.Create(t.Context(), "v", []driver.ID{"a"}, driver.CreateOptions{View: true}))
+	for _, none := range []driver.ID{"a", "v"} {
+		require.NoError(t, d.CheckHints(t.Context(), none), "it has none")
+		require.NoError(t, d.RenewHints(t.Context(), none))
+		require.NoFileExists(t, d.store.Path(none, manifestFile))
+	}
+	require.ErrorIs(t, d.CheckHints(t.Context(), "nobody"), driver.ErrNotFound)
+	require.ErrorIs(t, d.RenewHints(t.Context(), "nobody"), driver.ErrNotFound)
 }
 
 func TestACopyIsTheSameByEveryWayOfCopying(t *testing.T) {
