@@ -44,8 +44,8 @@ func (c *Client) Walk(ctx context.Context, fn func(snapshots.Info) error) error 
 	return c.list(ctx, &storev1.ListRequest{}, func(s *storev1.Snapshot) error { return fn(storewire.ToInfo(s)) })
 }
 
-// WalkStates is Walk with the states of the layers of snapshots that are not committed,
-// see snapshotter.Snapshotter.StreamStates. A service of an earlier version tells of none.
+// WalkStates is Walk with the states of the layers, see
+// snapshotter.Snapshotter.StreamStates. A service of an earlier version tells of none.
 func (c *Client) WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error {
 	return c.list(ctx, &storev1.ListRequest{States: true}, func(s *storev1.Snapshot) error {
 		return fn(storewire.ToInfo(s), snapshotter.LayerState(s.GetState()))

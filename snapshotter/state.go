@@ -3,10 +3,15 @@ package snapshotter
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -95,18 +100,64 @@ func (s *Snapshotter) recordedState(ctx context.Context, row meta.Snapshot) (Lay
 
 // StreamStates is [Snapshotter.Stream] with the states of the layers. It looks at those of
 // snapshots that are not committed, which are few: a layer that is torn cannot be
-// committed. Those of committed ones are told as sound.
+// committed. Of committed ones it only tells that the directory of the layer is gone, where
+// the driver is a [driver.Placer]: that takes one reading of the directory of all.
 func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context, snapshots.Info, LayerState) error) error {
-	return s.Stream(ctx, func(ctx context.Context, info snapshots.Info) error {
+	var there layerNumbers
+	if p, ok := s.driver.(driver.Placer); ok {
+		var err error
+		if there, err = readLayerNumbers(p.Place()); err != nil {
+			s.log.WarnContext(ctx, "layers of committed snapshots are not looked for", "error", err)
+		}
+	}
+	return s.streamRows(ctx, func(ctx context.Context, row meta.Snapshot) error {
 		state := LayerSound
-		if info.Kind != snapshots.KindCommitted {
+		if row.Kind != meta.Committed || there.lacks(row) { // or it was made since
 			var err error
-			if state, err = s.LayerState(ctx, info.Name); err != nil && !errdefs.IsNotFound(err) { // it went meanwhile
+			if state, err = s.LayerState(ctx, row.Name); err != nil && !errdefs.IsNotFound(err) { // it went meanwhile
 				return err
 			}
 		}
-		return fn(ctx, info, state)
+		return fn(ctx, infoOf(row), state)
 	})
+}
+
+// layerNumbers are the layers in a directory, a bit for each: their names are numbers. nil
+// is for a directory that was not read.
+type layerNumbers map[uint64]uint64
+
+// readLayerNumbers reads the names in a directory, of which it keeps no more than a few at
+// a time.
+func readLayerNumbers(dir string) (layerNumbers, error) {
+	all := layerNumbers{}
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		names, err := f.Readdirnames(streamBatch)
+		for _, name := range names {
+			if n, err := strconv.ParseUint(name, 10, 64); err == nil {
+				all[n/64] |= 1 << (n % 64)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lacks reports whether the layer of a row should be in the directory and was not.
+func (l layerNumbers) lacks(row meta.Snapshot) bool {
+	n, err := strconv.ParseUint(row.Layer, 10, 64)
+	return l != nil && err == nil && row.Store == "" && !row.Foreign && l[n/64]&(1<<(n%64)) == 0
 }
 
 // Damage returns what is wrong with the layer of a snapshot, which it looks at as

@@ -2,6 +2,7 @@ package snapshotter
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // recordDir is the directory in which a driver has the record of a snapshot's layer.
@@ -113,6 +115,64 @@ func TestDamageOfAParentIsToldOfWhatStandsOnIt(t *testing.T) {
 		require.Empty(t, states(t, s), "a list looks at the records of what is not committed")
 		require.NoError(t, os.Rename(filepath.Join(dir, "hidden"), filepath.Join(dir, "layer.json")))
 	})
+}
+
+// The directory of layers is read once for a list, so one that is gone is told of what is
+// committed, too.
+func TestACommittedSnapshotWithoutALayerIsToldAsMissing(t *testing.T) {
+	onDisk(t, func(t *testing.T, s *Snapshotter) {
+		if _, ok := s.Driver().(driver.Placer); !ok {
+			t.Skip("its layers are not in one directory")
+		}
+		dir := recordDir(t, s, "base")
+		hidden := filepath.Join(s.Root(), "hidden")
+		require.NoError(t, os.Rename(dir, hidden))
+		require.Equal(t, map[string]LayerState{"base": LayerMissing}, states(t, s))
+		commit(t, s, "late", "", layerTar("late"))
+		require.Equal(t, map[string]LayerState{"base": LayerMissing}, states(t, s))
+		require.NoError(t, os.Rename(hidden, dir))
+		require.Empty(t, states(t, s))
+	})
+}
+
+// What is made while the list is read is not in the directory as it was.
+func TestASnapshotThatIsMadeDuringAListIsNotToldAsMissing(t *testing.T) {
+	onDisk(t, func(t *testing.T, s *Snapshotter) {
+		made := false
+		require.NoError(t, s.StreamStates(t.Context(), func(_ context.Context, info snapshots.Info, state LayerState) error {
+			require.Empty(t, state, info.Name)
+			if !made { // the rows are read in batches, and those of this one are read already
+				made = true
+				for n := range 2 * streamBatch {
+					require.NoError(t, s.Make(t.Context(), fmt.Sprint("x", n), ""))
+				}
+				require.NoError(t, s.Commit(t.Context(), "y", "x0"))
+			}
+			return nil
+		}))
+	})
+}
+
+func TestTheNumbersOfLayersTakeABitEach(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"0", "63", "64", "1000000", "x", ".new-7-1", "18446744073709551615"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	all, err := readLayerNumbers(dir)
+	require.NoError(t, err)
+	require.Len(t, all, 4)
+	for layer, lacks := range map[string]bool{
+		"0": false, "63": false, "64": false, "1000000": false, "18446744073709551615": false,
+		"1": true, "62": true, "65": true, "7": true, "x": false, "": false, "ELSEWHERE.1": false,
+	} {
+		require.Equal(t, lacks, all.lacks(meta.Snapshot{Layer: layer}), layer)
+	}
+	require.False(t, all.lacks(meta.Snapshot{Layer: "7", Store: "ELSEWHERE"}))
+	require.False(t, all.lacks(meta.Snapshot{Layer: "7", Foreign: true}))
+	all, err = readLayerNumbers(filepath.Join(dir, "gone"))
+	require.NoError(t, err)
+	require.True(t, all.lacks(meta.Snapshot{Layer: "1"}))
+	require.False(t, layerNumbers(nil).lacks(meta.Snapshot{Layer: "1"}), "it was not looked at")
 }
 
 func TestWhatCannotBeLookedAtIsNotToldAsDamage(t *testing.T) {

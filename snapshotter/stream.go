@@ -21,7 +21,12 @@ var errBatch = errors.New("the batch is full")
 // what is made or removed meanwhile may be shown or not. A snapshot that is there all the
 // time is shown once, also when it is committed meanwhile, and so gets another name: it
 // comes last then, if its new name's turn is over.
-func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) (err error) {
+func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) error {
+	return s.streamRows(ctx, func(ctx context.Context, row meta.Snapshot) error { return fn(ctx, infoOf(row)) })
+}
+
+// streamRows is Stream with the rows.
+func (s *Snapshotter) streamRows(ctx context.Context, fn func(context.Context, meta.Snapshot) error) (err error) {
 	defer s.observe(Event{Op: OpWalk}).end(&err)
 	end, err := s.calls.begin()
 	if err != nil {
@@ -31,15 +36,15 @@ func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) (err er
 	st := s.streams.open()
 	defer s.streams.close(st)
 	for more := true; more; {
-		var batch []snapshots.Info
+		var batch []meta.Snapshot
 		if batch, more, err = s.nextBatch(st); err != nil {
 			return err
 		}
-		for _, info := range batch {
+		for _, row := range batch {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := fn(ctx, info); err != nil {
+			if err := fn(ctx, row); err != nil {
 				return err
 			}
 		}
@@ -49,7 +54,7 @@ func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) (err er
 
 // nextBatch reads the next rows, and after the last those that were renamed to before
 // where the stream was.
-func (s *Snapshotter) nextBatch(st *stream) (batch []snapshots.Info, more bool, err error) {
+func (s *Snapshotter) nextBatch(st *stream) (batch []meta.Snapshot, more bool, err error) {
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
 	err = s.view(func(tx *meta.Tx) error {
@@ -61,7 +66,7 @@ func (s *Snapshotter) nextBatch(st *stream) (batch []snapshots.Info, more bool, 
 			n++
 			st.after = row.Name
 			if row.State == meta.Ready && !st.shown[row.Name] {
-				batch = append(batch, infoOf(row))
+				batch = append(batch, row)
 			}
 			return nil
 		})
@@ -76,7 +81,7 @@ func (s *Snapshotter) nextBatch(st *stream) (batch []snapshots.Info, more bool, 
 			if err != nil {
 				return err
 			}
-			batch = append(batch, infoOf(row))
+			batch = append(batch, row)
 		}
 		return nil
 	})

@@ -16,7 +16,8 @@ listed as they are read, in the order of their keys.
 A snapshot that is not committed and whose layer is damaged has a word for that after
 its kind: torn, after a kill in the middle of applying a layer or a failed write of the
 disk, missing, unreadable, or unknown where nobody could look. 'snapctl info' says more.
-Committed ones are looked at by 'snapctl check'.`
+Of committed ones it only says that the directory of the layer is missing (not with
+aufs); 'snapctl check' looks at them.`
 
 const lsJSON = `{
   "snapshots": [
