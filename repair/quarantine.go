@@ -45,14 +45,15 @@ func (r *repairer) quarantine() {
 
 // isForQuarantine leaves out what cannot be used anyway: a layer that is missing or torn, or
 // is in another store. What the database does not know yet is not damaged, and what only lacked
-// room, or was mounted, may be sound.
+// room, or was mounted, may be sound, and what lacks its hints is only slow.
 func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	l := r.layers[key]
 	none := func(err error) bool {
 		return errors.Is(err, snapshotter.ErrOlder) || errors.Is(err, snapshotter.ErrLayerTorn)
 	}
 	passes := durable.NoRoom(o.Err) || errors.Is(o.Err, driver.ErrBusy)
-	return o.Err != nil && !passes && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
+	onlySlow := len(l.Faults) > 0 && !slices.ContainsFunc(l.Faults, func(err error) bool { return !errors.Is(err, snapshotter.ErrHints) })
+	return o.Err != nil && !passes && !onlySlow && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
 }
 
 // letGo ends the quarantine of a snapshot whose record was written again, where what its commit

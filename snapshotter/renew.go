@@ -77,7 +77,8 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 
 // Reinscribe has the record of a committed snapshot's layer tell again what the row says:
 // the name, the labels, the store. It is for a layer whose record agrees with the row in all
-// else. Where there is an ErrHints it is mended, also of a snapshot that is not committed. With dryRun it only says whether it would. The error for another matches ErrRecord.
+// else. Where there is an ErrHints it is mended, also of a snapshot that is not committed.
+// With dryRun it only says whether it would. The error for another matches ErrRecord.
 func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {

@@ -220,7 +220,7 @@ func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	if _, e := os.Lstat(dir); e != nil {
 		return err
 	}
-	return fmt.Errorf("%w: no snapshot needs it: take what is still good out of %s, then remove that directory", err, dir)
+	return fmt.Errorf("%w: take what is still good out of %s, then remove that directory", err, dir)
 }
 
 // planForeign adds the snapshots that layers of another engine are, or will be when the
