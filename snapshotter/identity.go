@@ -36,6 +36,16 @@ func (s *Snapshotter) identify(ctx context.Context, head *header) error {
 	return err
 }
 
+// otherStore is an ErrDamaged: header and database have the IDs of two stores.
+type otherStore struct{ header, database string }
+
+func (o *otherStore) Error() string {
+	return fmt.Sprintf("%v: %s is of the store %s, and %s of the store %s: one of them was copied from there",
+		ErrDamaged, headerName, o.header, metaName, o.database)
+}
+
+func (o *otherStore) Unwrap() error { return ErrDamaged }
+
 // recognize compares the header with the database, and completes it from there. It
 // changes nothing on disk.
 func (s *Snapshotter) recognize(ctx context.Context, head *header) error {
@@ -50,8 +60,7 @@ func (s *Snapshotter) recognize(ctx context.Context, head *header) error {
 		return err
 	}
 	if head.ID != "" && known != "" && head.ID != known {
-		return fmt.Errorf("%w: %s is of the store %s, and %s of the store %s: one of them was copied from there",
-			ErrDamaged, headerName, head.ID, metaName, known)
+		return &otherStore{header: head.ID, database: known}
 	}
 	if head.Generation > generation {
 		s.log.WarnContext(ctx, "the database is older than this store, such as a copy that was put back: snapshots may be missing in it",

@@ -135,6 +135,10 @@ func (b *rebuilder) run(ctx context.Context) error {
 		return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, b.opts.Driver)
 	}
 	sound, err := b.isSound(ctx, &head)
+	var other *otherStore
+	if errors.As(err, &other) {
+		sound, err = b.believeDatabase(ctx, &head, other)
+	}
 	if err != nil {
 		return err
 	}
@@ -204,7 +208,7 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 		return false, closeErr
 	}
 	if err != nil {
-		if damaged(err) {
+		if damaged(err) && !errors.As(err, new(*otherStore)) {
 			err = nil
 		}
 		return false, err
@@ -213,8 +217,23 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	return true, nil
 }
 
-// replace makes a new database and puts it in the place of the old one.
-func (b *rebuilder) replace(ctx context.Context, head header) error {
+// believeDatabase decides, by what the records of layers say, whether header or database is
+// that of another store. Where it is the header, that is made again, and the database is sound.
+func (b *rebuilder) believeDatabase(ctx context.Context, head *header, other *otherStore) (sound bool, err error) {
+	b.plan = restorePlan{}
+	if err := b.withDriver(ctx, *head, func(s *Snapshotter) (err error) {
+		b.plan, err = s.planRestore(ctx, nil)
+		return err
+	}); err != nil || b.plan.store != other.database {
+		return false, err
+	}
+	b.plan = restorePlan{}
+	b.done.Header, head.ID = true, other.database
+	return b.isSound(ctx, head)
+}
+
+// withDriver opens the store's driver for fn, of a store without a database.
+func (b *rebuilder) withDriver(ctx context.Context, head header, fn func(*Snapshotter) error) error {
 	opts := b.opts
 	opts.DriverOptions.Existing, opts.DriverOptions.Known, opts.DriverOptions.ReadOnly = true, head.known(), b.opts.DryRun
 	s := &Snapshotter{root: b.root, log: slog.New(slog.DiscardHandler)}
@@ -226,12 +245,20 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 		return classify(err)
 	}
 	s.driver = d
-	b.plan, err = s.planRestore(ctx, nil)
-	if err == nil && !b.opts.DryRun {
-		err = s.measure(ctx, b.plan)
-	}
+	return errors.Join(fn(s), d.Close())
+}
+
+// replace makes a new database and puts it in the place of the old one.
+func (b *rebuilder) replace(ctx context.Context, head header) error {
+	err := b.withDriver(ctx, head, func(s *Snapshotter) (err error) {
+		b.plan, err = s.planRestore(ctx, nil)
+		if err == nil && !b.opts.DryRun {
+			err = s.measure(ctx, b.plan)
+		}
+		return err
+	})
 	b.done.Layers = b.plan.layers
-	if err = errors.Join(err, d.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	if b.opts.DryRun {

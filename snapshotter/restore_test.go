@@ -216,6 +216,45 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.Equal(t, id, s.id)
 }
 
+// Header and database may be of two stores. The records of the layers tell whose they are.
+func TestTheRecordsTellWhetherHeaderOrDatabaseIsOfAnotherStore(t *testing.T) {
+	for _, wrong := range []string{headerName, metaName} {
+		for _, dryRun := range []bool{true, false} {
+			root, other := memDir(t), memDir(t)
+			for _, dir := range []string{root, other} {
+				s, err := Open(t.Context(), dir, Options{Driver: "vfs"})
+				if errors.Is(err, driver.ErrUnsupported) {
+					t.Skip(err)
+				}
+				require.NoError(t, err)
+				require.NoError(t, s.Make(t.Context(), "key", ""))
+				require.NoError(t, s.Commit(t.Context(), "done", "key"))
+				require.NoError(t, s.Close())
+			}
+			sound, err := readHeader(root)
+			require.NoError(t, err)
+			copyFile(t, filepath.Join(other, wrong), filepath.Join(root, wrong))
+			_, err = Open(t.Context(), root, Options{})
+			require.ErrorIs(t, err, ErrDamaged)
+			s, done, err := Rebuild(t.Context(), root, RebuildOptions{DryRun: dryRun})
+			require.NoError(t, err)
+			require.Equal(t, wrong == headerName, done.Header, wrong)
+			require.Len(t, done.Layers, map[string]int{headerName: 0, metaName: 1}[wrong])
+			if dryRun {
+				continue
+			}
+			require.Equal(t, wrong == metaName, done.Old != "")
+			require.Equal(t, sound.ID, s.id)
+			require.NoError(t, s.Close())
+			s, err = Open(t.Context(), root, Options{})
+			require.NoError(t, err)
+			_, err = s.Stat(t.Context(), "done")
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		}
+	}
+}
+
 // What cannot be opened for another reason than damage is left alone.
 func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
 	for name, c := range map[string]struct {
