@@ -664,7 +664,7 @@ func (x *StatRequest) GetDamage() bool {
 
 type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Look at the records of those that are not committed.
+	// Look at the records of those that are not committed, and for the layers of all.
 	States        bool `protobuf:"varint,1,opt,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
