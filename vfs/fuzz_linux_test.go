@@ -61,7 +61,8 @@ type wholeDir struct {
 // parseWhole reads a manifest that is in memory.
 func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 	fields := strings.Split(text, "\x00")
-	fields = fields[:len(fields)-1] // what follows the last NUL is no field
+	rest := fields[len(fields)-1] // what follows the last NUL is no field
+	fields = fields[:len(fields)-1]
 	if len(fields) < 4 || fields[0] != manifestMagic && fields[0] != manifestMagic1 {
 		return stamp, nil, false
 	}
@@ -83,7 +84,10 @@ func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 	}
 	if all[0] == manifestMagic {
 		before := strings.Join(all[:len(all)-len(fields)], "\x00") + "\x00"
-		ok = ok && len(fields) > 0 && fields[0] == fmt.Sprintf("%x", sha256.Sum256([]byte(before)))
+		if len(fields) == 0 || fields[0] != fmt.Sprintf("%x", sha256.Sum256([]byte(before))) {
+			return stamp, nil, false
+		}
+		fields = fields[1:]
 	}
-	return stamp, dirs, ok
+	return stamp, dirs, ok && len(fields) == 0 && rest == "" // nothing follows
 }
