@@ -149,3 +149,21 @@ func TestWithMetacopyDirectoriesAndFilesAreRenamed(t *testing.T) {
 	defer v.Close()
 	require.Equal(t, "a1", FromView(t, v)["x/1"].Body[:2])
 }
+
+func TestOnlyAWritableLayerThatIsToHaveItIsMadeWithMetacopy(t *testing.T) {
+	for _, asked := range []bool{true, false} {
+		d := open(t, driver.Options{Metacopy: asked})
+		require.NoError(t, d.Create(t.Context(), "base", nil, driver.CreateOptions{}))
+		base, err := d.store.Load("base")
+		require.NoError(t, err)
+		require.Equal(t, asked && d.features.Metacopy, base.Metacopy)
+		plain := open(t, driver.Options{})
+		require.NoError(t, plain.Create(t.Context(), "base", nil, driver.CreateOptions{}))
+		require.NoError(t, plain.Seal(t.Context(), "base"))
+		plain.opts.Metacopy = asked
+		require.NoError(t, plain.Create(t.Context(), "view", []driver.ID{"base"}, driver.CreateOptions{View: true}))
+		view, err := plain.store.Load("view")
+		require.NoError(t, err)
+		require.False(t, view.Metacopy, "a view has no files of its own")
+	}
+}

@@ -205,6 +205,7 @@ func (f *faults) clear() {
 func (op faultOp) sample(n int) (calls []int) {
 	step := 1
 	switch {
+	case op.whole && !op.sampled:
 	case *faultsTime == 0:
 		step = max(1, n/4)
 	case op.sampled:

@@ -35,6 +35,8 @@ type faultOp struct {
 	rewrites bool
 	// sampled: not all of its calls are made to fail.
 	sampled bool
+	// whole: all of them are, also without the flag -faults.
+	whole bool
 }
 
 // A sparedCall is one whose failure an operation need not report.
@@ -197,7 +199,7 @@ func mountedOp(id driver.ID, opts driver.MountOptions) func(st *store) (any, err
 func (s *suite) faultOps() []faultOp {
 	apply := func(opts driver.ApplyOptions) func(*store) (any, error) { return applyOp(everything(), opts).run }
 	ops := []faultOp{
-		{name: "open", prepare: filled, run: openOp},
+		{name: "open", prepare: filled, run: openOp, whole: true}, // each call of a probe decides for itself
 		{name: "create without parents", prepare: nothing, run: createOp(driver.CreateOptions{})},
 		{name: "create over parents", prepare: nothing, run: createOp(driver.CreateOptions{}, faultChain...)},
 		{name: "create a view", prepare: nothing, run: createOp(driver.CreateOptions{View: true}, faultChain...)},
