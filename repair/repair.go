@@ -194,15 +194,23 @@ var errGone = errors.New("its files are gone")
 // fromSource makes a layer anew from its blob, or writes its record again where that is all that
 // it takes.
 func (r *repairer) fromSource(key string, l snapshotter.Layer, o *Outcome) error {
-	// With a digest to compare with, the record is enough: nothing has to be unpacked.
-	if onlyRecord(l) && l.Digest != "" && r.record(key, l, o) == nil {
-		return nil
+	if !onlyRecord(l) {
+		return r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
+	}
+	var recorded error
+	if l.Digest != "" { // to compare with, so that nothing has to be unpacked
+		if recorded = r.record(key, l, o); recorded == nil {
+			return nil
+		}
 	}
 	err := r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
-	if !hasNoBlob(err) || !onlyRecord(l) {
+	if !hasNoBlob(err) {
 		return err
 	}
-	switch recorded := r.record(key, l, o); {
+	if l.Digest == "" {
+		recorded = r.record(key, l, o)
+	}
+	switch {
 	case recorded == nil, errors.Is(recorded, driver.ErrBusy):
 		return recorded
 	case errors.Is(recorded, driver.ErrNotFound):

@@ -220,14 +220,14 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 // believeDatabase decides, by what the records of layers say, whether header or database is
 // that of another store. Where it is the header, that is made again, and the database is sound.
 func (b *rebuilder) believeDatabase(ctx context.Context, head *header, other *otherStore) (sound bool, err error) {
-	b.plan = restorePlan{}
-	if err := b.withDriver(ctx, *head, func(s *Snapshotter) (err error) {
-		b.plan, err = s.planRestore(ctx, nil)
+	var found restorePlan
+	err = b.withDriver(ctx, *head, func(s *Snapshotter) (err error) {
+		found, err = s.planRestore(ctx, nil)
 		return err
-	}); err != nil || b.plan.store != other.database {
+	})
+	if err != nil || found.store != other.database {
 		return false, err
 	}
-	b.plan = restorePlan{}
 	b.done.Header, head.ID = true, other.database
 	return b.isSound(ctx, head)
 }
