@@ -51,7 +51,7 @@ func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Featur
 			return f, unsupportedBy("user extended attributes", err)
 		}
 	}
-	err := p.options(&f)
+	err := f.options(p.try)
 	f.Way, f.Escapes = p.way, p.escapes
 	return f, err
 }
@@ -108,7 +108,7 @@ func (p *prober) xattr(name string) error {
 
 // options tries all options at once, which is what new kernels take, and only
 // then each by itself.
-func (p *prober) options(f *Features) error {
+func (f *Features) options(try func(options []string) error) error {
 	base := []string{"index=off"}
 	if f.UserXattr {
 		base = append(base, "userxattr")
@@ -122,13 +122,13 @@ func (p *prober) options(f *Features) error {
 	for o := range optional {
 		all = append(all, o)
 	}
-	err := p.try(all)
-	if errors.Is(err, unix.EIO) && !passing(err) {
+	err := try(all)
+	if errors.Is(err, unix.EIO) && !errors.As(err, new(unproven)) {
 		// So overlay refuses volatile as long as the disk has failed a write and nobody
 		// was told. That is no reason for a store not to be opened.
 		delete(optional, "volatile")
 		all = slices.DeleteFunc(all, func(o string) bool { return o == "volatile" })
-		err = p.try(all)
+		err = try(all)
 	}
 	if err == nil {
 		for _, has := range optional {
@@ -139,7 +139,7 @@ func (p *prober) options(f *Features) error {
 	if passing(err) {
 		return err
 	}
-	if err := p.try(base); err != nil {
+	if err := try(base); err != nil {
 		return unsupportedBy("overlay mount", err)
 	}
 	for o, has := range optional {
@@ -147,8 +147,8 @@ func (p *prober) options(f *Features) error {
 		if o == "metacopy=on" {
 			with = append(with, "redirect_dir=on")
 		}
-		err := p.try(with)
-		if *has = err == nil; passing(err) || o != "volatile" && errors.Is(err, unix.EIO) {
+		err := try(with)
+		if *has = err == nil; passing(err) {
 			return err
 		}
 	}
