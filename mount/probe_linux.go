@@ -123,7 +123,11 @@ func (f *Features) options(try func(options []string) error) error {
 		all = append(all, o)
 	}
 	err := try(all)
-	if errors.Is(err, unix.EIO) && !errors.As(err, new(unproven)) {
+	refused := func() bool { return errors.Is(err, unix.EIO) && !errors.As(err, new(unproven)) }
+	if refused() { // for good, or only now
+		err = try(all)
+	}
+	if refused() {
 		// So overlay refuses volatile as long as the disk has failed a write and nobody
 		// was told. That is no reason for a store not to be opened.
 		delete(optional, "volatile")
