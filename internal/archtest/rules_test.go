@@ -64,7 +64,7 @@ var rules = map[string]rule{
 	"internal/whiteout":    {"internal/sys"},
 	"internal/durable":     {"internal/sys"},
 	"internal/ownfiles":    {},
-	"internal/privilege":   {},
+	"internal/privilege":   {"internal/sys"},
 	"internal/recipe":      {"diff"},
 	"internal/subvol":      {"internal/sys"},
 	"internal/copytree":    {"internal/sys", "internal/rootfd", "internal/whiteout"},

@@ -1,12 +1,13 @@
 package privilege
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // needed is what work on layers takes.
@@ -28,19 +29,19 @@ var needed = []cap.Value{
 // the capabilities that work on layers does not take, and sets no_new_privs: no program
 // gives more than the process has. What a sandbox does not let it give up stays.
 func GiveUp() error {
-	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); isNew(err) {
+	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil && !sys.Refused(err) {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
 	others := notNeeded()
 	// Taking them out of the bounding set is a right of its own, which goes with the rest.
-	if err := cap.DropBound(others...); isNew(err) {
+	if err := cap.DropBound(others...); err != nil && !sys.Refused(err) {
 		return fmt.Errorf("give up capabilities for programs: %w", err)
 	}
 	set, err := cap.GetPID(0)
-	if err != nil && !isNew(err) {
+	switch {
+	case sys.Refused(err):
 		return nil // nothing can be given up where nobody may ask what there is
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("look at capabilities: %w", err)
 	}
 	for _, flag := range []cap.Flag{cap.Effective, cap.Permitted, cap.Inheritable} {
@@ -48,7 +49,7 @@ func GiveUp() error {
 			return fmt.Errorf("give up capabilities: %w", err)
 		}
 	}
-	if err := set.SetProc(); isNew(err) {
+	if err := set.SetProc(); err != nil && !sys.Refused(err) {
 		return fmt.Errorf("give up capabilities: %w", err)
 	}
 	return nil
@@ -62,10 +63,4 @@ func notNeeded() (others []cap.Value) {
 		}
 	}
 	return others
-}
-
-// isNew reports an error that does not just say that a sandbox, or the lack of a right, is in
-// the way.
-func isNew(err error) bool {
-	return err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSYS)
 }
