@@ -126,6 +126,7 @@ func (f *faults) fail(n int, errno unix.Errno) string {
 		f.op.prepare(f.store)
 	case f.late(name): // the next try ends what this one has begun
 	case f.op.spoils != nil && !slices.Equal(f.before, now): // the next try ends it, or says so
+	case f.op.resumes != nil && f.begun():
 	default:
 		require.Equal(f.t, f.before, now, "nothing stays of it: %s", what)
 	}
@@ -147,6 +148,15 @@ func (f *faults) late(name string) bool {
 	return syncs(name) || f.in("internal/durable.osFS.SyncDir", "internal/layerdir.(*Store).syncNames", "aufs.(*store).condemn", "aufs.(*store).erase") ||
 		f.in("aufs.normalize") || // which has written down what it changes
 		f.in("overlay2.(*overlay).Seal") && !f.in("overlay2.(*overlay).seal")
+}
+
+// begun reports whether the layer says that an operation on it has to be ended.
+func (f *faults) begun() bool {
+	v, err := f.d.View(f.ctx(), faultID)
+	if err == nil {
+		require.NoError(f.t, v.Close())
+	}
+	return errors.Is(err, f.op.resumes)
 }
 
 // where says who made the call that failed.

@@ -30,6 +30,9 @@ type faultOp struct {
 	// spoils is the error of the next try where a failure in the middle may leave the layer
 	// as one that has to be made again.
 	spoils error
+	// resumes is what an operation other than the next try of this one gets after a failure
+	// in the middle, where the next try goes on with what was begun.
+	resumes error
 	// rewrites: the operation may change how the layer is kept before it is done, not what it
 	// holds, such as a translation that a mount needs, and that goes with the layer.
 	rewrites bool
@@ -232,7 +235,7 @@ func (s *suite) faultOps() []faultOp {
 		{name: "note on a sealed layer", prepare: sealedLayer, run: noteOp},
 		{name: "mounts of a sealed layer", rewrites: true, prepare: sealedLayer, run: mountOp(faultID, driver.MountOptions{})},
 	}
-	return append(ops, s.moreFaultOps()...)
+	return append(append(ops, s.moreFaultOps()...), s.mappedFaultOps()...)
 }
 
 // moreFaultOps are those that not every backend has, or not everywhere.
