@@ -24,9 +24,7 @@ func chainByRows(t *testing.T, s *Snapshotter, name string) (ids []driver.ID) {
 	t.Helper()
 	require.NoError(t, s.view(func(tx *meta.Tx) error {
 		rows, err := tx.Chain(name)
-		for _, row := range rows {
-			ids = append(ids, layerOf(row))
-		}
+		ids = layersOf(rows)
 		return err
 	}))
 	return ids

@@ -103,11 +103,7 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 	if done, err := s.renewHints(ctx, key, dryRun); err != nil || done {
 		return err
 	}
-	var above []driver.ID
-	for _, row := range chain[1:] {
-		above = append(above, layerOf(row))
-	}
-	if chain[0].Kind != meta.Committed || !record.Sealed || !slices.Equal(above, record.Parents) {
+	if chain[0].Kind != meta.Committed || !record.Sealed || !slices.Equal(layersOf(chain[1:]), record.Parents) {
 		return fail(errdefs.ErrFailedPrecondition, "snapshot %q: %w in what it stands on, or whether it is sealed", key, ErrRecord)
 	}
 	if err := errors.Join(ofAnother(chain[0], record), s.asCommitted(ctx, chain[0])); err != nil {

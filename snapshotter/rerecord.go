@@ -13,8 +13,8 @@ import (
 // damaged and the files of the layer are there. Those of a committed layer must have the digest
 // of their changes that its commit has kept, or be as many where it has kept none: an error
 // that matches ErrRecord says that they do not, and the layer stays damaged, as one that was
-// never sealed. Else it is sealed again. The layers below have to be sound. With dryRun it only says whether it would try. Returns [driver.ErrUnsupported] where the
-// driver cannot do it.
+// never sealed. Else it is sealed again. The layers below have to be sound. With dryRun it only
+// says whether it would try. Returns [driver.ErrUnsupported] where the driver cannot do it.
 func (s *Snapshotter) Rerecord(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {
@@ -54,10 +54,7 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 		}
 		return err
 	}
-	var above []driver.ID
-	for _, parent := range chain[1:] {
-		above = append(above, layerOf(parent))
-	}
+	above := layersOf(chain[1:])
 	opts := driver.CreateOptions{View: row.Kind == meta.View && len(above) > 0}
 	if opts.Note, err = s.note(row); err != nil {
 		return err

@@ -131,6 +131,14 @@ func (s *Snapshotter) writable(key string) (meta.Snapshot, error) {
 
 func layerOf(row meta.Snapshot) driver.ID { return driver.ID(row.Layer) }
 
+// layersOf is nil for no rows, as a record has it.
+func layersOf(rows []meta.Snapshot) (ids []driver.ID) {
+	for _, row := range rows {
+		ids = append(ids, layerOf(row))
+	}
+	return ids
+}
+
 // evaluate applies the options to an empty Info.
 func evaluate(opts []snapshots.Opt) (snapshots.Info, error) {
 	var info snapshots.Info

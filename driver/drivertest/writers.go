@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"bufio"
 	"errors"
 	"os"
 	"os/exec"
@@ -29,36 +28,6 @@ func (s *suite) testWriters(t *testing.T) {
 func (st *store) finder() driver.WriterFinder {
 	st.t.Helper()
 	return optional[driver.WriterFinder](st)
-}
-
-// otherNamespace starts a shell in a mount namespace with a copy of all mounts. It runs the
-// commands first, and then lives until end is called.
-func otherNamespace(t *testing.T, commands string) (pid string, end func()) {
-	t.Helper()
-	if out, err := exec.Command("unshare", "--mount", "--propagation", "private", "true").CombinedOutput(); err != nil {
-		t.Skipf("no mount namespace can be made here: %v %s", err, out)
-	}
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-ec", commands+"\necho ready; read line")
-	life, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	said, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	ended := false
-	end = func() {
-		if ended {
-			return
-		}
-		ended = true
-		require.NoError(t, life.Close())
-		_ = cmd.Wait() // what it says of itself does not matter
-	}
-	t.Cleanup(end)
-	line, err := bufio.NewReader(said).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "ready\n", line)
-	return strconv.Itoa(cmd.Process.Pid), end
 }
 
 // mountWritable mounts a writable layer.
@@ -101,7 +70,7 @@ func (s *suite) noWriters(t *testing.T) {
 	require.Equal(t, []string{"f:f!"}, st.tree("once").Brief())
 	if mounts, ok := st.mountsOf("once", driver.MountOptions{}); ok {
 		target := st.mountAt(mounts)
-		otherNamespace(t, "")
+		Elsewhere(t, "")
 		require.NoError(t, mount.Unmount(target))
 		require.NoError(t, st.finder().NoWriters(t.Context(), "once"), "a mount that is read-only")
 	}
@@ -116,7 +85,7 @@ func (s *suite) copyElsewhere(t *testing.T) {
 	st.create("w", chain...)
 	// The directory stays: without it the kernel would unmount the copy.
 	target := st.mountWritable("w")
-	pid, end := otherNamespace(t, "")
+	pid, end := Elsewhere(t, "")
 	errWrite := os.WriteFile(filepath.Join(target, "g"), []byte("g"), 0o600)
 	require.NoError(t, mount.Unmount(target))
 	require.NoError(t, errWrite)
@@ -124,7 +93,7 @@ func (s *suite) copyElsewhere(t *testing.T) {
 		require.NoError(t, st.finder().NoWriters(t.Context(), "w"))
 	}
 	st.seal("w")
-	out, err := exec.Command("nsenter", "--mount", "--target", pid, "touch", filepath.Join(target, "late")).CombinedOutput()
+	out, err := exec.Command("nsenter", "--mount", "--target", strconv.Itoa(pid), "touch", filepath.Join(target, "late")).CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "Read-only file system")
 	end()
@@ -137,7 +106,7 @@ func (s *suite) writerElsewhere(t *testing.T) {
 	st := s.open(t)
 	st.create("w")
 	target := st.mountWritable("w")
-	_, end := otherNamespace(t, "exec 3>'"+filepath.Join(target, "held")+"'")
+	_, end := Elsewhere(t, "exec 3>'"+filepath.Join(target, "held")+"'")
 	require.NoError(t, mount.Unmount(target))
 	st.requireWriter("w")
 	end()
@@ -153,7 +122,7 @@ func (s *suite) containerElsewhere(t *testing.T) {
 	st.create("w")
 	target := st.mountWritable("w")
 	require.NoError(t, os.Mkdir(filepath.Join(target, "old"), 0o755))
-	_, end := otherNamespace(t, "cd '"+target+"'; pivot_root . old; cd /")
+	_, end := Elsewhere(t, "cd '"+target+"'; pivot_root . old; cd /")
 	require.NoError(t, mount.Unmount(target))
 	st.requireWriter("w")
 	end()
@@ -209,8 +178,8 @@ func (s *suite) appliedElsewhere(t *testing.T) {
 	st.create("w", chain...)
 	layer := Layer(t, File("new", "new"), Whiteout("d/f"))
 	target := st.mountWritable("w")
-	_, end := otherNamespace(t, "exec 3>'"+filepath.Join(target, "held")+"'")
-	pid, endCopy := otherNamespace(t, "")
+	_, end := Elsewhere(t, "exec 3>'"+filepath.Join(target, "held")+"'")
+	pid, endCopy := Elsewhere(t, "")
 	require.NoError(t, mount.Unmount(target))
 	err := st.applyBytes("w", layer, driver.ApplyOptions{})
 	require.ErrorIs(t, err, driver.ErrBusy)
@@ -219,7 +188,7 @@ func (s *suite) appliedElsewhere(t *testing.T) {
 	end()
 
 	require.NoError(t, st.applyBytes("w", layer, driver.ApplyOptions{}))
-	out, err := exec.Command("nsenter", "--mount", "--target", pid, "touch", filepath.Join(target, "late")).CombinedOutput()
+	out, err := exec.Command("nsenter", "--mount", "--target", strconv.Itoa(pid), "touch", filepath.Join(target, "late")).CombinedOutput()
 	require.Error(t, err)
 	require.Contains(t, string(out), "Read-only file system")
 	endCopy()

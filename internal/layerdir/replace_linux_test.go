@@ -153,7 +153,7 @@ func TestNamesOfOldLayersAreRead(t *testing.T) {
 // mountElsewhere binds a directory in a new mount namespace, which end ends.
 func mountElsewhere(t *testing.T, dir, options string) (end func()) {
 	t.Helper()
-	_, end = inNamespace(t, fmt.Sprintf("mount --bind -o %s '%s' '%s'", options, dir, t.TempDir()))
+	_, end = fstest.Elsewhere(t, fmt.Sprintf("mount --bind -o %s '%s' '%s'", options, dir, t.TempDir()))
 	return end
 }
 
