@@ -112,7 +112,7 @@ func (v *verifier) compareBody(b *body, f io.Reader, size int64) error {
 		}
 		at += int64(n)
 	}
-	b.compared, v.unread = equal, false
+	b.compared = equal
 	return nil
 }
 
@@ -174,7 +174,7 @@ func (v *verifier) hashRest(b *body, h hash.Hash, size int64) error {
 		return v.readError(err)
 	}
 	h.Sum(b.sum[:0])
-	b.hashed, v.unread = true, false
+	b.hashed = true
 	return nil
 }
 

@@ -88,7 +88,6 @@ func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 			r.end = v.readError(err)
 		}
 		h.Sum(e.sum[:0])
-		v.unread = false
 	}
 	r.entries = append(r.entries, e)
 	return nil
