@@ -16,7 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// aufs is the driver. It implements [driver.Driver], [driver.Explainer],
+// aufs is the driver. It implements [driver.Driver], [driver.Explainer], [driver.Rerecorder],
 // [driver.Adopter] and [driver.Replacer].
 type aufs struct {
 	store  *store

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // Record implements [driver.Recorder].
@@ -44,4 +48,62 @@ func (s *store) record(id driver.ID) (driver.Record, error) {
 		return driver.Record{Parents: m.Parents, Sealed: true, Foreign: true}, nil
 	}
 	return r, err
+}
+
+// Rerecord implements [driver.Rerecorder].
+func (d *aufs) Rerecord(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	err := errors.Join(ctx.Err(), d.store.records.Changeable(), id.Validate())
+	if err == nil {
+		err = d.store.rerecord(id, layerdir.Meta{Parents: parents, View: opts.View, Note: opts.Note})
+	}
+	if err != nil {
+		return fmt.Errorf("aufs: write the record of layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// rerecord writes the record of a layer of ours again. The other engine's list of parents
+// comes before it, as when the layer was made.
+func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	if err := s.there(id, m.View); err != nil {
+		return err
+	}
+	if err := s.checkParents(m.Parents); err != nil {
+		return err
+	}
+	if !m.View {
+		if err := s.notBranch(id, layerdir.MountedReadOnly); err != nil {
+			return err
+		}
+		if err := durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600); err != nil {
+			return err
+		}
+	}
+	return s.records.Save(id, m)
+}
+
+// there returns [driver.ErrNotFound] unless all but the record is there of a layer that was made.
+func (s *store) there(id driver.ID, view bool) error {
+	ours, err := s.ours(id)
+	if err != nil {
+		return err
+	}
+	incomplete, err := s.incomplete(id)
+	if err != nil {
+		return err
+	}
+	if !ours || incomplete {
+		return driver.ErrNotFound
+	}
+	if err := s.checkLayer(id); err != nil || view {
+		return err
+	}
+	if _, err := os.Lstat(s.branch(id)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("its files: %w", driver.ErrNotFound)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
