@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
@@ -62,12 +60,13 @@ func (d *aufs) Rerecord(ctx context.Context, id driver.ID, parents []driver.ID, 
 	return nil
 }
 
-// rerecord writes the record of a layer of ours again. The other engine's list of parents
-// comes before it, as when the layer was made.
+// rerecord writes the record of a layer of ours again, which looks like another engine's
+// where nothing is left of it. Their list of parents comes first, as when the layer was made.
 func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	s.names.Lock()
 	defer s.names.Unlock()
-	if err := s.there(id, m.View); err != nil {
+	ours, err := s.there(id, m.View)
+	if err != nil {
 		return err
 	}
 	if err := s.checkParents(m.Parents); err != nil {
@@ -81,29 +80,37 @@ func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 			return err
 		}
 	}
+	if !ours {
+		return s.records.Create(id, m, func(string) error { return nil })
+	}
 	return s.records.Save(id, m)
 }
 
-// there returns [driver.ErrNotFound] unless all but the record is there of a layer that was made.
-func (s *store) there(id driver.ID, view bool) error {
-	ours, err := s.ours(id)
-	if err != nil {
-		return err
+// there returns [driver.ErrNotFound] unless all but the record is there of a layer that was
+// made; ours: there is a place for its record.
+func (s *store) there(id driver.ID, view bool) (ours bool, err error) {
+	if ours, err = s.ours(id); err != nil {
+		return ours, err
 	}
 	incomplete, err := s.incomplete(id)
+	if err == nil && incomplete {
+		err = driver.ErrNotFound
+	}
+	if err == nil {
+		err = s.checkLayer(id)
+	}
 	if err != nil {
-		return err
+		return ours, err
 	}
-	if !ours || incomplete {
-		return driver.ErrNotFound
+	is := ours // a view has a record only
+	switch {
+	case !ours:
+		is, err = s.looksForeign(id)
+	case !view:
+		is, err = exists(s.branch(id))
 	}
-	if err := s.checkLayer(id); err != nil || view {
-		return err
+	if err == nil && !is {
+		err = fmt.Errorf("its files: %w", driver.ErrNotFound)
 	}
-	if _, err := os.Lstat(s.branch(id)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("its files: %w", driver.ErrNotFound)
-	} else if err != nil {
-		return err
-	}
-	return nil
+	return ours, err
 }

@@ -101,7 +101,7 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 		}
 	}
 	if !there {
-		if foreign, err := exists(s.parentsFile(id)); err != nil || foreign {
+		if foreign, err := s.looksForeign(id); err != nil || foreign {
 			return errors.Join(err, fmt.Errorf("%w: it has no record, so another engine made it", driver.ErrUnsupported))
 		}
 		if err := s.announce(id, m); err != nil {
@@ -129,6 +129,15 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 		step{"sync record", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
 		step{"drop made", func() error { return errors.Join(s.condemn(made), s.erase(made)) }},
 	)
+}
+
+// looksForeign reports whether there is all of a layer that another engine makes.
+func (s *store) looksForeign(id driver.ID) (bool, error) {
+	listed, err := exists(s.parentsFile(id))
+	if err != nil || !listed {
+		return false, err
+	}
+	return exists(s.branch(id))
 }
 
 // exchangeOrRename puts from in the place of to, and what is there, whatever it is, in

@@ -135,6 +135,9 @@ func (p place) keys(t *testing.T) []string {
 	return keys
 }
 
+// copies: a layer has the files of those below it as well.
+func (p place) copies() bool { return p.backend == "vfs" || p.backend == "btrfs" }
+
 // layer is the directory of the driver's layer that a snapshot has.
 func (p place) layer(t *testing.T, key string) string {
 	t.Helper()
@@ -144,6 +147,9 @@ func (p place) layer(t *testing.T, key string) string {
 	require.NoError(t, snaps.Close())
 	i := slices.IndexFunc(layers, func(l snapshotter.Layer) bool { return l.Name == key })
 	require.GreaterOrEqual(t, i, 0, key)
+	if p.backend == "aufs" { // the records stand beside what other engines know
+		return filepath.Join(p.root, p.backend, ".layerkeep/layers", string(layers[i].ID))
+	}
 	return filepath.Join(p.root, p.backend, string(layers[i].ID))
 }
 
@@ -151,6 +157,9 @@ func (p place) layer(t *testing.T, key string) string {
 func (p place) file(t *testing.T, key, name string) string {
 	t.Helper()
 	dir := map[string]string{"overlay2": "fs", "vfs": "tree", "btrfs": "vol/fs"}[p.backend]
+	if p.backend == "aufs" {
+		return filepath.Join(p.root, p.backend, "diff", filepath.Base(p.layer(t, key)), name)
+	}
 	return filepath.Join(p.layer(t, key), dir, name)
 }
 
@@ -210,7 +219,7 @@ func edit(t *testing.T, layer string, change func(record map[string]any)) {
 }
 
 func TestASoundStoreHasNoFindings(t *testing.T) {
-	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+	for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 		t.Run(backend, func(t *testing.T) {
 			alltest.SkipInShort(t, backend)
 			p := newPlace(t, backend)
@@ -412,7 +421,7 @@ func TestDamageIsFound(t *testing.T) {
 		d := damages[name]
 		backends := d.backends
 		if backends == nil {
-			backends = []string{"overlay2", "vfs", "btrfs"}
+			backends = []string{"overlay2", "vfs", "btrfs", "aufs"}
 		}
 		for _, backend := range backends {
 			t.Run(name+"/"+backend, func(t *testing.T) {

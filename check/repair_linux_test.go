@@ -92,7 +92,7 @@ var repairs = map[string]struct {
 			t.Helper()
 			keys := p.keys(t)
 			flip(t, p.file(t, keys[1], "base/c"))
-			if p.backend != "overlay2" {
+			if p.copies() {
 				flip(t, p.file(t, keys[2], "base/c"))
 			}
 		},
@@ -104,7 +104,7 @@ var repairs = map[string]struct {
 
 func TestWhatIsDamagedIsRepairedFromItsBlob(t *testing.T) {
 	for name, c := range repairs {
-		for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+		for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 			t.Run(name+"/"+backend, func(t *testing.T) {
 				alltest.SkipInShort(t, backend)
 				p := newPlace(t, backend)
@@ -118,7 +118,7 @@ func TestWhatIsDamagedIsRepairedFromItsBlob(t *testing.T) {
 				for _, i := range c.repaired {
 					want = append(want, keys[i])
 				}
-				if backend != "overlay2" {
+				if p.copies() {
 					for _, i := range c.copied {
 						want = append(want, keys[i])
 					}
@@ -138,7 +138,7 @@ func TestWhatIsDamagedIsRepairedFromItsBlob(t *testing.T) {
 					require.Equal(t, check.Snapshot, o.Part)
 					require.NotEmpty(t, o.What)
 					got = append(got, o.Name)
-					if backend == "overlay2" || !c.reading {
+					if !p.copies() || !c.reading {
 						require.Empty(t, o.Doubtful)
 					} else {
 						require.Equal(t, []string{"done", "work"}, o.Doubtful)
@@ -187,7 +187,7 @@ func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 		},
 		"with a flipped bit": func(t *testing.T, record string) { t.Helper(); flip(t, record) },
 	} {
-		for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+		for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 			t.Run(name+"/"+backend, func(t *testing.T) {
 				alltest.SkipInShort(t, backend)
 				p := newPlace(t, backend)

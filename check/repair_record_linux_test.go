@@ -58,7 +58,7 @@ func (p place) requireDamaged(t *testing.T, key, why string) {
 
 // A record that is written again must not make something else of what was committed.
 func TestALayerWithoutARecordThatHasChangedStaysDamaged(t *testing.T) {
-	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
+	for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 		t.Run(backend, func(t *testing.T) {
 			alltest.SkipInShort(t, backend)
 			p := newPlace(t, backend)

@@ -54,6 +54,9 @@ var (
 	ErrOlder = errors.New("the database is older than this layer")
 )
 
+// errRecordLost is an ErrRecord of a layer that another engine could have made.
+var errRecordLost = errors.New("it is lost, so that the layer looks like one of another engine")
+
 type hintsDamage struct{}
 
 func (hintsDamage) Error() string {
@@ -209,6 +212,10 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 	case err != nil:
 		l.Missing = true
 		l.fault("%w: %w", ErrRecord, err)
+		return l
+	case record.Foreign && !row.Foreign:
+		l.Missing = true
+		l.fault("%w: %w", ErrRecord, errRecordLost)
 		return l
 	}
 	if row.Store != "" { // what it says beside is of that store

@@ -67,6 +67,8 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 		err = ErrLayerMissing
 	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrRecord, err)
+	case record.Foreign && !row.Foreign:
+		err = fmt.Errorf("%w: %w", ErrRecord, errRecordLost)
 	case record.Torn:
 		err = ErrLayerTorn
 	case row.Kind == meta.Committed && !record.Sealed:
@@ -191,6 +193,9 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 	}
 	applied, sealed, err := s.unpackBeside(ctx, beside, above, layer, opts)
 	if err == nil {
+		err = s.claim(ctx, beside.Spare, above)
+	}
+	if err == nil {
 		err = replacer.Replace(context.WithoutCancel(ctx), driver.ID(beside.Spare), layerOf(beside))
 	}
 	if err != nil {
@@ -207,6 +212,20 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 		row.Spare, row.Usage, row.Updated = "", sealed.Usage, now()
 		return tx.UpdateSnapshot(row)
 	})
+}
+
+// claim has a layer whose record is lost get one again where it looks like another engine's
+// without it: a driver does not replace such a layer.
+func (s *Snapshotter) claim(ctx context.Context, layer string, above []driver.ID) error {
+	is, ok := s.driver.(driver.Recorder)
+	r, again := s.driver.(driver.Rerecorder)
+	if !ok || !again {
+		return nil
+	}
+	if record, err := is.Record(ctx, driver.ID(layer)); err != nil || !record.Foreign {
+		return nil //nolint:nilerr // replacing it says what there is to say
+	}
+	return r.Rerecord(ctx, driver.ID(layer), above, driver.CreateOptions{})
 }
 
 // announceRenewal names the layer that is to be made as the spare one of the row. It
