@@ -140,6 +140,10 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 		"a redirect of two parts":     func(top string) { mark(t, top+"/d", "redirect", "x/y") },
 		"an absolute one that climbs": func(top string) { mark(t, top+"/d", "redirect", "/../x") },
 		"an absolute one with a gap":  func(top string) { mark(t, top+"/d", "redirect", "/x//y") },
+		"a redirect to nothing":       func(top string) { mark(t, top+"/d", "redirect", "") },
+		"one that ends at once":       func(top string) { mark(t, top+"/d", "redirect", "\x00x") },
+		"one to the directory itself": func(top string) { mark(t, top+"/d", "redirect", ".") },
+		"one to the one above":        func(top string) { mark(t, top+"/d", "redirect", "..") },
 		"a body that is nowhere":      func(top string) { mark(t, top+"/f", "metacopy", "") },
 		"a metacopy mark cut short": func(top string) {
 			write(t, top+"/x/y/a", "1")

@@ -70,6 +70,23 @@ func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
 	}
 }
 
+// unforgetting is an unpacker that cannot find out whether what it has begun is done.
+type unforgetting struct{ *unpacker }
+
+var errUnforgetting = errors.New("a write failed")
+
+func (unforgetting) forget() error { return errUnforgetting }
+
+func TestAnErrorWhileFilesAreForgottenEndsTheLayer(t *testing.T) {
+	requireRoot(t)
+	u, err := newUnpacker(t.Context(), staging(t, t.TempDir()), UnpackOptions{forgetful: true})
+	require.NoError(t, err)
+	defer u.close()
+	u.do = unforgetting{u}
+	u.start(bytes.NewReader(fstest.Layer(t, fstest.File("f", "x"))), digest.Canonical)
+	require.ErrorIs(t, u.readAll(), errUnforgetting)
+}
+
 func TestALinkToItselfChangesNothingWhenItsFileWasForgotten(t *testing.T) {
 	requireRoot(t)
 	requireSameWhenForgetful(t, fstest.Dir("a"), fstest.File("a/b", "b"), fstest.Symlink("s", "new/../a"), fstest.Link("s/b", "a/b"))

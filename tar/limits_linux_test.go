@@ -75,6 +75,35 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	require.False(t, gone)
 }
 
+// pathOf returns the path of so many bytes, with names as long as they can be.
+func pathOf(size int) string {
+	path := strings.Repeat(strings.Repeat("n", 255)+"/", size/256-2)
+	for left := size - len(path); left > 255; left = size - len(path) {
+		path += strings.Repeat("m", min(200, left-2)) + "/"
+	}
+	return path + strings.Repeat("f", size-len(path))
+}
+
+// What a diff can write can be applied, up to the last byte.
+func TestTheLongestPathIsApplied(t *testing.T) {
+	base := t.TempDir()
+	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
+	b := newPlainBed(t, base)
+	for size, refused := range map[int]bool{MaxPath: false, MaxPath + 1: true} {
+		path := pathOf(size)
+		require.Len(t, path, size)
+		_, err := b.apply(t, fstest.Layer(t, fstest.File(path, "x")), UnpackOptions{})
+		if refused {
+			require.ErrorIs(t, err, diff.ErrInvalidLayer)
+			continue
+		}
+		require.NoError(t, err)
+		_, n, err := lookupPath(diff.DirView(open(t, b.root)), path)
+		require.NoError(t, err)
+		require.True(t, n.IsRegular())
+	}
+}
+
 func lookupPath(v diff.View, path string) (diff.Dir, diff.Node, error) {
 	tree := &parentTree{view: v}
 	n, in, _, _, err := tree.lookup(path)

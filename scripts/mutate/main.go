@@ -1,6 +1,6 @@
 // Mutate tests the tests: it changes the source of packages in one small place at a time,
-// and runs the package's own tests, the short ones first. A change that none notices has
-// survived.
+// and runs the package's own tests, the short ones first, and last those of a backend that let
+// each system call fail. A change that none notices has survived.
 //
 //	mutate [-n COUNT] [-seed SEED] [-least PERCENT] [-explained FILE] PACKAGE...
 //

@@ -75,6 +75,18 @@ func (p goPackage) test(more ...string) ([]byte, error) {
 	return exec.Command("go", append(args, p.ImportPath)...).CombinedOutput()
 }
 
+// faultSuite is the test of a backend that lets system calls fail, by default some of each
+// operation.
+const faultSuite = "TestNoErrorOfASystemCallVanishes"
+
+func (p goPackage) testFaults(more ...string) ([]byte, error) {
+	out, err := exec.Command("go", "test", "-list", faultSuite, p.ImportPath).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte(faultSuite)) {
+		return out, err
+	}
+	return p.test(append(more, "-run", faultSuite+"/fast", "-faults", time.Minute.String())...)
+}
+
 type tally struct{ noticed, explained, survived int }
 
 func (t *tally) add(o tally) {
@@ -95,8 +107,8 @@ func (t tally) String() string {
 	return fmt.Sprintf("%d noticed, %d survived for a reason, %d survived (%.0f %%)", t.noticed, t.explained, t.survived, t.percent())
 }
 
-// try runs the short tests with each mutant, and all where these do not notice it. One that
-// does not build counts for nothing.
+// try runs the short tests with each mutant, and all where these do not notice it, in the end
+// with many more system calls that fail. A mutant that does not build counts for nothing.
 func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, err error) {
 	dir, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -113,6 +125,9 @@ func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, er
 		out, err := p.test("-short", "-overlay", overlay)
 		if err == nil && !explained {
 			out, err = p.test("-overlay", overlay)
+		}
+		if err == nil && !explained {
+			out, err = p.testFaults("-overlay", overlay)
 		}
 		switch {
 		case err != nil && bytes.Contains(out, []byte("[build failed]")):
