@@ -75,6 +75,38 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	require.False(t, gone)
 }
 
+// A stream that is kept aside, because what comes later decides about an entry, is counted once.
+func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
+	requireRoot(t)
+	// Two entries, the directory f, and the mark of what is removed.
+	layer := fstest.Layer(t, fstest.File("f/x", strings.Repeat("x", 1<<20)), fstest.Whiteout("f"))
+	for name, c := range map[string]struct {
+		limits  Limits
+		refused bool
+	}{
+		"just enough": {Limits{Bytes: int64(len(layer)), Entries: 4}, false},
+		"a byte less": {Limits{Bytes: int64(len(layer)) - 1}, true},
+		"one less":    {Limits{Entries: 3}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			below, b := newPlainBed(t, t.TempDir()), newPlainBed(t, t.TempDir())
+			for _, bed := range []*plainBed{below, b} {
+				_, err := bed.apply(t, fstest.Layer(t, fstest.File("f", "a file, in the way")), UnpackOptions{})
+				require.NoError(t, err)
+			}
+			_, err := b.apply(t, layer, UnpackOptions{Limits: c.limits})
+			if c.refused {
+				require.ErrorIs(t, err, diff.ErrInvalidLayer)
+				return
+			}
+			require.NoError(t, err)
+			require.EqualValues(t, 1<<20, b.tree(t)["f/x"].Size)
+			_, err = Verify(t.Context(), bytes.NewReader(layer), diff.DirView(open(t, below.root)), diff.DirView(open(t, b.root)), VerifyOptions{Limits: c.limits, ReadData: true})
+			require.NoError(t, err)
+		})
+	}
+}
+
 // pathOf returns the path of so many bytes, with names as long as they can be.
 func pathOf(size int) string {
 	path := strings.Repeat(strings.Repeat("n", 255)+"/", size/256-2)
