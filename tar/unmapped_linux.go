@@ -36,6 +36,11 @@ func lacksID(kind string, id uint32) (ranges string, lacks bool) {
 	if err != nil {
 		return "", false // the error at hand is the one that counts
 	}
+	return outside(m, id)
+}
+
+// outside reports whether an id is in no range of a map, and which ranges there are.
+func outside(m []user.IDMap, id uint32) (ranges string, is bool) {
 	var has []string
 	for i, r := range m {
 		if int64(id) >= r.ID && int64(id)-r.ID < r.Count {
