@@ -107,6 +107,28 @@ func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
 	}
 }
 
+func TestAVerificationThatReadsAheadKeepsToTheLimits(t *testing.T) {
+	requireRoot(t)
+	below, b := newPlainBed(t, t.TempDir()), newPlainBed(t, t.TempDir())
+	for _, bed := range []*plainBed{below, b} {
+		_, err := bed.apply(t, fstest.Layer(t, fstest.File("f", "a file, in the way")), UnpackOptions{})
+		require.NoError(t, err)
+	}
+	layer := fstest.Layer(t, fstest.File("f/x", "x"), fstest.Whiteout("f"), fstest.Whiteout("a/b/c/d/e/f/g/h"), fstest.File("z", "z"))
+	_, err := b.apply(t, layer, UnpackOptions{})
+	require.NoError(t, err)
+	for entries, refused := range map[int64]bool{100: false, 8: true} {
+		_, err = Verify(t.Context(), bytes.NewReader(layer), diff.DirView(open(t, below.root)), diff.DirView(open(t, b.root)),
+			VerifyOptions{Limits: Limits{Entries: entries}, ReadData: true})
+		if !refused {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, diff.ErrInvalidLayer)
+		require.ErrorContains(t, err, "more than 8 entries")
+	}
+}
+
 // pathOf returns the path of so many bytes, with names as long as they can be.
 func pathOf(size int) string {
 	path := strings.Repeat(strings.Repeat("n", 255)+"/", size/256-2)

@@ -56,11 +56,8 @@ func (v *verifier) readAhead() error {
 		if err := v.ahead(r, hdr); err != nil {
 			return err
 		}
-		if known, err := v.learn(hdr); err != nil || !known {
-			r.end = io.ErrUnexpectedEOF // never reached: the entry has an error
-			if err != nil {
-				return err
-			}
+		if !v.learn(hdr) {
+			r.end = io.ErrUnexpectedEOF // never reached: there is an error before it
 		}
 	}
 	if r.end == nil {
@@ -93,15 +90,16 @@ func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	return nil
 }
 
-// learn records the marker that an entry may be. It reports false when the entry
-// has an error, which ends the stream in its turn.
-func (v *verifier) learn(hdr *stdtar.Header) (bool, error) {
+// learn records the marker that an entry may be. It reports false when the entry has an
+// error, which ends the stream in its turn, and when there are too many marks, which ends it
+// with the next one.
+func (v *verifier) learn(hdr *stdtar.Header) bool {
 	p, err := cleanPath(hdr.Name, v.limits.PathDepth, v.longest)
 	if err != nil {
-		return false, nil //nolint:nilerr // its turn comes
+		return false
 	}
 	if _, err := readMarker(v.marks, p, hdr); err != nil {
-		return false, nil //nolint:nilerr // its turn comes
+		return false
 	}
-	return true, v.countEntries()
+	return v.countEntries() == nil
 }
