@@ -221,6 +221,18 @@ func whiteouts() []Case {
 			Tree: []string{"a:linked", "c==a", "d/", "d/b==a"}, Attrs: map[string]string{"a": "0600 0:0 1000000000.123456789"},
 		},
 		{
+			Name: "W6 a name with a marker's prefix further on is like any other",
+			Layers: over(base(), layer(Dir("a.wh.b"), File("a.wh.b/c.wh.", "c"), Symlink("s.wh.x", "f"), Dir("d/.w.wh..wh..opq"), Fifo("p.wh.f"),
+				Link("l.wh.d", "a.wh.b/c.wh."))),
+			Tree: []string{"a.wh.b/", "a.wh.b/c.wh.:c", "d/", "d/.w.wh..wh..opq/", "d/x:old x", "d/y:old y", "e/", "e/f:old f", "f:old", "l->e",
+				"l.wh.d==a.wh.b/c.wh.", "p.wh.f|", "s.wh.x->f"},
+		},
+		{
+			Name:   "W9 a directory in the pseudo-link directory is nothing",
+			Layers: over(base(), layer(Dir(".wh..wh.plnk"), Dir(".wh..wh.plnk/a"), Dir(".wh..wh.plnk/1.2"), File("n", "n"))),
+			Tree:   append(baseTree(), "n:n"), Changes: []string{"A n"},
+		},
+		{
 			Name: "W9 a path below a name that is a marker is about nothing",
 			Layers: over(base(), layer(File(".wh.d/a", "x"), Whiteout(".wh.e/f"), Dir(".wh.none/sub"), File("d/.wh.x/y/z", "z"),
 				File("d/.wh..wh..opq/a", "a"), Opaque(".wh.d"), Char(".wh.f/c", 0, 0), Symlink(".wh.f/l", "x"), File("n", "n"))),
