@@ -1,6 +1,7 @@
 package tar
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/base64"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -121,6 +123,24 @@ func TestAnXZStreamGetsNoMoreMemoryThanIsSaid(t *testing.T) {
 	_, err := readAll(bytes.NewReader(bytes.Repeat(small, maxBlocks+1)))
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 	require.ErrorContains(t, err, "blocks")
+}
+
+func TestNumbersInXZStreams(t *testing.T) {
+	for want, raw := range map[uint64]string{
+		0: "\x00", 0x7f: "\x7f", 0x80: "\x80\x01", 0xff: "\xff\x01", 0x4000: "\x80\x80\x01",
+		1<<63 - 1: "\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+	} {
+		value, size, err := (&xzGuard{from: bufio.NewReader(strings.NewReader(raw + "rest"))}).varint()
+		require.NoError(t, err)
+		require.Equal(t, want, value)
+		require.Len(t, raw, size)
+	}
+	for raw, want := range map[string]error{
+		"": io.ErrUnexpectedEOF, "\x80": io.ErrUnexpectedEOF, "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00": diff.ErrInvalidLayer,
+	} {
+		_, _, err := (&xzGuard{from: bufio.NewReader(strings.NewReader(raw))}).varint()
+		require.ErrorIs(t, err, want)
+	}
 }
 
 func TestBzip2StreamsAreRead(t *testing.T) {
