@@ -56,16 +56,13 @@ func (u *unpacker) readAhead() error {
 
 // scan reads the headers of the spooled stream for markers. What is wrong with
 // other entries is found when their turn comes.
-func (u *unpacker) scan(r io.ReadSeeker) error {
-	t := &tape{r: bufio.NewReaderSize(r, 64<<10), limit: u.limits.PAXBytes}
-	tr := stdtar.NewReader(t)
+func (u *unpacker) scan(r io.Reader) error {
+	tr := stdtar.NewReader(bufio.NewReaderSize(r, 64<<10)) // which holds one header, of at most 1 MiB
 	for entries := u.entries; entries <= u.limits.Entries+1; entries++ {
 		if err := u.ctx.Err(); err != nil {
 			return err
 		}
-		t.recording, t.header = true, t.header[:0]
 		hdr, err := tr.Next()
-		t.recording = false
 		if err != nil && !errors.Is(err, stdtar.ErrInsecurePath) {
 			return nil
 		}
