@@ -140,6 +140,7 @@ func pathOf(size int) string {
 
 // What a diff can write can be applied, up to the last byte.
 func TestTheLongestPathIsApplied(t *testing.T) {
+	requireRoot(t)
 	base := t.TempDir()
 	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
 	b := newPlainBed(t, base)
