@@ -89,6 +89,20 @@ func TestCraftedLayersAreReadAsTheKernelReadsThem(t *testing.T) {
 			require.NoError(t, os.Truncate(top+"/p/f", 5))
 			mark(t, top+"/p/f", "metacopy", "")
 		},
+		"redirects to no name, where nothing is below": func(t *testing.T, bottom, middle, top string) {
+			write(t, bottom+"/d/e/a", "1")
+			for name, to := range map[string]string{"ends": "\x00\x04\x00\x00", "dot": ".", "dots": ".."} {
+				write(t, top+"/d/"+name+"/b", "2")
+				mark(t, top+"/d/"+name, "redirect", to)
+			}
+			mark(t, top+"/d", "opaque", "y")
+		},
+		"a redirect that climbs where a file is in the way": func(t *testing.T, bottom, middle, top string) {
+			write(t, bottom+"/x", "1")
+			write(t, bottom+"/d/b", "1")
+			write(t, top+"/d/c", "2")
+			mark(t, top+"/d", "redirect", "/none/../d")
+		},
 		"escaped and active attributes": func(t *testing.T, bottom, middle, top string) {
 			write(t, bottom+"/d/a", "1")
 			write(t, top+"/d/f", "1")

@@ -42,10 +42,11 @@ func FuzzView(f *testing.F) {
 			require.NoError(t, os.Mkdir(layers[len(layers)-1], 0o755))
 		}
 		story := craft(layers, input)
+		layers = append(layers, newEmpty(t, dir)) // so that what the lowest one says of those below is looked at, too
 		v, err := openStack(layers, marks{whiteout.Overlay}, rootfd.Options{})
 		require.NoError(t, err)
 		defer v.Close()
-		mounted, err := detachedOverlay(append(slices.Clone(layers), newEmpty(t, dir)))
+		mounted, err := detachedOverlay(layers)
 		require.NoError(t, err)
 		defer unix.Close(mounted)
 		root, err := v.Root()

@@ -129,6 +129,10 @@ func (s *search) inLayer(p place) (*hit, error) {
 // after what follows, for redirects. A nil hit means: not in this layer; s.stop
 // then says whether that ends the search.
 func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
+	if name == "" || name == "." || name == ".." {
+		// A redirect led here. As with the kernel, it is no error before somebody looks.
+		return nil, fmt.Errorf("%s in layer %d: a redirect to the name %q: %w", s.name, p.layer, name, syscall.EIO)
+	}
 	err = s.v.with(p, func(d *rootfd.Dir) error {
 		st, err := d.Lookup(name)
 		if isMissing(err) || errors.Is(err, syscall.ENAMETOOLONG) { // a redirect can be longer than any name
@@ -212,16 +216,16 @@ func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string)
 	if !s.v.marks.follows() {
 		return nil
 	}
-	target, ok, err := d.LookupXattr(h.name, s.v.marks.redirect())
+	value, ok, err := d.LookupXattr(h.name, s.v.marks.redirect())
 	if err != nil || !ok {
 		return err
 	}
 	// The kernel reads the value up to its first NUL, as text of C.
-	target, _, _ = strings.Cut(target, "\x00")
-	if !validRedirect(target) {
-		return fmt.Errorf("%s in layer %d: invalid redirect %q: %w", h.dir.child(h.name), h.layer, target, syscall.EIO)
+	target, _, _ := strings.Cut(value, "\x00")
+	if value == "" || !validRedirect(target) {
+		return fmt.Errorf("%s in layer %d: invalid redirect %q: %w", h.dir.child(h.name), h.layer, value, syscall.EIO)
 	}
-	if target[0] == '/' {
+	if strings.HasPrefix(target, "/") {
 		// A part of the way here may have been opaque; that says nothing about
 		// the new path.
 		s.stop = false
@@ -235,14 +239,11 @@ func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string)
 
 // validRedirect accepts one component, or an absolute path without empty ones.
 func validRedirect(target string) bool {
-	if target == "" {
-		return false
-	}
-	if target[0] != '/' {
-		return !strings.Contains(target, "/") && target != "." && target != ".."
+	if !strings.HasPrefix(target, "/") {
+		return !strings.Contains(target, "/")
 	}
 	for part := range strings.SplitSeq(target[1:], "/") {
-		if part == "" || part == "." || part == ".." {
+		if part == "" {
 			return false
 		}
 	}
