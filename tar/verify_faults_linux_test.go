@@ -188,6 +188,45 @@ func TestVerifyReturnsErrorsThatAreNoDamage(t *testing.T) {
 	require.NotErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
+// While the tar is read, a damaged file of the parents is a missing one, and is named; any
+// other error is returned.
+func TestDamageOfTheParentsIsAFindingAndOtherErrorsAreNot(t *testing.T) {
+	requireRoot(t)
+	parents, _, _, _ := verified(t, faultBase, faultLayer)
+	for op, c := range map[string]struct {
+		try     func(d diff.Dir) error
+		missing bool // else it is there, and nothing is known of it
+	}{
+		"lookup":   {func(d diff.Dir) error { _, err := d.Lookup("sub"); return err }, true},
+		"opendir":  {func(d diff.Dir) error { _, err := d.OpenDir("sub"); return err }, true},
+		"xattrs":   {func(d diff.Dir) error { _, err := d.LookupXattrs("sub"); return err }, false},
+		"readlink": {func(d diff.Dir) error { _, err := d.Readlink("sub"); return err }, false},
+	} {
+		for _, errno := range []error{syscall.EIO, syscall.EACCES} {
+			v := &verifier{findings: &collector{max: 10}}
+			v.reading = newReading(t.Context(), UnpackOptions{})
+			root, err := guardedView{brokenView{View: parents, op: op, path: "d/sub", err: errno}, v}.Root()
+			require.NoError(t, err)
+			d, err := root.OpenDir("d")
+			require.NoError(t, err)
+			err = c.try(d)
+			switch {
+			case errno == syscall.EACCES:
+				require.ErrorIs(t, err, errno, op)
+				require.Empty(t, v.findings.list, op)
+				continue
+			case c.missing:
+				require.ErrorIs(t, err, os.ErrNotExist, op)
+			default:
+				require.NoError(t, err, op)
+			}
+			require.Len(t, v.findings.list, 1, op)
+			require.Equal(t, "d/sub", v.findings.list[0].Path)
+			require.True(t, v.findings.list[0].Below)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
