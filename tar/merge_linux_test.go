@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -129,5 +130,31 @@ func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
 	require.NoError(t, load("\xff"))
 	for _, name := range []string{"", ".", "..", "a/b", "../a", "/etc", "a\x00", strings.Repeat("a", 256)} {
 		require.ErrorContains(t, load(name), "no file can have", "%q", name)
+	}
+}
+
+// A directory that is made in a layer only because of what may have to be hidden in it goes
+// again where there is nothing to hide.
+func TestAWhiteoutOfNothingLeavesNothing(t *testing.T) {
+	requireRoot(t)
+	b := newOverlayBed(t, fstest.Quick(t))
+	_, err := b.apply(t, fstest.Layer(t, fstest.Dir("d"), fstest.Dir("d/e"), fstest.File("d/e/f", "f")), UnpackOptions{})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		gone string
+		want []string
+	}{{"d/none", nil}, {"d/e/none", nil}, {"d/e/f", []string{"d", "d/e", "d/e/f"}}} {
+		b.push(t)
+		upper := b.layers[len(b.layers)-1]
+		_, err := b.apply(t, fstest.Layer(t, fstest.Whiteout(c.gone)), UnpackOptions{})
+		require.NoError(t, err)
+		var names []string
+		require.NoError(t, filepath.WalkDir(upper, func(path string, _ fs.DirEntry, err error) error {
+			if path != upper {
+				names = append(names, strings.TrimPrefix(path, upper+"/"))
+			}
+			return err
+		}))
+		require.Equal(t, c.want, names, c.gone)
 	}
 }
