@@ -98,9 +98,7 @@ func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string)
 			step{"branch", func() error { return makeDir(s.branch(id), 0o755) }},
 			step{"fill", func() error { return fill(s.branch(id)) }},
 			step{"sync branches", func() error { return s.sync(diffDir) }},
-			step{"parents", func() error {
-				return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600)
-			}},
+			step{"parents", func() error { return s.writeParents(id, m.Parents) }},
 		)
 	}
 	if err != nil {
@@ -265,6 +263,11 @@ func (s *store) notBranch(id driver.ID, allowed layerdir.Use) error {
 		err = fmt.Errorf("%w: it is mounted", driver.ErrBusy)
 	}
 	return err
+}
+
+// writeParents puts the other engines' list of a layer's parents on disk.
+func (s *store) writeParents(id driver.ID, parents []driver.ID) error {
+	return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(parents), 0o600)
 }
 
 // parentsText is the classic form of a list of parents, nearest first.

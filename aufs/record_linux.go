@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
@@ -76,7 +75,7 @@ func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 		if err := s.notBranch(id, layerdir.MountedReadOnly); err != nil {
 			return err
 		}
-		if err := durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600); err != nil {
+		if err := s.writeParents(id, m.Parents); err != nil {
 			return err
 		}
 	}

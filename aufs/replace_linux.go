@@ -122,9 +122,7 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 		step{"renew record", func() error { return s.records.Renew(id, m) }},
 		step{"mount point", func() error { return makeMissing(s.mnt(id)) }},
 		step{"sync mount points", func() error { return s.sync(mntDir) }},
-		step{"parents", func() error {
-			return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(m.Parents), 0o600)
-		}},
+		step{"parents", func() error { return s.writeParents(id, m.Parents) }},
 		step{"exist", func() error { return durable.OS().Remove(s.records.Path(id, incompleteName)) }},
 		step{"sync record", func() error { return durable.OS().SyncDir(s.records.Path(id)) }},
 		step{"drop made", func() error { return errors.Join(s.condemn(made), s.erase(made)) }},

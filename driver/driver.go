@@ -286,7 +286,8 @@ type Record struct {
 	Sealed bool
 	// Torn: it can only be removed, see ErrTorn.
 	Torn bool
-	// Foreign: another engine made it, so there is no record but this.
+	// Foreign: another engine made it, so there is no record but this. One of ours whose
+	// record is lost altogether can look like that.
 	Foreign bool
 	// Note is the caller's.
 	Note json.RawMessage

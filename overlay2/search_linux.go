@@ -131,7 +131,7 @@ func (s *search) inLayer(p place) (*hit, error) {
 func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
 	if name == "" || name == "." || name == ".." {
 		// A redirect led here. As with the kernel, it is no error before somebody looks.
-		return nil, fmt.Errorf("%s in layer %d: a redirect to the name %q: %w", s.name, p.layer, name, syscall.EIO)
+		return nil, fmt.Errorf("%s in layer %d: a redirect to the name %q: %w", p.child(""), p.layer, name, syscall.EIO)
 	}
 	err = s.v.with(p, func(d *rootfd.Dir) error {
 		st, err := d.Lookup(name)

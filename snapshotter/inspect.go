@@ -54,9 +54,6 @@ var (
 	ErrOlder = errors.New("the database is older than this layer")
 )
 
-// errRecordLost is an ErrRecord of a layer that another engine could have made.
-var errRecordLost = errors.New("it is lost, so that the layer looks like one of another engine")
-
 type hintsDamage struct{}
 
 func (hintsDamage) Error() string {
@@ -203,19 +200,10 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 	if !ok {
 		return l
 	}
-	record, err := r.Record(ctx, l.ID)
-	switch {
-	case errors.Is(err, driver.ErrNotFound):
+	record, err := recordOf(ctx, r, row)
+	if err != nil {
 		l.Missing = true
-		l.fault("%w", ErrLayerMissing)
-		return l
-	case err != nil:
-		l.Missing = true
-		l.fault("%w: %w", ErrRecord, err)
-		return l
-	case record.Foreign && !row.Foreign:
-		l.Missing = true
-		l.fault("%w: %w", ErrRecord, errRecordLost)
+		l.fault("%w", err)
 		return l
 	}
 	if row.Store != "" { // what it says beside is of that store
@@ -241,6 +229,21 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 		}
 	}
 	return l
+}
+
+// recordOf returns the record of a row's layer. The error matches ErrLayerMissing where there
+// is no such layer, and else ErrRecord.
+func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver.Record, error) {
+	record, err := r.Record(ctx, layerOf(row))
+	switch {
+	case errors.Is(err, driver.ErrNotFound):
+		err = ErrLayerMissing
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrRecord, err)
+	case record.Foreign && !row.Foreign:
+		err = fmt.Errorf("%w: it is lost, so that the layer looks like one of another engine", ErrRecord)
+	}
+	return record, err
 }
 
 // inspectCard compares what the record says of the snapshot with the row. That of a

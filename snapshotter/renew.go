@@ -59,16 +59,11 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 	if !ok {
 		return nil
 	}
-	record, err := r.Record(ctx, layerOf(row))
+	record, err := recordOf(ctx, r, row)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, driver.ErrNotFound):
-		err = ErrLayerMissing
 	case err != nil:
-		err = fmt.Errorf("%w: %w", ErrRecord, err)
-	case record.Foreign && !row.Foreign:
-		err = fmt.Errorf("%w: %w", ErrRecord, errRecordLost)
 	case record.Torn:
 		err = ErrLayerTorn
 	case row.Kind == meta.Committed && !record.Sealed:

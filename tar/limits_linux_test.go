@@ -78,48 +78,41 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 // A stream that is kept aside, because what comes later decides about an entry, is counted once.
 func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
 	requireRoot(t)
-	// Two entries, the directory f, and the mark of what is removed.
-	layer := fstest.Layer(t, fstest.File("f/x", strings.Repeat("x", 1<<20)), fstest.Whiteout("f"))
+	inTheWay := []fstest.Entry{fstest.File("f", "a file, in the way")}
+	parents, merged, layer, _ := verified(t, inTheWay, []fstest.Entry{fstest.File("f/x", strings.Repeat("x", 1<<20)), fstest.Whiteout("f")})
 	for name, c := range map[string]struct {
 		limits  Limits
 		refused bool
 	}{
+		// Two entries, the directory f, and the mark of what is removed.
 		"just enough": {Limits{Bytes: int64(len(layer)), Entries: 4}, false},
 		"a byte less": {Limits{Bytes: int64(len(layer)) - 1}, true},
 		"one less":    {Limits{Entries: 3}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			below, b := newPlainBed(t, t.TempDir()), newPlainBed(t, t.TempDir())
-			for _, bed := range []*plainBed{below, b} {
-				_, err := bed.apply(t, fstest.Layer(t, fstest.File("f", "a file, in the way")), UnpackOptions{})
-				require.NoError(t, err)
-			}
-			_, err := b.apply(t, layer, UnpackOptions{Limits: c.limits})
+			b := newPlainBed(t, t.TempDir())
+			_, err := b.apply(t, fstest.Layer(t, inTheWay...), UnpackOptions{})
+			require.NoError(t, err)
+			_, applyErr := b.apply(t, layer, UnpackOptions{Limits: c.limits})
+			_, verifyErr := Verify(t.Context(), bytes.NewReader(layer), parents, merged, VerifyOptions{Limits: c.limits, ReadData: true})
 			if c.refused {
-				require.ErrorIs(t, err, diff.ErrInvalidLayer)
+				require.ErrorIs(t, applyErr, diff.ErrInvalidLayer)
+				require.ErrorIs(t, verifyErr, diff.ErrInvalidLayer)
 				return
 			}
-			require.NoError(t, err)
+			require.NoError(t, applyErr)
+			require.NoError(t, verifyErr)
 			require.EqualValues(t, 1<<20, b.tree(t)["f/x"].Size)
-			_, err = Verify(t.Context(), bytes.NewReader(layer), diff.DirView(open(t, below.root)), diff.DirView(open(t, b.root)), VerifyOptions{Limits: c.limits, ReadData: true})
-			require.NoError(t, err)
 		})
 	}
 }
 
 func TestAVerificationThatReadsAheadKeepsToTheLimits(t *testing.T) {
 	requireRoot(t)
-	below, b := newPlainBed(t, t.TempDir()), newPlainBed(t, t.TempDir())
-	for _, bed := range []*plainBed{below, b} {
-		_, err := bed.apply(t, fstest.Layer(t, fstest.File("f", "a file, in the way")), UnpackOptions{})
-		require.NoError(t, err)
-	}
-	layer := fstest.Layer(t, fstest.File("f/x", "x"), fstest.Whiteout("f"), fstest.Whiteout("a/b/c/d/e/f/g/h"), fstest.File("z", "z"))
-	_, err := b.apply(t, layer, UnpackOptions{})
-	require.NoError(t, err)
+	parents, merged, layer, _ := verified(t, []fstest.Entry{fstest.File("f", "a file, in the way")},
+		[]fstest.Entry{fstest.File("f/x", "x"), fstest.Whiteout("f"), fstest.Whiteout("a/b/c/d/e/f/g/h"), fstest.File("z", "z")})
 	for entries, refused := range map[int64]bool{100: false, 8: true} {
-		_, err = Verify(t.Context(), bytes.NewReader(layer), diff.DirView(open(t, below.root)), diff.DirView(open(t, b.root)),
-			VerifyOptions{Limits: Limits{Entries: entries}, ReadData: true})
+		_, err := Verify(t.Context(), bytes.NewReader(layer), parents, merged, VerifyOptions{Limits: Limits{Entries: entries}, ReadData: true})
 		if !refused {
 			require.NoError(t, err)
 			continue

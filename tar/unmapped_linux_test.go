@@ -20,10 +20,9 @@ func TestTheErrorForAnUnmappedIDListsTheRanges(t *testing.T) {
 		_, is := outside(m, id)
 		require.True(t, is, id)
 	}
-	for n, want := range []string{"none", "100-109", "100-109, 200-209", 4: "100-109, 200-209, 300-309, 400-409", 6: "100-109, 200-209, 300-309, 400-409, …"} {
-		if want == "" {
-			continue
-		}
+	for n, want := range map[int]string{
+		0: "none", 1: "100-109", 2: "100-109, 200-209", 4: "100-109, 200-209, 300-309, 400-409", 6: "100-109, 200-209, 300-309, 400-409, …",
+	} {
 		ranges, _ := outside(m[:n], 0)
 		require.Equal(t, want, ranges)
 	}

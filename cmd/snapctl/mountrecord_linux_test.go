@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -84,13 +83,8 @@ func TestAMountOfAnotherNamespaceIsInUseUntilTheNamespaceEnds(t *testing.T) {
 	target := filepath.Join(dir, "m")
 	mustRun(t, dir, "mount", "--rw", "work", demoRef, target)
 
-	// The process that holds the other namespace waits for its input to end.
-	cmd := exec.Command("cat")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	other, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid))
+	pid, end := fstest.Elsewhere(t, "")
+	other, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
 	require.NoError(t, err)
 	require.NoError(t, mount.Unmount(target))
 	editRecords(t, dir, func(r *mountRecord) { r.Where.Namespace = other })
@@ -101,8 +95,7 @@ func TestAMountOfAnotherNamespaceIsInUseUntilTheNamespaceEnds(t *testing.T) {
 	code, _, _ = runStory(context.Background(), dir, nil, "rm", "work")
 	require.Equal(t, exitState, code)
 
-	require.NoError(t, in.Close())
-	require.NoError(t, cmd.Wait())
+	end()
 	mustRun(t, dir, "rm", "work")
 }
 
