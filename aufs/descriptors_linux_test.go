@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
@@ -69,6 +70,31 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 	i, err := v.provider(way + "/f125")
 	require.NoError(t, err)
 	require.Equal(t, 0, i)
+}
+
+// TestATranslationOfADeepTreeNeedsFewDescriptors: any process in a container can make such a
+// tree.
+func TestATranslationOfADeepTreeNeedsFewDescriptors(t *testing.T) {
+	eachWay(t, func(t *testing.T, f driver.Fallbacks) {
+		const depth = 600
+		b, way := deep(t, 2, depth)
+		file := filepath.Join(b.paths[0], way, "f1")
+		for i := range manyNames { // so that it is copied, and its further names linked to the copy
+			require.NoError(t, os.Link(file, fmt.Sprintf("%s-%d", file, i)))
+		}
+		tr := b.translator(driver.Options{Fallbacks: f})
+		limitDescriptors(t, 256)
+		mounted(t, tr, b.layersOf(), func(root string) {
+			entries, err := os.ReadDir(filepath.Join(root, way))
+			require.NoError(t, err)
+			require.Len(t, entries, 1+manyNames, "f1 and its names, and not f0, which is removed")
+			first, err := os.Stat(filepath.Join(root, way, "f1"))
+			require.NoError(t, err)
+			last, err := os.Stat(filepath.Join(root, way, fmt.Sprintf("f1-%d", manyNames-1)))
+			require.NoError(t, err)
+			require.True(t, os.SameFile(first, last))
+		})
+	})
 }
 
 func TestDescriptorsAreGivenBack(t *testing.T) {

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -67,11 +65,18 @@ type encoder struct {
 	view *stack
 	out  *rootfd.Dir // the root of the tree
 	// first has, of files with several names that were copied, where to.
-	first map[[2]uint64]string
+	first map[[2]uint64]copiedTo
 	// escaped is the first attribute of overlay's own names, with its file.
 	escaped string
 	// copied are the files that cannot have as many links as it takes.
 	copied map[[2]uint64]bool
+}
+
+// copiedTo is a name in the directory of the tree that has the same path as dir, which may
+// be closed.
+type copiedTo struct {
+	dir  *rootfd.Dir
+	name string
 }
 
 // tooManyLinks is a file of which some names were linked before it could not have
@@ -117,7 +122,7 @@ func (e *encoder) fill(branch, tree string) error {
 	if err := os.Mkdir(tree, 0o700); err != nil {
 		return err
 	}
-	e.first = map[[2]uint64]string{}
+	e.first = map[[2]uint64]copiedTo{}
 	src, err := rootfd.Open(branch, rootfd.Options{})
 	if err != nil {
 		return err
@@ -132,12 +137,12 @@ func (e *encoder) fill(branch, tree string) error {
 		below.open = v.Root
 	}
 	defer below.close()
-	return e.dir(src, e.out.Fd(), below, ".")
+	return e.dir(src, e.out, below)
 }
 
 // dir translates what is in src and then, since children change them, the
 // attributes of src itself.
-func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
+func (e *encoder) dir(src, dst *rootfd.Dir, below *under) error {
 	entries, err := src.Entries()
 	if err != nil {
 		return err
@@ -163,7 +168,7 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 		if hidden[entry.Name] || neverShown(entry.Name) {
 			continue
 		}
-		if err := e.child(src, dst, below, entry.Name, path.Join(at, entry.Name)); err != nil {
+		if err := e.child(src, dst, below, entry.Name); err != nil {
 			return err
 		}
 	}
@@ -175,13 +180,13 @@ func (e *encoder) dir(src *rootfd.Dir, dst int, below *under, at string) error {
 	if err != nil {
 		return err
 	}
-	e.escapes(attrs, at)
-	return e.setOpen(dst, st, attrs)
+	e.escapes(attrs, src, "")
+	return dst.Use(func(fd int) error { return e.setOpen(fd, st, attrs) })
 }
 
 // hide makes a whiteout, where there is something to hide: in a directory that
 // merges with none, overlay would list it.
-func (e *encoder) hide(dst int, name string, below *under) error {
+func (e *encoder) hide(dst *rootfd.Dir, name string, below *under) error {
 	d, err := below.dir()
 	if err != nil || d == nil {
 		return err
@@ -192,62 +197,62 @@ func (e *encoder) hide(dst int, name string, below *under) error {
 		}
 		return err
 	}
-	return e.enc.Whiteout(dst, name)
+	return dst.Use(func(fd int) error { return e.enc.Whiteout(fd, name) })
 }
 
-func (e *encoder) child(src *rootfd.Dir, dst int, below *under, name, at string) error {
+func (e *encoder) child(src, dst *rootfd.Dir, below *under, name string) error {
 	st, err := src.Lookup(name)
 	if err != nil {
 		return err
 	}
 	if !st.IsDir() {
-		return e.file(src, dst, name, at, st)
+		return e.file(src, dst, name, st)
 	}
 	sub, err := src.OpenDir(name)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
-	opaque, err := e.hidesBelow(sub, at)
+	opaque, err := e.hidesBelow(sub)
 	if err != nil {
 		return err
 	}
-	if err := sys.Mkdirat(dst, name, 0o700); err != nil {
+	if err := dst.Use(func(fd int) error { return sys.Mkdirat(fd, name, 0o700) }); err != nil {
 		return err
 	}
-	fd, err := sys.OpenDirat(dst, name)
+	out, err := dst.OpenDir(name)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer out.Close()
 	next := &under{}
 	defer next.close()
 	if opaque {
-		err = e.enc.SetOpaque(fd)
+		err = out.Use(e.enc.SetOpaque)
 	} else {
-		err = e.merge(below, next, name, at)
+		err = e.merge(below, next, name, sub)
 	}
 	if err != nil {
 		return err
 	}
-	return e.dir(sub, fd, next, at)
+	return e.dir(sub, out, next)
 }
 
 // hidesBelow reports whether overlay must not merge a directory of the branch. To
 // overlay the uppermost opaque directory counts, to the module the lowest one: a
 // mark says nothing when a directory below has one too.
-func (e *encoder) hidesBelow(dir *rootfd.Dir, at string) (bool, error) {
+func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	marked, err := hasMark(dir, whiteout.OpaqueMarker)
 	if err != nil || !marked {
 		return false, err
 	}
-	count, err := e.view.places(at)
+	count, err := e.view.places(dir.Below())
 	return count < 2, err
 }
 
-// merge finds what the directory name merges with. aufs passes over files on its
+// merge finds what the directory name, which is dir in the branch, merges with. aufs passes over files on its
 // way down to a further directory, where overlay stops.
-func (e *encoder) merge(below, next *under, name, at string) error {
+func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error {
 	d, err := below.dir()
 	if err != nil || d == nil {
 		return err
@@ -263,11 +268,22 @@ func (e *encoder) merge(below, next *under, name, at string) error {
 		next.open = opener(d, name)
 		return nil
 	}
-	count, err := e.view.places(at)
+	count, err := e.view.places(dir.Below())
 	if err == nil && count > 1 {
-		err = fmt.Errorf("%w: the directory %s merges with one below a file", errUnfit, at)
+		err = fmt.Errorf("%w: the directory %s merges with one below a file", errUnfit, shown(dir, ""))
 	}
 	return err
+}
+
+// shown is the path of a name in a directory of the branch, or of itself, for messages: of a
+// very long one only the end.
+func shown(dir *rootfd.Dir, name string) string {
+	const most = 4000
+	at := path.Join(dir.Below(), name)
+	if cut := len(at) - most; cut > 0 {
+		at = "…" + at[cut:]
+	}
+	return at
 }
 
 // places is how many directories make up the one at a path of the view.

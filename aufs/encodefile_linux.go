@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,21 +16,21 @@ import (
 // file translates what is no directory: by a hard link, which costs no space, or
 // by a copy where overlay would take one of its attributes for its own, or where
 // it cannot be linked.
-func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat) error {
+func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error {
 	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
-		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, at)
+		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, shown(src, name))
 	}
 	attrs, err := src.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
-	escapes := e.escapes(attrs, at)
+	escapes := e.escapes(attrs, src, name)
 	id := [2]uint64{st.Dev, st.Ino}
 	if first, ok := e.first[id]; ok {
 		return e.again(first, dst, name)
 	}
 	if !e.copied[id] && st.Nlink <= manyNames && !escapes {
-		err := src.Use(func(fd int) error { return sys.Linkat(fd, name, dst, name) })
+		err := link(src, name, dst, name)
 		switch {
 		case errors.Is(err, unix.EMLINK):
 			return tooManyLinks{id}
@@ -41,21 +40,30 @@ func (e *encoder) file(src *rootfd.Dir, dst int, name, at string, st rootfd.Stat
 		// An immutable file, one of another project's quota, or no hard links here.
 	}
 	if st.Nlink > 1 {
-		e.first[id] = at
+		e.first[id] = copiedTo{src, name}
 	}
-	if st.IsRegular() {
-		return e.regular(src, dst, name, st, attrs)
-	}
-	return e.special(src, dst, name, st, attrs)
+	return dst.Use(func(fd int) error {
+		if st.IsRegular() {
+			return e.regular(src, fd, name, st, attrs)
+		}
+		return e.special(src, fd, name, st, attrs)
+	})
 }
 
-// escapes reports whether overlay would take one of the attributes for its own, and
-// records the first of all.
-func (e *encoder) escapes(attrs map[string]string, at string) bool {
+// link gives a file a further name.
+func link(from *rootfd.Dir, name string, to *rootfd.Dir, further string) error {
+	return from.Use(func(fd int) error {
+		return to.Use(func(toFd int) error { return sys.Linkat(fd, name, toFd, further) })
+	})
+}
+
+// escapes reports whether overlay would take one of the attributes of a file for its own, and
+// records the first of all. Without a name it is the directory itself.
+func (e *encoder) escapes(attrs map[string]string, dir *rootfd.Dir, file string) bool {
 	for name := range attrs {
 		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
 			if e.escaped == "" {
-				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", at, name)
+				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", shown(dir, file), name)
 			}
 			return true
 		}
@@ -64,13 +72,13 @@ func (e *encoder) escapes(attrs map[string]string, at string) bool {
 }
 
 // again links a further name to the copy of a file.
-func (e *encoder) again(first string, dst int, name string) error {
-	dir, err := e.out.OpenDirAt(path.Dir(first))
+func (e *encoder) again(first copiedTo, dst *rootfd.Dir, name string) error {
+	dir, err := e.out.OpenDirAt(first.dir.Below())
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return sys.Linkat(dir.Fd(), path.Base(first), dst, name)
+	return link(dir, first.name, dst, name)
 }
 
 func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat, attrs map[string]string) error {

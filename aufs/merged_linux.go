@@ -100,7 +100,7 @@ func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) er
 		return err
 	}
 	defer out.Close()
-	e := encoder{enc: whiteout.Plain, noFchmodat2: noFchmodat2, out: out, first: map[[2]uint64]string{}}
+	e := encoder{enc: whiteout.Plain, noFchmodat2: noFchmodat2, out: out, first: map[[2]uint64]copiedTo{}}
 	for _, at := range left {
 		if err := lookupIn(view, path.Dir(at), func(d diff.Dir) error { return e.node(d, at) }); err != nil {
 			return fmt.Errorf("copy %s: %w", at, err)
@@ -134,9 +134,9 @@ func (e *encoder) node(from diff.Dir, at string) error {
 	}
 	id := [2]uint64{n.Dev, n.Ino}
 	if first, ok := e.first[id]; ok {
-		err = e.again(first, dir.Fd(), name)
+		err = e.again(first, dir, name)
 	} else {
-		e.first[id] = at
+		e.first[id] = copiedTo{dir, name}
 		node := rootfd.Stat{Mode: n.Mode, UID: n.UID, GID: n.GID, Rdev: n.Rdev, Mtime: n.Mtime}
 		err = e.special(nil, dir.Fd(), name, node, attrs)
 	}

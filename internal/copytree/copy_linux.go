@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,17 +24,11 @@ type copier struct {
 	buf   []byte
 }
 
-// A place is a name in a directory of the copy. Paths are put together only where they are
-// needed: those of a deep tree are long.
+// A place is a name in a directory of what is copied, which may be closed. Its path is put
+// together only where it is needed: those of a deep tree are long.
 type place struct {
-	dir  *way
+	dir  *rootfd.Dir
 	name string
-}
-
-// A way is a directory of the copy, nil for the root.
-type way struct {
-	above *way
-	name  string
 }
 
 // Copy copies what is in src, and the attributes of src itself, into the
@@ -50,17 +42,17 @@ func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
 	if err != nil {
 		return err
 	}
-	return c.dir(src, dst, st, nil)
+	return c.dir(src, dst, st)
 }
 
 // dir copies what is in src, and then, last since children change them, the
 // attributes of src itself.
-func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat, at *way) error {
+func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat) error {
 	own, err := dst.Stat()
 	if err != nil {
 		return err
 	}
-	if at == nil {
+	if len(c.path) == 0 {
 		c.opts.Made([]byte{'.'}, own.Ino)
 	} else {
 		c.opts.Made(c.path, own.Ino)
@@ -73,7 +65,7 @@ func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat, at *way) error {
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
-		if err := c.child(src, dst, name, at); err != nil {
+		if err := c.child(src, dst, name); err != nil {
 			return err
 		}
 	}
@@ -87,20 +79,20 @@ func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat, at *way) error {
 	return dst.Use(func(fd int) error { return setOpen(fd, st, attrs) })
 }
 
-func (c *copier) child(src, dst *rootfd.Dir, name string, at *way) error {
+func (c *copier) child(src, dst *rootfd.Dir, name string) error {
 	st, err := src.Lookup(name)
 	if err != nil {
 		return err
 	}
 	if st.IsDir() {
-		return c.subdir(src, dst, name, st, at)
+		return c.subdir(src, dst, name, st)
 	}
 	if st.Nlink > 1 {
 		key := [2]uint64{st.Dev, st.Ino}
 		if first, ok := c.links[key]; ok {
 			return c.link(first, dst, name)
 		}
-		c.links[key] = place{at, name}
+		c.links[key] = place{src, name}
 	}
 	return dst.Use(func(fd int) error {
 		if st.IsRegular() {
@@ -110,7 +102,7 @@ func (c *copier) child(src, dst *rootfd.Dir, name string, at *way) error {
 	})
 }
 
-func (c *copier) subdir(src, dst *rootfd.Dir, name string, st rootfd.Stat, at *way) error {
+func (c *copier) subdir(src, dst *rootfd.Dir, name string, st rootfd.Stat) error {
 	if err := dst.Use(func(fd int) error { return sys.Mkdirat(fd, name, 0o700) }); err != nil {
 		return err
 	}
@@ -129,16 +121,11 @@ func (c *copier) subdir(src, dst *rootfd.Dir, name string, st rootfd.Stat, at *w
 		c.path = append(c.path, '/')
 	}
 	c.path = append(c.path, name...)
-	return c.dir(sub, out, st, &way{at, name})
+	return c.dir(sub, out, st)
 }
 
 func (c *copier) link(first place, dst *rootfd.Dir, name string) error {
-	var names []string
-	for w := first.dir; w != nil; w = w.above {
-		names = append(names, w.name)
-	}
-	slices.Reverse(names)
-	dir, err := c.root.OpenDirAt(path.Join(names...))
+	dir, err := c.root.OpenDirAt(first.dir.Below())
 	if err != nil {
 		return err
 	}

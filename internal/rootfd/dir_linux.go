@@ -108,6 +108,20 @@ func (d *Dir) with(call func(fd int) error) error {
 // one the middle is missing.
 func (d *Dir) Path() string { return d.join("") }
 
+// Below returns the path of the directory below the root of its tree, and "." for the root
+// itself. A walk down a deep tree asks for it only where it has to: it can be long.
+func (d *Dir) Below() string {
+	var names []string
+	for ; d.at != nil; d = d.at {
+		names = append(names, d.name)
+	}
+	if len(names) == 0 {
+		return "."
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/")
+}
+
 // Close closes the descriptor. A second call does nothing.
 func (d *Dir) Close() error {
 	d.leaveTree()

@@ -25,6 +25,9 @@ func (d *Dir) Use(func(fd int) error) error { return errors.ErrUnsupported }
 // Path returns "".
 func (d *Dir) Path() string { return "" }
 
+// Below is not to be called here.
+func (d *Dir) Below() string { return "" }
+
 // Close does nothing.
 func (d *Dir) Close() error { return nil }
 
