@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"os"
@@ -199,6 +200,28 @@ func TestWhatIsNoReportIsRefused(t *testing.T) {
 	boom := errors.New("boom")
 	_, err := Read(failing{boom})
 	require.ErrorIs(t, err, boom)
+}
+
+func TestACompressedReportIsRead(t *testing.T) {
+	want := &Report{Format: Format, Version: "v1", Results: []Result{{Case: "size", Metrics: []Metric{{"first", Seconds, []float64{1, 2}}}}}}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	require.NoError(t, want.Write(z))
+	require.NoError(t, z.Close())
+	got, err := Read(bytes.NewReader(packed.Bytes()))
+	require.NoError(t, err)
+	require.Equal(t, want.Version, got.Version)
+	require.Equal(t, want.Results[0].Metrics, got.Results[0].Metrics)
+	for cut := 2; cut < packed.Len(); cut += 7 {
+		_, err := Read(bytes.NewReader(packed.Bytes()[:cut]))
+		require.ErrorIs(t, err, ErrNotReport, "the first %d bytes", cut)
+	}
+	for at := 10; at < packed.Len(); at++ { // after the header, in which a time may be any
+		broken := bytes.Clone(packed.Bytes())
+		broken[at] ^= 0xff
+		_, err := Read(bytes.NewReader(broken))
+		require.ErrorIs(t, err, ErrNotReport, "byte %d", at)
+	}
 }
 
 type failing struct{ err error }
