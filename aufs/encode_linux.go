@@ -11,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
@@ -176,12 +177,12 @@ func (e *encoder) dir(src, dst *rootfd.Dir, below *under) error {
 	if err != nil {
 		return err
 	}
-	attrs, err := src.Xattrs()
+	xattrs, err := src.Xattrs()
 	if err != nil {
 		return err
 	}
-	e.escapes(attrs, src, "")
-	return dst.Use(func(fd int) error { return e.setOpen(fd, st, attrs) })
+	e.escapes(xattrs, src, "")
+	return dst.Use(func(fd int) error { return e.set(attrs.Open(fd), st, xattrs) })
 }
 
 // hide makes a whiteout, where there is something to hide: in a directory that

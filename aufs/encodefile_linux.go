@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
@@ -20,11 +21,11 @@ func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error 
 	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
 		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, shown(src, name))
 	}
-	attrs, err := src.LookupXattrs(name)
+	xattrs, err := src.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
-	escapes := e.escapes(attrs, src, name)
+	escapes := e.escapes(xattrs, src, name)
 	id := [2]uint64{st.Dev, st.Ino}
 	if first, ok := e.first[id]; ok {
 		return e.again(first, dst, name)
@@ -44,9 +45,9 @@ func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error 
 	}
 	return dst.Use(func(fd int) error {
 		if st.IsRegular() {
-			return e.regular(src, fd, name, st, attrs)
+			return e.regular(src, fd, name, st, xattrs)
 		}
-		return e.special(src, fd, name, st, attrs)
+		return e.special(src, fd, name, st, xattrs)
 	})
 }
 
@@ -59,8 +60,8 @@ func link(from *rootfd.Dir, name string, to *rootfd.Dir, further string) error {
 
 // escapes reports whether overlay would take one of the attributes of a file for its own, and
 // records the first of all. Without a name it is the directory itself.
-func (e *encoder) escapes(attrs map[string]string, dir *rootfd.Dir, file string) bool {
-	for name := range attrs {
+func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string) bool {
+	for name := range xattrs {
 		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
 			if e.escaped == "" {
 				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", shown(dir, file), name)
@@ -81,7 +82,7 @@ func (e *encoder) again(first copiedTo, dst *rootfd.Dir, name string) error {
 	return link(dir, first.name, dst, name)
 }
 
-func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat, attrs map[string]string) error {
+func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat, xattrs map[string]string) error {
 	in, err := src.Open(name)
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat,
 	out := os.NewFile(uintptr(fd), name)
 	err = e.body(in, out, st.Size)
 	if err == nil {
-		err = e.setOpen(fd, st, attrs)
+		err = e.set(attrs.Open(fd), st, xattrs)
 	}
 	return errors.Join(err, out.Close())
 }
@@ -143,7 +144,7 @@ func (u *untilDone) Read(p []byte) (int, error) {
 }
 
 // special makes what has no body.
-func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat, attrs map[string]string) error {
+func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat, xattrs map[string]string) error {
 	if st.IsSymlink() {
 		target, err := src.Readlink(name)
 		if err == nil {
@@ -155,52 +156,15 @@ func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat,
 	} else if err := sys.Mknodat(dst, name, st.Type()|0o600, st.Rdev); err != nil {
 		return err
 	}
-	if err := sys.Fchownat(dst, name, st.UID, st.GID); err != nil {
-		return err
+	f := attrs.Named(dst, name, e.noFchmodat2)
+	if st.IsSymlink() {
+		f = attrs.Link(dst, name)
 	}
-	for attr, value := range attrs {
-		if onDisk, ok := e.enc.XattrToDisk(attr); ok {
-			if err := sys.Lsetxattrat(dst, name, onDisk, []byte(value)); err != nil {
-				return err
-			}
-		}
-	}
-	if !st.IsSymlink() {
-		if err := sys.Fchmodat(dst, name, st.Mode&0o7777, e.noFchmodat2); err != nil {
-			return err
-		}
-	}
-	times, err := timesOf(st)
-	if err != nil {
-		return err
-	}
-	return sys.Utimensat(dst, name, times)
+	return e.set(f, st, xattrs)
 }
 
-// setOpen sets all attributes of an open file, in the order in which none undoes
-// another: owner, extended attributes, mode, times.
-func (e *encoder) setOpen(fd int, st rootfd.Stat, attrs map[string]string) error {
-	if err := sys.Fchown(fd, st.UID, st.GID); err != nil {
-		return err
-	}
-	for attr, value := range attrs {
-		if onDisk, ok := e.enc.XattrToDisk(attr); ok {
-			if err := sys.Fsetxattr(fd, onDisk, []byte(value)); err != nil {
-				return err
-			}
-		}
-	}
-	if err := sys.Fchmod(fd, st.Mode&0o7777); err != nil {
-		return err
-	}
-	times, err := timesOf(st)
-	if err != nil {
-		return err
-	}
-	return sys.Futimens(fd, times)
-}
-
-func timesOf(st rootfd.Stat) (*[2]unix.Timespec, error) {
-	ts, err := unix.TimeToTimespec(st.Mtime)
-	return &[2]unix.Timespec{ts, ts}, err
+// set gives what was made of a file the file's attributes.
+func (e *encoder) set(f attrs.File, st rootfd.Stat, xattrs map[string]string) error {
+	a := attrs.New(st.Mode, st.UID, st.GID, st.Mtime, xattrs, e.enc)
+	return attrs.Set(f, &a, attrs.Unknown, attrs.Options{})
 }

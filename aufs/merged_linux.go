@@ -11,10 +11,10 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
-	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
@@ -119,7 +119,7 @@ func (e *encoder) node(from diff.Dir, at string) error {
 	if n.Type() != diff.TypeSocket && n.Type() != diff.TypeChar {
 		return nil // told of for another reason
 	}
-	attrs, err := from.LookupXattrs(name)
+	xattrs, err := from.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
@@ -138,14 +138,10 @@ func (e *encoder) node(from diff.Dir, at string) error {
 	} else {
 		e.first[id] = copiedTo{dir, name}
 		node := rootfd.Stat{Mode: n.Mode, UID: n.UID, GID: n.GID, Rdev: n.Rdev, Mtime: n.Mtime}
-		err = e.special(nil, dir.Fd(), name, node, attrs)
+		err = e.special(nil, dir.Fd(), name, node, xattrs)
 	}
 	if err != nil {
 		return err
 	}
-	times, err := timesOf(st)
-	if err != nil {
-		return err
-	}
-	return sys.Futimens(dir.Fd(), times)
+	return attrs.Open(dir.Fd()).SetTimes(st.Mtime)
 }

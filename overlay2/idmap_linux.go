@@ -9,6 +9,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/mount"
@@ -42,9 +43,7 @@ func mapRoot(path string, m *mount.IDMap) error {
 	if err != nil {
 		return fmt.Errorf("the root directory: %w", err)
 	}
-	if err := sys.Fchown(fd, uid, gid); err != nil {
-		return err
-	}
+	a := attrs.Attrs{UID: uid, GID: gid, Mode: st.Mode & 0o7777}
 	for _, name := range []string{xattrACL, xattrDefaultACL} {
 		value, ok, err := sys.Fgetxattr(fd, name)
 		if err != nil {
@@ -57,11 +56,10 @@ func mapRoot(path string, m *mount.IDMap) error {
 		if err != nil {
 			return fmt.Errorf("the root directory: %w", err)
 		}
-		if err := sys.Fsetxattr(fd, name, []byte(mapped)); err != nil {
-			return err
-		}
+		a.Xattrs = append(a.Xattrs, attrs.Xattr{Name: name, Value: mapped})
 	}
-	return sys.Fchmod(fd, st.Mode&0o7777)
+	a.Sort()
+	return attrs.Set(attrs.Open(fd), &a, attrs.Unknown, attrs.Options{KeepTimes: true})
 }
 
 // shiftOf says how the IDs in a layer's own directory are to be read; nil: as they

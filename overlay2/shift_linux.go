@@ -11,12 +11,10 @@ import (
 	"path"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
-	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // shiftFile, in a layer's directory, says whom the layer's files will belong to
@@ -119,49 +117,23 @@ func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, e
 	return some, nil
 }
 
-// set gives a file the attributes of the record, in the order in which none undoes
-// another: a new owner takes the mode's setuid bit and the capabilities away.
+// set gives a file the owner, mode and extended attributes of the record. Its times stay.
 func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
+	a := attrs.Attrs{UID: s.UID, GID: s.GID, Mode: s.Mode}
+	for attr, value := range s.Xattrs {
+		a.Xattrs = append(a.Xattrs, attrs.Xattr{Name: attr, Value: value})
+	}
+	a.Sort()
 	return dir.Use(func(fd int) error {
-		if name == "" {
-			return s.setRoot(fd)
+		f := attrs.Named(fd, name, false)
+		switch {
+		case name == "":
+			f = attrs.Open(fd)
+		case st.IsSymlink():
+			f = attrs.Link(fd, name)
 		}
-		return s.setAt(fd, name, st)
+		return attrs.Set(f, &a, attrs.Unknown, attrs.Options{KeepTimes: true, Thaw: name != ""})
 	})
-}
-
-func (s shifted) setAt(dir int, name string, st rootfd.Stat) error {
-	err := sys.Fchownat(dir, name, s.UID, s.GID)
-	if errors.Is(err, unix.EPERM) { // chattr(1) +i or +a
-		if err := sys.Thawat(dir, name); err != nil {
-			return err
-		}
-		err = sys.Fchownat(dir, name, s.UID, s.GID)
-	}
-	if err != nil {
-		return err
-	}
-	for attr, value := range s.Xattrs {
-		if err := sys.Lsetxattrat(dir, name, attr, []byte(value)); err != nil {
-			return err
-		}
-	}
-	if st.IsSymlink() {
-		return nil
-	}
-	return sys.Fchmodat(dir, name, s.Mode, false)
-}
-
-func (s shifted) setRoot(fd int) error {
-	if err := sys.Fchown(fd, s.UID, s.GID); err != nil {
-		return err
-	}
-	for attr, value := range s.Xattrs {
-		if err := sys.Fsetxattr(fd, attr, []byte(value)); err != nil {
-			return err
-		}
-	}
-	return sys.Fchmod(fd, s.Mode)
 }
 
 // walkOwned visits dir, under an empty name, and everything below it in one order:

@@ -15,6 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver/drivertest/model"
 	"github.com/layerkeep/layerkeep/driver/drivertest/semantics"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -104,12 +105,12 @@ func newAUFSBed(t *testing.T, base string) *overlayBed {
 
 func (b *overlayBed) push(t *testing.T) {
 	dir := filepath.Join(b.base, "l"+string(rune('a'+len(b.layers))))
-	var below attrs
+	var below attributes
 	if len(b.layers) > 0 {
 		a := fstest.FromPath(t, b.layers[len(b.layers)-1])["."]
-		below = attrs{mode: a.Perm(), uid: a.UID, gid: a.GID, mtime: a.Mtime}
+		below.Attrs = attrs.Attrs{Mode: a.Perm(), UID: a.UID, GID: a.GID, Mtime: a.Mtime}
 		for k, v := range a.Xattrs {
-			below.xattrs = append(below.xattrs, xattr{k, v})
+			below.Xattrs = append(below.Xattrs, attrs.Xattr{Name: k, Value: v})
 		}
 	}
 	newRoot(t, dir)

@@ -41,7 +41,7 @@ func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
 	case !isLocal(err) && u.ctx.Err() == nil:
 		err = u.readError(err)
 	}
-	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)
+	return u.maker.complete(fd, j, j.attrs.Mode&^u.maker.masked&0o777, err)
 }
 
 // isLocal reports whether an error came from writing the file.

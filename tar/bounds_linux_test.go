@@ -62,7 +62,7 @@ func TestOwnersAndNamesOfAttributesAreChecked(t *testing.T) {
 	}
 	a, err := headerAttrs(&stdtar.Header{Uid: maxID, Gid: maxID, PAXRecords: map[string]string{schilyXattr + "user.a": "x", "other": "y"}}, whiteout.Plain)
 	require.NoError(t, err)
-	require.EqualValues(t, maxID, a.uid)
-	require.EqualValues(t, maxID, a.gid)
-	require.Len(t, a.xattrs, 1)
+	require.EqualValues(t, maxID, a.UID)
+	require.EqualValues(t, maxID, a.GID)
+	require.Len(t, a.Xattrs, 1)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -14,16 +15,16 @@ import (
 func TestNoErrorOfSettingADirectorysAttributesVanishes(t *testing.T) {
 	requireRoot(t)
 	calls := fstest.NewCalls(t)
-	wanted := attrs{mode: 0o750, uid: 1, gid: 2, mtime: time.Unix(3, 4), xattrs: []xattr{{"user.new", "n"}}}
-	same := attrs{mode: 0o700, mtime: time.Unix(5, 6)}
-	for name, a := range map[string]attrs{"all are new": wanted, "the time is new": same} {
+	wanted := attributes{Attrs: attrs.Attrs{Mode: 0o750, UID: 1, GID: 2, Mtime: time.Unix(3, 4), Xattrs: []attrs.Xattr{{Name: "user.new", Value: "n"}}}}
+	same := attributes{Attrs: attrs.Attrs{Mode: 0o700, Mtime: time.Unix(5, 6)}}
+	for name, a := range map[string]attributes{"all are new": wanted, "the time is new": same} {
 		t.Run(name, func(t *testing.T) {
 			set := func(n int) (made int, err error) {
 				dir := open(t, t.TempDir())
 				defer dir.Close()
 				fd := int(dir.Fd())
 				require.NoError(t, unix.Fchmod(fd, 0o700))
-				if len(a.xattrs) > 0 {
+				if len(a.Xattrs) > 0 {
 					require.NoError(t, unix.Fsetxattr(fd, "user.old", []byte("o"), 0))
 				}
 				g := &merger{enc: whiteout.Plain, maker: &maker{uid: ^uint32(0)}}

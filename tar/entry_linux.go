@@ -89,7 +89,7 @@ func (u *reading) rootEntry(hdr *stdtar.Header) error {
 
 // attrs takes the attributes from the header of an entry, and notes whether one
 // of them has to be escaped.
-func (u *reading) attrs(p string, hdr *stdtar.Header) (attrs, error) {
+func (u *reading) attrs(p string, hdr *stdtar.Header) (attributes, error) {
 	a, err := headerAttrs(hdr, u.opts.Encoding)
 	if err != nil {
 		return a, err
@@ -99,12 +99,12 @@ func (u *reading) attrs(p string, hdr *stdtar.Header) (attrs, error) {
 	}
 	u.dropped.see(p, hdr, u.tape.start)
 	own := u.opts.Encoding.XattrPrefix()
-	for _, x := range a.xattrs {
-		if own == "" || !strings.HasPrefix(x.name, own) {
+	for _, x := range a.Xattrs {
+		if own == "" || !strings.HasPrefix(x.Name, own) {
 			continue
 		}
 		if u.opts.NoEscape {
-			name, _ := u.opts.Encoding.XattrFromDisk(x.name)
+			name, _ := u.opts.Encoding.XattrFromDisk(x.Name)
 			return a, fmt.Errorf("extended attribute %s: %w", name, ErrOwnXattr)
 		}
 		u.escaped = true
@@ -176,7 +176,7 @@ func (u *reading) checkType(p string, hdr *stdtar.Header) (skip bool, err error)
 }
 
 // makeDir makes a directory, or gives one that is there other attributes (R1).
-func (u *reading) makeDir(parent *node, base string, a *attrs) error {
+func (u *reading) makeDir(parent *node, base string, a *attributes) error {
 	// Nodes of directories are never forgotten.
 	if old := parent.child(base); old != nil && old.kind == kindDir {
 		return u.describe(old, a)
@@ -189,7 +189,7 @@ func (u *reading) makeDir(parent *node, base string, a *attrs) error {
 }
 
 // describe gives a directory the attributes of an entry.
-func (u *reading) describe(n *node, a *attrs) error {
+func (u *reading) describe(n *node, a *attributes) error {
 	u.kept -= n.cost()
 	n.explicit, n.implied = true, false
 	u.kept += n.cost()
@@ -197,7 +197,7 @@ func (u *reading) describe(n *node, a *attrs) error {
 }
 
 // fill makes the non-directory of a new node, beside this goroutine if it can.
-func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attrs) error {
+func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attributes) error {
 	if err := u.room.take(roomFile); err != nil {
 		return err
 	}

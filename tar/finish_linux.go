@@ -1,18 +1,19 @@
 package tar
 
 import (
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
 // describe keeps the attributes of a directory until nothing changes in it any more.
-func (u *unpacker) describe(n *node, a *attrs) error {
+func (u *unpacker) describe(n *node, a *attributes) error {
 	at, err := u.dirAttrs.add(a)
 	n.dir.kept = at + 1
 	return err
 }
 
 // attrsOf returns the attributes that a directory gets.
-func (u *unpacker) attrsOf(n *node) (*attrs, error) {
+func (u *unpacker) attrsOf(n *node) (*attributes, error) {
 	if n.dir.kept == 0 {
 		return impliedAttrs(), nil
 	}
@@ -113,5 +114,5 @@ func (u *unpacker) finishRoot() error {
 	if err != nil {
 		return err
 	}
-	return u.maker.complete(fd, &job{path: ".", attrs: *a}, modeUnknown, nil)
+	return u.maker.complete(fd, &job{path: ".", attrs: *a}, attrs.UnknownMode, nil)
 }

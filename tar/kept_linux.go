@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
 // A keptAttrs has the attributes of directories until they can be set, which is when
@@ -22,7 +24,7 @@ type keptAttrs struct {
 const keptBuffer = 1 << 20
 
 // add keeps attributes, and returns where, for get.
-func (k *keptAttrs) add(a *attrs) (int64, error) {
+func (k *keptAttrs) add(a *attributes) (int64, error) {
 	if len(k.buf) >= keptBuffer {
 		if err := k.flush(); err != nil {
 			return 0, err
@@ -52,7 +54,7 @@ func (k *keptAttrs) flush() (err error) {
 	return nil
 }
 
-func (k *keptAttrs) get(at int64) (*attrs, error) {
+func (k *keptAttrs) get(at int64) (*attributes, error) {
 	if at >= k.size {
 		a, err := readAttrs(k.buf[at-k.size:])
 		return &a, err
@@ -76,15 +78,15 @@ func (k *keptAttrs) close() {
 }
 
 // append encodes attributes.
-func (a *attrs) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(a.mode))
-	b = binary.AppendUvarint(b, uint64(a.uid))
-	b = binary.AppendUvarint(b, uint64(a.gid))
-	b = binary.AppendVarint(b, a.mtime.Unix())
-	b = binary.AppendUvarint(b, uint64(a.mtime.Nanosecond()))
-	b = binary.AppendUvarint(b, uint64(len(a.xattrs)))
-	for _, x := range a.xattrs {
-		for _, s := range []string{x.name, x.value} {
+func (a *attributes) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(a.Mode))
+	b = binary.AppendUvarint(b, uint64(a.UID))
+	b = binary.AppendUvarint(b, uint64(a.GID))
+	b = binary.AppendVarint(b, a.Mtime.Unix())
+	b = binary.AppendUvarint(b, uint64(a.Mtime.Nanosecond()))
+	b = binary.AppendUvarint(b, uint64(len(a.Xattrs)))
+	for _, x := range a.Xattrs {
+		for _, s := range []string{x.Name, x.Value} {
 			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 		}
 	}
@@ -93,7 +95,7 @@ func (a *attrs) append(b []byte) []byte {
 
 // readAttrs is the inverse of attrs.append. Bytes may follow; where some lack, it
 // returns io.ErrUnexpectedEOF.
-func readAttrs(b []byte) (a attrs, err error) {
+func readAttrs(b []byte) (a attributes, err error) {
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
@@ -113,15 +115,15 @@ func readAttrs(b []byte) (a attrs, err error) {
 		b = b[n:]
 		return s
 	}
-	a.mode, a.uid, a.gid = uint32(number()), uint32(number()), uint32(number())
+	a.Mode, a.UID, a.GID = uint32(number()), uint32(number()), uint32(number())
 	sec, n := binary.Varint(b)
 	if n <= 0 {
 		return a, io.ErrUnexpectedEOF
 	}
 	b = b[n:]
-	a.mtime = time.Unix(sec, int64(number()))
+	a.Mtime = time.Unix(sec, int64(number()))
 	for count := number(); count > 0 && err == nil; count-- {
-		a.xattrs = append(a.xattrs, xattr{text(), text()})
+		a.Xattrs = append(a.Xattrs, attrs.Xattr{Name: text(), Value: text()})
 	}
 	return a, err
 }

@@ -12,19 +12,19 @@ const (
 
 // checkXattrs refuses extended attributes that no file can have, and those that only here
 // none can, as they are kept under a longer name. names are those in the layer.
-func (a *attrs) checkXattrs(names []string) error {
+func (a *attributes) checkXattrs(names []string) error {
 	total, onDisk := 0, 0
 	for i, name := range names {
-		x := &a.xattrs[i]
+		x := &a.Xattrs[i]
 		total += len(name) + 1
-		onDisk += len(x.name) + 1
+		onDisk += len(x.Name) + 1
 		switch {
 		case len(name) > maxXattrName:
 			return invalid("extended attribute %s has a name of %d bytes, and Linux takes %d", shortened(name), len(name), maxXattrName)
-		case len(x.value) > maxXattrValue:
-			return invalid("extended attribute %s has %d bytes, and Linux takes %d", name, len(x.value), maxXattrValue)
-		case len(x.name) > maxXattrName:
-			return fmt.Errorf("%w: %s is kept here under a name of %d bytes, and Linux takes %d", ErrLargeXattr, name, len(x.name), maxXattrName)
+		case len(x.Value) > maxXattrValue:
+			return invalid("extended attribute %s has %d bytes, and Linux takes %d", name, len(x.Value), maxXattrValue)
+		case len(x.Name) > maxXattrName:
+			return fmt.Errorf("%w: %s is kept here under a name of %d bytes, and Linux takes %d", ErrLargeXattr, name, len(x.Name), maxXattrName)
 		}
 	}
 	if total > maxXattrNames {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
@@ -16,7 +17,7 @@ const fullBelow = 1 << 20
 // explainXattr explains the error of setting the attribute x of a file with the attributes
 // a. ext4 and btrfs say that there is no space where an attribute is larger than they can
 // hold, though the disk may be empty.
-func (m *maker) explainXattr(a *attrs, x *xattr, err error) error {
+func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 		return err
 	}
@@ -24,24 +25,24 @@ func (m *maker) explainXattr(a *attrs, x *xattr, err error) error {
 	if serr := unix.Fstatfs(m.dirfd, &st); serr != nil || st.Bfree*uint64(st.Bsize) < fullBelow { //nolint:gosec // a block size
 		return err
 	}
-	most, perr := m.largestXattr(x.name)
+	most, perr := m.largestXattr(x.Name)
 	if perr != nil {
 		return err // which is the one that counts
 	}
-	if len(x.value) > most {
-		return fmt.Errorf("%w: %s has %d bytes, and this file system takes %d on one file", ErrLargeXattr, x.name, len(x.value), most)
+	if len(x.Value) > most {
+		return fmt.Errorf("%w: %s has %d bytes, and this file system takes %d on one file", ErrLargeXattr, x.Name, len(x.Value), most)
 	}
-	others, count := 0, len(a.xattrs)-1
-	for i := range a.xattrs {
-		if o := &a.xattrs[i]; o.name != x.name {
-			others += len(o.name) + len(o.value)
+	others, count := 0, len(a.Xattrs)-1
+	for i := range a.Xattrs {
+		if o := &a.Xattrs[i]; o.Name != x.Name {
+			others += len(o.Name) + len(o.Value)
 		}
 	}
 	if count == 0 {
 		return err
 	}
 	return fmt.Errorf("%w: %s has %d bytes, beside %d others of the same file with %d; this file system takes %d where there are no others",
-		ErrLargeXattr, x.name, len(x.value), count, others, most)
+		ErrLargeXattr, x.Name, len(x.Value), count, others, most)
 }
 
 // largestXattr finds out how many bytes an attribute with a name like this can have on a

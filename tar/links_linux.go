@@ -196,7 +196,7 @@ func (u *reading) copyUp(p string) (*node, error) {
 }
 
 // copy makes a file of the parents a file of the staging directory.
-func (u *unpacker) copy(n *node, p string, from diff.Node, a attrs, in diff.Dir, name string) error {
+func (u *unpacker) copy(n *node, p string, from diff.Node, a attributes, in diff.Dir, name string) error {
 	h, err := u.dirs.get(n.parent)
 	if err != nil {
 		return err
@@ -245,7 +245,7 @@ func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {
 		return err
 	}
 	_, err = u.copyBody(fd, onlyReader{src})
-	return u.maker.complete(fd, j, j.attrs.mode&^u.maker.masked&0o777, err)
+	return u.maker.complete(fd, j, j.attrs.Mode&^u.maker.masked&0o777, err)
 }
 
 // onlyReader hides what else a reader can do.

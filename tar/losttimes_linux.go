@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
@@ -71,7 +72,7 @@ func (l *lostTimes) learn() error {
 func (l *lostTimes) learnFrom(fd int) (err error) {
 	kept := func(t time.Time) time.Time {
 		if err == nil {
-			err = sys.Futimens(fd, times(t))
+			err = attrs.Open(fd).SetTimes(t)
 		}
 		var st unix.Stat_t
 		if err == nil {

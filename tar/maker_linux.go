@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
@@ -73,13 +74,6 @@ func (m *maker) warn(path, message string) {
 	}
 }
 
-// times returns the argument of utimensat(2): the access time is that of the
-// last modification, so that it does not depend on when the layer is applied.
-func times(t time.Time) *[2]unix.Timespec {
-	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-	return &[2]unix.Timespec{ts, ts}
-}
-
 // file makes a regular file from a buffered body.
 func (m *maker) file(j *job) error {
 	fd, err := m.create(j)
@@ -97,12 +91,12 @@ func (m *maker) file(j *job) error {
 	if err != nil {
 		err = &os.PathError{Op: "write", Path: j.path, Err: err}
 	}
-	return m.complete(fd, j, j.attrs.mode&^m.masked&0o777, err)
+	return m.complete(fd, j, j.attrs.Mode&^m.masked&0o777, err)
 }
 
 // create opens a new file with as much of its mode as it can be given at once.
 func (m *maker) create(j *job) (int, error) {
-	return sys.Openat(j.dir.fd, j.name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, j.attrs.mode&0o777)
+	return sys.Openat(j.dir.fd, j.name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, j.attrs.Mode&0o777)
 }
 
 // complete sets the attributes of a file that has the mode has, and closes it.
@@ -116,30 +110,22 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 	return err
 }
 
-// setOpen sets the attributes of an open file in the order that keeps them all:
-// chown(2) clears capabilities and setuid, an ACL changes the mode, and every
-// one of them sets ctime only (A1). has is the mode the file has now.
-func (m *maker) setOpen(fd int, path func() string, a *attrs, has uint32) error {
-	if a.uid != m.uid || a.gid != m.gid {
-		if err := sys.Fchown(fd, a.uid, a.gid); err != nil {
-			return explainOwner(a.uid, a.gid, err)
-		}
+// setOpen sets the attributes of an open file. has is the mode the file has now.
+func (m *maker) setOpen(fd int, path func() string, a *attributes, has uint32) error {
+	return m.set(attrs.Open(fd), path, a, has, false)
+}
+
+// set gives a file its attributes. special is for one that must not be opened.
+func (m *maker) set(f attrs.File, path func() string, a *attributes, has uint32, special bool) error {
+	o := attrs.Options{OwnerFailed: explainOwner}
+	if len(a.Xattrs) > 0 {
+		o.XattrFailed = func(x attrs.Xattr, err error) error { return m.xattrError(path, a, &x, special, err) }
 	}
-	for i := range a.xattrs {
-		x := &a.xattrs[i]
-		if err := m.xattrError(path, a, x, false, sys.Fsetxattr(fd, x.name, []byte(x.value))); err != nil {
-			return err
-		}
-	}
-	if a.mode != has || a.hasACL() {
-		if err := sys.Fchmod(fd, a.mode); err != nil {
-			return err
-		}
-	}
-	if err := m.noteTime(path, a.mtime); err != nil {
+	// This may make a file in the root directory, so it comes before that gets its time.
+	if err := m.noteTime(path, a.Mtime); err != nil {
 		return err
 	}
-	return sys.Futimens(fd, times(a.mtime))
+	return attrs.Set(f, &a.Attrs, attrs.Has{UID: m.uid, GID: m.gid, Mode: has}, o)
 }
 
 func (m *maker) noteTime(path func() string, t time.Time) error {
@@ -150,8 +136,8 @@ func (m *maker) noteTime(path func() string, t time.Time) error {
 }
 
 // xattrError decides what an attribute that cannot be set means (A5).
-func (m *maker) xattrError(path func() string, a *attrs, x *xattr, special bool, err error) error {
-	name := x.name
+func (m *maker) xattrError(path func() string, a *attributes, x *attrs.Xattr, special bool, err error) error {
+	name := x.Name
 	switch {
 	case err == nil:
 		return nil
@@ -161,8 +147,8 @@ func (m *maker) xattrError(path func() string, a *attrs, x *xattr, special bool,
 	case m.userNS && errors.Is(err, unix.EPERM):
 		m.warn(path(), "extended attribute "+name+" is not allowed in a user namespace, dropped")
 		return nil
-	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.value) != "":
-		m.warn(path(), "extended attribute "+name+" is about "+unmappedACL(x.value)+", which the user namespace does not have, dropped")
+	case m.userNS && errors.Is(err, unix.EINVAL) && isACL(name) && unmappedACL(x.Value) != "":
+		m.warn(path(), "extended attribute "+name+" is about "+unmappedACL(x.Value)+", which the user namespace does not have, dropped")
 		return nil
 	default:
 		return m.explainXattr(a, x, err)
@@ -187,32 +173,12 @@ func (m *maker) special(j *job, typ uint32, dev uint64) error {
 
 // setNamed is setOpen for a file that must not be opened.
 func (m *maker) setNamed(j *job, typ uint32) error {
-	a := &j.attrs
-	if a.uid != m.uid || a.gid != m.gid {
-		if err := sys.Fchownat(j.dir.fd, j.name, a.uid, a.gid); err != nil {
-			return explainOwner(a.uid, a.gid, err)
-		}
+	f := attrs.Named(j.dir.fd, j.name, m.noFchmodat2)
+	if typ == diff.TypeSymlink {
+		f = attrs.Link(j.dir.fd, j.name)
 	}
-	for i := range a.xattrs {
-		x := &a.xattrs[i]
-		err := sys.Lsetxattrat(j.dir.fd, j.name, x.name, []byte(x.value))
-		if err := m.xattrError(j.shown, a, x, true, err); err != nil {
-			return err
-		}
-	}
-	if typ != diff.TypeSymlink && (a.mode != 0o600&^m.masked || a.hasACL()) {
-		if err := sys.Fchmodat(j.dir.fd, j.name, a.mode, m.noFchmodat2); err != nil {
-			return err
-		}
-	}
-	if err := m.noteTime(j.shown, a.mtime); err != nil {
-		return err
-	}
-	return sys.Utimensat(j.dir.fd, j.name, times(a.mtime))
+	return m.set(f, j.shown, &j.attrs, 0o600&^m.masked, true)
 }
-
-// modeUnknown is no mode: it makes setOpen set it.
-const modeUnknown = ^uint32(0)
 
 // directory sets the attributes of a directory made before.
 func (m *maker) directory(j *job) error {
@@ -220,5 +186,5 @@ func (m *maker) directory(j *job) error {
 	if err != nil {
 		return err
 	}
-	return m.complete(fd, j, modeUnknown, nil)
+	return m.complete(fd, j, attrs.UnknownMode, nil)
 }

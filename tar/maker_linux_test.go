@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
 // An attribute that cannot be set is left out only for a reason that is known.
@@ -28,8 +30,8 @@ func TestWhichAttributesAreLeftOut(t *testing.T) {
 	} {
 		var warned []string
 		m := &maker{userNS: c.userNS, warnFunc: func(path, _ string) { warned = append(warned, path) }}
-		x := &xattr{c.name, acl}
-		err := m.xattrError(func() string { return "file" }, &attrs{xattrs: []xattr{*x}}, x, c.special, c.err)
+		x := &attrs.Xattr{Name: c.name, Value: acl}
+		err := m.xattrError(func() string { return "file" }, &attributes{Attrs: attrs.Attrs{Xattrs: []attrs.Xattr{*x}}}, x, c.special, c.err)
 		if c.leftOut {
 			require.NoError(t, err, c.what)
 			require.Equal(t, []string{"file"}, warned, c.what)

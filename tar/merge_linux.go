@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -52,7 +53,7 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 	}
 	g := &merger{
 		ctx: ctx, delta: d, enc: t.Encoding, view: &parentTree{view: t.Below}, trash: -1,
-		maker: &maker{uid: ^uint32(0), gid: ^uint32(0), noFchmodat2: t.NoFchmodat2},
+		maker: &maker{uid: attrs.UnknownID, gid: attrs.UnknownID, noFchmodat2: t.NoFchmodat2},
 		root:  int(t.Root.Fd()), src: int(d.staging.Fd()),
 	}
 	defer g.view.close()
@@ -201,7 +202,7 @@ func (g *merger) both(l *level) error {
 
 // attrsAfter are the attributes that a directory of the target ends up with:
 // those of its entry, else the ones it had, times included (M2).
-func (g *merger) attrsAfter(l *level, before *attrs) (*attrs, error) {
+func (g *merger) attrsAfter(l *level, before *attributes) (*attributes, error) {
 	if l.up == nil {
 		switch {
 		case g.delta.root:

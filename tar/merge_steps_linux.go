@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
@@ -61,12 +62,12 @@ func (g *merger) moveIn(l *level, src int, from, name string) error {
 
 // readDirAttrs reads the attributes of an open directory, without those of the
 // encoding, under their names on disk.
-func readDirAttrs(fd int, enc whiteout.Encoding) (*attrs, error) {
+func readDirAttrs(fd int, enc whiteout.Encoding) (*attributes, error) {
 	st, err := sys.Fstat(fd)
 	if err != nil {
 		return nil, err
 	}
-	a := &attrs{mode: st.Mode & diff.PermMask, uid: st.Uid, gid: st.Gid, mtime: time.Unix(st.Mtim.Unix())}
+	a := &attributes{Attrs: attrs.Attrs{Mode: st.Mode & diff.PermMask, UID: st.Uid, GID: st.Gid, Mtime: time.Unix(st.Mtim.Unix())}}
 	names, err := sys.Flistxattr(fd)
 	if err != nil {
 		return nil, err
@@ -80,16 +81,16 @@ func readDirAttrs(fd int, enc whiteout.Encoding) (*attrs, error) {
 			return nil, err
 		}
 		if ok {
-			a.xattrs = append(a.xattrs, xattr{name, string(value)})
+			a.Xattrs = append(a.Xattrs, attrs.Xattr{Name: name, Value: string(value)})
 		}
 	}
-	a.sortXattrs()
+	a.Sort()
 	return a, nil
 }
 
 // setDirAttrs gives an open directory of the target its attributes; before are
 // those it had, nil when that is not known.
-func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
+func (g *merger) setDirAttrs(fd int, a attributes, before *attributes) error {
 	if before == nil {
 		var err error
 		if before, err = readDirAttrs(fd, g.enc); err != nil {
@@ -97,16 +98,16 @@ func (g *merger) setDirAttrs(fd int, a attrs, before *attrs) error {
 		}
 	}
 	if a.sameMeta(before) {
-		return keepMtime(fd, a.mtime)
+		return keepMtime(fd, a.Mtime)
 	}
-	for _, x := range before.xattrs {
-		if !a.hasXattr(x.name) {
-			if err := sys.Fremovexattr(fd, x.name); err != nil && !errors.Is(err, unix.ENODATA) {
+	for _, x := range before.Xattrs {
+		if !a.HasXattr(x.Name) {
+			if err := sys.Fremovexattr(fd, x.Name); err != nil && !errors.Is(err, unix.ENODATA) {
 				return err
 			}
 		}
 	}
-	return g.maker.setOpen(fd, func() string { return "." }, &a, modeUnknown)
+	return g.maker.setOpen(fd, func() string { return "." }, &a, attrs.UnknownMode)
 }
 
 // keepMtime sets the mtime of an open directory, unless it has it: setting it marks
@@ -117,11 +118,11 @@ func keepMtime(fd int, mtime time.Time) error {
 	if err != nil || time.Unix(st.Mtim.Unix()).Equal(mtime) {
 		return err
 	}
-	return sys.Futimens(fd, times(mtime))
+	return attrs.Open(fd).SetTimes(mtime)
 }
 
 // viewAttrs takes the attributes of a directory of the parents.
-func (g *merger) viewAttrs(d diff.Dir) (*attrs, error) {
+func (g *merger) viewAttrs(d diff.Dir) (*attributes, error) {
 	n, err := d.Stat()
 	if err != nil {
 		return nil, err

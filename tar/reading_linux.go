@@ -63,17 +63,17 @@ type effects interface {
 	// mkdir makes a new directory, whose attributes are not known yet.
 	mkdir(n *node) error
 	// describe keeps the attributes of an entry for a directory.
-	describe(n *node, a *attrs) error
+	describe(n *node, a *attributes) error
 	// recall returns the node of a name that is in a directory, though no node of
 	// it was kept; nil when there is nothing.
 	recall(parent *node, name string) (*node, error)
 	// forget lets go of what can be found out again, to free memory.
 	forget() error
 	// fill makes a new file that is no directory, and reads its body.
-	fill(n *node, p string, hdr *stdtar.Header, a attrs) error
+	fill(n *node, p string, hdr *stdtar.Header, a attributes) error
 	// copy makes a new file that is no directory as the parents have it: called
 	// name in the directory in.
-	copy(n *node, p string, from diff.Node, a attrs, in diff.Dir, name string) error
+	copy(n *node, p string, from diff.Node, a attributes, in diff.Dir, name string) error
 	// link gives a file another name, in place of what has that name.
 	link(from, parent *node, base string) error
 	// await returns once nothing is under way for a node that is about to be

@@ -55,7 +55,7 @@ type dirInfo struct {
 	absent bool
 	// partial: the staging directory has files of which no node is kept.
 	partial bool
-	attrs   *attrs // of Verify: those of the last own entry; nil when there was none
+	attrs   *attributes // of Verify: those of the last own entry; nil when there was none
 	// kept is where Unpack keeps the attributes of the last own entry, less one.
 	kept   int64
 	handle *dirHandle // while it is in the cache

@@ -46,7 +46,7 @@ type undoStep struct {
 	dir   int32
 	name  string
 	aside int // of undoMovedAside: its number in the trash
-	attrs attrs
+	attrs attributes
 }
 
 const undoBuffer = 1 << 20

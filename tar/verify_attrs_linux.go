@@ -23,8 +23,8 @@ type expected struct {
 	below  bool // it is what the layers below have
 }
 
-func expectedDir(a *attrs) *expected {
-	e := &expected{stat: a.node(), kept: keepXattrs(a.xattrs)}
+func expectedDir(a *attributes) *expected {
+	e := &expected{stat: a.node(), kept: keepXattrs(a.Xattrs)}
 	e.stat.Mode |= diff.TypeDir
 	return e
 }

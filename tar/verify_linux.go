@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
 // A verifier is one run of Verify: the effects of a reading that makes no
@@ -48,15 +49,15 @@ const (
 	longACL   = 64 << 10
 )
 
-func keepXattrs(list []xattr) []wantedXattr {
+func keepXattrs(list []attrs.Xattr) []wantedXattr {
 	if len(list) == 0 {
 		return nil
 	}
 	kept := make([]wantedXattr, len(list))
 	for i, x := range list {
-		kept[i] = wantedXattr{name: x.name, value: x.value}
-		if len(x.value) > longACL || len(x.value) > longValue && !isACL(x.name) {
-			kept[i].value, kept[i].digest = digestOf(x.value), true
+		kept[i] = wantedXattr{name: x.Name, value: x.Value}
+		if len(x.Value) > longACL || len(x.Value) > longValue && !isACL(x.Name) {
+			kept[i].value, kept[i].digest = digestOf(x.Value), true
 		}
 	}
 	return kept
@@ -124,8 +125,8 @@ func (v *verifier) next() (*stdtar.Header, error) {
 }
 
 // fill says what the file of an entry must be.
-func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attrs) (err error) {
-	w := &wanted{stat: a.node(), xattrs: keepXattrs(a.xattrs)}
+func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attributes) (err error) {
+	w := &wanted{stat: a.node(), xattrs: keepXattrs(a.Xattrs)}
 	n.want = w
 	switch hdr.Typeflag {
 	case stdtar.TypeSymlink:
@@ -147,16 +148,16 @@ func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attrs) (err err
 }
 
 // node returns the attributes in the form of a view, without a type.
-func (a *attrs) node() diff.Node {
-	return diff.Node{Mode: a.mode, UID: a.uid, GID: a.gid, Mtime: a.mtime}
+func (a *attributes) node() diff.Node {
+	return diff.Node{Mode: a.Mode, UID: a.UID, GID: a.GID, Mtime: a.Mtime}
 }
 
 // copy says that a file must be what the parents have, if that can be told.
-func (v *verifier) copy(n *node, p string, from diff.Node, a attrs, _ diff.Dir, _ string) error {
+func (v *verifier) copy(n *node, p string, from diff.Node, a attributes, _ diff.Dir, _ string) error {
 	if v.lostParents() {
 		return nil
 	}
-	n.want = &wanted{stat: from, xattrs: keepXattrs(a.xattrs)}
+	n.want = &wanted{stat: from, xattrs: keepXattrs(a.Xattrs)}
 	if v.readData && from.IsRegular() && from.Size > 0 {
 		n.want.body = &body{parents: p}
 	}
@@ -180,7 +181,7 @@ func (v *verifier) link(from, parent *node, base string) error {
 	return nil
 }
 
-func (v *verifier) describe(n *node, a *attrs) error {
+func (v *verifier) describe(n *node, a *attributes) error {
 	n.dir.attrs = a
 	return nil
 }

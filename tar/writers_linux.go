@@ -16,7 +16,7 @@ type job struct {
 	path  string // as the layer says it, for errors
 	of    *node  // where path is empty: the file
 	pos   int64  // of the entry in the stream
-	attrs attrs
+	attrs attributes
 	body  []byte
 	arena *arena
 	do    func(m *maker, j *job) error

@@ -234,3 +234,26 @@ func compiles(decl ast.Decl) (found bool) {
 	})
 	return found
 }
+
+// Owner, mode and times are set in an order in which none undoes another, so only the
+// packages that know it call these.
+func TestOnlyOnePlaceSetsOwnersAndModes(t *testing.T) {
+	setters := []string{"Fchown", "Fchownat", "Fchmod", "Fchmodat"}
+	// A mark of a union is a file of its own kind, with one mode.
+	knowing := []string{"internal/sys", "internal/attrs", "internal/whiteout"}
+	for _, s := range sources(t) {
+		if s.isTest() || isTestOnly(s.pkg) || slices.Contains(knowing, s.pkg) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "sys" && slices.Contains(setters, call.Sel.Name) {
+				t.Errorf("%s calls sys.%s; use package internal/attrs", s.path, call.Sel.Name)
+			}
+			return true
+		})
+	}
+}

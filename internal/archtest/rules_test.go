@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
+	low      = []string{"internal/sys", "internal/attrs", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -59,6 +59,7 @@ var rules = map[string]rule{
 	"client":               {"check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
+	"internal/attrs":       {"internal/sys", "internal/whiteout"},
 	"internal/rootfd":      {"internal/sys"},
 	"internal/rmtree":      {"internal/sys"},
 	"internal/whiteout":    {"internal/sys"},
@@ -67,7 +68,7 @@ var rules = map[string]rule{
 	"internal/privilege":   {"internal/sys"},
 	"internal/recipe":      {"diff"},
 	"internal/subvol":      {"internal/sys"},
-	"internal/copytree":    {"internal/sys", "internal/rootfd", "internal/whiteout"},
+	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
 	"internal/archtest":    {},
 	"scripts/testreport":   {},

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -69,14 +70,14 @@ func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat) error {
 			return err
 		}
 	}
-	attrs, err := src.Xattrs()
+	xattrs, err := src.Xattrs()
 	if err != nil {
 		return err
 	}
 	if c.opts.Stubs && st.Ino == 2 { // BTRFS_EMPTY_SUBVOL_DIR_OBJECTID
 		st.Mtime = time.Unix(0, 0)
 	}
-	return dst.Use(func(fd int) error { return setOpen(fd, st, attrs) })
+	return dst.Use(func(fd int) error { return set(attrs.Open(fd), st, xattrs) })
 }
 
 func (c *copier) child(src, dst *rootfd.Dir, name string) error {
@@ -137,7 +138,7 @@ func (c *copier) link(first place, dst *rootfd.Dir, name string) error {
 
 // special copies what has no body.
 func (c *copier) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat) error {
-	attrs, err := src.LookupXattrs(name)
+	xattrs, err := src.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
@@ -152,31 +153,15 @@ func (c *copier) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat) 
 	} else if err := sys.Mknodat(dst, name, st.Type()|0o600, st.Rdev); err != nil {
 		return err
 	}
-	if err := sys.Fchownat(dst, name, st.UID, st.GID); err != nil {
-		return err
+	f := attrs.Named(dst, name, c.opts.NoFchmodat2)
+	if st.IsSymlink() {
+		f = attrs.Link(dst, name)
 	}
-	for attr, value := range attrs {
-		if _, ok := whiteout.Plain.XattrToDisk(attr); !ok {
-			continue
-		}
-		if err := sys.Lsetxattrat(dst, name, attr, []byte(value)); err != nil {
-			return err
-		}
-	}
-	if !st.IsSymlink() {
-		if err := sys.Fchmodat(dst, name, st.Mode&0o7777, c.opts.NoFchmodat2); err != nil {
-			return err
-		}
-	}
-	times, err := timesOf(st)
-	if err != nil {
-		return err
-	}
-	return sys.Utimensat(dst, name, times)
+	return set(f, st, xattrs)
 }
 
 func (c *copier) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat) (err error) {
-	attrs, err := src.LookupXattrs(name)
+	xattrs, err := src.LookupXattrs(name)
 	if err != nil {
 		return err
 	}
@@ -197,37 +182,13 @@ func (c *copier) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat) 
 	if err := c.body(in.Fd(), out, st.Size); err != nil {
 		return &os.PathError{Op: "copy", Path: src.Path() + "/" + name, Err: err}
 	}
-	return setOpen(out, st, attrs)
+	return set(attrs.Open(out), st, xattrs)
 }
 
-// setOpen sets all attributes of an open file, in the order in which none undoes
-// another: owner, extended attributes, mode, times.
-func setOpen(fd int, st rootfd.Stat, attrs map[string]string) error {
-	if err := sys.Fchown(fd, st.UID, st.GID); err != nil {
-		return err
-	}
-	for attr, value := range attrs {
-		if _, ok := whiteout.Plain.XattrToDisk(attr); !ok {
-			continue
-		}
-		if err := sys.Fsetxattr(fd, attr, []byte(value)); err != nil {
-			return err
-		}
-	}
-	if err := sys.Fchmod(fd, st.Mode&0o7777); err != nil {
-		return err
-	}
-	times, err := timesOf(st)
-	if err != nil {
-		return err
-	}
-	return sys.Futimens(fd, times)
-}
-
-// timesOf returns access and modification time to set; layers have no access times.
-func timesOf(st rootfd.Stat) (*[2]unix.Timespec, error) {
-	ts, err := unix.TimeToTimespec(st.Mtime)
-	return &[2]unix.Timespec{ts, ts}, err
+// set gives the copy of a file its attributes.
+func set(f attrs.File, st rootfd.Stat, xattrs map[string]string) error {
+	a := attrs.New(st.Mode, st.UID, st.GID, st.Mtime, xattrs, whiteout.Plain)
+	return attrs.Set(f, &a, attrs.Unknown, attrs.Options{})
 }
 
 // isUnsupported reports errors after which the next slower way is tried.

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/internal/attrs"
 	"github.com/layerkeep/layerkeep/internal/durable"
-	"github.com/layerkeep/layerkeep/internal/sys"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
@@ -27,7 +27,7 @@ func EmptyRoot(path string) error {
 // EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own marks
 // stay.
 func EmptyAttrs(fd int, enc whiteout.Encoding) error {
-	return setAttrs(fd, diff.Node{Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}, nil, enc)
+	return attrs.Replace(fd, &attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}, enc)
 }
 
 // CopyRoot gives the directory at path the attributes of from, a directory of a
@@ -47,56 +47,12 @@ func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	if err != nil {
 		return err
 	}
-	attrs, err := from.Xattrs()
+	xattrs, err := from.Xattrs()
 	if err != nil {
 		return err
 	}
-	return setAttrs(fd, n, attrs, enc)
-}
-
-// setAttrs sets all attributes of a directory, in the order in which none undoes
-// another: owner, extended attributes, mode, times.
-func setAttrs(fd int, n diff.Node, attrs map[string]string, enc whiteout.Encoding) error {
-	if err := sys.Fchown(fd, n.UID, n.GID); err != nil {
-		return err
-	}
-	if err := replaceXattrs(fd, attrs, enc); err != nil {
-		return err
-	}
-	if err := sys.Fchmod(fd, n.Perm()); err != nil {
-		return err
-	}
-	mtime, err := unix.TimeToTimespec(n.Mtime)
-	if err != nil {
-		return err
-	}
-	return sys.Futimens(fd, &[2]unix.Timespec{mtime, mtime})
-}
-
-func replaceXattrs(fd int, attrs map[string]string, enc whiteout.Encoding) error {
-	names, err := sys.Flistxattr(fd)
-	if err != nil {
-		return err
-	}
-	for _, onDisk := range names {
-		name, ok := enc.XattrFromDisk(onDisk)
-		if _, wanted := attrs[name]; !ok || wanted {
-			continue
-		}
-		if err := sys.Fremovexattr(fd, onDisk); err != nil {
-			return err
-		}
-	}
-	for name, value := range attrs {
-		onDisk, ok := enc.XattrToDisk(name)
-		if !ok {
-			continue
-		}
-		if err := sys.Fsetxattr(fd, onDisk, []byte(value)); err != nil {
-			return err
-		}
-	}
-	return nil
+	a := attrs.New(n.Mode, n.UID, n.GID, n.Mtime, xattrs, enc)
+	return attrs.Replace(fd, &a, enc)
 }
 
 // XattrNamespaces tries which extended attributes the directory can hold.
