@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -106,16 +107,10 @@ func (u union) check() error {
 		err = mount.CheckBranches(u.branches, u.xino)
 	}
 	if err != nil {
-		return unsupported{err}
+		return errkind.As(err, driver.ErrUnsupported)
 	}
 	return nil
 }
-
-// unsupported makes an error match [driver.ErrUnsupported], whose text it has
-// already in other words.
-type unsupported struct{ error }
-
-func (u unsupported) Unwrap() []error { return []error{u.error, driver.ErrUnsupported} }
 
 // checkWord refuses options that are more than a word.
 func checkWord(o string) error {

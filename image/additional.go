@@ -136,7 +136,7 @@ func (s *Store) errLent(img Image) error {
 			root = other.snaps.Root()
 		}
 	}
-	return fmt.Errorf("image %s: %w: it is in the additional store %s at %s, which is only read", img.Name, readOnly{}, img.Store, root)
+	return fmt.Errorf("image %s: %w: it is in the additional store %s at %s, which is only read", img.Name, errReadOnly, img.Store, root)
 }
 
 // openAny opens a blob of this store or of an additional one. Whoever reads it compares it

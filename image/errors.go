@@ -51,11 +51,3 @@ type sentinel struct {
 
 func (s *sentinel) Error() string { return s.text }
 func (s *sentinel) Unwrap() error { return s.kind }
-
-// classified gives an error a kind of this package without changing its text.
-type classified struct {
-	err, kind error
-}
-
-func (c *classified) Error() string   { return c.err.Error() }
-func (c *classified) Unwrap() []error { return []error{c.err, c.kind} }

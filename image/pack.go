@@ -10,6 +10,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
 // Pack opens the source, and returns it as one whose Reader brings it to an
@@ -67,7 +69,7 @@ func checkPath(kind Kind, path string) (isDir bool, err error) {
 	st, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, &classified{err, ErrNotFound}
+		return false, errkind.As(err, ErrNotFound)
 	case err != nil:
 		return false, err
 	case st.IsDir() && (kind == OCIArchive || kind == DockerArchive):

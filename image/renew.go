@@ -62,7 +62,7 @@ func (s *Store) sourceOf(key string) (l Layer, err error) {
 		return l, err
 	}
 	if row.Store != "" {
-		return l, fmt.Errorf("%w: its layer is in the additional store %s", readOnly{}, row.Store)
+		return l, fmt.Errorf("%w: its layer is in the additional store %s", errReadOnly, row.Store)
 	}
 	l.DiffID, l.Blob.Digest = digest.Digest(row.Labels[LabelDiffID]), digest.Digest(row.Labels[LabelBlob])
 	imported := row.Labels[LabelLayer] == key

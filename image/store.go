@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -107,18 +108,13 @@ func contentIn(root string) string { return filepath.Join(root, "content") }
 // changeable returns an error where nothing may be changed.
 func (s *Store) changeable() error {
 	if s.snaps.ReadOnly() {
-		return readOnly{}
+		return errReadOnly
 	}
 	return nil
 }
 
-// readOnly is [snapshotter.ErrReadOnly] with its kind.
-type readOnly struct{}
-
-func (readOnly) Error() string { return snapshotter.ErrReadOnly.Error() }
-func (readOnly) Unwrap() []error {
-	return []error{snapshotter.ErrReadOnly, errdefs.ErrFailedPrecondition}
-}
+// errReadOnly is [snapshotter.ErrReadOnly] with its kind.
+var errReadOnly = errkind.As(snapshotter.ErrReadOnly, errdefs.ErrFailedPrecondition)
 
 // List returns all images in the bytewise order of their names. Those of additional stores
 // come with them, but for names that this store, or one before, has, too; see Image.Store.

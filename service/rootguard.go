@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
 // ErrRootGone says that the directory of the store is not the one that was opened: its
@@ -36,11 +38,5 @@ func (g *rootGuard) check() error {
 	case err == nil:
 		err = errors.New("another directory is in its place")
 	}
-	return rootGone{fmt.Errorf("the directory of the store, %s, is gone (%w): was its file system unmounted?", g.path, err)}
+	return errkind.Only(fmt.Errorf("the directory of the store, %s, is gone (%w): was its file system unmounted?", g.path, err), ErrRootGone)
 }
-
-// rootGone gives an error its kind, without the text of that.
-type rootGone struct{ err error }
-
-func (r rootGone) Error() string   { return r.err.Error() }
-func (r rootGone) Unwrap() []error { return []error{ErrRootGone} }

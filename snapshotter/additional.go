@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
 // MaxAdditional is how many additional stores a store can have open.
@@ -138,7 +139,7 @@ func (s *Snapshotter) otherID(other *Snapshotter) error {
 	case other.id == "":
 		return fail(errdefs.ErrFailedPrecondition, "it has no ID, as it was made by an earlier version: open it once for writing")
 	case !storeIDs().MatchString(other.id):
-		return classified{fmt.Errorf("%w: its ID %q cannot be one", ErrDamaged, other.id), errdefs.ErrDataLoss}
+		return errkind.As(fmt.Errorf("%w: its ID %q cannot be one", ErrDamaged, other.id), errdefs.ErrDataLoss)
 	case other.id == s.id:
 		return s.twice(s)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -19,18 +20,13 @@ import (
 // and what to do. Calls on other snapshots go on.
 var ErrLayerDamaged = errors.New("layer is damaged")
 
-// layerDamage is an ErrLayerDamaged. It matches nothing that the error of the driver
-// matches: that a layer is not found does not mean that the snapshot is not.
-type layerDamage struct {
-	key   string
-	cause error
+// layerDamage is the ErrLayerDamaged of the snapshot key. It matches nothing that the error of
+// the driver matches: that a layer is not found does not mean that the snapshot is not.
+func layerDamage(key string, cause error) error {
+	return errkind.Only(
+		fmt.Errorf("snapshot %q: %w: %w; 'snapctl check' tells more, 'snapctl repair' repairs it or says what is lost", key, ErrLayerDamaged, cause),
+		ErrLayerDamaged, errdefs.ErrDataLoss)
 }
-
-func (d layerDamage) Error() string {
-	return fmt.Sprintf("snapshot %q: %v: %v; 'snapctl check' tells more, 'snapctl repair' repairs it or says what is lost", d.key, ErrLayerDamaged, d.cause)
-}
-
-func (layerDamage) Unwrap() []error { return []error{ErrLayerDamaged, errdefs.ErrDataLoss} }
 
 // damaged returns an error of the driver about a layer as what it means for the snapshot
 // name, which exists: ErrLayerDamaged where its layer, or one below, turns out to be
@@ -47,13 +43,13 @@ func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error
 	for i := len(chain) - 1; i >= 0; i-- { // the lowest is the one to blame
 		if cause := s.usable(ctx, chain[i]); IsDamage(cause) && !errors.Is(cause, ErrLayerTorn) {
 			if store := chain[i].Store; store != "" {
-				return lentDamage{chain[i].Name, store, fmt.Sprintf("which is damaged itself (%v): check and repair that store", cause)}
+				return lentDamage(chain[i].Name, store, fmt.Sprintf("which is damaged itself (%v): check and repair that store", cause))
 			}
-			return layerDamage{chain[i].Name, errors.Join(cause, ignoreKnown(err))}
+			return layerDamage(chain[i].Name, errors.Join(cause, ignoreKnown(err)))
 		}
 	}
 	if IsDiskError(err) {
-		return layerDamage{name, err}
+		return layerDamage(name, err)
 	}
 	return classify(err)
 }

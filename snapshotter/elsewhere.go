@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -15,15 +16,11 @@ import (
 // ErrLayerDamaged, though nothing is lost: all is as before once the store is given again.
 var ErrElsewhere = errors.New("it is in an additional store that cannot be used")
 
-// lentDamage is an ErrElsewhere.
-type lentDamage struct{ key, store, why string }
-
-func (d lentDamage) Error() string {
-	return fmt.Sprintf("snapshot %q: %v: it is in the additional store %s, %s", d.key, ErrLayerDamaged, d.store, d.why)
-}
-
-func (lentDamage) Unwrap() []error {
-	return []error{ErrLayerDamaged, ErrElsewhere, ErrLayerMissing, errdefs.ErrDataLoss}
+// lentDamage is the ErrElsewhere of the snapshot key.
+func lentDamage(key, store, why string) error {
+	return errkind.Only(
+		fmt.Errorf("snapshot %q: %w: it is in the additional store %s, %s", key, ErrLayerDamaged, store, why),
+		ErrLayerDamaged, ErrElsewhere, ErrLayerMissing, errdefs.ErrDataLoss)
 }
 
 // elsewhere returns an error for a borrowed snapshot whose store is not open, or has
@@ -34,17 +31,15 @@ func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
 	}
 	from := s.store(row.Store)
 	if from == nil {
-		return lentDamage{row.Name, row.Store, "which is not open: give its directory with --additional"}
+		return lentDamage(row.Name, row.Store, "which is not open: give its directory with --additional")
 	}
 	there, err := from.row(row.Origin)
 	if err == nil && (there.Kind != meta.Committed || string(from.lentLayer(there)) != row.Layer || !there.Created.Equal(row.Created)) {
 		err = errors.New("another one has its name")
 	}
 	if err != nil {
-		return lentDamage{
-			row.Name, row.Store,
-			fmt.Sprintf("which has it no more (%v): give the store as it was with --additional, or remove what stands on the snapshot", err),
-		}
+		return lentDamage(row.Name, row.Store,
+			fmt.Sprintf("which has it no more (%v): give the store as it was with --additional, or remove what stands on the snapshot", err))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/mount"
 )
@@ -41,20 +42,11 @@ var (
 var ErrReadOnly = driver.ErrReadOnly
 
 // errClosed is returned by every method after Close.
-var errClosed = classified{errors.New("store is closed"), errdefs.ErrUnavailable}
-
-// classified adds a kind of error of containerd's to err without changing its
-// text, so that both the driver's sentinel and the kind match.
-type classified struct {
-	err, kind error
-}
-
-func (c classified) Error() string   { return c.err.Error() }
-func (c classified) Unwrap() []error { return []error{c.err, c.kind} }
+var errClosed = errkind.As(errors.New("store is closed"), errdefs.ErrUnavailable)
 
 // fail makes an error of a kind of errdefs with a message of its own.
 func fail(kind error, format string, args ...any) error {
-	return classified{fmt.Errorf(format, args...), kind}
+	return errkind.As(fmt.Errorf(format, args...), kind)
 }
 
 // classify gives an error of a driver the matching kind of errdefs.
@@ -65,21 +57,21 @@ func classify(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrLayerDamaged):
 		return err // errdefs knows these
 	case errors.Is(err, driver.ErrNotFound):
-		return classified{err, errdefs.ErrNotFound}
+		return errkind.As(err, errdefs.ErrNotFound)
 	case errors.Is(err, driver.ErrReadOnly):
-		return classified{err, errdefs.ErrFailedPrecondition}
+		return errkind.As(err, errdefs.ErrFailedPrecondition)
 	case errors.Is(err, driver.ErrExists):
-		return classified{err, errdefs.ErrAlreadyExists}
+		return errkind.As(err, errdefs.ErrAlreadyExists)
 	case errors.Is(err, driver.ErrSealed), errors.Is(err, driver.ErrNotSealed), errors.Is(err, driver.ErrNeedsParents),
 		errors.Is(err, driver.ErrTorn), errors.Is(err, mount.ErrUnmapped), errors.Is(err, ErrUnsafe),
 		errors.Is(err, diff.ErrNotCarried):
-		return classified{err, errdefs.ErrFailedPrecondition}
+		return errkind.As(err, errdefs.ErrFailedPrecondition)
 	case errors.Is(err, driver.ErrBusy):
-		return classified{err, errdefs.ErrUnavailable}
+		return errkind.As(err, errdefs.ErrUnavailable)
 	case errors.Is(err, driver.ErrUnsupported):
-		return classified{err, errdefs.ErrNotImplemented}
+		return errkind.As(err, errdefs.ErrNotImplemented)
 	case errors.Is(err, driver.ErrDigest), errors.Is(err, driver.ErrInvalidLayer), errors.Is(err, driver.ErrInvalidID):
-		return classified{err, errdefs.ErrInvalidArgument}
+		return errkind.As(err, errdefs.ErrInvalidArgument)
 	default:
 		return exhausted(err)
 	}
@@ -88,7 +80,7 @@ func classify(err error) error {
 // exhausted gives the error of a full disk its kind.
 func exhausted(err error) error {
 	if durable.NoRoom(err) {
-		return classified{err, errdefs.ErrResourceExhausted}
+		return errkind.As(err, errdefs.ErrResourceExhausted)
 	}
 	return err
 }

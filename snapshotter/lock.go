@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
@@ -98,7 +99,7 @@ func waitLock(ctx context.Context, f *os.File, how int, timeout time.Duration) e
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 		case time.Now().After(deadline):
-			return classified{fmt.Errorf("%w by %s", ErrLocked, keeper(f).advice()), errdefs.ErrUnavailable}
+			return errkind.As(fmt.Errorf("%w by %s", ErrLocked, keeper(f).advice()), errdefs.ErrUnavailable)
 		}
 		select {
 		case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/internal/durable"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -167,7 +168,7 @@ func openedMeta(err error) error {
 	case errors.Is(err, meta.ErrNewer):
 		return fmt.Errorf("%w: %w", ErrNewerStore, err)
 	case errors.Is(err, meta.ErrInUse): // by a reader of a store without a lock file
-		return classified{fmt.Errorf("%w: %w", ErrLocked, err), errdefs.ErrUnavailable}
+		return errkind.As(fmt.Errorf("%w: %w", ErrLocked, err), errdefs.ErrUnavailable)
 	case errors.Is(err, meta.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

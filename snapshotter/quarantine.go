@@ -130,7 +130,7 @@ func notQuarantined(tx *meta.Tx, name string) error {
 			return err
 		}
 		if q != nil {
-			return layerDamage{row.Name, q.Err()}
+			return layerDamage(row.Name, q.Err())
 		}
 	}
 	return nil

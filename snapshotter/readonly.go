@@ -11,11 +11,12 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // errReadOnly is ErrReadOnly with its kind.
-var errReadOnly = classified{ErrReadOnly, errdefs.ErrFailedPrecondition}
+var errReadOnly = errkind.As(ErrReadOnly, errdefs.ErrFailedPrecondition)
 
 // beginChange is calls.begin for a call that changes something.
 func (s *Snapshotter) beginChange() (end func(), err error) {
@@ -58,7 +59,7 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied e
 		if denied != nil { // a new store was asked for
 			return denied
 		}
-		return classified{fmt.Errorf("%w: it has no %s, and a store that is read-only cannot be made", ErrNotStore, headerName), ErrReadOnly}
+		return errkind.As(fmt.Errorf("%w: it has no %s, and a store that is read-only cannot be made", ErrNotStore, headerName), ErrReadOnly)
 	}
 	if err != nil {
 		return err

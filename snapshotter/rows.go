@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -70,15 +71,15 @@ func classifyMeta(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, meta.ErrNotFound):
-		return classified{err, errdefs.ErrNotFound}
+		return errkind.As(err, errdefs.ErrNotFound)
 	case errors.Is(err, meta.ErrExists):
-		return classified{err, errdefs.ErrAlreadyExists}
+		return errkind.As(err, errdefs.ErrAlreadyExists)
 	case errors.Is(err, meta.ErrHasChildren):
-		return classified{err, errdefs.ErrFailedPrecondition}
+		return errkind.As(err, errdefs.ErrFailedPrecondition)
 	case errors.Is(err, meta.ErrInvalidName):
-		return classified{err, errdefs.ErrInvalidArgument}
+		return errkind.As(err, errdefs.ErrInvalidArgument)
 	case errors.Is(err, meta.ErrDamaged):
-		return classified{fmt.Errorf("%w: %w", ErrDamaged, err), errdefs.ErrDataLoss}
+		return errkind.As(fmt.Errorf("%w: %w", ErrDamaged, err), errdefs.ErrDataLoss)
 	default:
 		return exhausted(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
 // scopeMark begins the names of all snapshots that belong to a scope.
@@ -131,16 +132,10 @@ func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots
 func (sc *Scope) Remove(ctx context.Context, key string) error {
 	err := sc.s.remove(ctx, sc.Full(key), true)
 	if errors.Is(err, driver.ErrBusy) {
-		return busy{err}
+		return errkind.Only(err, driver.ErrBusy, errdefs.ErrFailedPrecondition)
 	}
 	return err
 }
-
-// busy gives the error of a mounted snapshot another kind.
-type busy struct{ err error }
-
-func (b busy) Error() string   { return b.err.Error() }
-func (b busy) Unwrap() []error { return []error{driver.ErrBusy, errdefs.ErrFailedPrecondition} }
 
 // Stat is [Snapshotter.Stat] in the scope.
 func (sc *Scope) Stat(ctx context.Context, key string) (snapshots.Info, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
 const checkLong = `Look for damage in the store: in its database, in the records of layers, in the
@@ -156,7 +157,7 @@ func (r checkResult) print(w io.Writer, readData bool) error {
 func explainCheck(err error) error {
 	switch {
 	case errors.Is(err, check.ErrNoPosition):
-		return fmt.Errorf("%w%w", hidden{errUsage}, err)
+		return errkind.As(err, errUsage)
 	case errors.Is(err, errdefs.ErrNotImplemented):
 		return advise(err, "the service is of an earlier version: start that of this one, or stop the service for the time of the check")
 	case errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer):

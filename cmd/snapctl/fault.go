@@ -10,6 +10,7 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/mount"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
@@ -35,21 +36,12 @@ func advise(err error, hint string) error {
 
 // usagef returns a usage error (exit code 2).
 func usagef(format string, args ...any) error {
-	return fmt.Errorf("%w%w", hidden{errUsage}, fmt.Errorf(format, args...))
+	return errkind.As(fmt.Errorf(format, args...), errUsage)
 }
-
-// hidden is an error that matches like the one it holds and prints as nothing.
-type hidden struct{ error }
-
-func (hidden) Error() string   { return "" }
-func (h hidden) Unwrap() error { return h.error }
 
 // as makes err match class too without changing its text.
 func as(class, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w%w", hidden{class}, err)
+	return errkind.As(err, class)
 }
 
 // doing says what was being done when err happened. It returns nil for nil.

@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/attrs", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
+	low      = []string{"internal/sys", "internal/attrs", "internal/errkind", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -48,10 +48,10 @@ var rules = map[string]rule{
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount", "internal/recipe"}, low...),
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
 	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver", "internal/durable"},
-	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check"}, services...),
+	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check", "internal/errkind"}, services...),
 	"service/config":       {"driver", "driver/all"},
 	"service/grpcerr":      {"check", "driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
-	"service/differ":       {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
+	"service/differ":       {"internal/errkind", "snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/storeservice": {"check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"internal/storewire":   {"check", "snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
 	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
@@ -59,6 +59,7 @@ var rules = map[string]rule{
 	"client":               {"check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
+	"internal/errkind":     {},
 	"internal/attrs":       {"internal/sys", "internal/whiteout"},
 	"internal/rootfd":      {"internal/sys"},
 	"internal/rmtree":      {"internal/sys"},
@@ -68,7 +69,7 @@ var rules = map[string]rule{
 	"internal/privilege":   {"internal/sys"},
 	"internal/recipe":      {"diff"},
 	"internal/subvol":      {"internal/sys"},
-	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/rootfd", "internal/whiteout"},
+	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/errkind", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
 	"internal/archtest":    {},
 	"scripts/testreport":   {},

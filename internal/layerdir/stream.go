@@ -10,6 +10,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
@@ -59,12 +60,6 @@ func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer,
 	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
 }
 
-// kind is an error that matches a sentinel too, which says the same as its text.
-type kind struct{ err, sentinel error }
-
-func (k kind) Error() string   { return k.err.Error() }
-func (k kind) Unwrap() []error { return []error{k.err, k.sentinel} }
-
 // TarError makes the errors of package tar match those of the driver contract.
 func TarError(err error) error {
 	for _, pair := range [][2]error{
@@ -78,7 +73,7 @@ func TarError(err error) error {
 	} {
 		if errors.Is(err, pair[0]) && !errors.Is(err, pair[1]) {
 			if pair[0].Error() == pair[1].Error() {
-				return kind{err, pair[1]}
+				return errkind.As(err, pair[1])
 			}
 			return fmt.Errorf("%w: %w", pair[1], err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
@@ -58,11 +59,5 @@ func final(err error) error {
 	if err == nil || !errdefs.IsNotImplemented(err) && !errors.Is(err, driver.ErrUnsupported) {
 		return err
 	}
-	return hidden{err}
+	return errkind.Only(err, errdefs.ErrFailedPrecondition)
 }
-
-// hidden has the text of an error and another kind.
-type hidden struct{ err error }
-
-func (h hidden) Error() string { return h.err.Error() }
-func (h hidden) Unwrap() error { return errdefs.ErrFailedPrecondition }
