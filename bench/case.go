@@ -30,6 +30,10 @@ type Case struct {
 	Cannot func(s *Subject, p *disk.Place) string
 	// Once: the case is measured in one round, as it takes long or tells no time.
 	Once bool
+	// Times is how many times a case of the same name does something, such as 100
+	// containers; 0 for a case that is like no other. Where one that does less took too long
+	// for this one to end in time, this one is left out, see [LongestRound].
+	Times int
 	// Start prepares the case for one subject: what is the same for each round.
 	Start func(ctx context.Context, st *Stage) (Trial, error)
 }

@@ -70,7 +70,7 @@ func experiments() []Case {
 		for _, containers := range []int{1, 10, 100} {
 			cases = append(cases, Case{
 				Name: e.name, Params: Params{{"containers", fmt.Sprint(containers)}}, About: e.about + ", in that many containers at once",
-				Once: containers == 100, Cannot: e.cannot(containers),
+				Once: containers == 100, Times: containers, Cannot: e.cannot(containers),
 				Start: func(ctx context.Context, st *Stage) (Trial, error) { return e.start(ctx, st, containers) },
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/perf/benchmath"
@@ -21,6 +22,11 @@ const (
 	confidence = 0.95
 )
 
+// LongestRound is how long a round may take for one subject, as far as that can be told before
+// it: some copy every file and wait for the disk after each, which takes an hour where others
+// take seconds.
+const LongestRound = 10 * time.Minute
+
 // A running is a case that is being measured for one subject.
 type running struct {
 	stage  *Stage
@@ -37,7 +43,7 @@ func (r *run) measure(ctx context.Context, p *disk.Place, s Suite, c Case, stage
 		if st.Subject.Store != "" && !c.Variants {
 			continue
 		}
-		one, err := start(ctx, p, s, c, st)
+		one, err := r.start(ctx, p, s, c, st)
 		all = append(all, one)
 		if err != nil {
 			return nil, errors.Join(err, stop(ctx, all))
@@ -54,10 +60,13 @@ func (r *run) measure(ctx context.Context, p *disk.Place, s Suite, c Case, stage
 }
 
 // start prepares a case for one subject. An error is one of the run, not of the subject.
-func start(ctx context.Context, p *disk.Place, s Suite, c Case, st *Stage) (*running, error) {
+func (r *run) start(ctx context.Context, p *disk.Place, s Suite, c Case, st *Stage) (*running, error) {
 	one := &running{stage: st, result: skipped(p, s, c, st.Subject, "")}
 	if c.Cannot != nil {
 		one.result.Skipped = c.Cannot(st.Subject, p)
+	}
+	if one.result.Skipped == "" {
+		one.result.Skipped = r.tooLong(one.result, s, c)
 	}
 	if one.result.Skipped != "" {
 		return one, nil
@@ -75,6 +84,27 @@ func start(ctx context.Context, p *disk.Place, s Suite, c Case, st *Stage) (*run
 	}
 	one.trial = trial
 	return one, err
+}
+
+// tooLong says why a case is left out for the subject of a result, of which a case that does
+// less has told that it would take too long; empty if it is not.
+func (r *run) tooLong(one Result, s Suite, c Case) string {
+	for _, less := range s.Cases {
+		if c.Times == 0 || less.Name != c.Name || less.Times == 0 || less.Times >= c.Times {
+			continue
+		}
+		for _, have := range r.report.Results {
+			if have.Place != one.Place || have.Subject != one.Subject || have.Name() != (Result{Suite: s.Name, Case: less.Name, Params: less.Params}).Name() {
+				continue
+			}
+			took := time.Duration(have.Seconds * float64(time.Second))
+			if would := took * time.Duration(c.Times) / time.Duration(less.Times); would > LongestRound {
+				return fmt.Sprintf("it would take %s: %s took %s, and at most %s are spent on a round of one subject",
+					would.Round(time.Minute), have.Params.text(), took.Round(time.Second), LongestRound)
+			}
+		}
+	}
+	return ""
 }
 
 func stop(ctx context.Context, all []*running) (err error) {
@@ -128,6 +158,7 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 		r.control()
 	}
 	var got Round
+	begun := time.Now()
 	if err := one.trial.Round(ctx, &got); err != nil {
 		one.result.Skipped, one.result.Metrics, one.result.Rounds = err.Error(), []Metric{}, 0
 		return false
@@ -136,6 +167,7 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 		return true
 	}
 	one.result.Rounds++
+	one.result.Seconds += (time.Since(begun).Seconds() - one.result.Seconds) / float64(one.result.Rounds)
 	one.result.Note = got.note
 	for _, m := range got.metrics {
 		if have := one.result.Metric(m.Name); have != nil {

@@ -129,7 +129,10 @@ type Result struct {
 	Place   string `json:"place"`
 	Subject string `json:"subject"`
 	// Rounds is how often the case was done, the warm-up not counted.
-	Rounds  int      `json:"rounds"`
+	Rounds int `json:"rounds"`
+	// Seconds is how long a round took on average, what it prepared and removed included; 0
+	// in the reports of earlier versions.
+	Seconds float64  `json:"seconds"`
 	Metrics []Metric `json:"metrics"`
 	// Skipped says why there is nothing, empty where there is something.
 	Skipped string `json:"skipped"`
@@ -170,6 +173,8 @@ func (p Params) Get(name string) string {
 	}
 	return ""
 }
+
+func (p Params) text() string { return strings.Join(p.list(), ", ") }
 
 func (p Params) list() []string {
 	var all []string

@@ -227,3 +227,32 @@ func TestACompressedReportIsRead(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// A round that would take an hour keeps everybody waiting for a number that nobody needs.
+func TestACaseThatWouldTakeTooLongSaysSo(t *testing.T) {
+	small := Case{Name: "append", Params: Params{{"containers", "10"}}, Times: 10}
+	large := Case{Name: "append", Params: Params{{"containers", "100"}}, Times: 100}
+	other := Case{Name: "else", Params: Params{{"containers", "100"}}, Times: 100}
+	s := Suite{Name: "workloads", Cases: []Case{small, large, other}}
+	took := func(seconds float64) *run {
+		have := Result{Suite: s.Name, Case: small.Name, Params: small.Params, Place: "ext4", Subject: "vfs", Seconds: seconds}
+		return &run{report: &Report{Results: []Result{have}}}
+	}
+	one := Result{Place: "ext4", Subject: "vfs"}
+	require.Equal(t, "it would take 15m0s: containers=10 took 1m30s, and at most 10m0s are spent on a round of one subject", took(90).tooLong(one, s, large))
+	require.Empty(t, took(59).tooLong(one, s, large))
+	require.Empty(t, took(0).tooLong(one, s, large), "not known, as in an earlier version")
+	require.Empty(t, took(90).tooLong(one, s, small))
+	require.Empty(t, took(90).tooLong(one, s, other))
+	require.Empty(t, took(90).tooLong(Result{Place: "xfs", Subject: "vfs"}, s, large))
+	require.Empty(t, took(90).tooLong(Result{Place: "ext4", Subject: "bare"}, s, large))
+	cases := 0
+	for _, s := range Suites() {
+		for _, c := range s.Cases {
+			if c.Times > 0 {
+				cases++
+			}
+		}
+	}
+	require.Positive(t, cases)
+}
