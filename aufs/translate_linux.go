@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/keylock"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
@@ -30,7 +31,7 @@ type translator struct {
 	trees map[whiteout.Encoding]*layerdir.Store
 	// copies has merged trees, named by their uppermost layer, likewise.
 	copies *layerdir.Store
-	locks  locks
+	locks  keylock.Locks
 
 	mu sync.Mutex
 	// given are the layers whose mounts this driver has handed out. They may not
@@ -206,7 +207,7 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 // ensure makes the entry of a layer in a store if it is not there. fill fills its
 // directory. One caller at a time; others wait and find it made.
 func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID, fill func(dir string) error) error {
-	unlock, err := t.locks.lock(ctx, s.Path(id))
+	unlock, err := t.locks.Lock(ctx, s.Path(id))
 	if err != nil {
 		return err
 	}

@@ -449,30 +449,6 @@ func TestOneLineSaysThatLayersWereTranslated(t *testing.T) {
 	require.Contains(t, log.String(), "layers=3")
 }
 
-func TestWhoGivesUpWaitingLeavesTheOthersTheirTurn(t *testing.T) {
-	var l locks
-	unlock, err := l.lock(t.Context(), "x")
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = l.lock(ctx, "x")
-	require.ErrorIs(t, err, context.Canceled)
-	other, err := l.lock(t.Context(), "y")
-	require.NoError(t, err)
-	other()
-	got := make(chan error)
-	go func() {
-		unlock, err := l.lock(context.WithoutCancel(ctx), "x")
-		if err == nil {
-			unlock()
-		}
-		got <- err
-	}()
-	unlock()
-	require.NoError(t, <-got)
-	require.Empty(t, l.held)
-}
-
 func TestAFailedTranslationLeavesNothing(t *testing.T) {
 	for name, f := range map[string]driver.Fallbacks{"overlay": {}, "merged copy": {NoOverlay: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
@@ -27,7 +26,7 @@ func (t *translator) drop(ctx context.Context, id driver.ID) error {
 }
 
 func (t *translator) remove(ctx context.Context, s *layerdir.Store, id driver.ID) error {
-	unlock, err := t.locks.lock(ctx, s.Path(id))
+	unlock, err := t.locks.Lock(ctx, s.Path(id))
 	if err != nil {
 		return err
 	}
@@ -141,39 +140,4 @@ func (t *translator) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// locks are mutexes by name that one can give up waiting for.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{} // closed when given back
-}
-
-// lock waits until the name is free.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
-	for {
-		l.mu.Lock()
-		held, taken := l.held[name]
-		if !taken {
-			break
-		}
-		l.mu.Unlock()
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	defer l.mu.Unlock()
-	if l.held == nil {
-		l.held = map[string]chan struct{}{}
-	}
-	free := make(chan struct{})
-	l.held[name] = free
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.held, name)
-		close(free)
-	}, nil
 }

@@ -89,7 +89,7 @@ func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions)
 // store does what has to be undone when it fails.
 func (s *Store) store(ctx context.Context, img *loaded, names []string, opts ImportOptions) (_ Image, err error) {
 	// Of imports of the same image one works and the others find its layers.
-	done, err := s.turns.take(ctx, img.Target.Digest.String())
+	done, err := s.turns.Lock(ctx, img.Target.Digest.String())
 	if err != nil {
 		return Image{}, err
 	}

@@ -113,39 +113,3 @@ func (p *pins) claim(name string, gen uint64) (ok, stale bool) {
 	p.leaving[name] = make(chan struct{})
 	return true, false
 }
-
-// turns lets one caller at a time have a name.
-type turns struct {
-	mu   sync.Mutex
-	busy map[string]chan struct{}
-}
-
-// take waits for its turn; the function it returns ends it.
-func (t *turns) take(ctx context.Context, name string) (func(), error) {
-	for {
-		t.mu.Lock()
-		other := t.busy[name]
-		if other == nil {
-			mine := make(chan struct{})
-			if t.busy == nil {
-				t.busy = map[string]chan struct{}{}
-			}
-			t.busy[name] = mine
-			t.mu.Unlock()
-			return func() { t.end(name, mine) }, nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (t *turns) end(name string, mine chan struct{}) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.busy, name)
-	close(mine)
-}

@@ -63,31 +63,3 @@ func TestAPinWaitsForARemoval(t *testing.T) {
 		require.NoError(t, <-pinned)
 	})
 }
-
-func TestTurnsComeOneAfterAnother(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var turns turns
-		end, err := turns.take(t.Context(), "a")
-		require.NoError(t, err)
-		other, err := turns.take(t.Context(), "b")
-		require.NoError(t, err, "another name is another queue")
-		other()
-		ctx, cancel := context.WithCancel(t.Context())
-		second, gaveUp := make(chan func(), 1), make(chan error, 1)
-		go func() {
-			done, err := turns.take(context.Background(), "a")
-			require.NoError(t, err)
-			second <- done
-		}()
-		go func() {
-			_, err := turns.take(ctx, "a")
-			gaveUp <- err
-		}()
-		synctest.Wait()
-		require.Empty(t, second)
-		cancel()
-		require.ErrorIs(t, <-gaveUp, context.Canceled)
-		end()
-		(<-second)()
-	})
-}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/errkind"
+	"github.com/layerkeep/layerkeep/internal/keylock"
 	"github.com/layerkeep/layerkeep/snapshotter"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
@@ -41,7 +42,7 @@ type Store struct {
 	snaps *snapshotter.Snapshotter
 	blobs *blobs
 	pins  *pins
-	turns turns
+	turns keylock.Locks
 	// backing is held while the copy of the records is written, see backUp.
 	backing sync.Mutex
 	// running are the tokens of imports under way, see unpacker.

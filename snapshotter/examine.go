@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/layerkeep/layerkeep/internal/keylock"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
@@ -37,7 +38,7 @@ func (s *Snapshotter) Examine(ctx context.Context, key string, look func(context
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if errors.Is(err, errWanted) || inner != nil && errors.Is(context.Cause(inner), errWanted) {
+	if errors.Is(err, keylock.ErrWanted) || inner != nil && errors.Is(context.Cause(inner), keylock.ErrWanted) {
 		return fmt.Errorf("snapshot %q: %w", key, ErrGivenUp)
 	}
 	return err

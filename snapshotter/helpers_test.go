@@ -93,7 +93,7 @@ func requireSound(t testing.TB, s *Snapshotter) {
 	layers, err := s.driver.Layers(t.Context())
 	require.NoError(t, err)
 	require.ElementsMatch(t, want, layers, "layers on disk and in the metadata")
-	require.Empty(t, s.keys.locks, "locks that nobody holds any more")
+	require.Zero(t, s.keys.locks.Len(), "locks that nobody holds any more")
 }
 
 // requireRecorded requires that the record of a committed snapshot's layer tells its

@@ -24,7 +24,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 
 // Shorthands for rules.
 var (
-	low      = []string{"internal/sys", "internal/attrs", "internal/errkind", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
+	low      = []string{"internal/sys", "internal/attrs", "internal/errkind", "internal/keylock", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
 	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
@@ -54,12 +54,13 @@ var rules = map[string]rule{
 	"service/differ":       {"internal/errkind", "snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/storeservice": {"check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"internal/storewire":   {"check", "snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
-	"service/graphdriver":  {"snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
+	"service/graphdriver":  {"internal/keylock", "snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver", "service/grpcerr"},
 	"client":               {"check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
 	"internal/errkind":     {},
+	"internal/keylock":     {},
 	"internal/attrs":       {"internal/sys", "internal/whiteout"},
 	"internal/rootfd":      {"internal/sys"},
 	"internal/rmtree":      {"internal/sys"},
@@ -69,7 +70,7 @@ var rules = map[string]rule{
 	"internal/privilege":   {"internal/sys"},
 	"internal/recipe":      {"diff"},
 	"internal/subvol":      {"internal/sys"},
-	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/errkind", "internal/rootfd", "internal/whiteout"},
+	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/errkind", "internal/keylock", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
 	"internal/archtest":    {},
 	"scripts/testreport":   {},

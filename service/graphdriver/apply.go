@@ -43,7 +43,7 @@ func (d *Driver) apply(ctx context.Context, id, parent string, body io.Reader) (
 }
 
 func (d *Driver) fill(ctx context.Context, id, parent string, body io.Reader) error {
-	unlock, err := d.ids.lock(ctx, id)
+	unlock, err := d.lock(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/layerkeep/layerkeep/internal/keylock"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
@@ -32,12 +33,14 @@ type Options struct {
 // concurrent use: calls on one layer run one after the other, but for those that
 // only read.
 type Driver struct {
-	store  *snapshotter.Snapshotter
-	scope  *snapshotter.Scope
-	name   string
-	log    *slog.Logger
-	mux    *http.ServeMux
-	ids    idLocks
+	store *snapshotter.Snapshotter
+	scope *snapshotter.Scope
+	name  string
+	log   *slog.Logger
+	mux   *http.ServeMux
+	// ids order the calls that change one layer. Nobody holds two at once, so that hostile
+	// IDs cannot make calls wait for each other.
+	ids    keylock.Locks
 	mounts *mountTable
 
 	patience time.Duration // with who reads a response
@@ -94,3 +97,11 @@ func (d *Driver) Scope() string { return d.scope.Name() }
 
 // ServeHTTP answers one call of Docker's.
 func (d *Driver) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.mux.ServeHTTP(w, r) }
+
+// lock waits for the layer and returns what gives it free again.
+func (d *Driver) lock(ctx context.Context, id string) (unlock func(), err error) {
+	if unlock, err = d.ids.Lock(ctx, id); err != nil {
+		err = fmt.Errorf("wait for other calls on layer %s: %w", id, err)
+	}
+	return unlock, err
+}

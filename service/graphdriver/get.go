@@ -16,7 +16,7 @@ func (d *Driver) get(ctx context.Context, req request) (response, error) {
 	if err := checkMountLabel(req.MountLabel); err != nil {
 		return response{}, err
 	}
-	unlock, err := d.ids.lock(ctx, req.ID)
+	unlock, err := d.lock(ctx, req.ID)
 	if err != nil {
 		return response{}, err
 	}
@@ -42,7 +42,7 @@ func (d *Driver) put(ctx context.Context, req request) (response, error) {
 	if err := checkID(req.ID); err != nil {
 		return response{}, err
 	}
-	unlock, err := d.ids.lock(ctx, req.ID)
+	unlock, err := d.lock(ctx, req.ID)
 	if err != nil {
 		return response{}, err
 	}
@@ -63,7 +63,7 @@ func (d *Driver) cleanup(ctx context.Context, _ struct{}) (response, error) {
 }
 
 func (d *Driver) unmountNow(ctx context.Context, id string) error {
-	unlock, err := d.ids.lock(ctx, id)
+	unlock, err := d.lock(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (d *Driver) create(ctx context.Context, req request) (response, error) {
 			return response{}, fmt.Errorf("create layer %s: parent: %w", req.ID, err)
 		}
 	}
-	unlock, err := d.ids.lock(ctx, req.ID)
+	unlock, err := d.lock(ctx, req.ID)
 	if err != nil {
 		return response{}, err
 	}
@@ -101,7 +101,7 @@ func (d *Driver) asCreated(ctx context.Context, l layer, parent string, labels m
 
 // commit makes a layer one that others can be made on, and never changes again.
 func (d *Driver) commit(ctx context.Context, id string) error {
-	unlock, err := d.ids.lock(ctx, id)
+	unlock, err := d.lock(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (d *Driver) remove(ctx context.Context, req request) (response, error) {
 	if err := checkID(req.ID); err != nil {
 		return response{}, err
 	}
-	unlock, err := d.ids.lock(ctx, req.ID)
+	unlock, err := d.lock(ctx, req.ID)
 	if err != nil {
 		return response{}, err
 	}

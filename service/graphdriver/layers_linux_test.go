@@ -207,6 +207,6 @@ func TestManyContainersAtOnceDoNotDisturbEachOther(t *testing.T) {
 			p.do("Remove", request{ID: id})
 		}
 		p.requireNothingLeft()
-		require.Empty(t, p.driver.ids.locks)
+		require.Zero(t, p.driver.ids.Len())
 	})
 }
