@@ -64,6 +64,7 @@ type encoder struct {
 	noFchmodat2 bool
 	// view is the branch over those of its parents.
 	view *stack
+	src  *rootfd.Dir // the root of the branch, nil where no branch is translated
 	out  *rootfd.Dir // the root of the tree
 	// first has, of files with several names that were copied, where to.
 	first map[[2]uint64]copiedTo
@@ -129,6 +130,7 @@ func (e *encoder) fill(branch, tree string) error {
 		return err
 	}
 	defer src.Close()
+	e.src = src
 	if e.out, err = rootfd.Open(tree, rootfd.Options{}); err != nil {
 		return err
 	}
@@ -247,7 +249,7 @@ func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	if err != nil || !marked {
 		return false, err
 	}
-	count, err := e.view.places(dir.Below())
+	count, err := e.view.places(dir.Below(e.src))
 	return count < 2, err
 }
 
@@ -269,20 +271,20 @@ func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error 
 		next.open = opener(d, name)
 		return nil
 	}
-	count, err := e.view.places(dir.Below())
+	count, err := e.view.places(dir.Below(e.src))
 	if err == nil && count > 1 {
-		err = fmt.Errorf("%w: the directory %s merges with one below a file", errUnfit, shown(dir, ""))
+		err = fmt.Errorf("%w: the directory %s merges with one below a file", errUnfit, e.shown(dir, ""))
 	}
 	return err
 }
 
 // shown is the path of a name in a directory of the branch, or of itself, for messages: of a
 // very long one only the end.
-func shown(dir *rootfd.Dir, name string) string {
+func (e *encoder) shown(dir *rootfd.Dir, name string) string {
 	const most = 4000
-	at := path.Join(dir.Below(), name)
+	at := path.Join(dir.Below(e.src), name)
 	if cut := len(at) - most; cut > 0 {
-		at = "…" + at[cut:]
+		at = "…" + strings.ToValidUTF8(at[cut:], "")
 	}
 	return at
 }

@@ -19,7 +19,7 @@ import (
 // it cannot be linked.
 func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error {
 	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
-		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, shown(src, name))
+		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, e.shown(src, name))
 	}
 	xattrs, err := src.LookupXattrs(name)
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string
 	for name := range xattrs {
 		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
 			if e.escaped == "" {
-				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", shown(dir, file), name)
+				e.escaped = fmt.Sprintf("%s has the attribute %s, which overlay hides before Linux 6.7", e.shown(dir, file), name)
 			}
 			return true
 		}
@@ -74,7 +74,7 @@ func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string
 
 // again links a further name to the copy of a file.
 func (e *encoder) again(first copiedTo, dst *rootfd.Dir, name string) error {
-	dir, err := e.out.OpenDirAt(first.dir.Below())
+	dir, err := e.out.OpenDirAt(first.dir.Below(e.src))
 	if err != nil {
 		return err
 	}

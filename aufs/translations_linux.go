@@ -15,14 +15,17 @@ func (t *translator) drop(ctx context.Context, id driver.ID) error {
 	if err := t.copies.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
 	}
-	t.mu.Lock()
-	delete(t.given, id)
-	t.mu.Unlock()
 	var errs []error
 	for _, s := range t.stores() {
 		errs = append(errs, t.remove(ctx, s, id))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.given, id)
+	return nil
 }
 
 func (t *translator) remove(ctx context.Context, s *layerdir.Store, id driver.ID) error {

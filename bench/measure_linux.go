@@ -160,7 +160,7 @@ func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 	var got Round
 	begun := time.Now()
 	if err := one.trial.Round(ctx, &got); err != nil {
-		one.result.Skipped, one.result.Metrics, one.result.Rounds = err.Error(), []Metric{}, 0
+		one.result.Skipped, one.result.Metrics, one.result.Rounds, one.result.Seconds = err.Error(), []Metric{}, 0, 0
 		return false
 	}
 	if !counts {

@@ -222,10 +222,7 @@ func Read(from io.Reader) (*Report, error) {
 		return nil, err
 	}
 	raw, err := io.ReadAll(io.LimitReader(from, maxReport+1))
-	var corrupt flate.CorruptInputError
-	if errors.As(err, &corrupt) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%w: %w", ErrNotReport, err)
-	}
+	err = brokenPack(err)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +251,18 @@ func inflated(from io.Reader) (io.Reader, error) {
 	}
 	z, err := gzip.NewReader(in)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotReport, err)
+		return nil, brokenPack(err)
 	}
 	return z, nil
+}
+
+// brokenPack makes an error of what was compressed, not of reading it, one that matches
+// [ErrNotReport].
+func brokenPack(err error) error {
+	var corrupt flate.CorruptInputError
+	if errors.As(err, &corrupt) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: %w", ErrNotReport, err)
+	}
+	return err
 }

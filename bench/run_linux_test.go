@@ -70,7 +70,7 @@ func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
 func TestARunWithoutEnoughTimeSaysThatItIsNotComplete(t *testing.T) {
 	o := shortRun(t, inodeSuiteName, "vfs")
 	o.Suites = nil
-	o.Time = time.Millisecond
+	o.Time = time.Nanosecond
 	r, err := Run(t.Context(), o)
 	require.NoError(t, err)
 	require.False(t, r.Complete)

@@ -3,7 +3,6 @@ package snapshotter
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +14,10 @@ import (
 type keyLocks struct{ locks keylock.Locks }
 
 func (k *keyLocks) write(ctx context.Context, names ...string) (unlock func(), err error) {
-	unlock, err = k.locks.Lock(ctx, names...)
-	return unlock, waiting(err, names...)
+	if unlock, err = k.locks.LockAll(ctx, names...); err != nil {
+		err = fmt.Errorf("wait for other work on snapshot %w", err)
+	}
+	return unlock, err
 }
 
 func (k *keyLocks) read(ctx context.Context, name string) (unlock func(), err error) {
@@ -31,11 +32,11 @@ func (k *keyLocks) yielding(ctx context.Context, name string, patience time.Dura
 
 func (k *keyLocks) tryRead(name string) (unlock func(), ok bool) { return k.locks.TryRLock(name) }
 
-func waiting(err error, names ...string) error {
+func waiting(err error, name string) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("wait for other work on snapshot %q: %w", strings.Join(names, `", "`), err)
+	return fmt.Errorf("wait for other work on snapshot %q: %w", name, err)
 }
 
 // calls counts the running calls, so that Close can wait for them. The zero

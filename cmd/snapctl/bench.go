@@ -110,6 +110,7 @@ const benchJSON = `{
       "place": "ext4",
       "subject": "overlay2",
       "rounds": 5,
+      "seconds": 0.4,
       "metrics": [
         {
           "name": "first",

@@ -235,8 +235,8 @@ func compiles(decl ast.Decl) (found bool) {
 	return found
 }
 
-// Owner, mode and times are set in an order in which none undoes another, so only the
-// packages that know it call these.
+// Owner and mode are set in an order in which none undoes another, so only the packages that
+// know it call these functions of package sys.
 func TestOnlyOnePlaceSetsOwnersAndModes(t *testing.T) {
 	setters := []string{"Fchown", "Fchownat", "Fchmod", "Fchmodat"}
 	// A mark of a union is a file of its own kind, with one mode.

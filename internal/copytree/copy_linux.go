@@ -18,6 +18,7 @@ import (
 type copier struct {
 	ctx  context.Context //nolint:containedctx // lives as long as the call
 	opts Options
+	from *rootfd.Dir // the root of what is copied
 	root *rootfd.Dir // of the copy
 	path []byte      // of the directory that is copied; empty for the root
 	// links has where the first name of a file with several was copied to.
@@ -38,7 +39,7 @@ func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
 	if opts.Made == nil {
 		opts.Made = func([]byte, uint64) {}
 	}
-	c := &copier{ctx: ctx, opts: opts, root: dst, links: map[[2]uint64]place{}}
+	c := &copier{ctx: ctx, opts: opts, from: src, root: dst, links: map[[2]uint64]place{}}
 	st, err := src.Stat()
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (c *copier) subdir(src, dst *rootfd.Dir, name string, st rootfd.Stat) error
 }
 
 func (c *copier) link(first place, dst *rootfd.Dir, name string) error {
-	dir, err := c.root.OpenDirAt(first.dir.Below())
+	dir, err := c.root.OpenDirAt(first.dir.Below(c.from))
 	if err != nil {
 		return err
 	}

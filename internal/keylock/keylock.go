@@ -3,6 +3,7 @@ package keylock
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -81,9 +82,14 @@ func (k *Locks) want(l *lock) (got func()) {
 	}
 }
 
-// Lock locks the names for one caller alone. They are taken in sorted order, so that two callers
-// with the same names cannot wait for each other. An error is the context's.
-func (k *Locks) Lock(ctx context.Context, names ...string) (unlock func(), err error) {
+// Lock locks a name for one caller alone. An error is the context's.
+func (k *Locks) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	return k.acquire(ctx, name, maxReaders)
+}
+
+// LockAll is Lock for several names. They are taken in sorted order, so that two callers with
+// the same names cannot wait for each other. An error names the one that was waited for.
+func (k *Locks) LockAll(ctx context.Context, names ...string) (unlock func(), err error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	var held []func()
 	unlock = func() {
@@ -95,7 +101,7 @@ func (k *Locks) Lock(ctx context.Context, names ...string) (unlock func(), err e
 		u, err := k.acquire(ctx, name, maxReaders)
 		if err != nil {
 			unlock()
-			return nil, err
+			return nil, fmt.Errorf("%q: %w", name, err)
 		}
 		held = append(held, u)
 	}

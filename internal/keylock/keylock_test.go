@@ -100,18 +100,20 @@ func TestCallersHaveANameOneAfterAnother(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		second, gaveUp := make(chan func(), 1), make(chan error, 1)
 		go func() {
-			unlock, err := locks.Lock(context.Background(), "b", "a", "a")
+			unlock, err := locks.LockAll(context.Background(), "b", "a", "a")
 			require.NoError(t, err)
 			second <- unlock
 		}()
 		go func() {
-			_, err := locks.Lock(ctx, "a")
+			_, err := locks.LockAll(ctx, "0", "a")
 			gaveUp <- err
 		}()
 		synctest.Wait()
 		require.Empty(t, second)
 		cancel()
-		require.ErrorIs(t, <-gaveUp, context.Canceled)
+		err = <-gaveUp
+		require.ErrorIs(t, err, context.Canceled)
+		require.EqualError(t, err, `"a": context canceled`)
 		end()
 		(<-second)()
 		require.Zero(t, locks.Len())

@@ -24,8 +24,7 @@ const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLO
 // However deep a tree is, a walk through it holds few descriptors: see held.
 type Dir struct {
 	tree *tree
-	// at and name say where it was opened, for error messages only: a root has no at, and
-	// its path for a name.
+	// at and name say where it was opened: a root has no at, and its path for a name.
 	at   *Dir
 	name string
 	// up is the directory above it, nil where that is not known.
@@ -108,11 +107,11 @@ func (d *Dir) with(call func(fd int) error) error {
 // one the middle is missing.
 func (d *Dir) Path() string { return d.join("") }
 
-// Below returns the path of the directory below the root of its tree, and "." for the root
-// itself. A walk down a deep tree asks for it only where it has to: it can be long.
-func (d *Dir) Below() string {
+// Below returns the path by which the directory was opened from top, and "." for top itself.
+// Both may be closed. A walk down a deep tree asks for it only where it has to: it can be long.
+func (d *Dir) Below(top *Dir) string {
 	var names []string
-	for ; d.at != nil; d = d.at {
+	for ; d != top && d.at != nil; d = d.at {
 		names = append(names, d.name)
 	}
 	if len(names) == 0 {

@@ -26,7 +26,7 @@ func (d *Dir) Use(func(fd int) error) error { return errors.ErrUnsupported }
 func (d *Dir) Path() string { return "" }
 
 // Below is not to be called here.
-func (d *Dir) Below() string { return "" }
+func (d *Dir) Below(*Dir) string { return "" }
 
 // Close does nothing.
 func (d *Dir) Close() error { return nil }
