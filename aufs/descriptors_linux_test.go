@@ -1,9 +1,12 @@
 package aufs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +73,45 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 	i, err := v.provider(way + "/f125")
 	require.NoError(t, err)
 	require.Equal(t, 0, i)
+}
+
+// TestDirectoriesOnADeepWayShareTheirPaths: the walk of a diff has all of them open, and their
+// paths put together are as long as the square of the depth.
+func TestDirectoriesOnADeepWayShareTheirPaths(t *testing.T) {
+	const depth = 800
+	name := strings.Repeat("d", 240) // 77 MB for each side, if each had its path
+	b := newBranches(t)
+	for range 2 {
+		at, err := unix.Open(b.add(), unix.O_PATH|unix.O_CLOEXEC, 0)
+		require.NoError(t, err)
+		for range depth {
+			require.NoError(t, unix.Mkdirat(at, name, 0o755))
+			next, err := unix.Openat(at, name, unix.O_PATH|unix.O_CLOEXEC, 0)
+			require.NoError(t, errors.Join(err, unix.Close(at)))
+			at = next
+		}
+		require.NoError(t, unix.Close(at))
+	}
+	v := b.view()
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	d, err := v.Root()
+	require.NoError(t, err)
+	dirs := []diff.Dir{d}
+	for range depth {
+		d, err = d.OpenDir(name)
+		require.NoError(t, err)
+		dirs = append(dirs, d)
+	}
+	require.Less(t, heap()-before, int64(20<<20))
+	for _, d := range slices.Backward(dirs) {
+		require.NoError(t, d.Close())
+	}
 }
 
 // TestATranslationOfADeepTreeNeedsFewDescriptors: any process in a container can make such a

@@ -43,9 +43,9 @@ func (v *stack) open(places []place, known knowledge) (*dir, error) {
 		p := &places[i]
 		var err error
 		if p.parent != nil {
-			p.d, err = p.parent.OpenDir(p.name())
+			p.d, err = p.parent.OpenDir(p.at.Name)
 		} else {
-			p.d, err = v.branches[p.branch].root.OpenDirAt(p.path)
+			p.d, err = v.branches[p.branch].root.OpenDirAt(p.at.String())
 		}
 		p.parent = nil
 		if err != nil {
@@ -180,7 +180,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 			return n, err
 		}
 	}
-	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.place.child(name), f.st)
+	n.Nlink, err = d.v.branches[f.place.branch].nlink(f.place.at.Child(name), f.st)
 	return n, err
 }
 

@@ -47,7 +47,7 @@ func normalize(ctx context.Context, branches []string, opts rootfd.Options, time
 	}
 	places := make([]place, len(branches))
 	for i := range branches {
-		places[i] = place{branch: i, path: "."}
+		places[i] = place{branch: i}
 	}
 	return n.kept.close(n.merged(places))
 }
@@ -57,7 +57,7 @@ func (n *normalizer) merged(places []place) error {
 	if err := n.ctx.Err(); err != nil {
 		return err
 	}
-	own, err := n.as.branches[0].root.OpenDirAt(places[0].path)
+	own, err := n.as.branches[0].root.OpenDirAt(places[0].at.String())
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (n *normalizer) hide(places []place) error {
 	if err != nil {
 		return err
 	}
-	own, err := n.as.branches[0].root.OpenDirAt(places[0].path)
+	own, err := n.as.branches[0].root.OpenDirAt(places[0].at.String())
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (n *normalizer) hide(places []place) error {
 			missing = append(missing, name)
 		}
 	}
-	return n.addWhiteouts(own, places[0].path, missing)
+	return n.addWhiteouts(own, places[0].at.String(), missing)
 }
 
 // hideName reports whether a directory of the layer hides a name of the parents

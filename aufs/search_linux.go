@@ -59,7 +59,7 @@ func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*f
 		if topOnly || !hit.st.IsDir() {
 			break
 		}
-		res.dirs = append(res.dirs, place{branch: p.branch, path: p.child(name), parent: p.d})
+		res.dirs = append(res.dirs, place{branch: p.branch, at: &rootfd.Way{Up: p.at, Name: name}, parent: p.d})
 		if hit.opaque {
 			lowest = len(res.dirs)
 			if v.unsealed && p.branch == 0 {

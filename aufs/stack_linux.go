@@ -3,7 +3,6 @@ package aufs
 import (
 	"errors"
 	"io/fs"
-	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,7 +118,7 @@ func (v *stack) Close() error {
 func (v *stack) Root() (diff.Dir, error) {
 	places := make([]place, len(v.branches))
 	for i := range v.branches {
-		places[i] = place{branch: i, path: "."}
+		places[i] = place{branch: i}
 	}
 	known := unknown
 	if v.hints && len(places) > 1 {
@@ -166,23 +165,19 @@ func (v *stack) provider(p string) (int, error) {
 // A place is a directory of one branch.
 type place struct {
 	branch int
-	path   string      // in the branch
+	at     *rootfd.Way // in the branch
 	d      *rootfd.Dir // nil: opened when needed
 	// parent, if not nil, is open and has it under its name: a shorter way than
-	// path while it is open.
+	// at while it is open.
 	parent *rootfd.Dir
 }
-
-func (p place) child(name string) string { return path.Join(p.path, name) }
-
-func (p place) name() string { return path.Base(p.path) }
 
 // with calls fn with the open directory.
 func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
 	if p.d != nil {
 		return fn(p.d)
 	}
-	d, err := v.branches[p.branch].root.OpenDirAt(p.path)
+	d, err := v.branches[p.branch].root.OpenDirAt(p.at.String())
 	if err != nil {
 		return err
 	}

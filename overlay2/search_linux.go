@@ -199,7 +199,7 @@ func (s *search) directory(d *rootfd.Dir, h *hit, last bool, before int, after s
 	if err != nil {
 		return err
 	}
-	h.asDir = place{layer: h.layer, at: &where{h.dir.at, h.name}, x: opaque == opaqueX, parent: h.dir.d}
+	h.asDir = place{layer: h.layer, at: &rootfd.Way{Up: h.dir.at, Name: h.name}, x: opaque == opaqueX, parent: h.dir.d}
 	if last {
 		s.isDir = true
 	}

@@ -3,9 +3,6 @@ package overlay2
 import (
 	"errors"
 	"io/fs"
-	"path"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -107,7 +104,7 @@ func (v *stack) roots() ([]place, error) {
 // A place is a directory of one layer.
 type place struct {
 	layer int
-	at    *where // in the layer
+	at    *rootfd.Way // in the layer
 	// x: regular files in it can be whiteouts (overlay.opaque=x).
 	x bool
 	d *rootfd.Dir // nil: opened when needed
@@ -119,7 +116,7 @@ type place struct {
 // openIn opens the directory in its layer.
 func (p *place) openIn(layer *rootfd.Dir) (d *rootfd.Dir, err error) {
 	if p.parent != nil {
-		d, err = p.parent.OpenDir(p.at.name)
+		d, err = p.parent.OpenDir(p.at.Name)
 		p.parent = nil
 		return d, err
 	}
@@ -127,28 +124,7 @@ func (p *place) openIn(layer *rootfd.Dir) (d *rootfd.Dir, err error) {
 }
 
 // child is the path of a name in the directory, for messages.
-func (p place) child(name string) string { return path.Join(p.at.String(), name) }
-
-// where is the path of a directory: one name of it, below the rest. Of a deep tree the
-// directories on the way share theirs, so that they do not grow with the square of its
-// depth. The root is nil.
-type where struct {
-	up   *where
-	name string
-}
-
-// String returns the path; "." for the root.
-func (w *where) String() string {
-	if w == nil {
-		return "."
-	}
-	var names []string
-	for ; w != nil; w = w.up {
-		names = append(names, w.name)
-	}
-	slices.Reverse(names)
-	return strings.Join(names, "/")
-}
+func (p place) child(name string) string { return p.at.Child(name) }
 
 // with calls fn with the open directory.
 func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
