@@ -3,12 +3,9 @@ package aufs
 import (
 	"context"
 	"fmt"
-	"io"
-	"iter"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // View opens the merged tree of the layer.
@@ -35,40 +32,17 @@ func (d *aufs) view(id driver.ID) (*stack, layers, error) {
 	return v, l, nil
 }
 
-// Diff reads the layer's own branch and, of its parents, only what has the same
-// names.
-func (d *aufs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
-		return d.changes(ctx, id, warn)
-	})
+// Sides opens the views of the parents and of the layer. A comparison reads the layer's own
+// branch and, of its parents, only what has the same names.
+func (d *aufs) Sides(_ context.Context, id driver.ID) (parents, layer diff.View, err error) {
+	v, l, err := d.view(id)
 	if err != nil {
-		return stats, fmt.Errorf("aufs: diff layer %s: %w", id, err)
+		return nil, nil, fmt.Errorf("aufs: open layer %s to compare it: %w", id, err)
 	}
-	return stats, nil
-}
-
-// Changes is Diff as a sequence.
-func (d *aufs) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
-	return d.changes(ctx, id, nil)
-}
-
-func (d *aufs) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
-	return func(yield func(diff.Change, error) bool) {
-		v, l, err := d.view(id)
-		if err != nil {
-			yield(diff.Change{}, fmt.Errorf("aufs: changes of layer %s: %w", id, err))
-			return
-		}
-		defer v.Close()
-		if !l.own { // a view changes nothing
-			return
-		}
-		for c, err := range diff.Compare(ctx, v.below(), v, diff.Options{Warn: warn}) {
-			if !yield(c, err) {
-				return
-			}
-		}
+	if !l.own { // a view changes nothing
+		return nil, nil, v.Close()
 	}
+	return v.below(), v, nil
 }
 
 // Provider tells which layer a path comes from.

@@ -151,7 +151,7 @@ func TestALayerOfAnotherEngineIsASealedLayer(t *testing.T) {
 func changesOf(t *testing.T, d driver.Driver, id driver.ID) []string {
 	t.Helper()
 	var list []string
-	for c, err := range d.Changes(t.Context(), id) {
+	for c, err := range driver.Changes(t.Context(), d, id, nil) {
 		require.NoError(t, err)
 		list = append(list, fmt.Sprintf("%s %s", c.Kind, c.Path))
 	}

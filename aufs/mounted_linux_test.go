@@ -59,7 +59,7 @@ func stateOf(t *testing.T, d driver.Driver) (state []any) {
 	t.Helper()
 	for _, id := range []driver.ID{"base", "top"} {
 		var stream bytes.Buffer
-		_, err := d.Diff(t.Context(), id, &stream, driver.DiffOptions{})
+		_, err := driver.Diff(t.Context(), d, id, &stream, driver.DiffOptions{})
 		require.NoError(t, err)
 		usage, err := d.Usage(t.Context(), id)
 		require.NoError(t, err)

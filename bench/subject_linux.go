@@ -121,7 +121,7 @@ func (s driverStore) Apply(ctx context.Context, name string, layer io.Reader) er
 }
 
 func (s driverStore) Diff(ctx context.Context, name string, w io.Writer) error {
-	_, err := s.d.Diff(ctx, driver.ID(name), w, driver.DiffOptions{})
+	_, err := driver.Diff(ctx, s.d, driver.ID(name), w, driver.DiffOptions{})
 	return err
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"os"
 
 	"github.com/layerkeep/layerkeep/diff"
@@ -31,42 +29,13 @@ func (d *btrfs) tree(id driver.ID, m layerdir.Meta) (*tree, error) {
 	return openTree(d.vol(id, m), treeDir, treeOptions{sealed: m.Sealed || m.View, read: d.read()})
 }
 
-// Diff searches for the inodes that are newer than the snapshot.
-func (d *btrfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
-		return d.changes(ctx, id, warn)
-	})
-	if err != nil {
-		return stats, fmt.Errorf("btrfs: diff layer %s: %w", id, err)
+// Sides opens the trees of the parent and of the layer, and searches for the inodes that are
+// newer than the snapshot.
+func (d *btrfs) Sides(ctx context.Context, id driver.ID) (parents, layer diff.View, err error) {
+	if parents, layer, err = d.sides(ctx, id); err != nil {
+		return nil, nil, fmt.Errorf("btrfs: open layer %s to compare it: %w", id, err)
 	}
-	return stats, nil
-}
-
-// Changes is Diff as a sequence.
-func (d *btrfs) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
-	return d.changes(ctx, id, nil)
-}
-
-func (d *btrfs) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
-	return func(yield func(diff.Change, error) bool) {
-		old, updated, err := d.sides(ctx, id)
-		if err != nil {
-			yield(diff.Change{}, fmt.Errorf("btrfs: changes of layer %s: %w", id, err))
-			return
-		}
-		if updated == nil { // a view changes nothing
-			return
-		}
-		defer updated.Close()
-		if old != nil {
-			defer old.Close()
-		}
-		for c, err := range diff.Compare(ctx, old, updated, diff.Options{Warn: warn}) {
-			if !yield(c, err) {
-				return
-			}
-		}
-	}
+	return parents, layer, nil
 }
 
 // sides opens what Compare needs: nothing for a view, no old side for a layer

@@ -76,7 +76,7 @@ func (f *fixture) tree(id driver.ID) fstest.Tree {
 func (f *fixture) diff(id driver.ID) []byte {
 	f.t.Helper()
 	var b bytes.Buffer
-	_, err := f.Diff(f.t.Context(), id, &b, driver.DiffOptions{})
+	_, err := driver.Diff(f.t.Context(), f, id, &b, driver.DiffOptions{})
 	require.NoError(f.t, err)
 	return b.Bytes()
 }
@@ -517,7 +517,7 @@ func TestAnotherSubvolumeInThePlaceOfALayersIsComparedWhole(t *testing.T) {
 	require.NoError(t, subvol.Destroy(dir, volDir))
 	require.NoError(t, snapshot(f.store.Path("other", volDir), dir))
 	var paths []string
-	for c, err := range f.Changes(t.Context(), "a") {
+	for c, err := range driver.Changes(t.Context(), f, "a", nil) {
 		require.NoError(t, err)
 		paths = append(paths, c.Path)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"iter"
 	"log/slog"
 	"time"
 
@@ -60,15 +59,11 @@ type Driver interface {
 	// for every layer that was not sealed when the disk failed a write.
 	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)
 
-	// Diff writes the changes of the layer against its parents to w as an
-	// uncompressed layer tar: the same changes give the same bytes on every
-	// backend. Works on writable and sealed layers, without mounting them; the
-	// layer should not be written to meanwhile. On an error w has received an
-	// incomplete stream. A layer without parents gives its whole content.
-	Diff(ctx context.Context, id ID, w io.Writer, opts DiffOptions) (diff.Stats, error)
-
-	// Changes is Diff as a sequence. An error ends the sequence.
-	Changes(ctx context.Context, id ID) iter.Seq2[diff.Change, error]
+	// Sides opens the two trees whose difference the layer is: that of its parents, nil for a
+	// layer without any, and its own. Both are nil for a view. Directories of the second may
+	// know where the two can differ, see [diff.Hinter]. Works on writable and sealed layers,
+	// without mounting them. The caller closes both. [Diff] and [Changes] are made of it.
+	Sides(ctx context.Context, id ID) (parents, layer diff.View, err error)
 
 	// View opens the merged tree of the layer for reading, without mounting it.
 	// The caller closes it.
@@ -423,12 +418,12 @@ type Applied struct {
 	Entries int64
 }
 
-// DiffOptions tune [Driver.Diff].
+// DiffOptions tune [Diff].
 type DiffOptions struct {
 	// MaxTime, when not zero, is the latest mtime written; later ones are replaced
 	// by it. Zero means what the environment variable SOURCE_DATE_EPOCH says.
 	MaxTime time.Time
-	// Warn is told of what a layer cannot hold; nil logs it.
+	// Warn is told of what a layer cannot hold; may be nil.
 	Warn func(path, message string)
 }
 

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
 	"strings"
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
 // View opens the merged tree of the layer.
@@ -43,40 +40,17 @@ func (d *overlay) view(id driver.ID) (*stack, error) {
 	return v, nil
 }
 
-// Diff reads the layer's own directory and, of its parents, only what has the
-// same names.
-func (d *overlay) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
-		return d.changes(ctx, id, warn)
-	})
+// Sides opens the views of the parents and of the layer. A comparison reads the layer's own
+// directory and, of its parents, only what has the same names.
+func (d *overlay) Sides(_ context.Context, id driver.ID) (parents, layer diff.View, err error) {
+	v, err := d.view(id)
 	if err != nil {
-		return stats, fmt.Errorf("overlay2: diff layer %s: %w", id, err)
+		return nil, nil, fmt.Errorf("overlay2: open layer %s to compare it: %w", id, err)
 	}
-	return stats, nil
-}
-
-// Changes is Diff as a sequence.
-func (d *overlay) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
-	return d.changes(ctx, id, nil)
-}
-
-func (d *overlay) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
-	return func(yield func(diff.Change, error) bool) {
-		v, err := d.view(id)
-		if err != nil {
-			yield(diff.Change{}, fmt.Errorf("overlay2: changes of layer %s: %w", id, err))
-			return
-		}
-		defer v.Close()
-		if !v.hints { // a view changes nothing
-			return
-		}
-		for c, err := range diff.Compare(ctx, v.below(), v, diff.Options{Warn: warn}) {
-			if !yield(c, err) {
-				return
-			}
-		}
+	if !v.hints { // a view changes nothing
+		return nil, nil, v.Close()
 	}
+	return v.below(), v, nil
 }
 
 // Provider tells which layer a path comes from.

@@ -159,7 +159,7 @@ func TestMetacopyOnRequestIsFoundAgainByAllThatStandsOnIt(t *testing.T) {
 	require.NoError(t, err, "only the attributes were copied up")
 
 	var layer bytes.Buffer
-	_, err = d.Diff(t.Context(), "b", &layer, driver.DiffOptions{})
+	_, err = driver.Diff(t.Context(), d, "b", &layer, driver.DiffOptions{})
 	require.NoError(t, err)
 	require.Contains(t, layer.String(), "the body")
 	plain := open(t, driver.Options{})
@@ -254,7 +254,7 @@ func TestDeepDirectoriesOfManyLayersNeedFewDescriptors(t *testing.T) {
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: before.Max}))
 	defer func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) }()
 	var paths []string
-	for c, err := range d.Changes(t.Context(), parents[0]) {
+	for c, err := range driver.Changes(t.Context(), d, parents[0], nil) {
 		require.NoError(t, err)
 		paths = append(paths, c.Path)
 	}

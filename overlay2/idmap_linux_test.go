@@ -84,7 +84,7 @@ func TestASealThatIsInterruptedAmongMappedFilesIsDoneAgain(t *testing.T) {
 	d := openMapped(t)
 	fill(t, d)
 	var want bytes.Buffer
-	_, err := d.Diff(t.Context(), "a", &want, driver.DiffOptions{})
+	_, err := driver.Diff(t.Context(), d, "a", &want, driver.DiffOptions{})
 	require.NoError(t, err)
 	v, err := d.View(t.Context(), "a")
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestASealThatIsInterruptedAmongMappedFilesIsDoneAgain(t *testing.T) {
 	require.NoError(t, d.Seal(t.Context(), "a"))
 	require.NoFileExists(t, d.store.Path("a", shiftFile))
 	var got bytes.Buffer
-	_, err = d.Diff(t.Context(), "a", &got, driver.DiffOptions{})
+	_, err = driver.Diff(t.Context(), d, "a", &got, driver.DiffOptions{})
 	require.NoError(t, err)
 	require.Equal(t, want.Bytes(), got.Bytes())
 	v, err = d.View(t.Context(), "a")

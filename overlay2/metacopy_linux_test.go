@@ -73,7 +73,7 @@ func (d *overlay) bodies(t *testing.T, id driver.ID) map[string][sha256.Size]byt
 	t.Helper()
 	r, w := io.Pipe()
 	go func() {
-		_, err := d.Diff(t.Context(), id, w, driver.DiffOptions{})
+		_, err := driver.Diff(t.Context(), d, id, w, driver.DiffOptions{})
 		_ = w.CloseWithError(err)
 	}()
 	sums := map[string][sha256.Size]byte{}
@@ -107,7 +107,7 @@ func TestWithMetacopyAChmodOfAGibibyteCopiesNoDataAndDiffsWithTheBody(t *testing
 	d.layer(t, "work", []driver.ID{"base"}, Chmod("big", 0o600))
 	require.Less(t, allocated(t, d.store.Path("work", fsDir)), int64(64<<10))
 
-	changes, err := difftest.Collect(d.Changes(t.Context(), "work"))
+	changes, err := difftest.Collect(driver.Changes(t.Context(), d, "work", nil))
 	require.NoError(t, err)
 	require.Equal(t, []string{"M /big"}, difftest.Paths(changes))
 	require.Equal(t, uint32(diff.TypeRegular|0o600), changes[0].Node.Mode)

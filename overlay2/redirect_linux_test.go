@@ -117,7 +117,7 @@ func (d *overlay) requireRight(t *testing.T, id driver.ID, parents []driver.ID) 
 	t.Helper()
 	before, after := d.kernelShows(t, parents[0]), d.kernelShows(t, id)
 	RequireEqual(t, after, d.shows(t, id), "the view")
-	changes, err := difftest.Collect(d.Changes(t.Context(), id))
+	changes, err := difftest.Collect(driver.Changes(t.Context(), d, id, nil))
 	require.NoError(t, err)
 	require.Equal(t, difftest.Lines(difftest.Changes(before, after)), difftest.Lines(changes))
 	d.requireDiff(t, id, parents, after)
@@ -128,7 +128,7 @@ func (d *overlay) requireRight(t *testing.T, id driver.ID, parents []driver.ID) 
 func (d *overlay) requireDiff(t *testing.T, id driver.ID, parents []driver.ID, want Tree) {
 	t.Helper()
 	var tar bytes.Buffer
-	_, err := d.Diff(t.Context(), id, &tar, driver.DiffOptions{})
+	_, err := driver.Diff(t.Context(), d, id, &tar, driver.DiffOptions{})
 	require.NoError(t, err)
 	again := id + "-again"
 	require.NoError(t, d.Create(t.Context(), again, parents, driver.CreateOptions{}))
@@ -372,7 +372,7 @@ func TestRenamingADirectoryOfTenThousandFilesTakesNoMoreThanOneOfTen(t *testing.
 	require.Equal(t, 4, few, "the root, other, other/renamed and the whiteout of dir")
 	require.Equal(t, few, d.renamed(t, "many", many))
 
-	changes, err := difftest.Collect(d.Changes(t.Context(), "many"))
+	changes, err := difftest.Collect(driver.Changes(t.Context(), d, "many", nil))
 	require.NoError(t, err)
 	want := []string{"D /dir", "A /other/renamed"}
 	for i := range many {

@@ -189,7 +189,7 @@ func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
 	if row.Source != "" || IsExtraction(row.Name) {
 		return nil
 	}
-	err := tar.Check(ctx, s.driver.Changes(ctx, layerOf(row)))
+	err := tar.Check(ctx, driver.Changes(ctx, s.driver, layerOf(row), nil))
 	if !errors.Is(err, diff.ErrNotCarried) {
 		return nil // what else is wrong, sealing tells
 	}

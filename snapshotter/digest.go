@@ -68,7 +68,7 @@ var errTooLong = errors.New("longer than the limit for digests")
 // told of its bytes, and may end it.
 func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (digest.Digest, error) {
 	sum := digest.Canonical.Digester()
-	_, err := s.driver.Diff(ctx, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
+	_, err := driver.Diff(ctx, s.driver, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
 		// No environment must change it.
 		MaxTime: tar.MaxTime(time.Time{}),
 		Warn:    func(string, string) {},

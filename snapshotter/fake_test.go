@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -143,28 +143,47 @@ func (d *fakeDriver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reade
 	return driver.Applied{DiffID: got, Bytes: int64(len(raw)), Entries: 1}, err
 }
 
-func (d *fakeDriver) Diff(ctx context.Context, id driver.ID, w io.Writer, _ driver.DiffOptions) (diff.Stats, error) {
-	var content []byte
-	err := d.with(ctx, id, func(l *fakeLayer) error {
-		content = slices.Clone(l.content)
+func (d *fakeDriver) Sides(ctx context.Context, id driver.ID) (_, layer diff.View, err error) {
+	err = d.with(ctx, id, func(l *fakeLayer) error {
+		layer = fakeTree{content: slices.Clone(l.content)}
 		return nil
 	})
-	if err != nil {
-		return diff.Stats{}, err
-	}
-	n, err := io.Copy(w, bytes.NewReader(content))
-	return diff.Stats{Bytes: n}, err
+	return nil, layer, err
 }
 
-func (d *fakeDriver) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
-	return func(yield func(diff.Change, error) bool) {
-		var path string
-		err := d.with(ctx, id, func(l *fakeLayer) error {
-			path = string(l.content)
-			return nil
-		})
-		yield(diff.Change{Kind: diff.Add, Path: path}, err)
+// fakeTree is a tree of one file with the content of a layer, which is its name, too.
+type fakeTree struct {
+	diff.Dir
+	content []byte
+}
+
+func (t fakeTree) Root() (diff.Dir, error)            { return t, nil }
+func (t fakeTree) Close() error                       { return nil }
+func (t fakeTree) Xattrs() (map[string]string, error) { return nil, nil }
+func (t fakeTree) LookupXattrs(string) (map[string]string, error) {
+	return nil, nil
+}
+
+func (t fakeTree) Stat() (diff.Node, error) {
+	return diff.Node{Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}, nil
+}
+
+func (t fakeTree) Names() ([]string, error) {
+	if len(t.content) == 0 {
+		return nil, nil
 	}
+	return []string{string(t.content)}, nil
+}
+
+func (t fakeTree) Lookup(string) (diff.Node, error) {
+	if string(t.content) == "a socket" {
+		return diff.Node{Mode: diff.TypeSocket | 0o644, Nlink: 1}, nil
+	}
+	return diff.Node{Mode: diff.TypeRegular | 0o644, Nlink: 1, Size: int64(len(t.content)), Mtime: time.Unix(0, 0)}, nil
+}
+
+func (t fakeTree) Open(string) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(t.content)), nil
 }
 
 func (d *fakeDriver) View(ctx context.Context, id driver.ID) (diff.View, error) {

@@ -1,8 +1,11 @@
 package snapshotter
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -48,13 +51,28 @@ func active(t testing.TB, s *Snapshotter, key, parent, content string) {
 	require.NoError(t, err)
 }
 
-// diffOf returns the changes of a snapshot, as a tar for a real driver.
+// diffOf returns the changes of a snapshot as a tar, and for a fake driver the content of its
+// layer.
 func diffOf(t testing.TB, s *Snapshotter, key string) string {
 	t.Helper()
 	var out bytes.Buffer
 	_, err := s.Diff(t.Context(), key, &out, driver.DiffOptions{})
 	require.NoError(t, err)
-	return out.String()
+	if s.driver.Name() != "fake" {
+		return out.String()
+	}
+	for r := tar.NewReader(&out); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return ""
+		}
+		require.NoError(t, err)
+		if header.Typeflag == tar.TypeReg {
+			content, err := io.ReadAll(r)
+			require.NoError(t, err)
+			return string(content)
+		}
+	}
 }
 
 // rowsOf returns all rows, those that callers do not see included.

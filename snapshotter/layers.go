@@ -23,12 +23,15 @@ func (s *Snapshotter) Apply(ctx context.Context, key string, layer io.Reader, op
 }
 
 // Diff writes the changes of the snapshot, of any kind, against its parent to w
-// as an uncompressed layer tar, see [driver.Driver.Diff].
+// as an uncompressed layer tar, see [driver.Diff].
 func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (stats diff.Stats, err error) {
 	seen := s.observe(Event{Op: OpDiff, Key: key})
 	defer seen.end(&err)
+	if opts.Warn == nil {
+		opts.Warn = func(path, message string) { s.log.WarnContext(ctx, message, "snapshot", key, "path", path) }
+	}
 	err = s.reading(ctx, key, func(row meta.Snapshot) (err error) {
-		stats, err = s.driver.Diff(ctx, layerOf(row), w, opts)
+		stats, err = driver.Diff(ctx, s.driver, layerOf(row), w, opts)
 		return err
 	})
 	if err != nil {
@@ -46,7 +49,7 @@ func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Ch
 		defer s.observe(Event{Op: OpChanges, Key: key}).end(&err)
 		stopped := false
 		err = s.reading(ctx, key, func(row meta.Snapshot) error {
-			for change, err := range s.driver.Changes(ctx, layerOf(row)) {
+			for change, err := range driver.Changes(ctx, s.driver, layerOf(row), nil) {
 				if err != nil {
 					return err
 				}

@@ -1,9 +1,12 @@
 package snapshotter
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -392,6 +395,21 @@ func TestChangesCanBeLeftEarlyAndReportErrors(t *testing.T) {
 	for _, err := range s.Changes(t.Context(), "key") {
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
 	}
+}
+
+func TestWhatADiffLeavesOutIsLoggedUnlessSomebodyListens(t *testing.T) {
+	var log bytes.Buffer
+	disk := newFakeDisk()
+	s := openAt(t, t.TempDir(), Options{open: disk.open, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	active(t, s, "key", "", "a socket")
+	var said []string
+	_, err := s.Diff(t.Context(), "key", io.Discard, driver.DiffOptions{Warn: func(path, _ string) { said = append(said, path) }})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a socket"}, said)
+	require.NotContains(t, log.String(), "socket cannot")
+	_, err = s.Diff(t.Context(), "key", io.Discard, driver.DiffOptions{})
+	require.NoError(t, err)
+	require.Contains(t, log.String(), `msg="a socket cannot be in a layer; left out" snapshot=key path="a socket"`)
 }
 
 func TestMountsOfViewsAreReadOnly(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"time"
 
@@ -262,43 +261,14 @@ func (d *vfs) read() rootfd.Options {
 	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
-// Diff looks at every inode of the tree, and reads only those that changed
-// since they were copied; on a tmpfs, all regular files.
-func (d *vfs) Diff(ctx context.Context, id driver.ID, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
-	stats, err := layerdir.WriteDiff(ctx, id, d.opts.Logger, w, opts, func(warn func(path, message string)) iter.Seq2[diff.Change, error] {
-		return d.changes(ctx, id, warn)
-	})
-	if err != nil {
-		return stats, fmt.Errorf("vfs: diff layer %s: %w", id, err)
+// Sides opens the trees of the parent and of the layer. A comparison looks at every inode of
+// the tree, and reads only those that changed since they were copied; on a tmpfs, all regular
+// files.
+func (d *vfs) Sides(_ context.Context, id driver.ID) (parents, layer diff.View, err error) {
+	if parents, layer, err = d.sides(id); err != nil {
+		return nil, nil, fmt.Errorf("vfs: open layer %s to compare it: %w", id, err)
 	}
-	return stats, nil
-}
-
-// Changes is Diff as a sequence.
-func (d *vfs) Changes(ctx context.Context, id driver.ID) iter.Seq2[diff.Change, error] {
-	return d.changes(ctx, id, nil)
-}
-
-func (d *vfs) changes(ctx context.Context, id driver.ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
-	return func(yield func(diff.Change, error) bool) {
-		old, updated, err := d.sides(id)
-		if err != nil {
-			yield(diff.Change{}, fmt.Errorf("vfs: changes of layer %s: %w", id, err))
-			return
-		}
-		if updated == nil { // a view changes nothing
-			return
-		}
-		defer updated.Close()
-		if old != nil {
-			defer old.Close()
-		}
-		for c, err := range diff.Compare(ctx, old, updated, diff.Options{Warn: warn}) {
-			if !yield(c, err) {
-				return
-			}
-		}
-	}
+	return parents, layer, nil
 }
 
 // sides opens what Compare needs: nothing for a view, no old side for a layer

@@ -141,7 +141,7 @@ func TestAWriteThroughAMappingThatWasReadBeforeIsFound(t *testing.T) {
 			copy(mapped, "behind")
 			require.NoError(t, unix.Munmap(mapped))
 			var paths []string
-			for c, err := range d.Changes(t.Context(), "b") {
+			for c, err := range driver.Changes(t.Context(), d, "b", nil) {
 				require.NoError(t, err)
 				paths = append(paths, c.Path)
 			}
@@ -199,7 +199,7 @@ func TestAClockThatWentBackOrABadManifestOnlyCostsTime(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, m)
 		var paths []string
-		for c, err := range d.Changes(t.Context(), "b") {
+		for c, err := range driver.Changes(t.Context(), d, "b", nil) {
 			require.NoError(t, err)
 			paths = append(paths, c.Path)
 		}

@@ -74,7 +74,7 @@ func raceDiffs(b *testing.B, backend all.Backend, dir string, files int) {
 	ctx := context.Background()
 	d := tenChanges(b, backend, dir, files)
 	ours := func(w io.Writer) error {
-		_, err := d.Diff(ctx, "changed", w, driver.DiffOptions{})
+		_, err := driver.Diff(ctx, d, "changed", w, driver.DiffOptions{})
 		return err
 	}
 	theirs := walkingDiff(b, d)

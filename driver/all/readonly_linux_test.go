@@ -81,7 +81,7 @@ func (s *readStore) fill(t *testing.T, opts driver.Options) json.RawMessage {
 func diffOf(t *testing.T, d driver.Driver, id driver.ID) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	_, err := d.Diff(t.Context(), id, &out, driver.DiffOptions{})
+	_, err := driver.Diff(t.Context(), d, id, &out, driver.DiffOptions{})
 	require.NoError(t, err)
 	return out.Bytes()
 }

@@ -146,7 +146,7 @@ func (s *suite) benchDiff(b *testing.B, files int) {
 	}
 	st.mustApply("a", changes...)
 	for b.Loop() {
-		stats, err := st.d.Diff(b.Context(), "a", io.Discard, driver.DiffOptions{})
+		stats, err := driver.Diff(b.Context(), st.d, "a", io.Discard, driver.DiffOptions{})
 		require.NoError(b, err)
 		require.Equal(b, int64(10), stats.Modified)
 		require.Zero(b, stats.Added+stats.Deleted)

@@ -215,7 +215,7 @@ func (s *suite) factNativeDiff(t *testing.T) {
 		st.create(id, st.layer(base, nil, entries...)...)
 		st.mustApply(id, File("d0/f3", "changed"), Whiteout("d0/f5"))
 		return testing.AllocsPerRun(3, func() {
-			stats, err := st.d.Diff(t.Context(), id, &bytes.Buffer{}, driver.DiffOptions{})
+			stats, err := driver.Diff(t.Context(), st.d, id, &bytes.Buffer{}, driver.DiffOptions{})
 			require.NoError(t, err)
 			require.Equal(t, int64(1), stats.Modified)
 		})

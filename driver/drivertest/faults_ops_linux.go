@@ -147,7 +147,7 @@ func diffOp(st *store) (any, error) { return writeDiff(st, faultID) }
 // writeDiff returns the layer that the driver writes, but for times of this run.
 func writeDiff(st *store, id driver.ID) ([]byte, error) {
 	var buf bytes.Buffer
-	_, err := st.d.Diff(st.ctx(), id, &buf, driver.DiffOptions{MaxTime: EditTime, Warn: func(string, string) {}})
+	_, err := driver.Diff(st.ctx(), st.d, id, &buf, driver.DiffOptions{MaxTime: EditTime, Warn: func(string, string) {}})
 	return buf.Bytes(), err
 }
 

@@ -228,7 +228,7 @@ func (s *suite) idMapStranger(t *testing.T) {
 	}
 	require.NoError(t, err)
 	var failed error
-	for _, err := range st.d.Changes(t.Context(), "a") {
+	for _, err := range driver.Changes(t.Context(), st.d, "a", nil) {
 		failed = errors.Join(failed, err)
 	}
 	require.ErrorIs(t, failed, mount.ErrUnmapped)

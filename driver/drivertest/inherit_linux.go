@@ -31,7 +31,7 @@ func (s *suite) closedOnExec(t *testing.T) {
 	layer := Layer(t, Dir("d"), File("d/y", "y"), Symlink("s", "d"), File("s/z", "z"), Link("l", "d/x"), Whiteout("d/gone"))
 	_, err := st.d.ApplyDiff(t.Context(), "work", lookingReader{bytes.NewReader(layer), look}, driver.ApplyOptions{})
 	require.NoError(t, err)
-	_, err = st.d.Diff(t.Context(), "work", lookingWriter{look}, driver.DiffOptions{})
+	_, err = driver.Diff(t.Context(), st.d, "work", lookingWriter{look}, driver.DiffOptions{})
 	require.NoError(t, err)
 	view, err := st.d.View(t.Context(), "work")
 	require.NoError(t, err)

@@ -57,11 +57,11 @@ func (st *store) calls() map[string]func(id driver.ID) error {
 			return err
 		},
 		"Diff": func(id driver.ID) error {
-			_, err := st.d.Diff(ctx, id, &bytes.Buffer{}, driver.DiffOptions{})
+			_, err := driver.Diff(ctx, st.d, id, &bytes.Buffer{}, driver.DiffOptions{})
 			return err
 		},
 		"Changes": func(id driver.ID) error {
-			for _, err := range st.d.Changes(ctx, id) {
+			for _, err := range driver.Changes(ctx, st.d, id, nil) {
 				return err
 			}
 			return nil

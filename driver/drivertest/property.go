@@ -346,7 +346,7 @@ func (r *run) compareTree(s *subject, id driver.ID, want fstest.Tree, what strin
 func (r *run) diff(s *subject, id driver.ID) []byte {
 	r.Helper()
 	var buf bytes.Buffer
-	_, err := s.d.Diff(r.ctx, id, &buf, driver.DiffOptions{Warn: func(string, string) {}})
+	_, err := driver.Diff(r.ctx, s.d, id, &buf, driver.DiffOptions{Warn: func(string, string) {}})
 	r.check(err, "%s: diff of %s", s.name, id)
 	return buf.Bytes()
 }
@@ -390,7 +390,7 @@ func (s *subject) compareMounted(ctx context.Context, id driver.ID, want fstest.
 
 func (s *subject) changes(ctx context.Context, id driver.ID) ([]model.Change, error) {
 	var changes []model.Change
-	for c, err := range s.d.Changes(ctx, id) {
+	for c, err := range driver.Changes(ctx, s.d, id, nil) {
 		if err != nil {
 			return nil, err
 		}

@@ -48,7 +48,7 @@ func raceOps() []raceOp {
 		}
 	}
 	diff := shown(func(st *store, buf *bytes.Buffer) error {
-		_, err := st.d.Diff(st.ctx(), raceLayer, buf, driver.DiffOptions{Warn: func(string, string) {}})
+		_, err := driver.Diff(st.ctx(), st.d, raceLayer, buf, driver.DiffOptions{Warn: func(string, string) {}})
 		return err
 	})
 	view := shown(func(st *store, buf *bytes.Buffer) error {

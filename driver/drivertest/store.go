@@ -164,7 +164,7 @@ func (st *store) requireLayers(want ...driver.ID) {
 func (st *store) diff(id driver.ID) []byte {
 	st.t.Helper()
 	var buf bytes.Buffer
-	stats, err := st.d.Diff(st.ctx(), id, &buf, driver.DiffOptions{Warn: func(path, _ string) { st.warns = append(st.warns, path) }})
+	stats, err := driver.Diff(st.ctx(), st.d, id, &buf, driver.DiffOptions{Warn: func(path, _ string) { st.warns = append(st.warns, path) }})
 	require.NoError(st.t, err, "diff of %s", id)
 	require.Equal(st.t, int64(buf.Len()), stats.Bytes, "Stats.Bytes")
 	return buf.Bytes()
@@ -174,7 +174,7 @@ func (st *store) diff(id driver.ID) []byte {
 func (st *store) changes(id driver.ID) []model.Change {
 	st.t.Helper()
 	var changes []model.Change
-	for c, err := range st.d.Changes(st.ctx(), id) {
+	for c, err := range driver.Changes(st.ctx(), st.d, id, nil) {
 		require.NoError(st.t, err, "changes of %s", id)
 		changes = append(changes, asModel(st.t, c))
 	}

@@ -37,7 +37,7 @@ var rules = map[string]rule{
 	"diff":                 append([]string{}, low...),
 	"mount":                {"internal/sys", "internal/rootfd"},
 	"tar":                  append([]string{"diff"}, low...),
-	"driver":               {"mount", "diff"},
+	"driver":               {"mount", "diff", "tar"},
 	"driver/all":           append([]string{"driver", "internal/layerdir"}, backends...),
 	"overlay2":             backend,
 	"btrfs":                append([]string{"internal/subvol", "internal/copytree"}, backend...),

@@ -1,14 +1,10 @@
 package layerdir
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"log/slog"
 
-	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/errkind"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
@@ -44,20 +40,6 @@ func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) fu
 		return func(string, string) {}
 	}
 	return func(path, message string) { log.Warn(message, "layer", id, "path", path) }
-}
-
-// WriteDiff writes changes as a layer tar, see [driver.Driver]'s Diff.
-func WriteDiff(ctx context.Context, id driver.ID, log *slog.Logger, w io.Writer, opts driver.DiffOptions,
-	changes func(warn func(path, message string)) iter.Seq2[diff.Change, error],
-) (diff.Stats, error) {
-	latest, err := opts.MaxTime, error(nil)
-	if latest.IsZero() {
-		if latest, err = tar.SourceDateEpoch(); err != nil {
-			return diff.Stats{}, err
-		}
-	}
-	warn := warning(log, id, opts.Warn)
-	return tar.Write(ctx, w, changes(warn), tar.WriteOptions{MaxTime: latest, Warn: warn})
 }
 
 // TarError makes the errors of package tar match those of the driver contract.
