@@ -10,7 +10,7 @@ import (
 )
 
 // CheckHints implements [driver.HintKeeper]: it reads the manifest.
-func (d *vfs) CheckHints(_ context.Context, id driver.ID) error {
+func (d *backend) CheckHints(_ context.Context, id driver.ID) error {
 	m, err := d.store.Load(id)
 	if err == nil && d.hasManifest(id, m) {
 		_, err = loadManifest(d.store.Path(id, manifestFile))
@@ -22,7 +22,7 @@ func (d *vfs) CheckHints(_ context.Context, id driver.ID) error {
 }
 
 // RenewHints implements [driver.HintKeeper].
-func (d *vfs) RenewHints(ctx context.Context, id driver.ID) error {
+func (d *backend) RenewHints(ctx context.Context, id driver.ID) error {
 	m, err := d.store.Load(id)
 	if err == nil {
 		err = d.store.Changeable()
@@ -37,14 +37,14 @@ func (d *vfs) RenewHints(ctx context.Context, id driver.ID) error {
 }
 
 // hasManifest reports whether a layer has to have one here.
-func (d *vfs) hasManifest(id driver.ID, m layerdir.Meta) bool {
+func (d *backend) hasManifest(id driver.ID, m layerdir.Meta) bool {
 	return !m.View && len(m.Parents) > 0 && !d.store.Lent(id)
 }
 
 // rehint gives a layer with this record a manifest if it has none that can be read. The new
 // one knows no directory, so that all is compared: what was copied unchanged cannot be told
 // any more.
-func (d *vfs) rehint(_ context.Context, id driver.ID, m *layerdir.Meta) error {
+func (d *backend) rehint(_ context.Context, id driver.ID, m *layerdir.Meta) error {
 	path := d.store.Path(id, manifestFile)
 	if !d.hasManifest(id, *m) {
 		return nil

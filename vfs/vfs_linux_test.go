@@ -55,7 +55,7 @@ func sameTime(t *testing.T, paths ...string) {
 // looking at everything.
 func changesOf(t *testing.T, d *vfs, id driver.ID) []string {
 	t.Helper()
-	old, updated, err := d.sides(id)
+	old, updated, err := d.Sides(t.Context(), id)
 	require.NoError(t, err)
 	defer old.Close()
 	defer updated.Close()

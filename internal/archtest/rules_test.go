@@ -25,7 +25,7 @@ func isTestOnly(pkg string) bool { return slices.Contains(testOnly, suiteOf(pkg)
 // Shorthands for rules.
 var (
 	low      = []string{"internal/sys", "internal/attrs", "internal/errkind", "internal/keylock", "internal/rootfd", "internal/whiteout", "internal/durable", "internal/rmtree", "internal/ownfiles"}
-	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerdir"}, low...)
+	backend  = append([]string{"driver", "mount", "diff", "tar", "internal/layerlife", "internal/layerdir"}, low...)
 	backends = []string{"overlay2", "btrfs", "aufs", "vfs"}
 	services = []string{"service/config", "service/differ", "service/graphdriver", "service/grpcerr", "service/metrics", "service/storeservice"}
 	testOnly = []string{"internal/fstest", "internal/testrun", "internal/resultdoc", "scripts/testrun", "driver/all/alltest", "driver/drivertest", "diff/difftest", "aufs/aufstest", "test/robustness/cutdisk"}
@@ -72,6 +72,7 @@ var rules = map[string]rule{
 	"internal/subvol":      {"internal/sys"},
 	"internal/copytree":    {"internal/sys", "internal/attrs", "internal/errkind", "internal/keylock", "internal/rootfd", "internal/whiteout"},
 	"internal/layerdir":    append([]string{"driver", "diff", "tar", "mount"}, low...),
+	"internal/layerlife":   {"driver", "diff", "tar", "mount", "internal/layerdir"},
 	"internal/archtest":    {},
 	"scripts/testreport":   {},
 	"bench":                {"bench/disk", "bench/synth", "driver", "driver/all", "mount", "internal/copytree", "internal/layerdir", "internal/rootfd"},

@@ -172,14 +172,20 @@ func (s *Store) Unpacking(id driver.ID) (m Meta, staging *os.File, done func(), 
 	if err := s.NotMounted(id, Unmounted); err != nil {
 		return m, nil, nil, err
 	}
+	staging, done, err = s.OpenStaging(id)
+	return m, staging, done, err
+}
+
+// OpenStaging is Staging for a directory that is opened. done closes and removes it.
+func (s *Store) OpenStaging(id driver.ID) (staging *os.File, done func(), err error) {
 	dir, remove, err := s.Staging(id)
 	if err != nil {
-		return m, nil, nil, err
+		return nil, nil, err
 	}
 	f, err := os.Open(dir)
 	if err != nil {
 		remove()
-		return m, nil, nil, err
+		return nil, nil, err
 	}
-	return m, f, func() { f.Close(); remove() }, nil
+	return f, func() { f.Close(); remove() }, nil
 }

@@ -152,6 +152,11 @@ func (s *Store) Path(id driver.ID, names ...string) string {
 // becomes the layer's, with meta, once fill returns nil. Returns
 // [driver.ErrExists] when there is one, and leaves nothing behind on an error.
 func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
+	return s.CreateWith(id, &meta, fill)
+}
+
+// CreateWith is Create for a record that fill completes.
+func (s *Store) CreateWith(id driver.ID, meta *Meta, fill func(dir string) error) (err error) {
 	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
 	}

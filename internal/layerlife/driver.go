@@ -1,0 +1,204 @@
+package layerlife
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/layerkeep/layerkeep/diff"
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/mount"
+	"github.com/layerkeep/layerkeep/tar"
+)
+
+// A Driver is a [driver.Driver] over a backend, and a [driver.Recorder], [driver.Replacer] and
+// [driver.Placer].
+type Driver struct {
+	layerdir.Recorder
+	layerdir.Replacer
+
+	store   *layerdir.Store
+	backend Backend
+}
+
+// New returns the driver of a backend, whose layers are in the store.
+func New(store *layerdir.Store, b Backend) *Driver {
+	return &Driver{Recorder: store.Recorder(b.Name()), Replacer: store.Replacer(b.Name()), store: store, backend: b}
+}
+
+// Failed says what was being done to which layer when err happened. It returns nil for nil.
+func (d *Driver) Failed(doing string, id driver.ID, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %s layer %s: %w", d.backend.Name(), doing, id, err)
+}
+
+// Name returns that of the backend.
+func (d *Driver) Name() string { return d.backend.Name() }
+
+// Properties returns those of the backend.
+func (d *Driver) Properties() driver.Properties { return d.backend.Properties() }
+
+// Create implements [driver.Driver].
+func (d *Driver) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	return d.Failed("create", id, d.create(ctx, id, parents, opts))
+}
+
+func (d *Driver) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
+		return err
+	}
+	inherited, err := d.store.CheckParents(parents)
+	if err != nil {
+		return err
+	}
+	can := d.backend.Properties()
+	switch {
+	case opts.View && len(parents) == 0:
+		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
+	case opts.Size < 0:
+		return fmt.Errorf("%w: a limit of %d bytes", driver.ErrUnsupported, opts.Size)
+	case opts.Size != 0 && !can.Quota:
+		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
+	}
+	if err := layerdir.CheckIDMap(opts.IDMap, can.Idmap); err != nil {
+		return err
+	}
+	l := Layer{ID: id, Meta: layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}}
+	if !opts.View { // which takes nothing
+		l.Size = opts.Size
+	}
+	l.Inherit(inherited)
+	return d.store.CreateWith(id, &l.Meta, func(dir string) error { return d.backend.Make(ctx, dir, &l) })
+}
+
+// Mount implements [driver.Driver].
+func (d *Driver) Mount(ctx context.Context, id driver.ID, opts driver.MountOptions) (mounts []mount.Mount, err error) {
+	l, err := d.load(id)
+	if err == nil {
+		mounts, err = d.backend.Mounts(ctx, l, opts)
+	}
+	return mounts, d.Failed("mount", id, err)
+}
+
+// load reads the record of a layer.
+func (d *Driver) load(id driver.ID) (Layer, error) {
+	m, err := d.store.Load(id)
+	return Layer{id, m}, err
+}
+
+// ApplyDiff implements [driver.Driver]: the stream is unpacked beside the layer and, once all of it
+// is there and right, moved in.
+func (d *Driver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	applied, err := d.apply(ctx, id, layer, opts)
+	if err != nil {
+		return driver.Applied{}, d.Failed("apply to", id, layerdir.TarError(err))
+	}
+	return applied, nil
+}
+
+func (d *Driver) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
+	if opts.Detached && !d.backend.Properties().Rebase {
+		return driver.Applied{}, fmt.Errorf("%w: its layers are unpacked over their parents", driver.ErrUnsupported)
+	}
+	m, err := d.store.Writable(id)
+	if err == nil {
+		err = d.store.NotMounted(id, layerdir.Unmounted)
+	}
+	if err == nil && !opts.Fresh {
+		err = d.backend.CheckWriters(ctx, id)
+	}
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	to, err := d.backend.Target(ctx, Layer{id, m}, opts)
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	defer to.Close()
+	delta, applied, err := tar.Unpack(ctx, to.Staging, layer, to.Options)
+	if err == nil && to.Unpacked != nil {
+		err = to.Unpacked(delta)
+	}
+	switch {
+	case err != nil:
+	case to.Keep != nil:
+		err = to.Keep(delta)
+	default:
+		err = d.store.Merging(id, opts.Sync, func() error { return to.Merge(ctx, delta) })
+	}
+	if err != nil {
+		return driver.Applied{}, err
+	}
+	return driver.Applied(applied), nil
+}
+
+// View implements [driver.Driver].
+func (d *Driver) View(ctx context.Context, id driver.ID) (diff.View, error) {
+	l, err := d.load(id)
+	if err != nil {
+		return nil, d.Failed("view", id, err)
+	}
+	v, err := d.backend.View(ctx, l)
+	if err != nil {
+		return nil, d.Failed("view", id, err)
+	}
+	return v, nil
+}
+
+// Sides implements [driver.Driver].
+func (d *Driver) Sides(ctx context.Context, id driver.ID) (parents, layer diff.View, err error) {
+	l, err := d.load(id)
+	if err == nil && !l.View {
+		parents, layer, err = d.backend.Sides(ctx, l)
+	}
+	if err != nil {
+		return nil, nil, d.Failed("compare", id, err)
+	}
+	return parents, layer, nil
+}
+
+// Seal implements [driver.Driver].
+func (d *Driver) Seal(ctx context.Context, id driver.ID) error {
+	on := func(hook func(context.Context, *Layer) error) func(*layerdir.Meta) error {
+		return func(m *layerdir.Meta) error {
+			l := Layer{id, *m}
+			err := hook(ctx, &l)
+			*m = l.Meta
+			return err
+		}
+	}
+	return d.Failed("seal", id, d.store.SealWith(id, on(d.backend.Prepare), on(d.backend.Settle)))
+}
+
+// Remove implements [driver.Driver]: the layer is renamed out of the way and deleted in the
+// background.
+func (d *Driver) Remove(_ context.Context, id driver.ID) error {
+	return d.Failed("remove", id, d.store.RemoveIdle(id))
+}
+
+// Usage implements [driver.Driver].
+func (d *Driver) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
+	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) {
+		return d.backend.Usage(ctx, Layer{id, m})
+	})
+	return u, d.Failed("count what is taken by", id, err)
+}
+
+// Layers implements [driver.Driver].
+func (d *Driver) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
+
+// Cleanup implements [driver.Driver].
+func (d *Driver) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
+
+// Place implements [driver.Placer].
+func (d *Driver) Place() string { return d.store.Root() }
+
+// Leftovers implements [driver.Placer].
+func (d *Driver) Leftovers() bool { return d.store.Leftovers() }
+
+// Close implements [driver.Driver]: it waits for deletions in the background.
+func (d *Driver) Close() error { return d.store.Close() }
