@@ -14,27 +14,24 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// ApplyDiff unpacks the stream beside the tree, in the same subvolume, and once
-// all of it is there and right, moves it in.
+// ApplyDiff implements [driver.Driver].
 func (d *btrfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	applied, err := d.apply(ctx, id, layer, opts)
+	applied, err := d.Driver.ApplyDiff(ctx, id, layer, opts)
 	if errors.Is(err, unix.ENOSPC) {
 		err = errors.Join(err, d.commit())
 	}
-	if err != nil {
-		return driver.Applied{}, fmt.Errorf("btrfs: apply to layer %s: %w", id, layerdir.TarError(err))
-	}
-	return applied, nil
+	return applied, err
 }
 
 // commit makes the kernel give back what was deleted, which it keeps until then.
-func (d *btrfs) commit() error {
+func (d *backend) commit() error {
 	root, err := os.Open(d.store.Root())
 	if err != nil {
 		return err
@@ -43,73 +40,62 @@ func (d *btrfs) commit() error {
 	return subvol.Sync(root)
 }
 
-func (d *btrfs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	if opts.Detached {
-		return driver.Applied{}, fmt.Errorf("%w: a snapshot needs its parent", driver.ErrUnsupported)
-	}
-	m, err := d.store.Writable(id)
-	if err == nil {
-		err = d.store.NotMounted(id, layerdir.Unmounted)
-	}
-	if err == nil && !opts.Fresh {
-		err = d.store.NotWritableElsewhere(ctx, id)
-	}
-	if err == nil {
-		err = d.makeWritable(id, m)
-	}
+// CheckWriters looks for mounts that other mount namespaces have.
+func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
+	return d.store.NotWritableElsewhere(ctx, id)
+}
+
+// Target is the tree. The stream is unpacked beside it in the same subvolume, from where it can be
+// moved in.
+func (d *backend) Target(ctx context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
+	err := d.makeWritable(l.ID, l.Meta)
 	if err == nil { // nothing can be moved into a subvolume in the tree
-		err = d.flatten(ctx, id, m)
+		err = d.flatten(ctx, l.ID, l.Meta)
 	}
 	if err != nil {
-		return driver.Applied{}, err
+		return nil, err
 	}
-	staging, done, err := d.staging(id, m)
+	staging, done, err := d.staging(l.ID, l.Meta)
 	if err != nil {
-		return driver.Applied{}, err
+		return nil, err
 	}
-	defer done()
-	parents, err := openTree(d.vol(id, m), treeDir, treeOptions{read: d.read()})
+	parents, err := openTree(d.vol(l.ID, l.Meta), treeDir, treeOptions{read: d.read()})
 	if err != nil {
-		return driver.Applied{}, err
+		done()
+		return nil, err
 	}
-	defer parents.Close()
-	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.Plain, false)
+	unpack := layerdir.UnpackOptions(d.opts, opts, l.ID, whiteout.Plain, false)
 	unpack.Parents = parents
-	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	if err := d.merge(ctx, id, m, delta, opts.Sync); err != nil {
-		return driver.Applied{}, err
-	}
-	return driver.Applied(applied), nil
+	return &layerlife.Target{
+		Staging: staging, Options: unpack,
+		Merge: func(ctx context.Context, delta *tar.Delta) error { return d.merge(ctx, l.ID, l.Meta, delta) },
+		Close: func() { parents.Close(); done() },
+	}, nil
 }
 
 // merge moves a delta in. The limit, which what was unpacked has kept to, is not in
 // the way meanwhile: a rename could exceed it, and taking it back as well.
-func (d *btrfs) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta, sync bool) error {
+func (d *backend) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta) error {
 	tree, err := os.Open(d.store.Path(id, volDir, treeDir))
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	return d.store.Merging(id, sync, func() error {
-		merged := false
-		err := d.unlimited(id, m, func() error {
-			err := delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
-			merged = err == nil
-			return err
-		})
-		if err != nil && merged { // nothing undoes it now
-			err = fmt.Errorf("%w: limit the layer again: %w", tar.ErrTorn, err)
-		}
+	merged := false
+	err = d.unlimited(id, m, func() error {
+		err := delta.Merge(ctx, tar.Target{Root: tree, NoFchmodat2: d.opts.Fallbacks.NoFchmodat2})
+		merged = err == nil
 		return err
 	})
+	if err != nil && merged { // nothing undoes it now
+		err = fmt.Errorf("%w: limit the layer again: %w", tar.ErrTorn, err)
+	}
+	return err
 }
 
 // staging makes the directory that a layer is unpacked into. done closes and
 // removes it.
-func (d *btrfs) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(), err error) {
+func (d *backend) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	path, err := os.MkdirTemp(d.store.Path(id, volDir), stagingPrefix)
@@ -136,7 +122,7 @@ func (d *btrfs) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(),
 
 // removeStaging removes a staging directory, and the subvolumes that were moved
 // there.
-func (d *btrfs) removeStaging(id driver.ID, path string) error {
+func (d *backend) removeStaging(id driver.ID, path string) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
 		return err
@@ -161,7 +147,7 @@ func (d *btrfs) removeStaging(id driver.ID, path string) error {
 	return rmtree.Remove(path)
 }
 
-func (d *btrfs) destroyNested(vol *os.File, n subvol.Nested) error {
+func (d *backend) destroyNested(vol *os.File, n subvol.Nested) error {
 	dir, err := subvol.OpenDir(vol, n.Dir)
 	if err != nil {
 		return err
@@ -173,7 +159,7 @@ func (d *btrfs) destroyNested(vol *os.File, n subvol.Nested) error {
 }
 
 // leftovers returns the staging directories of a layer that nobody uses.
-func (d *btrfs) leftovers(vol string) (paths []string, err error) {
+func (d *backend) leftovers(vol string) (paths []string, err error) {
 	entries, err := os.ReadDir(vol)
 	if err != nil {
 		return nil, err

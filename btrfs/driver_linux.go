@@ -14,6 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/copytree"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 	"github.com/layerkeep/layerkeep/mount"
@@ -26,12 +27,19 @@ const (
 	stagingPrefix = "staging-" // beside treeDir: what is being unpacked
 )
 
-// btrfs is the driver. It implements [driver.Driver].
+// btrfs is the driver: the life of layers with the backend's hooks, and what only it can do.
 type btrfs struct {
-	layerdir.Recorder
+	*layerlife.Driver
 	layerdir.Rerecorder
-	layerdir.Replacer
+	abilities
+}
 
+// abilities are the methods of the backend that are those of the driver, too. As they are one
+// step further down, a hook does not hide the method of the same name that layers have.
+type abilities struct{ *backend }
+
+// backend has the hooks of [layerlife.Backend].
+type backend struct {
 	store   *layerdir.Store
 	opts    driver.Options
 	log     *slog.Logger
@@ -65,7 +73,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err != nil {
 		return nil, fmt.Errorf("btrfs: %w", err)
 	}
-	d := &btrfs{Recorder: store.Recorder(Name), Rerecorder: store.Rerecorder(Name, volDir, nil), Replacer: store.Replacer(Name), store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
+	d := &backend{store: store, opts: opts, log: opts.Logger, unpacking: map[string]bool{}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -79,7 +87,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
 	}
-	return d, nil
+	return &btrfs{layerlife.New(store, d), store.Rerecorder(Name, volDir, nil), abilities{d}}, nil
 }
 
 // facts are what opening finds out.
@@ -90,13 +98,13 @@ type facts struct {
 }
 
 // Found returns what probe found out, or what was known instead.
-func (d *btrfs) Found() json.RawMessage {
+func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap})
 }
 
 // probe finds out what works here, or takes what was known. Without either the slow
 // ways are taken, which need nothing.
-func (d *btrfs) probe(ctx context.Context) error {
+func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		if err := d.tryReading(); err != nil {
 			return err
@@ -109,7 +117,7 @@ func (d *btrfs) probe(ctx context.Context) error {
 
 // tryReading tries what reading takes, which writes nothing. A store without layers may
 // have no directory, see [layerdir.OpenReadOnly].
-func (d *btrfs) tryReading() error {
+func (d *backend) tryReading() error {
 	dir, err := os.Open(d.store.Root())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -132,7 +140,7 @@ func (d *btrfs) tryReading() error {
 }
 
 // try tries what the driver needs, in a directory of the store.
-func (d *btrfs) try(ctx context.Context) (f facts, err error) {
+func (d *backend) try(ctx context.Context) (f facts, err error) {
 	path, done, err := d.store.Staging("probe")
 	if err != nil {
 		return f, err
@@ -169,10 +177,10 @@ func (d *btrfs) try(ctx context.Context) (f facts, err error) {
 }
 
 // Name returns [Name].
-func (d *btrfs) Name() string { return Name }
+func (d *backend) Name() string { return Name }
 
 // Properties returns the facts.
-func (d *btrfs) Properties() driver.Properties {
+func (d *backend) Properties() driver.Properties {
 	return driver.Properties{
 		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: !d.opts.ReadOnly, Quota: true, Idmap: d.idmap,
 		XattrNamespaces: d.xattrs, MaxParents: layerdir.MaxParents,
@@ -180,55 +188,27 @@ func (d *btrfs) Properties() driver.Properties {
 }
 
 // vol returns the path of the subvolume that the layer's view is in.
-func (d *btrfs) vol(id driver.ID, m layerdir.Meta) string {
+func (d *backend) vol(id driver.ID, m layerdir.Meta) string {
 	if m.View {
 		return d.store.Path(m.Parents[0], volDir)
 	}
 	return d.store.Path(id, volDir)
 }
 
-func (d *btrfs) read() rootfd.Options {
+func (d *backend) read() rootfd.Options {
 	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
-// Create takes a snapshot of the nearest parent.
-func (d *btrfs) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := d.create(ctx, id, parents, opts); err != nil {
-		return fmt.Errorf("btrfs: create layer %s: %w", id, err)
+// Make takes a snapshot of the nearest parent.
+func (d *backend) Make(_ context.Context, dir string, l *layerlife.Layer) error {
+	if l.View {
+		return nil
 	}
-	return nil
-}
-
-func (d *btrfs) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
-		return err
-	}
-	if opts.Size < 0 {
-		return fmt.Errorf("%w: a limit of %d bytes", driver.ErrUnsupported, opts.Size)
-	}
-	if _, err := d.store.CheckParents(parents); err != nil {
-		return err
-	}
-	if opts.View && len(parents) == 0 {
-		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
-	}
-	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
-		return err
-	}
-	m := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}
-	if !opts.View { // which takes nothing
-		m.Size = opts.Size
-	}
-	return d.store.Create(id, m, func(dir string) error {
-		if m.View {
-			return nil
-		}
-		return d.fill(dir, m)
-	})
+	return d.fill(dir, l.Meta)
 }
 
 // fill makes the subvolume of a layer in its directory.
-func (d *btrfs) fill(dir string, m layerdir.Meta) error {
+func (d *backend) fill(dir string, m layerdir.Meta) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -276,25 +256,23 @@ func snapshot(from string, dir *os.File) error {
 	return subvol.Snapshot(src, dir, volDir)
 }
 
-// Mount binds the layer's tree, or that of the parent for a view.
-func (d *btrfs) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
-	m, err := d.store.Load(id)
-	if err == nil && !m.View && !m.Sealed && !d.opts.ReadOnly {
-		err = d.makeWritable(id, m)
+// Mounts binds the layer's tree, or that of the parent for a view.
+func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
+	if !l.View && !l.Sealed && !d.opts.ReadOnly {
+		if err := d.makeWritable(l.ID, l.Meta); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("btrfs: mount layer %s: %w", id, err)
-	}
-	source := d.vol(id, m) + "/" + treeDir
 	return []mount.Mount{{
-		Type: "bind", Source: source, ReadOnly: opts.ReadOnly || d.opts.ReadOnly || m.View || m.Sealed, IDMap: m.IDMap,
+		Type: "bind", Source: d.vol(l.ID, l.Meta) + "/" + treeDir,
+		ReadOnly: opts.ReadOnly || d.opts.ReadOnly || l.View || l.Sealed, IDMap: l.IDMap,
 	}}, nil
 }
 
 // makeWritable undoes what a call that was killed has left: a layer that Seal made
 // read-only before it was recorded as sealed, or one whose limit was lifted. What
 // the layer holds stays as it is.
-func (d *btrfs) makeWritable(id driver.ID, m layerdir.Meta) error {
+func (d *backend) makeWritable(id driver.ID, m layerdir.Meta) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
 		return err
@@ -306,12 +284,9 @@ func (d *btrfs) makeWritable(id driver.ID, m layerdir.Meta) error {
 	return d.limit(vol.Name(), uint64(m.Size))
 }
 
-// Layers lists the layers on disk.
-func (d *btrfs) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
-
 // Close waits for deletions in the background.
 func (d *btrfs) Close() error {
-	err := d.store.Close()
+	err := d.Driver.Close()
 	d.dropQgroups(nil)
 	return err
 }

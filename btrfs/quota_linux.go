@@ -3,20 +3,20 @@ package btrfs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
 // needQuotas switches quotas on for the file system of f when they are off: simple
 // ones, which cost nothing to speak of and need Linux 6.7, else quota groups. What
 // is on already stays as it is.
-func (d *btrfs) needQuotas(f *os.File) error {
+func (d *backend) needQuotas(f *os.File) error {
 	d.quotas.Lock()
 	defer d.quotas.Unlock()
 	q, err := subvol.QuotasOf(f)
@@ -45,7 +45,7 @@ func (d *btrfs) needQuotas(f *os.File) error {
 
 // inheritNoLimit takes from a new snapshot the limit that, with quota groups, it
 // has from the subvolume it is of.
-func (d *btrfs) inheritNoLimit(path string) error {
+func (d *backend) inheritNoLimit(path string) error {
 	vol, err := os.Open(path)
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (d *btrfs) inheritNoLimit(path string) error {
 }
 
 // limit limits what the subvolume at path has to itself.
-func (d *btrfs) limit(path string, size uint64) error {
+func (d *backend) limit(path string, size uint64) error {
 	vol, err := os.Open(path)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (d *btrfs) limit(path string, size uint64) error {
 }
 
 // unlimited calls fn while the layer has no limit.
-func (d *btrfs) unlimited(id driver.ID, m layerdir.Meta, fn func() error) error {
+func (d *backend) unlimited(id driver.ID, m layerdir.Meta, fn func() error) error {
 	if m.Size == 0 {
 		return fn()
 	}
@@ -97,16 +97,12 @@ func (d *btrfs) unlimited(id driver.ID, m layerdir.Meta, fn func() error) error 
 // Usage counts what was added to the parent's snapshot, by searching for it. The
 // bytes of a layer with a limit are what counts against that, which includes the
 // file system's own metadata.
-func (d *btrfs) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
-	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) { return d.measure(ctx, id, m, false) })
-	if err != nil {
-		return u, fmt.Errorf("btrfs: usage of layer %s: %w", id, err)
-	}
-	return u, nil
+func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
+	return d.measure(ctx, l.ID, l.Meta, false)
 }
 
 // measure counts; synced says that everything is on disk.
-func (d *btrfs) measure(ctx context.Context, id driver.ID, m layerdir.Meta, synced bool) (driver.Usage, error) {
+func (d *backend) measure(ctx context.Context, id driver.ID, m layerdir.Meta, synced bool) (driver.Usage, error) {
 	base, err := d.base(id, m)
 	if err != nil {
 		return driver.Usage{}, err

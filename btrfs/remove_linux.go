@@ -15,21 +15,18 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// Remove renames the layer out of the way and destroys it in the background.
-func (d *btrfs) Remove(_ context.Context, id driver.ID) error {
-	if err := d.store.RemoveIdle(id); err != nil {
-		return fmt.Errorf("btrfs: remove layer %s: %w", id, err)
+// Remove implements [driver.Driver].
+func (d *btrfs) Remove(ctx context.Context, id driver.ID) error {
+	if err := d.Driver.Remove(ctx, id); err != nil {
+		return err
 	}
 	d.uncleaned.Store(true)
 	return nil
 }
 
-// Place implements [driver.Placer].
-func (d *btrfs) Place() string { return d.store.Root() }
-
 // Leftovers implements [driver.Placer]. What a removed layer took is free, and its quota
 // group gone, only after a Cleanup.
-func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.store.Leftovers() }
+func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Driver.Leftovers() }
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind, in the
 // store and in layers.
@@ -48,7 +45,7 @@ func (d *btrfs) Cleanup(ctx context.Context) error {
 }
 
 // cleanLayers deletes what interrupted calls left in layers.
-func (d *btrfs) cleanLayers(ctx context.Context) error {
+func (d *backend) cleanLayers(ctx context.Context) error {
 	ids, err := d.store.List()
 	if err != nil {
 		return err
@@ -67,7 +64,7 @@ func (d *btrfs) cleanLayers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (d *btrfs) cleanLayer(id driver.ID) error {
+func (d *backend) cleanLayer(id driver.ID) error {
 	vol := d.store.Path(id, volDir)
 	if left, err := d.leftovers(vol); err != nil || len(left) == 0 {
 		if errors.Is(err, fs.ErrNotExist) { // a view
@@ -93,7 +90,7 @@ func (d *btrfs) cleanLayer(id driver.ID) error {
 
 // delete is [rmtree.Remove] for a directory of the store that may hold subvolumes.
 // It is quick: what is in those the kernel frees later.
-func (d *btrfs) delete(path string) error {
+func (d *backend) delete(path string) error {
 	d.deleting.Lock()
 	defer d.deleting.Unlock()
 	ids, err := destroyBelow(path, 1)
@@ -164,7 +161,7 @@ func openDir(path string) (*os.File, error) {
 // dropQgroups removes the quota groups of destroyed subvolumes, and of those that
 // were still being freed when it was last called. The IDs of subvolumes are never
 // given out again, so one that stays does no harm.
-func (d *btrfs) dropQgroups(destroyed []uint64) {
+func (d *backend) dropQgroups(destroyed []uint64) {
 	d.mu.Lock()
 	ids := append(d.qgroups, destroyed...)
 	d.qgroups = nil

@@ -13,6 +13,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/copytree"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/subvol"
 	"github.com/layerkeep/layerkeep/internal/sys"
@@ -23,28 +24,32 @@ import (
 // made read-only, which is a commit of its own and takes the thawing to disk; and last the record says so. What
 // is interrupted before that can be repeated, or the layer be written to.
 func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
-	prepare := func(m *layerdir.Meta) error { return d.prepare(ctx, id, *m) }
-	settle := func(m *layerdir.Meta) error {
-		usage, err := d.measure(ctx, id, *m, true)
-		if err != nil {
-			return err
-		}
-		m.Usage = &usage
-		m.IDMap = nil // a mapped bind stores the container's IDs
-		if err := d.thaw(ctx, id, *m); err != nil {
-			return err
-		}
-		return d.setReadOnly(id)
-	}
 	d.sealing.RLock()
 	defer d.sealing.RUnlock()
-	if err := d.store.SealWith(id, prepare, settle); err != nil {
-		return fmt.Errorf("btrfs: seal layer %s: %w", id, err)
-	}
-	return nil
+	return d.Driver.Seal(ctx, id)
 }
 
-func (d *btrfs) setReadOnly(id driver.ID) error {
+// Prepare removes what is not part of the layer, and makes plain directories of the subvolumes in
+// it.
+func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
+	return d.prepare(ctx, l.ID, l.Meta)
+}
+
+// Settle counts the layer, thaws it and makes the subvolume read-only.
+func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
+	usage, err := d.measure(ctx, l.ID, l.Meta, true)
+	if err != nil {
+		return err
+	}
+	l.Meta.Usage = &usage
+	l.IDMap = nil // a mapped bind stores the container's IDs
+	if err := d.thaw(ctx, l.ID, l.Meta); err != nil {
+		return err
+	}
+	return d.setReadOnly(l.ID)
+}
+
+func (d *backend) setReadOnly(id driver.ID) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
 		return err
@@ -55,7 +60,7 @@ func (d *btrfs) setReadOnly(id driver.ID) error {
 
 // prepare removes what is not part of the layer, and makes plain directories of
 // the subvolumes in it.
-func (d *btrfs) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) error {
+func (d *backend) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	if err := d.makeWritable(id, m); err != nil {
 		return err
 	}
@@ -70,7 +75,7 @@ func (d *btrfs) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) erro
 }
 
 // removeLeftovers removes staging directories.
-func (d *btrfs) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) error {
+func (d *backend) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) error {
 	if len(left) == 0 {
 		return nil
 	}
@@ -88,7 +93,7 @@ func (d *btrfs) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) er
 
 // flatten replaces every subvolume in the tree by a directory with the same
 // content, which shares its blocks.
-func (d *btrfs) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) error {
+func (d *backend) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
 		return err
@@ -113,7 +118,7 @@ func (d *btrfs) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) erro
 	})
 }
 
-func (d *btrfs) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, vol *os.File, n subvol.Nested) error {
+func (d *backend) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, vol *os.File, n subvol.Nested) error {
 	holder, err := subvol.OpenDir(vol, n.Dir)
 	if err != nil {
 		return err
@@ -138,7 +143,7 @@ func (d *btrfs) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta, v
 
 // copySubvolume copies what is in a subvolume, further ones included. It makes the
 // original writable, as a directory has to be that is moved to another.
-func (d *btrfs) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
+func (d *backend) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
 	}

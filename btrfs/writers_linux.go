@@ -10,7 +10,7 @@ import (
 // NoWriters makes copies of the layer's mounts read-only that other mount namespaces have.
 // A sealed layer is read-only by itself, also through such a mount, but not for files that
 // were open before.
-func (d *btrfs) NoWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) NoWriters(ctx context.Context, id driver.ID) error {
 	if err := d.store.NotWritableElsewhere(ctx, id); err != nil {
 		return fmt.Errorf("btrfs: look for who writes to layer %s: %w", id, err)
 	}
@@ -18,4 +18,4 @@ func (d *btrfs) NoWriters(ctx context.Context, id driver.ID) error {
 }
 
 // SeesUnmounted implements [driver.WriterFinder].
-func (d *btrfs) SeesUnmounted() bool { return false }
+func (d *backend) SeesUnmounted() bool { return false }
