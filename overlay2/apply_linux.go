@@ -11,55 +11,57 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// ApplyDiff unpacks the stream beside the layer and, once all of it is there and
-// right, moves it in.
-func (d *overlay) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	applied, err := d.apply(ctx, id, layer, opts)
-	if err != nil {
-		return driver.Applied{}, fmt.Errorf("overlay2: apply to layer %s: %w", id, layerdir.TarError(err))
-	}
-	return applied, nil
+// CheckWriters asks who has the layer mounted, see NoWriters.
+func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
+	return d.awaitNoWriters(ctx, id)
 }
 
-func (d *overlay) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	m, staging, done, err := d.store.Unpacking(id)
+// Target is the layer's own directory. What is unpacked without parents is kept beside it.
+func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
+	switch {
+	case l.Detached:
+		return nil, errDetached
+	case l.IDMap != nil:
+		return nil, errMapped
+	}
+	empty, err := isEmpty(d.store.Path(l.ID, fsDir))
 	if err != nil {
-		return driver.Applied{}, err
+		return nil, err
 	}
-	defer done()
-	if m.Detached {
-		return driver.Applied{}, errDetached
+	if opts.Detached && (!empty || len(l.Parents) > 0) {
+		return nil, fmt.Errorf("%w: only an empty layer without parents can be unpacked detached", driver.ErrUnsupported)
 	}
-	if m.IDMap != nil {
-		return driver.Applied{}, errMapped
-	}
-	if !opts.Fresh {
-		if err := d.awaitNoWriters(ctx, id); err != nil {
-			return driver.Applied{}, err
-		}
-	}
-	empty, err := isEmpty(d.store.Path(id, fsDir))
+	staging, done, err := d.store.OpenStaging(l.ID)
 	if err != nil {
-		return driver.Applied{}, err
+		return nil, err
 	}
-	unpack := layerdir.UnpackOptions(d.opts, opts, id, d.marks.Encoding, d.userNS)
-	unpack.NoEscape = !d.features.Escapes
-	if !opts.Detached {
-		return d.applyMerged(ctx, id, m, staging, layer, unpack, empty, opts.Sync)
+	to := &layerlife.Target{Staging: staging, Options: layerdir.UnpackOptions(d.opts, opts, l.ID, d.marks.Encoding, d.userNS), Close: done}
+	to.Options.NoEscape = !d.features.Escapes
+	if opts.Detached {
+		to.Keep = func(delta *tar.Delta) error { return d.keep(l.ID, l.Meta, delta, staging.Name()) }
+		return to, nil
 	}
-	if !empty || len(m.Parents) > 0 {
-		return driver.Applied{}, fmt.Errorf("%w: only an empty layer without parents can be unpacked detached", driver.ErrUnsupported)
+	to.Unpacked = func(delta *tar.Delta) error { return d.recordEscaped(l.ID, l.Meta, delta.Escaped()) }
+	to.Merge = func(ctx context.Context, delta *tar.Delta) error { return d.merge(ctx, l.ID, l.Parents, delta) }
+	if empty && len(l.Parents) == 0 {
+		return to, nil
 	}
-	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
+	shown := l.Meta
+	shown.View = empty // then its parents show all
+	view, err := d.openLayers(l.ID, shown)
 	if err != nil {
-		return driver.Applied{}, err
+		done()
+		return nil, err
 	}
-	return driver.Applied(applied), d.keep(id, m, delta, staging.Name())
+	to.Options.Parents = view
+	to.Close = func() { view.Close(); done() }
+	return to, nil
 }
 
 func isEmpty(path string) (bool, error) {
@@ -75,30 +77,8 @@ func isEmpty(path string) (bool, error) {
 	return false, err
 }
 
-// applyMerged unpacks over what the layer's view shows now.
-func (d *overlay) applyMerged(ctx context.Context, id driver.ID, m layerdir.Meta, staging *os.File, layer io.Reader, unpack tar.UnpackOptions, empty, sync bool) (driver.Applied, error) {
-	shown := m
-	shown.View = empty // then its parents show all
-	if !empty || len(m.Parents) > 0 {
-		view, err := d.openLayers(id, shown)
-		if err != nil {
-			return driver.Applied{}, err
-		}
-		defer view.Close()
-		unpack.Parents = view
-	}
-	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	if err := d.recordEscaped(id, m, delta.Escaped()); err != nil {
-		return driver.Applied{}, err
-	}
-	return driver.Applied(applied), d.store.Merging(id, sync, func() error { return d.merge(ctx, id, m.Parents, delta) })
-}
-
 // merge moves a delta into the layer's own directory, over parents.
-func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, delta *tar.Delta) error {
+func (d *backend) merge(ctx context.Context, id driver.ID, parents []driver.ID, delta *tar.Delta) error {
 	root, err := os.Open(d.store.Path(id, fsDir))
 	if err != nil {
 		return err
@@ -117,7 +97,7 @@ func (d *overlay) merge(ctx context.Context, id driver.ID, parents []driver.ID, 
 }
 
 // keep puts a delta that was unpacked without parents into the layer.
-func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging string) (err error) {
+func (d *backend) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging string) (err error) {
 	to := d.store.Path(id, deltaDir)
 	if err := rmtree.Remove(to); err != nil { // of an interrupted call
 		return err
@@ -143,14 +123,14 @@ func (d *overlay) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 }
 
 // Rebase moves what was unpacked without parents into the layer, over them.
-func (d *overlay) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+func (d *backend) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
 	if err := d.rebase(ctx, id, parents); err != nil {
 		return fmt.Errorf("overlay2: rebase layer %s: %w", id, layerdir.TarError(err))
 	}
 	return nil
 }
 
-func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
+func (d *backend) rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
 	if err := d.store.Changeable(); err != nil {
 		return err
 	}
@@ -198,7 +178,7 @@ func (d *overlay) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 
 // mergeDetached merges what was unpacked without parents, marking the layer for
 // as long as that takes. After success the mark is left to the caller's record.
-func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
+func (d *backend) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
 	m.Merging = true
 	if err := d.store.Save(id, m); err != nil {
 		m.Merging = false // the new record may be in place all the same
@@ -224,11 +204,11 @@ func (d *overlay) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Me
 }
 
 // dropDelta removes what a layer was unpacked into without its parents.
-func (d *overlay) dropDelta(id driver.ID) error {
+func (d *backend) dropDelta(id driver.ID) error {
 	return errors.Join(rmtree.Remove(d.store.Path(id, deltaDir)), rmtree.Remove(d.store.Path(id, deltaFile)))
 }
 
-func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
+func (d *backend) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
 	staging, err := os.Open(d.store.Path(id, deltaDir))
 	if err != nil {
 		return nil, nil, err
@@ -246,6 +226,6 @@ func (d *overlay) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
 }
 
 // read is how trees are read.
-func (d *overlay) read() rootfd.Options {
+func (d *backend) read() rootfd.Options {
 	return layerdir.ReadOptions(d.opts.Fallbacks)
 }

@@ -14,7 +14,7 @@ import (
 
 // Borrow implements [driver.Borrower]. A store of a user namespace has other marks in its
 // layers: the removed files of one would come back in the other.
-func (d *overlay) Borrow(prefix, dir string, found json.RawMessage) error {
+func (d *backend) Borrow(prefix, dir string, found json.RawMessage) error {
 	err := d.sameMarks(found)
 	if err == nil {
 		err = d.store.Borrow(prefix, dir, fsDir)
@@ -29,14 +29,14 @@ func (d *overlay) Borrow(prefix, dir string, found json.RawMessage) error {
 }
 
 // openLayers opens the picture of what the view of a layer shows.
-func (d *overlay) openLayers(id driver.ID, m layerdir.Meta) (*stack, error) {
+func (d *backend) openLayers(id driver.ID, m layerdir.Meta) (*stack, error) {
 	if err := d.store.CheckLent(m.Parents...); err != nil {
 		return nil, err
 	}
 	return openStack(d.dirs(id, m), d.marks, d.read())
 }
 
-func (d *overlay) sameMarks(found json.RawMessage) error {
+func (d *backend) sameMarks(found json.RawMessage) error {
 	var theirs facts
 	if found == nil || json.Unmarshal(found, &theirs) != nil {
 		return fmt.Errorf("%w: it is not recorded which attributes mark its layers: open it once for writing", driver.ErrUnsupported)

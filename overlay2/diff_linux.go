@@ -9,52 +9,55 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 )
 
 // View opens the merged tree of the layer.
-func (d *overlay) View(_ context.Context, id driver.ID) (diff.View, error) {
-	v, err := d.view(id)
+func (d *backend) View(_ context.Context, l layerlife.Layer) (diff.View, error) {
+	v, err := d.open(l)
 	if err != nil {
-		return nil, fmt.Errorf("overlay2: view layer %s: %w", id, err)
+		return nil, err
 	}
 	return v, nil
 }
 
-func (d *overlay) view(id driver.ID) (*stack, error) {
-	m, err := d.store.Load(id)
-	if err == nil && m.Detached {
-		err = errDetached
+func (d *backend) open(l layerlife.Layer) (*stack, error) {
+	if l.Detached {
+		return nil, errDetached
 	}
+	shift, err := d.shiftOf(l.ID, l.Meta)
 	if err != nil {
 		return nil, err
 	}
-	shift, err := d.shiftOf(id, m)
+	v, err := d.openLayers(l.ID, l.Meta)
 	if err != nil {
 		return nil, err
 	}
-	v, err := d.openLayers(id, m)
-	if err != nil {
-		return nil, err
-	}
-	v.hints, v.shift = !m.View, shift
+	v.hints, v.shift = !l.View, shift
 	return v, nil
+}
+
+// view is open for a layer whose record is still to be read.
+func (d *backend) view(id driver.ID) (*stack, error) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	return d.open(layerlife.Layer{ID: id, Meta: m})
 }
 
 // Sides opens the views of the parents and of the layer. A comparison reads the layer's own
 // directory and, of its parents, only what has the same names.
-func (d *overlay) Sides(_ context.Context, id driver.ID) (parents, layer diff.View, err error) {
-	v, err := d.view(id)
+func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
+	v, err := d.open(l)
 	if err != nil {
-		return nil, nil, fmt.Errorf("overlay2: open layer %s to compare it: %w", id, err)
-	}
-	if !v.hints { // a view changes nothing
-		return nil, nil, v.Close()
+		return nil, nil, err
 	}
 	return v.below(), v, nil
 }
 
 // Provider tells which layer a path comes from.
-func (d *overlay) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
+func (d *backend) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
 	from, err := d.provider(id, path)
 	if err != nil {
 		return "", fmt.Errorf("overlay2: provider of %s in layer %s: %w", path, id, err)
@@ -62,7 +65,7 @@ func (d *overlay) Provider(_ context.Context, id driver.ID, path string) (driver
 	return from, nil
 }
 
-func (d *overlay) provider(id driver.ID, path string) (_ driver.ID, err error) {
+func (d *backend) provider(id driver.ID, path string) (_ driver.ID, err error) {
 	m, err := d.store.Load(id)
 	if err != nil {
 		return "", err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
@@ -30,13 +31,19 @@ const (
 // mounted over. No layer's ID starts with a dot.
 const emptyDir = ".empty"
 
-// overlay is the driver. It implements [driver.Driver], [driver.Rebaser] and
-// [driver.Explainer].
+// overlay is the driver: the life of layers with the backend's hooks, and what only it can do.
 type overlay struct {
-	layerdir.Recorder
+	*layerlife.Driver
 	layerdir.Rerecorder
-	layerdir.Replacer
+	abilities
+}
 
+// abilities are the methods of the backend that are those of the driver, too. As they are one
+// step further down, a hook does not hide the method of the same name that layers have.
+type abilities struct{ *backend }
+
+// backend has the hooks of [layerlife.Backend].
+type backend struct {
 	store    *layerdir.Store
 	opts     driver.Options
 	marks    marks
@@ -62,20 +69,19 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 		return nil, fmt.Errorf("overlay2: %w", err)
 	}
 	store.StackAtMost(mount.MaxLower)
-	d := &overlay{Recorder: store.Recorder(Name), Replacer: store.Replacer(Name), store: store, opts: opts, marks: marks{whiteout.Overlay}}
-	d.Rerecorder = store.Rerecorder(Name, fsDir, d.refind)
+	d := &backend{store: store, opts: opts, marks: marks{whiteout.Overlay}}
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
-	return d, nil
+	return &overlay{layerlife.New(store, d), store.Rerecorder(Name, fsDir, d.refind), abilities{d}}, nil
 }
 
-func (d *overlay) mounter() mount.Mounter {
+func (d *backend) mounter() mount.Mounter {
 	return mount.Mounter{First: d.opts.Fallbacks.MountWay}
 }
 
 // try finds out what works here.
-func (d *overlay) try(ctx context.Context) (f facts, err error) {
+func (d *backend) try(ctx context.Context) (f facts, err error) {
 	dir, done, err := d.store.Staging("probe")
 	if err != nil {
 		return f, err
@@ -126,10 +132,10 @@ func needTypes(dir string) error {
 }
 
 // Name returns [Name].
-func (d *overlay) Name() string { return Name }
+func (d *backend) Name() string { return Name }
 
 // Properties returns the facts.
-func (d *overlay) Properties() driver.Properties {
+func (d *backend) Properties() driver.Properties {
 	refused := ""
 	if !d.features.Escapes {
 		refused = d.marks.XattrPrefix()
@@ -151,64 +157,37 @@ func (d *overlay) Properties() driver.Properties {
 	}
 }
 
-// Create makes <id>/{fs,work}; the root directory's attributes are the nearest
+// Make makes <id>/{fs,work}; the root directory's attributes are the nearest
 // parent's, since the uppermost directory gives those of the merged one.
-func (d *overlay) Create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := d.create(ctx, id, parents, opts); err != nil {
-		return fmt.Errorf("overlay2: create layer %s: %w", id, err)
+func (d *backend) Make(_ context.Context, dir string, l *layerlife.Layer) error {
+	if l.View {
+		return nil
 	}
-	return nil
-}
-
-func (d *overlay) create(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
-	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
-		return err
-	}
-	inherited, err := d.store.CheckParents(parents)
-	if err != nil {
-		return err
-	}
-	if opts.View && len(parents) == 0 {
-		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
-	}
-	if opts.Size != 0 {
-		return fmt.Errorf("%w: a size limit", driver.ErrUnsupported)
-	}
-	if err := layerdir.CheckIDMap(opts.IDMap, d.idmap); err != nil {
-		return err
-	}
-	meta := layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}
-	meta.Metacopy = d.opts.Metacopy && d.features.Metacopy && !opts.View
-	meta.Inherit(inherited)
-	if len(parents) == 0 {
+	l.Metacopy = l.Metacopy || d.opts.Metacopy && d.features.Metacopy
+	if len(l.Parents) == 0 {
 		if err := os.Mkdir(d.empty(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	return d.store.Create(id, meta, func(dir string) error {
-		if opts.View {
-			return nil
+	for _, name := range []string{fsDir, workDir} {
+		if err := os.Mkdir(dir+"/"+name, 0o755); err != nil {
+			return err
 		}
-		for _, name := range []string{fsDir, workDir} {
-			if err := os.Mkdir(dir+"/"+name, 0o755); err != nil {
-				return err
-			}
-		}
-		err := d.setRoot(dir+"/"+fsDir, parents)
-		if err == nil && opts.IDMap != nil {
-			err = mapRoot(dir+"/"+fsDir, opts.IDMap)
-		}
-		return err
-	})
+	}
+	err := d.setRoot(dir+"/"+fsDir, l.Parents)
+	if err == nil && l.IDMap != nil {
+		err = mapRoot(dir+"/"+fsDir, l.IDMap)
+	}
+	return err
 }
 
 // empty is the path of the directory that layers without parents are mounted
 // over; the first of them makes it.
-func (d *overlay) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
+func (d *backend) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
 
 // setRoot gives a layer's root directory the attributes it has before anything
 // is applied.
-func (d *overlay) setRoot(path string, parents []driver.ID) error {
+func (d *backend) setRoot(path string, parents []driver.ID) error {
 	if len(parents) == 0 {
 		return layerdir.EmptyRoot(path)
 	}
@@ -229,78 +208,50 @@ func (d *overlay) setRoot(path string, parents []driver.ID) error {
 // layer has escaped attributes, and the mark that it is sealed. What the record
 // depends on stays until it counts, so that an interrupted call can be repeated.
 func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
-	err := d.seal(ctx, id)
-	for _, name := range []string{shiftFile, workDir} {
-		if err == nil {
-			err = rmtree.Remove(d.store.Path(id, name))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("overlay2: seal layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (d *overlay) seal(ctx context.Context, id driver.ID) error {
-	prepare := func(m *layerdir.Meta) error {
-		if m.Detached {
-			if err := d.rebase(ctx, id, nil); err != nil {
-				return err
-			}
-			m.Detached = false
-		} else if len(m.Parents) == 0 { // an earlier try may have ended after the merge
-			if err := d.dropDelta(id); err != nil {
-				return err
-			}
-		}
-		if m.IDMap != nil {
-			if err := d.shiftOwners(ctx, id, &shift{m.IDMap, d.onXFS}); err != nil {
-				return err
-			}
-			m.IDMap = nil
-		}
-		return nil
-	}
-	return d.store.SealWith(id, prepare, func(m *layerdir.Meta) error {
-		usage, escaped, err := d.survey(ctx, id)
-		m.Usage, m.Escaped = &usage, m.Escaped || escaped
+	if err := d.Driver.Seal(ctx, id); err != nil {
 		return err
-	})
-}
-
-// Remove renames the layer out of the way and deletes it in the background.
-func (d *overlay) Remove(_ context.Context, id driver.ID) error {
-	if err := d.store.RemoveIdle(id); err != nil {
-		return fmt.Errorf("overlay2: remove layer %s: %w", id, err)
+	}
+	for _, name := range []string{shiftFile, workDir} {
+		if err := rmtree.Remove(d.store.Path(id, name)); err != nil {
+			return d.Failed("seal", id, err)
+		}
 	}
 	return nil
+}
+
+// Prepare puts a layer that was unpacked without parents over none, and gives files the owners
+// that they have in the container.
+func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
+	if l.Detached {
+		if err := d.rebase(ctx, l.ID, nil); err != nil {
+			return err
+		}
+		l.Detached = false
+	} else if len(l.Parents) == 0 { // an earlier try may have ended after the merge
+		if err := d.dropDelta(l.ID); err != nil {
+			return err
+		}
+	}
+	if l.IDMap != nil {
+		if err := d.shiftOwners(ctx, l.ID, &shift{l.IDMap, d.onXFS}); err != nil {
+			return err
+		}
+		l.IDMap = nil
+	}
+	return nil
+}
+
+// Settle counts the layer's own files, and looks for escaped attributes.
+func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
+	usage, escaped, err := d.survey(ctx, l.ID)
+	l.Meta.Usage, l.Escaped = &usage, l.Escaped || escaped
+	return err
 }
 
 // Usage counts the layer's own files, not overlay's work directory.
-func (d *overlay) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
-	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) {
-		if m.Detached {
-			return layerdir.Usage(ctx, d.store.Path(id, deltaDir))
-		}
-		return layerdir.Usage(ctx, d.store.Path(id, fsDir))
-	})
-	if err != nil {
-		return u, fmt.Errorf("overlay2: usage of layer %s: %w", id, err)
+func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
+	if l.Detached {
+		return layerdir.Usage(ctx, d.store.Path(l.ID, deltaDir))
 	}
-	return u, nil
+	return layerdir.Usage(ctx, d.store.Path(l.ID, fsDir))
 }
-
-// Layers lists the layers on disk.
-func (d *overlay) Layers(context.Context) ([]driver.ID, error) { return d.store.List() }
-
-// Cleanup deletes what Remove put aside and interrupted calls left behind.
-func (d *overlay) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
-
-// Place implements [driver.Placer].
-func (d *overlay) Place() string { return d.store.Root() }
-
-// Leftovers implements [driver.Placer].
-func (d *overlay) Leftovers() bool { return d.store.Leftovers() }
-
-// Close waits for deletions in the background.
-func (d *overlay) Close() error { return d.store.Close() }

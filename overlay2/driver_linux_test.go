@@ -12,6 +12,7 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -164,6 +165,7 @@ func TestMetacopyOnRequestIsFoundAgainByAllThatStandsOnIt(t *testing.T) {
 	require.Contains(t, layer.String(), "the body")
 	plain := open(t, driver.Options{})
 	plain.store = d.store
+	plain.Driver = layerlife.New(d.store, plain.backend)
 	require.NoError(t, plain.Create(t.Context(), "c", []driver.ID{"b", "a"}, driver.CreateOptions{View: true}))
 	plain.mounted(t, "c", driver.MountOptions{}, func(root string) {
 		fstest.RequireEqual(t, fstest.FromPath(t, root), plain.shows(t, "c"), "the view")

@@ -19,14 +19,14 @@ import (
 // than on a newer kernel would be given otherwise.
 
 // errEscaped says why a layer with escaped attributes is refused.
-func (d *overlay) errEscaped() error {
+func (d *backend) errEscaped() error {
 	return fmt.Errorf("%w: it has extended attributes named %s*, which overlay can show from Linux 6.7 on",
 		driver.ErrUnsupported, d.marks.XattrPrefix())
 }
 
 // recordEscaped writes into a layer's record that it is going to have escaped
 // attributes.
-func (d *overlay) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) error {
+func (d *backend) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) error {
 	if !escaped || m.Escaped {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (d *overlay) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) err
 // survey returns what a layer's files take, and whether one of them has escaped
 // attributes. A program can have set these through a mount, so they are looked for
 // in a layer that was mounted writable, not in others, which take no time for it.
-func (d *overlay) survey(ctx context.Context, id driver.ID) (usage driver.Usage, escaped bool, err error) {
+func (d *backend) survey(ctx context.Context, id driver.ID) (usage driver.Usage, escaped bool, err error) {
 	tree := d.store.Path(id, fsDir)
 	// The kernel makes the directory when it mounts the first time.
 	if _, err := os.Lstat(d.store.Path(id, workDir, "work")); errors.Is(err, os.ErrNotExist) {

@@ -13,7 +13,7 @@ import (
 )
 
 // rebaseFilled puts a layer that another program has filled on its parents.
-func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
+func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
 	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (d *overlay) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 // implied gives directories that an applier made on the way to something else the
 // attributes that such directories have.
 type implied struct {
-	d *overlay
+	d *backend
 	// root is the path of the layer's own directory.
 	root string
 	// since is when the layer was made.

@@ -64,7 +64,7 @@ func mapRoot(path string, m *mount.IDMap) error {
 
 // shiftOf says how the IDs in a layer's own directory are to be read; nil: as they
 // are. Returns errHalfSealed when that cannot be said any more.
-func (d *overlay) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
+func (d *backend) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	if m.IDMap == nil || m.View || m.Sealed {
 		return nil, nil
 	}

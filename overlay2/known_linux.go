@@ -21,13 +21,13 @@ type facts struct {
 }
 
 // Found returns what try found out, or what was known instead.
-func (d *overlay) Found() json.RawMessage {
+func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.untried == nil, facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
 }
 
 // probe finds out what works here, or takes what was known. Without either, layers are
 // read and removed, but not mounted: how that has to be done is not known.
-func (d *overlay) probe(ctx context.Context) error {
+func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		return d.probeReadOnly(ctx)
 	}
@@ -55,7 +55,7 @@ func (d *overlay) probe(ctx context.Context) error {
 // probeReadOnly is probe for a store that nothing may be written to: what was known
 // counts, and where nothing was known on this kernel, what overlay can do is tried in
 // memory.
-func (d *overlay) probeReadOnly(ctx context.Context) error {
+func (d *backend) probeReadOnly(ctx context.Context) error {
 	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlayInMemory()
 	f, known := layerdir.Remembered[facts](d.opts)
 	if !known || f.Features.UserXattr != userXattr { // as in probe
@@ -73,13 +73,13 @@ func (d *overlay) probeReadOnly(ctx context.Context) error {
 }
 
 // take makes f what is known.
-func (d *overlay) take(f facts) {
+func (d *backend) take(f facts) {
 	d.features, d.xattrs, d.userNS, d.idmap, d.onXFS = f.Features, f.Xattrs, f.UserNS, f.IDMap, f.XFS
 	d.limit()
 }
 
 // limit takes what tests have switched off from the features, and chooses the marks.
-func (d *overlay) limit() {
+func (d *backend) limit() {
 	if d.features.UserXattr {
 		d.marks = marks{whiteout.OverlayUser}
 	}
@@ -92,7 +92,7 @@ func (d *overlay) limit() {
 }
 
 // canMount returns an error where nothing is known of mounting.
-func (d *overlay) canMount() error {
+func (d *backend) canMount() error {
 	if d.untried == nil {
 		return nil
 	}

@@ -6,12 +6,13 @@ import (
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Mount returns one mount, an overlay whose source is the layer's path so that
+// Mounts returns one mount, an overlay whose source is the layer's path so that
 // the mount table tells which layer it is. What a volatile mount left in the work
 // directory to prevent the next one is removed.
 //
@@ -22,37 +23,16 @@ import (
 //
 // In a store that is read-only, the upper directory of a writable layer becomes the
 // uppermost of the lower ones: the kernel takes no upper directory there.
-func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOptions) ([]mount.Mount, error) {
-	m, err := d.store.Load(id)
-	if err == nil && m.Detached {
-		err = errDetached
+func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
+	id, m := l.ID, l.Meta
+	if err := d.mountable(l); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		err = d.canMount()
-	}
-	if err == nil {
-		err = d.store.CheckLent(m.Parents...)
-	}
-	if err == nil && m.Escaped && !d.features.Escapes {
-		err = d.errEscaped()
-	}
-	if err == nil {
-		_, err = d.shiftOf(id, m)
-	}
-	writable := !m.View && !m.Sealed
-	if err == nil && writable && d.opts.ReadOnly {
-		writable = false
-		if m.IDMap != nil {
-			err = errMappedUpper
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
-	}
+	writable := !m.View && !m.Sealed && !d.opts.ReadOnly
 	dirs := d.dirs(id, m)
 	if len(dirs) == 1 {
 		if err := ownfiles.Check(d.store.Root(), ownfiles.Entry{Name: emptyDir, Dir: true}); err != nil {
-			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
+			return nil, err
 		}
 		dirs = append(dirs, d.empty())
 	}
@@ -68,13 +48,36 @@ func (d *overlay) Mount(_ context.Context, id driver.ID, opts driver.MountOption
 			res.Options = append(res.Options, "volatile")
 		}
 		if err := rmtree.Remove(res.Overlay.Work + "/work/incompat"); err != nil {
-			return nil, fmt.Errorf("overlay2: mount layer %s: %w", id, err)
+			return nil, err
 		}
 	}
 	if len(res.Overlay.Lower) > mount.MaxLower {
-		return nil, fmt.Errorf("overlay2: mount layer %s: %w: %d layers, at most %d", id, driver.ErrUnsupported, len(dirs), mount.MaxLower)
+		return nil, fmt.Errorf("%w: %d layers, at most %d", driver.ErrUnsupported, len(dirs), mount.MaxLower)
 	}
 	return []mount.Mount{res}, nil
+}
+
+// mountable returns an error for a layer that cannot be mounted here, or not now.
+func (d *backend) mountable(l layerlife.Layer) error {
+	if l.Detached {
+		return errDetached
+	}
+	if err := d.canMount(); err != nil {
+		return err
+	}
+	if err := d.store.CheckLent(l.Parents...); err != nil {
+		return err
+	}
+	if l.Escaped && !d.features.Escapes {
+		return d.errEscaped()
+	}
+	if _, err := d.shiftOf(l.ID, l.Meta); err != nil {
+		return err
+	}
+	if d.opts.ReadOnly && l.IDMap != nil && !l.View && !l.Sealed {
+		return errMappedUpper
+	}
+	return nil
 }
 
 // errDetached says that a layer waits for its parents.
@@ -85,7 +88,7 @@ var errDetached = fmt.Errorf("%w: it was unpacked without its parents and has to
 var errMappedUpper = fmt.Errorf("%w: its map of owners needs an upper directory to be mounted: %w", driver.ErrUnsupported, driver.ErrReadOnly)
 
 // dirs returns the directories that make up the view of a layer, uppermost first.
-func (d *overlay) dirs(id driver.ID, m layerdir.Meta) []string {
+func (d *backend) dirs(id driver.ID, m layerdir.Meta) []string {
 	var dirs []string
 	if !m.View {
 		dirs = append(dirs, d.store.Path(id, fsDir))
@@ -100,7 +103,7 @@ func (d *overlay) dirs(id driver.ID, m layerdir.Meta) []string {
 // tie the layer to the inodes of its parents; it has to stay independent of
 // them. Redirects are safe to follow: nothing but overlay itself can have
 // written them, see [whiteout.Encoding.XattrToDisk].
-func (d *overlay) options(m layerdir.Meta) []string {
+func (d *backend) options(m layerdir.Meta) []string {
 	opts := []string{"index=off"}
 	if d.features.Xino {
 		opts = append(opts, "xino=off")

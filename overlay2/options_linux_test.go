@@ -31,7 +31,7 @@ func TestMountOptionsSayWhatDiffersBetweenKernels(t *testing.T) {
 		"in a user namespace":                              {has: mount.Features{UserXattr: true}, metacopy: true, want: []string{"index=off", "userxattr"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &overlay{opts: driver.Options{Fallbacks: c.fallback}}
+			d := &backend{opts: driver.Options{Fallbacks: c.fallback}}
 			d.features = c.has
 			require.Equal(t, c.want, d.options(layerdir.Meta{Metacopy: c.metacopy}))
 		})

@@ -34,7 +34,7 @@ func (d *overlay) Settle(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-func (d *overlay) settle(ctx context.Context, id driver.ID) error {
+func (d *backend) settle(ctx context.Context, id driver.ID) error {
 	m, err := d.store.Writable(id)
 	if err != nil || m.Detached {
 		return err // what is detached is ours
@@ -47,7 +47,7 @@ func (d *overlay) settle(ctx context.Context, id driver.ID) error {
 		return err
 	}
 	defer done()
-	s := &settling{overlay: d}
+	s := &settling{backend: d}
 	err = d.walkOwn(ctx, own, below, s.settleDir)
 	// Also after a refusal: what is active there must not be mounted.
 	return errors.Join(err, d.recordEscaped(id, m, s.escaped))
@@ -55,14 +55,14 @@ func (d *overlay) settle(ctx context.Context, id driver.ID) error {
 
 // settling is one call of Settle.
 type settling struct {
-	*overlay
+	*backend
 	// escaped: the layer has attributes of overlay's own namespace.
 	escaped bool
 }
 
 // openOwn opens the layer's own directory and the root of what parents show, nil
 // without any.
-func (d *overlay) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, below diff.Dir, done func(), err error) {
+func (d *backend) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, below diff.Dir, done func(), err error) {
 	own, err = rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil || len(parents) == 0 {
 		return own, nil, func() { own.Close() }, err
@@ -80,7 +80,7 @@ func (d *overlay) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, b
 // walkOwn calls fn for own and each directory in it, with the directory of the
 // parents of the same path, nil for none. Where own hides what is below it, that is
 // still below, but nothing further down is.
-func (d *overlay) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
+func (d *backend) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (d *overlay) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, 
 	return nil
 }
 
-func (d *overlay) walkChild(ctx context.Context, own *rootfd.Dir, below diff.Dir, name string, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
+func (d *backend) walkChild(ctx context.Context, own *rootfd.Dir, below diff.Dir, name string, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
 	child, err := own.OpenDir(name)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (d *overlay) walkChild(ctx context.Context, own *rootfd.Dir, below diff.Dir
 }
 
 // merges returns below unless own hides it.
-func (d *overlay) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
+func (d *backend) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
 	if below == nil {
 		return nil, nil
 	}

@@ -34,7 +34,7 @@ type shifted struct {
 // shiftOwners gives the files of a layer the container's IDs. Repeatable until
 // the layer's record says that it was done. The error matches [mount.ErrUnmapped],
 // and nothing is changed, when a file belongs to an ID outside the map.
-func (d *overlay) shiftOwners(ctx context.Context, id driver.ID, m *shift) error {
+func (d *backend) shiftOwners(ctx context.Context, id driver.ID, m *shift) error {
 	root, err := rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil {
 		return err

@@ -15,19 +15,19 @@ import (
 // NoWriters asks the kernel, which marks the work directory of each overlay, wherever it is
 // mounted and also when it is mounted nowhere any more but a file of it is open. Where it
 // cannot be asked, the mount tables of other processes are looked at.
-func (d *overlay) NoWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) NoWriters(ctx context.Context, id driver.ID) error {
 	if err := d.awaitNoWriters(ctx, id); err != nil {
 		return fmt.Errorf("overlay2: look for who writes to layer %s: %w", id, err)
 	}
 	return nil
 }
 
-func (d *overlay) awaitNoWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) awaitNoWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
 }
 
 // workInUse asks the kernel. On a full disk it cannot be asked.
-func (d *overlay) workInUse(ctx context.Context, id driver.ID, work string) (used, known bool, err error) {
+func (d *backend) workInUse(ctx context.Context, id driver.ID, work string) (used, known bool, err error) {
 	dir, done, err := d.store.Staging(id)
 	if err == nil {
 		defer done()
@@ -41,12 +41,12 @@ func (d *overlay) workInUse(ctx context.Context, id driver.ID, work string) (use
 
 // readOnlyHere reports whether the layer is mounted in this mount namespace, read-only:
 // Seal allows that.
-func (d *overlay) readOnlyHere(id driver.ID) bool {
+func (d *backend) readOnlyHere(id driver.ID) bool {
 	use, err := d.store.Mounted(id)
 	return err == nil && use == layerdir.MountedReadOnly
 }
 
-func (d *overlay) noWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) noWriters(ctx context.Context, id driver.ID) error {
 	work := d.store.Path(id, workDir)
 	// The kernel makes the directory when it mounts the first time.
 	if _, err := os.Lstat(work + "/work"); errors.Is(err, fs.ErrNotExist) {
@@ -69,4 +69,4 @@ func (d *overlay) noWriters(ctx context.Context, id driver.ID) error {
 }
 
 // SeesUnmounted implements [driver.WriterFinder].
-func (d *overlay) SeesUnmounted() bool { return true }
+func (d *backend) SeesUnmounted() bool { return true }
