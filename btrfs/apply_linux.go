@@ -40,7 +40,9 @@ func (d *backend) commit() error {
 	return subvol.Sync(root)
 }
 
-// CheckWriters looks for mounts that other mount namespaces have.
+// CheckWriters makes copies of the layer's mounts read-only that other mount namespaces have. A
+// sealed layer is read-only by itself, also through such a mount, but not for files that were open
+// before.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return d.store.NotWritableElsewhere(ctx, id)
 }

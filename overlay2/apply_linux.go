@@ -17,11 +17,6 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// CheckWriters asks who has the layer mounted, see NoWriters.
-func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
-	return d.awaitNoWriters(ctx, id)
-}
-
 // Target is the layer's own directory. What is unpacked without parents is kept beside it.
 func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	switch {

@@ -12,17 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// NoWriters asks the kernel, which marks the work directory of each overlay, wherever it is
+// CheckWriters asks the kernel, which marks the work directory of each overlay, wherever it is
 // mounted and also when it is mounted nowhere any more but a file of it is open. Where it
 // cannot be asked, the mount tables of other processes are looked at.
-func (d *backend) NoWriters(ctx context.Context, id driver.ID) error {
-	if err := d.awaitNoWriters(ctx, id); err != nil {
-		return fmt.Errorf("overlay2: look for who writes to layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (d *backend) awaitNoWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
 }
 
@@ -69,4 +62,4 @@ func (d *backend) noWriters(ctx context.Context, id driver.ID) error {
 }
 
 // SeesUnmounted implements [driver.WriterFinder].
-func (d *backend) SeesUnmounted() bool { return true }
+func (d *overlay) SeesUnmounted() bool { return true }

@@ -16,7 +16,7 @@ import (
 // NoWriters makes copies of the layer's mounts read-only that other mount namespaces have,
 // and then looks at each file of the layer: one can be open for writing through a mount
 // that is gone.
-func (d *backend) NoWriters(ctx context.Context, id driver.ID) error {
+func (d *vfs) NoWriters(ctx context.Context, id driver.ID) error {
 	err := d.store.NotWritableElsewhere(ctx, id)
 	if err == nil {
 		err = layerdir.AwaitNoWriters(ctx, func() error { return d.noOpenFiles(ctx, id) })
@@ -90,4 +90,4 @@ func lease(file uintptr, owner uint32) error {
 }
 
 // SeesUnmounted implements [driver.WriterFinder].
-func (d *backend) SeesUnmounted() bool { return true }
+func (d *vfs) SeesUnmounted() bool { return true }

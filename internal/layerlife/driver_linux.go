@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A Driver is a [driver.Driver] over a backend, and a [driver.Recorder], [driver.Replacer] and
-// [driver.Placer].
+// A Driver is a [driver.Driver] over a backend, and a [driver.Recorder], [driver.Replacer],
+// [driver.WriterFinder] and [driver.Placer].
 type Driver struct {
 	layerdir.Recorder
 	layerdir.Replacer
@@ -173,6 +173,14 @@ func (d *Driver) Seal(ctx context.Context, id driver.ID) error {
 	}
 	return d.Failed("seal", id, d.store.SealWith(id, on(d.backend.Prepare), on(d.backend.Settle)))
 }
+
+// NoWriters implements [driver.WriterFinder].
+func (d *Driver) NoWriters(ctx context.Context, id driver.ID) error {
+	return d.Failed("look for who writes to", id, d.backend.CheckWriters(ctx, id))
+}
+
+// SeesUnmounted implements [driver.WriterFinder].
+func (d *Driver) SeesUnmounted() bool { return false }
 
 // Remove implements [driver.Driver]: the layer is renamed out of the way and deleted in the
 // background.
