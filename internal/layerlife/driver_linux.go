@@ -193,7 +193,7 @@ func (d *Driver) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) 
 	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) {
 		return d.backend.Usage(ctx, Layer{id, m})
 	})
-	return u, d.Failed("count what is taken by", id, err)
+	return u, d.Failed("usage of", id, err)
 }
 
 // Layers implements [driver.Driver].
