@@ -121,7 +121,7 @@ func (f *faults) fail(n int, errno unix.Errno) string {
 	require.ErrorIs(f.t, err, errno, what)
 	now := f.state()
 	switch {
-	case errors.Is(err, driver.ErrTorn) && (syncs(name) || f.in("internal/layerdir.unmark", "internal/layerdir.(*Store).syncLayer", "btrfs.(*btrfs).unlimited")):
+	case errors.Is(err, driver.ErrTorn) && (syncs(name) || f.in("internal/layerdir.unmark", "internal/layerdir.(*Store).syncLayer", "btrfs.(*backend).unlimited")):
 		require.NoError(f.t, f.d.Remove(f.ctx(), faultID), what)
 		f.op.prepare(f.store)
 	case f.late(name): // the next try ends what this one has begun
@@ -147,7 +147,7 @@ func (f *faults) fail(n int, errno unix.Errno) string {
 func (f *faults) late(name string) bool {
 	return syncs(name) || f.in("internal/durable.osFS.SyncDir", "internal/layerdir.(*Store).syncNames", "aufs.(*store).condemn", "aufs.(*store).erase") ||
 		f.in("aufs.normalize") || // which has written down what it changes
-		f.in("overlay2.(*overlay).Seal") && !f.in("overlay2.(*overlay).seal")
+		f.in("overlay2.(*overlay).Seal") && !f.in("internal/layerlife.(*Driver).Seal")
 }
 
 // begun reports whether the layer says that an operation on it has to be ended.
