@@ -93,7 +93,7 @@ func TestEveryCallIsTold(t *testing.T) {
 		{Op: OpUpdate, Key: "base"},
 		{Op: OpUsage, Key: "base"},
 		{Op: OpWalk},
-		{Op: OpDiff, Key: "base", Bytes: 4},
+		{Op: OpDiff, Key: "base", Bytes: 2048, Entries: 1}, // the tar of a file of 4 bytes
 		{Op: OpChanges, Key: "base"},
 		{Op: OpRemove, Key: "base"},
 		{Op: OpCleanup},

@@ -151,7 +151,8 @@ func (d *fakeDriver) Sides(ctx context.Context, id driver.ID) (_, layer diff.Vie
 	return nil, layer, err
 }
 
-// fakeTree is a tree of one file with the content of a layer, which is its name, too.
+// fakeTree is a tree of one file with the content of a layer, which is its name, too, where it can
+// be one.
 type fakeTree struct {
 	diff.Dir
 	content []byte
@@ -171,6 +172,9 @@ func (t fakeTree) Stat() (diff.Node, error) {
 func (t fakeTree) Names() ([]string, error) {
 	if len(t.content) == 0 {
 		return nil, nil
+	}
+	if len(t.content) > 100 || bytes.ContainsAny(t.content, "/\x00") {
+		return []string{"content"}, nil
 	}
 	return []string{string(t.content)}, nil
 }
