@@ -37,15 +37,6 @@ func (d *backend) open(l layerlife.Layer) (*stack, error) {
 	return v, nil
 }
 
-// view is open for a layer whose record is still to be read.
-func (d *backend) view(id driver.ID) (*stack, error) {
-	m, err := d.store.Load(id)
-	if err != nil {
-		return nil, err
-	}
-	return d.open(layerlife.Layer{ID: id, Meta: m})
-}
-
 // Sides opens the views of the parents and of the layer. A comparison reads the layer's own
 // directory and, of its parents, only what has the same names.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
@@ -70,7 +61,7 @@ func (d *backend) provider(id driver.ID, path string) (_ driver.ID, err error) {
 	if err != nil {
 		return "", err
 	}
-	v, err := d.view(id)
+	v, err := d.open(layerlife.Layer{ID: id, Meta: m})
 	if err != nil {
 		return "", err
 	}

@@ -262,3 +262,12 @@ func TestDeepDirectoriesOfManyLayersNeedFewDescriptors(t *testing.T) {
 	}
 	require.Len(t, paths, 1)
 }
+
+// view is open for a layer whose record is still to be read.
+func (d *backend) view(id driver.ID) (*stack, error) {
+	m, err := d.store.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	return d.open(layerlife.Layer{ID: id, Meta: m})
+}

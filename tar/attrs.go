@@ -77,6 +77,3 @@ func hasNamespace(name string) bool {
 func nodeAttrs(n diff.Node, xattrs map[string]string, enc whiteout.Encoding) attributes {
 	return attributes{Attrs: attrs.New(n.Mode, n.UID, n.GID, n.Mtime, xattrs, enc)}
 }
-
-// sameMeta reports whether everything but the time is equal.
-func (a *attributes) sameMeta(b *attributes) bool { return a.SameMeta(&b.Attrs) }

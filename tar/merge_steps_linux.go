@@ -97,7 +97,7 @@ func (g *merger) setDirAttrs(fd int, a attributes, before *attributes) error {
 			return err
 		}
 	}
-	if a.sameMeta(before) {
+	if a.SameMeta(&before.Attrs) {
 		return keepMtime(fd, a.Mtime)
 	}
 	for _, x := range before.Xattrs {

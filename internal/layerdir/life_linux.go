@@ -1,7 +1,6 @@
 package layerdir
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,16 +10,6 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 	"github.com/layerkeep/layerkeep/tar"
 )
-
-// Seal records the usage of the layer's directory tree, which it walks. For the
-// rest see SealWith.
-func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
-	return s.SealWith(id, prepare, func(m *Meta) error {
-		usage, err := Usage(ctx, s.Path(id, tree))
-		m.Usage = &usage
-		return err
-	})
-}
 
 // SealWith writes the file system to disk and then, last, the mark that the
 // layer is sealed. For a layer that is sealed already only that mark is put on disk once
@@ -70,14 +59,8 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	return nil
 }
 
-// Usage returns what the layer's directory tree takes, or took when it was
-// sealed; nothing for a view.
-func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Usage, error) {
-	return s.UsageWith(id, func(Meta) (driver.Usage, error) { return Usage(ctx, s.Path(id, tree)) })
-}
-
-// UsageWith is Usage for a layer that, until it is sealed, measure has to be
-// called for.
+// UsageWith returns what a layer took when it was sealed, and what measure says of one that
+// is not; nothing for a view.
 func (s *Store) UsageWith(id driver.ID, measure func(Meta) (driver.Usage, error)) (driver.Usage, error) {
 	m, err := s.Load(id)
 	switch {
