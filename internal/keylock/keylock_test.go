@@ -21,46 +21,46 @@ func TestAReaderThatGivesWayAndAWriterNeverWaitForEachOther(t *testing.T) {
 	defer cancel()
 	var work sync.WaitGroup
 	stop := make(chan struct{})
-	for range 4 {
-		work.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
+	repeat := func(turn func() bool) {
+		for range 4 {
+			work.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if !turn() {
+						return
+					}
 				}
-				unlock, err := locks.Lock(ctx, "name")
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				unlock()
-			}
-		})
+			})
+		}
 	}
-	for range 4 {
-		work.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				inner, unlock, err := locks.Yielding(ctx, "name", fstest.Patience)
-				if errors.Is(err, ErrWanted) {
-					continue
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if again, err := locks.RLock(inner, "name"); err == nil {
-					again()
-				}
-				unlock()
-			}
-		})
-	}
+	repeat(func() bool {
+		unlock, err := locks.Lock(ctx, "name")
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		unlock()
+		return true
+	})
+	repeat(func() bool {
+		inner, unlock, err := locks.Yielding(ctx, "name", fstest.Patience)
+		if errors.Is(err, ErrWanted) {
+			return true
+		}
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		if again, err := locks.RLock(inner, "name"); err == nil {
+			again()
+		}
+		unlock()
+		return true
+	})
 	time.Sleep(2 * time.Second) // the more turns, the better
 	close(stop)
 	work.Wait()
