@@ -2,78 +2,48 @@ package aufs
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"os"
 
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// ApplyDiff unpacks the stream beside the branch and, once all of it is there and
-// right, moves it in.
-func (d *aufs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	applied, err := d.apply(ctx, id, layer, opts)
+// Target is the layer's branch.
+func (d *backend) Target(_ context.Context, of layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
+	staging, done, err := d.store.records.OpenStaging(of.ID)
 	if err != nil {
-		return driver.Applied{}, fmt.Errorf("aufs: apply to layer %s: %w", id, layerdir.TarError(err))
+		return nil, err
 	}
-	return applied, nil
-}
-
-func (d *aufs) apply(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
-	if err := d.store.records.Changeable(); err != nil {
-		return driver.Applied{}, err
-	}
-	if _, err := d.store.writable(id); err != nil {
-		return driver.Applied{}, err
-	}
-	if opts.Detached {
-		return driver.Applied{}, fmt.Errorf("%w: layers are unpacked over their parents", driver.ErrUnsupported)
-	}
-	if err := d.store.notBranch(id, layerdir.Unmounted); err != nil {
-		return driver.Applied{}, err
-	}
-	m, staging, done, err := d.store.records.Unpacking(id)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	defer done()
-	if !opts.Fresh {
-		if err := d.awaitNoWriters(ctx, id); err != nil {
-			return driver.Applied{}, err
+	l := d.branches(of.ID, of.Meta)
+	view, err := openStack(l.branches, d.read())
+	if err == nil {
+		view.unsealed = true
+		kept := keptTimes{path: d.store.records.Path(of.ID, keptTimesName)}
+		if err = kept.restore(view.branches[0].root); err != nil {
+			view.Close()
 		}
 	}
-	l := d.branches(id, m)
-	view, err := openStack(l.branches, d.read())
 	if err != nil {
-		return driver.Applied{}, err
+		done()
+		return nil, err
 	}
-	defer view.Close()
-	view.unsealed = true
-	kept := keptTimes{path: d.store.records.Path(id, keptTimesName)}
-	if err := kept.restore(view.branches[0].root); err != nil {
-		return driver.Applied{}, err
-	}
-	unpack := layerdir.UnpackOptions(d.opts, opts, id, whiteout.AUFS, d.userNS)
+	unpack := layerdir.UnpackOptions(d.opts, opts, of.ID, whiteout.AUFS, d.userNS)
 	unpack.MaxName = maxName
 	unpack.Parents = view
-	delta, applied, err := tar.Unpack(ctx, staging, layer, unpack)
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	// Explicit whiteouts in opaque directories come when the layer is mounted or
-	// sealed, see [normalizer].
-	err = d.store.records.Merging(id, opts.Sync, func() error { return d.merge(ctx, l, delta) })
-	if err != nil {
-		return driver.Applied{}, err
-	}
-	return driver.Applied(applied), nil
+	return &layerlife.Target{
+		Staging: staging, Options: unpack,
+		// Explicit whiteouts in opaque directories come when the layer is mounted or
+		// sealed, see [normalizer].
+		Merge: func(ctx context.Context, delta *tar.Delta) error { return d.merge(ctx, l, delta) },
+		Close: func() { view.Close(); done() },
+	}, nil
 }
 
 // merge moves a delta into the layer's own branch, over its parents.
-func (d *aufs) merge(ctx context.Context, l layers, delta *tar.Delta) error {
+func (d *backend) merge(ctx context.Context, l layers, delta *tar.Delta) error {
 	root, err := os.Open(l.branches[0])
 	if err != nil {
 		return err

@@ -6,47 +6,42 @@ import (
 
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/layerlife"
 )
 
 // View opens the merged tree of the layer.
-func (d *aufs) View(_ context.Context, id driver.ID) (diff.View, error) {
-	v, _, err := d.view(id)
+func (d *backend) View(_ context.Context, l layerlife.Layer) (diff.View, error) {
+	v, err := d.view(d.branches(l.ID, l.Meta))
 	if err != nil {
-		return nil, fmt.Errorf("aufs: view layer %s: %w", id, err)
+		return nil, err
 	}
 	return v, nil
 }
 
-func (d *aufs) view(id driver.ID) (*stack, layers, error) {
-	l, err := d.layers(id)
-	if err != nil {
-		return nil, l, err
-	}
+// view opens the merged tree of branches.
+func (d *backend) view(l layers) (*stack, error) {
 	v, err := openStack(l.branches, d.read())
 	if err != nil {
-		return nil, l, err
+		return nil, err
 	}
 	v.unsealed = !l.sealed
 	d.mounts.translator.mark(v, l.ids)
 	v.hints = l.own
-	return v, l, nil
+	return v, nil
 }
 
 // Sides opens the views of the parents and of the layer. A comparison reads the layer's own
 // branch and, of its parents, only what has the same names.
-func (d *aufs) Sides(_ context.Context, id driver.ID) (parents, layer diff.View, err error) {
-	v, l, err := d.view(id)
+func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
+	v, err := d.view(d.branches(l.ID, l.Meta))
 	if err != nil {
-		return nil, nil, fmt.Errorf("aufs: open layer %s to compare it: %w", id, err)
-	}
-	if !l.own { // a view changes nothing
-		return nil, nil, v.Close()
+		return nil, nil, err
 	}
 	return v.below(), v, nil
 }
 
 // Provider tells which layer a path comes from.
-func (d *aufs) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
+func (d *backend) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
 	from, err := d.provider(id, path)
 	if err != nil {
 		return "", fmt.Errorf("aufs: provider of %s in layer %s: %w", path, id, err)
@@ -54,8 +49,12 @@ func (d *aufs) Provider(_ context.Context, id driver.ID, path string) (driver.ID
 	return from, nil
 }
 
-func (d *aufs) provider(id driver.ID, path string) (driver.ID, error) {
-	v, l, err := d.view(id)
+func (d *backend) provider(id driver.ID, path string) (driver.ID, error) {
+	l, err := d.layers(id)
+	if err != nil {
+		return "", err
+	}
+	v, err := d.view(l)
 	if err != nil {
 		return "", err
 	}

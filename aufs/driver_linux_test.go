@@ -205,7 +205,7 @@ func TestACancelledOpeningLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
 	require.NoError(t, s.announce("half", layerdir.Meta{}))
-	require.NoError(t, s.close())
+	require.NoError(t, s.Close())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := New(ctx, dir, driver.Options{})

@@ -45,14 +45,14 @@ func TestLayersOfAnotherEngineAreListedParentsFirst(t *testing.T) {
 		{ID: "c0ffee-init", Parents: []driver.ID{image, base}},
 		{ID: "c0ffee", Parents: []driver.ID{"c0ffee-init", image, base}},
 	}, list)
-	own, err := s.list()
+	own, err := s.List()
 	require.NoError(t, err)
 	require.Equal(t, []driver.ID{"ours"}, own)
-	m, err := s.load("c0ffee")
+	m, err := s.Load("c0ffee")
 	require.NoError(t, err)
 	require.True(t, m.Sealed)
 	require.Equal(t, []driver.ID{"c0ffee-init", image, base}, m.Parents)
-	_, err = s.writable("c0ffee")
+	_, err = s.Writable("c0ffee")
 	require.ErrorIs(t, err, driver.ErrSealed)
 	require.ErrorIs(t, makeLayer(s, "c0ffee", layerdir.Meta{}), driver.ErrExists)
 }
@@ -128,7 +128,7 @@ func TestWhatIsNoWholeLayerIsPassedOver(t *testing.T) {
 			var log bytes.Buffer
 			s, err := openStore(dir, driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, s.close()) })
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
 
 			ids := foreignIDs(t, s)
 			require.Contains(t, ids, driver.ID("base"), "the good one is there")
@@ -148,7 +148,7 @@ func TestOnlyALayerIsRemoved(t *testing.T) {
 	foreignLayer(t, dir, "x")
 	require.NoError(t, os.Remove(dir+"/layers/x"))
 	s := openTest(t, dir)
-	require.NoError(t, s.remove("x"))
+	require.NoError(t, s.RemoveIdle("x"))
 	require.DirExists(t, dir+"/diff/x", "a branch that no file names is no layer")
 }
 
@@ -159,8 +159,8 @@ func TestAHostileLayerIsRemovedWithoutFollowingLinks(t *testing.T) {
 	for _, path := range []string{"diff/x", "mnt/x", "layers/x"} {
 		require.NoError(t, os.Symlink(outside, filepath.Join(dir, path)))
 	}
-	require.NoError(t, s.remove("x"))
-	require.NoError(t, s.close())
+	require.NoError(t, s.RemoveIdle("x"))
+	require.NoError(t, s.Close())
 	require.FileExists(t, outside+"/precious")
 	require.Equal(t, empty, places(t, dir))
 }
@@ -176,7 +176,7 @@ func TestALayerInWhichSomethingIsMountedStays(t *testing.T) {
 			t.Skipf("no permission to mount: %v", err)
 		}
 		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
-		err := s.remove("x")
+		err := s.RemoveIdle("x")
 		require.ErrorIs(t, err, driver.ErrBusy)
 		require.ErrorContains(t, err, at)
 		require.NoError(t, unix.Unmount(at, 0))
@@ -184,8 +184,8 @@ func TestALayerInWhichSomethingIsMountedStays(t *testing.T) {
 	// A link out of the store leads to mounts that are none of its business.
 	require.NoError(t, os.RemoveAll(dir+"/diff/x"))
 	require.NoError(t, os.Symlink("/", dir+"/diff/x"))
-	require.NoError(t, s.remove("x"))
-	require.NoError(t, s.close())
+	require.NoError(t, s.RemoveIdle("x"))
+	require.NoError(t, s.Close())
 	require.FileExists(t, outside+"/precious")
 }
 
@@ -194,7 +194,8 @@ func TestALayerMayStandOnOneOfAnotherEngine(t *testing.T) {
 	foreignLayer(t, dir, "base")
 	foreignLayer(t, dir, "image", "base")
 	s := openTest(t, dir)
-	require.NoError(t, s.checkParents([]driver.ID{"image", "base"}))
+	_, err := s.CheckParents([]driver.ID{"image", "base"})
+	require.NoError(t, err)
 	require.NoError(t, makeLayer(s, "1", layerdir.Meta{Parents: []driver.ID{"image", "base"}}))
 	text, err := os.ReadFile(dir + "/layers/1")
 	require.NoError(t, err)

@@ -24,7 +24,7 @@ func FuzzParents(f *testing.F) {
 	f.Add([]byte(strings.Repeat("a", 70_000)))
 	s, err := openStore(fstest.MemoryDir(f), driver.Options{})
 	require.NoError(f, err)
-	f.Cleanup(func() { require.NoError(f, s.close()) })
+	f.Cleanup(func() { require.NoError(f, s.Close()) })
 	f.Fuzz(func(t *testing.T, text []byte) {
 		require.NoError(t, os.WriteFile(s.parentsFile("id"), text, 0o600))
 		parents, err := s.readParents("id")

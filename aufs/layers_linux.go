@@ -26,8 +26,8 @@ type layers struct {
 }
 
 // layers returns the branches of the layer's view.
-func (d *aufs) layers(id driver.ID) (layers, error) {
-	m, err := d.store.load(id)
+func (d *backend) layers(id driver.ID) (layers, error) {
+	m, err := d.store.Load(id)
 	if err != nil {
 		return layers{}, err
 	}
@@ -35,7 +35,7 @@ func (d *aufs) layers(id driver.ID) (layers, error) {
 }
 
 // branches is layers for a record that was read.
-func (d *aufs) branches(id driver.ID, m layerdir.Meta) layers {
+func (d *backend) branches(id driver.ID, m layerdir.Meta) layers {
 	l := layers{
 		id: id, own: !m.View, sealed: m.Sealed || m.View, ids: m.Parents,
 		label: layerdir.Label(d.store.records.Path(id)), target: d.store.mnt(id),
@@ -51,7 +51,7 @@ func (d *aufs) branches(id driver.ID, m layerdir.Meta) layers {
 
 // all returns all layers there are, ours and foreign. Those that disappear
 // meanwhile are left out.
-func (d *aufs) all(ctx context.Context) ([]layers, error) {
+func (d *backend) all(ctx context.Context) ([]layers, error) {
 	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (d *aufs) all(ctx context.Context) ([]layers, error) {
 
 // oursAndForeign lists the layers that we made, and those of other engines.
 func (s *store) oursAndForeign(ctx context.Context) ([]driver.ID, error) {
-	ids, err := s.list()
+	ids, err := s.List()
 	if err != nil {
 		return nil, err
 	}

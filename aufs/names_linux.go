@@ -18,22 +18,28 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// create makes a layer; fill makes its branch. The record says that the layer is
-// incomplete until all of it is in place; taking that away is what makes it
-// exist. After an error nothing of it is left, or what is left is incomplete.
-func (s *store) create(id driver.ID, m layerdir.Meta, fill func(branch string) error) error {
+// CreateWith makes a layer; fill makes its branch, and what it changes in the record is lost.
+// The record says that the layer is incomplete until all of it is in place; taking that
+// away is what makes it exist. After an error nothing of it is left, or what is left is
+// incomplete.
+func (s *store) CreateWith(id driver.ID, m *layerdir.Meta, fill func(branch string) error) error {
 	if err := id.Validate(); err != nil {
 		return err
+	}
+	if !m.View {
+		if err := layerdir.CheckDepth(m.Parents, maxParents); err != nil {
+			return err
+		}
 	}
 	s.names.Lock()
 	defer s.names.Unlock()
 	if err := s.vacant(id); err != nil {
 		return err
 	}
-	if err := s.announce(id, m); err != nil {
+	if err := s.announce(id, *m); err != nil {
 		return err
 	}
-	if err := s.complete(id, m, fill); err != nil {
+	if err := s.complete(id, *m, fill); err != nil {
 		return errors.Join(err, s.erase(id))
 	}
 	return nil
@@ -110,10 +116,10 @@ func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string)
 	)
 }
 
-// remove removes a layer, ours or foreign. Saying in its record, durably, that
+// RemoveIdle removes a layer, ours or foreign. Saying in its record, durably, that
 // it is incomplete is what makes it not exist. Returns [driver.ErrBusy] for a
 // mounted one, which stays as it is. A missing layer is no error.
-func (s *store) remove(id driver.ID) error {
+func (s *store) RemoveIdle(id driver.ID) error {
 	if err := id.Validate(); err != nil {
 		return err
 	}
@@ -227,10 +233,7 @@ func (s *store) run(steps ...step) error {
 // idle returns [driver.ErrBusy] for a layer that is mounted, by us or on its
 // classic mount point, or that has something mounted in it.
 func (s *store) idle(id driver.ID) error {
-	if err := s.records.NotMounted(id, layerdir.Unmounted); err != nil {
-		return err
-	}
-	if err := s.notBranch(id, layerdir.Unmounted); err != nil {
+	if err := s.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
 	}
 	for _, path := range []string{s.mnt(id), s.branch(id)} {
@@ -253,6 +256,15 @@ func (s *store) idle(id driver.ID) error {
 		}
 	}
 	return nil
+}
+
+// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is more than
+// allowed, by us or as a branch of an aufs.
+func (s *store) NotMounted(id driver.ID, allowed layerdir.Use) error {
+	if err := s.records.NotMounted(id, allowed); err != nil {
+		return err
+	}
+	return s.notBranch(id, allowed)
 }
 
 // notBranch returns [driver.ErrBusy] when the layer's branch is one of an aufs,

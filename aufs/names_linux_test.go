@@ -23,7 +23,7 @@ func openTest(t *testing.T, dir string) *store {
 	t.Helper()
 	s, err := openStore(dir, driver.Options{})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
@@ -61,7 +61,7 @@ type scene struct {
 }
 
 func makeLayer(s *store, id driver.ID, m layerdir.Meta) error {
-	return s.create(id, m, func(branch string) error { return os.WriteFile(branch+"/file", nil, 0o600) })
+	return s.CreateWith(id, &m, func(branch string) error { return os.WriteFile(branch+"/file", nil, 0o600) })
 }
 
 func scenes() []scene {
@@ -69,7 +69,7 @@ func scenes() []scene {
 	ours := func(t *testing.T, dir string) {
 		require.NoError(t, makeLayer(openTest(t, dir), "layer", layerdir.Meta{Sealed: true}))
 	}
-	remove := func(s *store) error { return s.remove("layer") }
+	remove := func(s *store) error { return s.RemoveIdle("layer") }
 	with := func(prepare func(t *testing.T, dir string)) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
 			prepare(t, dir)
@@ -114,10 +114,10 @@ func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
 		require.Equal(t, layerdir.Meta{}, m, "its record is as damaged as it was")
 		require.NoError(t, s.replace("layer", madeAgain(t, s), layerdir.Meta{Sealed: true}), "the next try works")
 	}
-	require.NoError(t, s.remove("made"), "the layer that was to be another")
+	require.NoError(t, s.RemoveIdle("made"), "the layer that was to be another")
 	foreign, err := s.foreign(t.Context())
 	require.NoError(t, err)
-	m, err := s.load("layer")
+	m, err := s.Load("layer")
 	if err == nil {
 		if !m.View {
 			require.FileExists(t, s.parentsFile("layer"))
@@ -127,12 +127,12 @@ func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
 		}
 		require.DirExists(t, s.mnt("layer"))
 		require.Equal(t, wasForeign, len(foreign) == 1, "foreign layers: %v", foreign)
-		require.NoError(t, s.remove("layer"), "it can be removed")
+		require.NoError(t, s.RemoveIdle("layer"), "it can be removed")
 	} else {
 		require.ErrorIs(t, err, driver.ErrNotFound)
 		require.Empty(t, foreign)
 	}
-	require.NoError(t, s.close())
+	require.NoError(t, s.Close())
 	require.NoError(t, s.records.Cleanup(t.Context()))
 	require.Equal(t, empty, places(t, s.root))
 	require.NoError(t, makeLayer(s, "layer", layerdir.Meta{}), "the name is free")
@@ -161,9 +161,9 @@ func TestAStepThatFailsLeavesTheLayerWholeOrAbsent(t *testing.T) {
 				}
 				require.ErrorIs(t, c.call(s), injected)
 				if strings.HasPrefix(c.name, "create") {
-					_, err := s.load("layer")
+					_, err := s.Load("layer")
 					require.ErrorIs(t, err, driver.ErrNotFound)
-					require.NoError(t, s.close())
+					require.NoError(t, s.Close())
 					require.Equal(t, empty, places(t, dir), "nothing is left of it at once")
 				}
 				s.step = func(string) error { return nil }
@@ -177,12 +177,12 @@ func TestAStepThatFailsLeavesTheLayerWholeOrAbsent(t *testing.T) {
 func TestAFailedRemovalIsFinishedByTheNextOneAndByCreate(t *testing.T) {
 	injected := errors.New("injected")
 	again := map[string]func(s *store) error{
-		"remove": func(s *store) error { return s.remove("layer") },
+		"remove": func(s *store) error { return s.RemoveIdle("layer") },
 		"create": func(s *store) error {
 			if err := makeLayer(s, "layer", layerdir.Meta{}); err != nil {
 				return err
 			}
-			return s.remove("layer")
+			return s.RemoveIdle("layer")
 		},
 	}
 	for name, call := range again {
@@ -196,8 +196,8 @@ func TestAFailedRemovalIsFinishedByTheNextOneAndByCreate(t *testing.T) {
 					}
 					return nil
 				}
-				require.ErrorIs(t, s.remove("layer"), injected)
-				_, err := s.load("layer")
+				require.ErrorIs(t, s.RemoveIdle("layer"), injected)
+				_, err := s.Load("layer")
 				require.ErrorIs(t, err, driver.ErrNotFound)
 				s.step = func(string) error { return nil }
 				require.NoError(t, call(s))
@@ -218,12 +218,12 @@ func TestWhatAppearsInPlaceOfARemovedLayerGoesWithIt(t *testing.T) {
 		}
 		return nil
 	}
-	require.ErrorIs(t, s.remove("layer"), injected)
+	require.ErrorIs(t, s.RemoveIdle("layer"), injected)
 	s.step = func(string) error { return nil }
 	foreignLayer(t, dir, "layer") // by an engine that should not run
 	require.Empty(t, foreignIDs(t, s))
 	require.NoError(t, s.recover(t.Context()))
-	require.NoError(t, s.close())
+	require.NoError(t, s.Close())
 	require.Equal(t, empty, places(t, dir))
 }
 

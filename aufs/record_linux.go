@@ -11,7 +11,7 @@ import (
 )
 
 // Record implements [driver.Recorder].
-func (d *aufs) Record(_ context.Context, id driver.ID) (driver.Record, error) {
+func (d *backend) Record(_ context.Context, id driver.ID) (driver.Record, error) {
 	r, err := d.store.record(id)
 	if err != nil {
 		err = fmt.Errorf("aufs: record of layer %s: %w", id, err)
@@ -20,7 +20,7 @@ func (d *aufs) Record(_ context.Context, id driver.ID) (driver.Record, error) {
 }
 
 // Note implements [driver.Recorder].
-func (d *aufs) Note(_ context.Context, id driver.ID, note json.RawMessage) error {
+func (d *backend) Note(_ context.Context, id driver.ID, note json.RawMessage) error {
 	r, err := d.store.record(id)
 	if err == nil && r.Foreign {
 		err = fmt.Errorf("%w: another engine made it", driver.ErrUnsupported)
@@ -36,7 +36,7 @@ func (d *aufs) Note(_ context.Context, id driver.ID, note json.RawMessage) error
 
 // record is the record of a layer, made up for one of another engine.
 func (s *store) record(id driver.ID) (driver.Record, error) {
-	m, err := s.load(id)
+	m, err := s.Load(id)
 	if err != nil {
 		return driver.Record{}, err
 	}
@@ -48,7 +48,7 @@ func (s *store) record(id driver.ID) (driver.Record, error) {
 }
 
 // Rerecord implements [driver.Rerecorder].
-func (d *aufs) Rerecord(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
+func (d *backend) Rerecord(ctx context.Context, id driver.ID, parents []driver.ID, opts driver.CreateOptions) error {
 	err := errors.Join(ctx.Err(), d.store.records.Changeable(), id.Validate())
 	if err == nil {
 		err = d.store.rerecord(id, layerdir.Meta{Parents: parents, View: opts.View, Note: opts.Note})
@@ -68,7 +68,7 @@ func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkParents(m.Parents); err != nil {
+	if _, err := s.CheckParents(m.Parents); err != nil {
 		return err
 	}
 	if !m.View {

@@ -15,18 +15,18 @@ import (
 // Replace implements [driver.Replacer]. An aufs would not notice that one of its branches
 // is another directory now, and a translation has files of the old one: so nothing that
 // has the layer may be mounted.
-func (d *aufs) Replace(ctx context.Context, id, made driver.ID) error {
+func (d *backend) Replace(ctx context.Context, id, made driver.ID) error {
 	if err := d.replace(ctx, id, made); err != nil {
 		return fmt.Errorf("aufs: replace layer %s: %w", id, err)
 	}
 	return nil
 }
 
-func (d *aufs) replace(ctx context.Context, id, made driver.ID) error {
+func (d *backend) replace(ctx context.Context, id, made driver.ID) error {
 	if err := errors.Join(ctx.Err(), d.store.records.Changeable(), id.Validate(), made.Validate()); err != nil {
 		return err
 	}
-	m, err := d.store.load(made)
+	m, err := d.store.Load(made)
 	if err != nil {
 		return err
 	}
@@ -59,17 +59,17 @@ func (d *aufs) replace(ctx context.Context, id, made driver.ID) error {
 
 // standingOn returns a layer and all that have it among their parents. Of a layer whose
 // record cannot be read that is not known, so it counts.
-func (d *aufs) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
+func (d *backend) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
 	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return layerdir.StandingOn(id, ids, d.store.load), nil
+	return layerdir.StandingOn(id, ids, d.store.Load), nil
 }
 
 // unused returns [driver.ErrBusy] when one of the layers is mounted in any mount namespace
 // that this process can look at.
-func (d *aufs) unused(ids []driver.ID) error {
+func (d *backend) unused(ids []driver.ID) error {
 	for _, id := range ids {
 		if err := d.store.idle(id); err != nil {
 			return fmt.Errorf("layer %s: %w", id, err)

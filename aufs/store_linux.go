@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/durable"
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
@@ -152,9 +153,9 @@ func (s *store) mnt(id driver.ID) string { return filepath.Join(s.root, mntDir, 
 // parentsFile returns the path of the file that names a layer's parents.
 func (s *store) parentsFile(id driver.ID) string { return filepath.Join(s.root, layersDir, string(id)) }
 
-// load returns the record of a layer, made up for a foreign one. Returns
+// Load returns the record of a layer, made up for a foreign one. Returns
 // [driver.ErrNotFound] for a layer that does not exist.
-func (s *store) load(id driver.ID) (layerdir.Meta, error) {
+func (s *store) Load(id driver.ID) (layerdir.Meta, error) {
 	m, err := s.records.Load(id)
 	if errors.Is(err, driver.ErrNotFound) {
 		// Of a layer of ours that is being removed the record can be gone, see mark.
@@ -178,13 +179,19 @@ func (s *store) load(id driver.ID) (layerdir.Meta, error) {
 	return m, err
 }
 
-// writable is load for a layer that is going to be changed.
-func (s *store) writable(id driver.ID) (layerdir.Meta, error) {
-	m, err := s.load(id)
-	if err == nil && m.Sealed {
-		err = fmt.Errorf("%s: %w", id, driver.ErrSealed)
+// Writable is Load for a layer that is going to be changed, which one of another engine never is.
+func (s *store) Writable(id driver.ID) (layerdir.Meta, error) {
+	if err := s.Changeable(); err != nil {
+		return layerdir.Meta{}, err
 	}
-	return m, err
+	m, err := s.Load(id)
+	switch {
+	case err != nil:
+		return m, err
+	case m.Sealed:
+		return m, fmt.Errorf("%s: %w", id, driver.ErrSealed)
+	}
+	return s.records.Writable(id)
 }
 
 func (s *store) incomplete(id driver.ID) (bool, error) {
@@ -215,30 +222,36 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// checkParents loads the records of parents. Returns [driver.ErrNotFound] and
-// [driver.ErrNotSealed] naming the parent.
-func (s *store) checkParents(parents []driver.ID) error {
+// CheckParents loads the records of parents. Returns [driver.ErrTooManyLayers],
+// [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent.
+func (s *store) CheckParents(parents []driver.ID) (layerdir.Inherited, error) {
+	var none layerdir.Inherited // a record here says nothing of the kind
+	// A view, which has no branch of its own, can have one more: another engine may have
+	// left such a chain.
+	if err := layerdir.CheckDepth(parents, maxParents+1); err != nil {
+		return none, err
+	}
 	for i, p := range parents {
-		m, err := s.load(p)
+		m, err := s.Load(p)
 		if err != nil {
-			return fmt.Errorf("parent %w", err)
+			return none, fmt.Errorf("parent %w", err)
 		}
 		if !m.Sealed {
-			return fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
+			return none, fmt.Errorf("parent %s: %w", p, driver.ErrNotSealed)
 		}
 		ours, err := s.ours(p)
 		if err != nil {
-			return err
+			return none, err
 		}
 		if !ours && slices.Equal(m.Parents, parents[i+1:]) {
-			return nil // loading it has looked at all of them
+			return none, nil // loading it has looked at all of them
 		}
 	}
-	return nil
+	return none, nil
 }
 
-// list returns the layers that we made.
-func (s *store) list() ([]driver.ID, error) {
+// List returns the layers that we made.
+func (s *store) List() ([]driver.ID, error) {
 	ids, err := s.records.List()
 	if err != nil {
 		return nil, err
@@ -285,8 +298,16 @@ func (s *store) pass(ctx context.Context, id driver.ID, err error) {
 	}
 }
 
-// close waits for deletions in the background.
-func (s *store) close() error {
+// Cleanup deletes what was removed and what interrupted calls left behind.
+func (s *store) Cleanup(ctx context.Context) error {
+	if err := s.records.Changeable(); err != nil {
+		return err
+	}
+	return errors.Join(s.recover(ctx), durable.RemoveStale(filepath.Join(s.root, layersDir)), s.records.Cleanup(ctx))
+}
+
+// Close waits for deletions in the background.
+func (s *store) Close() error {
 	if s.records == nil {
 		return nil
 	}

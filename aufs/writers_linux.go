@@ -8,16 +8,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// NoWriters asks the module, which lists the branches of every aufs, wherever it is mounted,
+// CheckWriters asks the module, which lists the branches of every aufs, wherever it is mounted,
 // and looks at the mount tables of other processes, which name them where it does not.
-func (d *aufs) NoWriters(ctx context.Context, id driver.ID) error {
-	if err := d.awaitNoWriters(ctx, id); err != nil {
-		return fmt.Errorf("aufs: look for who writes to layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (d *aufs) awaitNoWriters(ctx context.Context, id driver.ID) error {
+func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error {
 		used, err := layerdir.BranchWritableElsewhere(d.store.branch(id))
 		if err != nil {

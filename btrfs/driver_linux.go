@@ -30,7 +30,7 @@ const (
 // btrfs is the driver: the life of layers with the backend's hooks, and what only it can do.
 type btrfs struct {
 	*layerlife.Driver
-	layerdir.Rerecorder
+	layerdir.Parts
 	abilities
 }
 
@@ -87,7 +87,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
 	}
-	return &btrfs{layerlife.New(store, d), store.Rerecorder(Name, volDir, nil), abilities{d}}, nil
+	return &btrfs{layerlife.New(store, d), store.Parts(Name, volDir, nil), abilities{d}}, nil
 }
 
 // facts are what opening finds out.

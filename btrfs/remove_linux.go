@@ -26,7 +26,7 @@ func (d *btrfs) Remove(ctx context.Context, id driver.ID) error {
 
 // Leftovers implements [driver.Placer]. What a removed layer took is free, and its quota
 // group gone, only after a Cleanup.
-func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Driver.Leftovers() }
+func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Parts.Leftovers() }
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind, in the
 // store and in layers.

@@ -34,7 +34,7 @@ const emptyDir = ".empty"
 // overlay is the driver: the life of layers with the backend's hooks, and what only it can do.
 type overlay struct {
 	*layerlife.Driver
-	layerdir.Rerecorder
+	layerdir.Parts
 	abilities
 }
 
@@ -73,7 +73,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("overlay2: %w", err), store.Close())
 	}
-	return &overlay{layerlife.New(store, d), store.Rerecorder(Name, fsDir, d.refind), abilities{d}}, nil
+	return &overlay{layerlife.New(store, d), store.Parts(Name, fsDir, d.refind), abilities{d}}, nil
 }
 
 func (d *backend) mounter() mount.Mounter {

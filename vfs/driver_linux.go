@@ -29,7 +29,7 @@ const (
 // vfs is the driver: the life of layers with the backend's hooks, and what only it can do.
 type vfs struct {
 	*layerlife.Driver
-	layerdir.Rerecorder
+	layerdir.Parts
 	abilities
 }
 
@@ -63,7 +63,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	if err := b.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("vfs: %w", err), store.Close())
 	}
-	return &vfs{layerlife.New(store, b), store.Rerecorder(Name, treeDir, b.rehint), abilities{b}}, nil
+	return &vfs{layerlife.New(store, b), store.Parts(Name, treeDir, b.rehint), abilities{b}}, nil
 }
 
 // facts are what opening finds out.

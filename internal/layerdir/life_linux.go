@@ -59,21 +59,6 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	return nil
 }
 
-// UsageWith returns what a layer took when it was sealed, and what measure says of one that
-// is not; nothing for a view.
-func (s *Store) UsageWith(id driver.ID, measure func(Meta) (driver.Usage, error)) (driver.Usage, error) {
-	m, err := s.Load(id)
-	switch {
-	case err != nil:
-		return driver.Usage{}, err
-	case m.View:
-		return driver.Usage{}, nil
-	case m.Usage != nil:
-		return *m.Usage, nil
-	}
-	return measure(m)
-}
-
 // NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is
 // more than allowed, and when something is mounted in it.
 func (s *Store) NotMounted(id driver.ID, allowed Use) error {
@@ -143,20 +128,6 @@ func asTorn(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", driver.ErrTorn, err)
-}
-
-// Unpacking makes the directory that a layer is unpacked into before it is
-// merged. Returns [driver.ErrSealed] and [driver.ErrBusy] when the layer cannot
-// be changed now. done closes and removes it.
-func (s *Store) Unpacking(id driver.ID) (m Meta, staging *os.File, done func(), err error) {
-	if m, err = s.Writable(id); err != nil {
-		return m, nil, nil, err
-	}
-	if err := s.NotMounted(id, Unmounted); err != nil {
-		return m, nil, nil, err
-	}
-	staging, done, err = s.OpenStaging(id)
-	return m, staging, done, err
 }
 
 // OpenStaging is Staging for a directory that is opened. done closes and removes it.

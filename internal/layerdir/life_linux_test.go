@@ -84,11 +84,13 @@ func TestALayerOnWhichNoneCouldStandIsNotSealed(t *testing.T) {
 func TestUsageIsWhatIsRecordedOrMeasured(t *testing.T) {
 	s := lifeStore(t)
 	for id, want := range map[driver.ID]driver.Usage{"sealed": {Bytes: 9, Inodes: 3}, "view": {}, "open": {Bytes: 1, Inodes: 1}} {
-		got, err := s.UsageWith(id, func(Meta) (driver.Usage, error) { return driver.Usage{Bytes: 1, Inodes: 1}, nil })
+		m, err := s.Load(id)
+		require.NoError(t, err)
+		got, err := m.UsageOr(func() (driver.Usage, error) { return driver.Usage{Bytes: 1, Inodes: 1}, nil })
 		require.NoError(t, err)
 		require.Equal(t, want, got, id)
 	}
-	_, err := s.UsageWith("none", nil)
+	_, err := s.Usage(t.Context(), "none", "tree")
 	require.ErrorIs(t, err, driver.ErrNotFound)
 	all, err := s.Usage(t.Context(), "open", "tree")
 	require.NoError(t, err)

@@ -64,6 +64,18 @@ type Meta struct {
 	Sum string `json:"sum,omitempty"`
 }
 
+// UsageOr returns what the layer took when it was sealed, and what measure says of one that is
+// not; nothing for a view.
+func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error) {
+	switch {
+	case m.View:
+		return driver.Usage{}, nil
+	case m.Usage != nil:
+		return *m.Usage, nil
+	}
+	return measure()
+}
+
 // Load reads a layer's record. Returns [driver.ErrNotFound] without one.
 func (s *Store) Load(id driver.ID) (Meta, error) {
 	if err := id.Validate(); err != nil {

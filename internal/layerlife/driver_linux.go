@@ -13,20 +13,14 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A Driver is a [driver.Driver] over a backend, and a [driver.Recorder], [driver.Replacer],
-// [driver.WriterFinder] and [driver.Placer].
+// A Driver is a [driver.Driver] over a backend, and a [driver.WriterFinder].
 type Driver struct {
-	layerdir.Recorder
-	layerdir.Replacer
-
-	store   *layerdir.Store
+	store   Store
 	backend Backend
 }
 
 // New returns the driver of a backend, whose layers are in the store.
-func New(store *layerdir.Store, b Backend) *Driver {
-	return &Driver{Recorder: store.Recorder(b.Name()), Replacer: store.Replacer(b.Name()), store: store, backend: b}
-}
+func New(store Store, b Backend) *Driver { return &Driver{store, b} }
 
 // Failed says what was being done to which layer when err happened. It returns nil for nil.
 func (d *Driver) Failed(doing string, id driver.ID, err error) error {
@@ -189,10 +183,11 @@ func (d *Driver) Remove(_ context.Context, id driver.ID) error {
 }
 
 // Usage implements [driver.Driver].
-func (d *Driver) Usage(ctx context.Context, id driver.ID) (driver.Usage, error) {
-	u, err := d.store.UsageWith(id, func(m layerdir.Meta) (driver.Usage, error) {
-		return d.backend.Usage(ctx, Layer{id, m})
-	})
+func (d *Driver) Usage(ctx context.Context, id driver.ID) (u driver.Usage, err error) {
+	l, err := d.load(id)
+	if err == nil {
+		u, err = l.UsageOr(func() (driver.Usage, error) { return d.backend.Usage(ctx, l) })
+	}
 	return u, d.Failed("usage of", id, err)
 }
 
@@ -201,12 +196,6 @@ func (d *Driver) Layers(context.Context) ([]driver.ID, error) { return d.store.L
 
 // Cleanup implements [driver.Driver].
 func (d *Driver) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
-
-// Place implements [driver.Placer].
-func (d *Driver) Place() string { return d.store.Root() }
-
-// Leftovers implements [driver.Placer].
-func (d *Driver) Leftovers() bool { return d.store.Leftovers() }
 
 // Close implements [driver.Driver]: it waits for deletions in the background.
 func (d *Driver) Close() error { return d.store.Close() }

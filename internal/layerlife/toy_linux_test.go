@@ -46,8 +46,8 @@ func newToy(_ context.Context, root string, opts driver.Options) (driver.Driver,
 	}
 	return struct {
 		*layerlife.Driver
-		layerdir.Rerecorder
-	}{layerlife.New(store, t), store.Rerecorder("toy", "tree", nil)}, nil
+		layerdir.Parts
+	}{layerlife.New(store, t), store.Parts("toy", "tree", nil)}, nil
 }
 
 func (t *toy) Name() string { return "toy" }
