@@ -21,12 +21,21 @@ func (d *backend) Record(_ context.Context, id driver.ID) (driver.Record, error)
 
 // Note implements [driver.Recorder].
 func (d *backend) Note(_ context.Context, id driver.ID, note json.RawMessage) error {
+	return d.note(id, note, d.store.records.Note)
+}
+
+// NoteNow implements [driver.Recorder].
+func (d *backend) NoteNow(_ context.Context, id driver.ID, note json.RawMessage) error {
+	return d.note(id, note, d.store.records.NoteNow)
+}
+
+func (d *backend) note(id driver.ID, note json.RawMessage, put func(driver.ID, json.RawMessage) error) error {
 	r, err := d.store.record(id)
 	if err == nil && r.Foreign {
 		err = fmt.Errorf("%w: another engine made it", driver.ErrUnsupported)
 	}
 	if err == nil {
-		err = d.store.records.Note(id, note)
+		err = put(id, note)
 	}
 	if err != nil {
 		return fmt.Errorf("aufs: note on layer %s: %w", id, err)

@@ -184,7 +184,7 @@ func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snap
 	var kept []image.Image
 	for _, name := range c.opts.Names {
 		key := name
-		if img, err := c.images.Get(c.ctx, name); err == nil && img.Store == "" {
+		if img, err := c.images.Image(c.ctx, name); err == nil && img.Store == "" {
 			kept = append(kept, img)
 			key = img.Snapshot
 			for _, k := range chainOf(img) { // those above a missing one, too

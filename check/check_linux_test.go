@@ -48,10 +48,10 @@ func newPlace(t *testing.T, backend string) place {
 	snaps, images := p.open(t)
 	_, err := images.Import(t.Context(), source(t), image.ImportOptions{Name: "test:1"})
 	require.NoError(t, err)
-	img, err := images.Get(t.Context(), "test:1")
+	img, err := images.Image(t.Context(), "test:1")
 	require.NoError(t, err)
 	fill := func(key, parent string, entries ...Entry) {
-		require.NoError(t, snaps.Make(t.Context(), key, parent))
+		require.NoError(t, snaps.Create(t.Context(), key, parent))
 		_, err := snaps.Apply(t.Context(), key, bytes.NewReader(Layer(t, entries...)), driver.ApplyOptions{})
 		require.NoError(t, err)
 	}
@@ -125,7 +125,7 @@ func (p place) check(t *testing.T, opts check.Options) ([]check.Finding, check.S
 func (p place) keys(t *testing.T) []string {
 	t.Helper()
 	snaps, images := p.open(t)
-	img, err := images.Get(t.Context(), "test:1")
+	img, err := images.Image(t.Context(), "test:1")
 	require.NoError(t, err)
 	require.NoError(t, snaps.Close())
 	var keys []string
@@ -167,7 +167,7 @@ func (p place) file(t *testing.T, key, name string) string {
 func (p place) blob(t *testing.T, i int) string {
 	t.Helper()
 	snaps, images := p.open(t)
-	img, err := images.Get(t.Context(), "test:1")
+	img, err := images.Image(t.Context(), "test:1")
 	require.NoError(t, err)
 	require.NoError(t, snaps.Close())
 	return filepath.Join(p.root, "content/blobs/sha256", img.Layers[i].Blob.Digest.Encoded())
@@ -406,7 +406,7 @@ var damages = map[string]damage{
 		harm: func(t *testing.T, p place) {
 			t.Helper()
 			snaps, images := p.open(t)
-			img, err := images.Get(t.Context(), "test:1")
+			img, err := images.Image(t.Context(), "test:1")
 			require.NoError(t, err)
 			require.NoError(t, snaps.Close())
 			flip(t, filepath.Join(p.root, "content/blobs/sha256", img.Target.Digest.Encoded()))

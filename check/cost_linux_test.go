@@ -134,7 +134,7 @@ func filesOf(dir string, mebibytes int) []Entry {
 func commitFiles(t *testing.T, snaps *snapshotter.Snapshotter, name, parent string, entries []Entry) time.Duration {
 	t.Helper()
 	key := name + " key"
-	require.NoError(t, snaps.Make(t.Context(), key, parent))
+	require.NoError(t, snaps.Create(t.Context(), key, parent))
 	_, err := snaps.Apply(t.Context(), key, bytes.NewReader(Layer(t, entries...)), driver.ApplyOptions{})
 	require.NoError(t, err)
 	start := time.Now()

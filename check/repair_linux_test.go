@@ -210,7 +210,7 @@ func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 				snaps, _ := p.open(t)
 				defer func() { require.NoError(t, snaps.Close()) }()
 				require.NoError(t, snaps.Commit(t.Context(), "kept", "work"))
-				require.NoError(t, snaps.Make(t.Context(), "new", "kept"))
+				require.NoError(t, snaps.Create(t.Context(), "new", "kept"))
 			})
 		}
 	}

@@ -24,7 +24,7 @@ func (p place) committed(t *testing.T, limit int64, keys ...string) {
 	snaps, err := snapshotter.Open(t.Context(), p.root, snapshotter.Options{Driver: p.backend, DigestLimit: limit})
 	require.NoError(t, err)
 	for _, key := range keys {
-		require.NoError(t, snaps.Make(t.Context(), key+" key", ""))
+		require.NoError(t, snaps.Create(t.Context(), key+" key", ""))
 		_, err := snaps.Apply(t.Context(), key+" key", bytes.NewReader(Layer(t, File("f", key), File("g", "g"))), driver.ApplyOptions{})
 		require.NoError(t, err)
 		require.NoError(t, snaps.Commit(t.Context(), key, key+" key"))

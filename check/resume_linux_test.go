@@ -46,7 +46,7 @@ func TestACheckThatWasCutShortGoesOn(t *testing.T) {
 
 	require.NoError(t, os.Remove(filepath.Join(p.layer(t, p.keys(t)[0]), "fs/base/a")))
 	snaps, images := p.open(t)
-	img, err := images.Get(t.Context(), "test:1")
+	img, err := images.Image(t.Context(), "test:1")
 	require.NoError(t, err)
 	require.NoError(t, snaps.Close())
 	require.NoError(t, os.Remove(filepath.Join(blobs, img.Config.Digest.Encoded())))
@@ -85,7 +85,7 @@ func TestACheckGoesOnAlthoughTheStoreHasChanged(t *testing.T) {
 	all, _, _ := p.part(t, check.Options{}, -1)
 	snaps, _ := p.open(t)
 	require.NoError(t, snaps.Remove(t.Context(), "loose"))
-	require.NoError(t, snaps.Make(t.Context(), "a new one", ""))
+	require.NoError(t, snaps.Create(t.Context(), "a new one", ""))
 	require.NoError(t, snaps.Close())
 	for n := range all {
 		further, found, _ := p.part(t, check.Options{After: all[n]}, -1)

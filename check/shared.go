@@ -114,7 +114,7 @@ func (c *checker) settledImage(img image.Image) error {
 		if err := t.image(img); err != nil || len(t.findings) == 0 {
 			return err
 		}
-		now, err := c.images.Get(c.ctx, img.Name)
+		now, err := c.images.Image(c.ctx, img.Name)
 		if err == nil && (now.Name != img.Name || !now.Imported.Equal(img.Imported) || now.Target.Digest != img.Target.Digest) {
 			err = image.ErrNotFound // it is another one
 		}

@@ -45,7 +45,7 @@ func (c *crowd) work(ctx context.Context) func() error {
 	}
 	all.Go(func() error { return c.repeat(ctx, func() error { return c.imports(ctx) }) })
 	all.Go(func() error {
-		return c.repeat(ctx, func() error { _, err := c.images.GC(ctx); return err })
+		return c.repeat(ctx, func() error { _, err := c.images.Collect(ctx); return err })
 	})
 	return all.Wait
 }
@@ -63,7 +63,7 @@ func (c *crowd) repeat(ctx context.Context, step func() error) error {
 // commits makes a snapshot, fills it in two layers' time, commits it under the name that
 // it had before, and removes it.
 func (c *crowd) commits(ctx context.Context, name string) error {
-	if err := c.snaps.Make(ctx, name, c.parent); err != nil {
+	if err := c.snaps.Create(ctx, name, c.parent); err != nil {
 		return err
 	}
 	for range 2 {
@@ -74,7 +74,7 @@ func (c *crowd) commits(ctx context.Context, name string) error {
 	if err := c.snaps.Commit(ctx, name+" done", name); err != nil {
 		return err
 	}
-	if err := c.snaps.Make(ctx, name, name+" done"); err != nil {
+	if err := c.snaps.Create(ctx, name, name+" done"); err != nil {
 		return err
 	}
 	return errors.Join(c.snaps.Remove(ctx, name), c.snaps.Remove(ctx, name+" done"))
@@ -85,7 +85,7 @@ func (c *crowd) rebases(ctx context.Context, name string) error {
 	if !c.snaps.Driver().Properties().Rebase {
 		return c.commits(ctx, name)
 	}
-	if err := c.snaps.Make(ctx, name, ""); err != nil {
+	if err := c.snaps.Create(ctx, name, ""); err != nil {
 		return err
 	}
 	if _, err := c.snaps.Apply(ctx, name, bytes.NewReader(c.layer), driver.ApplyOptions{Detached: true}); err != nil {
@@ -116,7 +116,7 @@ func (c *crowd) imports(ctx context.Context) error {
 
 func newCrowd(t *testing.T, snaps *snapshotter.Snapshotter, images *image.Store) *crowd {
 	t.Helper()
-	img, err := images.Get(t.Context(), "test:1")
+	img, err := images.Image(t.Context(), "test:1")
 	require.NoError(t, err)
 	return &crowd{
 		snaps: snaps, images: images, parent: img.Snapshot,
@@ -231,7 +231,7 @@ func TestACheckThatIsCancelledEnds(t *testing.T) {
 func TestALayerUnpackedWithoutItsParentsIsNoDamage(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)
-	require.NoError(t, snaps.Make(t.Context(), "detached", ""))
+	require.NoError(t, snaps.Create(t.Context(), "detached", ""))
 	_, err := snaps.Apply(t.Context(), "detached", bytes.NewReader(Layer(t, Dir("d"), Whiteout("d/x"))), driver.ApplyOptions{Detached: true})
 	require.NoError(t, err)
 	for _, shared := range []bool{false, true} {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/layerkeep/layerkeep"
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/storewire"
@@ -36,6 +37,8 @@ type Client struct {
 
 // Info says what a service serves.
 type Info struct {
+	// Address is where the service listens.
+	Address string
 	// Root is the store's directory, as the service sees it.
 	Root string
 	// Driver is the name of its backend, Properties what that can.
@@ -79,7 +82,8 @@ func dialWith(ctx context.Context, address string, dial func(context.Context, st
 		return nil, errors.Join(fmt.Errorf("service at %s: %w", address, err), conn.Close())
 	}
 	c.info = Info{
-		Root: string(resp.GetRoot()), Driver: resp.GetDriver(), Properties: storewire.ToProperties(resp.GetProperties()),
+		Address: address,
+		Root:    string(resp.GetRoot()), Driver: resp.GetDriver(), Properties: storewire.ToProperties(resp.GetProperties()),
 		PID: int(resp.GetPid()), Version: resp.GetVersion(),
 	}
 	return c, nil
@@ -88,5 +92,16 @@ func dialWith(ctx context.Context, address string, dial func(context.Context, st
 // Info returns what the service said when it was asked first.
 func (c *Client) Info() Info { return c.info }
 
+// Root implements [layerkeep.Store].
+func (c *Client) Root() string { return c.info.Root }
+
+// DriverName implements [layerkeep.Store].
+func (c *Client) DriverName() string { return c.info.Driver }
+
+// Properties implements [layerkeep.Store].
+func (c *Client) Properties() driver.Properties { return c.info.Properties }
+
 // Close ends the connection. Calls in flight fail.
 func (c *Client) Close() error { return c.conn.Close() }
+
+var _ layerkeep.Store = (*Client)(nil)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/layerkeep/layerkeep"
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
@@ -59,14 +60,15 @@ func serve(t *testing.T) *served {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.snaps.Close()) })
-	s.images, err = image.Open(s.snaps)
+	local, err := layerkeep.Over(s.snaps)
 	require.NoError(t, err)
+	s.images = local.ImageStore()
 
 	s.address = filepath.Join(fstest.ShortDir(t), "sock")
 	l, err := net.Listen("unix", s.address)
 	require.NoError(t, err)
 	s.server = grpc.NewServer(grpc.UnaryInterceptor(grpcerr.UnaryServer), grpc.StreamInterceptor(grpcerr.StreamServer))
-	storeservice.New(s.snaps, s.images, storeservice.Options{
+	storeservice.New(local, storeservice.Options{
 		Version: "test", Collected: func(c storeservice.Collection) { s.gcs = append(s.gcs, c) },
 	}).Register(s.server)
 	done := make(chan error, 1)
@@ -108,9 +110,9 @@ func TestWithoutAServiceThereIsNoAnswer(t *testing.T) {
 func TestSnapshotsThroughAServiceAreThoseOfTheStore(t *testing.T) {
 	s := serve(t)
 	labels := map[string]string{"a": "b"}
-	require.NoError(t, s.Make(t.Context(), "work", "", labels))
-	require.ErrorIs(t, s.Make(t.Context(), "work", "", nil), errdefs.ErrAlreadyExists)
-	require.ErrorIs(t, s.Make(t.Context(), "other", "missing", nil), errdefs.ErrNotFound)
+	require.NoError(t, s.Create(t.Context(), "work", "", labels))
+	require.ErrorIs(t, s.Create(t.Context(), "work", "", nil), errdefs.ErrAlreadyExists)
+	require.ErrorIs(t, s.Create(t.Context(), "other", "missing", nil), errdefs.ErrNotFound)
 	got, err := s.Stat(t.Context(), "work")
 	require.NoError(t, err)
 	want, err := s.snaps.Stat(t.Context(), "work")
@@ -119,13 +121,16 @@ func TestSnapshotsThroughAServiceAreThoseOfTheStore(t *testing.T) {
 	require.True(t, want.Created.Equal(got.Created))
 	require.Equal(t, want.Kind, got.Kind)
 
-	require.NoError(t, s.Commit(t.Context(), "done", "work", nil))
+	require.NoError(t, s.Commit(t.Context(), "finished", "work", nil))
+	require.ErrorIs(t, s.Rename(t.Context(), "finished", "finished"), errdefs.ErrAlreadyExists)
+	require.ErrorIs(t, s.Rename(t.Context(), "missing", "done"), errdefs.ErrNotFound)
+	require.NoError(t, s.Rename(t.Context(), "finished", "done"))
 	require.NoError(t, s.View(t.Context(), "look", "done", nil))
 	require.ErrorIs(t, s.Remove(t.Context(), "done", false), errdefs.ErrFailedPrecondition)
 	usage, err := s.Usage(t.Context(), "done")
 	require.NoError(t, err)
 	require.NotZero(t, usage.Inodes)
-	values, err := s.MountValues(t.Context(), "look", driver.MountOptions{})
+	values, err := s.Mounts(t.Context(), "look", driver.MountOptions{})
 	require.NoError(t, err)
 	direct, err := s.snaps.MountValues(t.Context(), "look", driver.MountOptions{})
 	require.NoError(t, err)
@@ -143,7 +148,7 @@ func TestManySnapshotsComeInPortions(t *testing.T) {
 		labels[fmt.Sprint(i)] = strings.Repeat("x", 4_000)
 	}
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		require.NoError(t, s.snaps.Make(t.Context(), name, "", snapshots.WithLabels(labels)))
+		require.NoError(t, s.snaps.Create(t.Context(), name, "", snapshots.WithLabels(labels)))
 	}
 	require.Len(t, s.list(t), 8)
 	stop := errors.New("stop")
@@ -154,7 +159,7 @@ func TestNamesThatAreNotUTF8AreNotThere(t *testing.T) {
 	s := serve(t)
 	_, err := s.Stat(t.Context(), "\xff")
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
-	require.ErrorIs(t, s.Make(t.Context(), "\xff", "", nil), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.Create(t.Context(), "\xff", "", nil), errdefs.ErrInvalidArgument)
 	_, err = s.Resolve(t.Context(), "\xff")
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
 	for _, err := range s.Changes(t.Context(), "\xff") {
@@ -164,8 +169,9 @@ func TestNamesThatAreNotUTF8AreNotThere(t *testing.T) {
 
 func TestWhatBelongsToAnEngineIsRefusedByTheService(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.snaps.Make(t.Context(), "@engine/box", ""))
-	require.ErrorIs(t, s.Make(t.Context(), "@engine/x", "", nil), errdefs.ErrInvalidArgument)
+	require.NoError(t, s.snaps.Create(t.Context(), "@engine/box", ""))
+	require.ErrorIs(t, s.Create(t.Context(), "@engine/x", "", nil), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.Rename(t.Context(), "@engine/box", "mine"), errdefs.ErrFailedPrecondition)
 	require.ErrorIs(t, s.Commit(t.Context(), "done", "@engine/box", nil), errdefs.ErrFailedPrecondition)
 	_, err := s.Apply(t.Context(), "@engine/box", bytes.NewReader(nil), driver.ApplyOptions{})
 	require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
@@ -175,17 +181,17 @@ func TestWhatBelongsToAnEngineIsRefusedByTheService(t *testing.T) {
 
 func TestNotesAreKeptUntilTheyAreDeleted(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.PutNote(t.Context(), Note{"/mnt", []byte(`{"a": 1}`)}))
-	require.NoError(t, s.PutNote(t.Context(), Note{"/mnt", []byte(`{"a":2}`)}))
-	notes, err := s.Notes(t.Context())
+	require.NoError(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "/mnt", JSON: []byte(`{"a": 1}`)}))
+	require.NoError(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "/mnt", JSON: []byte(`{"a":2}`)}))
+	notes, err := s.MountRecords(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []Note{{"/mnt", []byte(`{"a":2}`)}}, notes)
-	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("{")}), errdefs.ErrInvalidArgument)
-	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("7")}), errdefs.ErrInvalidArgument)
-	require.ErrorIs(t, s.PutNote(t.Context(), Note{"x", []byte("null")}), errdefs.ErrInvalidArgument)
-	require.ErrorIs(t, s.PutNote(t.Context(), Note{"", []byte("{}")}), errdefs.ErrInvalidArgument)
-	require.NoError(t, s.DeleteNote(t.Context(), "/mnt"))
-	require.NoError(t, s.DeleteNote(t.Context(), "/mnt"))
+	require.Equal(t, []layerkeep.MountRecord{{Name: "/mnt", JSON: []byte(`{"a":2}`)}}, notes)
+	require.ErrorIs(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "x", JSON: []byte("{")}), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "x", JSON: []byte("7")}), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "x", JSON: []byte("null")}), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "", JSON: []byte("{}")}), errdefs.ErrInvalidArgument)
+	require.NoError(t, s.DeleteMountRecord(t.Context(), "/mnt"))
+	require.NoError(t, s.DeleteMountRecord(t.Context(), "/mnt"))
 }
 
 func TestARequestThatSaysNothingIsAnError(t *testing.T) {
@@ -238,7 +244,7 @@ func (b *blocking) Read(p []byte) (int, error) {
 
 func TestACallThatIsGivenUpIsUndoneWhenItReturns(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.Make(t.Context(), "work", "", nil))
+	require.NoError(t, s.Create(t.Context(), "work", "", nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	layer := &blocking{bytes.NewReader(make([]byte, 512)), cancel, make(chan struct{})}
 	defer close(layer.release)
@@ -256,7 +262,7 @@ func TestACallThatIsGivenUpIsUndoneWhenItReturns(t *testing.T) {
 
 func TestAReaderThatFailsIsToBlame(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.Make(t.Context(), "work", "", nil))
+	require.NoError(t, s.Create(t.Context(), "work", "", nil))
 	broken := errors.New("the disk is broken")
 	layer := io.MultiReader(bytes.NewReader(make([]byte, 512)), failing{broken})
 	_, err := s.Apply(t.Context(), "work", layer, driver.ApplyOptions{})
@@ -272,7 +278,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestAWriterThatFailsEndsADiffAndAnExport(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.Make(t.Context(), "work", "", nil))
+	require.NoError(t, s.Create(t.Context(), "work", "", nil))
 	require.NoError(t, s.Commit(t.Context(), "done", "work", nil))
 	full := errors.New("the disk is full")
 	_, err := s.Diff(t.Context(), "done", failing{full}, driver.DiffOptions{})
@@ -284,7 +290,7 @@ func TestAWriterThatFailsEndsADiffAndAnExport(t *testing.T) {
 
 func TestAClientThatHangsUpLeavesNothingBehind(t *testing.T) {
 	s := serve(t)
-	require.NoError(t, s.Make(t.Context(), "work", "", nil))
+	require.NoError(t, s.Create(t.Context(), "work", "", nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	stream, err := s.store.Apply(ctx)
 	require.NoError(t, err)
@@ -296,29 +302,29 @@ func TestAClientThatHangsUpLeavesNothingBehind(t *testing.T) {
 	require.NoError(t, err)
 	cancel()
 	require.NoError(t, s.Remove(t.Context(), "work", false))
-	h, err := s.Hold(t.Context(), fstest.Patience, "work")
+	h, err := s.Reserve(t.Context(), fstest.Patience, "work")
 	require.NoError(t, err)
 	h.Release()
 }
 
 func TestWhatOneHoldsAnotherWaitsFor(t *testing.T) {
 	s := serve(t)
-	one, err := s.Hold(t.Context(), fstest.Patience, "a", "b", "a")
+	one, err := s.Reserve(t.Context(), fstest.Patience, "a", "b", "a")
 	require.NoError(t, err)
-	_, err = s.Hold(t.Context(), 20*time.Millisecond, "c", "b")
+	_, err = s.Reserve(t.Context(), 20*time.Millisecond, "c", "b")
 	require.ErrorIs(t, err, errdefs.ErrUnavailable)
-	other, err := s.Hold(t.Context(), fstest.Patience, "c")
+	other, err := s.Reserve(t.Context(), fstest.Patience, "c")
 	require.NoError(t, err, "who waited in vain has taken nothing")
 	other.Release()
 
-	require.NoError(t, one.Keep("b"))
-	other, err = s.Hold(t.Context(), fstest.Patience, "a")
+	require.NoError(t, one.ReleaseOthers("b"))
+	other, err = s.Reserve(t.Context(), fstest.Patience, "a")
 	require.NoError(t, err)
 	other.Release()
 
 	waited := make(chan error, 1)
 	go func() {
-		h, err := s.Hold(t.Context(), fstest.Patience, "b")
+		h, err := s.Reserve(t.Context(), fstest.Patience, "b")
 		if err == nil {
 			h.Release()
 		}
@@ -327,11 +333,11 @@ func TestWhatOneHoldsAnotherWaitsFor(t *testing.T) {
 	one.Release()
 	require.NoError(t, <-waited)
 
-	one, err = s.Hold(t.Context(), fstest.Patience, "a")
+	one, err = s.Reserve(t.Context(), fstest.Patience, "a")
 	require.NoError(t, err)
-	require.ErrorIs(t, one.Keep("a", "b"), errdefs.ErrFailedPrecondition, "or two could wait for each other")
+	require.ErrorIs(t, one.ReleaseOthers("a", "b"), errdefs.ErrFailedPrecondition, "or two could wait for each other")
 	one.Release()
-	_, err = s.Hold(t.Context(), fstest.Patience, strings.Repeat("x", 10_000))
+	_, err = s.Reserve(t.Context(), fstest.Patience, strings.Repeat("x", 10_000))
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 }
 
@@ -340,5 +346,5 @@ func TestALostServiceIsToldFromAnError(t *testing.T) {
 	s.server.Stop()
 	_, err := s.Stat(t.Context(), "work")
 	require.ErrorIs(t, err, ErrNoAnswer)
-	require.ErrorIs(t, s.Make(t.Context(), "work", "", nil), ErrNoAnswer)
+	require.ErrorIs(t, s.Create(t.Context(), "work", "", nil), ErrNoAnswer)
 }

@@ -1,7 +1,5 @@
 // Package client uses a store through a service that has it open: snapctl does,
-// and other programs can. A [Client] has the methods of a snapshotter.Snapshotter
-// and an image.Store that a tool needs, with the same results, and the same errors
-// for errors.Is.
+// and other programs can. A [Client] is a [layerkeep.Store].
 //
 //	c, err := client.Dial(ctx, "/run/layerkeep/layerkeep.sock")
 //	if err != nil {

@@ -105,7 +105,7 @@ func (c *Client) Import(ctx context.Context, src image.Source, opts image.Import
 		return image.Image{}, err
 	}
 	first := &storev1.ImportRequest{Options: &storev1.ImportOptions{
-		Format: string(packed.Kind), Ref: []byte(packed.Sent.Ref), Label: []byte(packed.Sent.Label), Base: packed.Sent.Base,
+		Format: string(packed.Kind), Ref: []byte(packed.Packed.Ref), Label: []byte(packed.Packed.Label), Base: packed.Packed.Base,
 		Name: opts.Name, Platform: opts.Platform, Image: opts.Image, Recipes: opts.Recipes,
 	}}
 	up := startUpload(call, packed.Reader, stream.CloseSend, func(data []byte) error {

@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// ErrStranger is returned by [DialTrusted] when the process that answers belongs to
+// ErrOtherUser is returned by [DialTrusted] when the process that answers belongs to
 // another user, who is not root.
-var ErrStranger = errors.New("the service belongs to another user")
+var ErrOtherUser = errors.New("the service belongs to another user")
 
 // DialTrusted is [Dial] for an address that was found somewhere, rather than given by
 // the user: whoever answers says what the caller mounts. So it has to be a process of
 // root or of the caller's own user, as the kernel says, each time a connection is made.
-// An error matches [ErrStranger] otherwise. Where the kernel cannot tell (other
+// An error matches [ErrOtherUser] otherwise. Where the kernel cannot tell (other
 // systems than Linux), anybody may answer.
 func DialTrusted(ctx context.Context, address string) (*Client, error) {
 	return dialTrusted(ctx, address, os.Geteuid())
@@ -46,7 +46,7 @@ func (g *guard) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	uid, err := peerUID(conn)
 	if err == nil && uid != 0 && uid != g.euid {
-		err = fmt.Errorf("%w: %d", ErrStranger, uid)
+		err = fmt.Errorf("%w: %d", ErrOtherUser, uid)
 		g.mu.Lock()
 		g.refused = err
 		g.mu.Unlock()

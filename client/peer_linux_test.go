@@ -21,14 +21,14 @@ func TestAServiceOfOurOwnIsTrusted(t *testing.T) {
 	require.NoError(t, c.Close())
 	_, err = DialTrusted(t.Context(), filepath.Join(t.TempDir(), "nobody"))
 	require.ErrorIs(t, err, ErrNoAnswer)
-	require.NotErrorIs(t, err, ErrStranger)
+	require.NotErrorIs(t, err, ErrOtherUser)
 }
 
 func TestAServiceOfAnotherUserIsNotTrusted(t *testing.T) {
 	if os.Geteuid() == 0 {
 		address := listenAs(t, 65534)
 		_, err := DialTrusted(t.Context(), address)
-		require.ErrorIs(t, err, ErrStranger)
+		require.ErrorIs(t, err, ErrOtherUser)
 		require.NotErrorIs(t, err, ErrNoAnswer, "nobody is to look further")
 		_, err = dialTrusted(t.Context(), address, 65534)
 		require.ErrorIs(t, err, ErrNoAnswer, "its own user trusts it, but there is no service")
@@ -36,7 +36,7 @@ func TestAServiceOfAnotherUserIsNotTrusted(t *testing.T) {
 	}
 	s := serve(t)
 	_, err := dialTrusted(t.Context(), s.address, os.Geteuid()+1)
-	require.ErrorIs(t, err, ErrStranger)
+	require.ErrorIs(t, err, ErrOtherUser)
 }
 
 // listenAs listens on a socket as another user. What the kernel remembers of who

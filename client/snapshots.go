@@ -94,9 +94,9 @@ func (c *Client) Usage(ctx context.Context, key string) (snapshots.Usage, error)
 	return snapshots.Usage{Size: u.GetBytes(), Inodes: u.GetInodes()}, err
 }
 
-// Make is snapshotter.Snapshotter.Make: the snapshot need not be one that can be
+// Create is snapshotter.Snapshotter.Create: the snapshot need not be one that can be
 // mounted.
-func (c *Client) Make(ctx context.Context, key, parent string, labels map[string]string) error {
+func (c *Client) Create(ctx context.Context, key, parent string, labels map[string]string) error {
 	return c.prepare(ctx, &storev1.PrepareRequest{Key: key, Parent: parent, Kind: storev1.Kind_KIND_ACTIVE, Labels: labels})
 }
 
@@ -142,6 +142,21 @@ func (c *Client) Commit(ctx context.Context, name, key string, labels map[string
 	})
 }
 
+// Rename implements [layerkeep.Store]. An engine's snapshot is refused with
+// errdefs.ErrFailedPrecondition.
+func (c *Client) Rename(ctx context.Context, key, name string) error {
+	if err := newName(name); err != nil {
+		return err
+	}
+	if err := lookupName(key); err != nil {
+		return err
+	}
+	return c.change(ctx, func(ctx context.Context) error {
+		_, err := c.store.Rename(ctx, &storev1.RenameRequest{Key: key, Name: name})
+		return err
+	})
+}
+
 // Remove removes a snapshot that is neither an image's nor, unless it is forced,
 // an engine's; both are refused with errdefs.ErrFailedPrecondition.
 func (c *Client) Remove(ctx context.Context, key string, force bool) error {
@@ -154,8 +169,8 @@ func (c *Client) Remove(ctx context.Context, key string, force bool) error {
 	})
 }
 
-// MountValues is snapshotter.Snapshotter.MountValues.
-func (c *Client) MountValues(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
+// Mounts is snapshotter.Snapshotter.MountValues.
+func (c *Client) Mounts(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
 	if err := lookupName(key); err != nil {
 		return nil, err
 	}

@@ -206,6 +206,9 @@ type Recorder interface {
 	// durably where the layer is sealed, else when it is sealed by this Driver.
 	// Returns ErrUnsupported for a layer that another engine made.
 	Note(ctx context.Context, id ID, note json.RawMessage) error
+
+	// NoteNow is Note, at once and durably in every state of the layer.
+	NoteNow(ctx context.Context, id ID, note json.RawMessage) error
 }
 
 // A Rerecorder is a [Recorder] that can write the record of a layer anew. Default without it: a

@@ -85,10 +85,10 @@ func TestImagesOfAnAdditionalStoreAreUsedWithoutAnImport(t *testing.T) {
 		s := open(other)
 		id := s.snaps.Additional()[0].ID()
 		require.Equal(t, []string{"app:1@" + id, "base:1@" + id}, imageNames(t, s))
-		img, err := s.Get(ctx, "app:1")
+		img, err := s.Image(ctx, "app:1")
 		require.NoError(t, err)
 		require.Equal(t, id, img.Store)
-		byDigest, err := s.Get(ctx, img.Target.Digest.String())
+		byDigest, err := s.Image(ctx, img.Target.Digest.String())
 		require.NoError(t, err)
 		require.Equal(t, img, byDigest)
 		for _, name := range []string{"app:1", img.Config.Digest.Encoded()[:12], img.Snapshot[:20], img.Snapshot} {
@@ -112,11 +112,11 @@ func TestImagesOfAnAdditionalStoreAreUsedWithoutAnImport(t *testing.T) {
 		require.ErrorIs(t, err, snapshotter.ErrReadOnly)
 		require.True(t, errdefs.IsFailedPrecondition(err))
 		require.ErrorContains(t, err, other)
-		c, err := s.GC(ctx)
+		c, err := s.Collect(ctx)
 		require.NoError(t, err)
 		require.Empty(t, c.Snapshots, "a snapshot of ours stands on them")
 		require.NoError(t, s.RemoveSnapshot(ctx, "mine"))
-		c, err = s.GC(ctx)
+		c, err = s.Collect(ctx)
 		require.NoError(t, err)
 		require.Len(t, c.Snapshots, 3, "they are forgotten")
 		kept := s.contents(t)
@@ -139,7 +139,7 @@ func TestAnImportUnpacksNothingThatAnAdditionalStoreHas(t *testing.T) {
 		layers, err := s.snaps.Driver().Layers(ctx)
 		require.NoError(t, err)
 		require.Len(t, layers, 1, "the uppermost alone is unpacked here")
-		img, err := s.Get(ctx, "app:1")
+		img, err := s.Image(ctx, "app:1")
 		require.NoError(t, err)
 		requireProvides(t, s, img.Snapshot, threeLayersShow...)
 		lender, err := s.snaps.Lender(ctx, img.Layers[1].ChainID.String())
@@ -161,9 +161,9 @@ func TestAnImportUnpacksWhatAMissingStoreHasUnlessSomethingStandsOnIt(t *testing
 	onEachBorrower(t, func(s *Store) { appIn(t, s) }, func(t *testing.T, other string, open func(...string) *Store) {
 		ctx := t.Context()
 		s := open(other)
-		img, err := s.Get(ctx, "app:1")
+		img, err := s.Image(ctx, "app:1")
 		require.NoError(t, err)
-		require.NoError(t, s.snaps.Make(ctx, "box", img.Snapshot))
+		require.NoError(t, s.snaps.Create(ctx, "box", img.Snapshot))
 		require.NoError(t, s.snaps.Close())
 
 		s = open()
@@ -190,7 +190,7 @@ func appSource(t *testing.T) string {
 func TestWhatAnAdditionalStoreSaysOfImagesIsNotBelieved(t *testing.T) {
 	onEachBorrower(t, func(s *Store) {
 		appIn(t, s, "app")
-		img, err := s.Get(context.Background(), "app:1")
+		img, err := s.Image(context.Background(), "app:1")
 		require.NoError(t, err)
 		put := func(name string, change func(*Image)) {
 			bad := img
@@ -217,7 +217,7 @@ func TestWhatAnAdditionalStoreSaysOfImagesIsNotBelieved(t *testing.T) {
 		s.change(t, "secret", "", makeTar(t, file{name: "secret", body: "x"}), nil)
 		require.Equal(t, []string{"app:1@" + id}, imageNames(t, s))
 		for _, name := range []string{"snapshot:1", "chain:1", "digest:1", "path:1", "blob:1", "diffid:1", "size:1", "another:1", "mine:1", "No Name", "text:1"} {
-			_, err := s.Get(t.Context(), name)
+			_, err := s.Image(t.Context(), name)
 			require.ErrorIs(t, err, ErrNotFound, name)
 			_, err = s.Resolve(t.Context(), name)
 			require.ErrorIs(t, err, ErrNotFound, name)
@@ -228,7 +228,7 @@ func TestWhatAnAdditionalStoreSaysOfImagesIsNotBelieved(t *testing.T) {
 func TestABlobOfAnAdditionalStoreIsComparedWithItsDigest(t *testing.T) {
 	onEachBorrower(t, func(s *Store) { appIn(t, s, "app") }, func(t *testing.T, other string, open func(...string) *Store) {
 		s := open(other)
-		img, err := s.Get(t.Context(), "app:1")
+		img, err := s.Image(t.Context(), "app:1")
 		require.NoError(t, err)
 		export := func() error {
 			_, err := s.Export(t.Context(), "app:1", &bytes.Buffer{}, ExportOptions{})

@@ -252,5 +252,5 @@ func TestAChosenImageIsImported(t *testing.T) {
 	img, err := s.Import(t.Context(), out, ImportOptions{Name: "y", Image: "2"})
 	require.NoError(t, err)
 	require.Equal(t, digests[1], img.Target.Digest)
-	require.Equal(t, filepath.Base(dir), out.Sent.Base)
+	require.Equal(t, filepath.Base(dir), out.Packed.Base)
 }

@@ -34,7 +34,7 @@ func (s *Store) exported(t testing.TB, name string, opts ExportOptions) ([]byte,
 func (s *Store) change(t testing.TB, name, parent string, layer []byte, labels map[string]string) {
 	t.Helper()
 	ctx := context.Background()
-	err := s.snaps.Make(ctx, name+"-work", parent)
+	err := s.snaps.Create(ctx, name+"-work", parent)
 	require.NoError(t, err)
 	_, err = s.snaps.Apply(ctx, name+"-work", bytes.NewReader(layer), driver.ApplyOptions{})
 	require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestASnapshotGoesOutOnItsImage(t *testing.T) {
 		again, e := s.exported(t, "second", ExportOptions{Name: "mine:1"})
 		require.Zero(t, e.Made, "the layers were kept")
 		require.Equal(t, raw, again)
-		_, err = s.GC(context.Background())
+		_, err = s.Collect(context.Background())
 		require.NoError(t, err)
 		again, _ = s.exported(t, "second", ExportOptions{Name: "mine:1"})
 		require.Equal(t, raw, again, "a collection leaves them")

@@ -16,13 +16,13 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// GC removes the snapshots that imports made and that no image and no other
+// Collect removes the snapshots that imports made and that no image and no other
 // snapshot needs, forgets those of additional stores that nothing needs, and then
 // removes the blobs that neither an image nor a snapshot names.
 // Snapshots that a user made stay, and what they stand on. So does what an image needs
 // that the database has lost, see [Store.Restore], and no blob goes while there are
 // layers that no snapshot has. It is safe beside imports.
-func (s *Store) GC(ctx context.Context) (Collected, error) {
+func (s *Store) Collect(ctx context.Context) (Collected, error) {
 	var c Collected
 	if err := s.changeable(); err != nil {
 		return c, err

@@ -22,13 +22,13 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 			s.mustImport(t, m.dir(), ImportOptions{Name: name})
 		}
 		before := s.contents(t)
-		c, err := s.GC(ctx)
+		c, err := s.Collect(ctx)
 		require.NoError(t, err)
 		require.Empty(t, c.Snapshots)
 		require.Zero(t, c.Blobs)
 		require.Equal(t, before, s.contents(t))
 
-		two, err := s.Get(ctx, "two")
+		two, err := s.Image(ctx, "two")
 		require.NoError(t, err)
 		c, err = s.Remove(ctx, "three")
 		require.NoError(t, err)
@@ -38,7 +38,7 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 		require.Len(t, s.contents(t).Snapshots, 2)
 
 		// A user's snapshot keeps what it stands on, but not the image.
-		err = s.snaps.Make(ctx, "mine", two.Snapshot)
+		err = s.snaps.Create(ctx, "mine", two.Snapshot)
 		require.NoError(t, err)
 		c, err = s.Remove(ctx, "two")
 		require.NoError(t, err)
@@ -47,15 +47,15 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 		require.Len(t, s.contents(t).Snapshots, 3)
 
 		require.NoError(t, s.snaps.Commit(ctx, "kept", "mine"))
-		c, err = s.GC(ctx)
+		c, err = s.Collect(ctx)
 		require.NoError(t, err)
 		require.Empty(t, c.Snapshots)
 
 		require.NoError(t, s.snaps.Remove(ctx, "kept"))
-		err = s.snaps.Make(ctx, "loose", "")
+		err = s.snaps.Create(ctx, "loose", "")
 		require.NoError(t, err)
 		require.NoError(t, s.snaps.Commit(ctx, "a user's", "loose"))
-		c, err = s.GC(ctx)
+		c, err = s.Collect(ctx)
 		require.NoError(t, err)
 		require.Len(t, c.Snapshots, 2)
 		require.Equal(t, contents{Snapshots: []string{"Committed a user's"}}, s.contents(t))
@@ -70,14 +70,14 @@ func TestTheBaseThatASnapshotNamesIsKept(t *testing.T) {
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.None)}), "")
 	img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 	label := snapshots.WithLabels(map[string]string{LabelBase: img.Target.Digest.String()})
-	err := s.snaps.Make(ctx, "mine", img.Snapshot, label)
+	err := s.snaps.Create(ctx, "mine", img.Snapshot, label)
 	require.NoError(t, err)
 	before := s.contents(t).Blobs
 	_, err = s.Remove(ctx, "app")
 	require.NoError(t, err)
 	require.Equal(t, before, s.contents(t).Blobs)
 	require.NoError(t, s.snaps.Remove(ctx, "mine"))
-	_, err = s.GC(ctx)
+	_, err = s.Collect(ctx)
 	require.NoError(t, err)
 	require.Equal(t, contents{}, s.contents(t))
 }
@@ -107,13 +107,13 @@ func TestACollectionLeavesTheSnapshotsOfEnginesAlone(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		sc, err := s.snaps.Scope("engine")
 		require.NoError(t, err)
-		require.NoError(t, sc.Make(ctx, "busy", "", snapshots.WithLabels(map[string]string{LabelImporting: "gone"})))
-		require.NoError(t, sc.Make(ctx, "key", ""))
+		require.NoError(t, sc.Create(ctx, "busy", "", snapshots.WithLabels(map[string]string{LabelImporting: "gone"})))
+		require.NoError(t, sc.Create(ctx, "key", ""))
 		labels := map[string]string{LabelLayer: sc.Full("layer")}
 		require.NoError(t, sc.Commit(ctx, "layer", "key", snapshots.WithLabels(labels)))
 		before := s.contents(t)
 
-		c, err := s.GC(ctx)
+		c, err := s.Collect(ctx)
 		require.NoError(t, err)
 		require.Empty(t, c.Snapshots)
 		require.Equal(t, before, s.contents(t))
@@ -144,7 +144,7 @@ func TestACollectionFollowsEachStackDown(t *testing.T) {
 	require.Empty(t, s.contents(t).Snapshots)
 	bottom := three.Layers[0].ChainID.String()
 	require.Equal(t, bottom, c.Snapshots[3], "what both stacks stand on goes last")
-	_, err = s.GC(ctx)
+	_, err = s.Collect(ctx)
 	require.NoError(t, err)
 	require.Equal(t, contents{}, s.contents(t))
 }

@@ -162,7 +162,7 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	require.ErrorContains(t, err, "layer 2 of 3")
 	require.ErrorContains(t, err, "its layer is missing")
 	require.ErrorContains(t, err, "the kept blob is damaged")
-	_, err = s.Get(t.Context(), "again")
+	_, err = s.Image(t.Context(), "again")
 	require.ErrorIs(t, err, ErrNotFound)
 	require.FileExists(t, s.blobs.path(img.Layers[1].Blob.Digest), "what the other image has stays")
 }

@@ -289,7 +289,7 @@ func TestNamesComeFromTheSourceUnlessGiven(t *testing.T) {
 	m.add(d, "docker.io/library/app:1")
 	path := writeFile(t, "Debian.tar", m.archive())
 	require.Equal(t, "debian:12", s.mustImport(t, path, ImportOptions{}).Name)
-	_, err := s.Get(context.Background(), "app:1")
+	_, err := s.Image(context.Background(), "app:1")
 	require.NoError(t, err, "all names of the image are recorded")
 
 	_, err = s.Import(context.Background(), Source{Path: "-", Reader: bytes.NewReader(unnamed(t))}, ImportOptions{})
@@ -316,10 +316,10 @@ func TestANameGoesOverToTheImageImportedLast(t *testing.T) {
 		m.add(m.image(imageSpec{layers: []layerSpec{{raw: makeTar(t, file{name: "a", body: body})}}}), "")
 		last = s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 	}
-	got, err := s.Get(context.Background(), "app")
+	got, err := s.Image(context.Background(), "app")
 	require.NoError(t, err)
 	require.Equal(t, last, got)
-	c, err := s.GC(context.Background())
+	c, err := s.Collect(context.Background())
 	require.NoError(t, err)
 	require.Len(t, c.Snapshots, 1)
 	require.Equal(t, 3, c.Blobs)

@@ -35,8 +35,8 @@ func (s *Store) openSource(ctx context.Context, src Source, opts ImportOptions) 
 	case path == "-" && src.Reader == nil:
 		return nil, fmt.Errorf("%w: source %s has no stream", ErrInvalid, src)
 	case path == "-":
-		if src.Sent != nil {
-			o.ref, o.base = src.Sent.Ref, src.Sent.Base
+		if src.Packed != nil {
+			o.ref, o.base = src.Packed.Ref, src.Packed.Base
 		}
 		o.bag, err = s.openStream(ctx, src.Reader, opts)
 	default:

@@ -92,7 +92,7 @@ type Exported struct {
 	Replaced []digest.Digest `json:"replaced"`
 }
 
-// Collected says what a [Store.GC] removed.
+// Collected says what a [Store.Collect] removed.
 type Collected struct {
 	// Snapshots are the keys of committed snapshots.
 	Snapshots []string `json:"snapshots"`

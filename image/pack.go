@@ -33,14 +33,14 @@ func (s Source) pack(ctx context.Context, opts ImportOptions) (Source, io.Closer
 	if err != nil {
 		return Source{}, nil, err
 	}
-	out := Source{Kind: s.Kind, Path: "-", Reader: s.Reader, Sent: &Sent{Label: s.String(), Ref: ref}}
+	out := Source{Kind: s.Kind, Path: "-", Reader: s.Reader, Packed: &Packed{Label: s.String(), Ref: ref}}
 	if file == "-" {
 		if s.Reader == nil {
 			return out, nil, fmt.Errorf("%w: source %s has no stream", ErrInvalid, s)
 		}
 		return out, io.NopCloser(nil), nil
 	}
-	out.Sent.Base = baseName(file)
+	out.Packed.Base = baseName(file)
 	isDir, err := checkPath(s.Kind, file)
 	if err != nil {
 		return out, nil, err

@@ -122,7 +122,7 @@ func TestASnapshotThatAnImageOrAnImportNeedsIsNotRemoved(t *testing.T) {
 	require.ErrorAs(t, s.RemoveSnapshot(t.Context(), img.Snapshot), &used)
 	require.Equal(t, img.Name, used.Image)
 
-	require.NoError(t, s.snaps.Make(t.Context(), "work", ""))
+	require.NoError(t, s.snaps.Create(t.Context(), "work", ""))
 	require.NoError(t, s.pins.pin(t.Context(), snapPin("work")))
 	require.ErrorIs(t, s.RemoveSnapshot(t.Context(), "work"), driver.ErrBusy)
 	s.pins.unpin(snapPin("work"))

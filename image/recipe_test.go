@@ -90,12 +90,12 @@ func TestABlobIsMadeAnewFromItsRecipe(t *testing.T) {
 				require.Equal(t, img.Config.Digest, e.Config.Digest, "the tar is the same, so the config is")
 				require.Equal(t, img.Layers[0].DiffID, e.Layers[0].DiffID)
 
-				c, err := s.GC(t.Context())
+				c, err := s.Collect(t.Context())
 				require.NoError(t, err)
 				require.Zero(t, c.Blobs, "a recipe stays with its layer")
 				_, err = s.Remove(t.Context(), "app")
 				require.NoError(t, err)
-				_, err = s.GC(t.Context())
+				_, err = s.Collect(t.Context())
 				require.NoError(t, err)
 				require.NoError(t, s.blobs.walk(func(d digest.Digest, _ int64) error {
 					require.Fail(t, "a blob is left", d)

@@ -156,7 +156,7 @@ func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")
 	s.mustImport(t, m.dir(), ImportOptions{Name: "a:1"})
 	forget(t, s)
-	c, err := s.GC(t.Context())
+	c, err := s.Collect(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Collected{}, c)
 
@@ -196,12 +196,12 @@ func TestNoBlobGoesWhileALayerHasNoSnapshot(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(s.snaps.Root(), "meta.db"+meta.SumsSuffix)))
 	s = reopen(t, s.snaps.Root(), "vfs")
 	require.Equal(t, 1, s.snaps.Unnamed())
-	c, err := s.GC(t.Context())
+	c, err := s.Collect(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, c.Blobs)
 	_, err = s.snaps.Restore(t.Context(), false)
 	require.NoError(t, err)
-	c, err = s.GC(t.Context())
+	c, err = s.Collect(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 5, c.Blobs)
 }
@@ -315,7 +315,7 @@ func TestImagesWhoseNamesAreLostGetOthers(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, list, 1)
 				require.Regexp(t, "^recovered:[0-9a-f]{16}$", list[0].Name)
-				collected, err := s.GC(t.Context())
+				collected, err := s.Collect(t.Context())
 				require.NoError(t, err)
 				require.Empty(t, collected.Snapshots)
 				got := list[0]

@@ -216,7 +216,7 @@ func TestAFailingImportTakesNothingFromAnother(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				_, err := s.GC(context.Background())
+				_, err := s.Collect(context.Background())
 				require.NoError(t, err)
 			})
 		}
@@ -231,7 +231,7 @@ func TestAFailingImportTakesNothingFromAnother(t *testing.T) {
 		before := s.contents(t)
 		require.Len(t, before.Snapshots, 3+4)
 		require.Len(t, before.Blobs, 3+3*4)
-		_, err = s.GC(context.Background())
+		_, err = s.Collect(context.Background())
 		require.NoError(t, err)
 		require.Equal(t, before, s.contents(t), "nothing was left for a collection")
 		for _, img := range images {

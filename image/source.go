@@ -34,13 +34,13 @@ type Source struct {
 	Path string
 	// Reader is read when Path is "-": always an archive, read once to its end.
 	Reader io.Reader
-	// Sent, when not nil, tells of the source that Reader brings, which another
+	// Packed, when not nil, tells of the source that Reader brings, which another
 	// process has opened; see [Source.Pack].
-	Sent *Sent
+	Packed *Packed
 }
 
-// Sent is what a stream does not say of the source that it was.
-type Sent struct {
+// Packed is what a stream does not say of the source that it was.
+type Packed struct {
 	// Label is the source as its user has written it.
 	Label string
 	// Ref chooses one of several images; empty: none was asked for.
@@ -83,8 +83,8 @@ func (s Source) stdin() bool {
 
 // String returns the source in the notation that [ParseSource] reads.
 func (s Source) String() string {
-	if s.Sent != nil {
-		return s.Sent.Label
+	if s.Packed != nil {
+		return s.Packed.Label
 	}
 	if s.Kind == Detect {
 		return s.Path

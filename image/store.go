@@ -53,7 +53,7 @@ type Store struct {
 
 // Open returns the images of a snapshotter and removes what a killed import
 // left behind. It stays usable until the snapshotter is closed. Of a snapshotter that is
-// open for reading alone, it changes nothing; Import, Remove, RemoveSnapshot and GC
+// open for reading alone, it changes nothing; Import, Remove, RemoveSnapshot and Collect
 // return [snapshotter.ErrReadOnly] then.
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if s.ReadOnly() {
@@ -143,10 +143,10 @@ func (s *Store) own(ctx context.Context) ([]Image, error) {
 	return images, err
 }
 
-// Get returns the image of a name, see [ParseName], or of a digest of its
+// Image returns the image of a name, see [ParseName], or of a digest of its
 // manifest or config, or the first four or more digits of one. Returns
 // ErrNotFound, and ErrAmbiguous for a prefix of several images.
-func (s *Store) Get(ctx context.Context, name string) (Image, error) {
+func (s *Store) Image(ctx context.Context, name string) (Image, error) {
 	img, err := s.named(name)
 	if err == nil || !errors.Is(err, ErrNotFound) {
 		return img, err
@@ -180,18 +180,18 @@ func (s *Store) named(name string) (img Image, err error) {
 }
 
 // Remove removes the image's name, and whatever of it nothing else needs, see
-// [Store.GC]. A digest that has several names is refused with ErrAmbiguous. When
+// [Store.Collect]. A digest that has several names is refused with ErrAmbiguous. When
 // ctx ends before the name is gone nothing is removed, after that all of it is.
 func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err := s.changeable(); err != nil {
 		return Collected{}, err
 	}
-	img, err := s.Get(ctx, name)
+	img, err := s.Image(ctx, name)
 	if errors.Is(err, ErrNotFound) {
 		if lost, err := s.removeLost(ctx, name); err != nil {
 			return Collected{}, err
 		} else if lost {
-			return s.GC(context.WithoutCancel(ctx))
+			return s.Collect(context.WithoutCancel(ctx))
 		}
 	}
 	if err != nil {
@@ -223,5 +223,5 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err != nil {
 		return Collected{}, fmt.Errorf("image %s: %w", img.Name, err)
 	}
-	return s.GC(context.WithoutCancel(ctx))
+	return s.Collect(context.WithoutCancel(ctx))
 }

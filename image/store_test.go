@@ -209,7 +209,7 @@ func TestNamesOfImagesAndSnapshotsAreResolved(t *testing.T) {
 		m.add(m.image(imageSpec{layers: []layerSpec{{raw: makeTar(t, file{name: "a", body: "1"})}, {raw: makeTar(t, file{name: "b", body: "2"})}}}), "1")
 		img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 		require.Equal(t, "app:latest", img.Name)
-		err := s.snaps.Make(ctx, "work", img.Snapshot)
+		err := s.snaps.Create(ctx, "work", img.Snapshot)
 		require.NoError(t, err)
 
 		for _, name := range []string{
@@ -229,7 +229,7 @@ func TestNamesOfImagesAndSnapshotsAreResolved(t *testing.T) {
 		for _, name := range []string{"nothing", "app:2", "", "sha256:0000000000", "abc", "App!"} {
 			_, err := s.Resolve(ctx, name)
 			require.ErrorIs(t, err, ErrNotFound, name)
-			_, err = s.Get(ctx, name)
+			_, err = s.Image(ctx, name)
 			require.ErrorIs(t, err, ErrNotFound, name)
 		}
 		_, err = s.Resolve(ctx, "work")
@@ -255,9 +255,9 @@ func TestOpeningDropsWhatAKilledImportLeft(t *testing.T) {
 	require.NoError(t, err)
 	s, err := Open(snaps)
 	require.NoError(t, err)
-	err = snaps.Make(ctx, "import-X-0", "", snapshots.WithLabels(map[string]string{LabelImporting: "X"}))
+	err = snaps.Create(ctx, "import-X-0", "", snapshots.WithLabels(map[string]string{LabelImporting: "X"}))
 	require.NoError(t, err)
-	err = snaps.Make(ctx, "mine", "")
+	err = snaps.Create(ctx, "mine", "")
 	require.NoError(t, err)
 	// Where files need no name, only a kill in a short moment leaves one.
 	left := filepath.Join(s.blobs.dir, ingestDir, durable.TempPrefix+"1")

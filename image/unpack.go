@@ -177,7 +177,7 @@ func (u *unpacker) discard(ctx context.Context, todo []step) {
 // it should have one, detached from it.
 func (u *unpacker) stage(ctx context.Context, st *step, parent string) (err error) {
 	u.state(st, LayerStarted)
-	err = u.s.snaps.Make(ctx, st.active, parent, snapshots.WithLabels(map[string]string{LabelImporting: u.token}))
+	err = u.s.snaps.Create(ctx, st.active, parent, snapshots.WithLabels(map[string]string{LabelImporting: u.token}))
 	if err != nil {
 		return err
 	}

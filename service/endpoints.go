@@ -43,7 +43,7 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	if err != nil {
 		return err
 	}
-	store := storeservice.New(s.store, s.images, storeservice.Options{Version: s.version, Collected: s.collected, Checked: s.checked})
+	store := storeservice.New(s.local, storeservice.Options{Version: s.version, Collected: s.collected, Checked: s.checked})
 	s.checks.store = store
 	main := s.newGRPC(scope)
 	// Who can use an engine's socket can change what the engine has, and nothing else.

@@ -104,7 +104,7 @@ func (s *served) calls(t *testing.T) (prepare, commit func(key, parent string) e
 	_, err := s.engine.Prepare(ctx, "probe", "")
 	if errdefs.IsNotImplemented(err) {
 		tool := s.tool()
-		return func(key, parent string) error { return tool.Make(ctx, key, parent, nil) },
+		return func(key, parent string) error { return tool.Create(ctx, key, parent, nil) },
 			func(name, key string) error { return tool.Commit(ctx, name, key, nil) },
 			func(key string) error { return tool.Remove(ctx, key, false) }
 	}
@@ -198,8 +198,8 @@ func TestAClientThatHangsUpInTheMiddleLeavesNothing(t *testing.T) {
 	before := footprintOf(t, root)
 	s := start(t, root, "vfs", nil)
 	tool := s.tool()
-	require.NoError(t, tool.Make(t.Context(), "half", "", nil))
-	require.NoError(t, tool.Make(t.Context(), "full", "", nil))
+	require.NoError(t, tool.Create(t.Context(), "half", "", nil))
+	require.NoError(t, tool.Create(t.Context(), "full", "", nil))
 	_, err := tool.Apply(t.Context(), "full", bytes.NewReader(bigLayer(t)), driver.ApplyOptions{})
 	require.NoError(t, err)
 	for i := range 300 {
@@ -233,7 +233,7 @@ func TestAFullDiskIsToldAndEndsWithIt(t *testing.T) {
 	root := filepath.Join(scratch, "root")
 	s := start(t, root, "overlay2", nil)
 	tool := s.tool()
-	require.NoError(t, tool.Make(t.Context(), "big", "", nil))
+	require.NoError(t, tool.Create(t.Context(), "big", "", nil))
 	large := fstest.Layer(t, fstest.File("a", strings.Repeat("x", 64<<20)))
 	calm := footprintOf(t, root)
 	_, err := tool.Apply(t.Context(), "big", bytes.NewReader(large), driver.ApplyOptions{})

@@ -26,7 +26,7 @@ import (
 func TestTheSocketOfAnEngineHasNothingOfTheStore(t *testing.T) {
 	other := filepath.Join(fstest.ShortDir(t), "other.sock")
 	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })
-	require.NoError(t, s.tool().Make(t.Context(), "mine", "", nil))
+	require.NoError(t, s.tool().Create(t.Context(), "mine", "", nil))
 	_, err := client.Dial(t.Context(), other)
 	require.ErrorIs(t, err, errdefs.ErrNotImplemented)
 	require.ErrorContains(t, err, "use the service's own address")

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthapi "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/layerkeep/layerkeep/image"
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/service/config"
 	"github.com/layerkeep/layerkeep/service/differ"
 	"github.com/layerkeep/layerkeep/service/metrics"
@@ -44,7 +44,7 @@ type Options struct {
 // A Server serves one store until it is stopped. It can be used once.
 type Server struct {
 	store   *snapshotter.Snapshotter
-	images  *image.Store
+	local   *layerkeep.Local
 	config  config.Config
 	version string
 	log     *slog.Logger
@@ -82,9 +82,9 @@ func New(store *snapshotter.Snapshotter, opts Options) (*Server, error) {
 	if opts.Metrics == nil {
 		opts.Metrics = NewMetrics(opts)
 	}
-	images, err := image.Open(store)
+	local, err := layerkeep.Over(store)
 	if err != nil {
-		return nil, fmt.Errorf("open the images of the store %s: %w", store.Root(), err)
+		return nil, err
 	}
 	guard, err := newRootGuard(store.Root())
 	if err != nil {
@@ -98,7 +98,7 @@ func New(store *snapshotter.Snapshotter, opts Options) (*Server, error) {
 		return nil, errors.Join(err, engine.Close())
 	}
 	s := &Server{
-		store: store, images: images, config: opts.Config, version: opts.Version, log: opts.Logger, metrics: opts.Metrics,
+		store: store, local: local, config: opts.Config, version: opts.Version, log: opts.Logger, metrics: opts.Metrics,
 		guard: guard, health: health.NewServer(), engine: engine,
 	}
 	s.calls = &calls{log: opts.Logger, guard: guard}

@@ -195,7 +195,7 @@ func (g *gated) Read(p []byte) (int, error) {
 func applying(t *testing.T, s *served, key string, layer *gated) <-chan error {
 	t.Helper()
 	tool := s.tool()
-	require.NoError(t, tool.Make(t.Context(), key, "", nil))
+	require.NoError(t, tool.Create(t.Context(), key, "", nil))
 	result := make(chan error, 1)
 	go func() {
 		_, err := tool.Apply(t.Context(), key, layer, driver.ApplyOptions{})
@@ -219,7 +219,7 @@ func TestAStopFinishesCallsInFlightAndTakesNoNewOnes(t *testing.T) {
 	require.NoError(t, err)
 	_, err = watch.Recv()
 	require.NoError(t, err)
-	_, err = s.tool().Hold(t.Context(), time.Minute, "a name that is held")
+	_, err = s.tool().Reserve(t.Context(), time.Minute, "a name that is held")
 	require.NoError(t, err)
 
 	s.cancel()

@@ -45,7 +45,7 @@ func TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere(t *testing.T) {
 					return err
 				}))
 			})
-			require.Error(t, s.Make(t.Context(), "on", "bad"), layer)
+			require.Error(t, s.Create(t.Context(), "on", "bad"), layer)
 			require.NoError(t, s.Close())
 		}
 		s := spoiled(func(other string, db *meta.DB) {
@@ -73,7 +73,7 @@ func TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere(t *testing.T) {
 		require.Len(t, s.Additional(), 1)
 		before := namesOf(t, s)
 		for _, key := range []string{"bad0", "bad1", "labels", "borrowed", fmt.Sprint("deep", maxBorrowed)} {
-			require.Error(t, s.Make(t.Context(), "on", key), key)
+			require.Error(t, s.Create(t.Context(), "on", key), key)
 			_, err := s.OpenView(t.Context(), key)
 			require.Error(t, err, key)
 		}

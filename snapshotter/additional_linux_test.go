@@ -52,7 +52,7 @@ func eachBorrower(t *testing.T, test func(t *testing.T, dir, name string)) {
 func layerIn(t testing.TB, s *Snapshotter, name, parent string, labels map[string]string) {
 	t.Helper()
 	key := name + " key"
-	require.NoError(t, s.Make(t.Context(), key, parent))
+	require.NoError(t, s.Create(t.Context(), key, parent))
 	layer := fstest.Layer(t, fstest.File("from "+strings.ReplaceAll(name, "/", "-"), name), fstest.File("shared", "of "+name))
 	_, err := s.Apply(t.Context(), key, bytes.NewReader(layer), driver.ApplyOptions{})
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestASnapshotOfAnAdditionalStoreIsUsedWithoutACopy(t *testing.T) {
 		_, err = s.Stat(t.Context(), "nothing")
 		require.True(t, errdefs.IsNotFound(err))
 		require.Empty(t, namesOf(t, s))
-		require.NoError(t, s.Make(t.Context(), "work", "top"))
+		require.NoError(t, s.Create(t.Context(), "work", "top"))
 		require.Equal(t, []string{"base", "top", "work"}, namesOf(t, s))
 		rows := rowsOf(t, s)
 		require.Equal(t, [3]string{id, "base", id + ".1"}, [3]string{rows["base"].Store, rows["base"].Origin, rows["base"].Layer})
@@ -117,7 +117,7 @@ func TestASnapshotOfAnAdditionalStoreIsUsedWithoutACopy(t *testing.T) {
 		_, err = s.MountValues(t.Context(), "top", driver.MountOptions{})
 		require.NoError(t, err)
 		if s.driver.Properties().Rebase {
-			require.NoError(t, s.Make(t.Context(), "alone", ""))
+			require.NoError(t, s.Create(t.Context(), "alone", ""))
 			_, err = s.Apply(t.Context(), "alone", bytes.NewReader(fstest.Layer(t, fstest.File("x", ""))), driver.ApplyOptions{Detached: true})
 			require.NoError(t, err)
 			require.NoError(t, s.Commit(t.Context(), "rebased", "alone", func(i *snapshots.Info) error { i.Parent = "top"; return nil }))
@@ -159,7 +159,7 @@ func TestWhatStandsOnAStoreThatIsNotGivenWaitsForIt(t *testing.T) {
 		s, err := Open(t.Context(), root, Options{Driver: name, Additional: []string{other}})
 		require.NoError(t, err)
 		id := s.Additional()[0].ID()
-		require.NoError(t, s.Make(t.Context(), "box", "top"))
+		require.NoError(t, s.Create(t.Context(), "box", "top"))
 		_, err = s.View(t.Context(), "look", "top")
 		require.NoError(t, err)
 		layerIn(t, s, "own", "", nil)
@@ -212,7 +212,7 @@ func TestWhatStandsOnAStoreThatIsNotGivenWaitsForIt(t *testing.T) {
 		}
 		s = openAt(t, root, Options{Additional: []string{other}})
 		fstest.RequireEqual(t, want, treeIn(t, s, "box"), "when it is given again")
-		require.NoError(t, s.Make(t.Context(), "box2", "top"))
+		require.NoError(t, s.Create(t.Context(), "box2", "top"))
 	})
 }
 
@@ -221,7 +221,7 @@ func TestWhatStandsOnAMissingStoreCanBeRemoved(t *testing.T) {
 		other, root := chainIn(t, dir, name, "other"), filepath.Join(dir, "own")
 		s, err := Open(t.Context(), root, Options{Driver: name, Additional: []string{other}})
 		require.NoError(t, err)
-		require.NoError(t, s.Make(t.Context(), "box", "top"))
+		require.NoError(t, s.Create(t.Context(), "box", "top"))
 		require.NoError(t, s.Close())
 		s = openAt(t, root, Options{})
 		for _, key := range []string{"box", "top", "base"} {
@@ -240,7 +240,7 @@ func TestAnotherLayerInThePlaceOfABorrowedOneIsNotTakenForIt(t *testing.T) {
 		s, err := Open(t.Context(), root, Options{Driver: name, Additional: []string{other}})
 		require.NoError(t, err)
 		id := s.Additional()[0].ID()
-		require.NoError(t, s.Make(t.Context(), "box", "top"))
+		require.NoError(t, s.Create(t.Context(), "box", "top"))
 		_, err = s.Stat(t.Context(), "base")
 		require.NoError(t, err)
 		require.NoError(t, s.Close())
@@ -251,12 +251,12 @@ func TestAnotherLayerInThePlaceOfABorrowedOneIsNotTakenForIt(t *testing.T) {
 		layerIn(t, lender, "top", "base", nil)
 		require.NoError(t, lender.Close())
 		s = openAt(t, root, Options{Additional: []string{other}})
-		requireElsewhere(t, s.Make(t.Context(), "on", "top"), id, "its layer has another number")
+		requireElsewhere(t, s.Create(t.Context(), "on", "top"), id, "its layer has another number")
 		_, err = s.OpenView(t.Context(), "box")
 		requireElsewhere(t, err, id, "its layer has another number")
-		require.NoError(t, s.Make(t.Context(), "fine", "base"))
+		require.NoError(t, s.Create(t.Context(), "fine", "base"))
 		require.NoError(t, s.Remove(t.Context(), "box"))
-		require.NoError(t, s.Make(t.Context(), "on", "top"), "nothing stands on the old one any more")
+		require.NoError(t, s.Create(t.Context(), "on", "top"), "nothing stands on the old one any more")
 		require.Contains(t, treeIn(t, s, "on"), "from top")
 	})
 }
@@ -280,7 +280,7 @@ func TestTheStoreItselfAndThenTheFirstAdditionalOneWin(t *testing.T) {
 			layerIn(t, s, "both", "", map[string]string{"is": "first"})
 			layerIn(t, s, "@engine/x", "", nil)
 			layerIn(t, s, "on engine", "@engine/x", nil)
-			require.NoError(t, s.Make(t.Context(), "active", ""))
+			require.NoError(t, s.Create(t.Context(), "active", ""))
 		})
 		second := build("second", func(s *Snapshotter) {
 			layerIn(t, s, "both", "", map[string]string{"is": "second"})
@@ -292,7 +292,7 @@ func TestTheStoreItselfAndThenTheFirstAdditionalOneWin(t *testing.T) {
 		})
 		s := openAt(t, own, Options{Additional: []string{first, second}})
 		for _, key := range []string{"on user", "on chain", "both", "second", "on engine"} {
-			require.NoError(t, s.Make(t.Context(), "on "+key, key))
+			require.NoError(t, s.Create(t.Context(), "on "+key, key))
 		}
 		rows := rowsOf(t, s)
 		ids := [2]string{s.Additional()[0].ID(), s.Additional()[1].ID()}
@@ -372,9 +372,9 @@ func TestADamagedBorrowedLayerIsToldByItsStore(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		other, root := chainIn(t, dir, name, "other"), filepath.Join(dir, "own")
 		s := openAt(t, root, Options{Driver: name, Additional: []string{other}})
-		require.NoError(t, s.Make(t.Context(), "box", "top"))
+		require.NoError(t, s.Create(t.Context(), "box", "top"))
 		require.NoError(t, os.Remove(filepath.Join(other, name, "1", "layer.json")))
-		err := s.Make(t.Context(), "on", "top")
+		err := s.Create(t.Context(), "on", "top")
 		require.ErrorIs(t, err, ErrElsewhere)
 		require.ErrorContains(t, err, s.Additional()[0].ID())
 		require.ErrorContains(t, err, "repair that store")
@@ -402,7 +402,7 @@ func TestAKillAroundABorrowLeavesAllOrNothing(t *testing.T) {
 			}
 			s, err := Open(t.Context(), root, crash)
 			require.NoError(t, err)
-			call := func(s *Snapshotter) error { return s.Make(t.Context(), "box", "top") }
+			call := func(s *Snapshotter) error { return s.Create(t.Context(), "box", "top") }
 			if strings.HasPrefix(point, "borrow") {
 				call = func(s *Snapshotter) error { _, err := s.OpenView(t.Context(), "top"); return err }
 			}
@@ -413,7 +413,7 @@ func TestAKillAroundABorrowLeavesAllOrNothing(t *testing.T) {
 			names := strings.Join(namesOf(t, s), " ")
 			require.Contains(t, []string{"", "base top", "base box top"}, names, point)
 			if !strings.Contains(names, "box") {
-				require.NoError(t, s.Make(t.Context(), "box", "top"), point)
+				require.NoError(t, s.Create(t.Context(), "box", "top"), point)
 			}
 			require.Contains(t, treeIn(t, s, "box"), "from base", point)
 		}
@@ -430,7 +430,7 @@ func TestManyCallsBorrowOneSnapshotSideBySide(t *testing.T) {
 			wg.Go(func() {
 				for n := range 5 {
 					key := fmt.Sprint("box-", i, "-", n)
-					errs <- s.Make(context.Background(), key, "top")
+					errs <- s.Create(context.Background(), key, "top")
 					_, err := s.Stat(context.Background(), "base")
 					errs <- err
 				}
@@ -478,7 +478,7 @@ func TestAnAdditionalStoreOnAReadOnlyDisk(t *testing.T) {
 				s, err := Open(t.Context(), filepath.Join(dir, what), Options{Driver: name, Additional: []string{additional}})
 				require.NoError(t, err)
 				defer func() { require.NoError(t, s.Close()) }()
-				require.NoError(t, s.Make(t.Context(), "box", "top"))
+				require.NoError(t, s.Create(t.Context(), "box", "top"))
 				mounts, err := s.MountValues(t.Context(), "box", driver.MountOptions{})
 				if errors.Is(err, driver.ErrUnsupported) {
 					t.Skipf("a writable layer cannot be mounted here: %v", err)

@@ -19,7 +19,7 @@ func TestAMountedViewStaysWholeWhenItsEngineRemovesItsWholeChain(t *testing.T) {
 		require.NoError(t, err)
 		ctx := t.Context()
 		for _, name := range [][2]string{{"base", ""}, {"top", "base"}} {
-			require.NoError(t, sc.Make(ctx, "key", name[1]))
+			require.NoError(t, sc.Create(ctx, "key", name[1]))
 			_, err := sc.Apply(ctx, "key", strings.NewReader(layerTar(name[0])), driver.ApplyOptions{})
 			require.NoError(t, err)
 			require.NoError(t, sc.Commit(ctx, name[0], "key"))

@@ -20,7 +20,7 @@ func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLaye
 	sc, err := s.Scope("eng")
 	require.NoError(t, err)
 	for _, name := range [][2]string{{"base", ""}, {"top", "base"}} {
-		require.NoError(t, sc.Make(t.Context(), "key", name[1]))
+		require.NoError(t, sc.Create(t.Context(), "key", name[1]))
 		require.NoError(t, sc.Commit(t.Context(), name[0], "key", snapshots.WithLabels(map[string]string{"a": "b"})))
 	}
 	_, err = sc.View(t.Context(), "view", "top")
@@ -87,7 +87,7 @@ func TestAMountedViewOfAnEngineKeepsItsLayersButNoSnapshot(t *testing.T) {
 		require.Empty(t, row.Labels, name)
 		require.ErrorIs(t, s.Remove(t.Context(), name), errdefs.ErrNotFound)
 	}
-	require.NoError(t, sc.Make(t.Context(), "base", ""), "the name is free")
+	require.NoError(t, sc.Create(t.Context(), "base", ""), "the name is free")
 	require.NoError(t, sc.Remove(t.Context(), "base"))
 
 	require.NoError(t, sc.Cleanup(t.Context()))
@@ -121,7 +121,7 @@ func TestWhatWasInUseGoesWhenTheStoreIsOpenedOrSomethingElseRemoved(t *testing.T
 	sc, view = chainInUse(t, s, disk)
 	removeAll(t, sc)
 	disk.release(view)
-	require.NoError(t, s.Make(t.Context(), "other", ""))
+	require.NoError(t, s.Create(t.Context(), "other", ""))
 	require.NoError(t, s.Remove(t.Context(), "other"))
 	s.bg.wait()
 	disk.requireLayers(t, 0)

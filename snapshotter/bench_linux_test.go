@@ -32,7 +32,7 @@ func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshot
 func BenchmarkPrepareMountsCommitRemove(b *testing.B) {
 	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
 		for b.Loop() {
-			require.NoError(b, s.Make(b.Context(), "key", top))
+			require.NoError(b, s.Create(b.Context(), "key", top))
 			mountsOf(b, s, "key")
 			require.NoError(b, s.Commit(b.Context(), "name", "key"))
 			require.NoError(b, s.Remove(b.Context(), "name"))
@@ -44,7 +44,7 @@ func BenchmarkPrepareMountsCommitRemove(b *testing.B) {
 func BenchmarkPrepareCommit(b *testing.B) {
 	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
 		for i := 0; b.Loop(); i++ {
-			require.NoError(b, s.Make(b.Context(), "key", top))
+			require.NoError(b, s.Create(b.Context(), "key", top))
 			require.NoError(b, s.Commit(b.Context(), fmt.Sprint("name-", i), "key"))
 		}
 	})
@@ -53,7 +53,7 @@ func BenchmarkPrepareCommit(b *testing.B) {
 // BenchmarkMounts asks how to mount an active snapshot over 100 layers.
 func BenchmarkMounts(b *testing.B) {
 	benchEachBackend(b, 100, func(b *testing.B, s *Snapshotter, top string) {
-		require.NoError(b, s.Make(b.Context(), "key", top))
+		require.NoError(b, s.Create(b.Context(), "key", top))
 		for b.Loop() {
 			mountsOf(b, s, "key")
 		}

@@ -11,8 +11,9 @@ import (
 )
 
 // A card is what the record of a layer says of its snapshot: enough to make the row
-// again when the database is lost. It is written when the snapshot is made and when it
-// is committed, so labels that were changed since are the older ones.
+// again when the database is lost. It is written when the snapshot is made, committed or renamed,
+// and when the parent of a committed one is renamed, so labels that were changed since are the
+// older ones. Created does not change with a name.
 type card struct {
 	// Store is the ID of the store that the layer was made in.
 	Store string `json:"store,omitempty"`
@@ -51,6 +52,15 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 
 // inscribe has the driver record what a row is going to be once its layer is sealed.
 func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
+	return s.inscribeBy(ctx, row, driver.Recorder.Note)
+}
+
+// inscribeNow has the driver record what a row is.
+func (s *Snapshotter) inscribeNow(ctx context.Context, row meta.Snapshot) error {
+	return s.inscribeBy(ctx, row, driver.Recorder.NoteNow)
+}
+
+func (s *Snapshotter) inscribeBy(ctx context.Context, row meta.Snapshot, put func(driver.Recorder, context.Context, driver.ID, json.RawMessage) error) error {
 	r, ok := s.driver.(driver.Recorder)
 	if !ok {
 		return nil
@@ -59,7 +69,7 @@ func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	return r.Note(ctx, layerOf(row), note)
+	return put(r, ctx, layerOf(row), note)
 }
 
 // readCard decodes what note has made, or says that there is none in a record: it is of

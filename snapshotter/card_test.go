@@ -33,7 +33,7 @@ func TestTheRecordOfALayerTellsItsSnapshot(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
 	labels := snapshots.WithLabels(map[string]string{"a": "1", "b": "<&>"})
-	require.NoError(t, s.Make(t.Context(), "base key", "", labels))
+	require.NoError(t, s.Create(t.Context(), "base key", "", labels))
 	requireCards(t, s, "base key")
 	require.NoError(t, s.Commit(t.Context(), "base", "base key", labels))
 	commit(t, s, "top", "base", "top")

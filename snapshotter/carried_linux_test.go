@@ -70,7 +70,7 @@ func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 				}
 				for _, opts := range all {
 					s := openAt(t, freshDir(t, fstest.Scratch(t, fstest.Tmpfs)), opts)
-					require.NoError(t, s.Make(t.Context(), "key", ""))
+					require.NoError(t, s.Create(t.Context(), "key", ""))
 					_, err := s.Apply(t.Context(), "key", bytes.NewReader(fstest.Layer(t, fstest.File("f", "f"))), driver.ApplyOptions{})
 					require.NoError(t, err)
 					row, err := s.row("key")

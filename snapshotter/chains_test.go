@@ -36,7 +36,7 @@ func TestTheLayersOfAParentAreRemembered(t *testing.T) {
 	const n = 2*maxChains + 10
 	for i := range n {
 		key := fmt.Sprintf("layer-%d", i)
-		require.NoError(t, s.Make(t.Context(), "active", name))
+		require.NoError(t, s.Create(t.Context(), "active", name))
 		require.NoError(t, s.Commit(t.Context(), key, "active"))
 		name = key
 		require.Equal(t, chainByRows(t, s, name), chainOfLayers(t, s, name))
@@ -61,7 +61,7 @@ func TestTheLayersOfAParentAreRemembered(t *testing.T) {
 func TestTheLayersOfARemovedSnapshotAreForgotten(t *testing.T) {
 	s, _ := openFake(t)
 	commit := func(name, parent string) {
-		require.NoError(t, s.Make(t.Context(), "active", parent))
+		require.NoError(t, s.Create(t.Context(), "active", parent))
 		require.NoError(t, s.Commit(t.Context(), name, "active"))
 	}
 	commit("a", "")

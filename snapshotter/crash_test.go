@@ -42,7 +42,7 @@ var crashCases = []crashCase{
 	},
 	{
 		name: "make",
-		call: func(ctx context.Context, s *Snapshotter) error { return s.Make(ctx, "new", "base") },
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Create(ctx, "new", "base") },
 		done: has("new"),
 	},
 	{
@@ -62,6 +62,16 @@ var crashCases = []crashCase{
 		},
 		needs: func(d driver.Driver) bool { return d.Properties().Rebase },
 		done:  has("committed"),
+	},
+	{
+		name: "rename an active snapshot",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Rename(ctx, "key", "key renamed") },
+		done: has("key renamed"),
+	},
+	{
+		name: "rename a committed snapshot with others on it",
+		call: func(ctx context.Context, s *Snapshotter) error { return s.Rename(ctx, "base", "base renamed") },
+		done: has("base renamed"),
 	},
 	{
 		name: "remove an active snapshot",
@@ -157,12 +167,12 @@ func newCrashStore(t *testing.T, dir string, open openDriver) *crashStore {
 	commit(t, c.s, "base", "", layerTar("base"))
 	commit(t, c.s, "leaf", "base", layerTar("leaf"))
 	active(t, c.s, "key", "base", layerTar("key"))
-	require.NoError(t, c.s.Make(t.Context(), "alone", ""))
+	require.NoError(t, c.s.Create(t.Context(), "alone", ""))
 	_, err := c.s.Apply(t.Context(), "alone", strings.NewReader(layerTar("alone")), driver.ApplyOptions{
 		Detached: c.s.Driver().Properties().Rebase,
 	})
 	require.NoError(t, err)
-	require.NoError(t, c.s.Make(t.Context(), "fresh", ""))
+	require.NoError(t, c.s.Create(t.Context(), "fresh", ""))
 	return c
 }
 
@@ -293,7 +303,8 @@ func requireWhole(t *testing.T, s *Snapshotter) {
 		case "committed":
 			require.Contains(t, []map[string]string{{"key": "key"}, {"alone": "alone"}}, files)
 		default:
-			require.Equal(t, map[string]string{name: name}, files)
+			was := strings.TrimSuffix(name, " renamed")
+			require.Equal(t, map[string]string{was: was}, files)
 		}
 		if row.Kind == meta.Committed {
 			requireSealed(t, s, name, row)
@@ -331,7 +342,7 @@ func TestRecoveryKeepsLayersThatNoRowNamesAndSaysSo(t *testing.T) {
 	require.Contains(t, said.String(), "layer=orphan")
 
 	for i := range 9 { // none of these may need the name of one that is there
-		require.NoError(t, s.Make(t.Context(), fmt.Sprint("key", i), "base"))
+		require.NoError(t, s.Create(t.Context(), fmt.Sprint("key", i), "base"))
 	}
 	require.Equal(t, "mine", string(disk.layers["7"].content))
 }
@@ -352,7 +363,7 @@ func TestALayerInTheWayOfANewOneStays(t *testing.T) {
 		return driver.ID(strconv.Itoa(n + 1))
 	}
 	for name, call := range map[string]func() error{
-		"make":   func() error { return s.Make(t.Context(), "new", "") },
+		"make":   func() error { return s.Create(t.Context(), "new", "") },
 		"remake": func() error { return sc.Commit(t.Context(), "top", "extract-1", snapshots.WithParent("base")) },
 	} {
 		t.Run(name, func(t *testing.T) {

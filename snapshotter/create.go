@@ -26,10 +26,10 @@ func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...s
 	return s.create(ctx, creation{kind: meta.Active, key: key, parent: parent, mounted: true}, opts)
 }
 
-// Make is Prepare for a snapshot that is filled with [Snapshotter.Apply]: it
+// Create is Prepare for a snapshot that is filled with [Snapshotter.Apply]: it
 // does not say how to mount it, and so works where the driver mounts no writable
 // layers, see [driver.Properties].MountsWritable. Prepare fails there.
-func (s *Snapshotter) Make(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
+func (s *Snapshotter) Create(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
 	_, err := s.create(ctx, creation{kind: meta.Active, key: key, parent: parent}, opts)
 	return err
 }

@@ -155,7 +155,7 @@ func TestAnEngineDoesNotSeeAnImageWhoseLayersAreDamaged(t *testing.T) {
 	commit(t, s, sc.Full("base"), "", "base")
 	commit(t, s, sc.Full("mid"), sc.Full("base"), "mid")
 	commit(t, s, sc.Full("top"), sc.Full("mid"), "top")
-	require.NoError(t, s.Make(t.Context(), sc.Full("box"), sc.Full("top")))
+	require.NoError(t, s.Create(t.Context(), sc.Full("box"), sc.Full("top")))
 	delete(disk.layers, layerOf(rowsOf(t, s)[sc.Full("mid")]))
 	for name, there := range map[string]bool{"base": true, "mid": false, "top": false, "box": true} {
 		_, err := sc.StatWhole(t.Context(), name)

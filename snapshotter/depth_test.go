@@ -20,17 +20,17 @@ func TestACommitRefusesOneLayerMoreThanCanBeStacked(t *testing.T) {
 	parent := ""
 	for i := range disk.most {
 		name := fmt.Sprint("layer", i)
-		require.NoError(t, s.Make(t.Context(), "key", parent))
+		require.NoError(t, s.Create(t.Context(), "key", parent))
 		require.NoError(t, s.Commit(t.Context(), name, "key"))
 		parent = name
 	}
-	require.NoError(t, s.Make(t.Context(), "work", parent), "a container can run on as many")
-	require.NoError(t, s.Make(t.Context(), "loose", ""))
+	require.NoError(t, s.Create(t.Context(), "work", parent), "a container can run on as many")
+	require.NoError(t, s.Create(t.Context(), "loose", ""))
 	before := len(disk.layers)
 	for what, err := range map[string]error{
 		"a commit":             s.Commit(t.Context(), "more", "work"),
 		"a commit on a parent": s.Commit(t.Context(), "more", "loose", snapshots.WithParent(parent)),
-		"an extraction":        s.Make(t.Context(), "@engine/default/1/extract-1 sha256:0", parent),
+		"an extraction":        s.Create(t.Context(), "@engine/default/1/extract-1 sha256:0", parent),
 	} {
 		require.ErrorIs(t, err, driver.ErrTooManyLayers, what)
 		require.ErrorIs(t, err, errdefs.ErrNotImplemented, what)

@@ -20,7 +20,7 @@ func commitFiles(t *testing.T, opts Options, make func(dir string)) string {
 	}
 	opts.Driver = "vfs"
 	s := openAt(t, freshDir(t, memDir(t)), opts)
-	require.NoError(t, s.Make(t.Context(), "key", ""))
+	require.NoError(t, s.Create(t.Context(), "key", ""))
 	_, err := s.Apply(t.Context(), "key", bytes.NewReader(fstest.Layer(t, fstest.File("f", "f"))), driver.ApplyOptions{})
 	require.NoError(t, err)
 	row, err := s.row("key")

@@ -34,7 +34,7 @@ func TestWhatADiskErrorMayHaveHitIsNotCommitted(t *testing.T) {
 				root := disk.Dir + "/store"
 				s := openAt(t, root, Options{Driver: name})
 				commit(t, s, "base", "", layerTar("base"))
-				require.NoError(t, s.Make(t.Context(), "key", "base"))
+				require.NoError(t, s.Create(t.Context(), "key", "base"))
 				active(t, s, "other", "base", layerTar("other"))
 				disk.Trim(t)
 

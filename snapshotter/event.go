@@ -10,6 +10,7 @@ const (
 	OpPrepare Op = "prepare"
 	OpView    Op = "view"
 	OpCommit  Op = "commit"
+	OpRename  Op = "rename"
 	OpRemove  Op = "remove"
 	OpMounts  Op = "mounts"
 	OpStat    Op = "stat"
@@ -26,7 +27,7 @@ const (
 type Event struct {
 	Op Op
 	// Key is the snapshot, by its name in the store; Name what it was committed
-	// as, and Parent its parent, where the call named them.
+	// or renamed as, and Parent its parent, where the call named them.
 	Key, Name, Parent string
 	Start             time.Time
 	Duration          time.Duration

@@ -50,7 +50,7 @@ func TestEveryCallIsTold(t *testing.T) {
 	ctx := t.Context()
 	walk := func(context.Context, snapshots.Info) error { return nil }
 
-	require.NoError(t, s.Make(ctx, "k", ""))
+	require.NoError(t, s.Create(ctx, "k", ""))
 	_, err = s.Apply(ctx, "k", strings.NewReader("four"), driver.ApplyOptions{})
 	require.NoError(t, err)
 	require.NoError(t, s.Commit(ctx, "base", "k"))

@@ -30,6 +30,8 @@ type fakeDisk struct {
 	noRW   bool // no writable layer can be mounted
 	unions bool // its mounts name several directories
 	refuse bool // what needs parents cannot even be unpacked without
+
+	failNotes error // of NoteNow
 }
 
 // fakeLayer is a layer whose whole content is one string.
@@ -230,6 +232,17 @@ func (d *fakeDriver) Note(ctx context.Context, id driver.ID, note json.RawMessag
 		} else {
 			d.notes[id] = note
 		}
+		return nil
+	})
+}
+
+func (d *fakeDriver) NoteNow(ctx context.Context, id driver.ID, note json.RawMessage) error {
+	if d.disk.failNotes != nil {
+		return d.disk.failNotes
+	}
+	return d.with(ctx, id, func(l *fakeLayer) error {
+		l.note = note
+		delete(d.notes, id)
 		return nil
 	})
 }

@@ -123,6 +123,10 @@ func (d *faultyDriver) Record(ctx context.Context, id driver.ID) (driver.Record,
 	return d.Driver.(driver.Recorder).Record(ctx, id)
 }
 
+func (d *faultyDriver) NoteNow(ctx context.Context, id driver.ID, note json.RawMessage) error {
+	return d.fault.around("note", func() error { return d.Driver.(driver.Recorder).NoteNow(ctx, id, note) })
+}
+
 func (d *faultyDriver) Note(ctx context.Context, id driver.ID, note json.RawMessage) error {
 	return d.fault.around("note", func() error { return d.Driver.(driver.Recorder).Note(ctx, id, note) })
 }

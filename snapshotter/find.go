@@ -27,14 +27,14 @@ func (s *Snapshotter) Find(ctx context.Context, mounts []ctdmount.Mount) (string
 	return row.Name, err
 }
 
-// Shown returns the name of the snapshot whose tree mounts show: for those of an
+// FindTree returns the name of the snapshot whose tree mounts show: for those of an
 // active snapshot itself, for those of a view its parent. It is empty for no mounts,
 // and for a view of nothing. Errors are those of Find.
-func (s *Snapshotter) Shown(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
-	return s.shown(ctx, mounts, "")
+func (s *Snapshotter) FindTree(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	return s.findTree(ctx, mounts, "")
 }
 
-func (s *Snapshotter) shown(ctx context.Context, mounts []ctdmount.Mount, prefix string) (string, error) {
+func (s *Snapshotter) findTree(ctx context.Context, mounts []ctdmount.Mount, prefix string) (string, error) {
 	if len(mounts) == 0 {
 		return "", nil
 	}

@@ -47,7 +47,7 @@ func TestMountsAreThoseOfTheirSnapshot(t *testing.T) {
 		ctx := t.Context()
 		for _, name := range []string{"c1", "c2"} {
 			parent := map[string]string{"c2": "c1"}[name]
-			require.NoError(t, sc.Make(ctx, "k", parent))
+			require.NoError(t, sc.Create(ctx, "k", parent))
 			require.NoError(t, sc.Commit(ctx, name, "k"))
 		}
 		want := map[string]string{}
@@ -76,7 +76,7 @@ func TestMountsAreThoseOfTheirSnapshot(t *testing.T) {
 				found, err := sc.Find(ctx, m)
 				require.NoError(t, err, "%s %s: %v", key, how, m)
 				require.Equal(t, key, found, how)
-				shown, err := sc.Shown(ctx, m)
+				shown, err := sc.FindTree(ctx, m)
 				require.NoError(t, err)
 				require.Equal(t, want[key], shown)
 				found, err = s.Find(ctx, m)
@@ -119,7 +119,7 @@ func relabelled(mounts []ctdmount.Mount) []ctdmount.Mount {
 func TestTheMountsOfStrangersAreNoSnapshot(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, s *Snapshotter) {
 		ctx := t.Context()
-		require.NoError(t, s.Make(ctx, "k", ""))
+		require.NoError(t, s.Create(ctx, "k", ""))
 		require.NoError(t, s.Commit(ctx, "base", "k"))
 		own, err := s.Prepare(ctx, "key", "base")
 		require.NoError(t, err)
@@ -137,12 +137,12 @@ func TestTheMountsOfStrangersAreNoSnapshot(t *testing.T) {
 		} {
 			_, err := s.Find(ctx, m)
 			require.ErrorIs(t, err, errdefs.ErrNotFound, "%s: %v", name, m)
-			_, err = s.Shown(ctx, m)
+			_, err = s.FindTree(ctx, m)
 			require.ErrorIs(t, err, errdefs.ErrNotFound, name)
 		}
 		_, err = s.Find(ctx, nil)
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
-		shown, err := s.Shown(ctx, nil)
+		shown, err := s.FindTree(ctx, nil)
 		require.NoError(t, err)
 		require.Empty(t, shown, "no mounts show nothing")
 	})
@@ -170,7 +170,7 @@ func TestEnginesUnpackIntoOneWritableMount(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, s *Snapshotter) {
 		sc, err := s.Scope("eng")
 		require.NoError(t, err)
-		require.NoError(t, sc.Make(t.Context(), "k", ""))
+		require.NoError(t, sc.Create(t.Context(), "k", ""))
 		require.NoError(t, sc.Commit(t.Context(), "base", "k"))
 		for _, parent := range []string{"", "base"} {
 			m, err := sc.Prepare(t.Context(), "ns/1/extract-"+parent, parent)

@@ -31,7 +31,7 @@ func TestAFullDiskFailsTheCallAndTheStoreGoesOn(t *testing.T) {
 			}
 			s := openAt(t, dir+"/store", Options{Driver: name})
 			commit(t, s, "base", "", layerTar("base"))
-			require.NoError(t, s.Make(t.Context(), "key", "base"))
+			require.NoError(t, s.Create(t.Context(), "key", "base"))
 			_, err := s.Apply(t.Context(), "key", strings.NewReader(fileTar("big", strings.Repeat("x", size))), driver.ApplyOptions{})
 			require.ErrorIs(t, err, unix.ENOSPC)
 			require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
@@ -217,7 +217,7 @@ func TestNoStoreIsMadeOnADiskThatCannotBeWrittenTo(t *testing.T) {
 // emptyLayer is what a snapshot without changes gives.
 func emptyLayer(t *testing.T, s *Snapshotter) string {
 	t.Helper()
-	require.NoError(t, s.Make(t.Context(), "empty", "base"))
+	require.NoError(t, s.Create(t.Context(), "empty", "base"))
 	empty := diffOf(t, s, "empty")
 	require.NoError(t, s.Remove(t.Context(), "empty"))
 	return empty

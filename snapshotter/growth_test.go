@@ -135,7 +135,7 @@ func TestNothingGrowsWithTheNumberOfSnapshotsButLists(t *testing.T) {
 		}{
 			{"open", func(*Snapshotter) error { return nil }},
 			{"info", func(s *Snapshotter) error { _, err := s.Stat(t.Context(), manyName(n/2)); return err }},
-			{"prepare", func(s *Snapshotter) error { return s.Make(t.Context(), "new", manyName(7)) }},
+			{"prepare", func(s *Snapshotter) error { return s.Create(t.Context(), "new", manyName(7)) }},
 			{"commit", func(s *Snapshotter) error { return s.Commit(t.Context(), "committed", "new") }},
 			{"remove", func(s *Snapshotter) error { return s.Remove(t.Context(), "committed") }},
 			{"open again", func(*Snapshotter) error { return nil }},
@@ -188,7 +188,7 @@ func TestWhatHasHappenedToAStoreIsSeen(t *testing.T) {
 			}
 			s, err := Open(t.Context(), root, opts)
 			require.NoError(t, err)
-			require.PanicsWithError(t, "killed", func() { _ = s.Make(context.Background(), "half", "") })
+			require.PanicsWithError(t, "killed", func() { _ = s.Create(context.Background(), "half", "") })
 			s.sound.Store(false) // nobody lives to leave a mark
 			require.NoError(t, s.release())
 		}, "finish interrupted work"},
@@ -249,7 +249,7 @@ func TestGrowthTable(t *testing.T) {
 		measure("open", 7, func(*Snapshotter, int) error { return nil })
 		measure("info", 7, one)
 		measure("list", 5, func(s *Snapshotter, _ int) error { return listAll(t.Context(), s) })
-		measure("prepare", 7, func(s *Snapshotter, i int) error { return s.Make(t.Context(), fmt.Sprint("new ", i), manyName(0)) })
+		measure("prepare", 7, func(s *Snapshotter, i int) error { return s.Create(t.Context(), fmt.Sprint("new ", i), manyName(0)) })
 		measure("remove", 7, func(s *Snapshotter, i int) error { return s.Remove(t.Context(), fmt.Sprint("new ", i)) })
 		require.NoError(t, os.Remove(filepath.Join(root, lockName)))
 		require.NoError(t, os.WriteFile(filepath.Join(root, lockName), []byte("1\n"), 0o600))
@@ -261,7 +261,7 @@ func TestGrowthTable(t *testing.T) {
 		empty, err := os.Stat(filepath.Join(root, metaName))
 		require.NoError(t, err)
 		t.Logf("%9d meta.db %d K, %d K after all was removed", n, full.Size()>>10, empty.Size()>>10)
-		measure("prepare, emptied", 7, func(s *Snapshotter, i int) error { return s.Make(t.Context(), fmt.Sprint("new ", i), "") })
+		measure("prepare, emptied", 7, func(s *Snapshotter, i int) error { return s.Create(t.Context(), fmt.Sprint("new ", i), "") })
 	}
 }
 

@@ -46,7 +46,7 @@ func commit(t testing.TB, s *Snapshotter, name, parent, content string) {
 // active makes an active snapshot with the content on a parent.
 func active(t testing.TB, s *Snapshotter, key, parent, content string) {
 	t.Helper()
-	require.NoError(t, s.Make(t.Context(), key, parent))
+	require.NoError(t, s.Create(t.Context(), key, parent))
 	_, err := s.Apply(t.Context(), key, strings.NewReader(content), driver.ApplyOptions{})
 	require.NoError(t, err)
 }

@@ -134,7 +134,7 @@ func (s *Snapshotter) removeStale(ctx context.Context) {
 // checkNothingLost refuses a root that has layers of ours, with or without their records,
 // and no header: it was a store, and as a new one it would have none of its snapshots.
 func checkNothingLost(root string) error {
-	name, err := all.Made(root)
+	name, err := all.DriverOf(root)
 	if err != nil {
 		return err
 	}

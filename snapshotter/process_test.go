@@ -88,7 +88,7 @@ func churn(root, driverName string) error {
 func churnOne(ctx context.Context, s *Snapshotter, name string, remove bool) error {
 	key := name + " key"
 	steps := []func() error{
-		func() error { return s.Make(ctx, key, "") },
+		func() error { return s.Create(ctx, key, "") },
 		func() error {
 			layer := strings.NewReader(layerTar("content of " + name))
 			_, err := s.Apply(ctx, key, layer, driver.ApplyOptions{})

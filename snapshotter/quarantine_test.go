@@ -43,7 +43,7 @@ func TestNothingNewIsMadeOnWhatIsInQuarantine(t *testing.T) {
 	require.True(t, all["base"].ReadData)
 
 	// Others go on, and what is there can be read and removed.
-	require.NoError(t, s.Make(t.Context(), "another", "other"))
+	require.NoError(t, s.Create(t.Context(), "another", "other"))
 	require.NotEmpty(t, diffOf(t, s, "top"))
 	require.NoError(t, s.Commit(t.Context(), "kept", "box"), "what was written in a container is not lost")
 	for _, key := range []string{"kept", "top"} {
@@ -51,7 +51,7 @@ func TestNothingNewIsMadeOnWhatIsInQuarantine(t *testing.T) {
 	}
 	require.NoError(t, s.Release(t.Context(), "base"))
 	require.NoError(t, s.Release(t.Context(), "base"), "twice")
-	require.NoError(t, s.Make(t.Context(), "new", "base"))
+	require.NoError(t, s.Create(t.Context(), "new", "base"))
 }
 
 // A quarantine is of one snapshot, not of a name.
@@ -61,7 +61,7 @@ func TestAQuarantineEndsWithItsSnapshot(t *testing.T) {
 	require.NoError(t, s.Quarantine(t.Context(), "base", "rotten", false))
 	require.NoError(t, s.Remove(t.Context(), "base"))
 	commit(t, s, "base", "", "b")
-	require.NoError(t, s.Make(t.Context(), "new", "base"))
+	require.NoError(t, s.Create(t.Context(), "new", "base"))
 	all, err := s.Quarantined()
 	require.NoError(t, err)
 	require.Empty(t, all)
@@ -69,7 +69,7 @@ func TestAQuarantineEndsWithItsSnapshot(t *testing.T) {
 
 func TestOnlyWhatIsCommittedIsPutIntoQuarantine(t *testing.T) {
 	s, _ := openFake(t)
-	require.NoError(t, s.Make(t.Context(), "box", ""))
+	require.NoError(t, s.Create(t.Context(), "box", ""))
 	require.ErrorIs(t, s.Quarantine(t.Context(), "box", "x", false), errdefs.ErrFailedPrecondition)
 	require.ErrorIs(t, s.Quarantine(t.Context(), "none", "x", false), errdefs.ErrNotFound)
 	require.NoError(t, s.Release(t.Context(), "none"))
@@ -85,9 +85,9 @@ func TestADamagedQuarantineStopsItsSnapshotOnly(t *testing.T) {
 	require.NoError(t, s.update("test", func(tx *meta.Tx) error {
 		return tx.PutRecord(recordQuarantine, "rotten", "no quarantine")
 	}))
-	require.ErrorIs(t, s.Make(t.Context(), "new", "rotten"), meta.ErrDamaged)
-	require.NoError(t, s.Make(t.Context(), "new", "other"))
+	require.ErrorIs(t, s.Create(t.Context(), "new", "rotten"), meta.ErrDamaged)
+	require.NoError(t, s.Create(t.Context(), "new", "other"))
 	require.NoError(t, s.Commit(t.Context(), "kept", "new"))
 	require.NoError(t, s.Release(t.Context(), "rotten"))
-	require.NoError(t, s.Make(t.Context(), "new", "rotten"))
+	require.NoError(t, s.Create(t.Context(), "new", "rotten"))
 }

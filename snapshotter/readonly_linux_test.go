@@ -44,9 +44,10 @@ func requireReadOnly(t *testing.T, s *Snapshotter) {
 	for what, change := range map[string]func() error{
 		"prepare": func() error { _, err := s.Prepare(ctx, "new", "base"); return err },
 		"view":    func() error { _, err := s.View(ctx, "new", "base"); return err },
-		"make":    func() error { return s.Make(ctx, "new", "") },
+		"make":    func() error { return s.Create(ctx, "new", "") },
 		"commit":  func() error { return s.Commit(ctx, "new", "key") },
 		"remove":  func() error { return s.Remove(ctx, "key") },
+		"rename":  func() error { return s.Rename(ctx, "key", "new") },
 		"apply": func() error {
 			_, err := s.Apply(ctx, "key", strings.NewReader(""), driver.ApplyOptions{})
 			return err

@@ -155,7 +155,7 @@ func (b *rebuilder) run(ctx context.Context) error {
 
 // newHeader makes the header of a store that has lost its own.
 func (b *rebuilder) newHeader() (header, error) {
-	name, err := all.Made(b.root)
+	name, err := all.DriverOf(b.root)
 	if err == nil && name == "" {
 		err = fmt.Errorf("%w: its %s is damaged, and it has no layers", ErrDamaged, headerName)
 	}
@@ -168,7 +168,7 @@ func wasStore(root string) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	name, err := all.Made(root)
+	name, err := all.DriverOf(root)
 	if err == nil && name == "" {
 		err = fmt.Errorf("%w: it has no %s and no layers", ErrNotStore, headerName)
 	}

@@ -36,7 +36,7 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := s.finishRenames(ctx); err != nil {
 		return err
 	}
 	// What had a row when this began is adopted, or its removal was just finished.

@@ -23,12 +23,12 @@ func lived(t *testing.T, root string, disk *fakeDisk) map[string]meta.Snapshot {
 	t.Helper()
 	s := openAt(t, root, Options{open: disk.open})
 	labels := snapshots.WithLabels(map[string]string{"a": "1"})
-	require.NoError(t, s.Make(t.Context(), "base key", ""))
+	require.NoError(t, s.Create(t.Context(), "base key", ""))
 	require.NoError(t, s.Commit(t.Context(), "base", "base key", labels))
 	active(t, s, "loose", "", "x")
 	commit(t, s, "@eng/top", "base", "top")
 	require.NoError(t, s.Commit(t.Context(), "rebased", "loose", snapshots.WithParent("@eng/top")))
-	require.NoError(t, s.Make(t.Context(), "work", "rebased", labels))
+	require.NoError(t, s.Create(t.Context(), "work", "rebased", labels))
 	_, err := s.View(t.Context(), "view", "@eng/top")
 	require.NoError(t, err)
 	rows := rowsOf(t, s)
@@ -199,7 +199,7 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	require.NoError(t, s.Make(t.Context(), "key", ""))
+	require.NoError(t, s.Create(t.Context(), "key", ""))
 	require.NoError(t, s.Commit(t.Context(), "done", "key"))
 	before, id := rowsOf(t, s), s.id
 	require.NoError(t, s.Close())
@@ -227,7 +227,7 @@ func TestTheRecordsTellWhetherHeaderOrDatabaseIsOfAnotherStore(t *testing.T) {
 					t.Skip(err)
 				}
 				require.NoError(t, err)
-				require.NoError(t, s.Make(t.Context(), "key", ""))
+				require.NoError(t, s.Create(t.Context(), "key", ""))
 				require.NoError(t, s.Commit(t.Context(), "done", "key"))
 				require.NoError(t, s.Close())
 			}
@@ -285,7 +285,7 @@ func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
 					t.Skip(err)
 				}
 				require.NoError(t, err)
-				require.NoError(t, s.Make(t.Context(), "key", ""))
+				require.NoError(t, s.Create(t.Context(), "key", ""))
 				require.NoError(t, s.Close())
 				path := filepath.Join(root, metaName)
 				c.harm(t, path)
@@ -411,7 +411,7 @@ func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 		}
 		return nil
 	}})
-	require.NoError(t, s.Make(t.Context(), "key", ""))
+	require.NoError(t, s.Create(t.Context(), "key", ""))
 	require.NoError(t, s.Commit(t.Context(), "done", "key"))
 	require.NoError(t, s.Close())
 	require.NoError(t, os.Rename(path+".copy", path))

@@ -186,9 +186,9 @@ func (sc *Scope) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) 
 	})
 }
 
-// Make is [Snapshotter.Make] in the scope.
-func (sc *Scope) Make(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
-	return sc.s.Make(ctx, sc.Full(key), sc.Full(parent), opts...)
+// Create is [Snapshotter.Create] in the scope.
+func (sc *Scope) Create(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
+	return sc.s.Create(ctx, sc.Full(key), sc.Full(parent), opts...)
 }
 
 // Apply is [Snapshotter.Apply] in the scope.
@@ -213,9 +213,9 @@ func (sc *Scope) Find(ctx context.Context, mounts []ctdmount.Mount) (string, err
 	return strings.TrimPrefix(row.Name, sc.prefix), err
 }
 
-// Shown is [Snapshotter.Shown] among the snapshots of the scope.
-func (sc *Scope) Shown(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
-	name, err := sc.s.shown(ctx, mounts, sc.prefix)
+// FindTree is [Snapshotter.FindTree] among the snapshots of the scope.
+func (sc *Scope) FindTree(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
+	name, err := sc.s.findTree(ctx, mounts, sc.prefix)
 	return strings.TrimPrefix(name, sc.prefix), err
 }
 

@@ -19,7 +19,7 @@ func TestAMountedSnapshotOfAnEngineIsNoReasonToStopItsCollection(t *testing.T) {
 	s, disk := openFake(t)
 	sc, err := s.Scope("eng")
 	require.NoError(t, err)
-	require.NoError(t, sc.Make(t.Context(), "key", ""))
+	require.NoError(t, sc.Create(t.Context(), "key", ""))
 	disk.layers[layerOf(rowsOf(t, s)["@eng/key"])].busy = true
 
 	err = sc.Remove(t.Context(), "key")
@@ -39,9 +39,9 @@ func TestAScopeSeesItsOwnSnapshotsByTheirShortNames(t *testing.T) {
 	ctx := t.Context()
 	commit(t, s, "by hand", "", "1")
 	for _, sc := range []*Scope{a, ab} {
-		require.NoError(t, sc.Make(ctx, "key", ""))
+		require.NoError(t, sc.Create(ctx, "key", ""))
 		require.NoError(t, sc.Commit(ctx, "base", "key"))
-		require.NoError(t, sc.Make(ctx, "top", "base"))
+		require.NoError(t, sc.Create(ctx, "top", "base"))
 	}
 	for _, sc := range []*Scope{a, ab} {
 		var names, parents []string
@@ -56,7 +56,7 @@ func TestAScopeSeesItsOwnSnapshotsByTheirShortNames(t *testing.T) {
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
 	_, err = a.Stat(ctx, "../a.b/base")
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
-	require.ErrorIs(t, a.Make(ctx, "x", "by hand"), errdefs.ErrNotFound)
+	require.ErrorIs(t, a.Create(ctx, "x", "by hand"), errdefs.ErrNotFound)
 	require.ErrorIs(t, a.Remove(ctx, "base"), errdefs.ErrFailedPrecondition)
 	require.Equal(t, []string{"@a.b/base", "@a.b/top", "@a/base", "@a/top", "by hand"}, namesOf(t, s))
 }

@@ -29,7 +29,7 @@ func rereading(t *testing.T, s *Snapshotter) *Scope {
 // extract is an engine unpacking a layer without its parent.
 func extract(t *testing.T, sc *Scope, key, content string) error {
 	t.Helper()
-	require.NoError(t, sc.Make(t.Context(), key, ""))
+	require.NoError(t, sc.Create(t.Context(), key, ""))
 	_, err := sc.ApplyFrom(t.Context(), key, content, strings.NewReader(content), driver.ApplyOptions{Detached: true})
 	return err
 }

@@ -144,7 +144,7 @@ func TestASnapshotThatIsMadeDuringAListIsNotToldAsMissing(t *testing.T) {
 			if !made { // the rows are read in batches, and those of this one are read already
 				made = true
 				for n := range 2 * streamBatch {
-					require.NoError(t, s.Make(t.Context(), fmt.Sprint("x", n), ""))
+					require.NoError(t, s.Create(t.Context(), fmt.Sprint("x", n), ""))
 				}
 				require.NoError(t, s.Commit(t.Context(), "y", "x0"))
 			}

@@ -12,7 +12,7 @@ import (
 func TestAStreamShowsEverySnapshotOnceWhateverIsCommittedMeanwhile(t *testing.T) {
 	s, _ := openFake(t)
 	for i := range 2*streamBatch + 10 {
-		require.NoError(t, s.Make(t.Context(), fmt.Sprintf("m-%04d", i), ""))
+		require.NoError(t, s.Create(t.Context(), fmt.Sprintf("m-%04d", i), ""))
 	}
 	shown := map[string]int{}
 	require.NoError(t, s.Stream(t.Context(), func(ctx context.Context, info snapshots.Info) error {

@@ -57,7 +57,7 @@ func liveAndDie(t *testing.T, s *Snapshotter, name string, rnd *rand.Rand) error
 	if rnd.IntN(2) == 0 {
 		parent, opts = "", []snapshots.Opt{snapshots.WithParent("base")}
 	}
-	if err := s.Make(ctx, key, parent); err != nil {
+	if err := s.Create(ctx, key, parent); err != nil {
 		return lostRace(name, err)
 	}
 	if _, err := s.Apply(ctx, key, strings.NewReader(name), driver.ApplyOptions{Detached: parent == ""}); err != nil {

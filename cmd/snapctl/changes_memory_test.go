@@ -253,7 +253,7 @@ func (c manyChanges) make(t *testing.T, root, driverName string, n int) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	layer := func(key, parent string, write func(*entries, int)) {
-		require.NoError(t, s.Make(t.Context(), key, parent))
+		require.NoError(t, s.Create(t.Context(), key, parent))
 		r, w := io.Pipe()
 		go func() {
 			e := &entries{tar: stdtar.NewWriter(w)}

@@ -79,13 +79,13 @@ func (st *store) commit(ctx context.Context, a *app, opts commitOptions) (commit
 // activeInfo returns an active snapshot that is not mounted, so that it can be
 // committed or applied to. No other command mounts it until release.
 func (st *store) activeInfo(ctx context.Context, a *app, key string) (_ snapshots.Info, release func(), err error) {
-	h, err := st.Hold(ctx, holdMounts, holdSnapshot(key))
+	h, err := st.reserve(ctx, reservedMounts, reservedSnapshot(key))
 	if err != nil {
 		return snapshots.Info{}, nil, err
 	}
 	info, err := st.unmountedInfo(ctx, a, key)
 	if err == nil {
-		err = h.Keep(holdSnapshot(key))
+		err = h.ReleaseOthers(reservedSnapshot(key))
 	}
 	if err != nil {
 		h.Release()

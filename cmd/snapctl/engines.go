@@ -37,11 +37,11 @@ func refuseEngines(key string) error {
 	)
 }
 
-// heldKeys are the names that a removal holds.
-func heldKeys(keys []string) []string {
-	names := []string{holdMounts}
+// reservedKeys are the names that a removal holds.
+func reservedKeys(keys []string) []string {
+	names := []string{reservedMounts}
 	for _, k := range keys {
-		names = append(names, holdSnapshot(k))
+		names = append(names, reservedSnapshot(k))
 	}
 	return names
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
@@ -42,16 +43,16 @@ func TestARecordThatNobodyCanReadIsForgotten(t *testing.T) {
 			c, err := client.Dial(t.Context(), s.address)
 			require.NoError(t, err)
 			defer c.Close()
-			require.NoError(t, c.PutNote(t.Context(), client.Note{Name: "bad", JSON: []byte(note)}))
+			require.NoError(t, c.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "bad", JSON: []byte(note)}))
 			target := filepath.Join(dir, "m")
 			before := mustRun(t, dir, "ls")
 			require.NotContains(t, before, "bad")
 			mustRun(t, dir, "gc")
-			notes, err := c.Notes(t.Context())
+			notes, err := c.MountRecords(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, notes)
 
-			require.NoError(t, c.PutNote(t.Context(), client.Note{Name: "bad", JSON: []byte(note)}))
+			require.NoError(t, c.PutMountRecord(t.Context(), layerkeep.MountRecord{Name: "bad", JSON: []byte(note)}))
 			mustRun(t, dir, "mount", demoRef, target)
 			mustRun(t, dir, "umount", target)
 			require.Equal(t, before, mustRun(t, dir, "ls"))

@@ -187,6 +187,8 @@ func interruptAnywhere(t *testing.T, dir string) {
 		{"mount", "work", target},
 		{"umount", target},
 		{"commit", "changed", "work"},
+		{"rename", "changed", "again"},
+		{"rename", "again", "changed"},
 		{"view", "look", "changed"},
 		{"mount", demoRef, target},
 		{"umount", target},

@@ -31,7 +31,7 @@ func jsonExamples(t *testing.T) map[string]string {
 
 func TestEveryCommandOfTheContractDocumentsItsObject(t *testing.T) {
 	want := []string{
-		"import", "images", "rmi", "mount", "umount", "prepare", "view", "commit", "rm", "ls", "tree", "info",
+		"import", "images", "rmi", "mount", "umount", "prepare", "view", "commit", "rename", "rm", "ls", "tree", "info",
 		"usage", "mounts", "apply", "diff", "changes", "export", "gc", "check", "repair", "version", "demo", "bench",
 	}
 	got := slices.Collect(maps.Keys(jsonExamples(t)))
@@ -106,9 +106,10 @@ func story(dir string) [][]string {
 		{"diff", "-o", in("out.tar"), "work"},
 		{"commit", "done", "work"},
 		{"export", "--name", "changed:1", "done", in("image.tar")},
+		{"rename", "early", "later"},
 		{"check"},
 		{"repair", "--rebuild"},
-		{"rm", "done", "early", "look"},
+		{"rm", "done", "later", "look"},
 		{"rmi", demoRef},
 		{"gc"},
 		{"version"},

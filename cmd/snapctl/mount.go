@@ -100,7 +100,7 @@ func runMount(ctx context.Context, a *app, opts mountOptions) error {
 		if err != nil {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
-		h, err := st.Hold(ctx, holdMounts, holdSnapshot(opts.name), holdSnapshot(opts.rw))
+		h, err := st.reserve(ctx, reservedMounts, reservedSnapshot(opts.name), reservedSnapshot(opts.rw))
 		if err != nil {
 			return doing(err, "mounting %q at %q", opts.name, opts.target)
 		}
@@ -191,7 +191,7 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 		}
 		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key, false) })
 	}
-	mounts, err := st.MountValues(ctx, r.Key, driver.MountOptions{})
+	mounts, err := st.Mounts(ctx, r.Key, driver.MountOptions{})
 	if err != nil {
 		return r, err
 	}

@@ -45,7 +45,7 @@ func (st *store) mountUnrecorded(ctx context.Context, opts mountOptions) (r moun
 	if r.Key, err = st.mountable(ctx, opts.name); err != nil {
 		return r, err
 	}
-	mounts, err := st.MountValues(ctx, r.Key, driver.MountOptions{ReadOnly: true})
+	mounts, err := st.Mounts(ctx, r.Key, driver.MountOptions{ReadOnly: true})
 	if err != nil {
 		return r, err
 	}
@@ -88,7 +88,7 @@ func (st *store) findUnrecorded(ctx context.Context, paths []string) (r mountRec
 			return r, false, err
 		}
 		for _, info := range slices.Backward(infos) {
-			values, err := st.MountValues(ctx, info.Name, driver.MountOptions{ReadOnly: true})
+			values, err := st.Mounts(ctx, info.Name, driver.MountOptions{ReadOnly: true})
 			if err != nil {
 				// Such as one that cannot be mounted, and so is not what is mounted.
 				continue

@@ -8,7 +8,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
-	"github.com/layerkeep/layerkeep/client"
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/mount"
 )
 
@@ -62,18 +62,18 @@ func (st *store) putMountRecord(ctx context.Context, r mountRecord) error {
 	r.RawTarget = []byte(r.Target)
 	raw, err := json.Marshal(r)
 	if err == nil {
-		err = st.PutNote(ctx, client.Note{Name: escape(r.Target), JSON: raw})
+		err = st.PutMountRecord(ctx, layerkeep.MountRecord{Name: escape(r.Target), JSON: raw})
 	}
 	return doing(err, "recording the mount at %q", r.Target)
 }
 
 func (st *store) deleteMountRecord(ctx context.Context, target string) error {
-	return doing(st.DeleteNote(ctx, escape(target)), "removing the record of the mount at %q", target)
+	return doing(st.DeleteMountRecord(ctx, escape(target)), "removing the record of the mount at %q", target)
 }
 
 // mountRecords lists the records, stale ones included.
 func (st *store) mountRecords(ctx context.Context) ([]mountRecord, error) {
-	notes, err := st.Notes(ctx)
+	notes, err := st.MountRecords(ctx)
 	if err != nil {
 		return nil, doing(err, "reading the records of mounts")
 	}
@@ -111,7 +111,7 @@ func (st *store) mounts(ctx context.Context) ([]mountRecord, error) {
 
 // dropGoneMountsAlone is dropGoneMounts while no other command mounts anything.
 func (st *store) dropGoneMountsAlone(ctx context.Context) ([]string, error) {
-	h, err := st.Hold(ctx, holdMounts)
+	h, err := st.reserve(ctx, reservedMounts)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (st *store) forgetMount(ctx context.Context, r mountRecord) error {
 			return doing(err, "dropping the view %q of the mount at %q", r.Key, r.Target)
 		}
 	}
-	return doing(st.DeleteNote(ctx, r.note), "removing the record of the mount at %q", r.Target)
+	return doing(st.DeleteMountRecord(ctx, r.note), "removing the record of the mount at %q", r.Target)
 }
 
 // mountsOf lists the mounts of a snapshot that exist.

@@ -69,7 +69,7 @@ func newMountsCommand(a *app) *cobra.Command {
 
 func runMounts(ctx context.Context, a *app, key, target string) error {
 	return a.withStore(ctx, func(st *store) error {
-		values, err := st.MountValues(ctx, key, driver.MountOptions{})
+		values, err := st.Mounts(ctx, key, driver.MountOptions{})
 		if err != nil {
 			return doing(err, "asking for the mounts of the snapshot %q", key)
 		}

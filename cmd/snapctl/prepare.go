@@ -86,7 +86,7 @@ func (st *store) prepare(ctx context.Context, opts prepareOptions) (prepared, er
 	if err := refuseMark(opts.key); err != nil {
 		return prepared{}, doing(err, "preparing the snapshot %q", opts.key)
 	}
-	kind, create := snapshots.KindActive, st.Make
+	kind, create := snapshots.KindActive, st.Create
 	if opts.view {
 		kind, create = snapshots.KindView, st.View
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
@@ -16,20 +17,20 @@ import (
 // A readOnlyStore is a store of which this command changes nothing: it was asked not to,
 // or the disk is read-only. What would change something is refused here, so that it is
 // also when a service has the store, which could do it.
-type readOnlyStore struct{ backing }
+type readOnlyStore struct{ layerkeep.Store }
 
-// readOnly makes b read-only if --read-only was given, or if it is open so.
-func (a *app) readOnly(b backing) backing {
-	o, here := b.(*openStore)
-	if a.global.readOnly || here && o.snaps.ReadOnly() {
-		return readOnlyStore{b}
+// readOnly makes s read-only if --read-only was given, or if it is open so.
+func (a *app) readOnly(s layerkeep.Store) layerkeep.Store {
+	l, here := s.(*layerkeep.Local)
+	if a.global.readOnly || here && l.Snapshotter().ReadOnly() {
+		return readOnlyStore{s}
 	}
-	return b
+	return s
 }
 
 // isReadOnly reports whether nothing of the store may be changed.
 func (st *store) isReadOnly() bool {
-	_, is := st.backing.(readOnlyStore)
+	_, is := st.Store.(readOnlyStore)
 	return is
 }
 
@@ -38,7 +39,7 @@ func errReadOnly(format string, args ...any) error {
 	return doing(snapshotter.ErrReadOnly, format, args...)
 }
 
-func (readOnlyStore) Make(_ context.Context, key, _ string, _ map[string]string) error {
+func (readOnlyStore) Create(_ context.Context, key, _ string, _ map[string]string) error {
 	return errReadOnly("make snapshot %q", key)
 }
 
@@ -52,6 +53,10 @@ func (readOnlyStore) View(_ context.Context, key, _ string, _ map[string]string)
 
 func (readOnlyStore) Commit(_ context.Context, _, key string, _ map[string]string) error {
 	return errReadOnly("commit snapshot %q", key)
+}
+
+func (readOnlyStore) Rename(_ context.Context, key, _ string) error {
+	return errReadOnly("rename snapshot %q", key)
 }
 
 func (readOnlyStore) Remove(_ context.Context, key string, _ bool) error {
@@ -74,11 +79,11 @@ func (readOnlyStore) Collect(context.Context) (image.Collected, error) {
 	return image.Collected{}, snapshotter.ErrReadOnly
 }
 
-func (readOnlyStore) PutNote(context.Context, client.Note) error {
+func (readOnlyStore) PutMountRecord(context.Context, layerkeep.MountRecord) error {
 	return errReadOnly("record a mount")
 }
 
-func (readOnlyStore) DeleteNote(context.Context, string) error {
+func (readOnlyStore) DeleteMountRecord(context.Context, string) error {
 	return errReadOnly("remove the record of a mount")
 }
 
@@ -97,12 +102,12 @@ func (r readOnlyStore) Export(ctx context.Context, name string, w io.Writer, opt
 			)
 		}
 	}
-	return r.backing.Export(ctx, name, w, opts)
+	return r.Store.Export(ctx, name, w, opts)
 }
 
-// MountValues is refused where a service has the store and would prepare the layer for
+// Mounts is refused where a service has the store and would prepare the layer for
 // being mounted: one that is active, or that this kernel cannot mount as it is.
-func (r readOnlyStore) MountValues(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
+func (r readOnlyStore) Mounts(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
 	if r.isServed() {
 		info, err := r.Stat(ctx, key)
 		if err != nil {
@@ -116,11 +121,11 @@ func (r readOnlyStore) MountValues(ctx context.Context, key string, opts driver.
 		}
 	}
 	opts.ReadOnly = true
-	return r.backing.MountValues(ctx, key, opts)
+	return r.Store.Mounts(ctx, key, opts)
 }
 
 func (r readOnlyStore) isServed() bool {
-	_, served := r.backing.(*remoteStore)
+	_, served := r.Store.(*client.Client)
 	return served
 }
 

@@ -120,7 +120,7 @@ func digestOf(b []byte) string {
 func (s *readStore) changing() [][]string {
 	return [][]string{
 		{"prepare", "new", demoImageName}, {"view", "new", demoImageName}, {"commit", "new", "active"},
-		{"rm", "view"}, {"rmi", demoImageName}, {"apply", "active", s.in("layer.tar")},
+		{"rename", "active", "new"}, {"rm", "view"}, {"rmi", demoImageName}, {"apply", "active", s.in("layer.tar")},
 		{"import", "--name", "other:1", s.in("demo.tar")}, {"gc"}, {"mount", "--rw", "new", demoImageName, s.in("m")},
 		{"mount", "--uidmap", "0:100000:1000", "--gidmap", "0:100000:1000", demoImageName, s.in("m")},
 	}

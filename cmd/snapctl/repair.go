@@ -145,16 +145,16 @@ func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 			return advise(as(errState, errors.New("a service has the store open, and a repair needs it alone")),
 				"stop the service for the time of the repair")
 		}
-		layers, err := o.snaps.Restore(ctx, opts.DryRun)
+		layers, err := o.Snapshotter().Restore(ctx, opts.DryRun)
 		if err != nil {
 			return doing(err, "repairing the store %s", a.global.root)
 		}
-		result, err := a.restoreImages(ctx, o.images, snapshotter.Rebuilt{Layers: layers}, nil, opts.DryRun)
+		result, err := a.restoreImages(ctx, o.ImageStore(), snapshotter.Rebuilt{Layers: layers}, nil, opts.DryRun)
 		if err != nil {
 			return err
 		}
 		opts.Step = newPace(a).step
-		err = repair.Run(ctx, o.snaps, o.images, opts, func(o repair.Outcome) {
+		err = repair.Run(ctx, o.Snapshotter(), o.ImageStore(), opts, func(o repair.Outcome) {
 			result.Damage = append(result.Damage, newDamageJSON(o))
 		})
 		if err != nil {

@@ -49,7 +49,7 @@ func newRmCommand(a *app) *cobra.Command {
 // runRm removes what it can; the errors of the rest come joined.
 func runRm(ctx context.Context, a *app, keys []string, force bool) error {
 	return a.withStore(ctx, func(st *store) error {
-		h, err := st.Hold(ctx, heldKeys(keys)...)
+		h, err := st.reserve(ctx, reservedKeys(keys)...)
 		if err != nil {
 			return err
 		}
@@ -121,16 +121,24 @@ func (st *store) remove(ctx context.Context, key string, force bool) error {
 	if err := st.refuseMounted(ctx, key); err != nil {
 		return err
 	}
-	images, err := st.imagesByKey(ctx)
+	err := st.refuseImage(ctx, key, func(name string) string { return "'snapctl rmi " + name + "' removes the image" })
 	if err != nil {
 		return err
-	}
-	if names := images[key]; len(names) > 0 {
-		return advise(fmt.Errorf("%w: it is the image %q", errState, names[0]), "'snapctl rmi "+mount.Quote(names[0])+"' removes the image")
 	}
 	err = st.Remove(ctx, key, force)
 	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) && !errors.Is(err, driver.ErrReadOnly) {
 		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
 	}
 	return err
+}
+
+// refuseImage refuses a snapshot that is an image; advice says what to do with that, whose name it
+// gets quoted.
+func (st *store) refuseImage(ctx context.Context, key string, advice func(name string) string) error {
+	images, err := st.imagesByKey(ctx)
+	if err != nil || len(images[key]) == 0 {
+		return err
+	}
+	name := images[key][0]
+	return advise(fmt.Errorf("%w: it is the image %q", errState, name), advice(mount.Quote(name)))
 }

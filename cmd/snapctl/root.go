@@ -165,7 +165,7 @@ func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newImportCommand(a), newImagesCommand(a), newRmiCommand(a),
 		newMountCommand(a), newUmountCommand(a),
-		newPrepareCommand(a), newViewCommand(a), newCommitCommand(a), newRmCommand(a),
+		newPrepareCommand(a), newViewCommand(a), newCommitCommand(a), newRenameCommand(a), newRmCommand(a),
 		newLsCommand(a), newTreeCommand(a), newInfoCommand(a), newUsageCommand(a), newMountsCommand(a),
 		newApplyCommand(a), newDiffCommand(a), newChangesCommand(a), newExportCommand(a),
 		newGCCommand(a), newCheckCommand(a), newRepairCommand(a), newServeCommand(a), newVersionCommand(a), newDemoCommand(a), newBenchCommand(a), newGenManCommand(a),

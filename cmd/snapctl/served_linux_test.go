@@ -143,6 +143,7 @@ func TestWhatBelongsToAnEngineIsShownAndLeftAlone(t *testing.T) {
 	for _, args := range [][]string{
 		{"rm", "@containerd/box"},
 		{"commit", "mine", "@containerd/box"},
+		{"rename", "@containerd/box", "mine"},
 		{"apply", "@containerd/box", filepath.Join(dir, "demo.tar")},
 		{"mount", "@containerd/box", target},
 	} {
@@ -208,7 +209,7 @@ func TestASnapshotThatIsBeingAppliedToIsNotMounted(t *testing.T) {
 			// One that nobody holds is given at once.
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			h, err := st.Hold(ctx, holdSnapshot("work"))
+			h, err := st.reserve(ctx, reservedSnapshot("work"))
 			if err == nil {
 				h.Release()
 			}

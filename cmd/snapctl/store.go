@@ -10,22 +10,23 @@ import (
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/driver/all"
 	"github.com/layerkeep/layerkeep/image"
 )
 
 // A store is a store in reach, with what commands make of it.
-type store struct{ backing }
+type store struct{ layerkeep.Store }
 
 // openHere returns the store that this process has open, also for reading alone; not ok
 // when a service has it.
-func (st *store) openHere() (o *openStore, ok bool) {
-	b := st.backing
-	if r, is := b.(readOnlyStore); is {
-		b = r.backing
+func (st *store) openHere() (l *layerkeep.Local, ok bool) {
+	s := st.Store
+	if r, is := s.(readOnlyStore); is {
+		s = r.Store
 	}
-	o, ok = b.(*openStore)
-	return o, ok
+	l, ok = s.(*layerkeep.Local)
+	return l, ok
 }
 
 // withStore gives fn the store, and closes it again.
@@ -41,12 +42,12 @@ func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*st
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b, err := a.reach(ctx, wait)
+	s, err := a.reach(ctx, wait)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(explainLost(b, err), b.Close()) }()
-	st := &store{a.readOnly(b)}
+	defer func() { err = errors.Join(explainLost(s, err), s.Close()) }()
+	st := &store{a.readOnly(s)}
 	if err := a.checkLimits(st); err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func TestMakingAndRemovingLayersFollowsNoLink(t *testing.T) {
 			}
 			before := fstest.Inventory(t, elsewhere)
 			for _, args := range [][]string{
-				{"prepare", "new"}, {"view", "v"}, {"rm", "mine"}, {"rm", "new"}, {"commit", "c", "mine"}, {"gc"}, {"ls"}, {"repair"}, {"repair", "--rebuild"},
+				{"prepare", "new"}, {"view", "v"}, {"rm", "mine"}, {"rm", "new"}, {"commit", "c", "mine"}, {"rename", "mine", "yours"}, {"rename", "yours", "mine"}, {"gc"}, {"ls"}, {"repair"}, {"repair", "--rebuild"},
 			} {
 				code, _, errs := s.run(args...)
 				require.Less(t, code, 128, errs)

@@ -40,7 +40,7 @@ func newUmountCommand(a *app) *cobra.Command {
 
 func runUmount(ctx context.Context, a *app, path string) error {
 	return a.withStore(ctx, func(st *store) error {
-		h, err := st.Hold(ctx, holdMounts)
+		h, err := st.reserve(ctx, reservedMounts)
 		if err != nil {
 			return err
 		}

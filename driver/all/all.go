@@ -69,9 +69,9 @@ func Foreign(root string) string {
 	return ""
 }
 
-// Made returns the name of a backend of which root/NAME holds layers that this program
+// DriverOf returns the name of a backend of which root/NAME holds layers that this program
 // made, empty when there is none. Docker has directories of the same names.
-func Made(root string) (string, error) {
+func DriverOf(root string) (string, error) {
 	for _, b := range Backends() {
 		entries, err := os.ReadDir(filepath.Join(root, b.Name, b.Records))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

@@ -140,14 +140,14 @@ func TestDirectoriesOfOtherEnginesAreNoLayersThatWereMade(t *testing.T) {
 	for _, dir := range []string{"overlay2/l", "overlay2/0f3c", "vfs/dir/0f3c", "btrfs/subvolumes", "aufs/layers", "aufs/.layerkeep/layers"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
 	}
-	name, err := Made(root)
+	name, err := DriverOf(root)
 	require.NoError(t, err)
 	require.Empty(t, name, "another engine's")
 	for name, dir := range map[string]string{"vfs": "vfs/1", "aufs": "aufs/.layerkeep/layers/1"} {
 		record := filepath.Join(root, dir, "layer.json")
 		require.NoError(t, os.Mkdir(filepath.Dir(record), 0o700))
 		require.NoError(t, os.WriteFile(record, nil, 0o600))
-		made, err := Made(root)
+		made, err := DriverOf(root)
 		require.NoError(t, err)
 		require.Equal(t, name, made)
 		require.NoError(t, os.RemoveAll(filepath.Dir(record)))
@@ -164,21 +164,21 @@ func TestLayersWithoutRecordsAreLayersThatWereMade(t *testing.T) {
 		require.NoError(t, d.Close())
 		record := filepath.Join(root, b.Name, b.Records, "named", "layer.json")
 		require.NoError(t, os.Remove(record))
-		made, err := Made(root)
+		made, err := DriverOf(root)
 		require.NoError(t, err)
 		require.Equal(t, b.Name, made)
 	}
 	for _, dir := range []string{"overlay2/12", "btrfs/12", "vfs/12", "aufs/.layerkeep/layers/12"} {
 		root := t.TempDir()
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
-		made, err := Made(root)
+		made, err := DriverOf(root)
 		require.NoError(t, err)
 		require.Equal(t, strings.Split(dir, "/")[0], made, "a view has nothing but its record")
 	}
 	for _, name := range []string{".new-12-1", ".trash-12-1", ".old-12-1"} {
 		root := t.TempDir()
 		require.NoError(t, os.MkdirAll(filepath.Join(root, "vfs", name, "tree"), 0o700))
-		made, err := Made(root)
+		made, err := DriverOf(root)
 		require.NoError(t, err)
 		require.Empty(t, made, "the driver's own")
 	}

@@ -116,6 +116,7 @@ func (s *suite) borrowReadOnly(t *testing.T) {
 	require.ErrorIs(t, st.d.Create(t.Context(), "L.new", nil, driver.CreateOptions{}), driver.ErrReadOnly)
 	if r, ok := st.d.(driver.Recorder); ok {
 		require.ErrorIs(t, r.Note(t.Context(), "L.base", []byte(`{}`)), driver.ErrReadOnly)
+		require.ErrorIs(t, r.NoteNow(t.Context(), "L.base", []byte(`{}`)), driver.ErrReadOnly)
 	}
 	if r, ok := st.d.(driver.Replacer); ok {
 		require.ErrorIs(t, r.Replace(t.Context(), "L.base", "mine"), driver.ErrReadOnly)

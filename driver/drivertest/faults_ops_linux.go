@@ -170,6 +170,10 @@ func noteOp(st *store) (any, error) {
 	return nil, st.d.(driver.Recorder).Note(st.ctx(), faultID, json.RawMessage(`"note"`))
 }
 
+func noteNowOp(st *store) (any, error) {
+	return nil, st.d.(driver.Recorder).NoteNow(st.ctx(), faultID, json.RawMessage(`"note"`))
+}
+
 func rerecordOp(st *store) (any, error) {
 	return nil, st.d.(driver.Rerecorder).Rerecord(st.ctx(), faultID, faultChain, driver.CreateOptions{})
 }
@@ -232,6 +236,7 @@ func (s *suite) faultOps() []faultOp {
 		{name: "layers", prepare: filled, run: layersOp},
 		{name: "record", prepare: filled, run: recordOp},
 		{name: "note", prepare: filled, run: noteOp},
+		{name: "note now", prepare: filled, run: noteNowOp},
 		{name: "note on a sealed layer", prepare: sealedLayer, run: noteOp},
 		{name: "mounts of a sealed layer", rewrites: true, prepare: sealedLayer, run: mountOp(faultID, driver.MountOptions{})},
 	}

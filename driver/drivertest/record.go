@@ -16,6 +16,7 @@ func (s *suite) testRecord(t *testing.T) {
 	t.Run("a record says what the layer is", s.recordSays)
 	t.Run("a note of a writable layer is kept when it is sealed", s.noteSealed)
 	t.Run("a note of a sealed layer is kept at once", s.noteAtOnce)
+	t.Run("a note that cannot wait is kept at once in every state", s.noteNow)
 	t.Run("a note that nobody sealed is not kept", s.noteLost)
 	t.Run("a record that is lost is written again", s.recordAgain)
 	t.Run("no record is written for what is not there", s.recordOfNothing)
@@ -107,6 +108,35 @@ func (s *suite) noteAtOnce(t *testing.T) {
 	usage, err := st.d.Usage(t.Context(), "a")
 	require.NoError(t, err)
 	require.NotZero(t, usage.Inodes, "what was recorded before stays")
+}
+
+func (s *suite) noteNow(t *testing.T) {
+	st := s.open(t)
+	chain := st.layer("base", nil, File("f", "f"))
+	for id, opts := range map[driver.ID]driver.CreateOptions{"w": {}, "v": {View: true}, "later": {}} {
+		require.NoError(t, st.d.Create(t.Context(), id, chain, opts))
+	}
+	require.NoError(t, st.apply("w", File("g", "g")))
+	before := st.tree("w")
+	// What waits for the seal is not put over it.
+	require.NoError(t, st.recorder().Note(t.Context(), "later", json.RawMessage(`"for the seal"`)))
+	note := json.RawMessage(`"now"`)
+	for _, id := range []driver.ID{"base", "w", "v", "later"} {
+		require.NoError(t, st.recorder().NoteNow(t.Context(), id, note))
+	}
+	require.NoError(t, st.d.Seal(t.Context(), "later"))
+	for range 2 {
+		st.requireRecord(driver.Record{Sealed: true, Note: note}, "base")
+		st.requireRecord(driver.Record{Sealed: true, Parents: chain, Note: note}, "later")
+		st.requireRecord(driver.Record{Parents: chain, Note: note}, "w")
+		st.requireRecord(driver.Record{Parents: chain, View: true, Note: note}, "v")
+		st.requireTree(before, "w", "with a note")
+		st = st.openAgain()
+	}
+	require.ErrorIs(t, st.recorder().NoteNow(t.Context(), "missing", note), driver.ErrNotFound)
+	require.ErrorIs(t, st.recorder().NoteNow(t.Context(), "../x", note), driver.ErrInvalidID)
+	require.NoError(t, st.d.Seal(t.Context(), "w"))
+	st.requireRecord(driver.Record{Sealed: true, Parents: chain, Note: note}, "w")
 }
 
 func (s *suite) noteLost(t *testing.T) {

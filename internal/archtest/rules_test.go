@@ -33,7 +33,7 @@ var (
 
 // rules has one line for every package that is no command.
 var rules = map[string]rule{
-	".":                    {},
+	".":                    {"check", "image", "snapshotter", "snapshotter/meta", "driver", "diff", "mount"},
 	"diff":                 append([]string{}, low...),
 	"mount":                {"internal/sys", "internal/rootfd"},
 	"tar":                  append([]string{"diff"}, low...),
@@ -48,15 +48,15 @@ var rules = map[string]rule{
 	"image":                append([]string{"snapshotter", "snapshotter/meta", "driver", "diff", "tar", "mount", "internal/recipe"}, low...),
 	"check":                {"image", "snapshotter", "snapshotter/meta", "driver", "diff", "tar"},
 	"repair":               {"check", "image", "snapshotter", "snapshotter/meta", "driver", "internal/durable"},
-	"service":              append([]string{"snapshotter", "snapshotter/meta", "driver", "mount", "image", "check", "internal/errkind"}, services...),
+	"service":              append([]string{".", "snapshotter", "snapshotter/meta", "driver", "mount", "image", "check", "internal/errkind"}, services...),
 	"service/config":       {"driver", "driver/all"},
 	"service/grpcerr":      {"check", "driver", "image", "mount", "snapshotter", "snapshotter/meta", "diff", "tar"},
 	"service/differ":       {"internal/errkind", "snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
-	"service/storeservice": {"check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
+	"service/storeservice": {".", "check", "snapshotter", "snapshotter/meta", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"internal/storewire":   {"check", "snapshotter", "image", "driver", "diff", "mount", "api/store/v1"},
 	"service/graphdriver":  {"internal/keylock", "snapshotter", "driver", "diff", "tar", "mount", "service/grpcerr"},
 	"service/metrics":      {"snapshotter", "snapshotter/meta", "driver", "service/grpcerr"},
-	"client":               {"check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
+	"client":               {".", "check", "snapshotter", "image", "driver", "diff", "mount", "tar", "service/grpcerr", "api/store/v1", "internal/storewire"},
 	"api/store/v1":         {},
 	"internal/sys":         {},
 	"internal/errkind":     {},

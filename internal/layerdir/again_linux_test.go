@@ -21,8 +21,9 @@ func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 		"seal": func(s *Store) error {
 			return s.Seal(context.Background(), "open", "tree", func(*Meta) error { return nil })
 		},
-		"note":   func(s *Store) error { return s.Note("sealed", json.RawMessage(`"note"`)) },
-		"remove": func(s *Store) error { return s.Remove("open") },
+		"note":     func(s *Store) error { return s.Note("sealed", json.RawMessage(`"note"`)) },
+		"note now": func(s *Store) error { return s.NoteNow("open", json.RawMessage(`"note"`)) },
+		"remove":   func(s *Store) error { return s.Remove("open") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := faultStore(t, false)

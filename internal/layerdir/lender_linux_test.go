@@ -83,7 +83,7 @@ func TestALentLayerIsNeverChanged(t *testing.T) {
 	for name, err := range map[string]error{
 		"create": s.Create("x.b", Meta{}, func(string) error { return nil }),
 		"remove": s.Remove("x.a"), "idle": s.RemoveIdle("x.a"), "save": s.Save("x.a", Meta{}),
-		"renew": s.Renew("x.a", Meta{}), "note": s.Note("x.a", nil), "tear": s.tear("x.a"), "staging": staging,
+		"renew": s.Renew("x.a", Meta{}), "note": s.Note("x.a", nil), "note now": s.NoteNow("x.a", nil), "tear": s.tear("x.a"), "staging": staging,
 		"merge": s.Merging("x.a", false, func() error { return nil }), "become": s.Become("x.a", dir),
 		"seal": s.Seal(t.Context(), "x.a", "tree", func(*Meta) error { return nil }), "replace": s.Replace("x.a", "b"),
 	} {

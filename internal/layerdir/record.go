@@ -36,6 +36,14 @@ func (r Recorder) Note(_ context.Context, id driver.ID, note json.RawMessage) er
 	return nil
 }
 
+// NoteNow implements [driver.Recorder].
+func (r Recorder) NoteNow(_ context.Context, id driver.ID, note json.RawMessage) error {
+	if err := r.store.NoteNow(id, note); err != nil {
+		return fmt.Errorf("%s: note on layer %s: %w", r.driver, id, err)
+	}
+	return nil
+}
+
 // Record returns what is recorded of a layer.
 func (s *Store) Record(id driver.ID) (driver.Record, error) {
 	m, err := s.Load(id)
@@ -69,6 +77,26 @@ func (s *Store) Note(id driver.ID, note json.RawMessage) error {
 		s.notes[id] = note
 		return nil
 	}
+	return s.saveNote(id, m, note)
+}
+
+// NoteNow is Note, durably in every state of the layer.
+func (s *Store) NoteNow(id driver.ID, note json.RawMessage) error {
+	if err := s.own(id); err != nil {
+		return err
+	}
+	m, err := s.Load(id)
+	if err == nil {
+		err = s.saveNote(id, m, note)
+	}
+	if err == nil {
+		s.forgetNote(id)
+	}
+	return err
+}
+
+// saveNote puts a note into the record m.
+func (s *Store) saveNote(id driver.ID, m Meta, note json.RawMessage) error {
 	if bytes.Equal(m.Note, note) {
 		return s.syncRecord(id)
 	}

@@ -55,10 +55,10 @@ func (d *Differ) both(ctx context.Context, lower, upper []mount.Mount) (from, to
 	if len(upper) == 0 {
 		return "", "", fmt.Errorf("compare snapshots: nothing to compare with: %w", errdefs.ErrInvalidArgument)
 	}
-	if from, err = d.shown(ctx, lower); err != nil {
+	if from, err = d.findTree(ctx, lower); err != nil {
 		return "", "", err
 	}
-	to, err = d.shown(ctx, upper)
+	to, err = d.findTree(ctx, upper)
 	return from, to, err
 }
 
@@ -87,8 +87,8 @@ func (d *Differ) comparison(ctx context.Context, from, to string) (writeLayer, e
 }
 
 // shown returns the snapshot whose tree the mounts show, "" for nothing.
-func (d *Differ) shown(ctx context.Context, mounts []mount.Mount) (string, error) {
-	key, err := d.scope.Shown(ctx, mounts)
+func (d *Differ) findTree(ctx context.Context, mounts []mount.Mount) (string, error) {
+	key, err := d.scope.FindTree(ctx, mounts)
 	if errdefs.IsNotFound(err) {
 		return "", notOurs("the mounts are of no snapshot of this store")
 	}

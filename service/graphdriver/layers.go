@@ -77,9 +77,9 @@ func (d *Driver) create(ctx context.Context, req request) (response, error) {
 	if !errdefs.IsNotFound(err) {
 		return response{}, err
 	}
-	// Make does not ask how to mount it, which not every driver can for a layer
+	// Create does not ask how to mount it, which not every driver can for a layer
 	// that can be written to.
-	return response{}, d.store.Make(ctx, d.scope.Full(req.ID+activeSuffix), d.scope.Full(req.Parent), snapshots.WithLabels(labels))
+	return response{}, d.store.Create(ctx, d.scope.Full(req.ID+activeSuffix), d.scope.Full(req.Parent), snapshots.WithLabels(labels))
 }
 
 // asCreated returns an error unless the layer is as create with these arguments

@@ -176,7 +176,7 @@ func TestALayerWithChildrenStaysAndSoDoesItsMount(t *testing.T) {
 
 func TestOtherEnginesAndPeopleAreNotSeen(t *testing.T) {
 	p := newPlugin(t, "overlay2")
-	require.NoError(t, p.store.Make(t.Context(), "mine", ""))
+	require.NoError(t, p.store.Create(t.Context(), "mine", ""))
 	require.NoError(t, p.store.Commit(t.Context(), "base", "mine"))
 	require.False(t, p.do("Exists", request{ID: "base"}).Exists)
 	p.refused("Create", request{ID: "child", Parent: "base"}, "not found")

@@ -77,7 +77,7 @@ func (s *Service) RunCheck(ctx context.Context, opts check.Options, rate int64, 
 	defer s.checking.Unlock()
 	opts.Shared = true
 	start := time.Now()
-	sum, err := check.Background(ctx, s.snaps, s.images, opts, rate, found)
+	sum, err := s.store.Check(ctx, opts, rate, found)
 	if s.opts.Checked != nil && len(opts.Names) == 0 && opts.After == "" {
 		s.opts.Checked(Checked{ReadData: opts.ReadData, Summary: sum, Duration: time.Since(start), Err: err})
 	}

@@ -11,7 +11,7 @@ import (
 
 // Images implements the call of that name.
 func (s *Service) Images(_ *storev1.ImagesRequest, stream storev1.Store_ImagesServer) error {
-	images, err := s.images.List(stream.Context())
+	images, err := s.store.Images(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (s *Service) Images(_ *storev1.ImagesRequest, stream storev1.Store_ImagesSe
 
 // GetImage implements the call of that name.
 func (s *Service) GetImage(ctx context.Context, req *storev1.GetImageRequest) (*storev1.Image, error) {
-	i, err := s.images.Get(ctx, req.GetName())
+	i, err := s.store.Image(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (s *Service) GetImage(ctx context.Context, req *storev1.GetImageRequest) (*
 
 // Resolve implements the call of that name.
 func (s *Service) Resolve(ctx context.Context, req *storev1.ResolveRequest) (*storev1.ResolveResponse, error) {
-	r, err := s.images.Resolve(ctx, req.GetName())
+	r, err := s.store.Resolve(ctx, req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -48,20 +48,14 @@ func (s *Service) Resolve(ctx context.Context, req *storev1.ResolveRequest) (*st
 func (s *Service) RemoveImage(ctx context.Context, req *storev1.RemoveImageRequest) (*storev1.Collected, error) {
 	ctx, end := s.calls.begin(ctx)
 	defer end()
-	return s.collect(func() (image.Collected, error) { return s.images.Remove(ctx, req.GetName()) })
+	return s.collect(func() (image.Collected, error) { return s.store.RemoveImage(ctx, req.GetName()) })
 }
 
 // Collect implements the call of that name.
 func (s *Service) Collect(ctx context.Context, _ *storev1.CollectRequest) (*storev1.Collected, error) {
 	ctx, end := s.calls.begin(ctx)
 	defer end()
-	return s.collect(func() (image.Collected, error) {
-		c, err := s.images.GC(ctx)
-		if err == nil {
-			err = s.snaps.Cleanup(ctx)
-		}
-		return c, err
-	})
+	return s.collect(func() (image.Collected, error) { return s.store.Collect(ctx) })
 }
 
 // collect runs what collects, and tells who wants to know.

@@ -38,7 +38,7 @@ func (s *Service) Apply(stream storev1.Store_ApplyServer) error {
 		m, err := stream.Recv()
 		return m.GetData(), err
 	})
-	applied, err := s.snaps.Apply(ctx, first.GetKey(), layer, driver.ApplyOptions{
+	applied, err := s.store.Apply(ctx, first.GetKey(), layer, driver.ApplyOptions{
 		DiffID: diffID, Sync: first.GetSync(),
 		Warn: func(path, message string) {
 			_ = send(&storev1.ApplyResponse{Warning: warning(0, path, message)}) // who has gone is told nothing
@@ -65,7 +65,7 @@ func (s *Service) Diff(req *storev1.DiffRequest, stream storev1.Store_DiffServer
 		return stream.Send(m)
 	}
 	out := &download{send: func(data []byte) error { return send(&storev1.DiffResponse{Data: data}) }}
-	stats, err := s.snaps.Diff(ctx, req.GetKey(), out, driver.DiffOptions{
+	stats, err := s.store.Diff(ctx, req.GetKey(), out, driver.DiffOptions{
 		MaxTime: tar.MaxTime(storewire.ToTime(req.GetSourceDateEpoch())),
 		Warn: func(path, message string) {
 			_ = send(&storev1.DiffResponse{Warning: warning(0, path, message)}) // who has gone is told nothing
@@ -97,7 +97,7 @@ func (s *Service) Changes(req *storev1.ChangesRequest, stream storev1.Store_Chan
 		some, size = nil, 0
 		return err
 	}
-	for c, err := range s.snaps.Changes(ctx, req.GetKey()) {
+	for c, err := range s.store.Changes(ctx, req.GetKey()) {
 		if err == nil {
 			some, size = append(some, storewire.FromChange(c)), size+len(c.Path)
 		}

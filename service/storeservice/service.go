@@ -8,11 +8,10 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/layerkeep/layerkeep"
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/check"
-	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/internal/storewire"
-	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
 // Options tune [New].
@@ -44,20 +43,17 @@ type Collection struct {
 // A Service serves one store. It is safe for concurrent use.
 type Service struct {
 	storev1.UnimplementedStoreServer
-	snaps  *snapshotter.Snapshotter
-	images *image.Store
-	opts   Options
-	holds  holds
-	calls  calls
+	store layerkeep.Store
+	opts  Options
+	holds holds
+	calls calls
 	// checking is held by the check that runs.
 	checking sync.Mutex
 }
 
-// New returns a service of the store and its images, which stay the caller's: it
-// closes the store when no call is in flight any more.
-func New(store *snapshotter.Snapshotter, images *image.Store, opts Options) *Service {
-	return &Service{snaps: store, images: images, opts: opts}
-}
+// New returns a service of the store, which stays the caller's: it closes the store when no call
+// is in flight any more.
+func New(store layerkeep.Store, opts Options) *Service { return &Service{store: store, opts: opts} }
 
 // Register makes a server offer the service. The server needs the interceptors of
 // package grpcerr for clients to tell errors apart.
@@ -66,7 +62,7 @@ func (s *Service) Register(server grpc.ServiceRegistrar) { storev1.RegisterStore
 // Info implements the call of that name.
 func (s *Service) Info(context.Context, *storev1.InfoRequest) (*storev1.InfoResponse, error) {
 	return &storev1.InfoResponse{
-		Root: []byte(s.snaps.Root()), Driver: s.snaps.Driver().Name(), Properties: storewire.FromProperties(s.snaps.Driver().Properties()),
+		Root: []byte(s.store.Root()), Driver: s.store.DriverName(), Properties: storewire.FromProperties(s.store.Properties()),
 		Pid: int64(os.Getpid()), Version: s.opts.Version,
 	}, nil
 }

@@ -16,7 +16,7 @@ import (
 
 // Stat implements the call of that name.
 func (s *Service) Stat(ctx context.Context, req *storev1.StatRequest) (*storev1.Snapshot, error) {
-	info, err := s.snaps.Stat(ctx, req.GetKey())
+	info, err := s.store.Stat(ctx, req.GetKey())
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (s *Service) Stat(ctx context.Context, req *storev1.StatRequest) (*storev1.
 	if !req.GetDamage() {
 		return resp, nil
 	}
-	damage, err := s.snaps.Damage(ctx, req.GetKey())
+	damage, err := s.store.Damage(ctx, req.GetKey())
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *Service) List(req *storev1.ListRequest, stream storev1.Store_ListServer
 	send := func() error {
 		return portions(some, func(some []*storev1.Snapshot) error { return stream.Send(&storev1.ListResponse{Snapshots: some}) })
 	}
-	add := func(_ context.Context, info snapshots.Info, state snapshotter.LayerState) error {
+	add := func(info snapshots.Info, state snapshotter.LayerState) error {
 		m := storewire.FromInfo(info)
 		m.State = string(state)
 		if some = append(some, m); len(some) < listBatch {
@@ -51,12 +51,10 @@ func (s *Service) List(req *storev1.ListRequest, stream storev1.Store_ListServer
 		some = some[:0]
 		return err
 	}
-	list := func() error { return s.snaps.StreamStates(stream.Context(), add) }
+	list := func() error { return s.store.WalkStates(stream.Context(), add) }
 	if !req.GetStates() {
 		list = func() error {
-			return s.snaps.Stream(stream.Context(), func(ctx context.Context, info snapshots.Info) error {
-				return add(ctx, info, snapshotter.LayerSound)
-			})
+			return s.store.Walk(stream.Context(), func(info snapshots.Info) error { return add(info, snapshotter.LayerSound) })
 		}
 	}
 	err := list()
@@ -68,7 +66,7 @@ func (s *Service) List(req *storev1.ListRequest, stream storev1.Store_ListServer
 
 // Usage implements the call of that name.
 func (s *Service) Usage(ctx context.Context, req *storev1.UsageRequest) (*storev1.UsageResponse, error) {
-	u, err := s.snaps.Usage(ctx, req.GetKey())
+	u, err := s.store.Usage(ctx, req.GetKey())
 	if err != nil {
 		return nil, err
 	}
@@ -82,17 +80,16 @@ func (s *Service) Prepare(ctx context.Context, req *storev1.PrepareRequest) (*st
 	if err := refuseMark(req.GetKey()); err != nil {
 		return nil, err
 	}
-	labels := snapshots.WithLabels(req.GetLabels())
 	var err error
 	switch {
 	case req.GetKind() == storev1.Kind_KIND_VIEW:
-		_, err = s.snaps.View(ctx, req.GetKey(), req.GetParent(), labels)
+		err = s.store.View(ctx, req.GetKey(), req.GetParent(), req.GetLabels())
 	case req.GetKind() != storev1.Kind_KIND_ACTIVE:
 		err = fmt.Errorf("%w: a snapshot is made active or as a view", errdefs.ErrInvalidArgument)
 	case req.GetMountable():
-		_, err = s.snaps.Prepare(ctx, req.GetKey(), req.GetParent(), labels)
+		err = s.store.Prepare(ctx, req.GetKey(), req.GetParent(), req.GetLabels())
 	default:
-		err = s.snaps.Make(ctx, req.GetKey(), req.GetParent(), labels)
+		err = s.store.Create(ctx, req.GetKey(), req.GetParent(), req.GetLabels())
 	}
 	if err != nil {
 		return nil, err
@@ -110,10 +107,26 @@ func (s *Service) Commit(ctx context.Context, req *storev1.CommitRequest) (*stor
 	if err := refuseScoped(req.GetKey()); err != nil {
 		return nil, err
 	}
-	if err := s.snaps.Commit(ctx, req.GetName(), req.GetKey(), snapshots.WithLabels(req.GetLabels())); err != nil {
+	if err := s.store.Commit(ctx, req.GetName(), req.GetKey(), req.GetLabels()); err != nil {
 		return nil, err
 	}
 	return &storev1.CommitResponse{}, nil
+}
+
+// Rename implements the call of that name.
+func (s *Service) Rename(ctx context.Context, req *storev1.RenameRequest) (*storev1.RenameResponse, error) {
+	ctx, end := s.calls.begin(ctx)
+	defer end()
+	if err := refuseMark(req.GetName()); err != nil {
+		return nil, err
+	}
+	if err := refuseScoped(req.GetKey()); err != nil {
+		return nil, err
+	}
+	if err := s.store.Rename(ctx, req.GetKey(), req.GetName()); err != nil {
+		return nil, err
+	}
+	return &storev1.RenameResponse{}, nil
 }
 
 // Remove implements the call of that name.
@@ -125,7 +138,7 @@ func (s *Service) Remove(ctx context.Context, req *storev1.RemoveRequest) (*stor
 			return nil, err
 		}
 	}
-	if err := s.images.RemoveSnapshot(ctx, req.GetKey()); err != nil {
+	if err := s.store.Remove(ctx, req.GetKey(), req.GetForce()); err != nil {
 		return nil, err
 	}
 	return &storev1.RemoveResponse{}, nil
@@ -133,7 +146,7 @@ func (s *Service) Remove(ctx context.Context, req *storev1.RemoveRequest) (*stor
 
 // Mounts implements the call of that name.
 func (s *Service) Mounts(ctx context.Context, req *storev1.MountsRequest) (*storev1.MountsResponse, error) {
-	mounts, err := s.snaps.MountValues(ctx, req.GetKey(), driver.MountOptions{ReadOnly: req.GetReadOnly(), Volatile: req.GetVolatile()})
+	mounts, err := s.store.Mounts(ctx, req.GetKey(), driver.MountOptions{ReadOnly: req.GetReadOnly(), Volatile: req.GetVolatile()})
 	if err != nil {
 		return nil, err
 	}

@@ -25,13 +25,13 @@ func (s *Service) Import(stream storev1.Store_ImportServer) error {
 		return stream.Send(m)
 	}
 	report := newReport(func(p []*storev1.Progress) error { return send(&storev1.ImportResponse{Progress: p}) })
-	img, err := s.images.Import(ctx, image.Source{
+	img, err := s.store.Import(ctx, image.Source{
 		Kind: image.Kind(o.GetFormat()), Path: "-",
 		Reader: newUpload(ctx, first.GetData(), func() ([]byte, error) {
 			m, err := stream.Recv()
 			return m.GetData(), err
 		}),
-		Sent: &image.Sent{Label: string(o.GetLabel()), Ref: string(o.GetRef()), Base: o.GetBase()},
+		Packed: &image.Packed{Label: string(o.GetLabel()), Ref: string(o.GetRef()), Base: o.GetBase()},
 	}, image.ImportOptions{
 		Name: o.GetName(), Platform: o.GetPlatform(), Image: o.GetImage(), Recipes: o.GetRecipes(), Progress: report,
 		Warn: func(layer int, path, message string) {
@@ -58,7 +58,7 @@ func (s *Service) Export(req *storev1.ExportRequest, stream storev1.Store_Export
 	report := newReport(func(p []*storev1.Progress) error { return send(&storev1.ExportResponse{Progress: p}) })
 	out := &download{send: func(data []byte) error { return send(&storev1.ExportResponse{Data: data}) }}
 	epoch := storewire.ToTime(req.GetSourceDateEpoch())
-	exported, err := s.images.Export(ctx, req.GetSource(), out, image.ExportOptions{
+	exported, err := s.store.Export(ctx, req.GetSource(), out, image.ExportOptions{
 		Name: req.GetName(), SourceDateEpoch: &epoch, Progress: report,
 	})
 	report.close()

@@ -84,7 +84,7 @@ func (w *workload) layer() {
 
 func (w *workload) layerByClient(until int, parent, key, name string, layer []byte, made, committed func(*state)) {
 	w.t.Helper()
-	require.NoError(w.t, w.service.Make(w.t.Context(), key, parent, nil))
+	require.NoError(w.t, w.service.Create(w.t.Context(), key, parent, nil))
 	w.did("make by the client", made)
 	if until > 1 {
 		_, err := w.service.Apply(w.t.Context(), key, bytes.NewReader(layer), driver.ApplyOptions{Sync: true})
@@ -233,7 +233,7 @@ func (w *workload) bulk() {
 	made := map[string]snapshot{}
 	for range bulkRows {
 		key := w.newName("bulk")
-		require.NoError(w.t, w.service.Make(w.t.Context(), key, "", labels))
+		require.NoError(w.t, w.service.Create(w.t.Context(), key, "", labels))
 		made[key] = snapshot{kind: "active"}
 	}
 	w.did("make many by the client", func(s *state) { maps.Copy(s.snapshots, made) })

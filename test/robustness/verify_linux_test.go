@@ -322,7 +322,7 @@ func (c *checker) useByClient(active string) (err error) {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(v.Make(ctx, "next", img.Layers[len(img.Layers)-1].ChainID.String(), nil), v.Commit(ctx, "next-committed", "next", nil))
+	err = errors.Join(v.Create(ctx, "next", img.Layers[len(img.Layers)-1].ChainID.String(), nil), v.Commit(ctx, "next-committed", "next", nil))
 	if active != "" {
 		err = errors.Join(err, v.Commit(ctx, active+"-committed", active, nil))
 	}

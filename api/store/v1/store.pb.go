@@ -136,7 +136,7 @@ func (x Change_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Change_Kind.Descriptor instead.
 func (Change_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{31, 0}
+	return file_store_proto_rawDescGZIP(), []int{33, 0}
 }
 
 type InfoRequest struct {
@@ -1059,6 +1059,94 @@ func (*CommitResponse) Descriptor() ([]byte, []int) {
 	return file_store_proto_rawDescGZIP(), []int{13}
 }
 
+type RenameRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameRequest) Reset() {
+	*x = RenameRequest{}
+	mi := &file_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameRequest) ProtoMessage() {}
+
+func (x *RenameRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
+func (*RenameRequest) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RenameRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RenameRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RenameResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenameResponse) Reset() {
+	*x = RenameResponse{}
+	mi := &file_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenameResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenameResponse) ProtoMessage() {}
+
+func (x *RenameResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenameResponse.ProtoReflect.Descriptor instead.
+func (*RenameResponse) Descriptor() ([]byte, []int) {
+	return file_store_proto_rawDescGZIP(), []int{15}
+}
+
 type RemoveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1070,7 +1158,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1170,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[14]
+	mi := &file_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1183,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{14}
+	return file_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RemoveRequest) GetKey() string {
@@ -1120,7 +1208,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1220,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[15]
+	mi := &file_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1233,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{15}
+	return file_store_proto_rawDescGZIP(), []int{17}
 }
 
 type MountsRequest struct {
@@ -1159,7 +1247,7 @@ type MountsRequest struct {
 
 func (x *MountsRequest) Reset() {
 	*x = MountsRequest{}
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1259,7 @@ func (x *MountsRequest) String() string {
 func (*MountsRequest) ProtoMessage() {}
 
 func (x *MountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[16]
+	mi := &file_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1272,7 @@ func (x *MountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountsRequest.ProtoReflect.Descriptor instead.
 func (*MountsRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{16}
+	return file_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MountsRequest) GetKey() string {
@@ -1217,7 +1305,7 @@ type MountsResponse struct {
 
 func (x *MountsResponse) Reset() {
 	*x = MountsResponse{}
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1317,7 @@ func (x *MountsResponse) String() string {
 func (*MountsResponse) ProtoMessage() {}
 
 func (x *MountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[17]
+	mi := &file_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1330,7 @@ func (x *MountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MountsResponse.ProtoReflect.Descriptor instead.
 func (*MountsResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{17}
+	return file_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MountsResponse) GetMounts() []*Mount {
@@ -1268,7 +1356,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1368,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[18]
+	mi := &file_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1381,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{18}
+	return file_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Mount) GetType() string {
@@ -1357,7 +1445,7 @@ type Overlay struct {
 
 func (x *Overlay) Reset() {
 	*x = Overlay{}
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1457,7 @@ func (x *Overlay) String() string {
 func (*Overlay) ProtoMessage() {}
 
 func (x *Overlay) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[19]
+	mi := &file_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1470,7 @@ func (x *Overlay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overlay.ProtoReflect.Descriptor instead.
 func (*Overlay) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{19}
+	return file_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Overlay) GetLower() [][]byte {
@@ -1418,7 +1506,7 @@ type AUFS struct {
 
 func (x *AUFS) Reset() {
 	*x = AUFS{}
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1518,7 @@ func (x *AUFS) String() string {
 func (*AUFS) ProtoMessage() {}
 
 func (x *AUFS) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[20]
+	mi := &file_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1531,7 @@ func (x *AUFS) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AUFS.ProtoReflect.Descriptor instead.
 func (*AUFS) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{20}
+	return file_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AUFS) GetBranches() []*AUFS_Branch {
@@ -1478,7 +1566,7 @@ type IDMap struct {
 
 func (x *IDMap) Reset() {
 	*x = IDMap{}
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1490,7 +1578,7 @@ func (x *IDMap) String() string {
 func (*IDMap) ProtoMessage() {}
 
 func (x *IDMap) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[21]
+	mi := &file_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1503,7 +1591,7 @@ func (x *IDMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IDMap.ProtoReflect.Descriptor instead.
 func (*IDMap) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{21}
+	return file_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *IDMap) GetUids() string {
@@ -1533,7 +1621,7 @@ type Warning struct {
 
 func (x *Warning) Reset() {
 	*x = Warning{}
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1633,7 @@ func (x *Warning) String() string {
 func (*Warning) ProtoMessage() {}
 
 func (x *Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[22]
+	mi := &file_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1646,7 @@ func (x *Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warning.ProtoReflect.Descriptor instead.
 func (*Warning) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{22}
+	return file_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Warning) GetPath() []byte {
@@ -1597,7 +1685,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1697,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[23]
+	mi := &file_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1710,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{23}
+	return file_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApplyRequest) GetKey() string {
@@ -1664,7 +1752,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1764,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[24]
+	mi := &file_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1777,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{24}
+	return file_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyResponse) GetWarning() *Warning {
@@ -1718,7 +1806,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1818,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[25]
+	mi := &file_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1831,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{25}
+	return file_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Applied) GetDiffId() string {
@@ -1778,7 +1866,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1878,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[26]
+	mi := &file_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1891,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{26}
+	return file_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DiffRequest) GetKey() string {
@@ -1832,7 +1920,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1932,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[27]
+	mi := &file_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +1945,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{27}
+	return file_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DiffResponse) GetData() []byte {
@@ -1893,7 +1981,7 @@ type DiffStats struct {
 
 func (x *DiffStats) Reset() {
 	*x = DiffStats{}
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +1993,7 @@ func (x *DiffStats) String() string {
 func (*DiffStats) ProtoMessage() {}
 
 func (x *DiffStats) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[28]
+	mi := &file_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2006,7 @@ func (x *DiffStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffStats.ProtoReflect.Descriptor instead.
 func (*DiffStats) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{28}
+	return file_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DiffStats) GetAdded() int64 {
@@ -1958,7 +2046,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2058,7 @@ func (x *ChangesRequest) String() string {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[29]
+	mi := &file_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2071,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{29}
+	return file_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ChangesRequest) GetKey() string {
@@ -2002,7 +2090,7 @@ type ChangesResponse struct {
 
 func (x *ChangesResponse) Reset() {
 	*x = ChangesResponse{}
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2102,7 @@ func (x *ChangesResponse) String() string {
 func (*ChangesResponse) ProtoMessage() {}
 
 func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[30]
+	mi := &file_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2115,7 @@ func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
 func (*ChangesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{30}
+	return file_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ChangesResponse) GetChanges() []*Change {
@@ -2048,7 +2136,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2148,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[31]
+	mi := &file_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2161,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{31}
+	return file_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Change) GetKind() Change_Kind {
@@ -2109,7 +2197,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2209,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[32]
+	mi := &file_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2222,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{32}
+	return file_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Image) GetName() string {
@@ -2204,7 +2292,7 @@ type Descriptor struct {
 
 func (x *Descriptor) Reset() {
 	*x = Descriptor{}
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2304,7 @@ func (x *Descriptor) String() string {
 func (*Descriptor) ProtoMessage() {}
 
 func (x *Descriptor) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[33]
+	mi := &file_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2317,7 @@ func (x *Descriptor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Descriptor.ProtoReflect.Descriptor instead.
 func (*Descriptor) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{33}
+	return file_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Descriptor) GetMediaType() string {
@@ -2264,7 +2352,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2364,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[34]
+	mi := &file_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2377,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{34}
+	return file_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Platform) GetOs() string {
@@ -2324,7 +2412,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2424,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[35]
+	mi := &file_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2437,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{35}
+	return file_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Layer) GetBlob() *Descriptor {
@@ -2381,7 +2469,7 @@ type ImagesRequest struct {
 
 func (x *ImagesRequest) Reset() {
 	*x = ImagesRequest{}
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2481,7 @@ func (x *ImagesRequest) String() string {
 func (*ImagesRequest) ProtoMessage() {}
 
 func (x *ImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[36]
+	mi := &file_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2494,7 @@ func (x *ImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagesRequest.ProtoReflect.Descriptor instead.
 func (*ImagesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{36}
+	return file_store_proto_rawDescGZIP(), []int{38}
 }
 
 type ImagesResponse struct {
@@ -2418,7 +2506,7 @@ type ImagesResponse struct {
 
 func (x *ImagesResponse) Reset() {
 	*x = ImagesResponse{}
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2518,7 @@ func (x *ImagesResponse) String() string {
 func (*ImagesResponse) ProtoMessage() {}
 
 func (x *ImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[37]
+	mi := &file_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2531,7 @@ func (x *ImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagesResponse.ProtoReflect.Descriptor instead.
 func (*ImagesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{37}
+	return file_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ImagesResponse) GetImages() []*Image {
@@ -2462,7 +2550,7 @@ type GetImageRequest struct {
 
 func (x *GetImageRequest) Reset() {
 	*x = GetImageRequest{}
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +2562,7 @@ func (x *GetImageRequest) String() string {
 func (*GetImageRequest) ProtoMessage() {}
 
 func (x *GetImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[38]
+	mi := &file_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +2575,7 @@ func (x *GetImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImageRequest.ProtoReflect.Descriptor instead.
 func (*GetImageRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{38}
+	return file_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetImageRequest) GetName() string {
@@ -2506,7 +2594,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2606,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[39]
+	mi := &file_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2619,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{39}
+	return file_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ResolveRequest) GetName() string {
@@ -2552,7 +2640,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2652,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[40]
+	mi := &file_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2665,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{40}
+	return file_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ResolveResponse) GetKey() string {
@@ -2603,7 +2691,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2703,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[41]
+	mi := &file_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2716,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{41}
+	return file_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RemoveImageRequest) GetName() string {
@@ -2646,7 +2734,7 @@ type CollectRequest struct {
 
 func (x *CollectRequest) Reset() {
 	*x = CollectRequest{}
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +2746,7 @@ func (x *CollectRequest) String() string {
 func (*CollectRequest) ProtoMessage() {}
 
 func (x *CollectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[42]
+	mi := &file_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2759,7 @@ func (x *CollectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRequest.ProtoReflect.Descriptor instead.
 func (*CollectRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{42}
+	return file_store_proto_rawDescGZIP(), []int{44}
 }
 
 type Collected struct {
@@ -2685,7 +2773,7 @@ type Collected struct {
 
 func (x *Collected) Reset() {
 	*x = Collected{}
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2785,7 @@ func (x *Collected) String() string {
 func (*Collected) ProtoMessage() {}
 
 func (x *Collected) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[43]
+	mi := &file_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2798,7 @@ func (x *Collected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collected.ProtoReflect.Descriptor instead.
 func (*Collected) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{43}
+	return file_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Collected) GetSnapshots() []string {
@@ -2745,7 +2833,7 @@ type ImportRequest struct {
 
 func (x *ImportRequest) Reset() {
 	*x = ImportRequest{}
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2757,7 +2845,7 @@ func (x *ImportRequest) String() string {
 func (*ImportRequest) ProtoMessage() {}
 
 func (x *ImportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[44]
+	mi := &file_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2770,7 +2858,7 @@ func (x *ImportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRequest.ProtoReflect.Descriptor instead.
 func (*ImportRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{44}
+	return file_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ImportRequest) GetOptions() *ImportOptions {
@@ -2811,7 +2899,7 @@ type ImportOptions struct {
 
 func (x *ImportOptions) Reset() {
 	*x = ImportOptions{}
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2911,7 @@ func (x *ImportOptions) String() string {
 func (*ImportOptions) ProtoMessage() {}
 
 func (x *ImportOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[45]
+	mi := &file_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2924,7 @@ func (x *ImportOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportOptions.ProtoReflect.Descriptor instead.
 func (*ImportOptions) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{45}
+	return file_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ImportOptions) GetFormat() string {
@@ -2907,7 +2995,7 @@ type ImportResponse struct {
 
 func (x *ImportResponse) Reset() {
 	*x = ImportResponse{}
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3007,7 @@ func (x *ImportResponse) String() string {
 func (*ImportResponse) ProtoMessage() {}
 
 func (x *ImportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[46]
+	mi := &file_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3020,7 @@ func (x *ImportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportResponse.ProtoReflect.Descriptor instead.
 func (*ImportResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{46}
+	return file_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ImportResponse) GetProgress() []*Progress {
@@ -2972,7 +3060,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3072,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[47]
+	mi := &file_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3085,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47}
+	return file_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Progress) GetStep() isProgress_Step {
@@ -3085,7 +3173,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3185,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[48]
+	mi := &file_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3198,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{48}
+	return file_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExportRequest) GetSource() string {
@@ -3146,7 +3234,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3246,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[49]
+	mi := &file_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3259,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{49}
+	return file_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExportResponse) GetData() []byte {
@@ -3211,7 +3299,7 @@ type Exported struct {
 
 func (x *Exported) Reset() {
 	*x = Exported{}
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3311,7 @@ func (x *Exported) String() string {
 func (*Exported) ProtoMessage() {}
 
 func (x *Exported) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[50]
+	mi := &file_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3324,7 @@ func (x *Exported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exported.ProtoReflect.Descriptor instead.
 func (*Exported) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{50}
+	return file_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Exported) GetName() string {
@@ -3296,7 +3384,7 @@ type NotesRequest struct {
 
 func (x *NotesRequest) Reset() {
 	*x = NotesRequest{}
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +3396,7 @@ func (x *NotesRequest) String() string {
 func (*NotesRequest) ProtoMessage() {}
 
 func (x *NotesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[51]
+	mi := &file_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +3409,7 @@ func (x *NotesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotesRequest.ProtoReflect.Descriptor instead.
 func (*NotesRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{51}
+	return file_store_proto_rawDescGZIP(), []int{53}
 }
 
 type NotesResponse struct {
@@ -3333,7 +3421,7 @@ type NotesResponse struct {
 
 func (x *NotesResponse) Reset() {
 	*x = NotesResponse{}
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3433,7 @@ func (x *NotesResponse) String() string {
 func (*NotesResponse) ProtoMessage() {}
 
 func (x *NotesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[52]
+	mi := &file_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3446,7 @@ func (x *NotesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotesResponse.ProtoReflect.Descriptor instead.
 func (*NotesResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{52}
+	return file_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *NotesResponse) GetNotes() []*Note {
@@ -3379,7 +3467,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3479,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[53]
+	mi := &file_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3492,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{53}
+	return file_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Note) GetName() string {
@@ -3430,7 +3518,7 @@ type PutNoteRequest struct {
 
 func (x *PutNoteRequest) Reset() {
 	*x = PutNoteRequest{}
-	mi := &file_store_proto_msgTypes[54]
+	mi := &file_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3442,7 +3530,7 @@ func (x *PutNoteRequest) String() string {
 func (*PutNoteRequest) ProtoMessage() {}
 
 func (x *PutNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[54]
+	mi := &file_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3455,7 +3543,7 @@ func (x *PutNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNoteRequest.ProtoReflect.Descriptor instead.
 func (*PutNoteRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{54}
+	return file_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PutNoteRequest) GetNote() *Note {
@@ -3473,7 +3561,7 @@ type PutNoteResponse struct {
 
 func (x *PutNoteResponse) Reset() {
 	*x = PutNoteResponse{}
-	mi := &file_store_proto_msgTypes[55]
+	mi := &file_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3573,7 @@ func (x *PutNoteResponse) String() string {
 func (*PutNoteResponse) ProtoMessage() {}
 
 func (x *PutNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[55]
+	mi := &file_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3586,7 @@ func (x *PutNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNoteResponse.ProtoReflect.Descriptor instead.
 func (*PutNoteResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{55}
+	return file_store_proto_rawDescGZIP(), []int{57}
 }
 
 type DeleteNoteRequest struct {
@@ -3510,7 +3598,7 @@ type DeleteNoteRequest struct {
 
 func (x *DeleteNoteRequest) Reset() {
 	*x = DeleteNoteRequest{}
-	mi := &file_store_proto_msgTypes[56]
+	mi := &file_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3522,7 +3610,7 @@ func (x *DeleteNoteRequest) String() string {
 func (*DeleteNoteRequest) ProtoMessage() {}
 
 func (x *DeleteNoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[56]
+	mi := &file_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3535,7 +3623,7 @@ func (x *DeleteNoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNoteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNoteRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{56}
+	return file_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DeleteNoteRequest) GetName() string {
@@ -3553,7 +3641,7 @@ type DeleteNoteResponse struct {
 
 func (x *DeleteNoteResponse) Reset() {
 	*x = DeleteNoteResponse{}
-	mi := &file_store_proto_msgTypes[57]
+	mi := &file_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3565,7 +3653,7 @@ func (x *DeleteNoteResponse) String() string {
 func (*DeleteNoteResponse) ProtoMessage() {}
 
 func (x *DeleteNoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[57]
+	mi := &file_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3578,7 +3666,7 @@ func (x *DeleteNoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNoteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNoteResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{57}
+	return file_store_proto_rawDescGZIP(), []int{59}
 }
 
 type HoldRequest struct {
@@ -3590,7 +3678,7 @@ type HoldRequest struct {
 
 func (x *HoldRequest) Reset() {
 	*x = HoldRequest{}
-	mi := &file_store_proto_msgTypes[58]
+	mi := &file_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +3690,7 @@ func (x *HoldRequest) String() string {
 func (*HoldRequest) ProtoMessage() {}
 
 func (x *HoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[58]
+	mi := &file_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +3703,7 @@ func (x *HoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRequest.ProtoReflect.Descriptor instead.
 func (*HoldRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{58}
+	return file_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HoldRequest) GetNames() []string {
@@ -3633,7 +3721,7 @@ type HoldResponse struct {
 
 func (x *HoldResponse) Reset() {
 	*x = HoldResponse{}
-	mi := &file_store_proto_msgTypes[59]
+	mi := &file_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +3733,7 @@ func (x *HoldResponse) String() string {
 func (*HoldResponse) ProtoMessage() {}
 
 func (x *HoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[59]
+	mi := &file_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +3746,7 @@ func (x *HoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldResponse.ProtoReflect.Descriptor instead.
 func (*HoldResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{59}
+	return file_store_proto_rawDescGZIP(), []int{61}
 }
 
 type CancelRequest struct {
@@ -3671,7 +3759,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_store_proto_msgTypes[60]
+	mi := &file_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3771,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[60]
+	mi := &file_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +3784,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{60}
+	return file_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CancelRequest) GetCall() string {
@@ -3714,7 +3802,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_store_proto_msgTypes[61]
+	mi := &file_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3814,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[61]
+	mi := &file_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3827,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{61}
+	return file_store_proto_rawDescGZIP(), []int{63}
 }
 
 type CheckRequest struct {
@@ -3758,7 +3846,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_store_proto_msgTypes[62]
+	mi := &file_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3858,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[62]
+	mi := &file_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3871,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{62}
+	return file_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *CheckRequest) GetReadData() bool {
@@ -3827,7 +3915,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_store_proto_msgTypes[63]
+	mi := &file_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3927,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[63]
+	mi := &file_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +3940,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{63}
+	return file_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *CheckResponse) GetStep() *CheckStep {
@@ -3890,7 +3978,7 @@ type CheckStep struct {
 
 func (x *CheckStep) Reset() {
 	*x = CheckStep{}
-	mi := &file_store_proto_msgTypes[64]
+	mi := &file_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3902,7 +3990,7 @@ func (x *CheckStep) String() string {
 func (*CheckStep) ProtoMessage() {}
 
 func (x *CheckStep) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[64]
+	mi := &file_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3915,7 +4003,7 @@ func (x *CheckStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckStep.ProtoReflect.Descriptor instead.
 func (*CheckStep) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{64}
+	return file_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *CheckStep) GetDone() int64 {
@@ -3963,7 +4051,7 @@ type CheckFinding struct {
 
 func (x *CheckFinding) Reset() {
 	*x = CheckFinding{}
-	mi := &file_store_proto_msgTypes[65]
+	mi := &file_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3975,7 +4063,7 @@ func (x *CheckFinding) String() string {
 func (*CheckFinding) ProtoMessage() {}
 
 func (x *CheckFinding) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[65]
+	mi := &file_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3988,7 +4076,7 @@ func (x *CheckFinding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckFinding.ProtoReflect.Descriptor instead.
 func (*CheckFinding) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{65}
+	return file_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *CheckFinding) GetPart() string {
@@ -4063,7 +4151,7 @@ type CheckSummary struct {
 
 func (x *CheckSummary) Reset() {
 	*x = CheckSummary{}
-	mi := &file_store_proto_msgTypes[66]
+	mi := &file_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4163,7 @@ func (x *CheckSummary) String() string {
 func (*CheckSummary) ProtoMessage() {}
 
 func (x *CheckSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[66]
+	mi := &file_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4176,7 @@ func (x *CheckSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckSummary.ProtoReflect.Descriptor instead.
 func (*CheckSummary) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{66}
+	return file_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *CheckSummary) GetSnapshots() int64 {
@@ -4150,7 +4238,7 @@ type AUFS_Branch struct {
 
 func (x *AUFS_Branch) Reset() {
 	*x = AUFS_Branch{}
-	mi := &file_store_proto_msgTypes[70]
+	mi := &file_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4162,7 +4250,7 @@ func (x *AUFS_Branch) String() string {
 func (*AUFS_Branch) ProtoMessage() {}
 
 func (x *AUFS_Branch) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[70]
+	mi := &file_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4175,7 +4263,7 @@ func (x *AUFS_Branch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AUFS_Branch.ProtoReflect.Descriptor instead.
 func (*AUFS_Branch) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{20, 0}
+	return file_store_proto_rawDescGZIP(), []int{22, 0}
 }
 
 func (x *AUFS_Branch) GetPath() []byte {
@@ -4201,7 +4289,7 @@ type Progress_Begin struct {
 
 func (x *Progress_Begin) Reset() {
 	*x = Progress_Begin{}
-	mi := &file_store_proto_msgTypes[71]
+	mi := &file_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4301,7 @@ func (x *Progress_Begin) String() string {
 func (*Progress_Begin) ProtoMessage() {}
 
 func (x *Progress_Begin) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[71]
+	mi := &file_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4314,7 @@ func (x *Progress_Begin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_Begin.ProtoReflect.Descriptor instead.
 func (*Progress_Begin) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47, 0}
+	return file_store_proto_rawDescGZIP(), []int{49, 0}
 }
 
 func (x *Progress_Begin) GetLayers() []*Descriptor {
@@ -4247,7 +4335,7 @@ type Progress_LayerStep struct {
 
 func (x *Progress_LayerStep) Reset() {
 	*x = Progress_LayerStep{}
-	mi := &file_store_proto_msgTypes[72]
+	mi := &file_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4259,7 +4347,7 @@ func (x *Progress_LayerStep) String() string {
 func (*Progress_LayerStep) ProtoMessage() {}
 
 func (x *Progress_LayerStep) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[72]
+	mi := &file_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4272,7 +4360,7 @@ func (x *Progress_LayerStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_LayerStep.ProtoReflect.Descriptor instead.
 func (*Progress_LayerStep) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47, 1}
+	return file_store_proto_rawDescGZIP(), []int{49, 1}
 }
 
 func (x *Progress_LayerStep) GetIndex() int32 {
@@ -4299,7 +4387,7 @@ type Progress_Advance struct {
 
 func (x *Progress_Advance) Reset() {
 	*x = Progress_Advance{}
-	mi := &file_store_proto_msgTypes[73]
+	mi := &file_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4311,7 +4399,7 @@ func (x *Progress_Advance) String() string {
 func (*Progress_Advance) ProtoMessage() {}
 
 func (x *Progress_Advance) ProtoReflect() protoreflect.Message {
-	mi := &file_store_proto_msgTypes[73]
+	mi := &file_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4412,7 @@ func (x *Progress_Advance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress_Advance.ProtoReflect.Descriptor instead.
 func (*Progress_Advance) Descriptor() ([]byte, []int) {
-	return file_store_proto_rawDescGZIP(), []int{47, 2}
+	return file_store_proto_rawDescGZIP(), []int{49, 2}
 }
 
 func (x *Progress_Advance) GetIndex() int32 {
@@ -4426,7 +4514,11 @@ const file_store_proto_rawDesc = "" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x10\n" +
-	"\x0eCommitResponse\"7\n" +
+	"\x0eCommitResponse\"5\n" +
+	"\rRenameRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x10\n" +
+	"\x0eRenameResponse\"7\n" +
 	"\rRemoveRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"\x10\n" +
@@ -4639,7 +4731,7 @@ const file_store_proto_rawDesc = "" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_ACTIVE\x10\x01\x12\r\n" +
 	"\tKIND_VIEW\x10\x02\x12\x12\n" +
-	"\x0eKIND_COMMITTED\x10\x032\xa0\x0f\n" +
+	"\x0eKIND_COMMITTED\x10\x032\xf1\x0f\n" +
 	"\x05Store\x12I\n" +
 	"\x04Info\x12\x1f.layerkeep.store.v1.InfoRequest\x1a .layerkeep.store.v1.InfoResponse\x12E\n" +
 	"\x04Stat\x12\x1f.layerkeep.store.v1.StatRequest\x1a\x1c.layerkeep.store.v1.Snapshot\x12K\n" +
@@ -4647,6 +4739,7 @@ const file_store_proto_rawDesc = "" +
 	"\x05Usage\x12 .layerkeep.store.v1.UsageRequest\x1a!.layerkeep.store.v1.UsageResponse\x12R\n" +
 	"\aPrepare\x12\".layerkeep.store.v1.PrepareRequest\x1a#.layerkeep.store.v1.PrepareResponse\x12O\n" +
 	"\x06Commit\x12!.layerkeep.store.v1.CommitRequest\x1a\".layerkeep.store.v1.CommitResponse\x12O\n" +
+	"\x06Rename\x12!.layerkeep.store.v1.RenameRequest\x1a\".layerkeep.store.v1.RenameResponse\x12O\n" +
 	"\x06Remove\x12!.layerkeep.store.v1.RemoveRequest\x1a\".layerkeep.store.v1.RemoveResponse\x12O\n" +
 	"\x06Mounts\x12!.layerkeep.store.v1.MountsRequest\x1a\".layerkeep.store.v1.MountsResponse\x12P\n" +
 	"\x05Apply\x12 .layerkeep.store.v1.ApplyRequest\x1a!.layerkeep.store.v1.ApplyResponse(\x010\x01\x12K\n" +
@@ -4680,7 +4773,7 @@ func file_store_proto_rawDescGZIP() []byte {
 }
 
 var file_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_store_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_store_proto_goTypes = []any{
 	(Kind)(0),                     // 0: layerkeep.store.v1.Kind
 	(Change_Kind)(0),              // 1: layerkeep.store.v1.Change.Kind
@@ -4698,169 +4791,173 @@ var file_store_proto_goTypes = []any{
 	(*PrepareResponse)(nil),       // 13: layerkeep.store.v1.PrepareResponse
 	(*CommitRequest)(nil),         // 14: layerkeep.store.v1.CommitRequest
 	(*CommitResponse)(nil),        // 15: layerkeep.store.v1.CommitResponse
-	(*RemoveRequest)(nil),         // 16: layerkeep.store.v1.RemoveRequest
-	(*RemoveResponse)(nil),        // 17: layerkeep.store.v1.RemoveResponse
-	(*MountsRequest)(nil),         // 18: layerkeep.store.v1.MountsRequest
-	(*MountsResponse)(nil),        // 19: layerkeep.store.v1.MountsResponse
-	(*Mount)(nil),                 // 20: layerkeep.store.v1.Mount
-	(*Overlay)(nil),               // 21: layerkeep.store.v1.Overlay
-	(*AUFS)(nil),                  // 22: layerkeep.store.v1.AUFS
-	(*IDMap)(nil),                 // 23: layerkeep.store.v1.IDMap
-	(*Warning)(nil),               // 24: layerkeep.store.v1.Warning
-	(*ApplyRequest)(nil),          // 25: layerkeep.store.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 26: layerkeep.store.v1.ApplyResponse
-	(*Applied)(nil),               // 27: layerkeep.store.v1.Applied
-	(*DiffRequest)(nil),           // 28: layerkeep.store.v1.DiffRequest
-	(*DiffResponse)(nil),          // 29: layerkeep.store.v1.DiffResponse
-	(*DiffStats)(nil),             // 30: layerkeep.store.v1.DiffStats
-	(*ChangesRequest)(nil),        // 31: layerkeep.store.v1.ChangesRequest
-	(*ChangesResponse)(nil),       // 32: layerkeep.store.v1.ChangesResponse
-	(*Change)(nil),                // 33: layerkeep.store.v1.Change
-	(*Image)(nil),                 // 34: layerkeep.store.v1.Image
-	(*Descriptor)(nil),            // 35: layerkeep.store.v1.Descriptor
-	(*Platform)(nil),              // 36: layerkeep.store.v1.Platform
-	(*Layer)(nil),                 // 37: layerkeep.store.v1.Layer
-	(*ImagesRequest)(nil),         // 38: layerkeep.store.v1.ImagesRequest
-	(*ImagesResponse)(nil),        // 39: layerkeep.store.v1.ImagesResponse
-	(*GetImageRequest)(nil),       // 40: layerkeep.store.v1.GetImageRequest
-	(*ResolveRequest)(nil),        // 41: layerkeep.store.v1.ResolveRequest
-	(*ResolveResponse)(nil),       // 42: layerkeep.store.v1.ResolveResponse
-	(*RemoveImageRequest)(nil),    // 43: layerkeep.store.v1.RemoveImageRequest
-	(*CollectRequest)(nil),        // 44: layerkeep.store.v1.CollectRequest
-	(*Collected)(nil),             // 45: layerkeep.store.v1.Collected
-	(*ImportRequest)(nil),         // 46: layerkeep.store.v1.ImportRequest
-	(*ImportOptions)(nil),         // 47: layerkeep.store.v1.ImportOptions
-	(*ImportResponse)(nil),        // 48: layerkeep.store.v1.ImportResponse
-	(*Progress)(nil),              // 49: layerkeep.store.v1.Progress
-	(*ExportRequest)(nil),         // 50: layerkeep.store.v1.ExportRequest
-	(*ExportResponse)(nil),        // 51: layerkeep.store.v1.ExportResponse
-	(*Exported)(nil),              // 52: layerkeep.store.v1.Exported
-	(*NotesRequest)(nil),          // 53: layerkeep.store.v1.NotesRequest
-	(*NotesResponse)(nil),         // 54: layerkeep.store.v1.NotesResponse
-	(*Note)(nil),                  // 55: layerkeep.store.v1.Note
-	(*PutNoteRequest)(nil),        // 56: layerkeep.store.v1.PutNoteRequest
-	(*PutNoteResponse)(nil),       // 57: layerkeep.store.v1.PutNoteResponse
-	(*DeleteNoteRequest)(nil),     // 58: layerkeep.store.v1.DeleteNoteRequest
-	(*DeleteNoteResponse)(nil),    // 59: layerkeep.store.v1.DeleteNoteResponse
-	(*HoldRequest)(nil),           // 60: layerkeep.store.v1.HoldRequest
-	(*HoldResponse)(nil),          // 61: layerkeep.store.v1.HoldResponse
-	(*CancelRequest)(nil),         // 62: layerkeep.store.v1.CancelRequest
-	(*CancelResponse)(nil),        // 63: layerkeep.store.v1.CancelResponse
-	(*CheckRequest)(nil),          // 64: layerkeep.store.v1.CheckRequest
-	(*CheckResponse)(nil),         // 65: layerkeep.store.v1.CheckResponse
-	(*CheckStep)(nil),             // 66: layerkeep.store.v1.CheckStep
-	(*CheckFinding)(nil),          // 67: layerkeep.store.v1.CheckFinding
-	(*CheckSummary)(nil),          // 68: layerkeep.store.v1.CheckSummary
-	nil,                           // 69: layerkeep.store.v1.Snapshot.LabelsEntry
-	nil,                           // 70: layerkeep.store.v1.PrepareRequest.LabelsEntry
-	nil,                           // 71: layerkeep.store.v1.CommitRequest.LabelsEntry
-	(*AUFS_Branch)(nil),           // 72: layerkeep.store.v1.AUFS.Branch
-	(*Progress_Begin)(nil),        // 73: layerkeep.store.v1.Progress.Begin
-	(*Progress_LayerStep)(nil),    // 74: layerkeep.store.v1.Progress.LayerStep
-	(*Progress_Advance)(nil),      // 75: layerkeep.store.v1.Progress.Advance
-	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
+	(*RenameRequest)(nil),         // 16: layerkeep.store.v1.RenameRequest
+	(*RenameResponse)(nil),        // 17: layerkeep.store.v1.RenameResponse
+	(*RemoveRequest)(nil),         // 18: layerkeep.store.v1.RemoveRequest
+	(*RemoveResponse)(nil),        // 19: layerkeep.store.v1.RemoveResponse
+	(*MountsRequest)(nil),         // 20: layerkeep.store.v1.MountsRequest
+	(*MountsResponse)(nil),        // 21: layerkeep.store.v1.MountsResponse
+	(*Mount)(nil),                 // 22: layerkeep.store.v1.Mount
+	(*Overlay)(nil),               // 23: layerkeep.store.v1.Overlay
+	(*AUFS)(nil),                  // 24: layerkeep.store.v1.AUFS
+	(*IDMap)(nil),                 // 25: layerkeep.store.v1.IDMap
+	(*Warning)(nil),               // 26: layerkeep.store.v1.Warning
+	(*ApplyRequest)(nil),          // 27: layerkeep.store.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 28: layerkeep.store.v1.ApplyResponse
+	(*Applied)(nil),               // 29: layerkeep.store.v1.Applied
+	(*DiffRequest)(nil),           // 30: layerkeep.store.v1.DiffRequest
+	(*DiffResponse)(nil),          // 31: layerkeep.store.v1.DiffResponse
+	(*DiffStats)(nil),             // 32: layerkeep.store.v1.DiffStats
+	(*ChangesRequest)(nil),        // 33: layerkeep.store.v1.ChangesRequest
+	(*ChangesResponse)(nil),       // 34: layerkeep.store.v1.ChangesResponse
+	(*Change)(nil),                // 35: layerkeep.store.v1.Change
+	(*Image)(nil),                 // 36: layerkeep.store.v1.Image
+	(*Descriptor)(nil),            // 37: layerkeep.store.v1.Descriptor
+	(*Platform)(nil),              // 38: layerkeep.store.v1.Platform
+	(*Layer)(nil),                 // 39: layerkeep.store.v1.Layer
+	(*ImagesRequest)(nil),         // 40: layerkeep.store.v1.ImagesRequest
+	(*ImagesResponse)(nil),        // 41: layerkeep.store.v1.ImagesResponse
+	(*GetImageRequest)(nil),       // 42: layerkeep.store.v1.GetImageRequest
+	(*ResolveRequest)(nil),        // 43: layerkeep.store.v1.ResolveRequest
+	(*ResolveResponse)(nil),       // 44: layerkeep.store.v1.ResolveResponse
+	(*RemoveImageRequest)(nil),    // 45: layerkeep.store.v1.RemoveImageRequest
+	(*CollectRequest)(nil),        // 46: layerkeep.store.v1.CollectRequest
+	(*Collected)(nil),             // 47: layerkeep.store.v1.Collected
+	(*ImportRequest)(nil),         // 48: layerkeep.store.v1.ImportRequest
+	(*ImportOptions)(nil),         // 49: layerkeep.store.v1.ImportOptions
+	(*ImportResponse)(nil),        // 50: layerkeep.store.v1.ImportResponse
+	(*Progress)(nil),              // 51: layerkeep.store.v1.Progress
+	(*ExportRequest)(nil),         // 52: layerkeep.store.v1.ExportRequest
+	(*ExportResponse)(nil),        // 53: layerkeep.store.v1.ExportResponse
+	(*Exported)(nil),              // 54: layerkeep.store.v1.Exported
+	(*NotesRequest)(nil),          // 55: layerkeep.store.v1.NotesRequest
+	(*NotesResponse)(nil),         // 56: layerkeep.store.v1.NotesResponse
+	(*Note)(nil),                  // 57: layerkeep.store.v1.Note
+	(*PutNoteRequest)(nil),        // 58: layerkeep.store.v1.PutNoteRequest
+	(*PutNoteResponse)(nil),       // 59: layerkeep.store.v1.PutNoteResponse
+	(*DeleteNoteRequest)(nil),     // 60: layerkeep.store.v1.DeleteNoteRequest
+	(*DeleteNoteResponse)(nil),    // 61: layerkeep.store.v1.DeleteNoteResponse
+	(*HoldRequest)(nil),           // 62: layerkeep.store.v1.HoldRequest
+	(*HoldResponse)(nil),          // 63: layerkeep.store.v1.HoldResponse
+	(*CancelRequest)(nil),         // 64: layerkeep.store.v1.CancelRequest
+	(*CancelResponse)(nil),        // 65: layerkeep.store.v1.CancelResponse
+	(*CheckRequest)(nil),          // 66: layerkeep.store.v1.CheckRequest
+	(*CheckResponse)(nil),         // 67: layerkeep.store.v1.CheckResponse
+	(*CheckStep)(nil),             // 68: layerkeep.store.v1.CheckStep
+	(*CheckFinding)(nil),          // 69: layerkeep.store.v1.CheckFinding
+	(*CheckSummary)(nil),          // 70: layerkeep.store.v1.CheckSummary
+	nil,                           // 71: layerkeep.store.v1.Snapshot.LabelsEntry
+	nil,                           // 72: layerkeep.store.v1.PrepareRequest.LabelsEntry
+	nil,                           // 73: layerkeep.store.v1.CommitRequest.LabelsEntry
+	(*AUFS_Branch)(nil),           // 74: layerkeep.store.v1.AUFS.Branch
+	(*Progress_Begin)(nil),        // 75: layerkeep.store.v1.Progress.Begin
+	(*Progress_LayerStep)(nil),    // 76: layerkeep.store.v1.Progress.LayerStep
+	(*Progress_Advance)(nil),      // 77: layerkeep.store.v1.Progress.Advance
+	(*timestamppb.Timestamp)(nil), // 78: google.protobuf.Timestamp
 }
 var file_store_proto_depIdxs = []int32{
 	4,  // 0: layerkeep.store.v1.InfoResponse.properties:type_name -> layerkeep.store.v1.Properties
 	0,  // 1: layerkeep.store.v1.Snapshot.kind:type_name -> layerkeep.store.v1.Kind
-	69, // 2: layerkeep.store.v1.Snapshot.labels:type_name -> layerkeep.store.v1.Snapshot.LabelsEntry
-	76, // 3: layerkeep.store.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	76, // 4: layerkeep.store.v1.Snapshot.updated:type_name -> google.protobuf.Timestamp
+	71, // 2: layerkeep.store.v1.Snapshot.labels:type_name -> layerkeep.store.v1.Snapshot.LabelsEntry
+	78, // 3: layerkeep.store.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	78, // 4: layerkeep.store.v1.Snapshot.updated:type_name -> google.protobuf.Timestamp
 	6,  // 5: layerkeep.store.v1.Snapshot.damage:type_name -> layerkeep.store.v1.LayerDamage
 	0,  // 6: layerkeep.store.v1.LayerDamage.kind:type_name -> layerkeep.store.v1.Kind
 	5,  // 7: layerkeep.store.v1.ListResponse.snapshots:type_name -> layerkeep.store.v1.Snapshot
 	0,  // 8: layerkeep.store.v1.PrepareRequest.kind:type_name -> layerkeep.store.v1.Kind
-	70, // 9: layerkeep.store.v1.PrepareRequest.labels:type_name -> layerkeep.store.v1.PrepareRequest.LabelsEntry
-	71, // 10: layerkeep.store.v1.CommitRequest.labels:type_name -> layerkeep.store.v1.CommitRequest.LabelsEntry
-	20, // 11: layerkeep.store.v1.MountsResponse.mounts:type_name -> layerkeep.store.v1.Mount
-	21, // 12: layerkeep.store.v1.Mount.overlay:type_name -> layerkeep.store.v1.Overlay
-	22, // 13: layerkeep.store.v1.Mount.aufs:type_name -> layerkeep.store.v1.AUFS
-	23, // 14: layerkeep.store.v1.Mount.id_map:type_name -> layerkeep.store.v1.IDMap
-	72, // 15: layerkeep.store.v1.AUFS.branches:type_name -> layerkeep.store.v1.AUFS.Branch
-	24, // 16: layerkeep.store.v1.ApplyResponse.warning:type_name -> layerkeep.store.v1.Warning
-	27, // 17: layerkeep.store.v1.ApplyResponse.applied:type_name -> layerkeep.store.v1.Applied
-	76, // 18: layerkeep.store.v1.DiffRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
-	24, // 19: layerkeep.store.v1.DiffResponse.warning:type_name -> layerkeep.store.v1.Warning
-	30, // 20: layerkeep.store.v1.DiffResponse.stats:type_name -> layerkeep.store.v1.DiffStats
-	33, // 21: layerkeep.store.v1.ChangesResponse.changes:type_name -> layerkeep.store.v1.Change
+	72, // 9: layerkeep.store.v1.PrepareRequest.labels:type_name -> layerkeep.store.v1.PrepareRequest.LabelsEntry
+	73, // 10: layerkeep.store.v1.CommitRequest.labels:type_name -> layerkeep.store.v1.CommitRequest.LabelsEntry
+	22, // 11: layerkeep.store.v1.MountsResponse.mounts:type_name -> layerkeep.store.v1.Mount
+	23, // 12: layerkeep.store.v1.Mount.overlay:type_name -> layerkeep.store.v1.Overlay
+	24, // 13: layerkeep.store.v1.Mount.aufs:type_name -> layerkeep.store.v1.AUFS
+	25, // 14: layerkeep.store.v1.Mount.id_map:type_name -> layerkeep.store.v1.IDMap
+	74, // 15: layerkeep.store.v1.AUFS.branches:type_name -> layerkeep.store.v1.AUFS.Branch
+	26, // 16: layerkeep.store.v1.ApplyResponse.warning:type_name -> layerkeep.store.v1.Warning
+	29, // 17: layerkeep.store.v1.ApplyResponse.applied:type_name -> layerkeep.store.v1.Applied
+	78, // 18: layerkeep.store.v1.DiffRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
+	26, // 19: layerkeep.store.v1.DiffResponse.warning:type_name -> layerkeep.store.v1.Warning
+	32, // 20: layerkeep.store.v1.DiffResponse.stats:type_name -> layerkeep.store.v1.DiffStats
+	35, // 21: layerkeep.store.v1.ChangesResponse.changes:type_name -> layerkeep.store.v1.Change
 	1,  // 22: layerkeep.store.v1.Change.kind:type_name -> layerkeep.store.v1.Change.Kind
-	35, // 23: layerkeep.store.v1.Image.target:type_name -> layerkeep.store.v1.Descriptor
-	35, // 24: layerkeep.store.v1.Image.config:type_name -> layerkeep.store.v1.Descriptor
-	36, // 25: layerkeep.store.v1.Image.platform:type_name -> layerkeep.store.v1.Platform
-	37, // 26: layerkeep.store.v1.Image.layers:type_name -> layerkeep.store.v1.Layer
-	76, // 27: layerkeep.store.v1.Image.imported:type_name -> google.protobuf.Timestamp
-	35, // 28: layerkeep.store.v1.Layer.blob:type_name -> layerkeep.store.v1.Descriptor
-	34, // 29: layerkeep.store.v1.ImagesResponse.images:type_name -> layerkeep.store.v1.Image
-	34, // 30: layerkeep.store.v1.ResolveResponse.image:type_name -> layerkeep.store.v1.Image
-	47, // 31: layerkeep.store.v1.ImportRequest.options:type_name -> layerkeep.store.v1.ImportOptions
-	49, // 32: layerkeep.store.v1.ImportResponse.progress:type_name -> layerkeep.store.v1.Progress
-	24, // 33: layerkeep.store.v1.ImportResponse.warning:type_name -> layerkeep.store.v1.Warning
-	34, // 34: layerkeep.store.v1.ImportResponse.image:type_name -> layerkeep.store.v1.Image
-	73, // 35: layerkeep.store.v1.Progress.begin:type_name -> layerkeep.store.v1.Progress.Begin
-	74, // 36: layerkeep.store.v1.Progress.layer:type_name -> layerkeep.store.v1.Progress.LayerStep
-	75, // 37: layerkeep.store.v1.Progress.advance:type_name -> layerkeep.store.v1.Progress.Advance
-	76, // 38: layerkeep.store.v1.ExportRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
-	49, // 39: layerkeep.store.v1.ExportResponse.progress:type_name -> layerkeep.store.v1.Progress
-	52, // 40: layerkeep.store.v1.ExportResponse.exported:type_name -> layerkeep.store.v1.Exported
-	35, // 41: layerkeep.store.v1.Exported.target:type_name -> layerkeep.store.v1.Descriptor
-	35, // 42: layerkeep.store.v1.Exported.config:type_name -> layerkeep.store.v1.Descriptor
-	37, // 43: layerkeep.store.v1.Exported.layers:type_name -> layerkeep.store.v1.Layer
-	55, // 44: layerkeep.store.v1.NotesResponse.notes:type_name -> layerkeep.store.v1.Note
-	55, // 45: layerkeep.store.v1.PutNoteRequest.note:type_name -> layerkeep.store.v1.Note
-	66, // 46: layerkeep.store.v1.CheckResponse.step:type_name -> layerkeep.store.v1.CheckStep
-	67, // 47: layerkeep.store.v1.CheckResponse.findings:type_name -> layerkeep.store.v1.CheckFinding
-	68, // 48: layerkeep.store.v1.CheckResponse.summary:type_name -> layerkeep.store.v1.CheckSummary
-	35, // 49: layerkeep.store.v1.Progress.Begin.layers:type_name -> layerkeep.store.v1.Descriptor
+	37, // 23: layerkeep.store.v1.Image.target:type_name -> layerkeep.store.v1.Descriptor
+	37, // 24: layerkeep.store.v1.Image.config:type_name -> layerkeep.store.v1.Descriptor
+	38, // 25: layerkeep.store.v1.Image.platform:type_name -> layerkeep.store.v1.Platform
+	39, // 26: layerkeep.store.v1.Image.layers:type_name -> layerkeep.store.v1.Layer
+	78, // 27: layerkeep.store.v1.Image.imported:type_name -> google.protobuf.Timestamp
+	37, // 28: layerkeep.store.v1.Layer.blob:type_name -> layerkeep.store.v1.Descriptor
+	36, // 29: layerkeep.store.v1.ImagesResponse.images:type_name -> layerkeep.store.v1.Image
+	36, // 30: layerkeep.store.v1.ResolveResponse.image:type_name -> layerkeep.store.v1.Image
+	49, // 31: layerkeep.store.v1.ImportRequest.options:type_name -> layerkeep.store.v1.ImportOptions
+	51, // 32: layerkeep.store.v1.ImportResponse.progress:type_name -> layerkeep.store.v1.Progress
+	26, // 33: layerkeep.store.v1.ImportResponse.warning:type_name -> layerkeep.store.v1.Warning
+	36, // 34: layerkeep.store.v1.ImportResponse.image:type_name -> layerkeep.store.v1.Image
+	75, // 35: layerkeep.store.v1.Progress.begin:type_name -> layerkeep.store.v1.Progress.Begin
+	76, // 36: layerkeep.store.v1.Progress.layer:type_name -> layerkeep.store.v1.Progress.LayerStep
+	77, // 37: layerkeep.store.v1.Progress.advance:type_name -> layerkeep.store.v1.Progress.Advance
+	78, // 38: layerkeep.store.v1.ExportRequest.source_date_epoch:type_name -> google.protobuf.Timestamp
+	51, // 39: layerkeep.store.v1.ExportResponse.progress:type_name -> layerkeep.store.v1.Progress
+	54, // 40: layerkeep.store.v1.ExportResponse.exported:type_name -> layerkeep.store.v1.Exported
+	37, // 41: layerkeep.store.v1.Exported.target:type_name -> layerkeep.store.v1.Descriptor
+	37, // 42: layerkeep.store.v1.Exported.config:type_name -> layerkeep.store.v1.Descriptor
+	39, // 43: layerkeep.store.v1.Exported.layers:type_name -> layerkeep.store.v1.Layer
+	57, // 44: layerkeep.store.v1.NotesResponse.notes:type_name -> layerkeep.store.v1.Note
+	57, // 45: layerkeep.store.v1.PutNoteRequest.note:type_name -> layerkeep.store.v1.Note
+	68, // 46: layerkeep.store.v1.CheckResponse.step:type_name -> layerkeep.store.v1.CheckStep
+	69, // 47: layerkeep.store.v1.CheckResponse.findings:type_name -> layerkeep.store.v1.CheckFinding
+	70, // 48: layerkeep.store.v1.CheckResponse.summary:type_name -> layerkeep.store.v1.CheckSummary
+	37, // 49: layerkeep.store.v1.Progress.Begin.layers:type_name -> layerkeep.store.v1.Descriptor
 	2,  // 50: layerkeep.store.v1.Store.Info:input_type -> layerkeep.store.v1.InfoRequest
 	7,  // 51: layerkeep.store.v1.Store.Stat:input_type -> layerkeep.store.v1.StatRequest
 	8,  // 52: layerkeep.store.v1.Store.List:input_type -> layerkeep.store.v1.ListRequest
 	10, // 53: layerkeep.store.v1.Store.Usage:input_type -> layerkeep.store.v1.UsageRequest
 	12, // 54: layerkeep.store.v1.Store.Prepare:input_type -> layerkeep.store.v1.PrepareRequest
 	14, // 55: layerkeep.store.v1.Store.Commit:input_type -> layerkeep.store.v1.CommitRequest
-	16, // 56: layerkeep.store.v1.Store.Remove:input_type -> layerkeep.store.v1.RemoveRequest
-	18, // 57: layerkeep.store.v1.Store.Mounts:input_type -> layerkeep.store.v1.MountsRequest
-	25, // 58: layerkeep.store.v1.Store.Apply:input_type -> layerkeep.store.v1.ApplyRequest
-	28, // 59: layerkeep.store.v1.Store.Diff:input_type -> layerkeep.store.v1.DiffRequest
-	31, // 60: layerkeep.store.v1.Store.Changes:input_type -> layerkeep.store.v1.ChangesRequest
-	38, // 61: layerkeep.store.v1.Store.Images:input_type -> layerkeep.store.v1.ImagesRequest
-	40, // 62: layerkeep.store.v1.Store.GetImage:input_type -> layerkeep.store.v1.GetImageRequest
-	41, // 63: layerkeep.store.v1.Store.Resolve:input_type -> layerkeep.store.v1.ResolveRequest
-	43, // 64: layerkeep.store.v1.Store.RemoveImage:input_type -> layerkeep.store.v1.RemoveImageRequest
-	44, // 65: layerkeep.store.v1.Store.Collect:input_type -> layerkeep.store.v1.CollectRequest
-	46, // 66: layerkeep.store.v1.Store.Import:input_type -> layerkeep.store.v1.ImportRequest
-	50, // 67: layerkeep.store.v1.Store.Export:input_type -> layerkeep.store.v1.ExportRequest
-	53, // 68: layerkeep.store.v1.Store.Notes:input_type -> layerkeep.store.v1.NotesRequest
-	56, // 69: layerkeep.store.v1.Store.PutNote:input_type -> layerkeep.store.v1.PutNoteRequest
-	58, // 70: layerkeep.store.v1.Store.DeleteNote:input_type -> layerkeep.store.v1.DeleteNoteRequest
-	60, // 71: layerkeep.store.v1.Store.Hold:input_type -> layerkeep.store.v1.HoldRequest
-	64, // 72: layerkeep.store.v1.Store.Check:input_type -> layerkeep.store.v1.CheckRequest
-	62, // 73: layerkeep.store.v1.Store.Cancel:input_type -> layerkeep.store.v1.CancelRequest
-	3,  // 74: layerkeep.store.v1.Store.Info:output_type -> layerkeep.store.v1.InfoResponse
-	5,  // 75: layerkeep.store.v1.Store.Stat:output_type -> layerkeep.store.v1.Snapshot
-	9,  // 76: layerkeep.store.v1.Store.List:output_type -> layerkeep.store.v1.ListResponse
-	11, // 77: layerkeep.store.v1.Store.Usage:output_type -> layerkeep.store.v1.UsageResponse
-	13, // 78: layerkeep.store.v1.Store.Prepare:output_type -> layerkeep.store.v1.PrepareResponse
-	15, // 79: layerkeep.store.v1.Store.Commit:output_type -> layerkeep.store.v1.CommitResponse
-	17, // 80: layerkeep.store.v1.Store.Remove:output_type -> layerkeep.store.v1.RemoveResponse
-	19, // 81: layerkeep.store.v1.Store.Mounts:output_type -> layerkeep.store.v1.MountsResponse
-	26, // 82: layerkeep.store.v1.Store.Apply:output_type -> layerkeep.store.v1.ApplyResponse
-	29, // 83: layerkeep.store.v1.Store.Diff:output_type -> layerkeep.store.v1.DiffResponse
-	32, // 84: layerkeep.store.v1.Store.Changes:output_type -> layerkeep.store.v1.ChangesResponse
-	39, // 85: layerkeep.store.v1.Store.Images:output_type -> layerkeep.store.v1.ImagesResponse
-	34, // 86: layerkeep.store.v1.Store.GetImage:output_type -> layerkeep.store.v1.Image
-	42, // 87: layerkeep.store.v1.Store.Resolve:output_type -> layerkeep.store.v1.ResolveResponse
-	45, // 88: layerkeep.store.v1.Store.RemoveImage:output_type -> layerkeep.store.v1.Collected
-	45, // 89: layerkeep.store.v1.Store.Collect:output_type -> layerkeep.store.v1.Collected
-	48, // 90: layerkeep.store.v1.Store.Import:output_type -> layerkeep.store.v1.ImportResponse
-	51, // 91: layerkeep.store.v1.Store.Export:output_type -> layerkeep.store.v1.ExportResponse
-	54, // 92: layerkeep.store.v1.Store.Notes:output_type -> layerkeep.store.v1.NotesResponse
-	57, // 93: layerkeep.store.v1.Store.PutNote:output_type -> layerkeep.store.v1.PutNoteResponse
-	59, // 94: layerkeep.store.v1.Store.DeleteNote:output_type -> layerkeep.store.v1.DeleteNoteResponse
-	61, // 95: layerkeep.store.v1.Store.Hold:output_type -> layerkeep.store.v1.HoldResponse
-	65, // 96: layerkeep.store.v1.Store.Check:output_type -> layerkeep.store.v1.CheckResponse
-	63, // 97: layerkeep.store.v1.Store.Cancel:output_type -> layerkeep.store.v1.CancelResponse
-	74, // [74:98] is the sub-list for method output_type
-	50, // [50:74] is the sub-list for method input_type
+	16, // 56: layerkeep.store.v1.Store.Rename:input_type -> layerkeep.store.v1.RenameRequest
+	18, // 57: layerkeep.store.v1.Store.Remove:input_type -> layerkeep.store.v1.RemoveRequest
+	20, // 58: layerkeep.store.v1.Store.Mounts:input_type -> layerkeep.store.v1.MountsRequest
+	27, // 59: layerkeep.store.v1.Store.Apply:input_type -> layerkeep.store.v1.ApplyRequest
+	30, // 60: layerkeep.store.v1.Store.Diff:input_type -> layerkeep.store.v1.DiffRequest
+	33, // 61: layerkeep.store.v1.Store.Changes:input_type -> layerkeep.store.v1.ChangesRequest
+	40, // 62: layerkeep.store.v1.Store.Images:input_type -> layerkeep.store.v1.ImagesRequest
+	42, // 63: layerkeep.store.v1.Store.GetImage:input_type -> layerkeep.store.v1.GetImageRequest
+	43, // 64: layerkeep.store.v1.Store.Resolve:input_type -> layerkeep.store.v1.ResolveRequest
+	45, // 65: layerkeep.store.v1.Store.RemoveImage:input_type -> layerkeep.store.v1.RemoveImageRequest
+	46, // 66: layerkeep.store.v1.Store.Collect:input_type -> layerkeep.store.v1.CollectRequest
+	48, // 67: layerkeep.store.v1.Store.Import:input_type -> layerkeep.store.v1.ImportRequest
+	52, // 68: layerkeep.store.v1.Store.Export:input_type -> layerkeep.store.v1.ExportRequest
+	55, // 69: layerkeep.store.v1.Store.Notes:input_type -> layerkeep.store.v1.NotesRequest
+	58, // 70: layerkeep.store.v1.Store.PutNote:input_type -> layerkeep.store.v1.PutNoteRequest
+	60, // 71: layerkeep.store.v1.Store.DeleteNote:input_type -> layerkeep.store.v1.DeleteNoteRequest
+	62, // 72: layerkeep.store.v1.Store.Hold:input_type -> layerkeep.store.v1.HoldRequest
+	66, // 73: layerkeep.store.v1.Store.Check:input_type -> layerkeep.store.v1.CheckRequest
+	64, // 74: layerkeep.store.v1.Store.Cancel:input_type -> layerkeep.store.v1.CancelRequest
+	3,  // 75: layerkeep.store.v1.Store.Info:output_type -> layerkeep.store.v1.InfoResponse
+	5,  // 76: layerkeep.store.v1.Store.Stat:output_type -> layerkeep.store.v1.Snapshot
+	9,  // 77: layerkeep.store.v1.Store.List:output_type -> layerkeep.store.v1.ListResponse
+	11, // 78: layerkeep.store.v1.Store.Usage:output_type -> layerkeep.store.v1.UsageResponse
+	13, // 79: layerkeep.store.v1.Store.Prepare:output_type -> layerkeep.store.v1.PrepareResponse
+	15, // 80: layerkeep.store.v1.Store.Commit:output_type -> layerkeep.store.v1.CommitResponse
+	17, // 81: layerkeep.store.v1.Store.Rename:output_type -> layerkeep.store.v1.RenameResponse
+	19, // 82: layerkeep.store.v1.Store.Remove:output_type -> layerkeep.store.v1.RemoveResponse
+	21, // 83: layerkeep.store.v1.Store.Mounts:output_type -> layerkeep.store.v1.MountsResponse
+	28, // 84: layerkeep.store.v1.Store.Apply:output_type -> layerkeep.store.v1.ApplyResponse
+	31, // 85: layerkeep.store.v1.Store.Diff:output_type -> layerkeep.store.v1.DiffResponse
+	34, // 86: layerkeep.store.v1.Store.Changes:output_type -> layerkeep.store.v1.ChangesResponse
+	41, // 87: layerkeep.store.v1.Store.Images:output_type -> layerkeep.store.v1.ImagesResponse
+	36, // 88: layerkeep.store.v1.Store.GetImage:output_type -> layerkeep.store.v1.Image
+	44, // 89: layerkeep.store.v1.Store.Resolve:output_type -> layerkeep.store.v1.ResolveResponse
+	47, // 90: layerkeep.store.v1.Store.RemoveImage:output_type -> layerkeep.store.v1.Collected
+	47, // 91: layerkeep.store.v1.Store.Collect:output_type -> layerkeep.store.v1.Collected
+	50, // 92: layerkeep.store.v1.Store.Import:output_type -> layerkeep.store.v1.ImportResponse
+	53, // 93: layerkeep.store.v1.Store.Export:output_type -> layerkeep.store.v1.ExportResponse
+	56, // 94: layerkeep.store.v1.Store.Notes:output_type -> layerkeep.store.v1.NotesResponse
+	59, // 95: layerkeep.store.v1.Store.PutNote:output_type -> layerkeep.store.v1.PutNoteResponse
+	61, // 96: layerkeep.store.v1.Store.DeleteNote:output_type -> layerkeep.store.v1.DeleteNoteResponse
+	63, // 97: layerkeep.store.v1.Store.Hold:output_type -> layerkeep.store.v1.HoldResponse
+	67, // 98: layerkeep.store.v1.Store.Check:output_type -> layerkeep.store.v1.CheckResponse
+	65, // 99: layerkeep.store.v1.Store.Cancel:output_type -> layerkeep.store.v1.CancelResponse
+	75, // [75:100] is the sub-list for method output_type
+	50, // [50:75] is the sub-list for method input_type
 	50, // [50:50] is the sub-list for extension type_name
 	50, // [50:50] is the sub-list for extension extendee
 	0,  // [0:50] is the sub-list for field type_name
@@ -4871,7 +4968,7 @@ func file_store_proto_init() {
 	if File_store_proto != nil {
 		return
 	}
-	file_store_proto_msgTypes[47].OneofWrappers = []any{
+	file_store_proto_msgTypes[49].OneofWrappers = []any{
 		(*Progress_Spooled)(nil),
 		(*Progress_Begin_)(nil),
 		(*Progress_Layer)(nil),
@@ -4883,7 +4980,7 @@ func file_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_store_proto_rawDesc), len(file_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   74,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

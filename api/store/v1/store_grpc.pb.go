@@ -38,6 +38,7 @@ const (
 	Store_Usage_FullMethodName       = "/layerkeep.store.v1.Store/Usage"
 	Store_Prepare_FullMethodName     = "/layerkeep.store.v1.Store/Prepare"
 	Store_Commit_FullMethodName      = "/layerkeep.store.v1.Store/Commit"
+	Store_Rename_FullMethodName      = "/layerkeep.store.v1.Store/Rename"
 	Store_Remove_FullMethodName      = "/layerkeep.store.v1.Store/Remove"
 	Store_Mounts_FullMethodName      = "/layerkeep.store.v1.Store/Mounts"
 	Store_Apply_FullMethodName       = "/layerkeep.store.v1.Store/Apply"
@@ -76,6 +77,8 @@ type StoreClient interface {
 	Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareResponse, error)
 	// Commit makes an active snapshot a committed one.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
+	// Rename gives a snapshot that is no image another name.
+	Rename(ctx context.Context, in *RenameRequest, opts ...grpc.CallOption) (*RenameResponse, error)
 	// Remove removes a snapshot that is no image.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error)
 	// Mounts says how to mount a snapshot; the service mounts nothing.
@@ -193,6 +196,16 @@ func (c *storeClient) Commit(ctx context.Context, in *CommitRequest, opts ...grp
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CommitResponse)
 	err := c.cc.Invoke(ctx, Store_Commit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *storeClient) Rename(ctx context.Context, in *RenameRequest, opts ...grpc.CallOption) (*RenameResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenameResponse)
+	err := c.cc.Invoke(ctx, Store_Rename_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -460,6 +473,8 @@ type StoreServer interface {
 	Prepare(context.Context, *PrepareRequest) (*PrepareResponse, error)
 	// Commit makes an active snapshot a committed one.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
+	// Rename gives a snapshot that is no image another name.
+	Rename(context.Context, *RenameRequest) (*RenameResponse, error)
 	// Remove removes a snapshot that is no image.
 	Remove(context.Context, *RemoveRequest) (*RemoveResponse, error)
 	// Mounts says how to mount a snapshot; the service mounts nothing.
@@ -531,6 +546,9 @@ func (UnimplementedStoreServer) Prepare(context.Context, *PrepareRequest) (*Prep
 }
 func (UnimplementedStoreServer) Commit(context.Context, *CommitRequest) (*CommitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedStoreServer) Rename(context.Context, *RenameRequest) (*RenameResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rename not implemented")
 }
 func (UnimplementedStoreServer) Remove(context.Context, *RemoveRequest) (*RemoveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
@@ -704,6 +722,24 @@ func _Store_Commit_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(StoreServer).Commit(ctx, req.(*CommitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Store_Rename_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenameRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServer).Rename(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Store_Rename_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServer).Rename(ctx, req.(*RenameRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -983,6 +1019,10 @@ var Store_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Commit",
 			Handler:    _Store_Commit_Handler,
+		},
+		{
+			MethodName: "Rename",
+			Handler:    _Store_Rename_Handler,
 		},
 		{
 			MethodName: "Remove",

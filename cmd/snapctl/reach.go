@@ -9,37 +9,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
-
+	"github.com/layerkeep/layerkeep"
 	"github.com/layerkeep/layerkeep/client"
-	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A remoteStore is a store that a service has open.
-type remoteStore struct {
-	*client.Client
-	address string
-}
-
-func (r *remoteStore) Root() string                  { return r.Info().Root }
-func (r *remoteStore) DriverName() string            { return r.Info().Driver }
-func (r *remoteStore) Properties() driver.Properties { return r.Info().Properties }
-
-func (r *remoteStore) Hold(ctx context.Context, names ...string) (held, error) {
-	h, err := r.Client.Hold(ctx, lockTimeout, names...)
-	if err != nil {
-		if errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer) {
-			err = advise(as(errState, err), "run it again when that has ended")
-		}
-		return nil, err
-	}
-	return h, nil
-}
-
 // reach opens the store of this command line: through the service that was named,
 // through the one that has it open, or by itself.
-func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
+func (a *app) reach(ctx context.Context, wait time.Duration) (layerkeep.Store, error) {
 	if a.global.address != "" {
 		r, err := a.dial(ctx, client.Dial, a.global.address, wait)
 		if errors.Is(err, client.ErrNoAnswer) {
@@ -63,7 +40,7 @@ func (a *app) reach(ctx context.Context, wait time.Duration) (backing, error) {
 		switch {
 		case dialErr == nil:
 			return r, a.sameStore(r)
-		case errors.Is(dialErr, client.ErrStranger):
+		case errors.Is(dialErr, client.ErrOtherUser):
 			return nil, advise(as(errState, dialErr), "if you trust that service, name it with --address")
 		case !errors.Is(dialErr, client.ErrNoAnswer):
 			return nil, dialErr
@@ -103,7 +80,7 @@ func hide(err error) error { return errors.New(err.Error()) }
 // dial connects to a service, and checks that it is one for this command line.
 func (a *app) dial(ctx context.Context, connect func(context.Context, string) (*client.Client, error),
 	address string, wait time.Duration,
-) (*remoteStore, error) {
+) (*client.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	c, err := connect(ctx, address)
@@ -118,11 +95,11 @@ func (a *app) dial(ctx context.Context, connect func(context.Context, string) (*
 		err := usagef("--additional: the service at %s has the store open: it is given there, as a setting of the service", address)
 		return nil, errors.Join(err, c.Close())
 	}
-	return &remoteStore{Client: c, address: address}, nil
+	return c, nil
 }
 
 // checkRoot refuses a service of another store than the one that was asked for.
-func (a *app) checkRoot(r *remoteStore) error {
+func (a *app) checkRoot(r *client.Client) error {
 	if !a.global.rootGiven {
 		a.global.root = r.Root()
 		return nil
@@ -133,7 +110,7 @@ func (a *app) checkRoot(r *remoteStore) error {
 	}
 	if err == nil && root != r.Root() {
 		err = advise(
-			fmt.Errorf("%w: the service at %s has the store %s, not %s", errState, r.address, r.Root(), root),
+			fmt.Errorf("%w: the service at %s has the store %s, not %s", errState, r.Info().Address, r.Root(), root),
 			"leave out --root or --address",
 		)
 	}
@@ -146,7 +123,7 @@ func (a *app) checkRoot(r *remoteStore) error {
 // sameStore refuses a service, found through the lock of a store, that has another
 // one: the lock is older than what listens there now. The service may know the
 // store's directory by another path.
-func (a *app) sameStore(r *remoteStore) error {
+func (a *app) sameStore(r *client.Client) error {
 	ours, err := os.Stat(a.global.root)
 	if err == nil {
 		theirs, theirErr := os.Stat(r.Root())
@@ -154,7 +131,7 @@ func (a *app) sameStore(r *remoteStore) error {
 			return nil
 		}
 		err = advise(
-			fmt.Errorf("%w: the service at %s, which the lock of %s names, has the store %s", errState, r.address, a.global.root, r.Root()),
+			fmt.Errorf("%w: the service at %s, which the lock of %s names, has the store %s", errState, r.Info().Address, a.global.root, r.Root()),
 			"if you mean that store, leave out --root and name the service with --address",
 		)
 	}
@@ -162,11 +139,11 @@ func (a *app) sameStore(r *remoteStore) error {
 }
 
 // explainLost says of a service that was lost what that means.
-func explainLost(b backing, err error) error {
-	r, remote := b.(*remoteStore)
+func explainLost(s layerkeep.Store, err error) error {
+	r, remote := s.(*client.Client)
 	if !remote || !errors.Is(err, client.ErrNoAnswer) {
 		return err
 	}
-	return advise(doing(err, "the service at %s was lost", r.address),
+	return advise(doing(err, "the service at %s was lost", r.Info().Address),
 		"'snapctl ls' shows whether this was done before that; if not, run it again")
 }

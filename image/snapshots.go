@@ -26,6 +26,18 @@ func (e *InUseError) Unwrap() error { return errdefs.ErrFailedPrecondition }
 // returns an [InUseError] for that of an image, and an error matching
 // [driver.ErrBusy] for one that is relied on.
 func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
+	return s.unneeded(ctx, key, func() error { return s.snaps.Remove(ctx, key) })
+}
+
+// RenameSnapshot gives another name to a snapshot that no image shows, which knows it by its
+// name, see [snapshotter.Snapshotter.Rename]. Errors are those of RemoveSnapshot, too.
+func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
+	return s.unneeded(ctx, key, func() error { return s.snaps.Rename(ctx, key, name) })
+}
+
+// unneeded runs do while no image shows the snapshot and no import or export relies on it, and
+// lets none begin to.
+func (s *Store) unneeded(ctx context.Context, key string, do func() error) error {
 	if err := s.changeable(); err != nil {
 		return err
 	}
@@ -48,6 +60,6 @@ func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
 			return fmt.Errorf("snapshot %q: %w: an import or an export needs it", key, driver.ErrBusy)
 		}
 		defer s.pins.gone(snapPin(key))
-		return s.snaps.Remove(ctx, key)
+		return do()
 	}
 }

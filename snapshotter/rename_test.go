@@ -1,0 +1,128 @@
+package snapshotter
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
+)
+
+func TestARenamedSnapshotIsTheSameOneUnderAnotherName(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	commit(t, s, "base", "", "base")
+	commit(t, s, "top", "base", "top")
+	active(t, s, "work", "base", "work")
+	_, err := s.View(t.Context(), "view", "top")
+	require.NoError(t, err)
+	before := rowsOf(t, s)
+
+	for old, name := range map[string]string{"base": "a base", "top": "zz/top:1", "work": "shop", "view": "a view"} {
+		require.NoError(t, s.Rename(t.Context(), old, name))
+		_, err := s.Stat(t.Context(), old)
+		require.ErrorIs(t, err, errdefs.ErrNotFound)
+		info, err := s.Stat(t.Context(), name)
+		require.NoError(t, err)
+		require.Equal(t, before[old].Created, info.Created)
+		require.Equal(t, before[old].Layer, rowsOf(t, s)[name].Layer)
+	}
+	require.Equal(t, "work", diffOf(t, s, "shop"))
+	require.Equal(t, []string{"a base", "a view", "shop", "zz/top:1"}, namesOf(t, s))
+	parents := map[string]string{}
+	for name, row := range rowsOf(t, s) {
+		parents[name] = row.Parent
+	}
+	requireCards(t, s, "a base", "zz/top:1")
+	for _, name := range []string{"shop", "a view"} {
+		r, err := s.driver.(driver.Recorder).Record(t.Context(), layerOf(rowsOf(t, s)[name]))
+		require.NoError(t, err)
+		c, _, err := readCard(r)
+		require.NoError(t, err)
+		require.Equal(t, name, c.Name, "also before it is committed")
+	}
+	require.Equal(t, map[string]string{"a base": "", "a view": "zz/top:1", "shop": "a base", "zz/top:1": "a base"}, parents)
+
+	require.NoError(t, s.Commit(t.Context(), "done", "shop"))
+	for range 2 {
+		requireSound(t, s)
+		requireCards(t, s, "a base", "zz/top:1", "done")
+		for _, l := range inspect(t, s) {
+			require.Empty(t, l.Faults, l.Name)
+		}
+		require.NoError(t, s.Close())
+		s = openAt(t, root, Options{open: disk.open})
+	}
+	active(t, s, "base", "done", "the old name is free")
+}
+
+func TestARenameIsRefusedWithoutAnyEffect(t *testing.T) {
+	s, _ := openFake(t)
+	commit(t, s, "base", "", "base")
+	active(t, s, "work", "base", "work")
+	before := rowsOf(t, s)
+	require.ErrorIs(t, s.Rename(t.Context(), "nosuch", "new"), errdefs.ErrNotFound)
+	require.ErrorIs(t, s.Rename(t.Context(), "work", "base"), errdefs.ErrAlreadyExists)
+	require.ErrorIs(t, s.Rename(t.Context(), "work", "work"), errdefs.ErrAlreadyExists)
+	require.ErrorIs(t, s.Rename(t.Context(), "work", ""), errdefs.ErrInvalidArgument)
+	require.ErrorIs(t, s.Rename(t.Context(), "work", strings.Repeat("x", 1<<20)), errdefs.ErrInvalidArgument)
+	require.Equal(t, before, rowsOf(t, s))
+	requireSound(t, s)
+}
+
+func TestAQuarantineFollowsARename(t *testing.T) {
+	s, _ := openFake(t)
+	commit(t, s, "base", "", "base")
+	require.NoError(t, s.Quarantine(t.Context(), "base", "a test", true))
+	was, err := s.Quarantined()
+	require.NoError(t, err)
+	require.NoError(t, s.Rename(t.Context(), "base", "bad"))
+	is, err := s.Quarantined()
+	require.NoError(t, err)
+	require.Equal(t, map[string]Quarantine{"bad": was["base"]}, is)
+	require.Error(t, s.Create(t.Context(), "on", "bad"))
+	require.NoError(t, s.Release(t.Context(), "bad"))
+	require.NoError(t, s.Create(t.Context(), "on", "bad"))
+}
+
+// Where a record cannot be written the snapshot has its name all the same. Its layer is not taken
+// for another's, and the record tells the name once the store is opened again.
+func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	commit(t, s, "base", "", "base")
+	commit(t, s, "top", "base", "top")
+	disk.failNotes = errInjected
+	require.NoError(t, s.Rename(t.Context(), "base", "renamed"))
+	disk.failNotes = nil
+	row, err := s.row("renamed")
+	require.NoError(t, err)
+	record, err := s.driver.(driver.Recorder).Record(t.Context(), layerOf(row))
+	require.NoError(t, err)
+	c, _, err := readCard(record)
+	require.NoError(t, err)
+	require.Equal(t, "base", c.Name, "the record that could not be written")
+	for _, l := range inspect(t, s) {
+		require.Empty(t, l.Faults, l.Name)
+	}
+	require.NoError(t, s.Close())
+
+	s = openAt(t, root, Options{open: disk.open})
+	requireCards(t, s, "renamed", "top")
+	requireSound(t, s)
+	require.NoError(t, s.db.View(func(tx *meta.Tx) error {
+		require.False(t, tx.HasRecords(recordRenamed))
+		return nil
+	}))
+}
+
+// inspect returns what Inspect says.
+func inspect(t *testing.T, s *Snapshotter) []Layer {
+	t.Helper()
+	layers, err := s.Inspect(t.Context())
+	require.NoError(t, err)
+	return layers
+}
