@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/internal/storewire"
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Images is image.Store.List.
@@ -150,31 +147,14 @@ func tell(p image.Progress, steps []*storev1.Progress) {
 	}
 }
 
-// epochOf is the bound of times of an export.
-func epochOf(opts image.ExportOptions) (*timestamppb.Timestamp, error) {
-	if opts.SourceDateEpoch != nil {
-		return storewire.FromTime(*opts.SourceDateEpoch), nil
-	}
-	epoch, err := tar.SourceDateEpoch()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", image.ErrInvalid, err)
-	}
-	return storewire.FromTime(epoch), nil
-}
-
-// Export is image.Store.Export. SOURCE_DATE_EPOCH counts in the environment of this
-// process, not in the service's. Of the options Created is not carried over.
+// Export implements [layerkeep.Store]. Of the options Created is not carried over.
 func (c *Client) Export(ctx context.Context, name string, w io.Writer, opts image.ExportOptions) (image.Exported, error) {
 	if err := errors.Join(lookupName(name), ctx.Err()); err != nil {
 		return image.Exported{}, err
 	}
-	epoch, err := epochOf(opts)
-	if err != nil {
-		return image.Exported{}, fmt.Errorf("export %s: %w", name, err)
-	}
 	call := c.begin(ctx)
 	defer call.end()
-	req := &storev1.ExportRequest{Source: name, Name: opts.Name, SourceDateEpoch: epoch}
+	req := &storev1.ExportRequest{Source: name, Name: opts.Name, SourceDateEpoch: storewire.FromTime(opts.SourceDateEpoch)}
 	stream, err := c.store.Export(call.ctx, req) //nolint:contextcheck // ended by way of the service, see call
 	if err != nil {
 		return image.Exported{}, err

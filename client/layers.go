@@ -11,7 +11,6 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/storewire"
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Apply is snapshotter.Snapshotter.Apply. Of the options Detached and Limits
@@ -55,22 +54,14 @@ func (c *Client) Apply(ctx context.Context, key string, layer io.Reader, opts dr
 	return storewire.ToApplied(applied), nil
 }
 
-// Diff is snapshotter.Snapshotter.Diff. MaxTime, or SOURCE_DATE_EPOCH in the
-// environment of this process, not of the service's, bounds the times.
+// Diff implements [layerkeep.Store].
 func (c *Client) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error) {
 	if err := lookupName(key); err != nil {
 		return diff.Stats{}, err
 	}
-	epoch := opts.MaxTime
-	if epoch.IsZero() {
-		var err error
-		if epoch, err = tar.SourceDateEpoch(); err != nil {
-			return diff.Stats{}, err
-		}
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.store.Diff(ctx, &storev1.DiffRequest{Key: key, SourceDateEpoch: storewire.FromTime(epoch)})
+	stream, err := c.store.Diff(ctx, &storev1.DiffRequest{Key: key, SourceDateEpoch: storewire.FromTime(opts.MaxTime)})
 	if err != nil {
 		return diff.Stats{}, err
 	}

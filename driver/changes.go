@@ -43,12 +43,6 @@ func Changes(ctx context.Context, d Driver, id ID, warn func(path, message strin
 // Diff writes [Changes] to w as an uncompressed layer tar: the same changes give the same bytes
 // on every backend. On an error w has received an incomplete stream.
 func Diff(ctx context.Context, d Driver, id ID, w io.Writer, opts DiffOptions) (diff.Stats, error) {
-	latest, err := opts.MaxTime, error(nil)
-	if latest.IsZero() {
-		if latest, err = tar.SourceDateEpoch(); err != nil {
-			return diff.Stats{}, err
-		}
-	}
 	var told error
 	changes := func(yield func(diff.Change, error) bool) {
 		for c, err := range Changes(ctx, d, id, opts.Warn) {
@@ -58,7 +52,7 @@ func Diff(ctx context.Context, d Driver, id ID, w io.Writer, opts DiffOptions) (
 			}
 		}
 	}
-	stats, err := tar.Write(ctx, w, changes, tar.WriteOptions{MaxTime: latest, Warn: opts.Warn})
+	stats, err := tar.Write(ctx, w, changes, tar.WriteOptions{MaxTime: opts.MaxTime, Warn: opts.Warn})
 	if err != nil && !(told != nil && errors.Is(err, told)) { // which says already which layer it is
 		err = fmt.Errorf("%s: write the changes of layer %s: %w", d.Name(), id, err)
 	}

@@ -365,8 +365,10 @@ type CreateOptions struct {
 type MountOptions struct {
 	// ReadOnly asks for a read-only mount of a writable layer.
 	ReadOnly bool
-	// Volatile asks for a mount that skips syncs, for a layer that may be lost
-	// in a power cut. Ignored where the backend has nothing of the kind.
+	// Volatile asks for a mount that skips syncs: what is written through it is on disk
+	// when the layer is sealed, and not before. A layer that was not sealed when the
+	// machine stopped, however it did, can only be removed then (ErrTorn). Ignored
+	// without Properties.Volatile.
 	Volatile bool
 }
 
@@ -424,7 +426,7 @@ type Applied struct {
 // DiffOptions tune [Diff].
 type DiffOptions struct {
 	// MaxTime, when not zero, is the latest mtime written; later ones are replaced
-	// by it. Zero means what the environment variable SOURCE_DATE_EPOCH says.
+	// by it.
 	MaxTime time.Time
 	// Warn is told of what a layer cannot hold; may be nil.
 	Warn func(path, message string)
@@ -472,6 +474,8 @@ type Properties struct {
 	// program sets: such times are cut to multiples of it. 0 means that the file
 	// system decides. Layers that are applied keep theirs.
 	MountTimes time.Duration
+	// Volatile: MountOptions.Volatile makes a difference.
+	Volatile bool
 	// KeepsXattrs: an extended attribute that is removed through a writable mount
 	// stays, without a value, and one without a value is lost when its file is
 	// copied up.

@@ -8,8 +8,6 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // makeConfig takes the base's config when it says what there is, else continues
@@ -33,11 +31,8 @@ func (j *job) makeConfig() error {
 		host := platforms.DefaultSpec()
 		j.platform = ocispec.Platform{OS: "linux", Architecture: host.Architecture, Variant: host.Variant}
 	}
-	created, err := j.createdAt()
-	if err != nil {
-		return err
-	}
-	if j.rawConfig, err = j.continued(diffIDs, own, created); err != nil {
+	var err error
+	if j.rawConfig, err = j.continued(diffIDs, own, j.createdAt()); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
 	j.config = describe(ocispec.MediaTypeImageConfig, j.rawConfig)
@@ -58,30 +53,14 @@ func sameDiffIDs(layers []Layer, diffIDs []digest.Digest) bool {
 
 // createdAt is the time that is written: nothing that changes between two
 // exports of the same snapshot.
-func (j *job) createdAt() (time.Time, error) {
+func (j *job) createdAt() time.Time {
 	if !j.opts.Created.IsZero() {
-		return j.opts.Created.UTC(), nil
+		return j.opts.Created.UTC()
 	}
-	epoch, err := j.epoch()
-	if err != nil {
-		return time.Time{}, err
+	if !j.opts.SourceDateEpoch.IsZero() {
+		return j.opts.SourceDateEpoch.UTC()
 	}
-	if !epoch.IsZero() {
-		return epoch.UTC(), nil
-	}
-	return j.created.UTC(), nil
-}
-
-// epoch is what SOURCE_DATE_EPOCH says to the caller, zero for nothing.
-func (j *job) epoch() (time.Time, error) {
-	if given := j.opts.SourceDateEpoch; given != nil {
-		return *given, nil
-	}
-	epoch, err := tar.SourceDateEpoch()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%w: %w", ErrInvalid, err)
-	}
-	return epoch, nil
+	return j.created.UTC()
 }
 
 // continued is the base's config, or a new one, with other layers. A map keeps
@@ -157,7 +136,7 @@ func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json
 	for _, p := range j.pieces[min(own, len(j.pieces)):] {
 		at := p.created.UTC()
 		if at.After(created) || !j.opts.Created.IsZero() {
-			at = created // clamped, as SOURCE_DATE_EPOCH asks for
+			at = created // clamped
 		}
 		raw, err := json.Marshal(ocispec.History{Created: &at, CreatedBy: "layerkeep snapshot " + p.key})
 		if err != nil {

@@ -43,11 +43,7 @@ func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 	if kept, err := j.s.tarFrom(ctx, key, info.Labels, w); kept || err != nil {
 		return err
 	}
-	var opts driver.DiffOptions
-	if given := j.opts.SourceDateEpoch; given != nil {
-		opts.MaxTime = tar.MaxTime(*given)
-	}
-	_, err = j.s.snaps.Diff(ctx, key, w, opts)
+	_, err = j.s.snaps.Diff(ctx, key, w, driver.DiffOptions{MaxTime: j.opts.SourceDateEpoch})
 	return err
 }
 

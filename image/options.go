@@ -62,12 +62,12 @@ type ExportOptions struct {
 	// that is exported, none for a snapshot.
 	Name string
 	// Created is written as the time of creation of what has to be made. Zero:
-	// SOURCE_DATE_EPOCH from the environment, else the time at which the
-	// snapshot was committed, so that a second export gives the same bytes.
+	// SourceDateEpoch, or without that the time at which the snapshot was committed, so
+	// that a second export gives the same bytes.
 	Created time.Time
-	// SourceDateEpoch, when not nil, stands for that environment variable, the
-	// zero time for one that is not set.
-	SourceDateEpoch *time.Time
+	// SourceDateEpoch, when not zero, is the latest time of a file in a layer that has to
+	// be made.
+	SourceDateEpoch time.Time
 	// Progress is told how it goes; nil: nobody.
 	Progress Progress
 }

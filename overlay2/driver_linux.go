@@ -151,6 +151,7 @@ func (d *backend) Properties() driver.Properties {
 		Idmap:           d.idmap,
 		Rootless:        true,
 		MountsWritable:  d.untried == nil && !d.opts.ReadOnly,
+		Volatile:        d.features.Volatile && d.untried == nil && !d.opts.ReadOnly,
 		MountWay:        d.features.Way,
 		MaxParents:      mount.MaxLower,
 		XattrNamespaces: d.xattrs,

@@ -45,6 +45,9 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 		res.Overlay.Upper = dirs[0]
 		res.Overlay.Work = d.store.Path(id, workDir)
 		if opts.Volatile && d.features.Volatile {
+			if err := d.store.MarkVolatile(id); err != nil {
+				return nil, err
+			}
 			res.Options = append(res.Options, "volatile")
 		}
 		if err := rmtree.Remove(res.Overlay.Work + "/work/incompat"); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -69,9 +68,7 @@ var errTooLong = errors.New("longer than the limit for digests")
 func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (digest.Digest, error) {
 	sum := digest.Canonical.Digester()
 	_, err := driver.Diff(ctx, s.driver, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
-		// No environment must change it.
-		MaxTime: tar.MaxTime(time.Time{}),
-		Warn:    func(string, string) {},
+		Warn: func(string, string) {},
 	})
 	return sum.Digest(), err
 }
@@ -128,7 +125,7 @@ func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read f
 	warn := func(string, string) {}
 	changes := diff.Compare(ctx, parent, readView{merged, read}, diff.Options{Warn: warn})
 	digester := digest.Canonical.Digester()
-	_, err = tar.Write(ctx, digester.Hash(), changes, tar.WriteOptions{MaxTime: tar.MaxTime(time.Time{}), Warn: warn})
+	_, err = tar.Write(ctx, digester.Hash(), changes, tar.WriteOptions{Warn: warn})
 	return digester.Digest(), err
 }
 

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,37 +17,10 @@ import (
 // WriteOptions tune [Write].
 type WriteOptions struct {
 	// MaxTime, when not zero, is the latest mtime written; later ones are
-	// replaced by it. See [SourceDateEpoch].
+	// replaced by it, as https://reproducible-builds.org/specs/source-date-epoch/ asks for.
 	MaxTime time.Time
 	// Warn is told of what a layer cannot hold. May be nil.
 	Warn func(path, message string)
-}
-
-// SourceDateEpoch returns the time in the environment variable
-// SOURCE_DATE_EPOCH, in seconds since 1970, for WriteOptions.MaxTime; the zero
-// time when it is not set. See https://reproducible-builds.org/specs/source-date-epoch/.
-func SourceDateEpoch() (time.Time, error) {
-	const name = "SOURCE_DATE_EPOCH"
-	value := os.Getenv(name)
-	if value == "" {
-		return time.Time{}, nil
-	}
-	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%s is not a number of seconds: %q", name, value)
-	}
-	return time.Unix(seconds, 0), nil
-}
-
-// MaxTime is the WriteOptions.MaxTime for what SOURCE_DATE_EPOCH says to somebody
-// else than this process: a time that bounds nothing when it is not set there, so
-// that this process' environment does not count in its place.
-func MaxTime(epoch time.Time) time.Time {
-	if epoch.IsZero() {
-		const never = 1 << 55 // seconds
-		return time.Unix(never, 0)
-	}
-	return epoch
 }
 
 // Write writes changes, in the order of [diff.Compare], as an uncompressed layer

@@ -26,6 +26,7 @@ func abilities(p driver.Properties) []ability {
 		{"sharesPages", "one page cache for all containers of a layer", p.SharesPages},
 		{"reflink", "copies share blocks", p.Reflink},
 		{"explain", "knows which layer a path comes from", p.Explain},
+		{"volatile", "mounts without syncs", p.Volatile},
 		{"idmap", "mapped ids", p.Idmap},
 		{"rootless", "works in a user namespace", p.Rootless},
 	}

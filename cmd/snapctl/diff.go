@@ -126,9 +126,14 @@ func (st *store) writeDiff(ctx context.Context, a *app, result *diffResult, w io
 	if err != nil {
 		return err
 	}
+	latest, err := sourceDateEpoch()
+	if err != nil {
+		return err
+	}
 	var stats diff.Stats
 	stats, err = st.Diff(ctx, result.Key, io.MultiWriter(packed, plain.Hash()), driver.DiffOptions{
-		Warn: func(path, message string) { a.log.Warn(message, "path", "/"+path) },
+		MaxTime: latest,
+		Warn:    func(path, message string) { a.log.Warn(message, "path", "/"+path) },
 	})
 	if err != nil {
 		return err

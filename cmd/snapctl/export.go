@@ -90,11 +90,15 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 	case toStdout && isTerminal(a.Out):
 		return errTerminal()
 	}
+	latest, err := sourceDateEpoch()
+	if err != nil {
+		return err
+	}
 	return a.withStore(ctx, func(st *store) error {
 		var exported image.Exported
 		bars := newLayerBars(ctx, a)
 		err := a.writeOut(ctx, opts.file, func(w io.Writer) (err error) {
-			exported, err = st.Export(ctx, opts.source, w, image.ExportOptions{Name: opts.name, Progress: bars})
+			exported, err = st.Export(ctx, opts.source, w, image.ExportOptions{Name: opts.name, SourceDateEpoch: latest, Progress: bars})
 			return err
 		})
 		bars.close()

@@ -19,6 +19,7 @@ import (
 
 type mountOptions struct {
 	name, target, rw string
+	volatile         bool
 	size             sizeFlag
 	ids              idMapFlags
 }
@@ -32,6 +33,12 @@ for it and that 'snapctl umount' drops again. With --rw a new writable snapshot
 KEY is made on it and mounted; it stays when it is unmounted. --size limits what
 that takes on the disk, as for 'snapctl prepare'; --uidmap and --gidmap map the
 owners of its files, or of those of the view, as there.
+
+--volatile makes writing much faster, and fsync(2) do nothing: what is written is on
+the disk when the snapshot is committed, and not before. If the machine stops or is
+started again before that, the snapshot can only be removed. It is for builds and for
+what can be made again. Backends that cannot do it mount as ever; 'snapctl version'
+says which can.
 
 In a store that is read-only everything is mounted read-only, --rw and maps of
 owners are refused, and no record is kept: 'snapctl umount' finds the mount by
@@ -63,7 +70,7 @@ func (r mountRecord) json() mountJSONResult {
 func newMountCommand(a *app) *cobra.Command {
 	var opts mountOptions
 	cmd := &cobra.Command{
-		Use:   "mount [--rw KEY [--size SIZE]] [--uidmap MAP --gidmap MAP] NAME TARGET",
+		Use:   "mount [--rw KEY [--size SIZE]] [--volatile] [--uidmap MAP --gidmap MAP] NAME TARGET",
 		Short: "Mount an image or a snapshot",
 		Long:  jsonHelp(mountLong, mountJSON),
 		Args:  exactArgs(2),
@@ -89,6 +96,7 @@ func newMountCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.rw, "rw", "", "make the new writable snapshot `KEY` on NAME and mount that")
 	completeFlag(cmd, "rw", cobra.NoFileCompletions)
+	cmd.Flags().BoolVar(&opts.volatile, "volatile", false, "do not put what is written on the disk before the snapshot is committed")
 	addSizeFlag(cmd, &opts.size)
 	addIDMapFlags(cmd, &opts.ids)
 	return cmd
@@ -175,6 +183,9 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 	if err != nil {
 		return r, err
 	}
+	if opts.volatile && r.ReadOnly {
+		return r, advise(usagef("mount: --volatile is for what can be written to"), "--rw KEY makes a writable snapshot")
+	}
 	if r.Where, err = place(); err != nil {
 		return r, err
 	}
@@ -191,7 +202,7 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 		}
 		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key, false) })
 	}
-	mounts, err := st.Mounts(ctx, r.Key, driver.MountOptions{})
+	mounts, err := st.Mounts(ctx, r.Key, driver.MountOptions{Volatile: opts.volatile})
 	if err != nil {
 		return r, err
 	}

@@ -36,6 +36,8 @@ func (st *store) mountUnrecorded(ctx context.Context, opts mountOptions) (r moun
 	switch {
 	case opts.rw != "":
 		return r, errReadOnly("make snapshot %q", opts.rw)
+	case opts.volatile:
+		return r, errReadOnly("mount without syncs")
 	case opts.ids.given():
 		return r, errReadOnly("make a view with a map of owners")
 	}

@@ -3,6 +3,7 @@ package drivertest
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 func (s *suite) testFacts(t *testing.T) {
 	t.Run("the properties agree with what the driver is", s.factInterfaces)
 	t.Run("MountsWritable tells whether a writable layer can be mounted", s.factMounts)
+	t.Run("Volatile tells whether a mount without syncs is another one", s.factVolatile)
 	t.Run("RenameDir tells whether a directory of the parents can be renamed", s.factRenameDir)
 	t.Run("BreaksHardlinks tells whether a write parts the names of a file", s.factHardlinks)
 	t.Run("MountTimes tells how exactly a time can be set", s.factMountTimes)
@@ -42,6 +44,20 @@ func (s *suite) factInterfaces(t *testing.T) {
 		require.True(t, strings.HasSuffix(ns, "."), ns)
 	}
 	require.True(t, slices.Contains(s.props.XattrNamespaces, "user."), "every scratch file system takes user attributes")
+}
+
+func (s *suite) factVolatile(t *testing.T) {
+	if !s.props.MountsWritable {
+		require.False(t, s.props.Volatile)
+		return
+	}
+	st := s.open(t)
+	st.create("a")
+	plain, err := st.d.Mount(t.Context(), "a", driver.MountOptions{})
+	require.NoError(t, err)
+	volatile, err := st.d.Mount(t.Context(), "a", driver.MountOptions{Volatile: true})
+	require.NoError(t, err)
+	require.Equal(t, s.props.Volatile, !reflect.DeepEqual(plain, volatile))
 }
 
 func (s *suite) factMounts(t *testing.T) {

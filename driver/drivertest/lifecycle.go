@@ -312,6 +312,8 @@ func (s *suite) mountTwice(t *testing.T) {
 		})
 	}
 	require.Contains(t, st.tree("writable"), "v")
+	st.seal("writable")
+	require.Contains(t, st.tree("writable"), "v")
 }
 
 func (s *suite) writeThroughMount(t *testing.T) {

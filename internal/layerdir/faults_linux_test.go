@@ -93,6 +93,7 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 	"note":             func(s *Store, _ string) (any, error) { return nil, s.Note("sealed", json.RawMessage(`"note"`)) },
 	"note for later":   func(s *Store, _ string) (any, error) { return nil, s.Note("open", json.RawMessage(`"note"`)) },
 	"note now":         func(s *Store, _ string) (any, error) { return nil, s.NoteNow("open", json.RawMessage(`"note"`)) },
+	"without syncs":    func(s *Store, _ string) (any, error) { return nil, s.MarkVolatile("open") },
 	"record":           func(s *Store, _ string) (any, error) { return s.Recorder("vfs").Record(context.Background(), "open") },
 	"record of torn":   func(s *Store, _ string) (any, error) { return s.Record("torn") },
 	"mounted":          func(s *Store, _ string) (any, error) { return s.Mounted("open") },

@@ -47,6 +47,9 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	if err := s.syncLayer(id); err != nil {
 		return err
 	}
+	if err := durable.OS().Remove(s.Path(id, volatileName)); err != nil { // all of it is on disk now
+		return err
+	}
 	if err := settle(&m); err != nil {
 		return err
 	}

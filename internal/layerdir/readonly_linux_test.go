@@ -36,6 +36,7 @@ func TestNothingChangesInAStoreThatIsOpenedForReading(t *testing.T) {
 		"merge":     s.Merging("open", true, nothing),
 		"seal":      s.Seal(t.Context(), "open", "tree", func(*Meta) error { return nil }),
 		"note":      s.Note("sealed", []byte(`"x"`)),
+		"volatile":  s.MarkVolatile("open"),
 		"note now":  s.NoteNow("open", []byte(`"x"`)),
 		"writable":  err,
 		"unpacking": unpacking,

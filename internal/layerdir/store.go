@@ -66,6 +66,8 @@ type Store struct {
 	plainOnes map[driver.ID]bool
 	// most is how many layers can be stacked, 0 for any number.
 	most int
+	// bootFile is where the kernel tells this run of it from others.
+	bootFile string
 	// sealed has the records of sealed layers that were parents.
 	sealed map[driver.ID]sealedRecord
 
@@ -97,7 +99,7 @@ func newStore(root string, dir *os.File) *Store {
 	return &Store{
 		root: root, remove: rmtree.Remove, dir: dir,
 		torn: map[driver.ID]bool{}, inUse: map[string]bool{}, notes: map[driver.ID]json.RawMessage{}, sealed: map[driver.ID]sealedRecord{},
-		plainOnes: map[driver.ID]bool{},
+		plainOnes: map[driver.ID]bool{}, bootFile: "/proc/sys/kernel/random/boot_id",
 	}
 }
 

@@ -12,9 +12,13 @@ import (
 )
 
 // notTorn returns [driver.ErrTorn] for a layer in which Merging did not end, and for
-// one that was not sealed when the disk failed a write.
+// one that was not sealed when the disk failed a write, or when the machine stopped though it
+// was mounted without syncs.
 func (s *Store) notTorn(id driver.ID) error {
 	if err := s.unmarked(id, mergingName); err != nil {
+		return err
+	}
+	if err := s.notStopped(id); err != nil {
 		return err
 	}
 	return s.notLost(id)
@@ -49,7 +53,7 @@ func (s *Store) Renew(id driver.ID, m Meta) error {
 	if err := s.own(id); err != nil {
 		return err
 	}
-	for _, name := range []string{mergingName, tornName} {
+	for _, name := range []string{mergingName, tornName, volatileName} {
 		if err := durable.OS().Remove(s.Path(id, name)); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func FromProperties(p driver.Properties) *storev1.Properties {
 		Idmap: p.Idmap, Rootless: p.Rootless, MaxName: int64(p.MaxName), MaxParents: int64(p.MaxParents),
 		XattrNamespaces: p.XattrNamespaces, MountWay: p.MountWay.String(),
 		RefusedXattr: p.RefusedXattr,
-		MountTimes:   int64(p.MountTimes), KeepsXattrs: p.KeepsXattrs,
+		MountTimes:   int64(p.MountTimes), KeepsXattrs: p.KeepsXattrs, Volatile: p.Volatile,
 	}
 }
 
@@ -101,6 +101,6 @@ func ToProperties(p *storev1.Properties) driver.Properties {
 		MountsWritable: p.GetMountsWritable(), Quota: p.GetQuota(), Idmap: p.GetIdmap(), Rootless: p.GetRootless(),
 		MaxName: int(p.GetMaxName()), MaxParents: int(p.GetMaxParents()), XattrNamespaces: p.GetXattrNamespaces(),
 		MountWay: mount.ParseWay(p.GetMountWay()), RefusedXattr: p.GetRefusedXattr(),
-		MountTimes: time.Duration(p.GetMountTimes()), KeepsXattrs: p.GetKeepsXattrs(),
+		MountTimes: time.Duration(p.GetMountTimes()), KeepsXattrs: p.GetKeepsXattrs(), Volatile: p.GetVolatile(),
 	}
 }

@@ -137,11 +137,7 @@ func configure(ctx context.Context, opts []ctddiff.Opt) (ctddiff.Config, error) 
 		config.SourceDateEpoch = epoch.FromContext(ctx)
 	}
 	if config.SourceDateEpoch == nil {
-		latest, err := tar.SourceDateEpoch()
-		if err != nil {
-			return config, err
-		}
-		config.SourceDateEpoch = &latest // the zero time: no bound
+		config.SourceDateEpoch = &time.Time{} // no bound
 	}
 	if config.MediaType == "" {
 		if config.Compressor != nil {

@@ -10,7 +10,6 @@ import (
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/storewire"
-	"github.com/layerkeep/layerkeep/tar"
 )
 
 // Apply implements the call of that name.
@@ -66,7 +65,7 @@ func (s *Service) Diff(req *storev1.DiffRequest, stream storev1.Store_DiffServer
 	}
 	out := &download{send: func(data []byte) error { return send(&storev1.DiffResponse{Data: data}) }}
 	stats, err := s.store.Diff(ctx, req.GetKey(), out, driver.DiffOptions{
-		MaxTime: tar.MaxTime(storewire.ToTime(req.GetSourceDateEpoch())),
+		MaxTime: storewire.ToTime(req.GetSourceDateEpoch()),
 		Warn: func(path, message string) {
 			_ = send(&storev1.DiffResponse{Warning: warning(0, path, message)}) // who has gone is told nothing
 		},

@@ -57,9 +57,8 @@ func (s *Service) Export(req *storev1.ExportRequest, stream storev1.Store_Export
 	}
 	report := newReport(func(p []*storev1.Progress) error { return send(&storev1.ExportResponse{Progress: p}) })
 	out := &download{send: func(data []byte) error { return send(&storev1.ExportResponse{Data: data}) }}
-	epoch := storewire.ToTime(req.GetSourceDateEpoch())
 	exported, err := s.store.Export(ctx, req.GetSource(), out, image.ExportOptions{
-		Name: req.GetName(), SourceDateEpoch: &epoch, Progress: report,
+		Name: req.GetName(), SourceDateEpoch: storewire.ToTime(req.GetSourceDateEpoch()), Progress: report,
 	})
 	report.close()
 	if err != nil {

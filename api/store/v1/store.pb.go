@@ -276,6 +276,7 @@ type Properties struct {
 	// In nanoseconds.
 	MountTimes    int64 `protobuf:"varint,17,opt,name=mount_times,json=mountTimes,proto3" json:"mount_times,omitempty"`
 	KeepsXattrs   bool  `protobuf:"varint,18,opt,name=keeps_xattrs,json=keepsXattrs,proto3" json:"keeps_xattrs,omitempty"`
+	Volatile      bool  `protobuf:"varint,19,opt,name=volatile,proto3" json:"volatile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +433,13 @@ func (x *Properties) GetMountTimes() int64 {
 func (x *Properties) GetKeepsXattrs() bool {
 	if x != nil {
 		return x.KeepsXattrs
+	}
+	return false
+}
+
+func (x *Properties) GetVolatile() bool {
+	if x != nil {
+		return x.Volatile
 	}
 	return false
 }
@@ -4442,7 +4450,7 @@ const file_store_proto_rawDesc = "" +
 	"properties\x18\x03 \x01(\v2\x1e.layerkeep.store.v1.PropertiesR\n" +
 	"properties\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x03R\x03pid\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"\xc4\x04\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"\xe0\x04\n" +
 	"\n" +
 	"Properties\x12\x16\n" +
 	"\x06rebase\x18\x01 \x01(\bR\x06rebase\x12\x18\n" +
@@ -4467,7 +4475,8 @@ const file_store_proto_rawDesc = "" +
 	"\rrefused_xattr\x18\x10 \x01(\tR\frefusedXattr\x12\x1f\n" +
 	"\vmount_times\x18\x11 \x01(\x03R\n" +
 	"mountTimes\x12!\n" +
-	"\fkeeps_xattrs\x18\x12 \x01(\bR\vkeepsXattrs\"\x9c\x03\n" +
+	"\fkeeps_xattrs\x18\x12 \x01(\bR\vkeepsXattrs\x12\x1a\n" +
+	"\bvolatile\x18\x13 \x01(\bR\bvolatile\"\x9c\x03\n" +
 	"\bSnapshot\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\tR\x06parent\x12,\n" +
