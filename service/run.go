@@ -41,7 +41,7 @@ func Run(ctx context.Context, opts RunOptions) (err error) {
 	c := opts.Config
 	store, err := snapshotter.Open(ctx, c.Root, snapshotter.Options{
 		Driver: c.Driver, Additional: c.Additional, Logger: opts.Logger, Observer: opts.Metrics.Observe, Address: activation.MainAddress(c),
-		DriverOptions: driver.Options{Limits: c.Limit.Limits()},
+		DriverOptions: driver.Options{Limits: c.Limit.Limits(), Metacopy: c.Metacopy},
 	})
 	if err != nil {
 		return errors.Join(err, activation.Close())

@@ -17,6 +17,9 @@ type Config struct {
 	// store's own.
 	Root   string `toml:"root"`
 	Driver string `toml:"driver"`
+	// Metacopy: with overlay2, changing the owner or the mode of a file of the image copies
+	// its attributes alone, see driver.Options.
+	Metacopy bool `toml:"metacopy"`
 	// Additional are the directories of additional stores, whose images are used and
 	// which are only read.
 	Additional []string `toml:"additional"`

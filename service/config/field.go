@@ -35,6 +35,7 @@ func (c *Config) Fields() []Field {
 	return []Field{
 		{Key: "root", Help: "`DIR` of the store", Value: (*text)(&c.Root)},
 		{Key: "driver", Help: "backend `NAME` (empty: the store's own, for a new store the best that works)", Value: (*text)(&c.Driver)},
+		{Key: "metacopy", Help: "with overlay2, copy only the attributes of a file whose owner or mode is changed, which makes chown -R fast", Value: (*truth)(&c.Metacopy)},
 		{Key: "additional", Help: "use the images of the store in `DIR` too, which is only read (may be repeated)", Value: (*list)(&c.Additional)},
 		{Key: "address", Help: "listen on the unix socket `PATH`, as containerd's snapshotter", Value: (*text)(&c.Address)},
 		{Key: "engine", Help: "listen for one more engine, as `NAME=PATH`; it sees only snapshots of its own (may be repeated)", Value: (*table)(&c.Engines)},
