@@ -15,7 +15,7 @@ import (
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/storewire"
-	"github.com/layerkeep/layerkeep/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
 )
 
 // ErrNoAnswer is [grpcerr.ErrNoAnswer]: nothing answers, or what did is gone.

@@ -23,8 +23,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/image"
 	"github.com/layerkeep/layerkeep/internal/fstest"
-	"github.com/layerkeep/layerkeep/service/grpcerr"
-	"github.com/layerkeep/layerkeep/service/storeservice"
+	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/layerkeep/layerkeep/driver/all"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
 const (

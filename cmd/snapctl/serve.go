@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/layerkeep/layerkeep/service"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
 const serveLong = `Serve the store to engines: to containerd, BuildKit and Docker as a snapshotter

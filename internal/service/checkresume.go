@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/layerkeep/layerkeep/check"
-	"github.com/layerkeep/layerkeep/service/storeservice"
+	"github.com/layerkeep/layerkeep/internal/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 

@@ -21,7 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/service/metrics"
+	"github.com/layerkeep/layerkeep/internal/service/metrics"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
@@ -84,7 +84,7 @@ func TestTheMetricsKeepToTheConventionsOfPrometheus(t *testing.T) {
 }
 
 func TestTheDocumentationNamesEveryMetricWithItsTypeAndNoOther(t *testing.T) {
-	page, err := os.ReadFile("../../docs/metrics.md")
+	page, err := os.ReadFile("../../../docs/metrics.md")
 	require.NoError(t, err)
 	var documented, served []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(layerkeep_\\w+)` \\| (\\w+) \\|").FindAllStringSubmatch(string(page), -1) {

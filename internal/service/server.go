@@ -17,9 +17,9 @@ import (
 	healthapi "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/layerkeep/layerkeep"
-	"github.com/layerkeep/layerkeep/service/config"
-	"github.com/layerkeep/layerkeep/service/differ"
-	"github.com/layerkeep/layerkeep/service/metrics"
+	"github.com/layerkeep/layerkeep/internal/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/differ"
+	"github.com/layerkeep/layerkeep/internal/service/metrics"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

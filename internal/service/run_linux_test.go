@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/internal/fstest"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/diff"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/layerkeep/layerkeep/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

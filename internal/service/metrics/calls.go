@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
-	"github.com/layerkeep/layerkeep/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
 )
 
 // calls are what is known of the calls of one protocol.

@@ -16,9 +16,9 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
-	"github.com/layerkeep/layerkeep/service/config"
-	"github.com/layerkeep/layerkeep/service/metrics"
-	"github.com/layerkeep/layerkeep/service/storeservice"
+	"github.com/layerkeep/layerkeep/internal/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/metrics"
+	"github.com/layerkeep/layerkeep/internal/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

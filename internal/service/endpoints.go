@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
-	"github.com/layerkeep/layerkeep/service/differ"
-	"github.com/layerkeep/layerkeep/service/graphdriver"
-	"github.com/layerkeep/layerkeep/service/metrics"
-	"github.com/layerkeep/layerkeep/service/storeservice"
+	"github.com/layerkeep/layerkeep/internal/service/differ"
+	"github.com/layerkeep/layerkeep/internal/service/graphdriver"
+	"github.com/layerkeep/layerkeep/internal/service/metrics"
+	"github.com/layerkeep/layerkeep/internal/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 

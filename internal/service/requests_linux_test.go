@@ -18,7 +18,7 @@ import (
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/client"
 	"github.com/layerkeep/layerkeep/internal/fstest"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
 // Who has the socket of an engine, a build service say, can change what that engine has, and

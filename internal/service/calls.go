@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/layerkeep/layerkeep/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
 )
 
 // errStopping ends the calls that are still in flight when the service has waited

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/layerkeep/layerkeep/check"
-	"github.com/layerkeep/layerkeep/service/metrics"
-	"github.com/layerkeep/layerkeep/service/storeservice"
+	"github.com/layerkeep/layerkeep/internal/service/metrics"
+	"github.com/layerkeep/layerkeep/internal/service/storeservice"
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 

@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 	"github.com/layerkeep/layerkeep/driver"
 	"github.com/layerkeep/layerkeep/internal/fstest"
-	"github.com/layerkeep/layerkeep/service/config"
+	"github.com/layerkeep/layerkeep/internal/service/config"
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
