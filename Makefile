@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help demo build test test-kernels test-kernels-long test-aufs test-faults test-robust test-large test-stress fuzz mutate lint bench bench-go clean FORCE
+.PHONY: help demo build install release test test-kernels test-kernels-long test-aufs test-faults test-robust test-large test-stress fuzz mutate lint bench bench-go clean FORCE
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ build: bin/snapctl ## Build bin/snapctl, one static binary.
 
 bin/snapctl: FORCE
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/snapctl
+
+install: bin/snapctl ## Install snapctl, man pages, completions and systemd units below PREFIX (/usr/local); DESTDIR goes in front.
+	@DESTDIR="$(DESTDIR)" PREFIX="$(or $(PREFIX),/usr/local)" UNITDIR="$(UNITDIR)" scripts/install bin/snapctl
+
+release: ## Build archives, Debian packages, checksums and the list of modules for VERSION into dist/, always the same bytes.
+	@VERSION="$(VERSION)" scripts/release
 
 test: ## Run all tests: as root, then unprivileged; installs what they need when root.
 	@scripts/install-test-deps
