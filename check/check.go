@@ -39,7 +39,7 @@ type Options struct {
 }
 
 // ErrNoName: an Options.Names is neither a snapshot nor an image.
-var ErrNoName = errors.New("there is no snapshot and no image of that name")
+var ErrNoName = errors.New("no snapshot and no image has this name")
 
 // Run checks a store that is open and calls found for each thing that is wrong, as it
 // goes. An error says that the check could not go on; damage is no error.

@@ -13,8 +13,8 @@ import (
 var (
 	// ErrNotFound: the layer does not exist.
 	ErrNotFound = errors.New("layer not found")
-	// ErrExists: a layer with this ID exists already.
-	ErrExists = errors.New("layer exists already")
+	// ErrExists: a layer with this ID already exists.
+	ErrExists = errors.New("layer already exists")
 	// ErrSealed: the layer is sealed and cannot be changed.
 	ErrSealed = errors.New("layer is sealed")
 	// ErrNotSealed: the layer has to be sealed for this.
@@ -32,7 +32,7 @@ var (
 	// ErrTorn: the process or the disk failed in the middle of applying something
 	// to the layer, so it holds a part of that, or the disk failed a write while the
 	// layer was not sealed. It can only be removed.
-	ErrTorn = errors.New("layer is torn: applying to it was interrupted, or the disk failed, so remove it")
+	ErrTorn = errors.New("layer is torn: applying to it was interrupted, or the disk failed; it can only be removed")
 	// ErrDigest: the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 	// ErrInvalidID: the ID is empty or not a plain file name.

@@ -10,7 +10,7 @@ var (
 	ErrNotFound error = &sentinel{"not found", errdefs.ErrNotFound}
 	// ErrExists: there is something of that name already
 	// (errdefs.ErrAlreadyExists).
-	ErrExists error = &sentinel{"exists already", errdefs.ErrAlreadyExists}
+	ErrExists error = &sentinel{"already exists", errdefs.ErrAlreadyExists}
 	// ErrInvalid: the image, archive, reference or platform is not what it
 	// should be (errdefs.ErrInvalidArgument). The errors below are of its kind.
 	ErrInvalid error = &sentinel{"invalid image", errdefs.ErrInvalidArgument}

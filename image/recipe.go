@@ -39,7 +39,7 @@ func (s *Store) keepRecipes(ctx context.Context, img Image, h *hold, warn func(l
 }
 
 // errOtherTar: what comes of a recipe has another digest.
-var errOtherTar = errors.New("what comes of its recipe is another tar")
+var errOtherTar = errors.New("its recipe gives a different tar")
 
 // keepRecipe returns the packer that makes the blob of the tar, nil when none does.
 func (s *Store) keepRecipe(ctx context.Context, l Layer, h *hold) (*packer, error) {

@@ -17,7 +17,7 @@ import (
 
 // ErrNoSource: nothing that the store keeps says what a layer or a blob must be, byte
 // for byte.
-var ErrNoSource error = &sentinel{"nothing is kept that it could be made from", ErrNotFound}
+var ErrNoSource error = &sentinel{"the store has nothing to make it from", ErrNotFound}
 
 // RenewLayer makes the layer of a committed snapshot anew from its blob, in place, see
 // [snapshotter.Snapshotter.Renew]. An import has recorded which blob that is. So has an

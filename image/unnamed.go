@@ -18,7 +18,7 @@ const unnamedRepository = "recovered"
 const unnamedTag = 16
 
 // errNamesLost says why images are called like that.
-var errNamesLost = errors.New("the names of images are lost with it")
+var errNamesLost = errors.New("the names of the images are lost, too")
 
 // unnamed finds images by their manifests, which the store keeps, where both the database and
 // the copy of the list of images are lost. Their names stood there alone.

@@ -113,7 +113,7 @@ func (mr Mounter) checkMapped(ctx context.Context, m Mount, target string, uid, 
 	if err == nil && acl {
 		named, _, merr := m.IDMap.ToHost(aclUser, aclUser)
 		if err = merr; err == nil && !bytes.Equal(list, probeACL(named)) {
-			err = errors.New("access control lists do not have mapped IDs (Linux 6.2 has them)")
+			err = errors.New("the kernel does not map the IDs in access control lists (needs Linux 6.2)")
 		}
 	}
 	return err

@@ -35,11 +35,11 @@ type Outcome struct {
 // Errors of an Outcome.
 var (
 	// ErrStandsOn: it cannot be looked at before what it stands on is repaired.
-	ErrStandsOn = errors.New("it stands on a damaged layer")
+	ErrStandsOn = errors.New("it is built on a damaged layer")
 	// ErrStill: it was made anew, and is damaged again.
-	ErrStill = errors.New("it was made anew and is damaged again: look at the disk and the kernel's log")
+	ErrStill = errors.New("it was made again and is damaged again; check the disk and the kernel's log")
 	// ErrNotAlone: its record was written again, and something else is wrong with it.
-	ErrNotAlone = errors.New("its record is written again, and it is damaged otherwise, too: take what is still good out of it, then remove it")
+	ErrNotAlone = errors.New("its record was written again, but it has other damage; save what is still good, then remove it")
 	// ErrBeyondHelp: nothing is kept that it could be made from.
-	ErrBeyondHelp = errors.New("it is beyond help here")
+	ErrBeyondHelp = errors.New("it cannot be repaired here")
 )

@@ -27,7 +27,7 @@ type Restored struct {
 }
 
 // ErrNoRecord: a layer cannot be a snapshot again.
-var ErrNoRecord = errors.New("its record is lost, and with it what it was and what it stands on")
+var ErrNoRecord = errors.New("its record is lost, so its name and its parents are unknown")
 
 // restoredPrefix begins the made-up names of snapshots; the layer's ID follows.
 const restoredPrefix = "restored-"

@@ -10,23 +10,23 @@ import (
 
 var (
 	// ErrLongName says that a valid layer has a name over UnpackOptions.MaxName.
-	ErrLongName = errors.New("name too long for where the layer is kept")
+	ErrLongName = errors.New("file name is too long for this backend")
 	// ErrOwnXattr says that a valid layer has an extended attribute of the encoding's
 	// own namespace, which cannot be kept there under UnpackOptions.NoEscape.
-	ErrOwnXattr = errors.New("this kernel cannot show such an attribute")
+	ErrOwnXattr = errors.New("this kernel cannot show this attribute")
 	// ErrLargeXattr says that a valid layer has an extended attribute, or more of them on
 	// one file, than the file system can hold.
 	ErrLargeXattr = errors.New("extended attribute does not fit")
 	// ErrUnmappedID says that a valid layer has a file of an owner that the user namespace of
 	// this process does not have.
-	ErrUnmappedID = errors.New("the user namespace does not have this owner")
+	ErrUnmappedID = errors.New("this owner is not mapped in the user namespace")
 	// ErrNeedsParents says that a layer unpacked without its parents says
 	// something that only its parents can give a meaning to. Read it again with
 	// UnpackOptions.Parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
 	// ErrTorn says that a merge failed and so did taking it back: the target
 	// holds a part of the layer.
-	ErrTorn = errors.New("target is left in the middle of a merge")
+	ErrTorn = errors.New("the merge was interrupted, and the target is incomplete")
 	// ErrDigest says that the stream is not the one that was asked for.
 	ErrDigest = errors.New("digest mismatch")
 )

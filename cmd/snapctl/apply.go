@@ -98,11 +98,11 @@ func (a *app) openLayer(ctx context.Context, file string) (io.ReadCloser, int64,
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, 0, advise(doing(err, "opening the layer"), "name a layer's tar file, or - for standard input")
+		return nil, 0, advise(doing(err, "opening the layer"), "give the tar file of a layer, or - for standard input")
 	}
 	info, err := f.Stat()
 	if err == nil && info.IsDir() {
-		err = advise(as(errInvalid, fmt.Errorf("the layer %q is a directory", file)), "name a layer's tar file, or - for standard input")
+		err = advise(as(errInvalid, fmt.Errorf("the layer %q is a directory", file)), "give the tar file of a layer, or - for standard input")
 	}
 	if err != nil {
 		_ = f.Close() // it was only opened for reading

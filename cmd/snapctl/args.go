@@ -47,7 +47,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "did you mean '" + strings.Join(near, "' or '") + "'?"
 	}
-	return advise(usagef("there is no command %q", args[0]), hint)
+	return advise(usagef("unknown command %q", args[0]), hint)
 }
 
 func helpFor(cmd *cobra.Command) string {

@@ -159,7 +159,7 @@ func newBenchCommand(a *app) *cobra.Command {
 
 func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
 	if o.Time < 0 || o.CaseTime < 0 {
-		return usagef("--time %v, --case-time %v: one is less than nothing", o.Time, o.CaseTime)
+		return usagef("--time %v, --case-time %v: a time cannot be negative", o.Time, o.CaseTime)
 	}
 	o.Version = version
 	var dir *report.Dir
@@ -169,7 +169,7 @@ func runBench(ctx context.Context, a *app, o bench.Options, out string) error {
 			return doing(err, "preparing the directory %s", out)
 		}
 		if o.Before, err = dir.Before(); err != nil {
-			return advise(notReport(err), "remove that file, or name another --out")
+			return advise(notReport(err), "remove that file, or choose another --out")
 		}
 		if o.Before != nil {
 			a.note("going on with the run that is in %s", dir.Part())
@@ -206,13 +206,13 @@ func explainBench(err error, o bench.Options, dir *report.Dir) error {
 	case errors.Is(err, bench.ErrUnknown):
 		return usagef("%w", err)
 	case errors.Is(err, bench.ErrOtherRun):
-		return advise(fmt.Errorf("%w: %w", errState, err), "give the same options again, remove "+dir.Part()+", or name another --out")
+		return advise(fmt.Errorf("%w: %w", errState, err), "give the same options again, remove "+dir.Part()+", or choose another --out")
 	case errors.Is(err, disk.ErrInUse):
-		return advise(fmt.Errorf("%w: %w", errState, err), "wait for it, or name another --scratch; two runs on one disk disturb each other")
+		return advise(fmt.Errorf("%w: %w", errState, err), "wait until it has ended, or choose another --scratch; two runs on one disk disturb each other")
 	case errors.Is(err, disk.ErrNoSpace):
-		return advise(err, "name a directory with more room with --scratch, or measure less with --quick")
+		return advise(err, "choose a directory with more free space with --scratch, or measure less with --quick")
 	case errors.Is(err, context.Canceled) && dir != nil:
-		return advise(err, "what was measured is kept: the same command goes on from there")
+		return advise(err, "the results so far are kept; run the same command again to continue")
 	}
 	return doing(err, "measuring in %s", o.Scratch)
 }

@@ -120,7 +120,7 @@ func runCheck(ctx context.Context, a *app, opts check.Options, rate int64) error
 			}
 		})
 		if ctx.Err() != nil && reached != "" {
-			err = advise(err, "to go on from there, run it again with --after "+shellWord(string(reached)))
+			err = advise(err, "to continue from there, run it again with --after "+shellWord(string(reached)))
 		}
 		if err = errors.Join(explainCheck(err), printErr); err != nil {
 			return doing(err, "checking the store %s", a.global.root)
@@ -159,9 +159,9 @@ func explainCheck(err error) error {
 	case errors.Is(err, check.ErrNoPosition):
 		return errkind.As(err, errUsage)
 	case errors.Is(err, errdefs.ErrNotImplemented):
-		return advise(err, "the service is of an earlier version: start that of this one, or stop the service for the time of the check")
+		return advise(err, "the service is an older version that cannot check; restart it with this version, or stop it during the check")
 	case errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer):
-		return advise(err, "run it again when that has ended")
+		return advise(err, "wait until it has ended, then run this again")
 	}
 	return err
 }

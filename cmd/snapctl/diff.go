@@ -91,9 +91,9 @@ func runDiff(ctx context.Context, a *app, opts diffOptions) error {
 	toStdout := opts.output == "" || opts.output == "-"
 	switch {
 	case !ok:
-		return usagef("--compress %q: it is none, gzip or zstd", opts.compress)
+		return usagef("unknown compression %q; choose none, gzip or zstd", opts.compress)
 	case toStdout && a.global.json:
-		return usagef("diff: --json needs -o FILE, since the layer goes to standard output without it")
+		return usagef("diff: --json needs -o FILE, because otherwise the layer goes to standard output")
 	case toStdout && isTerminal(a.Out):
 		return errTerminal()
 	}

@@ -22,7 +22,7 @@ func refuseMark(name string) error {
 	if !strings.HasPrefix(name, scopeMark) {
 		return nil
 	}
-	return advise(as(errInvalid, fmt.Errorf("names that begin with %s are those of engines", scopeMark)), "choose another name")
+	return advise(as(errInvalid, fmt.Errorf("names that begin with %s are reserved for engines", scopeMark)), "choose another name")
 }
 
 // refuseEngines keeps an engine's snapshot as the engine has left it.

@@ -55,3 +55,12 @@ func escapeRune(b *strings.Builder, r rune, width int, first byte) {
 		fmt.Fprintf(b, `\u%04x`, r)
 	}
 }
+
+// orList joins words as in "a, b or c".
+func orList(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}

@@ -86,7 +86,7 @@ func runExport(ctx context.Context, a *app, opts exportOptions) error {
 	toStdout := opts.file == "-"
 	switch {
 	case toStdout && a.global.json:
-		return usagef("export: --json needs a FILE, since the archive goes to standard output for -")
+		return usagef("export: --json needs a FILE, because with - the archive goes to standard output")
 	case toStdout && isTerminal(a.Out):
 		return errTerminal()
 	}

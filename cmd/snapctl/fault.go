@@ -72,50 +72,50 @@ func escapeLine(text string) string {
 	return strings.ReplaceAll(escape(text), `\\`, `\`)
 }
 
-const hintDamaged = "layers stay as they are; 'snapctl repair --rebuild' makes the store's own files again from what the layers tell"
+const hintDamaged = "the layers are not changed; 'snapctl repair --rebuild' makes the files of the store again from the records of the layers"
 
 // hints say what to do about an error that brought no advice of its own.
 var hints = []struct {
 	err  error
 	hint string
 }{
-	{errInterrupted, "everything was put back; run it again when you like"},
+	{errInterrupted, "all changes were undone; you can run this again"},
 	{driver.ErrReadOnly, "leave out --read-only, or make the disk of the store writable"},
-	{snapshotter.ErrLocked, "or use another --root"},
-	{snapshotter.ErrOtherDriver, "leave out --driver, or use another --root"},
-	{snapshotter.ErrNewerStore, "or use another --root"},
+	{snapshotter.ErrLocked, "wait, or choose another --root"},
+	{snapshotter.ErrOtherDriver, "leave out --driver, or choose another --root"},
+	{snapshotter.ErrNewerStore, "wait, or choose another --root"},
 	{snapshotter.ErrDamaged, hintDamaged},
 	{meta.ErrDamaged, hintDamaged},
-	{snapshotter.ErrForeign, "to read a copy of an old engine's directory, name what holds aufs/ with --root, and the driver with --driver aufs"},
-	{snapshotter.ErrNotStore, "name an empty directory, or one that is not there yet, with --root"},
-	{syscall.ENOSPC, "free some space, for instance with 'snapctl rmi' and 'snapctl gc', then run it again"},
-	{syscall.EDQUOT, "the snapshot is at its limit, which 'snapctl info' shows, or the disk at yours: make it anew with a larger --size, or free some space"},
+	{snapshotter.ErrForeign, "to read a copy of the directory of an old engine, give the directory that contains aufs/ with --root, and --driver aufs"},
+	{snapshotter.ErrNotStore, "choose an empty directory, or one that does not exist yet, with --root"},
+	{syscall.ENOSPC, "free some space, for example with 'snapctl rmi' and 'snapctl gc', then run this again"},
+	{syscall.EDQUOT, "the snapshot has reached its size limit, or you have reached your disk quota: make the snapshot again with a larger --size, or free some space ('snapctl info' shows the limit)"},
 	{syscall.EROFS, "choose a writable directory with --root"},
-	{driver.ErrDigest, "get the file again: it is not the one that was meant"},
-	{image.ErrNoMatch, "name one of those that it holds"},
-	{image.ErrAmbiguous, "name one of them"},
-	{image.ErrNoName, "--name REF does"},
-	{image.ErrBlobDamaged, "import the image again, which replaces it; 'snapctl repair --read-data' makes it again where it can"},
-	{image.ErrDigest, "the store is as before; get the image again, it was damaged on its way"},
-	{image.ErrMissingBlob, "the store is as before; get the image again, it is not complete"},
-	{image.ErrLink, "copy the layout with 'cp -rL', and import the copy"},
-	{image.ErrArtifact, "the store is as before; use the tool that it was made for, such as helm or oras"},
-	{image.ErrMediaType, "the store is as before; convert the image, with skopeo for instance"},
-	{image.ErrInvalid, "the store is as before; name an OCI layout, an OCI archive or a docker archive"},
-	{tar.ErrLongName, "the layer is whole; a store made with another --driver can hold it"},
-	{tar.ErrOwnXattr, "the layer is whole; Linux 6.7 shows such attributes, and a store made with another --driver can hold it here"},
-	{tar.ErrLargeXattr, "the layer is whole; a store on another file system, xfs for instance, can hold it"},
-	{tar.ErrUnmappedID, "give the namespace more ids: with ranges for this user in /etc/subuid and /etc/subgid, 'unshare -Urm --map-auto' does; or run it as root"},
-	{diff.ErrNotCarried, "change or remove that file in the snapshot, then run it again"},
-	{driver.ErrInvalidLayer, "nothing was applied; the layer itself has to be made anew"},
-	{driver.ErrTooManyLayers, "'snapctl diff' writes what was changed as a layer; make an image of fewer layers to put it on"},
-	{driver.ErrTorn, "'snapctl rm' it and make it anew; its parents are whole"},
-	{mount.ErrBusy, "'snapctl umount' what is mounted there, or leave its directory, then run it again"},
-	{driver.ErrBusy, "unmount it first, then run it again"},
-	{driver.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
-	{mount.ErrUnsupported, "'snapctl version' says what works on this machine, and why not the rest"},
+	{driver.ErrDigest, "download the file again: its content does not match its digest"},
+	{image.ErrNoMatch, "choose one of the images that it holds"},
+	{image.ErrAmbiguous, "choose one of them"},
+	{image.ErrNoName, "give it a name with --name REF"},
+	{image.ErrBlobDamaged, "import the image again, which replaces the blob, or try 'snapctl repair --read-data'"},
+	{image.ErrDigest, "the store is unchanged; download the image again, because it was damaged on the way"},
+	{image.ErrMissingBlob, "the store is unchanged; download the image again, because it is incomplete"},
+	{image.ErrLink, "copy the layout with 'cp -rL' and import the copy"},
+	{image.ErrArtifact, "the store is unchanged; use the tool that the artifact was made for, such as helm or oras"},
+	{image.ErrMediaType, "the store is unchanged; convert the image, for example with skopeo"},
+	{image.ErrInvalid, "the store is unchanged; give an OCI layout, an OCI archive or a docker archive"},
+	{tar.ErrLongName, "the layer is not damaged; a store made with another --driver can hold it"},
+	{tar.ErrOwnXattr, "the layer is not damaged; use Linux 6.7 or newer, or a store made with another --driver"},
+	{tar.ErrLargeXattr, "the layer is not damaged; a store on another file system, for example xfs, can hold it"},
+	{tar.ErrUnmappedID, "run it as root, or in a namespace with more ids: give this user ranges in /etc/subuid and /etc/subgid, and use 'unshare -Urm --map-auto'"},
+	{diff.ErrNotCarried, "change or remove that file in the snapshot, then run this again"},
+	{driver.ErrInvalidLayer, "nothing was applied; the layer itself is invalid and must be made again"},
+	{driver.ErrTooManyLayers, "write the changes as a layer with 'snapctl diff', and apply them to an image with fewer layers"},
+	{driver.ErrTorn, "remove it with 'snapctl rm' and make it again; its parents are not damaged"},
+	{mount.ErrBusy, "unmount it with 'snapctl umount', or leave its directory, then run this again"},
+	{driver.ErrBusy, "unmount it first, then run this again"},
+	{driver.ErrUnsupported, "'snapctl version' shows what works on this machine, and why the rest does not"},
+	{mount.ErrUnsupported, "'snapctl version' shows what works on this machine, and why the rest does not"},
 	{syscall.EPERM, "run it as root, or in a user namespace such as 'unshare -Urm' makes"},
-	{fs.ErrPermission, "run it as root, or name places that you may write to"},
+	{fs.ErrPermission, "run it as root, or choose places that you may write to"},
 }
 
 // hintFor returns the advice for err, or "".
@@ -134,9 +134,9 @@ func hintFor(err error) string {
 		return "'snapctl help' shows how it is used"
 	case exitNotFound:
 		if path := (*fs.PathError)(nil); errors.As(err, &path) {
-			return "check the path, and that its directory is there"
+			return "check the path; does its directory exist?"
 		}
-		return "'snapctl ls' and 'snapctl images' list what there is"
+		return "'snapctl ls' lists the snapshots, and 'snapctl images' lists the images"
 	default:
 		return ""
 	}

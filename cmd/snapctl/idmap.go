@@ -41,7 +41,7 @@ func (ids idMapFlags) check(command string) error {
 		return nil
 	}
 	if len(ids.uids) == 0 || len(ids.gids) == 0 {
-		return usagef("%s: --uidmap and --gidmap need each other", command)
+		return usagef("%s: --uidmap and --gidmap must be given together", command)
 	}
 	if _, err := mount.ParseIDMap(ids.texts()); err != nil {
 		return usagef("%s: %v", command, err)

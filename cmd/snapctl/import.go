@@ -117,10 +117,10 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		}
 	}
 	if err := image.CheckChoice(opts.image); err != nil {
-		return advise(as(errUsage, doing(err, "--image")), "it is a digest such as sha256:4bcff63911fc, or a number such as 2")
+		return advise(as(errUsage, doing(err, "--image")), "give a digest such as sha256:4bcff63911fc, or a number such as 2")
 	}
 	if err := image.CheckPlatform(opts.platform); err != nil {
-		return advise(as(errUsage, doing(err, "--platform")), "it is os/arch or os/arch/variant, such as linux/arm64")
+		return advise(as(errUsage, doing(err, "--platform")), "give os/arch or os/arch/variant, such as linux/arm64")
 	}
 	return a.withStore(ctx, func(st *store) error {
 		bars := newLayerBars(ctx, a)
@@ -146,7 +146,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 }
 
 func badName(name string, err error) error {
-	return advise(as(errUsage, doing(err, "--name %q", name)), "such as example.com/team/app:1.0")
+	return advise(as(errUsage, doing(err, "--name %q", name)), "a valid name is example.com/team/app:1.0, for example")
 }
 
 func sourceName(source string) string {

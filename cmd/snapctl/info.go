@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/spf13/cobra"
+
+	"github.com/layerkeep/layerkeep/check"
 )
 
 const infoLong = `Show what is known of the snapshot KEY, or of the snapshot of an image: its kind,
@@ -101,7 +103,7 @@ func (st *store) key(ctx context.Context, name string) (string, error) {
 	}
 	_, err := st.Stat(ctx, name)
 	if errdefs.IsNotFound(err) {
-		return "", as(errMissing, fmt.Errorf("there is no snapshot and no image of that name"))
+		return "", as(errMissing, check.ErrNoName)
 	}
 	return name, err
 }

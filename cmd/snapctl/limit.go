@@ -36,6 +36,6 @@ func (a *app) checkLimits(st *store) error {
 	if _, here := st.openHere(); here || a.limits == "" {
 		return nil
 	}
-	return advise(as(errState, errors.New("a service has the store open, and --limit does not change its limits")),
+	return advise(as(errState, errors.New("a service has the store open, and --limit cannot change the limits of the service")),
 		"leave out --limit, and give the service's configuration a line limit = \""+string(a.limits)+"\"")
 }

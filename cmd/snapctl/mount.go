@@ -83,7 +83,7 @@ func newMountCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.name, opts.target = args[0], args[1]
 			if cmd.Flags().Changed("rw") && opts.rw == "" {
-				return usagef("mount: --rw needs a key")
+				return usagef("mount: --rw needs a key for the new snapshot")
 			}
 			if opts.size != 0 && opts.rw == "" {
 				return advise(usagef("mount: --size needs --rw"), "only a new writable snapshot has a size limit")
@@ -154,10 +154,10 @@ func mountTarget(path, root string) (string, error) {
 		return "", err
 	}
 	if !info.IsDir() {
-		return "", advise(fmt.Errorf("%w: %q", mount.ErrNotDirectory, target), "name an empty directory")
+		return "", advise(fmt.Errorf("%w: %q", mount.ErrNotDirectory, target), "choose an empty directory")
 	}
 	if within(target, root) || within(root, target) {
-		return "", advise(fmt.Errorf("%w: the mount and the store %q would hide each other", errState, root), "name a directory outside the store")
+		return "", advise(fmt.Errorf("%w: this mount and the store %q would hide each other", errState, root), "choose a directory outside the store")
 	}
 	return target, nil
 }
@@ -184,7 +184,7 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 		return r, err
 	}
 	if opts.volatile && r.ReadOnly {
-		return r, advise(usagef("mount: --volatile is for what can be written to"), "--rw KEY makes a writable snapshot")
+		return r, advise(usagef("mount: --volatile needs a writable snapshot"), "make one with --rw KEY")
 	}
 	if r.Where, err = place(); err != nil {
 		return r, err
@@ -242,7 +242,7 @@ func (st *store) planMount(ctx context.Context, opts mountOptions) (mountRecord,
 		return r, nil, err
 	}
 	if opts.ids.given() {
-		return r, nil, advise(fmt.Errorf("%w: the owners in its mounts were settled when it was made", errState), "name an image or a committed snapshot")
+		return r, nil, advise(fmt.Errorf("%w: the map of owners of a snapshot cannot change once the snapshot is made", errState), "mount an image or a committed snapshot instead")
 	}
 	r.Key, r.ReadOnly = opts.name, info.Kind == snapshots.KindView
 	if r.ReadOnly {
@@ -263,12 +263,12 @@ func (st *store) refuseTaken(ctx context.Context, target string) error {
 	}
 	for _, r := range records {
 		if r.Target == target {
-			return advise(fmt.Errorf("%w: %q is mounted there already", errState, r.Name), "'snapctl umount "+mount.Quote(target)+"' first")
+			return advise(fmt.Errorf("%w: %q is already mounted there", errState, r.Name), "'snapctl umount "+mount.Quote(target)+"' first")
 		}
 	}
 	id, err := mountID(target)
 	if err == nil && id != 0 {
-		err = advise(fmt.Errorf("%w: it is a mount point already", mount.ErrBusy), "name another directory")
+		err = advise(fmt.Errorf("%w: it is already a mount point", mount.ErrBusy), "unmount it first, or choose another directory")
 	}
 	return err
 }
@@ -291,7 +291,7 @@ func (st *store) makeMounted(ctx context.Context, r mountRecord, p parent, opts 
 
 func explainMount(err error, target string) error {
 	if errors.Is(err, mount.ErrBusy) {
-		return advise(err, "something is mounted at "+mount.Quote(target)+" already; name another directory")
+		return advise(err, "something is already mounted at "+mount.Quote(target)+"; choose another directory")
 	}
 	if errors.Is(err, os.ErrPermission) {
 		return advise(err, "mounting needs root, or a user and mount namespace of your own such as 'unshare -Urm' makes")

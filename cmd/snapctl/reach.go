@@ -92,7 +92,7 @@ func (a *app) dial(ctx context.Context, connect func(context.Context, string) (*
 		return nil, errors.Join(err, c.Close())
 	}
 	if a.global.additionalGiven {
-		err := usagef("--additional: the service at %s has the store open: it is given there, as a setting of the service", address)
+		err := usagef("--additional cannot be used here: the service at %s has the store open, and additional stores are a setting of the service", address)
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil

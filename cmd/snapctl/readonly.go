@@ -132,7 +132,7 @@ func (r readOnlyStore) isServed() bool {
 // refuseReadOnly refuses --read-only for a command that has no use without writing.
 func (a *app) refuseReadOnly(command, why string) error {
 	if a.global.readOnly {
-		return usagef("%s: --read-only is not for this command: %s", command, why)
+		return usagef("%s: --read-only cannot be used with this command: %s", command, why)
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func newRepairCommand(a *app) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if rebuild && readData {
-				return advise(usagef("repair: --rebuild and --read-data at once"), "rebuild first, then repair with --read-data")
+				return advise(usagef("repair: --rebuild and --read-data cannot be used together"), "run repair --rebuild first, then repair --read-data")
 			}
 			a.global.readOnly = a.global.readOnly || dryRun
 			if rebuild {
@@ -142,7 +142,7 @@ func runRepair(ctx context.Context, a *app, opts repair.Options) error {
 	return a.withStore(ctx, func(st *store) error {
 		o, ok := st.openHere()
 		if !ok {
-			return advise(as(errState, errors.New("a service has the store open, and a repair needs it alone")),
+			return advise(as(errState, errors.New("a service has the store open, and repair must be the only user of the store")),
 				"stop the service for the time of the repair")
 		}
 		layers, err := o.Snapshotter().Restore(ctx, opts.DryRun)
@@ -186,7 +186,7 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 		Records: image.Recover(a.global.root, func(images []image.Restored) { recovered = images }),
 	})
 	if errors.Is(err, snapshotter.ErrSound) {
-		return advise(as(errState, err), "'snapctl repair' without --rebuild is for layers that it does not name")
+		return advise(as(errState, err), "run 'snapctl repair' without --rebuild to give layers without a snapshot their snapshots back")
 	}
 	if err != nil {
 		return err

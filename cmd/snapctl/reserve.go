@@ -25,7 +25,7 @@ func reservedSnapshot(key string) string { return "snapshot/" + key }
 func (st *store) reserve(ctx context.Context, names ...string) (layerkeep.Reservation, error) {
 	r, err := st.Reserve(ctx, lockTimeout, names...)
 	if errors.Is(err, errdefs.ErrUnavailable) && !errors.Is(err, client.ErrNoAnswer) {
-		err = advise(as(errState, err), "run it again when that has ended")
+		err = advise(as(errState, err), "wait until it has ended, then run this again")
 	}
 	return r, err
 }

@@ -80,7 +80,7 @@ func someRemoved(ctx context.Context, removed []string, err error) error {
 	if len(removed) == 0 || ctx.Err() == nil {
 		return err
 	}
-	return advise(err, "those that were listed are removed; run it again for the others")
+	return advise(err, "the listed ones are removed; run this again to remove the others")
 }
 
 // childrenFirst sorts keys so that no snapshot comes before one built on it.
@@ -127,7 +127,7 @@ func (st *store) remove(ctx context.Context, key string, force bool) error {
 	}
 	err = st.Remove(ctx, key, force)
 	if exitCode(err) == exitState && !errors.Is(err, driver.ErrBusy) && !errors.Is(err, driver.ErrReadOnly) {
-		return advise(err, "'snapctl tree' shows what is built on it; remove that first")
+		return advise(err, "remove what is built on it first; 'snapctl tree' shows it")
 	}
 	return err
 }

@@ -215,7 +215,7 @@ func (a *app) setUp() error {
 	case "error":
 		level = slog.LevelError
 	default:
-		return usagef("--log-level %q: it is debug, info, warn or error", a.global.logLevel)
+		return usagef("unknown log level %q; choose debug, info, warn or error", a.global.logLevel)
 	}
 	if a.global.root == "" {
 		return usagef("--root is empty")

@@ -93,7 +93,7 @@ func (o serveOptions) settings(cmd *cobra.Command) (config.Config, error) {
 		_, err = c.LoadDefault()
 	}
 	if err != nil {
-		return c, advise(as(errInvalid, err), "'snapctl serve --print-config' shows the keys there are")
+		return c, advise(as(errInvalid, err), "'snapctl serve --print-config' lists all keys")
 	}
 	if err := c.Override(o.flags); err != nil {
 		return c, usagef("%w", err)
@@ -142,7 +142,7 @@ func runServe(cmd *cobra.Command, a *app, opts serveOptions) (err error) {
 		Read: func() (config.Config, error) { return opts.settings(cmd) },
 	})
 	if errors.Is(err, service.ErrAddressInUse) {
-		err = advise(as(errState, err), "name another with --address, or end the service that has it")
+		err = advise(as(errState, err), "choose another socket with --address, or stop the service that uses this one")
 	}
 	return err
 }

@@ -68,9 +68,9 @@ func (st *store) checkQuota(ctx context.Context, a *app, limit sizeFlag) error {
 		}
 	}
 	if len(able) == 0 {
-		return advise(err, "no backend can on this file system: use a --root on btrfs; 'snapctl version' says what each can")
+		return advise(err, "no backend on this file system supports it; use a --root on btrfs ('snapctl version' shows what each backend supports)")
 	}
-	return advise(err, "a store of its own made with --driver "+strings.Join(able, " or ")+" can: name another --root")
+	return advise(err, "make another store, with --root and with --driver "+strings.Join(able, " or ")+", which supports it")
 }
 
 // limitOf is the size limit of a snapshot in bytes, 0 for none.

@@ -37,7 +37,7 @@ func (a *app) withStore(ctx context.Context, fn func(*store) error) error {
 // withStoreWait is withStore with another patience for a locked store.
 func (a *app) withStoreWait(ctx context.Context, wait time.Duration, fn func(*store) error) (err error) {
 	if d := a.global.driver; d != "" && !slices.Contains(all.Names(), d) {
-		return usagef("--driver %q: there is %s", d, strings.Join(all.Names(), ", "))
+		return usagef("unknown driver %q; choose %s", d, orList(all.Names()))
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -116,9 +116,9 @@ func (st *store) explainParent(ctx context.Context, name string, err error) erro
 		return err
 	}
 	if info.Kind == snapshots.KindView {
-		return advise(err, "a view cannot be built upon; use its parent "+fmt.Sprintf("%q", info.Parent))
+		return advise(err, "nothing can be built on a view; use its parent "+fmt.Sprintf("%q", info.Parent))
 	}
-	return advise(err, "'snapctl commit NAME "+name+"' makes a committed snapshot of it")
+	return advise(err, "commit it first with 'snapctl commit NAME "+name+"'")
 }
 
 // imagesByKey maps the key of each image's snapshot to the names of the images.

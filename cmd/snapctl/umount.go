@@ -107,7 +107,7 @@ func (st *store) unmountRecorded(r mountRecord) (unsynced, err error) {
 		return nil, err
 	}
 	if state == mountElsewhere {
-		return nil, advise(fmt.Errorf("%w: it was mounted in another mount namespace", errState), "unmount it from there, or end the processes in it")
+		return nil, advise(fmt.Errorf("%w: it is mounted in another mount namespace", errState), "unmount it there, or end the processes in that namespace")
 	}
 	if state == mountLive {
 		if !r.ReadOnly {
@@ -133,7 +133,7 @@ func (st *store) unmountOurs(r mountRecord) error {
 	case errors.Is(err, mount.ErrNotMounted):
 		return nil
 	case errors.Is(err, mount.ErrBusy):
-		return advise(err, "end the processes that use it, and leave it yourself; 'fuser -m "+mount.Quote(r.Target)+"' lists them")
+		return advise(err, "end the processes that use it, and change to another directory yourself; 'fuser -m "+mount.Quote(r.Target)+"' lists them")
 	default:
 		return err
 	}

@@ -31,7 +31,7 @@ var (
 	// ErrNotFound: there is no such snapshot or record.
 	ErrNotFound = errors.New("not found")
 	// ErrExists: there is a snapshot with this name already.
-	ErrExists = errors.New("exists already")
+	ErrExists = errors.New("already exists")
 	// ErrHasChildren: the snapshot is the parent of others.
 	ErrHasChildren = errors.New("has children")
 	// ErrInvalidName: the name is empty, too long or not UTF-8.

@@ -52,7 +52,7 @@ func (c *Config) checkAddresses() []error {
 	}
 	for _, name := range c.Graphdrivers {
 		if !names().MatchString(name) {
-			errs = append(errs, invalid("graphdriver", "%q is not made of lower-case letters, digits, dots, dashes and underscores", name))
+			errs = append(errs, invalid("graphdriver", "%q may have only lower-case letters, digits, dots, dashes and underscores", name))
 			continue
 		}
 		errs = append(errs, checkSocket("graphdriver", filepath.Join(c.GraphdriverDir, name+".sock")))
@@ -63,9 +63,9 @@ func (c *Config) checkAddresses() []error {
 func checkEngine(name string) error {
 	switch {
 	case !names().MatchString(name):
-		return invalid("engine", "the name %q is not made of lower-case letters, digits, dots, dashes and underscores", name)
+		return invalid("engine", "the name %q may have only lower-case letters, digits, dots, dashes and underscores", name)
 	case name == "containerd", strings.HasPrefix(name, "docker-"):
-		return invalid("engine", "the name %q is that of another part of the service", name)
+		return invalid("engine", "the name %q is reserved for another part of the service", name)
 	default:
 		return nil
 	}
@@ -154,16 +154,16 @@ func (c *Config) checkRest() []error {
 		errs = append(errs, invalid("additional", "it is empty"))
 	}
 	if c.Driver != "" && !slices.Contains(all.Names(), c.Driver) {
-		errs = append(errs, invalid("driver", "%q: there is %s", c.Driver, strings.Join(all.Names(), ", ")))
+		errs = append(errs, invalid("driver", "unknown driver %q; choose one of %s", c.Driver, strings.Join(all.Names(), ", ")))
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
-		errs = append(errs, invalid("log-level", "%q: it is debug, info, warn or error", c.LogLevel))
+		errs = append(errs, invalid("log-level", "unknown level %q; choose debug, info, warn or error", c.LogLevel))
 	}
 	if !slices.Contains([]string{"text", "json"}, c.LogFormat) {
-		errs = append(errs, invalid("log-format", "%q: it is text or json", c.LogFormat))
+		errs = append(errs, invalid("log-format", "unknown format %q; choose text or json", c.LogFormat))
 	}
 	if c.StopTimeout < 0 {
-		errs = append(errs, invalid("stop-timeout", "%s is less than nothing", c.StopTimeout))
+		errs = append(errs, invalid("stop-timeout", "%s is negative", c.StopTimeout))
 	}
 	if c.MaxMessageBytes < 64<<10 || c.MaxMessageBytes > 1<<30 {
 		errs = append(errs, invalid("max-message-bytes", "%d is not between 65536 and 1073741824", c.MaxMessageBytes))

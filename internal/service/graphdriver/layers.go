@@ -167,5 +167,5 @@ func (d *Driver) exists(ctx context.Context, req request) (response, error) {
 }
 
 func errTorn(id string) error {
-	return fmt.Errorf("layer %s: applying a layer to it was interrupted, so remove it: %w", id, errdefs.ErrFailedPrecondition)
+	return fmt.Errorf("layer %s: an apply to it was interrupted; remove it: %w", id, errdefs.ErrFailedPrecondition)
 }
