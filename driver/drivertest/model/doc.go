@@ -1,5 +1,5 @@
-// Package model is what a layer means, in memory: the reference that every
-// backend is compared with.
+// Package model is what a layer means (docs/semantics.md), in memory: the
+// reference that every backend is compared with.
 //
 // It is written to be obviously right rather than fast, and shares no code with
 // the packages that it judges. A [Tree] is applied layers ([Tree.Apply]) and

@@ -1,6 +1,6 @@
-// Package semantics is SEMANTICS, what a layer means, as a table: every line of
-// that page that can be said as layers and edits is a [Case] with the result
-// written out by hand. The model is tested with it, and so is every backend.
+// Package semantics is docs/semantics.md, what a layer means, as a table: every
+// statement of that page that can be said as layers and edits has a [Case] with the
+// result written out by hand. The model is tested with it, and so is every backend.
 package semantics
 
 import (
@@ -12,9 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A Case is one statement about layers.
+// A Case is an example of one statement about layers.
 type Case struct {
-	// Name starts with the number of the line: "W1 ...".
+	// Name starts with the code of a statement in docs/semantics.md: "W1 ...".
 	Name string
 	// Layers are applied on each other; the statement is about the last.
 	Layers [][]fstest.Entry
