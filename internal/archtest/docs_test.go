@@ -22,6 +22,9 @@ func TestTheTestsThatDocumentsNameExist(t *testing.T) {
 	}
 	documents, err := filepath.Glob(moduleRoot + "/docs/*.md")
 	require.NoError(t, err)
+	decisions, err := filepath.Glob(moduleRoot + "/docs/adr/*.md")
+	require.NoError(t, err)
+	documents = append(documents, decisions...)
 	documents = append(documents, moduleRoot+"/README.md", moduleRoot+"/ARCHITECTURE.md")
 	name := regexp.MustCompile(`\b(Test|Fuzz|Benchmark)[A-Z]\w+`)
 	found := 0
