@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep"
 	storev1 "github.com/layerkeep/layerkeep/api/store/v1"
 	"github.com/layerkeep/layerkeep/driver"
-	"github.com/layerkeep/layerkeep/internal/storewire"
 	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
+	"github.com/layerkeep/layerkeep/internal/storewire"
 )
 
 // ErrNoAnswer is [grpcerr.ErrNoAnswer]: nothing answers, or what did is gone.
