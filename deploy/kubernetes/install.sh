@@ -123,6 +123,7 @@ install_node() {
 }
 
 remove_node() {
+	# shellcheck disable=SC2086 # several words
 	on_node systemctl disable --now $UNITS || true
 	for unit in $UNITS; do
 		rm -f "$HOST/etc/systemd/system/$unit"

@@ -48,17 +48,17 @@ s() { "$snapctl" --root "$dir/store" --driver vfs "$@"; }
 	s import image.tar
 	s prepare work fixture:1
 	s apply work own.tar
-	s commit done work
-	s prepare active done
+	s commit "done" work
+	s prepare active "done"
 	s apply active more.tar
-	s export --name done:1 done done.tar
+	s export --name done:1 "done" done.tar
 } >/dev/null
 for key in $(s ls --json | grep '"key"' | cut -d'"' -f4); do
 	s diff -o "$key.diff" "$key" >/dev/null
 	echo "$key $(sha256sum <"$key.diff" | cut -c1-64)"
 done
 s export fixture:1 again.tar >/dev/null
-s export done done-again.tar >/dev/null
+s export "done" done-again.tar >/dev/null
 echo "fixture:1 $(sha256sum <again.tar | cut -c1-64)"
 echo "done:1 $(sha256sum <done-again.tar | cut -c1-64)"
 tar --create --directory=store --sort=name --format=pax --owner=0 --group=0 --numeric-owner --pax-option=delete=atime,delete=ctime \
