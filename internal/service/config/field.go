@@ -53,7 +53,7 @@ func (c *Config) Fields() []Field {
 		{Key: "max-streams", Help: "let at most `N` calls run at one time on one connection", Value: (*number)(&c.MaxStreams)},
 		{Key: "limit", Help: "bound what one layer may ask for, as `LIMITS`, bytes=2TiB,memory=1GiB for instance: entries, bytes, ratio, depth, header, memory (empty: the defaults)", Value: &c.Limit},
 		{Key: "check-every", Table: "check", Help: "look for damage in the store each `DURATION`, 168h for instance (0s: not)", Value: (*span)(&c.Checks.Every)},
-		{Key: "check-rate", Table: "check", Help: "read at most `SIZE` in a second for that, at low priority (empty: as fast as it goes)", Value: (*size)(&c.Checks.Rate)},
+		{Key: "check-rate", Table: "check", Help: "read at most `SIZE` in a second for that, at low priority (empty: as fast as it goes, at normal priority)", Value: (*size)(&c.Checks.Rate)},
 		{Key: "check-read-data", Table: "check", Help: "read every byte for that", Value: (*truth)(&c.Checks.ReadData)},
 	}
 }
