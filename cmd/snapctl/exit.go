@@ -37,7 +37,7 @@ const exitCodes = `Exit codes:
   1  failed
   2  wrong usage of the command line
   3  not found: snapshot, image, file
-  4  exists already
+  4  already exists
   5  wrong state, busy, mounted, read-only, or locked by another process
   6  invalid input: layer, image, digest
   7  not supported here: kernel, file system or backend
