@@ -17,15 +17,14 @@ import (
 
 // Options tune [Run].
 type Options struct {
-	// Read is called, by one goroutine at a time, with the number of bytes that
-	// were read. A Read that waits slows the check down; an error of it ends
-	// the check. nil: none.
+	// ReadData reads every byte; see the package comment.
 	ReadData bool
 	// Names are keys of snapshots and names of images. Each is checked with
 	// everything below it. Empty: the whole store.
 	Names []string
-	// Read is told, from one goroutine at a time, of bytes that were read; waiting in it
-	// slows the check down. An error ends it. nil: nobody.
+	// Read is called, by one goroutine at a time, with the number of bytes that
+	// were read. A Read that waits slows the check down; an error of it ends
+	// the check. nil: none.
 	Read func(ctx context.Context, n int) error
 	// Step is called before each snapshot and image is checked; nil: none.
 	Step func(done, all int, name string)

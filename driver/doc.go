@@ -64,8 +64,8 @@
 //   - writable: a layer that is neither sealed nor a view.
 //   - sealed: a layer that is immutable and durable. Only a sealed layer may be
 //     a parent.
-//   - torn: a writable layer of which nobody knows what it contains, because a
-//     merge was interrupted or the disk lost a write. It can only be removed.
+//   - torn: a writable layer whose content is unknown, because a merge was
+//     interrupted or the disk lost a write. It can only be removed.
 //   - snapshot: a name, a state and labels, over one layer. Package snapshotter
 //     has snapshots; drivers do not know them.
 //

@@ -32,7 +32,7 @@ var (
 	// link to a file of a parent. Remove the layer, create it over its parents,
 	// and apply the stream again.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
-	// ErrTorn: nobody knows what the layer contains, so it can only be removed.
+	// ErrTorn: the content of the layer is unknown, so it can only be removed.
 	// This happens when the process is killed or the disk fails during a merge,
 	// when the disk fails a write before the layer is sealed, and when the
 	// machine stops before a layer with a volatile mount is sealed.

@@ -18,12 +18,13 @@ import (
 
 // Options tune [Run].
 type Options struct {
-	// Read and Step are as in [check.Options].
+	// ReadData makes the check before the repair read every byte, see
+	// [check.Options].
 	ReadData bool
 	// DryRun only says what would be done. It reads what would be used, to find
 	// out whether the repair is possible.
 	DryRun bool
-	// Read and Step are those of [check.Options].
+	// Read and Step are as in [check.Options].
 	Read func(ctx context.Context, n int) error
 	Step func(done, all int, name string)
 }

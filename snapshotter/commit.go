@@ -30,7 +30,7 @@ import (
 //     contain;
 //   - errdefs.ErrInvalidArgument when key already has another parent;
 //   - errdefs.ErrNotImplemented when the driver cannot rebase, and, with
-//     [driver.ErrTooManyLayers], when no layer could stand on this one;
+//     [driver.ErrTooManyLayers], when no layer could be made over this one;
 //   - [driver.ErrNeedsParents] when the layer must be applied again over its
 //     parent, and cannot be read again (see [Scope.ApplyFrom]).
 //

@@ -32,7 +32,7 @@ command counts and leaves out what was removed, or was being changed each time i
 looked. It does not check what was made since the start. While it compares the pages of
 the database, nothing can be written to the database.
 
-The command prints each damage on one line. The exit code is then 8. With --background
+The command prints each damaged thing on one line, and the exit code is then 8. With --background
 it reads at most RATE bytes per second, and uses the processor and the disk only when
 they are idle.
 

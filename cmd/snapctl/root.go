@@ -74,9 +74,9 @@ PARENT is an image or a committed snapshot. A KEY is a snapshot.
 A store on a read-only disk can be read. With --read-only the command treats any store
 as read-only.
 
---additional names another store, which is only read. Its images can be used like those
-of the own store, without a copy. Snapshots made on these images need the other store,
-so name it each time.
+--additional names another store, which is only read. Its images can be used like the
+images of your own store, without a copy. Snapshots made on these images need the other
+store, so name it each time.
 
 Environment:
   SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
