@@ -20,13 +20,15 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A Local is a [Store] that this process has open. Nobody else has, unless all of them only read.
+// A Local is a [Store] that is open in this process. No other process has it
+// open, except when all of them only read.
 type Local struct {
 	snaps  *snapshotter.Snapshotter
 	images *image.Store
 }
 
-// Open opens the store in a directory, which it makes when missing, see [snapshotter.Open].
+// Open opens the store in the directory root. It makes a missing directory, see
+// [snapshotter.Open].
 func Open(ctx context.Context, root string, opts snapshotter.Options) (*Local, error) {
 	s, err := snapshotter.Open(ctx, root, opts)
 	if err != nil {
@@ -39,7 +41,8 @@ func Open(ctx context.Context, root string, opts snapshotter.Options) (*Local, e
 	return l, nil
 }
 
-// Over returns the store of a snapshotter that is open. Closing it closes the snapshotter.
+// Over returns the store of an open snapshotter. Closing the store closes the
+// snapshotter.
 func Over(s *snapshotter.Snapshotter) (*Local, error) {
 	images, err := image.Open(s)
 	if err != nil {
@@ -48,8 +51,8 @@ func Over(s *snapshotter.Snapshotter) (*Local, error) {
 	return &Local{s, images}, nil
 }
 
-// Snapshotter returns the snapshots of the store, as containerd's interface has them and with more
-// that one process alone can do.
+// Snapshotter returns the snapshots of the store. It implements containerd's
+// interface and has more methods, for the process that has the store open.
 func (l *Local) Snapshotter() *snapshotter.Snapshotter { return l.snaps }
 
 // ImageStore returns the images of the store.
@@ -126,7 +129,8 @@ func (l *Local) Rename(ctx context.Context, key, name string) error {
 	return l.images.RenameSnapshot(ctx, key, name)
 }
 
-// Remove implements [Store]. Engines use a store through a service, so none is at work here.
+// Remove implements [Store]. It ignores force: engines use a store only through
+// a service, so no engine is at work here.
 func (l *Local) Remove(ctx context.Context, key string, _ bool) error {
 	return l.images.RemoveSnapshot(ctx, key)
 }

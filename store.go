@@ -17,107 +17,134 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A Store is one store of snapshots and images: a [Local] one, which this process has open, or the
-// client of a service that has it open (package client). Both give the same results, and errors of
-// the same kinds with the same texts: those of errdefs, and those of packages driver, snapshotter,
-// image and mount, by [errors.Is].
+// A Store is one store of snapshots and images. A [Local] store is open in this
+// process. A client (package client) uses the store that a service has open.
+// Both give the same results. Both return errors of the same kinds with the
+// same texts: match them with [errors.Is] against the errors of errdefs and of
+// packages driver, snapshotter, image and mount.
 //
-// A Store is safe for concurrent use. Its methods order calls on one snapshot by themselves; who
-// looks at something first and acts on it then keeps others away with Reserve.
+// A Store is safe for concurrent use, also for calls on one snapshot: it orders
+// them itself. A caller that first looks at something and then acts on it uses
+// Reserve to keep other callers away in between.
+//
+// A method that takes the key of a snapshot returns an error that matches
+// errdefs.ErrNotFound when there is no such snapshot.
 type Store interface {
-	// Root is the store's directory, absolute and without symbolic links. Of a store that a
-	// service has open it is the path that the service knows.
+	// Root returns the directory of the store, absolute and without symbolic
+	// links. For a store that a service has open, it is the path that the
+	// service sees.
 	Root() string
-	// DriverName is the name of the backend, and Properties says what that can.
+	// DriverName returns the name of the backend, for example "overlay2".
+	// Properties returns what the backend can do here.
 	DriverName() string
 	Properties() driver.Properties
 
-	// Stat returns what is known of a snapshot. An error matches errdefs.ErrNotFound when there
-	// is none, as with every method here that gets a key.
+	// Stat returns the parent, kind, labels and times of a snapshot.
 	Stat(ctx context.Context, key string) (snapshots.Info, error)
-	// Walk calls fn for every snapshot in the order of their names, until it returns an error,
-	// which Walk returns.
+	// Walk calls fn for every snapshot, sorted by name. When fn returns an
+	// error, Walk stops and returns it.
 	Walk(ctx context.Context, fn func(snapshots.Info) error) error
-	// WalkStates is Walk with the states of the layers, see
+	// WalkStates is Walk with the state of each layer, see
 	// [snapshotter.Snapshotter.StreamStates].
 	WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error
-	// Damage says what is wrong with the layers of a snapshot, its own first; nil when nothing is.
+	// Damage returns what is wrong with the layers of a snapshot, its own layer
+	// first. It returns nil when nothing is wrong.
 	Damage(ctx context.Context, key string) ([]snapshotter.LayerDamage, error)
-	// Usage is what a snapshot takes, its parents not counted.
+	// Usage returns what a snapshot takes on disk, without its parents.
 	Usage(ctx context.Context, key string) (snapshots.Usage, error)
 
-	// Create makes an active snapshot on a committed one, or on nothing when parent is empty.
-	// Where the kernel cannot mount such a snapshot it can still be applied to and committed.
-	// Prepare makes one that can be mounted, and View one that only shows its parent.
-	// An error matches errdefs.ErrAlreadyExists when the key is taken.
+	// Create makes an active snapshot over the committed snapshot parent; an
+	// empty parent means none. It succeeds also where the kernel cannot mount
+	// the snapshot: a layer can still be applied to it, and it can be
+	// committed.
+	//
+	// Prepare is Create for a snapshot that can be mounted. View makes a
+	// read-only snapshot that shows its parent. Each returns an error that
+	// matches errdefs.ErrAlreadyExists when the key is taken.
 	Create(ctx context.Context, key, parent string, labels map[string]string) error
 	Prepare(ctx context.Context, key, parent string, labels map[string]string) error
 	View(ctx context.Context, key, parent string, labels map[string]string) error
-	// Commit turns the active snapshot key into the committed one called name, which is on disk
-	// when Commit returns.
+	// Commit turns the active snapshot key into the committed snapshot name. It
+	// is on disk when Commit returns.
 	Commit(ctx context.Context, name, key string, labels map[string]string) error
-	// Rename gives another name to a snapshot that is no image's and no engine's. What is
-	// built on it follows, and what is mounted goes on.
+	// Rename gives a snapshot another name. Snapshots over it follow, and
+	// mounts of it go on. A snapshot of an image or of an engine cannot be
+	// renamed.
 	Rename(ctx context.Context, key, name string) error
-	// Remove removes a snapshot that is no image's and on which none is built. A service
-	// refuses to remove an engine's, unless forced.
+	// Remove removes a snapshot. A snapshot of an image, or with snapshots over
+	// it, cannot be removed. A service refuses to remove a snapshot of an
+	// engine, unless force is set.
 	Remove(ctx context.Context, key string, force bool) error
-	// Mounts says how a snapshot is mounted; nothing is mounted by it.
+	// Mounts returns how to mount a snapshot. It mounts nothing.
 	Mounts(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error)
 
-	// Apply unpacks a layer tar, which may be compressed, into an active snapshot.
+	// Apply unpacks a layer tar, compressed or not, into an active snapshot.
 	Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error)
-	// Diff writes what a snapshot changes as an uncompressed layer tar.
+	// Diff writes what a snapshot changes against its parent as an uncompressed
+	// layer tar.
 	Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (diff.Stats, error)
-	// Changes lists what a snapshot changes, in the order in which Diff writes it. An error ends
-	// the list.
+	// Changes lists what a snapshot changes against its parent, in the order in
+	// which Diff writes it. An error ends the list.
 	Changes(ctx context.Context, key string) iter.Seq2[diff.Change, error]
 
-	// Images returns all images in the order of their names.
+	// Images returns all images, sorted by name.
 	Images(ctx context.Context) ([]image.Image, error)
-	// Image returns the image of a name or digest.
+	// Image returns the image with a name or digest.
 	Image(ctx context.Context, name string) (image.Image, error)
-	// Resolve finds the committed snapshot that the name of an image, or a key, means.
+	// Resolve finds the committed snapshot for a name. The name is the name of
+	// an image or the key of a snapshot.
 	Resolve(ctx context.Context, name string) (image.Resolved, error)
-	// Import brings an image into the store.
+	// Import reads an image into the store.
 	Import(ctx context.Context, src image.Source, opts image.ImportOptions) (image.Image, error)
-	// Export writes an image, or a committed snapshot as one, as an OCI archive.
+	// Export writes an image as an OCI archive. It can also write a committed
+	// snapshot as an image.
 	Export(ctx context.Context, name string, w io.Writer, opts image.ExportOptions) (image.Exported, error)
-	// RemoveImage removes the name of an image, and what nothing else needs of it.
+	// RemoveImage removes the name of an image, and everything that nothing
+	// else needs then.
 	RemoveImage(ctx context.Context, name string) (image.Collected, error)
-	// Collect frees what nothing uses any more.
+	// Collect deletes everything that nothing uses any more.
 	Collect(ctx context.Context) (image.Collected, error)
 
-	// Check looks for damage and tells found of it, see [check.Background]. It reads at most rate
-	// bytes in a second, at low priority; 0 is for no limit.
+	// Check looks for damage and calls found for each finding, see
+	// [check.Background]. It reads at most rate bytes per second, at low
+	// priority; 0 means no limit.
 	Check(ctx context.Context, opts check.Options, rate int64, found func(check.Finding)) (check.Summary, error)
 
-	// MountRecords returns what was recorded of mounts, in the order of their names.
-	// PutMountRecord writes one, in the place of that of the same name, and DeleteMountRecord
-	// removes one; one that is not there is no error.
+	// MountRecords returns the records of mounts, sorted by name.
+	// PutMountRecord writes a record and replaces a record of the same name.
+	// DeleteMountRecord removes a record; a missing record is no error.
 	MountRecords(ctx context.Context) ([]MountRecord, error)
 	PutMountRecord(ctx context.Context, record MountRecord) error
 	DeleteMountRecord(ctx context.Context, name string) error
 
-	// Reserve keeps names from others who reserve them: the names mean nothing to the store. It
-	// waits for those who have one of them, not longer than patience; then the error matches
-	// errdefs.ErrUnavailable. Who has the whole store open shares it with nobody, so nobody has
-	// to be waited for.
+	// Reserve reserves names, all at once, until the Reservation is released.
+	// It keeps away only other callers of Reserve: the names mean nothing to
+	// the store.
+	//
+	// Reserve waits at most patience for other callers that have reserved one
+	// of the names. Then it returns an error that matches
+	// errdefs.ErrUnavailable. A Local store is open in one process only, so
+	// there Reserve never waits.
 	Reserve(ctx context.Context, patience time.Duration, names ...string) (Reservation, error)
 
-	// Close ends the use of the store.
+	// Close releases the store. Do not use it afterwards.
 	Close() error
 }
 
-// A MountRecord is what somebody who mounted a snapshot wants to be kept of it.
+// A MountRecord describes a mount. The program that mounts a snapshot writes
+// it, for later calls; the store does not read it.
 type MountRecord struct {
+	// Name identifies the record.
 	Name string
-	JSON json.RawMessage // an object
+	// JSON is an object.
+	JSON json.RawMessage
 }
 
-// A Reservation is what others do not get until it is released.
+// A Reservation keeps names away from other callers of Store.Reserve until it
+// is released.
 type Reservation interface {
-	// ReleaseOthers releases all but these names.
+	// ReleaseOthers releases all names but these.
 	ReleaseOthers(names ...string) error
+	// Release releases all names.
 	Release()
 }

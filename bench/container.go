@@ -10,9 +10,9 @@ import (
 
 // A Container is a writable layer that is mounted.
 type Container struct {
-	// Root is where.
+	// Root is the directory that it is mounted on.
 	Root string
-	// Layer is its name in the store.
+	// Layer is the name of its layer in the store.
 	Layer string
 	stage *Stage
 	// created: the layer exists. mounted: it is mounted at Root.
@@ -31,7 +31,8 @@ func (st *Stage) Start(ctx context.Context, parents ...string) (*Container, erro
 	return c, nil
 }
 
-// In does something in a new container over parents, nearest first, which is stopped then.
+// In starts a new container over parents, nearest first, calls do with it, and
+// stops it.
 func (st *Stage) In(ctx context.Context, parents []string, do func(c *Container) error) error {
 	c, err := st.Start(ctx, parents...)
 	if err != nil {
@@ -40,8 +41,8 @@ func (st *Stage) In(ctx context.Context, parents []string, do func(c *Container)
 	return errors.Join(do(c), c.Stop(ctx))
 }
 
-// StartAll starts n containers over the same parents at the same time, each in a goroutine
-// of its own. After an error none of them is left.
+// StartAll starts n containers over the same parents at the same time, each in
+// its own goroutine. After an error it leaves none of them.
 func (st *Stage) StartAll(ctx context.Context, n int, parents ...string) ([]*Container, error) {
 	all, err := st.reserveAll(n)
 	if err == nil {
@@ -122,8 +123,9 @@ func (c *Container) remove(ctx context.Context) error {
 	return err
 }
 
-// Discard unmounts the container and removes its layer, as far as it has them. The space may
-// come back later. The context need not be alive.
+// Discard unmounts the container and removes its layer. It does nothing for a
+// container that is already unmounted and removed. The disk space may become
+// free later. A cancelled context does not matter.
 func (c *Container) Discard(ctx context.Context) error {
 	if err := c.Unmount(); err != nil {
 		return err
@@ -135,7 +137,7 @@ func (c *Container) Discard(ctx context.Context) error {
 	return err
 }
 
-// Stop is Discard, and returns when the space is free.
+// Stop is Discard, and returns when the disk space is free.
 func (c *Container) Stop(ctx context.Context) error {
 	if err := c.Discard(ctx); err != nil {
 		return err
@@ -146,8 +148,9 @@ func (c *Container) Stop(ctx context.Context) error {
 // stopsAtOnce is how many containers StopAll works on at the same time.
 const stopsAtOnce = 16
 
-// StopAll discards containers, several at the same time, and returns when their space is
-// free. Those that are discarded already do not matter. The context need not be alive.
+// StopAll discards containers, several at the same time, and returns when their
+// disk space is free. It accepts containers that are already discarded. A
+// cancelled context does not matter.
 func (st *Stage) StopAll(ctx context.Context, all []*Container) error {
 	err := atOnce(all, stopsAtOnce, func(c *Container) error { return c.Discard(ctx) })
 	return errors.Join(err, st.Store.Cleanup(context.WithoutCancel(ctx)))

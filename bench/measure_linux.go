@@ -22,9 +22,10 @@ const (
 	confidence = 0.95
 )
 
-// LongestRound is how long a round may take for one subject, as far as that can be told before
-// it: some copy every file and wait for the disk after each, which takes an hour where others
-// take seconds.
+// LongestRound is the longest round that a subject may need for a case,
+// estimated before the case starts. A case that would take longer is left out
+// for this subject: some subjects copy every file and wait for the disk after
+// each, which takes an hour where others take seconds.
 const LongestRound = 10 * time.Minute
 
 // A running is a case that is being measured for one subject.

@@ -16,25 +16,28 @@ import (
 // Format is the version of the JSON of a [Report].
 const Format = 1
 
-// ErrOtherRun says that a run cannot go on with what an earlier one has measured.
+// ErrOtherRun: a run cannot continue an earlier one, because its options, the
+// program or the kernel were different.
 var ErrOtherRun = errors.New("the earlier run was another one")
 
-// ErrNotReport says that a file is no report of this package.
+// ErrNotReport: a file is not a report of this package.
 var ErrNotReport = errors.New("not a report of snapctl bench")
 
-// A Report is what one run has measured.
+// A Report is the result of one run.
 type Report struct {
 	// Format is [Format].
 	Format int `json:"layerkeep_bench"`
-	// Version is that of the program that measured.
+	// Version is the version of the program that measured.
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
-	// Seconds is how long the run took, all parts of it together if it was resumed.
+	// Seconds is how long the run took. For a resumed run it includes all
+	// parts.
 	Seconds float64 `json:"seconds"`
-	// Complete: no case was left out because the time was over or the run was stopped.
+	// Complete: no case was left out because the time was over or the run was
+	// stopped.
 	Complete bool `json:"complete"`
 	Quick    bool `json:"quick"`
-	// Asked is what was to be measured.
+	// Asked is what the run was asked to measure.
 	Asked   Asked   `json:"asked"`
 	Machine Machine `json:"machine"`
 	// Noise says how steady the machine was.
@@ -44,17 +47,19 @@ type Report struct {
 	Results  []Result      `json:"results"`
 }
 
-// Asked is what a run was to measure, see [Options]. An empty list means all.
+// Asked is what a run was asked to measure, see [Options]. An empty list means
+// all.
 type Asked struct {
 	FileSystems []string `json:"file_systems"`
 	DiskSize    int64    `json:"disk_size"`
 	Drivers     []string `json:"drivers"`
 	Suites      []string `json:"suites"`
-	// CaseSeconds is how long the rounds of a case may take in a run without a limit.
+	// CaseSeconds is how long the rounds of a case may take in a run without a
+	// time limit.
 	CaseSeconds float64 `json:"case_seconds"`
 }
 
-// A Machine is where a run was made.
+// A Machine describes the machine of a run.
 type Machine struct {
 	Kernel string `json:"kernel"`
 	// OS is the name of the distribution.
@@ -64,88 +69,93 @@ type Machine struct {
 	CPUs int    `json:"cpus"`
 	// Memory in bytes.
 	Memory int64 `json:"memory"`
-	// Virtual: the machine is a guest of another one, as far as that can be told.
+	// Virtual: the machine is a guest of another machine, as far as the run can
+	// tell.
 	Virtual bool `json:"virtual"`
 }
 
-// Noise says how steady the machine was: one fixed piece of work is done again before each
-// round of each case. It uses the processor alone.
+// Noise says how steady the machine was. Before each round of each case the run
+// repeats one fixed piece of work that uses only the processor.
 type Noise struct {
-	// Control has the seconds that the work took each time.
+	// Control has the seconds that this work took each time.
 	Control []float64 `json:"control"`
-	// LoadBefore and LoadAfter are the load of the last minute, as uptime(1) shows it.
+	// LoadBefore and LoadAfter are the load average of one minute, as in
+	// uptime(1).
 	LoadBefore float64 `json:"load_before"`
 	LoadAfter  float64 `json:"load_after"`
-	// Steal is the share of processor time that the host of a virtual machine took away,
-	// from 0 to 1.
+	// Steal is the share of processor time that the host of a virtual machine
+	// took away, from 0 to 1.
 	Steal float64 `json:"steal"`
 }
 
-// PlaceInfo describes a directory that was measured on.
+// PlaceInfo describes a directory in which the run has measured.
 type PlaceInfo struct {
-	// Name is what results call it: "ext4", or "scratch" for the user's own directory.
+	// Name is the name in results: "ext4", or "scratch" for the directory of
+	// the user.
 	Name string `json:"name"`
 	// FileSystem is the type: "ext4", "xfs", "btrfs", "tmpfs".
 	FileSystem string `json:"file_system"`
 	// Options are the mount options.
 	Options string `json:"options"`
-	// Device says what the file system lies on, in words.
+	// Device describes in words what the file system is on.
 	Device string `json:"device"`
-	// Shared: other programs may write to the same device, so the bytes written may be
-	// too many.
+	// Shared: other programs may write to the same device, so the number of
+	// written bytes may be too high.
 	Shared bool `json:"shared"`
 	// Reflink: files can share blocks here.
 	Reflink bool `json:"reflink"`
-	// Size and Free are bytes.
+	// Size and Free are in bytes.
 	Size int64 `json:"size"`
 	Free int64 `json:"free"`
 }
 
-// SubjectInfo describes what was measured, as [Subject] does.
+// SubjectInfo describes a [Subject] in a report.
 type SubjectInfo struct {
-	// Name is what results call it.
+	// Name is the name in results.
 	Name string `json:"name"`
-	// About is one line on what it is.
+	// About is one line on what the subject is.
 	About string `json:"about"`
-	// VariantOf names the subject whose store it uses with other mounts; empty for one that
-	// has a store of its own.
+	// VariantOf is the name of the subject whose store this one uses with other
+	// mounts. It is empty for a subject with its own store.
 	VariantOf string `json:"variant_of"`
 	// Copies: each layer is a full copy of its parents, unless files share blocks.
 	Copies bool `json:"copies"`
-	// Peer: it is part of another program.
+	// Peer: the subject is part of another program.
 	Peer bool `json:"peer"`
-	// Reference: it is no choice, but there to compare with.
+	// Reference: the subject is only for comparison, nobody should choose it.
 	Reference bool `json:"reference"`
-	// Bare: it keeps no layers at all. What it takes is the base line.
+	// Bare: the subject has no layers at all. What it takes is the baseline.
 	Bare bool `json:"bare"`
 }
 
-// A Result is what one case has given for one subject in one place, or why it could not be
-// measured.
+// A Result is what one case has measured for one subject in one place, or why
+// it could not be measured.
 type Result struct {
 	Suite   string `json:"suite"`
 	Case    string `json:"case"`
 	Params  Params `json:"params"`
 	Place   string `json:"place"`
 	Subject string `json:"subject"`
-	// Rounds is how often the case was done, the warm-up not counted.
+	// Rounds is the number of rounds, without the warm-up.
 	Rounds int `json:"rounds"`
-	// Seconds is how long a round took on average, what it prepared and removed included; 0
-	// in the reports of earlier versions.
+	// Seconds is how long a round took on average, including its preparation
+	// and cleanup. It is 0 in reports of earlier versions.
 	Seconds float64  `json:"seconds"`
 	Metrics []Metric `json:"metrics"`
-	// Skipped says why there is nothing, empty where there is something.
+	// Skipped says why there is no result. It is "" when there is one.
 	Skipped string `json:"skipped"`
-	// Note says in words what else was seen: how a full disk showed, for instance.
+	// Note describes in words what else was observed, for example how a full
+	// disk showed.
 	Note string `json:"note"`
 }
 
-// Name is the suite, the case and its parameters, joined by slashes: "copy-up/size/size=1MiB".
+// Name returns the suite, the case and its parameters, joined by slashes:
+// "copy-up/size/size=1MiB".
 func (r Result) Name() string {
 	return strings.Join(append([]string{r.Suite, r.Case}, r.Params.list()...), "/")
 }
 
-// Metric returns the metric of a name, nil if there is none.
+// Metric returns the metric of a name, nil when there is none.
 func (r Result) Metric(name string) *Metric {
 	for i := range r.Metrics {
 		if r.Metrics[i].Name == name {
@@ -155,7 +165,7 @@ func (r Result) Metric(name string) *Metric {
 	return nil
 }
 
-// Params are what a case varies, in order.
+// Params are the parameters of a case, in order.
 type Params []Param
 
 // A Param is one parameter of a case.
@@ -164,7 +174,7 @@ type Param struct {
 	Value string `json:"value"`
 }
 
-// Get returns the value of a parameter, empty if there is none of that name.
+// Get returns the value of a parameter, "" when there is none of that name.
 func (p Params) Get(name string) string {
 	for _, one := range p {
 		if one.Name == name {
@@ -196,11 +206,13 @@ const (
 
 // A Metric is one thing that was measured, with every sample.
 type Metric struct {
-	// Name says what: "first" is the time of the first write, "written" the bytes that
-	// reached the device. The suites say what each means.
+	// Name says what was measured: "first" is the time of the first write,
+	// "written" the bytes that reached the device. Each suite says what its
+	// metrics mean.
 	Name string `json:"name"`
 	Unit string `json:"unit"`
-	// Samples, in the order in which they were taken, n of them for n operations.
+	// Samples are in the order in which they were taken, n of them for n
+	// operations.
 	Samples []float64 `json:"samples"`
 }
 
@@ -213,9 +225,9 @@ func (r *Report) Write(w io.Writer) error {
 // about a tenth of it.
 const maxReport = 256 << 20
 
-// Read reads a report that Write wrote, also one that gzip has compressed since: the numbers
-// shrink to a third. An error that matches [ErrNotReport] says that it is something else,
-// broken, or of a later version.
+// Read reads a report that Write wrote, compressed with gzip or not. gzip
+// reduces a report to a third. The error matches [ErrNotReport] for anything
+// else, for a damaged report, and for a report of a later version.
 func Read(from io.Reader) (*Report, error) {
 	from, err := inflated(from)
 	if err != nil {

@@ -9,53 +9,57 @@ import (
 	"time"
 )
 
-// ErrUnknown says that no suite, driver or file system has the name that was asked for.
+// ErrUnknown: no suite, driver or file system has the given name.
 var ErrUnknown = errors.New("unknown name")
 
 // Options say what [Run] measures.
 type Options struct {
-	// Scratch is where everything is made; it must exist.
+	// Scratch is an existing directory. The run makes all its files in it.
 	Scratch string
-	// FileSystems are made in files in Scratch, a disk of each, see
-	// [disk.FileSystems]. Without any, Scratch itself
-	// is measured on.
+	// FileSystems are the file systems to make, each on a disk in a file in
+	// Scratch, see [disk.FileSystems]. Empty: the run measures in Scratch
+	// itself.
 	FileSystems []string
-	// DiskSize is the size of these disks, in bytes; 0 for a size that all cases fit in.
+	// DiskSize is the size of these disks, in bytes; 0 for a size that fits all
+	// cases.
 	DiskSize int64
-	// Subjects are measured; nil for those of [Subjects].
+	// Subjects are the subjects to measure; nil for those of [Subjects].
 	Subjects []*Subject
-	// Drivers and Suites choose subjects and suites by name; nil for all. A subject that is
-	// a variant comes with its driver, and the bare file system with any.
+	// Drivers and Suites choose subjects and suites by name; nil for all. A
+	// driver includes its variants. The bare file system is always included.
 	Drivers, Suites []string
-	// Quick leaves out what takes long, so that all is done within two minutes.
+	// Quick leaves out what takes long, so that the run ends within two
+	// minutes.
 	Quick bool
-	// Time bounds the run; what it does not suffice for is left out. 0: 100 seconds for a
-	// quick run, else none.
+	// Time is the time limit of the run. Cases that do not fit into it are left
+	// out. 0: 100 seconds for a quick run, no limit otherwise.
 	Time time.Duration
-	// CaseTime is how long the rounds of a case may take in a run without a limit, unless
-	// fewer rounds than a result needs take longer. 0: 20 seconds.
+	// CaseTime is how long the rounds of a case may take in a run without a
+	// time limit, unless the smallest number of rounds for a result takes
+	// longer. 0: 20 seconds.
 	CaseTime time.Duration
-	// Before is what an earlier run with the same options has measured that did not end: its
-	// cases are not measured again. [ErrOtherRun] says that its options, the program or the
-	// kernel were others.
+	// Before is the report of an earlier run that did not end. The cases in it
+	// are not measured again. Run returns [ErrOtherRun] when the options, the
+	// program or the kernel of that run were different.
 	Before *Report
 	// Version of the program, for the report.
 	Version string
-	// Save, unless nil, is called after each case with all that was measured so far.
+	// Save, unless nil, is called after each case with everything measured so
+	// far.
 	Save func(*Report) error
 	// Progress, unless nil, is called before each case and each round.
 	Progress func(Progress)
 }
 
-// Progress says what is being measured.
+// Progress says what is being measured now.
 type Progress struct {
-	// Done and Total count cases, on each place once.
+	// Done and Total count cases, once for each place.
 	Done, Total int
-	// What is being measured: "ext4 copy-up/append/size=1MiB".
+	// What is the current case: "ext4 copy-up/append/size=1MiB".
 	What string
-	// Round counts from 0, the warm-up.
+	// Round counts from 0, which is the warm-up.
 	Round int
-	// Left is a guess, 0 if there is none yet.
+	// Left is an estimate of the remaining time, 0 when there is none yet.
 	Left time.Duration
 }
 

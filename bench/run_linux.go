@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Run measures. It returns what it has measured also with an error: when the context ends,
-// say. All that it made is removed when it returns. An error matches [ErrUnknown],
-// [disk.ErrInUse], [disk.ErrNoSpace] or [driver.ErrUnsupported] where that is the cause.
+// Run measures. It returns what it has measured also together with an error,
+// for example when the context ends. When it returns, it has removed everything
+// that it made. An error matches [ErrUnknown], [disk.ErrInUse],
+// [disk.ErrNoSpace] or [driver.ErrUnsupported] when that is the cause.
 func Run(ctx context.Context, o Options) (report *Report, err error) {
 	suites, err := o.suites()
 	if err != nil {

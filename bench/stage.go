@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench/synth"
 )
 
-// A Stage is where cases are measured for one subject: a store on a place, with layers that
-// several cases use. It is not safe for concurrent use.
+// A Stage is what cases use to measure one subject: a store on a place, with
+// layers that several cases share. It is not safe for concurrent use.
 type Stage struct {
 	Subject *Subject
 	Place   *disk.Place
@@ -58,11 +58,11 @@ func (st *Stage) Name() string {
 	return fmt.Sprintf("%s-%d", st.Subject.short(), st.count)
 }
 
-// Dir makes an empty directory on the place: for a mount point, say.
+// Dir makes an empty directory on the place, for example for a mount point.
 func (st *Stage) Dir() (string, error) { return os.MkdirTemp(st.dir, "dir-") }
 
-// Base returns a sealed layer without parents that fill has filled. Layers of the same key
-// are made once, and stay until the suite ends.
+// Base returns a sealed layer without parents, filled by fill. It makes the
+// layer of a key only once; the layer stays until the suite ends.
 func (st *Stage) Base(ctx context.Context, key string, fill func(*synth.Layer)) (string, error) {
 	if name := st.bases[key]; name != "" {
 		return name, nil
@@ -74,8 +74,9 @@ func (st *Stage) Base(ctx context.Context, key string, fill func(*synth.Layer)) 
 	return name, err
 }
 
-// Stack returns depth sealed layers, the nearest first: the lowest is filled by fill, each
-// above it has one small file of its own. Stacks of the same key share their layers.
+// Stack returns depth sealed layers, nearest first. fill fills the lowest; each
+// layer above it has one small file of its own. Stacks of the same key share
+// their layers.
 func (st *Stage) Stack(ctx context.Context, key string, depth int, fill func(*synth.Layer)) ([]string, error) {
 	return st.StackOf(ctx, key, depth, func(l *synth.Layer, n int) {
 		if n == 0 {
@@ -109,7 +110,7 @@ func nearestFirst(lowestFirst []string) []string {
 	return all
 }
 
-// Make makes a sealed layer that fill has filled.
+// Make makes a sealed layer over parents, filled by fill.
 func (st *Stage) Make(ctx context.Context, parents []string, fill func(*synth.Layer)) (string, error) {
 	name := st.Name()
 	if err := st.Store.Create(ctx, name, parents); err != nil {
@@ -127,8 +128,8 @@ func (st *Stage) Make(ctx context.Context, parents []string, fill func(*synth.La
 	return name, nil
 }
 
-// Prepared returns a sealed layer that fill has filled through its mount, over parents.
-// Layers of the same key are made once, as by Base.
+// Prepared returns a sealed layer that fill has filled through its mount. Like
+// Base it makes the layer of a key only once.
 func (st *Stage) Prepared(ctx context.Context, key string, fill func(root string) error) (string, error) {
 	if name := st.bases[key]; name != "" {
 		return name, nil
@@ -150,7 +151,7 @@ func (st *Stage) Prepared(ctx context.Context, key string, fill func(root string
 	return c.Layer, nil
 }
 
-// Forget removes layers that Make has made, the uppermost first.
+// Forget removes layers that Make has made. Name the uppermost first.
 func (st *Stage) Forget(ctx context.Context, names ...string) error {
 	ctx = context.WithoutCancel(ctx)
 	var errs []error

@@ -9,32 +9,35 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Subject is something that is measured.
+// A Subject is something to measure, for example a driver.
 type Subject struct {
-	// Name is unique: "overlay2", "overlay2+metacopy", "bare".
+	// Name is unique, for example "overlay2", "overlay2+metacopy" or "bare".
 	Name string
-	// About is one line on what it is.
+	// About is one line on what the subject is.
 	About string
-	// Store names the subject whose store this one uses, with other mounts; empty for
-	// one that has a store of its own. Such a variant takes part only in cases that say so.
+	// Store is empty for a subject with its own store. For a variant it is the
+	// name of the subject whose store the variant uses, with other mounts. A
+	// variant takes part only in cases with Variants.
 	Store string
-	// Open makes an empty store in dir, an empty directory. An error that matches
-	// [errors.ErrUnsupported] or [driver.ErrUnsupported] says that it does not work there.
-	// For a variant it is nil.
+	// Open makes an empty store in the empty directory dir. An error that
+	// matches [errors.ErrUnsupported] or [driver.ErrUnsupported] says that the
+	// subject does not work there. It is nil for a variant.
 	Open func(ctx context.Context, dir string) (Store, error)
-	// Thorough: a quick run leaves it out unless it is named.
+	// Thorough: a quick run leaves the subject out unless it is named.
 	Thorough bool
-	// Vary changes how a layer of a variant's store is mounted.
+	// Vary changes the options with which a variant mounts a layer.
 	Vary func(MountOptions) MountOptions
-	// Copies: each layer is a full copy of its parents, unless files share blocks.
+	// Copies: each layer is a full copy of its parents, unless files share
+	// blocks.
 	Copies bool
-	// Suites are the names of the suites that it takes part in; nil for all.
+	// Suites are the names of the suites that the subject takes part in; nil
+	// for all.
 	Suites []string
-	// Peer: it is part of another program.
+	// Peer: the subject is part of another program.
 	Peer bool
-	// Reference: it is no choice, but there to compare with.
+	// Reference: the subject is only for comparison, nobody should choose it.
 	Reference bool
-	// Bare: it keeps no layers at all. What it takes is the base line.
+	// Bare: the subject has no layers at all. What it takes is the baseline.
 	Bare bool
 }
 
@@ -42,20 +45,22 @@ func (s *Subject) info() SubjectInfo {
 	return SubjectInfo{Name: s.Name, About: s.About, VariantOf: s.Store, Copies: s.Copies, Peer: s.Peer, Reference: s.Reference, Bare: s.Bare}
 }
 
-// MountOptions tune [Store.Mount].
+// MountOptions tune [Store].Mount.
 type MountOptions struct {
-	// Overlay replaces options of an overlay mount by name, "metacopy" by "on" say; other
-	// mounts ignore it.
+	// Overlay replaces options of an overlay mount by name, for example
+	// "metacopy" by "on". Other mounts ignore it.
 	Overlay map[string]string
-	// Volatile mounts an overlay that does not sync.
+	// Volatile makes a volatile overlay mount: it ignores sync calls.
 	Volatile bool
 }
 
-// A Store keeps the layers of a [Subject]. Names of layers are those of a [driver.ID].
+// A Store stores the layers of a [Subject]. Names of layers have the form of a
+// [driver.ID].
 type Store interface {
 	// Create makes a writable layer over sealed parents, nearest first.
 	Create(ctx context.Context, name string, parents []string) error
-	// Mount mounts a writable or a sealed layer, the latter for reading.
+	// Mount mounts a layer on target: a writable layer for writing, a sealed
+	// layer for reading.
 	Mount(ctx context.Context, name, target string, opts MountOptions) error
 	// Unmount undoes Mount.
 	Unmount(target string) error
@@ -65,13 +70,14 @@ type Store interface {
 	Diff(ctx context.Context, name string, w io.Writer) error
 	// Seal makes a layer immutable.
 	Seal(ctx context.Context, name string) error
-	// Remove removes a layer; its space may come back later.
+	// Remove removes a layer. Its disk space may become free later.
 	Remove(ctx context.Context, name string) error
-	// Usage returns what a layer takes without its parents.
+	// Usage returns what a layer takes on disk, without its parents.
 	Usage(ctx context.Context, name string) (driver.Usage, error)
-	// Cleanup returns when the space of all removed layers is free.
+	// Cleanup returns when the disk space of all removed layers is free.
 	Cleanup(ctx context.Context) error
-	// Close closes the store; what is in its directory may be deleted then.
+	// Close closes the store. Afterwards the content of its directory may be
+	// deleted.
 	Close() error
 }
 

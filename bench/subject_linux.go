@@ -18,8 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Subjects returns the drivers of this module, overlay2 with other mount options too, and
-// the bare file system, and the old scheme of hard links.
+// Subjects returns the drivers of this module, overlay2 also with other mount
+// options, the bare file system, and the old scheme of hard links.
 func Subjects() []*Subject {
 	var subjects []*Subject
 	for _, b := range all.Backends() {

@@ -8,8 +8,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// Background is [Run] that reads at most rate bytes in a second, at low priority; with a
-// rate of 0 it is Run.
+// Background is [Run] at low priority, reading at most rate bytes per second.
+// With a rate of 0 it is Run.
 func Background(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, rate int64, found func(Finding)) (sum Summary, err error) {
 	if rate <= 0 {
 		return Run(ctx, snaps, images, opts, found)

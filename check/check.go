@@ -19,30 +19,32 @@ import (
 type Options struct {
 	// ReadData reads every byte; see the package comment.
 	ReadData bool
-	// Names are keys of snapshots and names of images; each is checked with all that it
-	// stands on. Empty: the whole store.
+	// Names are keys of snapshots and names of images. Each is checked with
+	// everything below it. Empty: the whole store.
 	Names []string
-	// Read is told, from one goroutine at a time, of bytes that were read; waiting in it
-	// slows the check down. An error ends it. nil: nobody.
+	// Read is called, by one goroutine at a time, with the number of bytes that
+	// were read. A Read that waits slows the check down; an error of it ends
+	// the check. nil: none.
 	Read func(ctx context.Context, n int) error
-	// Step is told of each snapshot and image before it is looked at; nil: nobody.
+	// Step is called before each snapshot and image is checked; nil: none.
 	Step func(done, all int, name string)
-	// After is how far an earlier check of the same store with the same options has come:
-	// what was looked at then is left out. The database is looked at nevertheless.
+	// After is the position that an earlier check of the same store with the
+	// same options has reached. What it has checked is left out, except the
+	// database.
 	After Position
-	// Reached is told how far the check is and what it has looked at, after each thing, when
-	// all findings up to there were told; nil: nobody.
+	// Reached is called after each checked thing, when all its findings were
+	// reported, with the position and with what was checked so far; nil: none.
 	Reached func(Position, Summary)
-	// Shared: others make, commit and remove snapshots and images meanwhile, see the
-	// package comment.
+	// Shared: other calls may make, commit and remove snapshots and images
+	// during the check, see the package comment.
 	Shared bool
 }
 
-// ErrNoName: an Options.Names is neither a snapshot nor an image.
+// ErrNoName: a name in Options.Names is neither a snapshot nor an image.
 var ErrNoName = errors.New("no snapshot and no image has this name")
 
-// Run checks a store that is open and calls found for each thing that is wrong, as it
-// goes. An error says that the check could not go on; damage is no error.
+// Run checks an open store and calls found for each finding as soon as it is
+// certain. An error says that the check could not go on. Damage is no error.
 func Run(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, found func(Finding)) (Summary, error) {
 	c := &checker{
 		ctx: ctx, snaps: snaps, images: images, opts: opts, found: found,

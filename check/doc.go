@@ -1,22 +1,39 @@
-// Package check finds damage in a store: in its database, in the records of layers, in
-// the files of layers, in images and their blobs. It changes nothing.
+// Package check finds damage in a store: in its database, in the records of
+// layers, in the files of layers, and in images and their blobs. It changes
+// nothing.
 //
-// Without ReadData it reads what is said of things: every page of the database, every
-// record, every directory and the attributes of every file of every layer, manifests and
-// configs. With it, it reads every byte and compares it with what it must be: a blob with
-// its digest, a layer that was imported with its blob, a layer that was committed with the
-// digest that the commit has kept. A layer of vfs is a whole tree, and all of it is
-// compared with its parent. A store of a user namespace has to be checked in it: seen
-// from elsewhere, all owners differ.
+//	sum, err := check.Run(ctx, snaps, images, check.Options{}, func(f check.Finding) {
+//		fmt.Println(f)
+//	})
 //
-// Nobody else should change the store meanwhile, unless Shared says so. Then what is being
-// changed is no damage: each finding is looked at once more, with fresh rows and with the
-// snapshot locked, and is reported if it is there again. Nobody waits for the check: one
-// who wants to change a snapshot goes first, and the check begins with it again. What was
-// removed since the beginning, or is changed again and again, is counted and left out, and
-// what was made since is not looked at. While the pages of the database are compared,
-// nothing is written to it.
+// # What is read
 //
-// Programs may write to mounted snapshots at any time: what is gone of these in the middle
-// of reading is no damage either.
+// Without ReadData a check reads every page of the database, every record,
+// every directory and the attributes of every file of every layer, and
+// manifests and configs.
+//
+// With ReadData it also reads every byte and compares it: a blob with its
+// digest, an imported layer with its blob, and a committed layer with the
+// digest that the commit recorded. A layer of vfs is a whole tree, and all of
+// it is compared with its parent.
+//
+// Check a store of a user namespace inside that namespace: from outside all
+// owners differ.
+//
+// # A store in use
+//
+// Without Shared nothing else may change the store during the check. With
+// Shared other calls may change it, and a change in progress is no damage. The
+// check looks again at everything that seems damaged, with fresh rows and with
+// the snapshot locked, and reports it only if it is still damaged.
+//
+// No other call waits for the check. When a call wants to change a snapshot,
+// the check stops examining it and starts with it again later. Things that were
+// removed since the beginning, or that change again and again, are counted and
+// left out. Things that were made since the beginning are not checked. While
+// the check compares the pages of the database, nothing can be written to the
+// database.
+//
+// Programs may write to mounted snapshots at any time. A file that disappears
+// from such a snapshot while it is read is no damage either.
 package check

@@ -8,7 +8,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Part is what of a store a finding is about. Scripts may rely on the words.
+// A Part says which part of a store a finding is about. The words are stable,
+// so scripts may use them.
 type Part string
 
 // The parts.
@@ -20,27 +21,28 @@ const (
 	Blob     Part = "blob"
 )
 
-// A Finding is one thing that is wrong.
+// A Finding is one damaged thing.
 type Finding struct {
 	Part Part
 	// Name is the key of the snapshot, the name of the image or the digest of the blob.
 	Name string
-	// Layer is the driver's ID of the layer, empty where it is about none.
+	// Layer is the driver's ID of the layer, empty when the finding is not
+	// about a layer.
 	Layer driver.ID
 	// Path is the file in the layer, as in [diff.Change]; empty for none.
 	Path string
-	// What says what is wrong, in one line.
+	// What is wrong, in one line.
 	What string
-	// Images are the names of the images that it takes down.
+	// Images are the names of the images that are damaged by it.
 	Images []string
-	// Broken: the layer itself is damaged, or what its driver keeps in its directory; not only
-	// what is kept elsewhere.
+	// Broken: the layer itself, or a file of the driver in its directory, is
+	// damaged, and not only data about it elsewhere.
 	Broken bool
-	// Blob is the blob that is damaged or missing, if that is what is wrong.
+	// Blob is the damaged or missing blob, if the finding is about a blob.
 	Blob digest.Digest
 }
 
-// String is a line for people.
+// String returns the finding in one line for people.
 func (f Finding) String() string {
 	s := string(f.Part)
 	if f.Name != "" {
@@ -55,23 +57,25 @@ func (f Finding) String() string {
 	return s + ": " + f.What
 }
 
-// A Summary says what was looked at.
+// A Summary counts what was checked.
 type Summary struct {
 	Snapshots, Images, Blobs int
-	// Unread are snapshots whose content could not be compared with anything, with
-	// ReadData: nobody has kept what it must be.
+	// Unread is, with ReadData, the number of snapshots whose content could not
+	// be compared, because nothing was recorded to compare it with.
 	Unread int
-	// Changed are snapshots, images and blobs that somebody was changing whenever they were
-	// looked at, or has removed, and of which little or nothing is known therefore.
+	// Changed is the number of snapshots, images and blobs that were being
+	// changed each time the check looked, or that were removed. The check knows
+	// little or nothing about them.
 	Changed int
-	// Bytes were read of files, blobs and layers, as far as they were counted.
+	// Bytes is the number of bytes read from files, blobs and layers, as far as
+	// they were counted.
 	Bytes int64
-	// Findings are how many there were.
+	// Findings is the number of findings.
 	Findings int
 }
 
-// Plus is the summary of two checks together: of one that was cut short and of the one that
-// went on.
+// Plus adds the summaries of a check that was interrupted and of the check that
+// continued it.
 func (s Summary) Plus(o Summary) Summary {
 	return Summary{
 		Snapshots: s.Snapshots + o.Snapshots, Images: s.Images + o.Images, Blobs: s.Blobs + o.Blobs,

@@ -14,11 +14,11 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A Position is how far a check has come, for Options.After of a later one. What it says is
-// for this package alone. Empty: nowhere.
+// A Position is the place that a check has reached, for Options.After of a
+// later check. Only this package reads it. Empty: the beginning.
 type Position string
 
-// ErrNoPosition: an Options.After is none that a check has told.
+// ErrNoPosition: Options.After is not a position that a check has reported.
 var ErrNoPosition = errors.New("not a position of a check")
 
 // The stages of a check, in their order, and how a position begins.

@@ -10,12 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/storewire"
 )
 
-// Check has the service check its store while that is in use, see [check.Run]; Options.Read
-// and Shared have no meaning here, and Options.Reached gets no summary and is told about once
-// in a second. With a rate it reads no more than so many bytes in a
-// second, at low priority. It ends with ctx. Errors match errdefs.ErrUnavailable while
-// another check runs, and errdefs.ErrNotImplemented where the service is of an earlier
-// version.
+// Check makes the service check its store while the store is in use, see
+// [check.Run]. With a rate above 0 it reads at most that many bytes per second,
+// at low priority. It ends when ctx ends.
+//
+// Options.Read and Options.Shared have no effect. Options.Reached gets no
+// summary, and is called about once per second.
+//
+// The error matches errdefs.ErrUnavailable while another check runs, and
+// errdefs.ErrNotImplemented when the service has an earlier version.
 func (c *Client) Check(ctx context.Context, opts check.Options, rate int64, found func(check.Finding)) (check.Summary, error) {
 	for _, name := range opts.Names {
 		if !utf8.ValidString(name) {

@@ -18,7 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/storewire"
 )
 
-// ErrNoAnswer is [grpcerr.ErrNoAnswer]: nothing answers, or what did is gone.
+// ErrNoAnswer is [grpcerr.ErrNoAnswer]: no service answers, or the connection
+// to it was lost.
 var ErrNoAnswer = grpcerr.ErrNoAnswer
 
 // dialPatience is how long a service may take to say that it is one.
@@ -35,22 +36,23 @@ type Client struct {
 	info  Info
 }
 
-// Info says what a service serves.
+// Info describes a service and its store.
 type Info struct {
-	// Address is where the service listens.
+	// Address is the path of the socket.
 	Address string
-	// Root is the store's directory, as the service sees it.
+	// Root is the directory of the store, as the service sees it.
 	Root string
-	// Driver is the name of its backend, Properties what that can.
+	// Driver is the name of the backend. Properties is what the backend can do.
 	Driver     string
 	Properties driver.Properties
-	// PID is the process that serves, Version that of its program.
+	// PID is the process ID of the service. Version is the version of its
+	// program.
 	PID     int
 	Version string
 }
 
-// Dial connects to the service on the unix socket at address, and asks what it
-// serves. An error matches [ErrNoAnswer] when there is none.
+// Dial connects to the service on the unix socket at address, and asks for its
+// [Info]. The error matches [ErrNoAnswer] when no service answers there.
 func Dial(ctx context.Context, address string) (*Client, error) {
 	return dialWith(ctx, address, dialUnix)
 }
@@ -89,7 +91,7 @@ func dialWith(ctx context.Context, address string, dial func(context.Context, st
 	return c, nil
 }
 
-// Info returns what the service said when it was asked first.
+// Info returns what the service said when the client connected.
 func (c *Client) Info() Info { return c.info }
 
 // Root implements [layerkeep.Store].
@@ -101,7 +103,7 @@ func (c *Client) DriverName() string { return c.info.Driver }
 // Properties implements [layerkeep.Store].
 func (c *Client) Properties() driver.Properties { return c.info.Properties }
 
-// Close ends the connection. Calls in flight fail.
+// Close closes the connection. Calls that are still running fail.
 func (c *Client) Close() error { return c.conn.Close() }
 
 var _ layerkeep.Store = (*Client)(nil)

@@ -1,5 +1,5 @@
-// Package client uses a store through a service that has it open: snapctl does,
-// and other programs can. A [Client] is a [layerkeep.Store].
+// Package client uses a store that a service has open. The snapctl command uses
+// it, and so can other programs. A [Client] is a [layerkeep.Store].
 //
 //	c, err := client.Dial(ctx, "/run/layerkeep/layerkeep.sock")
 //	if err != nil {
@@ -8,12 +8,14 @@
 //	defer c.Close()
 //	img, err := c.Import(ctx, image.Source{Path: "image.tar"}, image.ImportOptions{})
 //
-// Files are opened, and mounts are made, by the caller's process, never by the
-// service.
+// The process of the caller opens all files and makes all mounts. The service
+// never does that for a client.
 //
-// When the context of a call that changes something ends, the service is told to
-// give the call up, and its answer is waited for all the same: an error means that
-// the call has changed nothing, as it does in a process that has the store open.
-// Only when the connection is lost, with an error that matches ErrNoAnswer, can it
-// not be known what became of the call.
+// # Cancelled calls
+//
+// An error means that the call has changed nothing, as in a process that has
+// the store open itself. So a cancelled context does not end a changing call at
+// once: the client tells the service to stop the call, and waits for its
+// answer. Only when the connection is lost is the result unknown; the error
+// then matches [ErrNoAnswer].
 package client

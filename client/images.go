@@ -11,7 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/storewire"
 )
 
-// Images is image.Store.List.
+// Images implements [layerkeep.Store].
 func (c *Client) Images(ctx context.Context) ([]image.Image, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -29,7 +29,7 @@ func (c *Client) Images(ctx context.Context) ([]image.Image, error) {
 	return images, err
 }
 
-// Image is image.Store.Get.
+// Image implements [layerkeep.Store].
 func (c *Client) Image(ctx context.Context, name string) (image.Image, error) {
 	if err := lookupName(name); err != nil {
 		return image.Image{}, err
@@ -41,7 +41,7 @@ func (c *Client) Image(ctx context.Context, name string) (image.Image, error) {
 	return storewire.ToImage(i), nil
 }
 
-// Resolve is image.Store.Resolve.
+// Resolve implements [layerkeep.Store].
 func (c *Client) Resolve(ctx context.Context, name string) (image.Resolved, error) {
 	if err := lookupName(name); err != nil {
 		return image.Resolved{}, err
@@ -58,7 +58,7 @@ func (c *Client) Resolve(ctx context.Context, name string) (image.Resolved, erro
 	return r, nil
 }
 
-// RemoveImage is image.Store.Remove.
+// RemoveImage implements [layerkeep.Store].
 func (c *Client) RemoveImage(ctx context.Context, name string) (image.Collected, error) {
 	if err := lookupName(name); err != nil {
 		return image.Collected{}, err
@@ -68,7 +68,7 @@ func (c *Client) RemoveImage(ctx context.Context, name string) (image.Collected,
 	})
 }
 
-// Collect is image.Store.GC, and snapshotter.Snapshotter.Cleanup after it.
+// Collect implements [layerkeep.Store].
 func (c *Client) Collect(ctx context.Context) (image.Collected, error) {
 	return c.collected(ctx, func(ctx context.Context) (*storev1.Collected, error) {
 		return c.store.Collect(ctx, &storev1.CollectRequest{})
@@ -84,8 +84,9 @@ func (c *Client) collected(ctx context.Context, fn func(context.Context) (*store
 	return out, err
 }
 
-// Import is image.Store.Import. The source is opened here; a directory is sent as
-// an archive. Of the options Parallel, Limits and SpoolBytes are the service's.
+// Import implements [layerkeep.Store]. The client opens the source; it sends a
+// directory as an archive. The service decides the options Parallel, Limits and
+// SpoolBytes.
 func (c *Client) Import(ctx context.Context, src image.Source, opts image.ImportOptions) (image.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return image.Image{}, err
@@ -147,7 +148,7 @@ func tell(p image.Progress, steps []*storev1.Progress) {
 	}
 }
 
-// Export implements [layerkeep.Store]. Of the options Created is not carried over.
+// Export implements [layerkeep.Store]. It ignores the option Created.
 func (c *Client) Export(ctx context.Context, name string, w io.Writer, opts image.ExportOptions) (image.Exported, error) {
 	if err := errors.Join(lookupName(name), ctx.Err()); err != nil {
 		return image.Exported{}, err

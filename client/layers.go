@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/storewire"
 )
 
-// Apply is snapshotter.Snapshotter.Apply. Of the options Detached and Limits
-// cannot be chosen: they are those of the service.
+// Apply implements [layerkeep.Store]. It ignores the options Detached and
+// Limits: the service decides them.
 func (c *Client) Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	if err := errors.Join(lookupName(key), ctx.Err()); err != nil {
 		return driver.Applied{}, err
@@ -85,7 +85,8 @@ func (c *Client) Diff(ctx context.Context, key string, w io.Writer, opts driver.
 	return storewire.ToStats(stats), nil
 }
 
-// Changes is snapshotter.Snapshotter.Changes, of each change its kind and path.
+// Changes implements [layerkeep.Store]. Only Kind and Path of each change are
+// set.
 func (c *Client) Changes(ctx context.Context, key string) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
 		err := lookupName(key)

@@ -9,15 +9,16 @@ import (
 	"sync"
 )
 
-// ErrOtherUser is returned by [DialTrusted] when the process that answers belongs to
-// another user, who is not root.
+// ErrOtherUser: the service that answers [DialTrusted] belongs to another user,
+// who is not root.
 var ErrOtherUser = errors.New("the service belongs to another user")
 
-// DialTrusted is [Dial] for an address that was found somewhere, rather than given by
-// the user: whoever answers says what the caller mounts. So it has to be a process of
-// root or of the caller's own user, as the kernel says, each time a connection is made.
-// An error matches [ErrOtherUser] otherwise. Where the kernel cannot tell (other
-// systems than Linux), anybody may answer.
+// DialTrusted is [Dial] for an address that the program found by itself, and
+// that the user did not give. Such an address needs more care, because the
+// service says what the caller mounts. So DialTrusted accepts only a service of
+// root or of the caller's own user. It asks the kernel for the user at every
+// connection. For another user the error matches [ErrOtherUser]. On systems
+// other than Linux the kernel cannot tell, and every service is accepted.
 func DialTrusted(ctx context.Context, address string) (*Client, error) {
 	return dialTrusted(ctx, address, os.Geteuid())
 }

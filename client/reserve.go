@@ -17,8 +17,8 @@ type reservation struct {
 	cancel context.CancelFunc
 }
 
-// Reserve implements [layerkeep.Store]. The names keep away only those who reserve them too;
-// nothing else of the store is locked.
+// Reserve implements [layerkeep.Store]. It keeps away only other callers of
+// Reserve: nothing else of the store is locked.
 func (c *Client) Reserve(ctx context.Context, patience time.Duration, names ...string) (layerkeep.Reservation, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	stream, err := c.store.Hold(ctx)
@@ -47,10 +47,10 @@ func (h *reservation) ask(names []string) error {
 	return err
 }
 
-// ReleaseOthers releases all but these names, which must be reserved already.
+// ReleaseOthers releases all names but these. The names must be reserved.
 func (h *reservation) ReleaseOthers(names ...string) error { return h.ask(names) }
 
-// Release releases all, and returns when that is known to the service.
+// Release releases all names. When it returns, the service knows.
 func (h *reservation) Release() {
 	defer h.cancel()
 	if err := h.stream.CloseSend(); err != nil {

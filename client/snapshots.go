@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// Stat is snapshotter.Snapshotter.Stat.
+// Stat implements [layerkeep.Store].
 func (c *Client) Stat(ctx context.Context, key string) (snapshots.Info, error) {
 	if err := lookupName(key); err != nil {
 		return snapshots.Info{}, err
@@ -26,7 +26,8 @@ func (c *Client) Stat(ctx context.Context, key string) (snapshots.Info, error) {
 	return storewire.ToInfo(s), nil
 }
 
-// Damage is snapshotter.Snapshotter.Damage. A service of an earlier version tells of none.
+// Damage implements [layerkeep.Store]. It returns nil when the service has an
+// earlier version.
 func (c *Client) Damage(ctx context.Context, key string) ([]snapshotter.LayerDamage, error) {
 	if err := lookupName(key); err != nil {
 		return nil, err
@@ -38,14 +39,13 @@ func (c *Client) Damage(ctx context.Context, key string) ([]snapshotter.LayerDam
 	return storewire.ToDamage(s.GetDamage()), nil
 }
 
-// Walk calls fn for every snapshot in the order of their names, until it returns
-// an error, which Walk returns.
+// Walk implements [layerkeep.Store].
 func (c *Client) Walk(ctx context.Context, fn func(snapshots.Info) error) error {
 	return c.list(ctx, &storev1.ListRequest{}, func(s *storev1.Snapshot) error { return fn(storewire.ToInfo(s)) })
 }
 
-// WalkStates is Walk with the states of the layers, see
-// snapshotter.Snapshotter.StreamStates. A service of an earlier version tells of none.
+// WalkStates implements [layerkeep.Store]. The states are empty when the
+// service has an earlier version.
 func (c *Client) WalkStates(ctx context.Context, fn func(snapshots.Info, snapshotter.LayerState) error) error {
 	return c.list(ctx, &storev1.ListRequest{States: true}, func(s *storev1.Snapshot) error {
 		return fn(storewire.ToInfo(s), snapshotter.LayerState(s.GetState()))
@@ -85,7 +85,7 @@ func drain[M any](recv func() (M, error), fn func(M) error) error {
 	}
 }
 
-// Usage is snapshotter.Snapshotter.Usage.
+// Usage implements [layerkeep.Store].
 func (c *Client) Usage(ctx context.Context, key string) (snapshots.Usage, error) {
 	if err := lookupName(key); err != nil {
 		return snapshots.Usage{}, err
@@ -94,20 +94,19 @@ func (c *Client) Usage(ctx context.Context, key string) (snapshots.Usage, error)
 	return snapshots.Usage{Size: u.GetBytes(), Inodes: u.GetInodes()}, err
 }
 
-// Create is snapshotter.Snapshotter.Create: the snapshot need not be one that can be
-// mounted.
+// Create implements [layerkeep.Store].
 func (c *Client) Create(ctx context.Context, key, parent string, labels map[string]string) error {
 	return c.prepare(ctx, &storev1.PrepareRequest{Key: key, Parent: parent, Kind: storev1.Kind_KIND_ACTIVE, Labels: labels})
 }
 
-// Prepare makes an active snapshot that can be mounted; Mounts says how.
+// Prepare implements [layerkeep.Store].
 func (c *Client) Prepare(ctx context.Context, key, parent string, labels map[string]string) error {
 	return c.prepare(ctx, &storev1.PrepareRequest{
 		Key: key, Parent: parent, Kind: storev1.Kind_KIND_ACTIVE, Labels: labels, Mountable: true,
 	})
 }
 
-// View makes a view.
+// View implements [layerkeep.Store].
 func (c *Client) View(ctx context.Context, key, parent string, labels map[string]string) error {
 	return c.prepare(ctx, &storev1.PrepareRequest{Key: key, Parent: parent, Kind: storev1.Kind_KIND_VIEW, Labels: labels})
 }
@@ -127,8 +126,8 @@ func (c *Client) prepare(ctx context.Context, req *storev1.PrepareRequest) error
 	})
 }
 
-// Commit is snapshotter.Snapshotter.Commit without a parent. An engine's snapshot
-// is refused with errdefs.ErrFailedPrecondition.
+// Commit implements [layerkeep.Store]. The error matches
+// errdefs.ErrFailedPrecondition for a snapshot of an engine.
 func (c *Client) Commit(ctx context.Context, name, key string, labels map[string]string) error {
 	if err := newName(name); err != nil {
 		return err
@@ -142,8 +141,8 @@ func (c *Client) Commit(ctx context.Context, name, key string, labels map[string
 	})
 }
 
-// Rename implements [layerkeep.Store]. An engine's snapshot is refused with
-// errdefs.ErrFailedPrecondition.
+// Rename implements [layerkeep.Store]. The error matches
+// errdefs.ErrFailedPrecondition for a snapshot of an engine.
 func (c *Client) Rename(ctx context.Context, key, name string) error {
 	if err := newName(name); err != nil {
 		return err
@@ -157,8 +156,9 @@ func (c *Client) Rename(ctx context.Context, key, name string) error {
 	})
 }
 
-// Remove removes a snapshot that is neither an image's nor, unless it is forced,
-// an engine's; both are refused with errdefs.ErrFailedPrecondition.
+// Remove implements [layerkeep.Store]. The error matches
+// errdefs.ErrFailedPrecondition for a snapshot of an image and, unless force is
+// set, for a snapshot of an engine.
 func (c *Client) Remove(ctx context.Context, key string, force bool) error {
 	if err := lookupName(key); err != nil {
 		return err
@@ -169,7 +169,7 @@ func (c *Client) Remove(ctx context.Context, key string, force bool) error {
 	})
 }
 
-// Mounts is snapshotter.Snapshotter.MountValues.
+// Mounts implements [layerkeep.Store].
 func (c *Client) Mounts(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
 	if err := lookupName(key); err != nil {
 		return nil, err

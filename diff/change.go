@@ -5,16 +5,18 @@ import (
 	"io"
 )
 
-// ErrInvalidLayer says that a layer cannot be applied because of what it says,
-// not because of what happened here: a malformed stream, an entry below a file,
-// a hard link to nothing, a path that leaves the root.
+// ErrInvalidLayer: the content of a layer is wrong, so it cannot be applied
+// anywhere. Examples are a malformed stream, an entry below a file, a hard link
+// to a missing file, and a path that leaves the root. An error of this machine,
+// such as a full disk, never matches it.
 var ErrInvalidLayer = errors.New("invalid layer")
 
-// ErrNotCarried says that a file is one that no layer can hold: with more extended
-// attributes than can be listed, or than fit into the header of a layer's entry.
+// ErrNotCarried: no layer can contain this file. It has more extended
+// attributes than the kernel can list, or than fit into the header of a layer's
+// entry.
 var ErrNotCarried = errors.New("a layer cannot hold this file")
 
-// Kind is the kind of a change.
+// Kind is the kind of a change: [Add], [Modify] or [Delete].
 type Kind uint8
 
 // The kinds of change, with the letters in which they are listed.
@@ -45,17 +47,16 @@ func (k Kind) String() string {
 // A Change is one path that differs between two trees.
 type Change struct {
 	Kind Kind
-	// Path is relative to the root, slash-separated, without a leading slash;
-	// "." is the root itself.
+	// Path is relative to the root, slash-separated, without a leading slash,
+	// for example "etc/passwd". "." is the root itself.
 	Path string
-	// Node holds the attributes in the new tree; zero for Delete.
+	// Node has the attributes in the new tree. It is zero for Delete.
 	Node Node
 	// Linkname is the target of a symbolic link.
 	Linkname string
-	// Hardlink is the path, in the form of Path, of the first name of the same
-	// inode in this sequence; empty for that first name and for files with one
-	// name. When it is set, nothing but Path and Kind matters: the attributes
-	// are those of the first name.
+	// Hardlink is set for the second and further names of one inode in this
+	// sequence. It is the Path of the first name. Then only Path and Kind have
+	// a meaning: the attributes are those of the first name.
 	Hardlink string
 	// Xattrs are the extended attributes in the new tree.
 	Xattrs map[string]string
@@ -63,8 +64,8 @@ type Change struct {
 	open func() (io.ReadCloser, error)
 }
 
-// Open opens the body of a regular file. It must be called before the next
-// change of the sequence is asked for.
+// Open opens the content of a regular file. Call it before you ask the sequence
+// for the next change.
 func (c Change) Open() (io.ReadCloser, error) {
 	if c.open == nil {
 		return nil, errors.New("change has no body: " + c.Path)
@@ -72,16 +73,16 @@ func (c Change) Open() (io.ReadCloser, error) {
 	return c.open()
 }
 
-// WithBody returns the change with the given body, for sequences made elsewhere
-// than in [Compare].
+// WithBody returns the change with another function for [Change.Open]. Use it
+// for a sequence that does not come from Compare.
 func (c Change) WithBody(open func() (io.ReadCloser, error)) Change {
 	c.open = open
 	return c
 }
 
-// Stats counts what a diff holds.
+// Stats counts the changes of a diff.
 type Stats struct {
 	Added, Modified, Deleted int64
-	// Bytes is the length of the uncompressed stream written.
+	// Bytes is the length of the uncompressed stream that was written.
 	Bytes int64
 }

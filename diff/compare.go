@@ -15,31 +15,46 @@ import (
 
 // Options tune [Compare].
 type Options struct {
-	// Warn is told of what a layer cannot hold, such as sockets. May be nil.
+	// Warn is called for each file that a layer cannot contain, for example a
+	// socket. May be nil.
 	Warn func(path, message string)
 }
 
-// Compare yields the changes that turn old into new, in the canonical order: a
-// directory before its children; of the children of one directory, first the
-// deleted names, then the others, both sorted bytewise. A nil old is the empty
-// tree, whose root is root:root 0755 with mtime 0. Neither view is closed.
+// Compare yields the changes that turn old into new. A nil old is the empty
+// tree, whose root is root:root 0755 with mtime 0. Compare closes neither view.
+// An error ends the sequence. A file that disappears during the walk is an
+// error.
+//
+// # Order
+//
+// A directory comes before its children. Among the children of one directory
+// the deleted names come first, then the others. Both groups are sorted by
+// bytes.
+//
+// # What counts as a change
 //
 // A path is changed when it exists on one side only, or when its type, mode,
-// owner, device number, size, mtime, link target, extended attributes or content
-// differ. Size and link count of a directory never count.
+// owner, device number, size, mtime, link target, extended attributes or
+// content differ. Size and link count of a directory never count.
 //
-// Hard links change names that are otherwise the same. Of a file with several
-// names in new, all are changed or none: the first in the order is yielded in
-// full and the further ones with Hardlink set. They are changed when one of them
-// is, or when two of them were not links of each other in old. Names that were
-// links of each other in old and are none in new count only when more than one
-// of the files they are now is unchanged by all of this: then the names of these
-// files are changed too. So neither the loss of a name nor a write that gave one
-// name a file of its own changes the others: applying the layer parts them.
+// # Hard links
 //
-// Sockets, character devices 0:0 and names that start with ".wh." cannot be in a
-// layer: they count as missing in new, and new ones give a warning. A file that
-// vanishes during the walk is an error. An error ends the sequence.
+// When a file has several names in new, all of them are changed or none. The
+// first name in the order is yielded in full, the others with Hardlink set.
+// They are changed when one of the names is changed, or when two of the names
+// were not links of each other in old.
+//
+// Names that were links of each other in old and are not in new count as
+// changed only when, by the rules so far, more than one of the files that they
+// now belong to is unchanged; then all names of these files are changed. So a
+// lost name changes no other name. Neither does a write that gave one name a
+// file of its own: applying the layer separates the names.
+//
+// # What a layer cannot contain
+//
+// A layer cannot contain sockets, character devices 0:0, and names that start
+// with ".wh.". Compare treats them as missing in new, and calls Options.Warn
+// for new ones.
 func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		w := &walker{ctx: ctx, old: old, new: new, warn: opts.Warn, yield: yield, emitted: map[inode]*firstName{}, same: map[string]bool{}}

@@ -8,10 +8,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// DirView returns the tree below a directory as a View: what is on disk is what
-// it shows, without security.selinux. It reads through descriptors and never
-// follows a symbolic link out of root. Root is not closed by the View. On
-// systems other than Linux the View's Root is [errors.ErrUnsupported].
+// DirView returns the tree below a directory as a View, as it is on disk,
+// without security.selinux. It reads through descriptors and never follows a
+// symbolic link out of root. Closing the View does not close root. On systems
+// other than Linux the method Root of the View returns errors.ErrUnsupported.
 func DirView(root *os.File) View { return dirView{root: root} }
 
 // NodeOf converts the attributes of a file on disk.
@@ -34,8 +34,8 @@ func (v dirView) Root() (Dir, error) {
 
 func (v dirView) Close() error { return nil }
 
-// PlainDir is a [Dir] that shows a directory on disk as it is, without what is
-// never part of a layer.
+// PlainDir is a [Dir] that shows a directory as it is on disk. It leaves out
+// what is never part of a layer.
 type PlainDir struct{ *rootfd.Dir }
 
 // Stat returns the attributes of the directory.
@@ -44,7 +44,7 @@ func (d PlainDir) Stat() (Node, error) {
 	return NodeOf(st), err
 }
 
-// Lookup returns those of a child.
+// Lookup returns the attributes of a child.
 func (d PlainDir) Lookup(name string) (Node, error) {
 	st, err := d.Dir.Lookup(name)
 	return NodeOf(st), err
@@ -56,13 +56,13 @@ func (d PlainDir) Xattrs() (map[string]string, error) {
 	return whiteout.Plain.Shown(attrs), err
 }
 
-// LookupXattrs returns those of a child.
+// LookupXattrs returns the extended attributes of a child.
 func (d PlainDir) LookupXattrs(name string) (map[string]string, error) {
 	attrs, err := d.Dir.LookupXattrs(name)
 	return whiteout.Plain.Shown(attrs), err
 }
 
-// Open returns the body of a regular file.
+// Open opens the content of a regular file.
 func (d PlainDir) Open(name string) (io.ReadCloser, error) {
 	f, err := d.Dir.Open(name)
 	if err != nil {
@@ -71,7 +71,7 @@ func (d PlainDir) Open(name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// OpenDir returns a child directory.
+// OpenDir opens a child directory.
 func (d PlainDir) OpenDir(name string) (Dir, error) {
 	next, err := d.Dir.OpenDir(name)
 	if err != nil {

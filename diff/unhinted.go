@@ -1,8 +1,8 @@
 package diff
 
-// Unhinted returns the view without what a backend knows of it (as a [Hinter], a
-// [Linker] or a [BodyMatcher]), which holds against the layer's own parents only:
-// for a comparison with any other tree.
+// Unhinted returns the view without what a backend knows about it as a
+// [Hinter], [Linker] or [BodyMatcher]. That knowledge is valid only against the
+// layer's own parents. Use Unhinted to compare the view with any other tree.
 func Unhinted(v View) View { return unhinted{v} }
 
 type unhinted struct{ View }

@@ -5,98 +5,105 @@ import (
 	"time"
 )
 
-// A View is one tree as a container would see it: whiteouts, opaque marks,
-// redirects and the other encodings of a backend are resolved.
+// A View reads one tree as a container would see it. Whiteouts, opaque marks,
+// redirects and the other encodings of a backend are already resolved.
 //
-// Views are read-only and may be walked by one goroutine at a time. Closing a
-// View does not close the Dirs obtained from it.
+// A View is read-only. One goroutine at a time may walk it. Closing a View does
+// not close the Dirs that came from it.
 type View interface {
 	// Root opens the root directory. The caller closes it.
 	Root() (Dir, error)
-	// Close releases what the View holds, descriptors above all.
+	// Close releases the resources of the View, mainly file descriptors.
 	Close() error
 }
 
-// A Dir is one open directory of a View. Every name is a single path component;
-// a Dir never follows symbolic links and never leaves its directory. A missing
-// name gives an error that matches [io/fs.ErrNotExist].
+// A Dir is one open directory of a View. Every name is a single path component.
+// A Dir never follows symbolic links and never leaves its directory. A missing
+// name gives an error that matches io/fs.ErrNotExist.
 type Dir interface {
 	// Stat returns the attributes of the directory itself.
 	Stat() (Node, error)
 	// Xattrs returns the extended attributes of the directory itself.
 	Xattrs() (map[string]string, error)
-	// Names lists the children, sorted bytewise, without "." and "..".
+	// Names returns the names of the children, sorted by bytes, without "." and
+	// "..".
 	Names() ([]string, error)
-	// Lookup returns the attributes of a child, as lstat(2).
+	// Lookup returns the attributes of a child, as lstat(2) does.
 	Lookup(name string) (Node, error)
-	// LookupXattrs returns the extended attributes of a child, without those
-	// that belong to the backend's encoding and without security.selinux.
+	// LookupXattrs returns the extended attributes of a child. It leaves out
+	// the attributes that belong to the encoding of the backend, and
+	// security.selinux.
 	LookupXattrs(name string) (map[string]string, error)
 	// Readlink returns the target of a symbolic link.
 	Readlink(name string) (string, error)
-	// Open opens the body of a regular file for reading.
+	// Open opens the content of a regular file for reading. The caller closes
+	// it.
 	Open(name string) (io.ReadCloser, error)
 	// OpenDir opens a child directory. The caller closes it.
 	OpenDir(name string) (Dir, error)
 	Close() error
 }
 
-// A Hinter is a Dir that knows, without reading its parents, where a change can
-// be. [Compare] asks it before listing both sides. Default without it: every
-// name on either side is a candidate.
+// A Hinter is a Dir that knows where its tree can differ from the old tree,
+// without reading either. Compare asks it before it lists both directories.
+// Without this interface every name on either side is compared.
 type Hinter interface {
-	// Hints returns the candidates of this directory, sorted by name, names that
-	// only the old side holds included. All other names are the same on both
-	// sides, their subtrees included; same as what the old side has at the same
-	// path, so a directory that was moved here, or put in the place of another,
-	// has no hints for what it holds. Two of these names are links of each other
-	// on both sides or on none. ok is false when nothing is known and every
-	// name, here and below, has to be compared. Compare may ask twice.
+	// Hints returns the names in this directory that can differ from the old
+	// tree, sorted by name. The list includes names that only the old tree has.
+	//
+	// All names that are not in the list are the same in both trees, with
+	// everything below them. "The same" means the same as what the old tree has
+	// at the same path: a directory that was moved here, or that replaced
+	// another one, has no hints for its content. Two names that are not in the
+	// list are hard links of each other in both trees or in none.
+	//
+	// ok is false when nothing is known: then every name here and below must be
+	// compared. Compare may call Hints twice.
 	Hints() (hints []Hint, ok bool, err error)
 }
 
-// A Hint names a child that may differ from the old side.
+// A Hint is a child that can differ from the old tree.
 type Hint struct {
 	Name string
-	// Descend says that the child is a directory whose own attributes are
-	// known to be unchanged, and only what is below it may differ.
+	// Descend says that the child is a directory with unchanged attributes, and
+	// that only its content can differ.
 	Descend bool
 }
 
 // A Linker is a View that finds all names of a file without walking the tree.
-// Default without it: Compare walks the tree when it has to know them.
+// Without this interface Compare walks the tree when it needs the names.
 type Linker interface {
-	// Links returns the paths of all names that the View shows of a
-	// non-directory of it, in no particular order; ok is false when they are not
-	// known. Of n only Dev and Ino are set.
+	// Links returns the paths of all names that the View has for one
+	// non-directory, in no particular order. Only Dev and Ino of n are set. ok
+	// is false when the names are not known.
 	Links(n Node) (paths []string, ok bool, err error)
 }
 
-// A BodyMatcher is a Dir of the new side that can tell that a file has the
-// content it has on the old side without reading either, because both share
-// their blocks. Default without it: the content is read.
+// A BodyMatcher is a Dir of the new tree that can tell, without reading, that a
+// file has the same content as in the old tree: both share their blocks on
+// disk. Without this interface Compare reads the content.
 type BodyMatcher interface {
-	// SameBody reports whether the regular file called name is known to have the
-	// same content as in old, the directory at the same path on the old side.
-	// False says nothing.
+	// SameBody returns true when the regular file name is known to have the
+	// same content as in old, the directory at the same path in the old tree.
+	// False means that it is not known.
 	SameBody(name string, old Dir) (bool, error)
 }
 
-// A Node is what stat(2) says of a file.
+// A Node has the attributes that stat(2) returns for a file.
 type Node struct {
 	// Mode is st_mode: the file type and all twelve permission bits.
 	Mode     uint32
 	UID, GID uint32
-	// Size is in bytes; of a symbolic link, the length of its target.
+	// Size is in bytes. For a symbolic link it is the length of the target.
 	Size int64
-	// Rdev is the device number of a character or block device, as the
-	// kernel encodes it in st_rdev.
+	// Rdev is the device number of a character or block device, in the kernel's
+	// encoding of st_rdev.
 	Rdev  uint64
 	Mtime time.Time
-	// Dev and Ino identify the inode within one View; two names of a View are
-	// hard links of each other when both are equal.
+	// Dev and Ino identify the inode within one View. Two names of a View are
+	// hard links of each other when both numbers are equal.
 	Dev, Ino uint64
-	// Nlink is the link count. It may count names that the View does not show.
+	// Nlink is the link count. It may count names that the View does not have.
 	Nlink uint64
 }
 

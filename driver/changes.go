@@ -11,10 +11,13 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Changes yields what a layer changes against its parents, in the order of [diff.Compare]; the
-// whole content of a layer without parents, and nothing for a view. The layer should not be
-// written to meanwhile. An error ends the sequence. warn is told of what no layer can hold; it
-// may be nil.
+// Changes yields what layer id changes against its parents, in the order of
+// [diff.Compare]. For a layer without parents it yields the whole content, for
+// a view nothing.
+//
+// Nobody should write to the layer during the call. An error ends the sequence:
+// it is the last pair that is yielded. Changes calls warn for each file that no
+// layer can contain, for example a socket; warn may be nil.
 func Changes(ctx context.Context, d Driver, id ID, warn func(path, message string)) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
 		parents, layer, err := d.Sides(ctx, id)
@@ -40,8 +43,10 @@ func Changes(ctx context.Context, d Driver, id ID, warn func(path, message strin
 	}
 }
 
-// Diff writes [Changes] to w as an uncompressed layer tar: the same changes give the same bytes
-// on every backend. On an error w has received an incomplete stream.
+// Diff writes the [Changes] of layer id to w as an uncompressed layer tar. The
+// same changes give the same bytes on every backend. For a view, and for a
+// layer that changes nothing, that is an empty tar. After an error w has
+// received an incomplete stream.
 func Diff(ctx context.Context, d Driver, id ID, w io.Writer, opts DiffOptions) (diff.Stats, error) {
 	var told error
 	changes := func(yield func(diff.Change, error) bool) {

@@ -14,318 +14,410 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// ID names a layer within a driver. It is a plain file name of [A-Za-z0-9_.-],
-// not starting with a dot, at most 128 bytes; see [ID.Validate].
+// ID names a layer within one driver, for example "17". An ID is 1 to 128 bytes
+// of [A-Za-z0-9_.-] and does not start with a dot; see [ID.Validate]. A driver
+// may use it as a file name.
 type ID string
 
-// Driver keeps layers on disk. See the package comment for the vocabulary.
-//
-// Every method that takes an ID returns [ErrNotFound] when there is no such
-// layer, unless it says otherwise, and [ErrInvalidID] for an ID that is none.
+// Driver stores layers in one store directory. The package comment has the
+// glossary, the life cycle, and the rules that hold for every method: when
+// methods return [ErrNotFound] and [ErrInvalidID], concurrency, and
+// cancellation.
 type Driver interface {
-	// Name is the backend's name, "overlay2" for instance. It is recorded in
-	// the store.
+	// Name returns the name of the backend, for example "overlay2". The
+	// snapshotter records it in the store, so it must never change.
 	Name() string
 
 	// Properties returns facts that do not change while the driver is open.
 	Properties() Properties
 
-	// Create makes a writable layer over sealed parents, nearest first; without
-	// parents it is empty, its root root:root 0755 with mtime 0. Not idempotent.
+	// Create makes a writable layer over sealed parents, or a view with
+	// opts.View. Parents is the complete list, nearest first. Without parents
+	// the layer is an empty directory that belongs to root:root, with mode 0755
+	// and mtime 0. Not idempotent.
 	//
-	// Returns ErrExists when the ID is taken, ErrNotFound when a parent is
-	// missing and ErrNotSealed when one is not sealed. After any error nothing
-	// of the layer is left on disk.
+	// Create returns ErrExists when the ID is taken, ErrNotFound when a parent
+	// is missing, ErrNotSealed when a parent is not sealed, ErrTooManyLayers
+	// for more than Properties.MaxParents parents, and an error for a view
+	// without parents. CreateOptions says when it returns ErrUnsupported. After
+	// any error nothing of the layer is left on disk.
 	Create(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
 
-	// Mount says how to mount the view of the layer. It changes nothing of what
-	// the layer holds and may be called at any time and any number of times; the
-	// same layer gives the same mounts. A sealed layer, and one created with View, gives
-	// read-only mounts.
+	// Mount returns how to mount the merged tree of the layer: a list of mount
+	// values that [mount.All] mounts one over the other on one target. Mount
+	// itself mounts nothing.
+	//
+	// Mount never changes what the layer contains. The caller may call it at
+	// any time and any number of times: the same layer and options give the
+	// same list. Sealed layers and views get read-only mounts. Mount returns
+	// ErrUnsupported for a writable layer without Properties.MountsWritable.
 	Mount(ctx context.Context, id ID, opts MountOptions) ([]mount.Mount, error)
 
-	// ApplyDiff unpacks a layer tar, plain or compressed with gzip or zstd, over
-	// what the writable layer's view shows, without mounting anything. The
-	// layer must not be mounted. It reads the stream to its end.
+	// ApplyDiff unpacks a layer tar over the merged tree of a writable layer.
+	// The tar is uncompressed, or compressed in a way that
+	// [tar.NewDecompressor] knows: gzip, zstd, xz or bzip2. ApplyDiff reads it
+	// to its end and mounts nothing. A second call applies a second tar over
+	// the result of the first. Not idempotent.
 	//
-	// Returns ErrBusy for a layer that is mounted, or that somebody can write to in
-	// another mount namespace; mere copies of its mount there become read-only.
-	// Returns ErrSealed for a sealed layer or a view, ErrInvalidLayer for a
-	// stream that cannot be applied, ErrUnsupported for a name over
-	// Properties.MaxName, ErrDigest when opts.DiffID is given and differs, and
-	// ErrNeedsParents only with opts.Detached. After any error but
-	// ErrTorn the layer is as before. Where the process was killed in the middle
-	// of changing the layer, this and Seal return ErrTorn from then on; so they do
-	// for every layer that was not sealed when the disk failed a write.
+	// The layer must not be mounted. Copies of its mount in other mount
+	// namespaces become read-only.
+	//
+	// ApplyDiff returns:
+	//
+	//   - ErrBusy for a layer that is mounted here, or that a process can write
+	//     to in another mount namespace.
+	//   - ErrSealed for a sealed layer and for a view.
+	//   - ErrInvalidLayer for a stream that cannot be applied.
+	//   - ErrUnsupported for a name over Properties.MaxName, for an attribute
+	//     of Properties.RefusedXattr, and for opts.Detached without
+	//     Properties.Rebase.
+	//   - ErrDigest when opts.DiffID is set and the stream has another digest.
+	//   - ErrNeedsParents only with opts.Detached.
+	//   - ErrTorn for a torn layer.
+	//
+	// After any error but ErrTorn the layer is as it was before the call.
+	//
+	// A layer becomes torn when the process is killed during the merge, the
+	// last step of ApplyDiff. Every layer that is not sealed becomes torn when
+	// the disk fails a write. From then on ApplyDiff and Seal return ErrTorn
+	// for it.
 	ApplyDiff(ctx context.Context, id ID, layer io.Reader, opts ApplyOptions) (Applied, error)
 
-	// Sides opens the two trees whose difference the layer is: that of its parents, nil for a
-	// layer without any, and its own. Both are nil for a view. Directories of the second may
-	// know where the two can differ, see [diff.Hinter]. Works on writable and sealed layers,
-	// without mounting them. The caller closes both. [Diff] and [Changes] are made of it.
+	// Sides opens the two trees whose difference is the layer: the merged tree
+	// of its parents, and its own merged tree. [Changes] and [Diff] compare
+	// them.
+	//
+	// The first is nil for a layer without parents. Both are nil for a view.
+	// Directories of the second may implement [diff.Hinter] and so tell where
+	// the two trees can differ. Sides works on writable and sealed layers and
+	// mounts nothing. The caller closes both.
 	Sides(ctx context.Context, id ID) (parents, layer diff.View, err error)
 
-	// View opens the merged tree of the layer for reading, without mounting it.
-	// The caller closes it.
+	// View opens the merged tree of the layer for reading, in user space: it
+	// mounts nothing and needs no privilege to mount. It works on every layer
+	// that is not detached. The caller closes the result.
 	View(ctx context.Context, id ID) (diff.View, error)
 
-	// Seal makes the layer immutable and durable: once it returns, the layer
-	// survives a power cut whole. Idempotent. The layer must not be mounted
-	// writable. Returns ErrUnsupported for a view and ErrTooManyLayers for a layer with
-	// Properties.MaxParents parents, which stays writable.
+	// Seal makes the layer immutable and durable: when it returns nil, the
+	// whole layer survives a power cut. Idempotent. The layer must not be
+	// mounted writable: Seal returns ErrBusy then.
+	//
+	// Seal returns ErrUnsupported for a view, ErrTorn for a torn layer, and
+	// ErrTooManyLayers for a layer with Properties.MaxParents parents, which
+	// stays writable.
 	Seal(ctx context.Context, id ID) error
 
-	// Remove removes the layer: at once and atomically to the caller, though
-	// the disk space may be freed later, see Cleanup. Idempotent: a missing
-	// layer is no error. The caller must know that no other layer has it as a
-	// parent and that it is not mounted; a mounted layer may give ErrBusy.
+	// Remove removes the layer. For the caller this happens at once and in one
+	// step: the ID is free when Remove returns. The driver may free the disk
+	// space later, see Cleanup. Idempotent: a missing layer is no error.
+	//
+	// The caller must know that no other layer has this one as a parent, and
+	// that it is not mounted. Remove may return ErrBusy for a mounted layer.
 	Remove(ctx context.Context, id ID) error
 
-	// Usage returns what this layer alone takes, parents not counted. O(1) once
-	// sealed.
+	// Usage returns what this layer alone takes on disk, without its parents.
+	// It takes constant time for a sealed layer.
 	Usage(ctx context.Context, id ID) (Usage, error)
 
-	// Layers lists the layers on disk in no particular order.
+	// Layers returns the IDs of all layers of the driver, in no particular
+	// order. It leaves out foreign and borrowed layers.
 	Layers(ctx context.Context) ([]ID, error)
 
-	// Cleanup frees what Remove put aside and what interrupted calls left
-	// behind. Idempotent, and safe beside other calls of this driver.
+	// Cleanup deletes trash, and what interrupted calls left behind.
+	// Idempotent. It may run at the same time as any other call on this driver.
 	Cleanup(ctx context.Context) error
 
-	// Close waits for background work and releases the driver. Mounts stay.
+	// Close waits for work in the background and releases the driver. Mounts
+	// stay mounted.
 	Close() error
 }
 
-// A Rebaser is a Driver whose layers can be given their parents after they were
-// unpacked, so that the layers of an image can be unpacked side by side.
-// Default without it: the parents are fixed at Create. Properties.Rebase tells.
+// A Rebaser is a Driver that can give a layer its parents after the layer was
+// unpacked. So a caller can unpack all layers of an image at the same time.
+// Without this interface the parents are fixed at Create. Properties.Rebase
+// says whether a driver has it.
+//
+//	err = d.Create(ctx, "2", nil, driver.CreateOptions{})
+//	_, err = d.ApplyDiff(ctx, "2", layerTar, driver.ApplyOptions{Detached: true})
+//	err = d.(driver.Rebaser).Rebase(ctx, "2", []driver.ID{"1"}) // "1" is sealed by now
 type Rebaser interface {
-	// Rebase makes sealed parents, nearest first, the parents of a writable
-	// layer that was created without any and filled by exactly one ApplyDiff
-	// with Detached. The result is the same as if the layer had been created
-	// over the parents and the same stream applied to it. Idempotent: a layer
-	// that has these very parents already stays as it is.
+	// Rebase gives a detached layer its parents. Parents is the complete list
+	// of sealed layers, nearest first. The layer was created without parents
+	// and filled by exactly one ApplyDiff with Detached. The result is the same
+	// as if the layer had been created over the parents and the same stream
+	// applied to it. Idempotent: nothing changes when the layer already has
+	// exactly these parents.
 	//
-	// A layer that another program has filled through its mount, or see [Settler],
-	// is put on the parents as it is, but for directories that nobody has described,
-	// as far as that can be told: they take the attributes that the parents give them.
+	// Rebase also takes a layer without parents that another program filled,
+	// through its mount or directly (see [Settler]). Its files stay as they
+	// are. Only directories that the other program made without a description
+	// of their own, as far as the driver can tell, get the attributes that they
+	// have in the parents.
 	//
-	// Returns ErrNeedsParents when only a second reading of the stream can give
-	// that result: remove the layer, create it over its parents and apply again.
-	// So it does from then on when it was interrupted, or the disk failed, in the
-	// middle. After any other error the layer is as it was.
+	// Rebase returns ErrSealed for a sealed layer, ErrNotFound for a missing
+	// parent, and ErrNotSealed for a parent that is not sealed. It returns
+	// ErrNeedsParents when it cannot give that result without reading the
+	// stream again: remove the layer, create it over its parents, and apply the
+	// stream there. After an interrupted Rebase, or a disk error in the middle
+	// of it, the driver returns ErrNeedsParents for the layer from then on.
+	// After any other error the layer is as it was.
 	Rebase(ctx context.Context, id ID, parents []ID) error
 }
 
-// A Settler is a Driver whose writable layers other programs may fill without the
-// mount: engines that unpack a layer themselves write to the upper directory of an
-// overlay. Default without it: what they do through a mount is as it should be.
+// A Settler is a Driver whose writable layers another program may fill without
+// the mount. For example, containerd's own applier writes directly to the upper
+// directory of an overlay. Without this interface such layers need no repair.
 type Settler interface {
-	// Settle makes a writable layer that was filled so what it would be if its
-	// mount had been used: attributes that would be the union's own there, and are
-	// the layer's, are kept as such, and marks that would show as files go. It looks
-	// at every file of the layer. Idempotent, also for one that is sealed. The layer
-	// must not be mounted writable.
+	// Settle repairs a writable layer that was filled directly instead of
+	// through its mount. Afterwards the layer is what it would be if its mount
+	// had been used:
+	//
+	//   - An attribute of the layer that overlay would take for its own is
+	//     escaped, so that containers see it as an attribute.
+	//   - A whiteout that hides nothing, and would show as a file, is removed.
+	//
+	// Settle reads every file of the layer. Idempotent; it does nothing to a
+	// sealed layer. The layer must not be mounted writable: Settle returns
+	// ErrBusy then.
 	Settle(ctx context.Context, id ID) error
 }
 
-// A WriterFinder is a Driver that can tell whether a layer that is about to be sealed
-// could be written to afterwards. Default without it: only mounts in this mount namespace
-// are known.
+// A WriterFinder is a Driver that can find out whether a process could still
+// write to a layer that is about to be sealed. Without this interface a caller
+// knows only the mounts of its own mount namespace.
 type WriterFinder interface {
-	// NoWriters sees to it that nobody can write to a writable layer where Seal does not see
-	// it: copies of its mounts in other mount namespaces become read-only. It returns an
-	// error matching ErrBusy, which names processes as far as they are known, when one uses
-	// such a mount as its root directory or has a file open for writing, also through a
-	// mount that was lazily unmounted. It waits a moment for processes that are ending.
-	// What it cannot see is said in the package documentation of each driver.
+	// NoWriters makes sure that no process can write to a writable layer
+	// through a mount in another mount namespace, where Seal does not look: it
+	// makes such mounts read-only.
+	//
+	// It returns an error that matches ErrBusy when a process uses such a mount
+	// as its root directory, or has a file in it open for writing, also through
+	// a mount that was lazily unmounted. The error names the processes that the
+	// driver could find. NoWriters waits a moment for processes that are about
+	// to end. The package comment of each driver says which writers it cannot
+	// see.
 	NoWriters(ctx context.Context, id ID) error
-	// SeesUnmounted reports whether NoWriters also sees files that are open through a
-	// mount that was lazily unmounted.
+	// SeesUnmounted reports whether NoWriters also finds files that are open
+	// through a lazily unmounted mount.
 	SeesUnmounted() bool
 }
 
-// An Explainer is a Driver that can tell which layer provides a path. Default
-// without it: not known. Properties.Explain tells.
+// An Explainer is a Driver that can tell which layer provides a path. Without
+// this interface that is not known. Properties.Explain says whether a driver
+// has it.
 type Explainer interface {
-	// Provider returns the layer, id itself or one of its parents, that the
-	// non-directory or the uppermost part of the directory at path comes from.
-	// Path is as in diff.Change. Returns an error matching io/fs.ErrNotExist for
-	// a path that the view does not show.
+	// Provider returns the layer that provides path in the merged tree of id:
+	// id itself or one of its parents. For a directory it returns the uppermost
+	// layer that contains the directory. Path has the form of [diff.Change]
+	// Path, for example "etc/passwd". Provider returns an error that matches
+	// io/fs.ErrNotExist for a path that the merged tree does not have.
 	Provider(ctx context.Context, id ID, path string) (ID, error)
 }
 
-// A Trimmer is a Driver that keeps what it could make again. Default without it:
-// there is nothing of the kind.
+// A Trimmer is a Driver that caches files which it can make again, for example
+// aufs layers translated to overlay. Without this interface there is no such
+// cache.
 type Trimmer interface {
-	// Trim frees what was made for the sake of mounts that are gone, and would be
-	// made again for the next ones. Idempotent, and safe beside other calls of
-	// this driver.
+	// Trim deletes cached files that were made for mounts and that no mount
+	// uses any more. The driver makes them again for the next mount.
+	// Idempotent. It may run at the same time as any other call on this driver.
 	Trim(ctx context.Context) error
 }
 
-// An Adopter is a Driver whose store may hold layers that another engine has
-// left there. Default without it: every layer is the driver's own.
+// An Adopter is a Driver whose store directory may contain foreign layers:
+// layers that another engine made there. Without this interface every layer is
+// the driver's own.
 type Adopter interface {
-	// Foreign lists the layers that another engine made, parents before their
-	// children. To the other methods they are sealed layers; Layers does not list
-	// them and Cleanup leaves them alone, Remove removes them.
+	// Foreign returns the foreign layers, parents before their children. For
+	// all other methods they are sealed layers, except that Layers leaves them
+	// out and that Cleanup never touches them. Remove removes them.
 	Foreign(ctx context.Context) ([]Foreign, error)
 }
 
-// A Placer is a Driver that keeps all its layers in one directory. So whoever has seen
-// that a store is in order need not look at every layer the next time: as long as the
-// directory has the times that it had, no layer has appeared or gone. Default without it:
-// that has to be looked for.
+// A Placer is a Driver that has one name for each layer in one directory, its
+// place. While the times of that directory stay the same, no layer has appeared
+// or disappeared. So a caller that has once checked all layers need not check
+// them again when it opens the store the next time. Without this interface the
+// caller lists the layers each time.
 type Placer interface {
-	// Place returns the directory, in which a name appears or goes with every layer, and
-	// with all that Cleanup would free.
+	// Place returns the path of the directory. A name appears in it or
+	// disappears from it with every layer, and with everything that Cleanup
+	// would delete.
 	Place() string
-	// Leftovers reports whether there is something for Cleanup that this process knows
-	// of, also after Close. What was there when the driver was opened it does not know.
+	// Leftovers reports whether this process knows of something that Cleanup
+	// would delete. It can be called after Close. It does not know what existed
+	// before the driver was opened.
 	Leftovers() bool
 }
 
-// A Rememberer is a Driver that tries when it is opened what works here, and that can
-// go by what it found before. Default without it: the driver is opened without
-// Options.Known.
+// A Rememberer is a Driver that probes the kernel and the file system when it
+// is opened, and that accepts the result of an earlier probe. Without this
+// interface callers leave Options.Known empty.
 type Rememberer interface {
-	// Found returns what opening found out, for Options.Known; nil when nothing could
-	// be tried and nothing was known.
+	// Found returns the result of the probe, for Options.Known the next time.
+	// When the driver could not probe, it returns the Options.Known that it was
+	// given, or nil when that is of no use on this kernel.
 	Found() json.RawMessage
 }
 
-// A Recorder is a Driver that keeps a record beside each layer, in which there is room
-// for something of the caller's. Default without it: nothing but the ID is known of a
-// layer when the caller has lost what it knew.
+// A Recorder is a Driver that stores a record beside each layer, with a note of
+// the caller in it. The snapshotter uses the note to restore its database.
+// Without this interface nothing but the ID is known of a layer when the
+// database is lost.
 type Recorder interface {
 	// Record returns what the driver has recorded of the layer.
 	Record(ctx context.Context, id ID) (Record, error)
 
-	// Note puts note, which is JSON, in the place of CreateOptions.Note: at once and
-	// durably where the layer is sealed, else when it is sealed by this Driver.
-	// Returns ErrUnsupported for a layer that another engine made.
+	// Note sets the note of the layer, which CreateOptions.Note has set before.
+	// Note is JSON; nil removes it. For a sealed layer the note is on disk when
+	// Note returns. For a writable layer Note keeps it in memory, and Seal of
+	// the same Driver writes it: the note is lost when the driver is closed
+	// before that. Note returns ErrUnsupported for a foreign layer.
 	Note(ctx context.Context, id ID, note json.RawMessage) error
 
-	// NoteNow is Note, at once and durably in every state of the layer.
+	// NoteNow is Note, but the note is on disk when it returns, whether the
+	// layer is writable, sealed or a view. It also replaces a note that waits
+	// for Seal.
 	NoteNow(ctx context.Context, id ID, note json.RawMessage) error
 }
 
-// A Rerecorder is a [Recorder] that can write the record of a layer anew. Default without it: a
-// layer whose record is lost cannot be used any more.
+// A Rerecorder is a [Recorder] that can write a lost record again. Without this
+// interface a layer whose record is lost cannot be used any more.
 type Rerecorder interface {
-	// Rerecord gives the layer id, whose files are there, the record that Create would have
-	// given it, in the place of one that is lost or damaged. The files stay as they are, and so
-	// does that they are torn. The layer is writable then, unless it is a view, until Seal
-	// makes it immutable again. It is durable.
+	// Rerecord writes the record that Create wrote for layer id, in place of a
+	// record that is lost or damaged. The files of the layer must still exist;
+	// they stay as they are, and a torn layer stays torn. Afterwards the layer
+	// is writable, unless it is a view: call Seal if it was sealed. The record
+	// is durable when Rerecord returns. Idempotent.
 	//
-	// Returns ErrNotFound without the layer's files or without a parent, ErrNotSealed for a
-	// parent that is not sealed, ErrBusy for a layer that is mounted writable, and
-	// ErrUnsupported for one that was unpacked without its parents.
+	// Rerecord returns ErrNotFound when the files of the layer or a parent are
+	// missing, ErrNotSealed for a parent that is not sealed, ErrBusy for a
+	// layer that is mounted writable, and ErrUnsupported for a detached layer.
 	Rerecord(ctx context.Context, id ID, parents []ID, opts CreateOptions) error
 }
 
-// A HintKeeper is a Driver that keeps something beside a layer which only saves time: what
-// was copied unchanged, for instance. Default without it: there is nothing of the kind.
+// A HintKeeper is a Driver that stores hints beside a layer. For example, vfs
+// stores a manifest of the files that it copied unchanged from the parent.
+// Without this interface no hints are stored.
 type HintKeeper interface {
-	// CheckHints returns what is wrong with it, nil where nothing is or where the layer has
-	// none. It does not compare it with the files of the layer.
+	// CheckHints returns an error when the hints of the layer are missing or
+	// damaged. It returns nil for sound hints, and for a layer that needs none.
+	// It does not compare the hints with the files of the layer.
 	CheckHints(ctx context.Context, id ID) error
-	// RenewHints puts one that knows nothing in the place of what is lost or damaged,
-	// durably. What is sound stays.
+	// RenewHints writes empty hints in place of hints that are missing or
+	// damaged. With empty hints every comparison reads everything. Sound hints
+	// stay. The new hints are durable when RenewHints returns. Idempotent.
 	RenewHints(ctx context.Context, id ID) error
 }
 
-// A Replacer is a Driver that can put one layer in the place of another, so that a
-// damaged one can be made anew under the children that it has. Default without it: a
-// damaged layer stays until it is removed.
+// A Replacer is a Driver that can put a new layer in the position of a damaged
+// one, under the same ID and below the children that it has. Without this
+// interface a damaged layer stays until it is removed.
 type Replacer interface {
-	// Replace puts the sealed layer made, which has the parents that id should have, in
-	// the place of id, which may be damaged in any way or missing: from then on id is
-	// what made was, for its children too, and there is no layer made any more. That is
-	// one step, and durable: after a crash id is the old layer or the new one.
+	// Replace puts the sealed layer made in the position of layer id. The layer
+	// id may be damaged in any way, or missing. The caller has made the layer
+	// made with the parents that id should have. Afterwards id is what made
+	// was, also for its children, and made does not exist any more. The
+	// exchange is one durable step: after a crash id is the old layer or the
+	// new one.
 	//
-	// What is mounted stays as it is, with the files of the old layer. Cleanup deletes
-	// these once no mount that this process can see, in whatever mount namespace, has
-	// them. Where layers do not share pages (Properties.SharesPages), a child is a copy of
-	// its parent: nothing changes in it.
+	// Existing mounts keep the files of the old layer. Cleanup deletes these
+	// files when no mount uses them, in any mount namespace that this process
+	// can see. Without Properties.SharesPages a child is a copy of its parent,
+	// so nothing changes in existing children.
 	//
-	// Returns ErrNotFound without made, ErrNotSealed for one that is not sealed, ErrBusy
-	// when id is mounted writable or something is mounted in its directory, with some
-	// drivers also when anything that has id is mounted, and
-	// ErrUnsupported where the file system cannot exchange two directories. After these
-	// id is as before, and Remove removes made.
+	// Replace returns ErrNotFound when made does not exist, ErrNotSealed when
+	// it is not sealed, and ErrUnsupported when the file system cannot exchange
+	// two directories. It returns ErrBusy when id is mounted writable, when
+	// something is mounted inside the directory of id, and with some drivers
+	// when any mount uses id. After these errors id is as before, and the
+	// caller removes made with Remove.
 	Replace(ctx context.Context, id, made ID) error
 }
 
-// A Borrower is a Driver whose layers can stand on sealed ones of another store of the
-// same driver, which is only read. Default without it: such a layer has to be applied here.
+// A Borrower is a Driver whose layers can have sealed layers of another store
+// as parents. The other store belongs to the same backend and is only read.
+// Without this interface the caller has to apply those layers here.
 type Borrower interface {
-	// Borrow makes the layers known that another store keeps in dir: the sealed layer N
-	// there is the layer PREFIX.N here, until this Driver is closed. prefix is one of an
-	// ID, without a dot. To the methods that read, such a layer is a sealed one, and
-	// ErrNotFound once dir or the layer has gone; Layers does not list it. The methods
-	// that would change it return ErrReadOnly, and nothing below dir is ever written.
-	// What is in dir may be hostile: no path in it is believed, and no link followed.
+	// Borrow makes the layers of another store available: the sealed layer "N"
+	// in the directory dir of the other store is the layer "PREFIX.N" here,
+	// until this Driver is closed. Borrow is called before the other methods.
 	//
-	// found is what [Rememberer].Found said there. Returns ErrUnsupported where layers of
-	// there would mean something else here, or where found does not tell. Called before
-	// the other methods.
+	// Prefix is a valid [ID] without a dot. Dir is what [Placer].Place of the
+	// other store returns, and found is what [Rememberer].Found of the other
+	// store returned.
+	//
+	// Methods that only read treat a borrowed layer as a sealed layer. They
+	// return ErrNotFound when dir or the layer no longer exists. Layers leaves
+	// borrowed layers out. Methods that would change a borrowed layer return
+	// ErrReadOnly: the driver never writes below dir. The content of dir may be
+	// hostile: the driver trusts no path in it and follows no symbolic link.
+	//
+	// Borrow returns ErrUnsupported when the layers would have another meaning
+	// here, for example because the other store marks whiteouts with other
+	// attributes, and when found does not tell.
 	Borrow(prefix, dir string, found json.RawMessage) error
 }
 
 // A Record is what a driver has recorded of a layer.
 type Record struct {
-	// Parents, nearest first.
+	// Parents is the complete list, nearest first.
 	Parents []ID
-	// View: the layer only shows its parents.
+	// View: the layer is a view.
 	View bool
-	// Sealed: it does not change any more.
+	// Sealed: the layer is sealed.
 	Sealed bool
-	// Torn: it can only be removed, see ErrTorn.
+	// Torn: the layer can only be removed, see ErrTorn.
 	Torn bool
-	// Foreign: another engine made it, so there is no record but this. One of ours whose
-	// record is lost altogether can look like that.
+	// Foreign: another engine made the layer, so this record was put together
+	// from the files of that engine. A layer of our own whose record is
+	// completely lost can look the same.
 	Foreign bool
-	// Note is the caller's.
+	// Note is the note of the caller, nil for none.
 	Note json.RawMessage
 }
 
 // Foreign is a layer that another engine made.
 type Foreign struct {
 	ID ID
-	// Parents, nearest first.
+	// Parents is the complete list, nearest first.
 	Parents []ID
 }
 
-// Options are what every backend's constructor takes.
+// Options are the options of every backend's constructor.
 type Options struct {
 	// Logger receives warnings; nil discards them.
 	Logger *slog.Logger
-	// Metacopy lets overlay2 copy up attributes without the body (chmod, chown
-	// of a file of the parents). Off by default: such a layer is worth nothing
-	// without the parents it was made on. Ignored by other backends.
+	// Metacopy lets overlay2 copy up the attributes of a file without its
+	// content, for example at a chmod or chown of a file of a parent. Off by
+	// default: such a layer is useless without the parents that it was made on.
+	// Other backends ignore it.
 	Metacopy bool
-	// Existing: the store was made by this driver before. It is opened then, for reading
-	// and removing at least, also where nothing can be tried because the disk is full.
+	// Existing: this driver made the store earlier. The driver then opens it at
+	// least for reading and removing, even when it cannot probe because the
+	// disk is full.
 	Existing bool
-	// Known is what [Rememberer].Found said on this kernel, to go by when nothing can be
-	// tried; nil for nothing.
+	// Known is what [Rememberer].Found returned earlier on this kernel. The
+	// driver uses it when it cannot probe. nil: nothing is known.
 	Known json.RawMessage
-	// ReadOnly opens a store for reading alone: the driver writes nothing below its
-	// root, not even a time. It makes no directories, tries only what it can try
-	// elsewhere, and goes by Known for the rest. The store exists, and stays as it is
-	// while it is open. Methods that change something return ErrReadOnly, and all mounts
-	// are read-only. Mount may return ErrReadOnly too: aufs has to translate a layer
-	// first where the kernel lacks aufs.
+	// ReadOnly opens an existing store for reading only. The driver writes
+	// nothing below its store directory: no directory, no file, not even a
+	// time. It probes only what it can probe elsewhere, and takes the rest from
+	// Known. The store must not change while it is open.
+	//
+	// Methods that would change something return ErrReadOnly. All mounts are
+	// read-only. Mount may return ErrReadOnly too: where the kernel lacks aufs,
+	// the aufs backend has to translate a layer before it can be mounted.
 	ReadOnly bool
-	// Limits bound every layer that is applied, where ApplyOptions say nothing else.
+	// Limits bound every layer tar that is applied. A field that is set in
+	// ApplyOptions.Limits has priority.
 	Limits Limits
-	// Fallbacks forces the slower way where there is a faster one, for tests.
+	// Fallbacks switches faster methods off, for tests.
 	Fallbacks Fallbacks
 }
 
-// Fallbacks switches fast paths off. The zero value uses all that work here.
+// Fallbacks switches faster methods off, one each. The zero value uses every
+// method that works here.
 type Fallbacks struct {
 	NoOpenat2     bool      // resolve paths component by component
 	MountWay      mount.Way // the first way of mounting that is tried; zero tries all
@@ -343,21 +435,23 @@ type Fallbacks struct {
 
 // CreateOptions tune [Driver.Create].
 type CreateOptions struct {
-	// View makes a read-only layer that only shows its parents: it cannot be
-	// applied to or sealed. It needs at least one parent.
+	// View makes a view: a read-only layer that shows the merged tree of its
+	// parents. It needs at least one parent. It cannot be applied to or sealed.
 	View bool
-	// Size limits what the layer may take on disk beside its parents, in bytes; 0
-	// for no limit. A writer then gets EDQUOT or ENOSPC. Returns ErrUnsupported
-	// without Properties.Quota. It may switch quotas on for the file system.
+	// Size limits what the layer may take on disk, in bytes, without its
+	// parents; 0 for no limit. A process that writes more gets EDQUOT or
+	// ENOSPC. Create returns ErrUnsupported for a size without
+	// Properties.Quota. It may switch quotas on for the whole file system.
 	Size int64
-	// IDMap, when set, maps the owners of files in the mounts of this layer, not in
-	// what it holds: once sealed, and to Diff, Changes and View at all times, files
-	// belong to the container's IDs. Nothing can be applied to such a layer
-	// where that takes a conversion (ErrUnsupported). Returns ErrUnsupported
-	// without Properties.Idmap.
+	// IDMap, when set, translates the owners of files in the mounts of this
+	// layer. Only mounts show the IDs of the host. After Seal, and for Diff,
+	// Changes and View at all times, files belong to the IDs of the container.
+	// Create returns ErrUnsupported for a map without Properties.Idmap.
+	// ApplyDiff returns ErrUnsupported for such a layer where the backend would
+	// have to convert IDs.
 	IDMap *mount.IDMap
-	// Note is JSON that is kept with the layer, nil for nothing. Ignored by a driver
-	// that is no [Recorder].
+	// Note is the note of the layer, as JSON; nil for none. A driver that is
+	// not a [Recorder] ignores it.
 	Note json.RawMessage
 }
 
@@ -365,25 +459,37 @@ type CreateOptions struct {
 type MountOptions struct {
 	// ReadOnly asks for a read-only mount of a writable layer.
 	ReadOnly bool
-	// Volatile asks for a mount that skips syncs: what is written through it is on disk
-	// when the layer is sealed, and not before. A layer that was not sealed when the
-	// machine stopped, however it did, can only be removed then (ErrTorn). Ignored
-	// without Properties.Volatile.
+	// Volatile asks for a mount that ignores sync calls of the programs in it.
+	// What they write is on disk after Seal, and not before. If the machine
+	// stops before Seal, in whatever way, the layer is torn and can only be
+	// removed (ErrTorn). Ignored without Properties.Volatile.
 	Volatile bool
 }
 
-// Limits bound what a layer may ask for. A zero field means its default. The package
-// limits has them as text.
+// Limits bound what a layer tar may demand. A zero field means the default of
+// that field. A stream that exceeds a limit gives ErrInvalidLayer.
 type Limits struct {
-	Entries   int64 // entries in the stream, and directories that their paths imply; default 10,000,000
-	Bytes     int64 // bytes of the uncompressed stream, and of all bodies with their holes; default 1 TiB
-	Ratio     int64 // uncompressed bytes for each compressed byte, checked past 64 MiB; default none
-	PathDepth int   // components of a path after cleaning; default 1,000,000, more than a path can have
-	PAXBytes  int64 // bytes of one extended header; default 1 MiB (the reader's own ceiling)
-	Memory    int64 // bytes of memory for what has to be known of all entries; default 256 MiB
+	// Entries in the stream, plus directories that exist only because a path
+	// needs them. Default 10,000,000.
+	Entries int64
+	// Bytes of the uncompressed stream, and of all file contents including
+	// holes. Default 1 TiB.
+	Bytes int64
+	// Ratio of uncompressed bytes to one compressed byte, checked after the
+	// first 64 MiB. Default: no limit.
+	Ratio int64
+	// PathDepth is the number of components in a cleaned path. Default
+	// 1,000,000, which is more than a path can have.
+	PathDepth int
+	// PAXBytes is the size of one extended header, in bytes. Default 1 MiB,
+	// which is also the most that the tar reader accepts.
+	PAXBytes int64
+	// Memory, in bytes, for what must be remembered of all entries. Default 256
+	// MiB.
+	Memory int64
 }
 
-// Or returns the limits with those of other where l has none.
+// Or returns l with each zero field taken from other.
 func (l Limits) Or(other Limits) Limits {
 	return Limits{
 		Entries: cmp.Or(l.Entries, other.Entries), Bytes: cmp.Or(l.Bytes, other.Bytes), Ratio: cmp.Or(l.Ratio, other.Ratio),
@@ -393,103 +499,122 @@ func (l Limits) Or(other Limits) Limits {
 
 // ApplyOptions tune [Driver.ApplyDiff].
 type ApplyOptions struct {
-	// DiffID, when set, is the digest the uncompressed stream must have.
+	// DiffID, when set, is the digest that the uncompressed stream must have.
+	// ApplyDiff returns ErrDigest for another one.
 	DiffID digest.Digest
-	// Detached unpacks a layer whose parents are not known yet, for Rebase.
-	// Only for an empty layer created without parents.
+	// Detached unpacks the stream without knowledge of the parents, for a later
+	// [Rebaser].Rebase. The layer must be empty and created without parents;
+	// ApplyDiff returns an error otherwise. Until Rebase or Seal, the methods
+	// that show or mount the layer, and a second ApplyDiff, may return
+	// ErrUnsupported.
 	Detached bool
-	// Sync puts the layer on disk before ApplyDiff returns. Without it a power
-	// cut before Seal leaves any part of what was applied, as it does of what is
-	// written through a mount. Not for Detached, which Rebase and Seal complete.
+	// Sync makes the layer durable before ApplyDiff returns. Without it, a
+	// power cut before Seal can leave any part of the applied files, as it can
+	// of files that are written through a mount. It has no effect with
+	// Detached: Rebase and Seal make such a layer durable.
 	Sync bool
-	// Limits bound the layer; where they say nothing, those of [Options] do.
+	// Limits bound this stream. Each zero field is taken from Options.Limits.
 	Limits Limits
-	// Fresh says that nobody has ever mounted the layer, as where it was made to be
-	// unpacked to. Then other mount namespaces are not looked through, which takes time
-	// for each process of the machine.
+	// Fresh promises that the layer has never been mounted, for example because
+	// it was created just to be unpacked into. ApplyDiff then skips the search
+	// through other mount namespaces, which takes time for each process of the
+	// machine.
 	Fresh bool
-	// Warn is told of what was skipped or reinterpreted, or what the file system cannot
-	// hold; nil logs it.
+	// Warn is called for each entry that ApplyDiff skipped or understood
+	// differently, and for what the file system cannot store. nil writes these
+	// to the log.
 	Warn func(path, message string)
 }
 
 // Applied says what [Driver.ApplyDiff] read.
 type Applied struct {
-	// DiffID is the digest of the uncompressed stream, trailing bytes included.
+	// DiffID is the digest of the uncompressed stream, including bytes after
+	// the end of the archive.
 	DiffID digest.Digest
 	// Bytes is the length of the uncompressed stream.
 	Bytes int64
-	// Entries is the number of entries, whiteouts included.
+	// Entries is the number of entries, including whiteouts.
 	Entries int64
 }
 
 // DiffOptions tune [Diff].
 type DiffOptions struct {
-	// MaxTime, when not zero, is the latest mtime written; later ones are replaced
-	// by it.
+	// MaxTime, when not zero, is the latest mtime that Diff writes. It replaces
+	// later times. SOURCE_DATE_EPOCH is a usual source.
 	MaxTime time.Time
-	// Warn is told of what a layer cannot hold; may be nil.
+	// Warn is called for each file that a layer tar cannot contain; may be nil.
 	Warn func(path, message string)
 }
 
 // Usage is what a layer takes on disk.
 type Usage struct {
-	// Bytes allocated on disk (st_blocks * 512); a hard link counts once.
+	// Bytes allocated on disk (st_blocks * 512). A file with several hard links
+	// counts once.
 	Bytes int64
-	// Inodes in use.
+	// Inodes that the layer uses.
 	Inodes int64
 }
 
-// Properties are the facts on which callers and tests decide; they never ask
-// for a driver's name.
+// Properties are facts about a driver on this kernel and file system. Callers
+// and tests decide by them, and never by the name of a driver.
 type Properties struct {
-	// Rebase: the driver is a Rebaser, and its layers unpack in parallel.
+	// Rebase: the driver is a [Rebaser], so layers can be unpacked at the same
+	// time.
 	Rebase bool
-	// Explain: the driver is an Explainer.
+	// Explain: the driver is an [Explainer].
 	Explain bool
-	// NativeDiff: diff costs what changed, not what the parents hold.
+	// NativeDiff: the cost of a diff depends on the size of the changes, not on
+	// the size of the parents.
 	NativeDiff bool
-	// SharesPages: containers over the same layer share its page cache.
+	// SharesPages: containers over the same layer share its files in the page
+	// cache.
 	SharesPages bool
-	// Reflink: copies share blocks until written.
+	// Reflink: copies share blocks on disk until one is written.
 	Reflink bool
-	// BreaksHardlinks: writing to a file of the parents that has several names
-	// gives that name an inode of its own (copy-up).
+	// BreaksHardlinks: a write to a file of a parent that has several names
+	// gives the written name an inode of its own (copy-up). The other names
+	// keep the old content.
 	BreaksHardlinks bool
-	// RenameDir: rename(2) of a directory of the parents works in a view.
+	// RenameDir: rename(2) of a directory of a parent works in a mount. Without
+	// it rename(2) returns EXDEV.
 	RenameDir bool
 	// MountsWritable: writable layers can be mounted here. Without it Mount of
-	// one returns ErrUnsupported, while sealed layers and views can be mounted.
+	// a writable layer returns ErrUnsupported; sealed layers and views can be
+	// mounted.
 	MountsWritable bool
-	// Quota: a size limit can be set on a layer, see CreateOptions.Size.
+	// Quota: a layer can have a size limit, see CreateOptions.Size.
 	Quota bool
-	// Idmap: layers can be mounted with mapped IDs, see CreateOptions.IDMap.
+	// Idmap: a layer can be mounted with mapped IDs, see CreateOptions.IDMap.
 	Idmap bool
-	// Rootless: works in a user namespace.
+	// Rootless: the driver works in a user namespace.
 	Rootless bool
-	// MountWay is how overlays are mounted here; zero for a backend that mounts
-	// none.
+	// MountWay is the system interface that mounts overlays here; zero for a
+	// backend that mounts no overlays.
 	MountWay mount.Way
-	// MountTimes is how exactly a writable mount keeps a modification time that a
-	// program sets: such times are cut to multiples of it. 0 means that the file
-	// system decides. Layers that are applied keep theirs.
+	// MountTimes is the precision of a modification time that a program sets
+	// through a writable mount: the mount cuts the time to a multiple of it. 0
+	// means that the file system decides. Times of applied layers are not cut.
 	MountTimes time.Duration
-	// Volatile: MountOptions.Volatile makes a difference.
+	// Volatile: MountOptions.Volatile has an effect.
 	Volatile bool
-	// KeepsXattrs: an extended attribute that is removed through a writable mount
-	// stays, without a value, and one without a value is lost when its file is
-	// copied up.
+	// KeepsXattrs: an extended attribute that is removed through a writable
+	// mount stays with an empty value, and an attribute with an empty value is
+	// lost when its file is copied up.
 	KeepsXattrs bool
-	// MaxName is the longest name of a file, in bytes; 0 means that the file system decides.
+	// MaxName is the longest file name, in bytes. 0 means that the file system
+	// decides.
 	MaxName int
-	// MaxParents is the longest chain of parents. Create returns ErrTooManyLayers for a longer
-	// one, and Seal for a layer that has so many: nothing could stand on it, and where a
-	// mount takes no more it could not be mounted itself. 0 means no limit.
+	// MaxParents is the largest number of parents; 0 means no limit. Create
+	// returns ErrTooManyLayers for more parents. Seal returns it for a layer
+	// that has exactly this number: no layer could have it as a parent, and a
+	// mount that takes no more layers could not show it.
 	MaxParents int
-	// RefusedXattr is the prefix of attributes that a layer cannot have here,
-	// empty for none: "trusted.overlay." where the kernel's overlay cannot show
-	// them (before Linux 6.7). ApplyDiff returns ErrUnsupported for such a layer.
+	// RefusedXattr is the prefix of attributes that a layer cannot have here;
+	// empty for none. It is "trusted.overlay." where the kernel's overlay
+	// cannot show such attributes (before Linux 6.7). ApplyDiff returns
+	// ErrUnsupported for a layer with such an attribute.
 	RefusedXattr string
-	// XattrNamespaces are the prefixes this driver can store, "user." say.
+	// XattrNamespaces are the attribute prefixes that this driver can store,
+	// each with its dot, for example "user.".
 	XattrNamespaces []string
 }

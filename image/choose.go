@@ -32,8 +32,8 @@ type choice struct {
 	number int
 }
 
-// CheckChoice returns ErrInvalid for a text that ImportOptions.Image cannot
-// take.
+// CheckChoice returns an error that matches [ErrInvalid] for a text that is not
+// valid in ImportOptions.Image.
 func CheckChoice(s string) error {
 	_, err := parseChoice(s)
 	return err

@@ -6,35 +6,36 @@ import "github.com/containerd/errdefs"
 // error class of containerd's errdefs. Errors of the layers below pass through
 // wrapped: driver.ErrInvalidLayer and driver.ErrDigest above all.
 var (
-	// ErrNotFound: no image, snapshot or blob of that name (errdefs.ErrNotFound).
+	// ErrNotFound: no image, snapshot or blob has that name
+	// (errdefs.ErrNotFound).
 	ErrNotFound error = &sentinel{"not found", errdefs.ErrNotFound}
-	// ErrExists: there is something of that name already
-	// (errdefs.ErrAlreadyExists).
+	// ErrExists: the name is taken (errdefs.ErrAlreadyExists).
 	ErrExists error = &sentinel{"already exists", errdefs.ErrAlreadyExists}
-	// ErrInvalid: the image, archive, reference or platform is not what it
-	// should be (errdefs.ErrInvalidArgument). The errors below are of its kind.
+	// ErrInvalid: the image, archive, reference or platform is malformed
+	// (errdefs.ErrInvalidArgument). Some of the errors below match it too.
 	ErrInvalid error = &sentinel{"invalid image", errdefs.ErrInvalidArgument}
-	// ErrDigest: content is not what its digest or size says.
+	// ErrDigest: content does not have the expected digest or size.
 	ErrDigest error = &sentinel{"digest mismatch", ErrInvalid}
-	// ErrBlobDamaged: a blob that the store keeps is not what its digest says
+	// ErrBlobDamaged: a blob in the store does not have its digest any more
 	// (errdefs.ErrDataLoss).
 	ErrBlobDamaged error = &sentinel{"a blob in the store is damaged", errdefs.ErrDataLoss}
-	// ErrMissingBlob: a manifest names a blob that the source does not hold.
+	// ErrMissingBlob: a manifest names a blob that the source does not contain.
 	ErrMissingBlob error = &sentinel{"blob is missing", ErrInvalid}
-	// ErrLink: a file of a layout is behind a symbolic link that leads out of it.
+	// ErrLink: a file of a layout is behind a symbolic link that leads out of
+	// the layout.
 	ErrLink error = &sentinel{"link is not followed", ErrInvalid}
-	// ErrMediaType: a media type that is unknown or contradicts the content.
+	// ErrMediaType: a media type is unknown or contradicts the content.
 	ErrMediaType error = &sentinel{"wrong media type", ErrInvalid}
-	// ErrArtifact: what is there is no container image, but a Helm chart, say; the
-	// message tells what. It matches ErrMediaType, too.
+	// ErrArtifact: the source is not a container image but, for example, a Helm
+	// chart. The message says what it is. It also matches ErrMediaType.
 	ErrArtifact error = &sentinel{"not a container image", ErrMediaType}
-	// ErrNoMatch: the source holds images, but not the one asked for; the
-	// message lists those it holds.
+	// ErrNoMatch: the source contains images, but not the requested one. The
+	// message lists the images of the source.
 	ErrNoMatch error = &sentinel{"no matching image", ErrInvalid}
-	// ErrNoName: the source has no name for its image that could be used, and
-	// the caller gave none.
+	// ErrNoName: the source has no usable name for its image, and the caller
+	// gave none.
 	ErrNoName error = &sentinel{"image has no usable name", ErrInvalid}
-	// ErrAmbiguous: a name or a source that means several things
+	// ErrAmbiguous: a name or a source has several meanings
 	// (errdefs.ErrInvalidArgument).
 	ErrAmbiguous error = &sentinel{"ambiguous", errdefs.ErrInvalidArgument}
 	// ErrNotCommitted: the snapshot is active or a view

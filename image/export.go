@@ -13,21 +13,23 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Export writes an image, or a committed snapshot with all below it, to w as an
-// OCI archive: a tar of an OCI layout, the same bytes for the same content. For
-// what name may be see [Store.Resolve].
+// Export writes an image, or a committed snapshot with everything below it, to
+// w as an OCI archive: a tar of an OCI layout. The same content gives the same
+// bytes. [Store.Resolve] says what name may be.
 //
-// An OCI image is written with the manifest, config and blobs it came with. The
-// manifest of a Docker image, and one of non-distributable layers, is rewritten
-// in OCI's terms around the same config and blobs. For a snapshot the config of
-// the image it stands on is continued. Layers that have no blob are made, kept
-// and remembered, so that the next export has the same. So are layers whose blobs have
-// been lost, see Exported.Replaced. In a store that is read-only
-// they are made and not kept: each is made twice, as its size and digest come before it
-// in the archive.
+// An OCI image is written with the manifest, config and blobs that it was
+// imported with. The manifest of a Docker image, and a manifest with
+// non-distributable layers, is rewritten as an OCI manifest with the same
+// config and blobs. For a snapshot Export extends the config of the image below
+// it.
 //
-// Returns ErrBlobDamaged for an image with a blob that is not what its digest says. The next
-// import of the image replaces it.
+// Export makes a blob for a layer that has none, or whose blob is lost (see
+// Exported.Replaced). It keeps the blob, so that the next export has the same.
+// In a store that is read-only it cannot keep the blob. It then makes each of
+// them twice, because size and digest come before the blob in the archive.
+//
+// Export returns ErrBlobDamaged when a blob of the image does not have its
+// digest. The next import of the image replaces it.
 func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts ExportOptions) (Exported, error) {
 	if opts.Progress == nil {
 		opts.Progress = NoProgress{}

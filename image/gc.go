@@ -16,12 +16,15 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Collect removes the snapshots that imports made and that no image and no other
-// snapshot needs, forgets those of additional stores that nothing needs, and then
-// removes the blobs that neither an image nor a snapshot names.
-// Snapshots that a user made stay, and what they stand on. So does what an image needs
-// that the database has lost, see [Store.Restore], and no blob goes while there are
-// layers that no snapshot has. It is safe beside imports.
+// Collect removes everything that nothing needs. First it removes the snapshots
+// that imports made and that no image and no other snapshot needs, and forgets
+// unneeded snapshots of additional stores. Then it removes the blobs that
+// neither an image nor a snapshot names.
+//
+// Collect keeps the snapshots that a user made, and everything below them. It
+// keeps what an image needs that the database has lost, see [Store.Restore],
+// and keeps all blobs while there are layers without a snapshot. It may run at
+// the same time as imports.
 func (s *Store) Collect(ctx context.Context) (Collected, error) {
 	var c Collected
 	if err := s.changeable(); err != nil {
@@ -140,8 +143,8 @@ func (s *Store) forgetBlob(d digest.Digest) error {
 	return s.blobs.remove(d)
 }
 
-// DoubtBlob forgets what was known of the blob of a layer, which is damaged: the next import
-// reads it instead of trusting it, and replaces it.
+// DoubtBlob forgets what the store knows about a damaged blob of a layer. The
+// next import then reads the blob instead of trusting it, and replaces it.
 func (s *Store) DoubtBlob(d digest.Digest) error {
 	if _, ok := s.knownBlob(ocispec.Descriptor{Digest: d}); !ok {
 		return nil

@@ -14,24 +14,29 @@ import (
 )
 
 // Import reads an image, unpacks its layers into committed snapshots, keeps its
-// blobs and records it under its names: opts.Name, else those that the source
-// has for it. A name that was another image's goes over to this one. Returns the image
-// under its first name.
+// blobs, and records it under opts.Name, or else under the names that the
+// source has for it. If another image has one of these names, the name moves to
+// this image. Import returns the image under its first name.
 //
-// Layers that are there already are not unpacked again, unless they are damaged as far as
-// their records, their root directories and the sizes of their blobs tell: such a layer is unpacked
-// again in place, see [snapshotter.Snapshotter.Renew], and such a blob is written again.
-// So is a manifest, a config or a blob that turns out to be damaged when it is read. opts.Warn is told.
+// Import does not unpack layers that the store already has, unless they are
+// damaged. It finds damage by their records, their root directories and the
+// sizes of their blobs. It unpacks a damaged layer again in place, see
+// [snapshotter.Snapshotter.Renew], and writes a damaged blob again. It also
+// writes a manifest, config or blob again that turns out to be damaged when it
+// is read. opts.Warn is called for each of these.
 //
-// A source that holds several images is ErrAmbiguous, unless the reference behind its path or
-// opts.Image says which one is meant.
+// For a source with several images the reference behind its path or opts.Image
+// must choose one; otherwise Import returns ErrAmbiguous.
 //
-// On an error, also that of a cancelled ctx, nothing of this import stays: no
-// name, no snapshot, no blob. Returns ErrInvalid for what is wrong with the
-// source, driver.ErrInvalidLayer and driver.ErrDigest for what is wrong with a
-// layer, ErrNotFound for a path that does not exist, ErrExists for a snapshot of
-// somebody else's that is called as one of the layers, and driver.ErrUnsupported
-// for an image of more layers than the driver can stack.
+// After an error, also after a cancelled ctx, nothing of this import stays: no
+// name, no snapshot, no blob. Import returns:
+//
+//   - ErrInvalid when the source is wrong;
+//   - [driver.ErrInvalidLayer] or [driver.ErrDigest] when a layer is wrong;
+//   - ErrNotFound when the path does not exist;
+//   - ErrExists when a snapshot that no import made has the name of a layer;
+//   - [driver.ErrUnsupported] when the image has more layers than the driver
+//     can stack.
 func (s *Store) Import(ctx context.Context, src Source, opts ImportOptions) (Image, error) {
 	if opts.Progress == nil {
 		opts.Progress = NoProgress{}

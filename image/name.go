@@ -30,12 +30,14 @@ const (
 	maxNameLen = 255
 )
 
-// ParseName returns the form in which a name is recorded: with the tag "latest"
-// where it has none, and without the "docker.io/" and "library/" that Docker
-// leaves out, so that "debian" and "docker.io/library/debian:latest" are the
-// same image, "debian:latest". A name with a digest is refused: the store finds
-// images by digest without giving them such a name. Returns [ErrInvalid] for
-// what is no name.
+// ParseName returns the form in which the store records a name. A name without
+// a tag gets the tag "latest". "docker.io/" and "library/" are left out, as
+// Docker does it: "debian" and "docker.io/library/debian:latest" are both
+// "debian:latest".
+//
+// ParseName returns an error that matches [ErrInvalid] for a malformed name,
+// and for a name with a digest: the store finds images by digest without such
+// names.
 func ParseName(s string) (string, error) {
 	rest, tag := s, defaultTag
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, '/') {

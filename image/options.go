@@ -9,40 +9,45 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// WholeImage stands for no layer in particular in a call of ImportOptions.Warn.
+// WholeImage is the layer number in a call of ImportOptions.Warn that belongs
+// to no single layer.
 const WholeImage = -1
 
 // ImportOptions tune [Store.Import].
 type ImportOptions struct {
-	// Name is given to the image, in place of the names that the source has for
-	// it. See [ParseName] for its form.
+	// Name is the name for the image, in place of the names that the source
+	// has. See [ParseName] for its form.
 	Name string
-	// Image chooses from a source that holds several images: the digest of a
-	// manifest, of an index or of a config, the first digits of one, or the number of
-	// the image among those of the source, from 1. Up to five decimal digits are a
-	// number; "sha256:" in front makes them a digest. Empty: there has to be one.
+	// Image chooses an image from a source with several images. It is the
+	// digest of a manifest, of an index or of a config, the first digits of
+	// such a digest, or the number of the image in the source, from 1. A text
+	// of up to five decimal digits is a number; "sha256:" in front makes it a
+	// digest. Empty: the source must have one image.
 	Image string
-	// Platform chooses from a multi-platform image, as "os/arch[/variant]", and
-	// must then be met exactly. Empty: the best match for this host, or the only
-	// image that there is, whatever its platform.
+	// Platform chooses from a multi-platform image, in the form
+	// "os/arch[/variant]". It must match exactly. Empty: the best match for
+	// this host, or the only image, whatever its platform.
 	Platform string
-	// Progress is told how it goes; nil: nobody.
+	// Progress is called during the import; nil: none.
 	Progress Progress
-	// Parallel is how many layers are unpacked at a time where the driver can;
-	// 0 means GOMAXPROCS, 1 one after another.
+	// Parallel is the number of layers to unpack at the same time, if the
+	// driver can. 0 means GOMAXPROCS, 1 means one after the other.
 	Parallel int
-	// Limits bound what one layer may ask for.
+	// Limits bound what each layer may demand.
 	Limits driver.Limits
-	// SpoolBytes bounds what a stream or a compressed archive may put on disk
-	// before its manifest is seen; 0 means 64 GiB.
+	// SpoolBytes is the largest number of bytes that a stream or a compressed
+	// archive may write to the disk before the import finds its manifest; 0
+	// means 64 GiB.
 	SpoolBytes int64
-	// Recipes keeps beside each layer what it takes to make its blob again from its files:
-	// the headers of its tar, some percent of the blob. That reads each layer once more, and
-	// packs it. Warn is told of layers whose blobs cannot be made again byte for byte.
+	// Recipes stores a recipe for each layer: what is needed, besides its
+	// files, to make its blob again. A recipe holds the headers of the tar and
+	// takes some percent of the blob. The import then reads and packs each
+	// layer once more. It calls Warn for each layer whose blob cannot be made
+	// again byte for byte.
 	Recipes bool
-	// Warn is told of what was skipped or reinterpreted in a layer, an index as
-	// in Image.Layers, or, with WholeImage as the layer, in the source; nil: the
-	// driver logs what concerns layers. Called from several goroutines.
+	// Warn is called for everything that was skipped or understood differently.
+	// layer is an index into Image.Layers, or WholeImage for the source. nil:
+	// the driver logs warnings about layers. Several goroutines call it.
 	Warn func(layer int, path, message string)
 }
 
@@ -58,23 +63,23 @@ func (o ImportOptions) wanted(ref string) (wanted, error) {
 
 // ExportOptions tune [Store.Export].
 type ExportOptions struct {
-	// Name is written as the image's reference. Empty: the name of the image
-	// that is exported, none for a snapshot.
+	// Name is written as the reference of the image. Empty means the name of
+	// the exported image, and no name for a snapshot.
 	Name string
-	// Created is written as the time of creation of what has to be made. Zero:
-	// SourceDateEpoch, or without that the time at which the snapshot was committed, so
-	// that a second export gives the same bytes.
+	// Created is the time of creation in a config that the export has to make.
+	// Zero means SourceDateEpoch, and without that the time at which the
+	// snapshot was committed, so that a second export gives the same bytes.
 	Created time.Time
-	// SourceDateEpoch, when not zero, is the latest time of a file in a layer that has to
-	// be made.
+	// SourceDateEpoch, when not zero, is the latest time of a file in a layer
+	// that the export has to make.
 	SourceDateEpoch time.Time
-	// Progress is told how it goes; nil: nobody.
+	// Progress is called during the export; nil: none.
 	Progress Progress
 }
 
-// Exported says what [Store.Export] wrote.
+// Exported is what [Store.Export] wrote.
 type Exported struct {
-	// Name is the reference written, empty for none.
+	// Name is the written reference, empty for none.
 	Name string `json:"name,omitempty"`
 	// Target describes the manifest.
 	Target ocispec.Descriptor `json:"target"`
@@ -82,21 +87,22 @@ type Exported struct {
 	Config ocispec.Descriptor `json:"config"`
 	// Layers are in the order of the manifest, base first.
 	Layers []Layer `json:"layers"`
-	// Made is how many of the layers were made by this call.
+	// Made is the number of layers that this call had to make.
 	Made int `json:"made"`
 	// Bytes is the length of the archive.
 	Bytes int64 `json:"bytes"`
-	// Replaced are the digests of blobs that were known of layers and that the store has
-	// no more. Their layers were made anew, with the same files and other bytes, so that
-	// the digest of the image is another one too.
+	// Replaced are the digests of known blobs that the store no longer has. The
+	// export made their layers again, with the same files but other bytes, so
+	// that the image has another digest too.
 	Replaced []digest.Digest `json:"replaced"`
 }
 
-// Collected says what a [Store.Collect] removed.
+// Collected is what [Store.Collect] removed.
 type Collected struct {
-	// Snapshots are the keys of committed snapshots.
+	// Snapshots are the keys of the removed committed snapshots.
 	Snapshots []string `json:"snapshots"`
-	// Blobs and Bytes count what went from the content directory.
+	// Blobs is the number of blobs removed from the content directory, and
+	// Bytes their size.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
 }
@@ -105,6 +111,6 @@ type Collected struct {
 type Resolved struct {
 	// Key is the committed snapshot.
 	Key string
-	// Image is set when the name meant an image.
+	// Image is set when the name belongs to an image.
 	Image *Image
 }

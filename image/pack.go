@@ -14,11 +14,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
-// Pack opens the source, and returns it as one whose Reader brings it to an
-// Import in another process, which opens no file; the caller closes both. A file
-// is sent as it is. Of a directory what the import will look at is sent, as an
-// archive, and what can be said against it without unpacking it is said now, with
-// the same errors as Import's. Of opts Image and Platform count.
+// Pack opens the source, and returns a source whose Reader sends its content to
+// an Import in another process, which opens no file. The caller closes both.
+//
+// A file is sent as it is. Of a directory Pack sends, as an archive, the files
+// that the import will need. It checks everything that can be checked without
+// unpacking, and returns the same errors as Import. Of opts it uses Image and
+// Platform.
 func (s Source) Pack(ctx context.Context, opts ImportOptions) (Source, io.Closer, error) {
 	packed, done, err := s.pack(ctx, opts)
 	if err != nil {

@@ -15,8 +15,8 @@ type wantedPlatform struct {
 	text     string
 }
 
-// CheckPlatform returns ErrInvalid for a text that is not "os/arch[/variant]".
-// Empty means the host's platform.
+// CheckPlatform returns an error that matches [ErrInvalid] for a text that is
+// not "os/arch[/variant]". Empty is valid and means the platform of this host.
 func CheckPlatform(s string) error {
 	_, err := parsePlatform(s)
 	return err

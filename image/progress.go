@@ -2,49 +2,52 @@ package image
 
 import "github.com/opencontainers/go-digest"
 
-// Progress is told how an import or export goes on. The methods are called from
-// several goroutines and must not block.
+// Progress follows an import or export. Several goroutines call its methods,
+// which must not block.
 type Progress interface {
-	// Spooled says that n more bytes of a stream were put aside, before
-	// anything else can begin. Never called for a file that can be read at
-	// random.
+	// Spooled says that n more bytes of a stream were copied to the disk,
+	// before the work itself can begin. It is never called for a file that
+	// allows random access.
 	Spooled(n int64)
-	// Begin comes once, when the manifest is known: the layers, base first, with
-	// the bytes that each will report to Advance; of layers that are there
-	// already no bytes are reported.
+	// Begin is called once, when the manifest is known. layers are in the order
+	// of the manifest, base first, each with the bytes that Advance will
+	// report. Advance reports no bytes for a layer that the store already has.
 	Begin(layers []ProgressLayer)
-	// Layer says that a layer, an index into Begin's list, changed its state.
+	// Layer says that the state of layer i, an index into the list of Begin,
+	// has changed.
 	Layer(i int, state LayerState)
 	// Advance says that n more bytes of the blob of layer i were read. After
-	// [LayerRetry] a layer's bytes start again from zero.
+	// [LayerRetry] the bytes of the layer start again from zero.
 	Advance(i int, n int64)
 }
 
-// ProgressLayer is a layer as [Progress] knows it.
+// ProgressLayer is a layer in the list of Progress.Begin.
 type ProgressLayer struct {
-	// Digest of the blob; empty for one that is yet to be made.
+	// Digest is the digest of the blob, empty for a blob that must first be
+	// made.
 	Digest digest.Digest
-	// Size of the blob in bytes; 0 when it is yet to be made.
+	// Size is the size of the blob in bytes, 0 for a blob that must first be
+	// made.
 	Size int64
 }
 
-// LayerState is what happens to a layer.
+// LayerState is what happens to a layer during an import or export.
 type LayerState uint8
 
 // The states, in the order in which they come.
 const (
-	// LayerStarted: it is being read and unpacked, or made and written.
+	// LayerStarted: the layer is being read and unpacked, or made and written.
 	LayerStarted LayerState = iota + 1
-	// LayerRetry: it could not be unpacked without its parents and is being
-	// unpacked again on them.
+	// LayerRetry: the layer could not be unpacked without its parents, and is
+	// being unpacked again over them.
 	LayerRetry
-	// LayerExists: it was there already. Final.
+	// LayerExists: the store already has the layer. Final.
 	LayerExists
-	// LayerDone: it is committed, or written. Final.
+	// LayerDone: the layer is committed, or written. Final.
 	LayerDone
 )
 
-// NoProgress ignores everything.
+// NoProgress is a [Progress] that does nothing.
 type NoProgress struct{}
 
 // Spooled implements [Progress].

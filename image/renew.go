@@ -15,19 +15,20 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// ErrNoSource: nothing that the store keeps says what a layer or a blob must be, byte
-// for byte.
+// ErrNoSource: the store has nothing that says, byte for byte, what a layer or
+// a blob must be.
 var ErrNoSource error = &sentinel{"the store has nothing to make it from", ErrNotFound}
 
-// RenewLayer makes the layer of a committed snapshot anew from its blob, in place, see
-// [snapshotter.Snapshotter.Renew]. An import has recorded which blob that is. So has an
-// export of a snapshot that somebody committed; then what comes of it has to have the digest that
-// the commit kept. With dryRun the blob is only read, and compared with what the layer
+// RenewLayer makes the layer of a committed snapshot again from its blob, in
+// place, see [snapshotter.Snapshotter.Renew]. An import, and an export of a
+// snapshot that a user committed, have recorded which blob that is; in the
+// second case the result must have the digest that the commit recorded. With
+// dryRun RenewLayer only reads the blob and compares it with what the layer
 // must be.
 //
-// Returns ErrNoSource for a snapshot without such a blob, and for a blob that is missing;
-// driver.ErrDigest and driver.ErrInvalidLayer for a blob that is damaged itself; and
-// driver.ErrUnsupported where the driver is no [driver.Replacer].
+// RenewLayer returns ErrNoSource for a snapshot without such a blob and for a
+// missing blob, [driver.ErrDigest] or [driver.ErrInvalidLayer] for a damaged
+// blob, and [driver.ErrUnsupported] when the driver is not a [driver.Replacer].
 func (s *Store) RenewLayer(ctx context.Context, key string, dryRun bool) error {
 	if _, ok := s.snaps.Driver().(driver.Replacer); !ok {
 		return fmt.Errorf("%w: driver %s cannot replace a layer", driver.ErrUnsupported, s.snaps.Driver().Name())
@@ -82,11 +83,12 @@ func (s *Store) openSourceOf(l Layer) (io.ReadCloser, error) {
 	return s.blobs.open(l.Blob.Digest)
 }
 
-// RenewBlob makes the blob of a layer anew from the layer, where that gives the very same
-// bytes: its recipe was kept (see ImportOptions.Recipes), it was packed here, or as it would
-// be here. With dryRun it is not written.
-// Returns ErrNoSource where no layer gives these bytes; then only what the image came from
-// has them.
+// RenewBlob makes the blob of a layer again from the layer. This works only
+// when the result has exactly the same bytes: when the recipe of the layer was
+// kept (see ImportOptions.Recipes), or when the blob was packed here or as it
+// would be packed here. With dryRun the blob is not written. RenewBlob returns
+// ErrNoSource when no layer gives these bytes; then only the source of the
+// image has them.
 func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) error {
 	if err := d.Validate(); err != nil {
 		return fmt.Errorf("%w: blob %q: %w", ErrInvalid, d, err)

@@ -18,13 +18,17 @@ import (
 // minPrefix is the least number of digits that is taken for a digest.
 const minPrefix = 4
 
-// Resolve finds the committed snapshot that a name means. In this order: an
-// image of exactly this name, a snapshot of this key (a chainID is one), an image
-// of this name with the tag "latest", a digest of a manifest, a config or a
-// chainID, or the first four or more digits of one, with or without "sha256:".
+// Resolve finds the committed snapshot that a name means. It tries, in this
+// order:
 //
-// Returns ErrNotFound, ErrAmbiguous, and ErrNotCommitted for the key of an
-// active snapshot or a view.
+//   - an image with exactly this name;
+//   - a snapshot with this key (a chainID is one);
+//   - an image with this name and the tag "latest";
+//   - a digest of a manifest or config, or a chainID, or at least its first
+//     four digits, with or without "sha256:".
+//
+// Resolve returns ErrNotFound, ErrAmbiguous, or ErrNotCommitted for the key of
+// an active snapshot or a view.
 func (s *Store) Resolve(ctx context.Context, name string) (Resolved, error) {
 	img, imgErr := s.named(name)
 	if imgErr == nil && strings.Contains(lastComponent(name), ":") {

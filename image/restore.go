@@ -89,9 +89,9 @@ func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 	return true, s.forgetBackup(ctx, full)
 }
 
-// CheckBackup compares the copy of the list of images with the database, and returns what
-// is wrong with it, in one line each. Without a copy there is nothing to compare: a full
-// disk has had no room for it.
+// CheckBackup compares the copy of the list of images with the database, and
+// returns the differences, one line each. A missing copy is no difference: on a
+// full disk there is no room for it.
 func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
 	s.backing.Lock() // so that no image is on its way from one to the other
 	defer s.backing.Unlock()
@@ -122,19 +122,19 @@ func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
 	return wrong, nil
 }
 
-// RenewBackup writes the copy of the list of images again, as the database has it.
+// RenewBackup writes the copy of the list of images again from the database.
 func (s *Store) RenewBackup(ctx context.Context) error { return s.backUp(ctx, "") }
 
 // A Restored is an image that the database did not have, and what became of it.
 type Restored struct {
 	Name string
-	// Err says why it is none again.
+	// Err says why the image could not be restored; nil: it was restored.
 	Err error
 }
 
-// Restore records again the images that the database has lost, as far as their snapshots
-// and blobs are there. With dryRun it only says what it would do; there is then what
-// snapshots are to be there, beside those that are.
+// Restore records again the images that the database has lost, if their
+// snapshots and blobs exist. With dryRun it only says what it would do; there
+// then reports which snapshots would exist, in addition to those that do.
 func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string) bool) ([]Restored, error) {
 	list, err := s.readBackup()
 	if errors.Is(err, ErrInvalid) {
@@ -188,10 +188,11 @@ func putImages(tx *meta.Tx, images []Image) error {
 	return nil
 }
 
-// Recover returns a function that records the images of a store in a new database, for
-// [snapshotter.RebuildOptions], as far as their snapshots and blobs are there. It calls
-// told with those that it records, or would record, each time that it is called. About the
-// others [Store.Restore] tells afterwards, and about a copy of the list that cannot be read.
+// Recover returns a function for [snapshotter.RebuildOptions] that records the
+// images of a store in a new database, if their snapshots and blobs exist. Each
+// time it is called it calls told with the images that it records, or would
+// record. [Store.Restore] later reports the other images, and a damaged copy of
+// the list of images.
 func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot) error {
 	b := blobsIn(contentIn(root))
 	return func(tx *meta.Tx, snapshots []meta.Snapshot) error {

@@ -11,26 +11,26 @@ import (
 
 // An InUseError says that a snapshot belongs to an image.
 type InUseError struct {
-	// Image is the name of the image, or one of several.
+	// Image is the name of the image, or one of several names.
 	Image string
 }
 
-// Error says which image it is.
+// Error returns a text with the name of the image.
 func (e *InUseError) Error() string { return fmt.Sprintf("it is the image %q", e.Image) }
 
-// Unwrap gives it its kind, that of a snapshot in the wrong state.
+// Unwrap returns the class of the error, that of a snapshot in the wrong state.
 func (e *InUseError) Unwrap() error { return errdefs.ErrFailedPrecondition }
 
-// RemoveSnapshot removes a snapshot that no image shows, and that no import or
-// export relies on at this moment, see [snapshotter.Snapshotter.Remove]. It
-// returns an [InUseError] for that of an image, and an error matching
-// [driver.ErrBusy] for one that is relied on.
+// RemoveSnapshot removes a snapshot, see [snapshotter.Snapshotter.Remove]. It
+// returns an [InUseError] for a snapshot of an image, and an error that matches
+// [driver.ErrBusy] for a snapshot that a running import or export needs.
 func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
 	return s.unneeded(ctx, key, func() error { return s.snaps.Remove(ctx, key) })
 }
 
-// RenameSnapshot gives another name to a snapshot that no image shows, which knows it by its
-// name, see [snapshotter.Snapshotter.Rename]. Errors are those of RemoveSnapshot, too.
+// RenameSnapshot gives a snapshot another name, see
+// [snapshotter.Snapshotter.Rename]. It returns the errors of RemoveSnapshot
+// too: an image knows its snapshot by name.
 func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
 	return s.unneeded(ctx, key, func() error { return s.snaps.Rename(ctx, key, name) })
 }

@@ -6,22 +6,23 @@ import (
 	"strings"
 )
 
-// A Kind is a format that images are read from.
+// A Kind is a format of images.
 type Kind string
 
 // The formats.
 const (
-	// Detect looks at the content: a directory is an OCI layout, or one of skopeo's,
-	// a tar with an "oci-layout" entry an OCI archive, one with "manifest.json" a
-	// Docker archive.
+	// Detect finds the format by the content. A directory is an OCI layout or
+	// one of skopeo's. A tar with an "oci-layout" entry is an OCI archive, a
+	// tar with "manifest.json" a Docker archive.
 	Detect Kind = ""
-	// OCILayout is a directory as in the OCI image-spec, image-layout.md.
+	// OCILayout is a directory as in image-layout.md of the OCI image
+	// specification.
 	OCILayout Kind = "oci"
 	// SkopeoDir is a directory as skopeo writes it for "dir:".
 	SkopeoDir Kind = "dir"
-	// OCIArchive is a tar of such a directory, compressed or not.
+	// OCIArchive is a tar of an OCI layout, compressed or not.
 	OCIArchive Kind = "oci-archive"
-	// DockerArchive is what `docker save` writes, compressed or not.
+	// DockerArchive is the output of `docker save`, compressed or not.
 	DockerArchive Kind = "docker-archive"
 )
 
@@ -29,32 +30,38 @@ const (
 type Source struct {
 	// Kind is the format.
 	Kind Kind
-	// Path is a directory or file, for all but [Detect] with an optional
-	// ":REF" behind it; "-" means Reader.
+	// Path is a directory or file, with an optional ":REF" unless Kind is
+	// [Detect]. "-" means Reader.
 	Path string
-	// Reader is read when Path is "-": always an archive, read once to its end.
+	// Reader is read once to its end when Path is "-". It is always an archive.
 	Reader io.Reader
-	// Packed, when not nil, tells of the source that Reader brings, which another
+	// Packed, when not nil, describes the source behind Reader, which another
 	// process has opened; see [Source.Pack].
 	Packed *Packed
 }
 
-// Packed is what a stream does not say of the source that it was.
+// Packed describes the original source of a stream that [Source.Pack] made.
 type Packed struct {
-	// Label is the source as its user has written it.
+	// Label is the source as the user wrote it.
 	Label string
-	// Ref chooses one of several images; empty: none was asked for.
+	// Ref chooses one of several images; empty: the user gave none.
 	Ref string
-	// Base names an image whose own names are only tags; empty: it has none.
+	// Base is the name of an image whose own names are only tags; empty: none.
 	Base string
 }
 
 // ParseSource reads the notation of the command line: a plain path, "-" for
-// stdin, or a path with the format in front and, where the source holds several
-// images, a reference behind: "oci:DIR[:REF]", "dir:DIR", "oci-archive:FILE[:REF]",
-// "docker-archive:FILE[:REF]". FILE may be "-". It does not look at the disk: a
-// path with colons is told from a reference when the source is opened. A plain
-// path that begins with a format's name is written "./oci:dir".
+// stdin, or a path with a format in front. A reference behind the path chooses
+// one of several images:
+//
+//	oci:DIR[:REF]
+//	dir:DIR
+//	oci-archive:FILE[:REF]
+//	docker-archive:FILE[:REF]
+//
+// FILE may be "-". Write "./oci:dir" for a plain path that begins with the name
+// of a format. ParseSource does not look at the disk: opening the source
+// decides whether a colon belongs to the path or begins a reference.
 //
 // stdin becomes the Reader of a source that needs one.
 func ParseSource(s string, stdin io.Reader) (Source, error) {
@@ -81,7 +88,7 @@ func (s Source) stdin() bool {
 	return s.Path == "-" || s.Kind != Detect && strings.HasPrefix(s.Path, "-:")
 }
 
-// String returns the source in the notation that [ParseSource] reads.
+// String returns the source in the notation of [ParseSource].
 func (s Source) String() string {
 	if s.Packed != nil {
 		return s.Packed.Label

@@ -35,9 +35,9 @@ type blobRecord struct {
 	MediaType string `json:"mediaType"`
 }
 
-// A Store holds images in a snapshotter: their names in its database, their
-// blobs in the directory "content" of its root. There must be one Store for a
-// Snapshotter; it is safe for concurrent use.
+// A Store manages the images in a snapshotter. Their names are in its database,
+// their blobs in the directory "content" of its root. Make only one Store for a
+// Snapshotter. A Store is safe for concurrent use.
 type Store struct {
 	snaps *snapshotter.Snapshotter
 	blobs *blobs
@@ -51,10 +51,11 @@ type Store struct {
 	others []*Store
 }
 
-// Open returns the images of a snapshotter and removes what a killed import
-// left behind. It stays usable until the snapshotter is closed. Of a snapshotter that is
-// open for reading alone, it changes nothing; Import, Remove, RemoveSnapshot and Collect
-// return [snapshotter.ErrReadOnly] then.
+// Open returns the images of a snapshotter, and removes what a killed import
+// left behind. The result is usable until the snapshotter is closed.
+//
+// On a snapshotter that is open for reading only, Open changes nothing. Import,
+// Remove, RemoveSnapshot and Collect then return [snapshotter.ErrReadOnly].
 func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	if s.ReadOnly() {
 		store := &Store{snaps: s, blobs: blobsIn(contentOf(s)), pins: newPins()}
@@ -117,8 +118,9 @@ func (s *Store) changeable() error {
 // errReadOnly is [snapshotter.ErrReadOnly] with its kind.
 var errReadOnly = errkind.As(snapshotter.ErrReadOnly, errdefs.ErrFailedPrecondition)
 
-// List returns all images in the bytewise order of their names. Those of additional stores
-// come with them, but for names that this store, or one before, has, too; see Image.Store.
+// List returns all images, sorted by the bytes of their names. It includes the
+// images of additional stores, see Image.Store; a name in this store, or in an
+// earlier additional store, hides the same name in a later one.
 func (s *Store) List(ctx context.Context) ([]Image, error) {
 	images, err := s.own(ctx)
 	if err != nil {
@@ -143,9 +145,10 @@ func (s *Store) own(ctx context.Context) ([]Image, error) {
 	return images, err
 }
 
-// Image returns the image of a name, see [ParseName], or of a digest of its
-// manifest or config, or the first four or more digits of one. Returns
-// ErrNotFound, and ErrAmbiguous for a prefix of several images.
+// Image returns an image by its name, see [ParseName], by the digest of its
+// manifest or config, or by the first digits of such a digest, at least four.
+// It returns ErrNotFound when there is none, and ErrAmbiguous when several
+// images have these first digits.
 func (s *Store) Image(ctx context.Context, name string) (Image, error) {
 	img, err := s.named(name)
 	if err == nil || !errors.Is(err, ErrNotFound) {
@@ -179,9 +182,10 @@ func (s *Store) named(name string) (img Image, err error) {
 	return img, err
 }
 
-// Remove removes the image's name, and whatever of it nothing else needs, see
-// [Store.Collect]. A digest that has several names is refused with ErrAmbiguous. When
-// ctx ends before the name is gone nothing is removed, after that all of it is.
+// Remove removes the name of an image, and everything that nothing else needs
+// then, see [Store.Collect]. It returns ErrAmbiguous for a digest that has
+// several names. When ctx ends before the name is removed, Remove changes
+// nothing. After that it always completes.
 func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if err := s.changeable(); err != nil {
 		return Collected{}, err

@@ -7,42 +7,44 @@ import (
 	"strings"
 )
 
-// AUFS names the branches of an aufs mount, or those that a remount adds to it.
+// AUFS names the branches of an aufs mount, or the branches that a remount adds
+// to it.
 type AUFS struct {
-	// Branches are the directories, uppermost first. Only the first one of a
-	// mount can be writable, and it is unless the mount is read-only.
+	// Branches are the directories, uppermost first. Only the first branch of a
+	// mount can be writable. It is writable unless the mount is read-only.
 	Branches []Branch
-	// XINO is the path of the file for inode numbers, which aufs makes and
-	// unlinks while it mounts. Not with Append.
+	// XINO is the path of the file for inode numbers. aufs creates and unlinks
+	// it during the mount. Not with Append.
 	XINO string
-	// Append adds the branches below those that the mounts before this one in
-	// the list have put together: one call takes a limited number.
+	// Append adds the branches below the branches of the mounts before this one
+	// in the list. One call takes a limited number of branches, so long chains
+	// need several.
 	Append bool
 }
 
-// A Branch is one directory of an aufs mount, an absolute path without any of
-// the characters that aufs takes for its own, see [CheckBranchPath].
+// A Branch is one directory of an aufs mount. Its path is absolute and has no
+// character that aufs interprets, see [CheckBranchPath].
 type Branch struct {
 	Path string
-	// Writable makes it "rw"; it is "ro+wh" otherwise. Plain "ro" would ignore
-	// the whiteouts in the branch, and show what they hide.
+	// Writable makes the branch "rw". Otherwise it is "ro+wh". Plain "ro" would
+	// ignore the whiteouts in the branch, and show the files that they hide.
 	Writable bool
 }
 
-// What aufs takes, measured with 6.1. The kernel checks none of the first two:
-// it crashes over more slots than fit into its page of them, and cuts what is
-// beyond a page of text, wherever that is.
+// Limits of aufs, measured with aufs 6.1. The kernel does not check the first
+// two: it crashes when the options do not fit into its page of slots, and
+// silently cuts text after one page.
 const (
-	// MaxAUFSSlots is how many branches and other options one call can have
-	// together.
+	// MaxAUFSSlots is the largest number of branches and other options of one
+	// call, together.
 	MaxAUFSSlots = 84
-	// MaxAUFSData is how many bytes the options of one call can have.
+	// MaxAUFSData is the largest length of the options of one call, in bytes.
 	MaxAUFSData = 4095
-	// MaxBranches is how many branches one aufs can have.
+	// MaxBranches is the largest number of branches of one aufs.
 	MaxBranches = 127
 )
 
-// String renders the branch as aufs' option takes it.
+// String returns the branch in the form of the aufs mount option.
 func (b Branch) String() string {
 	if b.Writable {
 		return b.Path + "=rw"
@@ -50,9 +52,9 @@ func (b Branch) String() string {
 	return b.Path + "=ro+wh"
 }
 
-// CheckBranchPath returns an error matching [ErrUnsupported] for a path that
-// cannot be given to aufs as one of a branch or of a xino file. It has no
-// escapes: ":" and "," end a path, and "=" begins the permission.
+// CheckBranchPath returns an error that matches [ErrUnsupported] when aufs
+// cannot take the path as a branch or a xino file. aufs has no escapes: ":" and
+// "," end a path, and "=" begins the permission.
 func CheckBranchPath(path string) error {
 	switch {
 	case !strings.HasPrefix(path, "/") || filepath.Clean(path) != path:
@@ -199,8 +201,9 @@ func checkTogether(mounts []Mount) error {
 	return CheckBranches(paths, mounts[0].AUFS.XINO)
 }
 
-// CheckBranches refuses branches of which one is in another, and a xino file,
-// unless it is empty, that is in one of them: aufs would see itself.
+// CheckBranches returns an error when one branch is inside another, or when the
+// xino file is inside a branch: aufs would then show its own files. An empty
+// xino means none.
 func CheckBranches(paths []string, xino string) error {
 	// With the slash at its end, a directory sorts right before what is in it.
 	sorted := make([]string, len(paths))

@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MakeReadOnlyFor makes the mount on target read-only in the mount namespace of another
-// process; target is as that process has it in its mount table. Mounts of the same files
-// elsewhere stay as they are. The error matches fs.ErrNotExist when the process, or what is
-// mounted there, is gone, and EBUSY when a file of the mount is open for writing.
+// MakeReadOnlyFor makes one mount in the mount namespace of another process
+// read-only. Target is the path that the process has for it in its mount table.
+// Other mounts of the same files stay as they are.
+//
+// The error matches fs.ErrNotExist when the process or the mount no longer
+// exists, and EBUSY when a file of the mount is open for writing.
 func MakeReadOnlyFor(pid int, target string) error {
 	process := filepath.Join("/proc", strconv.Itoa(pid))
 	namespace, err := os.Open(process + "/ns/mnt")

@@ -12,9 +12,9 @@ import (
 
 // Errors of ID maps; match them with [errors.Is].
 var (
-	// ErrIDMap: a text or a value is no map of IDs that the kernel takes.
+	// ErrIDMap: the text or value is not an ID map that the kernel takes.
 	ErrIDMap = errors.New("invalid ID mapping")
-	// ErrUnmapped: a map has nothing for an ID.
+	// ErrUnmapped: the map does not contain this ID.
 	ErrUnmapped = errors.New("ID is not mapped")
 )
 
@@ -25,24 +25,28 @@ const (
 	maxIDText   = 4096
 )
 
-// An IDRange says that the IDs in a container beginning with Container are those
-// of the host beginning with Host, Size of them.
+// An IDRange maps Size consecutive IDs: the container's IDs from Container on
+// are the host's IDs from Host on.
 type IDRange struct {
 	Container uint32 `json:"container"`
 	Host      uint32 `json:"host"`
 	Size      uint32 `json:"size"`
 }
 
-// An IDMap says which IDs of the host stand for those of a container, as for a
-// user namespace. A mount with one shows a file that belongs to a container's ID
-// as belonging to the host's.
+// An IDMap translates between the IDs of a container and the IDs of the host,
+// as a user namespace does. A mount with a map shows a file of a container's ID
+// as a file of the host's ID.
+//
+//	m, err := mount.ParseIDMap("0:100000:65536", "0:100000:65536")
+//	uid, ok := m.HostUID(0) // 100000, true
 type IDMap struct {
 	UIDs []IDRange `json:"uids"`
 	GIDs []IDRange `json:"gids"`
 }
 
-// ParseIDMap reads ranges in the form CONTAINER:HOST:SIZE, decimal and joined by
-// commas, as in the labels of containerd's snapshots. An error matches [ErrIDMap].
+// ParseIDMap reads ranges of the form CONTAINER:HOST:SIZE, in decimal and
+// joined by commas, as in the labels of containerd's snapshots. An error
+// matches [ErrIDMap].
 func ParseIDMap(uids, gids string) (IDMap, error) {
 	u, err := parseRanges(uids)
 	if err != nil {
@@ -77,8 +81,8 @@ func parseRanges(text string) ([]IDRange, error) {
 	return ranges, nil
 }
 
-// Validate returns an error matching [ErrIDMap] unless the kernel takes the map
-// and it has an ID of the host for root.
+// Validate returns nil when the kernel takes the map and the map has a host ID
+// for root. Otherwise it returns an error that matches [ErrIDMap].
 func (m IDMap) Validate() error {
 	if err := validate(m.UIDs); err != nil {
 		return fmt.Errorf("user IDs: %w", err)
@@ -140,14 +144,14 @@ func rangesText(ranges []IDRange) string {
 	return strings.Join(parts, ",")
 }
 
-// ToHost returns the host's IDs for those of a container; the error matches
-// [ErrUnmapped] where there is none.
+// ToHost returns the host's IDs for a container's IDs. The error matches
+// [ErrUnmapped] when the map does not contain one of them.
 func (m IDMap) ToHost(uid, gid uint32) (hostUID, hostGID uint32, err error) {
 	return both(uid, gid, m.HostUID, m.HostGID, "container")
 }
 
-// ToContainer returns a container's IDs for those of the host; the error matches
-// [ErrUnmapped] where there is none.
+// ToContainer returns a container's IDs for the host's IDs. The error matches
+// [ErrUnmapped] when the map does not contain one of them.
 func (m IDMap) ToContainer(uid, gid uint32) (containerUID, containerGID uint32, err error) {
 	return both(uid, gid, m.ContainerUID, m.ContainerGID, "host")
 }
@@ -164,15 +168,15 @@ func both(uid, gid uint32, mapUID, mapGID func(uint32) (uint32, bool), side stri
 	return u, g, nil
 }
 
-// HostUID returns the host's ID for a user of the container, and whether there is
-// one.
+// HostUID returns the host's ID of a container's user. It returns false when
+// there is none.
 func (m IDMap) HostUID(id uint32) (uint32, bool) { return toHost(m.UIDs, id) }
 
 // HostGID is HostUID for groups.
 func (m IDMap) HostGID(id uint32) (uint32, bool) { return toHost(m.GIDs, id) }
 
-// ContainerUID returns the container's ID for a user of the host, and whether
-// there is one.
+// ContainerUID returns the container's ID of a host user. It returns false when
+// there is none.
 func (m IDMap) ContainerUID(id uint32) (uint32, bool) { return toContainer(m.UIDs, id) }
 
 // ContainerGID is ContainerUID for groups.

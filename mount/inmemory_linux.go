@@ -10,12 +10,14 @@ import (
 // empty directories.
 const inMemoryOptions = "mode=0700,size=1m"
 
-// InMemory calls fn with an empty directory on a tmpfs, so that fn can probe what the
-// kernel mounts without writing to a disk. The tmpfs is mounted over dir, an existing
-// directory, in a mount namespace of fn's own: nobody else sees it, and it goes with
-// the thread. fn has to use the Mounter that it is given, and no other goroutine.
-// Returns an error matching [ErrUnsupported] where no such namespace or tmpfs can be
-// had.
+// InMemory calls fn with an empty directory on a tmpfs, so that fn can probe
+// the kernel without writing to a disk. Dir is an existing directory. The tmpfs
+// is mounted over it in a mount namespace of one thread; it disappears with the
+// thread. fn must use the Mounter that it gets, and must work in the goroutine
+// that calls it.
+//
+// InMemory returns an error that matches [ErrUnsupported] when it cannot get
+// such a namespace or tmpfs.
 func (mr Mounter) InMemory(dir string, fn func(mr Mounter, dir string) error) error {
 	return mr.inOwnNamespace(func(mr Mounter) error {
 		if err := unix.Mount("layerkeep-probe", dir, "tmpfs", 0, inMemoryOptions); err != nil {

@@ -10,11 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WorkInUse reports whether an overlay that is alive has work as its work directory:
-// mounted in any mount namespace, or unmounted lazily while files in it are open. It
-// mounts an overlay of its own with it, which the kernel refuses then (EBUSY) when an index
-// is asked for. dir is an existing empty directory on the same mount, in which it leaves
-// what it made. known is false where that says nothing: no index can be had there.
+// WorkInUse reports whether an existing overlay uses the work directory work.
+// The overlay may be mounted in any mount namespace, or be lazily unmounted
+// while files in it are open.
+//
+// WorkInUse tries to mount an overlay of its own with the same work directory
+// and an index: the kernel refuses this (EBUSY) while another overlay uses the
+// directory. Dir is an existing empty directory on the same mount, and
+// WorkInUse leaves its files in it. known is false where overlays cannot have
+// an index, so that the attempt tells nothing.
 func (mr Mounter) WorkInUse(ctx context.Context, work, dir string, userXattr bool) (used, known bool, err error) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, name := range []string{"lower", "upper", "merged"} {

@@ -10,28 +10,27 @@ import (
 
 // Errors of this package; match them with [errors.Is].
 var (
-	// ErrBusy: the target is a mount point already, or what is mounted there is
+	// ErrBusy: the target is already a mount point, or the mount to remove is
 	// in use.
 	ErrBusy = errors.New("busy")
-	// ErrNotDirectory: the target, or a directory named by the mount, is missing
-	// its directory: it is a file, a symbolic link or a device.
+	// ErrNotDirectory: the target, or a directory that the mount names, is a
+	// file, a symbolic link or a device.
 	ErrNotDirectory = errors.New("not a directory")
-	// ErrUnsupported: this kernel, or this user, cannot do it.
+	// ErrUnsupported: this kernel or this user cannot do it.
 	ErrUnsupported = errors.New("mount not supported here")
-	// ErrTooLong: the options do not fit into one page, and the kernel has no
+	// ErrTooLong: the options do not fit into one page, and this kernel has no
 	// other way to take them.
 	ErrTooLong = errors.New("mount options too long")
-	// ErrNotMounted: nothing is mounted at the target.
+	// ErrNotMounted: nothing is mounted on the target.
 	ErrNotMounted = errors.New("not mounted")
 )
 
-// A Mounter carries out mounts. It tries the system interfaces in the order of
-// [Way], each as it will be used, until one is not refused: which of them work
-// depends on the kernel and on what filters system calls. The functions of this
-// package are the methods of the zero value.
+// A Mounter makes mounts. It tries the system interfaces in the order of [Way],
+// until one works. Which of them work depends on the kernel and on filters of
+// system calls. The functions of this package use the zero Mounter.
 type Mounter struct {
-	// First is the first way to try; those before it are left out. For tests;
-	// zero tries all.
+	// First is the first way to try; ways before it are left out. Zero tries
+	// all. For tests.
 	First Way
 
 	kernel *kernel // nil for the real one
@@ -49,36 +48,41 @@ type Mounter struct {
 // what belongs to a thread.
 type thread bool
 
-// All mounts mounts at target, each over the one before, an aufs and its remounts
-// being one. Nothing stays mounted
-// after an error. The target must be a directory, and no mount point: see
-// [ErrNotDirectory] and [ErrBusy]. It is resolved once, symbolic links included.
+// All mounts every value of mounts on target, each over the one before. An aufs
+// mount and its remounts count as one. After an error nothing stays mounted.
+//
+// The target must be a directory that is not yet a mount point; All returns
+// [ErrNotDirectory] or [ErrBusy] otherwise. All resolves the target once,
+// including symbolic links.
 func All(ctx context.Context, mounts []Mount, target string) error {
 	return Mounter{}.All(ctx, mounts, target)
 }
 
-// Unmount unmounts what is mounted at target, never lazily. Returns [ErrBusy]
-// when it is in use and [ErrNotMounted] when target is no mount point.
+// Unmount removes the mount on target, never lazily. It returns [ErrBusy] when
+// the mount is in use, and [ErrNotMounted] when target is not a mount point.
 func Unmount(target string) error { return unmount(target) }
 
-// Detached mounts m nowhere: the descriptor is the root of a mount that lives until
-// the last descriptor into it is closed. Returns an error matching
-// [ErrUnsupported] for an aufs, and where only mount(2) can do it (overlays
-// before Linux 6.7, binds before 5.12).
+// Detached makes a mount that is on no directory. The returned descriptor is
+// its root. The mount exists until the last descriptor into it is closed.
+//
+// Detached returns an error that matches [ErrUnsupported] for aufs, and where
+// the kernel offers only mount(2): overlays before Linux 6.7, binds before
+// 5.12.
 func Detached(m Mount) (*os.File, error) { return Mounter{}.detached(m) }
 
-// WithTemp mounts mounts on a new temporary directory, which only this user can
-// reach, calls fn with it and unmounts again, also after an error of fn.
+// WithTemp mounts every value of mounts on a new temporary directory, calls fn
+// with its path, and unmounts it again, also after an error of fn. Only this
+// user can reach the directory.
 func WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) error {
 	return Mounter{}.WithTemp(ctx, mounts, fn)
 }
 
-// All is [All] with this Mounter's way of mounting.
+// All is the function [All] with this Mounter.
 func (mr Mounter) All(ctx context.Context, mounts []Mount, target string) error {
 	return mr.all(ctx, mounts, target)
 }
 
-// WithTemp is [WithTemp] with this Mounter's way of mounting.
+// WithTemp is the function [WithTemp] with this Mounter.
 func (mr Mounter) WithTemp(ctx context.Context, mounts []Mount, fn func(root string) error) (err error) {
 	private, err := os.MkdirTemp("", "layerkeep-mount-")
 	if err != nil {

@@ -14,28 +14,31 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Features are what overlay mounts of this kernel can do on one file system.
+// Features are what overlay mounts can do on one file system under this kernel.
 type Features struct {
-	// Way is how the mounts of the probe were made. They are mounted nowhere, so a
-	// filter that forbids nothing but move_mount(2), after which [WayMount2] is used,
-	// is not seen.
+	// Way is the system interface that made the mounts of the probe. The probe
+	// attaches them to no directory. So it does not notice a filter that
+	// forbids only move_mount(2); mounts then use [WayMount2].
 	Way Way
 	// UserXattr: overlay's own attributes are in "user.overlay.", as in a user
-	// namespace, and the option userxattr is needed.
+	// namespace. The mount option userxattr is necessary.
 	UserXattr bool
-	// These options are known and work.
+	// These mount options exist and work.
 	RedirectDir, Metacopy, Xino, UUID, Volatile bool
-	// Escapes: an attribute on disk whose name has "overlay." once more, such as
-	// "trusted.overlay.overlay.opaque", is shown without that (Linux 6.7). Older
-	// kernels hide it.
+	// Escapes: the mount shows an attribute whose name on disk has "overlay."
+	// twice without one of them: "trusted.overlay.overlay.opaque" is shown as
+	// "trusted.overlay.opaque" (Linux 6.7). Older kernels hide it.
 	Escapes bool
 }
 
-// Probe finds out by mounting what overlay can do with upper directories on the
-// file system of dir, an existing empty directory, in which it leaves what it
-// made. userXattr asks for that namespace where both would work. Returns an
-// error matching [ErrUnsupported] that says what is missing; another one when
-// that could not be found out now, as on a full disk.
+// Probe makes mounts to find out what overlay can do with upper directories on
+// the file system of dir. Dir is an existing empty directory, and Probe leaves
+// its files in it. userXattr asks for the "user.overlay." namespace where both
+// would work.
+//
+// Probe returns an error that matches [ErrUnsupported] and says what is
+// missing. It returns another error when it could not find out, for example on
+// a full disk.
 func (mr Mounter) Probe(ctx context.Context, dir string, userXattr bool) (Features, error) {
 	p := &prober{ctx: ctx, mr: mr, dir: dir}
 	f := Features{UserXattr: userXattr}

@@ -16,10 +16,10 @@ import (
 // probeIDs is far from what a scratch directory belongs to.
 const probeIDs = 1 << 20
 
-// ProbeIDMap finds out by mounting whether binds, or with overlay the lower
-// directories of overlay mounts, can have a map of IDs on the file system of dir, an
-// existing empty directory, in which it leaves what it made. Returns an error
-// as [Mounter.Probe] does.
+// ProbeIDMap makes mounts to find out whether mounts on the file system of dir
+// can have an ID map: bind mounts, or with overlay the lower directories of
+// overlays. Dir is an existing empty directory, and ProbeIDMap leaves its files
+// in it. The errors are those of [Mounter.Probe].
 func (mr Mounter) ProbeIDMap(ctx context.Context, dir string, overlay bool) error {
 	if err := mr.probeIDMap(ctx, dir, overlay); err != nil {
 		if passing(err) {

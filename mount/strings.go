@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Strings renders the mount as the options mount(8) takes with -o: flags,
-// then directories, then the other options. Names are escaped as the kernel's
-// parser of overlay options needs it; those of aufs branches cannot be, and it is not checked
-// what the kernel would do with them. A map of IDs is there as containerd says it,
-// uidmap= and gidmap=.
+// Strings returns the mount as options for mount(8) -o: first flags, then
+// directories, then the other options. It escapes names as the kernel's parser
+// of overlay options needs it. Names of aufs branches cannot be escaped, and
+// Strings does not check what the kernel would make of them. An ID map is
+// written as containerd writes it, uidmap= and gidmap=.
 func (m Mount) Strings() []string { return m.options(nil) }
 
 // options is Strings with the directories' paths mapped by rename, see dirs.
@@ -42,12 +42,14 @@ func (m Mount) options(rename func(string) string) []string {
 	return opts
 }
 
-// Command renders the mount as a mount(8) command line for a shell. Directories
-// that do not fit into the kernel's page for options are named from the one that
-// they are all in; the command goes there first, so target has to be absolute.
-// The remounts of an aufs are commands of their own, to be run after its first;
-// of an aufs that would crash the kernel, the command only fails and says so, as
-// does that of an overlay with a map of IDs, for which mount(8) has no words.
+// Command returns the mount as a mount(8) command line for a shell.
+//
+// When the directories do not fit into the kernel's page for options, the
+// command changes to the directory that contains all of them, and uses relative
+// names. Target must therefore be absolute. Remounts of an aufs are separate
+// commands, to run after the first. For an aufs that would crash the kernel,
+// and for an overlay with an ID map, which mount(8) cannot express, the command
+// only prints an error and fails.
 func (m Mount) Command(target string) string {
 	if m.IDMap != nil {
 		return m.mappedCommand(target)
@@ -184,7 +186,7 @@ func escapeComma(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
 }
 
-// Quote quotes an argument for a POSIX shell when it needs it.
+// Quote quotes an argument for a POSIX shell when it needs quotes.
 func Quote(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("%+,-./:=@_", r)

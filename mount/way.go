@@ -1,27 +1,27 @@
 package mount
 
-// A Way is one of the system interfaces that mount an overlay. Kernels have
-// one, two or all of them; a [Mounter] tries them in this order. The zero value
-// is no way.
+// A Way is a system interface that can mount an overlay. A kernel has one, two
+// or all of them. A [Mounter] tries them in this order. The zero value is no
+// way.
 type Way uint8
 
 const (
 	// WayDescriptors is fsopen(2) with an open descriptor for each directory.
-	// Needs Linux 6.15: kernels before 6.13 refuse descriptors here, and those before
-	// 6.15 the ones that were opened with O_PATH.
+	// It needs Linux 6.15: kernels before 6.13 refuse descriptors here, and
+	// kernels before 6.15 refuse descriptors that were opened with O_PATH.
 	WayDescriptors Way = iota + 1
 	// WayStrings is fsopen(2) with one string of at most 255 bytes for each
-	// directory. Needs Linux 6.7 (the option "lowerdir+").
+	// directory. It needs Linux 6.7 (the option "lowerdir+").
 	WayStrings
 	// WayMount2 is mount(2) with all options in one string of less than a page.
-	// Works on every kernel.
+	// It works on every kernel.
 	WayMount2
 
 	lastWay = WayMount2
 )
 
-// String returns the name by which the way is known to users and in JSON:
-// "descriptors", "strings" or "mount(2)"; empty for no way.
+// String returns the name of the way for users and in JSON: "descriptors",
+// "strings" or "mount(2)". It returns "" for no way.
 func (w Way) String() string {
 	switch w {
 	case WayDescriptors:
@@ -35,7 +35,8 @@ func (w Way) String() string {
 	}
 }
 
-// ParseWay is the inverse of String; no way for a name that is none.
+// ParseWay returns the way with the given name, as [Way.String] returns it. It
+// returns no way (zero) for an unknown name.
 func ParseWay(name string) Way {
 	for w := WayDescriptors; w <= lastWay; w++ {
 		if w.String() == name {
@@ -45,8 +46,9 @@ func ParseWay(name string) Way {
 	return 0
 }
 
-// Explain says in one line how the way names the directories of an overlay, and
-// what follows from that for layers and paths.
+// Explain returns one line that says how the way passes the directories of an
+// overlay to the kernel, and what this means for the number of layers and the
+// length of paths.
 func (w Way) Explain() string {
 	switch w {
 	case WayDescriptors:

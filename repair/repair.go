@@ -18,18 +18,19 @@ import (
 
 // Options tune [Run].
 type Options struct {
-	// ReadData has the check before read every byte, see [check.Options].
+	// ReadData makes the check before the repair read every byte, see
+	// [check.Options].
 	ReadData bool
-	// DryRun only says what would be done. What would be made anew is read, to see
-	// whether it can be.
+	// DryRun only says what would be done. It reads what would be used, to find
+	// out whether the repair is possible.
 	DryRun bool
-	// Read and Step are those of [check.Options].
+	// Read and Step are as in [check.Options].
 	Read func(ctx context.Context, n int) error
 	Step func(done, all int, name string)
 }
 
-// Run checks a store that is open, repairs what can be, and calls told for each thing that
-// was damaged. An error says that it could not go on.
+// Run checks an open store, repairs what it can, and calls told for each
+// damaged thing. An error says that the repair could not go on.
 func Run(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, told func(Outcome)) error {
 	r := &repairer{
 		ctx: ctx, snaps: snaps, images: images, opts: opts,

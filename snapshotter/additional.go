@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
-// MaxAdditional is how many additional stores a store can have open.
+// MaxAdditional is the largest number of additional stores of one store.
 const MaxAdditional = 16
 
 // storeIDs are the IDs that stores have. One is the beginning of layer IDs and stands in
@@ -23,15 +23,16 @@ var storeIDs = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 })
 
-// Additional returns the additional stores that are open, see [Options].Additional, in
-// the order in which they are asked. They are closed with s.
+// Additional returns the open additional stores, in the order in which they are
+// searched, see Options.Additional. They are closed with s.
 func (s *Snapshotter) Additional() []*Snapshotter { return s.others }
 
-// ID returns the ID of the store, empty when there was no room for one.
+// ID returns the ID of the store. It is empty when the disk had no room for
+// one.
 func (s *Snapshotter) ID() string { return s.id }
 
-// Lender returns the ID of the additional store that a snapshot is borrowed from, empty for
-// one of this store.
+// Lender returns the ID of the additional store that a snapshot is borrowed
+// from, empty for a snapshot of this store.
 func (s *Snapshotter) Lender(_ context.Context, key string) (string, error) {
 	end, err := s.calls.begin()
 	if err != nil {

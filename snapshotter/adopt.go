@@ -13,10 +13,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// LabelForeign is on the committed snapshots of layers that another engine left
-// in the driver's directory, and names the driver. Opening the store makes one
-// for each such layer, whose name is the ID of the layer. Only [Snapshotter.Remove]
-// removes the layer.
+// LabelForeign is on the committed snapshots of foreign layers: layers that
+// another engine left in the directory of the driver. Its value is the name of
+// the driver. Opening the store makes one snapshot for each such layer, named
+// after the ID of the layer. Only [Snapshotter.Remove] removes the layer.
 const LabelForeign = "containerd.io/snapshot/layerkeep.foreign"
 
 // foreign lists the layers of another engine, nil for a driver that knows none.

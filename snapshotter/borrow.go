@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// LabelChainID is on a committed snapshot that was made from a verified layer, and is
-	// the chainID of the layer and all below it, which is the name, too: snapshots of that
-	// name hold the same in every store.
+	// LabelChainID is on a committed snapshot that was made from a verified
+	// layer. Its value is the chainID of the layer and all layers below it, and
+	// the snapshot has the same name. Snapshots of that name have the same
+	// content in every store.
 	LabelChainID = "layerkeep.dev/image.layer"
 
 	// borrowedPrefix begins the names of borrowed snapshots whose own names are taken here.

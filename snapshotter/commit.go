@@ -14,28 +14,37 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Commit turns the active snapshot key into the committed snapshot name, which
-// survives a power cut once Commit has returned. The digest of its changes is kept, see
-// Options.DigestLimit. Labels are those of opts
-// without [LabelSize] and those of [IDMap], none are inherited. With snapshots.WithParent a snapshot without a parent is put
-// on a committed one first, where the driver is a [driver.Rebaser].
+// Commit turns the active snapshot key into the committed snapshot name. The
+// snapshot survives a power cut when Commit has returned. Commit records a
+// digest of its changes, see Options.DigestLimit. The labels are those of opts,
+// without LabelSize and the labels of IDMap; labels of the active snapshot do
+// not carry over. With snapshots.WithParent Commit first gives a snapshot
+// without a parent a committed parent, if the driver is a [driver.Rebaser].
 //
-// Errors match errdefs.ErrAlreadyExists when name is taken, ErrNotFound when
-// key or the parent is missing, ErrFailedPrecondition when key is not active or
-// the parent not committed, ErrInvalidArgument when key has another parent
-// already, ErrNotImplemented when the driver cannot rebase, and
-// [driver.ErrNeedsParents] when the layer has to be applied again on its
-// parent and cannot be read again (see [Scope.ApplyFrom]); and [diff.ErrNotCarried], as
-// ErrFailedPrecondition, for a file that no layer can hold; and
-// [driver.ErrTooManyLayers], as ErrNotImplemented, where nothing could stand on the layer. After these the snapshot is as before. When the disk fails a
-// write it stays active and can only be removed, and so do all active snapshots:
-// what was lost may be of any of them. They match [driver.ErrTorn] from then on.
+// Errors match:
+//
+//   - errdefs.ErrAlreadyExists when name is taken;
+//   - errdefs.ErrNotFound when key or the parent is missing;
+//   - errdefs.ErrFailedPrecondition when key is not active or the parent is not
+//     committed, and, with [diff.ErrNotCarried], for a file that no layer can
+//     contain;
+//   - errdefs.ErrInvalidArgument when key already has another parent;
+//   - errdefs.ErrNotImplemented when the driver cannot rebase, and, with
+//     [driver.ErrTooManyLayers], when no layer could be made over this one;
+//   - [driver.ErrNeedsParents] when the layer must be applied again over its
+//     parent, and cannot be read again (see [Scope.ApplyFrom]).
+//
+// After these errors the snapshot is as before. When the disk fails a write,
+// the snapshot stays active and can only be removed. The same is true for all
+// active snapshots, because the lost data may belong to any of them. From then
+// on they match [driver.ErrTorn].
 func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	return s.commit(ctx, name, key, true, opts)
 }
 
-// CommitApplied is Commit for a snapshot to which one layer was applied that can be had
-// again, so that what is on disk can be compared with it: no digest is kept.
+// CommitApplied is Commit for a snapshot to which exactly one layer was applied
+// that is still available elsewhere. It records no digest, because the layer on
+// disk can be compared with that.
 func (s *Snapshotter) CommitApplied(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	return s.commit(ctx, name, key, false, opts)
 }

@@ -14,21 +14,26 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Prepare makes an active snapshot over a committed parent, or over nothing
-// when parent is empty, and says how to mount it.
+// Prepare makes an active snapshot over a committed parent, and returns how to
+// mount it. An empty parent means none.
 //
-// Errors match errdefs.ErrAlreadyExists when key is taken, ErrNotFound when the
-// parent is missing, ErrInvalidArgument when it is not committed, [LabelSize]
-// is no size, the labels of [IDMap] are no maps, or labels have more than 4 KiB, or
-// all together more than 1 MiB, and ErrNotImplemented when the
-// driver cannot limit sizes or map IDs. After an error there is no snapshot.
+// Errors match:
+//
+//   - errdefs.ErrAlreadyExists when key is taken;
+//   - errdefs.ErrNotFound when the parent is missing;
+//   - errdefs.ErrInvalidArgument when the parent is not committed, when
+//     LabelSize or the labels of [IDMap] are malformed, when a label is longer
+//     than 4 KiB, and when all labels together are longer than 1 MiB;
+//   - errdefs.ErrNotImplemented when the driver cannot limit sizes or map IDs.
+//
+// After an error there is no snapshot.
 func (s *Snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
 	return s.create(ctx, creation{kind: meta.Active, key: key, parent: parent, mounted: true}, opts)
 }
 
-// Create is Prepare for a snapshot that is filled with [Snapshotter.Apply]: it
-// does not say how to mount it, and so works where the driver mounts no writable
-// layers, see [driver.Properties].MountsWritable. Prepare fails there.
+// Create is Prepare without mounts, for a snapshot that is filled with
+// [Snapshotter.Apply]. It works also where the driver cannot mount writable
+// layers, see driver.Properties.MountsWritable. Prepare fails there.
 func (s *Snapshotter) Create(ctx context.Context, key, parent string, opts ...snapshots.Opt) error {
 	_, err := s.create(ctx, creation{kind: meta.Active, key: key, parent: parent}, opts)
 	return err

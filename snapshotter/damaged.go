@@ -15,9 +15,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// ErrLayerDamaged: the layer of a snapshot, or one that it stands on, is missing or cannot
-// be read. Matches errdefs.ErrDataLoss; the message names the snapshot whose layer it is
-// and what to do. Calls on other snapshots go on.
+// ErrLayerDamaged: the layer of a snapshot, or a layer below it, is missing or
+// cannot be read. It matches errdefs.ErrDataLoss. The message names the
+// snapshot whose layer is damaged, and says what to do. Calls on other
+// snapshots still work.
 var ErrLayerDamaged = errors.New("layer is damaged")
 
 // layerDamage is the ErrLayerDamaged of the snapshot key. It matches nothing that the error of
@@ -71,8 +72,9 @@ func canBeDamage(err error) bool {
 	return true
 }
 
-// IsDamage reports whether an error of [Snapshotter.Usable] says that the layer is damaged,
-// and not that it could not be looked at, for want of descriptors for example.
+// IsDamage reports whether an error of [Snapshotter.Usable] means that the
+// layer is damaged. It returns false for an error that prevented the check,
+// such as a lack of file descriptors.
 func IsDamage(err error) bool {
 	if errors.Is(err, ErrLayerMissing) || errors.Is(err, ErrLayerTorn) || errors.Is(err, ErrQuarantined) {
 		return true
@@ -80,7 +82,8 @@ func IsDamage(err error) bool {
 	return (errors.Is(err, ErrRecord) || errors.Is(err, ErrUnreadable)) && canBeDamage(err)
 }
 
-// IsDiskError reports whether an error is that of a disk or file system that says that data is lost.
+// IsDiskError reports whether a disk or file system has returned err to say
+// that data is lost.
 func IsDiskError(err error) bool { return errors.Is(err, syscall.EIO) || isUnclean(err) }
 
 // ignoreKnown leaves out what usable says in other words.

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// DefaultDigestLimit is the size in bytes up to which a commit reads the layer once
-// more, unless [Options] say otherwise.
+// DefaultDigestLimit is the size of a layer, in bytes, up to which a commit
+// reads the layer again for a digest, unless Options.DigestLimit is set.
 const DefaultDigestLimit = 64 << 20
 
 // digestAt adds to the row of a sealed layer the digest of its changes, by which it can
@@ -84,10 +84,11 @@ func (t teller) Write(p []byte) (int, error) {
 	return n, errors.Join(err, t.tell(n))
 }
 
-// ContentDigest returns the digest of the snapshot's changes, to compare with
-// Layer.Digest. It trusts no times of files: on a driver whose layers are copies of their
-// parents it compares every byte, since a disk that spoils a file does not change its
-// time. read is told of the bytes that were read, and may end it.
+// ContentDigest returns the digest of the snapshot's changes, for a comparison
+// with Layer.Digest. It does not trust the times of files, because a disk that
+// damages a file does not change its time. With a driver whose layers are
+// copies of their parents it compares every byte. It calls read with the number
+// of bytes that it has read; an error of read ends it.
 func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(int) error) (sum digest.Digest, err error) {
 	err = s.reading(ctx, key, func(row meta.Snapshot) error {
 		if s.driver.Properties().NativeDiff {

@@ -1,38 +1,41 @@
-// Package snapshotter gives layers their life cycle: names, parents, states,
-// labels, and the promise that a committed snapshot is whole or absent.
+// Package snapshotter manages snapshots over a storage driver: their names,
+// parents, states and labels. It guarantees that a committed snapshot is whole
+// or absent, also after a crash. The glossary of package driver explains the
+// terms.
 //
-// It implements containerd's core/snapshots.Snapshotter and Cleaner on any
-// [driver.Driver], and adds what snapctl and package image need beyond that:
-// applying, diffing and reading snapshots without mounting them. It unpacks no
-// images and mounts nothing.
-//
-// # States
-//
-// One state machine serves every backend. No disk work happens inside a
-// metadata transaction, and nothing is walked while a lock on the store's
-// metadata is held.
-//
-//	Prepare, View: row pending ──► driver.Create ──► row active
-//	Commit:        [row rebasing ──► driver.Rebase ──►] driver.Seal, Usage ──► row committed
-//	Remove:        row removing ──► driver.Remove ──► row gone ──► driver.Cleanup, later
-//
-// The last transaction of each line is the moment at which it counts. A call
-// that fails or is cancelled before it puts things back as they were; after a
-// crash [Open] does the same.
-//
-// # Labels
-//
-// [LabelSize] limits what an active snapshot takes on disk, where the driver can.
-// [LabelForeign] is on snapshots of layers that another engine left, which Open
-// finds where the driver is a [driver.Adopter].
-//
-// # One process
-//
-// A store is open in one process at a time, see [ErrLocked].
+// The package implements containerd's core/snapshots.Snapshotter and Cleaner
+// over any [driver.Driver]. It adds what snapctl and package image need: it
+// applies, compares and reads snapshots without mounting them. It unpacks no
+// images, and it mounts nothing.
 //
 //	s, err := snapshotter.Open(ctx, "/var/lib/layerkeep", snapshotter.Options{})
 //	_, err = s.Prepare(ctx, "unpack-1", "")
 //	applied, err := s.Apply(ctx, "unpack-1", layer, driver.ApplyOptions{})
 //	err = s.Commit(ctx, applied.DiffID.String(), "unpack-1")
-//	mounts, err := s.MountValues(ctx, "container-1", driver.MountOptions{})
+//	mounts, err := s.MountValues(ctx, applied.DiffID.String(), driver.MountOptions{})
+//
+// # States
+//
+// A snapshot is a row in the database and a layer of the driver. One state
+// machine serves every backend. No work on the disk happens inside a
+// transaction of the database, and nothing walks a tree while it holds a lock
+// on the database.
+//
+//	Prepare, View: row pending ──► driver.Create ──► row active
+//	Commit:        [row rebasing ──► driver.Rebase ──►] driver.Seal, Usage ──► row committed
+//	Remove:        row removing ──► driver.Remove ──► row gone ──► driver.Cleanup, later
+//
+// The last transaction of each line makes the change valid. A call that fails
+// or is cancelled before it restores the earlier state. After a crash [Open]
+// does the same.
+//
+// # Labels
+//
+// [LabelSize] limits what an active snapshot takes on disk, if the driver can
+// do that. [LabelForeign] marks snapshots of foreign layers, which [Open] finds
+// when the driver is a [driver.Adopter].
+//
+// # One process
+//
+// One process at a time has a store open for writing, see [ErrLocked].
 package snapshotter

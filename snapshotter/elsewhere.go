@@ -11,9 +11,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// ErrElsewhere: the layer of a snapshot, or one that it stands on, is in an additional store
-// that is not open, or has it no more. The message names the store by its ID. It is an
-// ErrLayerDamaged, though nothing is lost: all is as before once the store is given again.
+// ErrElsewhere: the layer of a snapshot, or a layer below it, is in an
+// additional store that is not open, or that no longer has it. The message has
+// the ID of that store. It matches ErrLayerDamaged, although nothing is lost:
+// the snapshot works again as soon as the store is given again.
 var ErrElsewhere = errors.New("it is in an additional store that cannot be used")
 
 // lentDamage is the ErrElsewhere of the snapshot key.

@@ -17,28 +17,33 @@ import (
 
 // Errors of [Open]. They are wrapped with the store's root and with what to do.
 var (
-	// ErrLocked: another process has the store open. The message names its pid.
+	// ErrLocked: another process has the store open. The message has its
+	// process ID.
 	ErrLocked = errors.New("store is locked")
-	// ErrOtherDriver: the store was made with another driver than asked for.
+	// ErrOtherDriver: the store was made with another driver than
+	// Options.Driver.
 	ErrOtherDriver = errors.New("store belongs to another driver")
-	// ErrNewerStore: the store was written by a newer version of Layerkeep.
+	// ErrNewerStore: a newer version of Layerkeep has written the store.
 	ErrNewerStore = errors.New("store is of a newer version")
-	// ErrNotStore: the root is no directory, or holds other things and no store.
+	// ErrNotStore: the root is not a directory, or contains other files and no
+	// store.
 	ErrNotStore = errors.New("not a layerkeep store")
-	// ErrForeign: the root holds layers of another engine and no store. It becomes
-	// one when the driver that reads them is asked for. Matches ErrNotStore.
+	// ErrForeign: the root contains layers of another engine and no store. It
+	// becomes a store when Options.Driver names the driver that reads these
+	// layers. Also matches ErrNotStore.
 	ErrForeign = fmt.Errorf("%w yet", ErrNotStore)
 	// ErrDamaged: the store's own files are missing or unreadable.
 	ErrDamaged = errors.New("store is damaged")
-	// ErrUnsafe: a link, a fifo or a device stands where the store has a file or a
-	// directory of its own, or it belongs to somebody who could change it. The methods of
-	// a Snapshotter return it, too, where that is in a layer's directory.
+	// ErrUnsafe: a file or directory of the store itself is a link, a fifo or a
+	// device, or belongs to a user who could change it. The methods of a
+	// Snapshotter return it too, for files in the directory of a layer.
 	ErrUnsafe = ownfiles.ErrUnsafe
 )
 
-// ErrReadOnly: the store is open for reading alone, see [Options].ReadOnly, and the call
-// would have changed it. It is [driver.ErrReadOnly], and so matches syscall.EROFS; what
-// the methods of a Snapshotter return matches errdefs.ErrFailedPrecondition as well.
+// ErrReadOnly: the call would change a store that is open for reading only, see
+// Options.ReadOnly. It is [driver.ErrReadOnly], so it matches syscall.EROFS.
+// What the methods of a Snapshotter return also matches
+// errdefs.ErrFailedPrecondition.
 var ErrReadOnly = driver.ErrReadOnly
 
 // errClosed is returned by every method after Close.

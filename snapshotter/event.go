@@ -2,7 +2,7 @@ package snapshotter
 
 import "time"
 
-// An Op is what a call does to a store, as [Event] names it.
+// An Op is what a call does to a store, as in [Event].
 type Op string
 
 // The operations that events tell of.
@@ -23,11 +23,11 @@ const (
 	OpCleanup Op = "cleanup"
 )
 
-// An Event tells of one call that has ended.
+// An Event describes one call that has ended.
 type Event struct {
 	Op Op
-	// Key is the snapshot, by its name in the store; Name what it was committed
-	// or renamed as, and Parent its parent, where the call named them.
+	// Key is the name of the snapshot in the store. Name is the name that it
+	// was committed or renamed to, and Parent its parent, if the call has them.
 	Key, Name, Parent string
 	Start             time.Time
 	Duration          time.Duration
@@ -36,8 +36,8 @@ type Event struct {
 	Err            error
 }
 
-// An Observer is told of every call on a store once it has ended, from the
-// goroutine of the call: it must be quick and safe for concurrent use.
+// An Observer is called after every call on a store, by the goroutine of that
+// call. It must be quick and safe for concurrent use.
 type Observer func(Event)
 
 // observe begins an event, which end completes.

@@ -10,20 +10,22 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// ErrGivenUp: the snapshot was not examined to the end, as somebody wants to change or
-// remove it.
+// ErrGivenUp: the examination of a snapshot stopped early, because another call
+// wants to change or remove the snapshot.
 var ErrGivenUp = errors.New("the snapshot is being changed")
 
 // examinePatience is how long an examination waits for somebody who is changing the
 // snapshot, such as one who unpacks a layer.
 const examinePatience = 10 * time.Second
 
-// Examine calls look with the layer of a snapshot as Inspect returns it, in a store that is
-// in use: nobody changes or removes the snapshot meanwhile. But nobody waits for it: when
-// somebody is about to, the context that look is given ends, and Examine returns
-// ErrGivenUp as soon as look does. The calls of look on the snapshot have to be given that
-// context. For a snapshot that is not there any more, look is not called; the error matches
-// errdefs.ErrNotFound.
+// Examine calls look with the layer of a snapshot, in the form of Inspect, in a
+// store that is in use. During look no other call can change or remove the
+// snapshot. But no other call waits for look: when one wants to change the
+// snapshot, the context of look ends, and Examine returns ErrGivenUp as soon as
+// look returns. look must use that context for its own calls on the snapshot.
+//
+// For a snapshot that no longer exists Examine does not call look, and the
+// error matches errdefs.ErrNotFound.
 func (s *Snapshotter) Examine(ctx context.Context, key string, look func(context.Context, Layer) error) error {
 	end, err := s.calls.begin()
 	if err != nil {

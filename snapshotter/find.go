@@ -14,22 +14,23 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Find returns the key of the active snapshot or view that mounts are of, in the
-// form in which Prepare, View and Mounts gave them or another one that names the
-// same directories: options in another order, or without those of overlayfs that are
-// no directories. Nothing on disk is looked at that the mounts name. Several views
-// of one snapshot can have the same mounts: then it is one of them.
+// Find returns the key of the active snapshot or view that mounts belong to.
+// mounts are as Prepare, View and Mounts returned them, or in another form that
+// names the same directories: with options in another order, or without
+// overlayfs options that are not directories. Find never opens the directories
+// that mounts names. When several views have the same mounts, Find returns one
+// of them.
 //
-// The error matches errdefs.ErrNotFound for the mounts of nothing in this store,
-// and for those that show something else beside a snapshot.
+// The error matches errdefs.ErrNotFound for mounts of no snapshot in this
+// store, and for mounts that show something in addition to a snapshot.
 func (s *Snapshotter) Find(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
 	row, err := s.find(ctx, mounts, "")
 	return row.Name, err
 }
 
-// FindTree returns the name of the snapshot whose tree mounts show: for those of an
-// active snapshot itself, for those of a view its parent. It is empty for no mounts,
-// and for a view of nothing. Errors are those of Find.
+// FindTree returns the name of the snapshot whose tree mounts show. For an
+// active snapshot that is the snapshot itself, for a view its parent. The name
+// is empty for no mounts, and for a view of nothing. Errors are those of Find.
 func (s *Snapshotter) FindTree(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
 	return s.findTree(ctx, mounts, "")
 }

@@ -27,15 +27,19 @@ type heal struct {
 	diffID digest.Digest
 }
 
-// Heal makes damaged layers of the scope anew when an engine unpacks the same layer again,
-// which it does because [Scope.StatWhole] has not found it. key is the snapshot that the engine unpacks in,
-// whose name ends with the layer's chainID, and source as for [Scope.ApplyFrom], which
-// has succeeded with the diffID.
+// Heal makes damaged layers of the scope again when an engine unpacks the same
+// layer again. The engine does that because [Scope.StatWhole] did not find the
+// layer.
 //
-// The snapshots that the engine makes of the layer end with the same chainID. The engine
-// itself does not commit what it unpacks to a name that it knows already, so this is done
-// beside: only for a snapshot whose layer is damaged, and only where the diffID and the
-// chainID of its parent give its own chainID. What fails is logged; the damage stays.
+// key is the snapshot in which the engine unpacks; its name ends in the chainID
+// of the layer. source is the text that [Scope.ApplyFrom] was given, and diffID
+// the digest that it has read.
+//
+// Names of the engine's snapshots of this layer end in the same chainID. An
+// engine does not commit to a name that it already knows, so Heal repairs these
+// snapshots separately. It repairs a snapshot only when its layer is damaged,
+// and only when diffID and the chainID of its parent give its own chainID. Heal
+// logs errors; the damage then stays.
 func (sc *Scope) Heal(ctx context.Context, key, source string, diffID digest.Digest) {
 	key = sc.Full(key)
 	chainID, ok := extracted(key)

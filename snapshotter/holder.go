@@ -20,19 +20,20 @@ const maxAddress = 1024
 
 // A Holder is the process that has a store open.
 type Holder struct {
-	// PID is 0 where the process has left no signature, on a full disk say.
+	// PID is the process ID. It is 0 when the process could not write it, for
+	// example on a full disk.
 	PID int
-	// Address is the unix socket on which it answers for the store, empty for
-	// none.
+	// Address is the unix socket on which the process serves the store, empty
+	// for none.
 	Address string
 
 	// readers: it is processes that have the store open for reading alone.
 	readers bool
 }
 
-// HolderOf returns the process that has the store in root open for writing; ok is false
-// when nobody has, when there is no store, and when the lock cannot be read. The answer
-// can be out of date as soon as it is given.
+// HolderOf returns the process that has the store in root open for writing. ok
+// is false when no process has, when there is no store, and when the lock
+// cannot be read. The answer can be out of date at once.
 func HolderOf(root string) (h Holder, ok bool) {
 	f, err := ownfiles.Open(filepath.Join(root, lockName))
 	if err != nil {
@@ -47,7 +48,7 @@ func HolderOf(root string) (h Holder, ok bool) {
 	return holder(f), true
 }
 
-// String names the process as errors do.
+// String returns the process in the form of error messages.
 func (h Holder) String() string {
 	if h.readers {
 		return "processes that read it"

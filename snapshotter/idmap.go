@@ -11,11 +11,11 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// IDMap returns the map of IDs that the labels of a snapshot give it, and nil for
-// none. They are containerd's own, snapshots.LabelSnapshotUIDMapping and
-// LabelSnapshotGIDMapping; both are needed. They are given to
-// [Snapshotter.Prepare] and [Snapshotter.View], and stay as they are until the
-// snapshot is committed. An error matches errdefs.ErrInvalidArgument.
+// IDMap returns the ID map in the labels of a snapshot, nil for none. The
+// labels are those of containerd, [snapshots.LabelSnapshotUIDMapping] and
+// LabelSnapshotGIDMapping; a map needs both. Give them to [Snapshotter.Prepare]
+// or [Snapshotter.View]. They cannot be changed until the snapshot is
+// committed. An error matches errdefs.ErrInvalidArgument.
 func IDMap(labels map[string]string) (*mount.IDMap, error) {
 	uids, haveUIDs := labels[snapshots.LabelSnapshotUIDMapping]
 	gids, haveGIDs := labels[snapshots.LabelSnapshotGIDMapping]

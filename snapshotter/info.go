@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Stat returns what is known of the snapshot, of any kind.
+// Stat returns the parent, kind, labels and times of a snapshot of any kind.
 func (s *Snapshotter) Stat(ctx context.Context, key string) (_ snapshots.Info, err error) {
 	defer s.observe(Event{Op: OpStat, Key: key}).end(&err)
 	end, err := s.calls.begin()
@@ -30,11 +30,12 @@ func (s *Snapshotter) Stat(ctx context.Context, key string) (_ snapshots.Info, e
 	return infoOf(row), nil
 }
 
-// Update replaces the labels of the snapshot info.Name, or with fieldpaths only
-// those named "labels.NAME"; an empty value removes a label. Any other path
-// gives errdefs.ErrInvalidArgument: nothing else can be changed, [LabelSize]
-// and the labels of [IDMap] neither. So do labels of more than 4 KiB, and more
-// than 1 MiB of them.
+// Update replaces the labels of the snapshot info.Name. With fieldpaths it
+// replaces only the labels named "labels.NAME"; an empty value removes a label.
+//
+// The error matches errdefs.ErrInvalidArgument for any other path, for
+// LabelSize and the labels of [IDMap], which cannot be changed, for a label of
+// more than 4 KiB, and for labels of more than 1 MiB together.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (_ snapshots.Info, err error) {
 	defer s.observe(Event{Op: OpUpdate, Key: info.Name}).end(&err)
 	end, err := s.beginChange()
@@ -90,8 +91,9 @@ func mergeLabels(old map[string]string, info snapshots.Info, fieldpaths []string
 	return keptLabels(labels), nil
 }
 
-// Usage returns what the snapshot takes, its parents not counted: for a
-// committed one from the metadata, else from the driver.
+// Usage returns what a snapshot takes on disk, without its parents. The answer
+// comes from the database for a committed snapshot, and from the driver for
+// others.
 func (s *Snapshotter) Usage(ctx context.Context, key string) (_ snapshots.Usage, err error) {
 	defer s.observe(Event{Op: OpUsage, Key: key}).end(&err)
 	end, err := s.calls.begin()
@@ -124,9 +126,10 @@ func (s *Snapshotter) Usage(ctx context.Context, key string) (_ snapshots.Usage,
 	return snapshots.Usage{Size: usage.Bytes, Inodes: usage.Inodes}, nil
 }
 
-// Walk calls fn for every snapshot that matches one of the filters, or for all
-// without filters, in the order of their names, until fn returns an error. What
-// it shows is one moment: fn may call any method of s.
+// Walk calls fn for every snapshot that matches one of the filters, sorted by
+// name. Without filters it calls fn for all. When fn returns an error, Walk
+// stops and returns it. Walk shows the state of one moment, and fn may call any
+// method of s.
 func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) (err error) {
 	defer s.observe(Event{Op: OpWalk}).end(&err)
 	end, err := s.calls.begin()

@@ -15,25 +15,29 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A Layer is what driver and database say of one layer, for a check of the store.
+// A Layer is what the driver and the database say about one layer, for a check
+// of the store.
 type Layer struct {
 	ID driver.ID
 	// Name and Kind are those of the row, empty for a layer that no row names.
 	Name string
 	Kind meta.Kind
-	// Parent is the name of the row's parent.
+	// Parent is the name of the parent in the row.
 	Parent string
-	// Depth counts the rows below, and its own. Only Inspect and Survey tell it.
+	// Depth is the number of rows from this one down to the lowest, both
+	// included. Only Inspect and Survey set it.
 	Depth int
-	// Labels are those of the row.
+	// Labels are the labels of the row.
 	Labels map[string]string
-	// Digest is that of its changes when it was committed, empty for none.
+	// Digest is the digest of the layer's changes at its commit, empty for
+	// none.
 	Digest digest.Digest
-	// Store is the ID of the additional store that has the layer, empty for this one.
+	// Store is the ID of the additional store that has the layer, empty for
+	// this store.
 	Store string
-	// Faults are what does not agree, one sentence each.
+	// Faults are the contradictions that were found, one sentence each.
 	Faults []error
-	// Missing: there is no layer, or nothing of it can be read.
+	// Missing: the layer does not exist, or nothing of it can be read.
 	Missing bool
 }
 
@@ -43,12 +47,13 @@ var (
 	ErrLayerMissing = errors.New("its layer is missing")
 	// ErrLayerTorn: the layer can only be removed, see [driver.ErrTorn].
 	ErrLayerTorn = errors.New("it is torn, and can only be removed")
-	// ErrLayerUnnamed: a layer on disk that no row names.
+	// ErrLayerUnnamed: no row names this layer on disk.
 	ErrLayerUnnamed = errors.New("no snapshot has this layer")
-	// ErrRecord: the layer's record is unreadable, or says something else than the row.
+	// ErrRecord: the record of the layer is unreadable, or contradicts the row.
 	ErrRecord = errors.New("its record does not agree with the database")
-	// ErrHints: something of a layer that only saves time, see [driver.HintKeeper]. It is an
-	// ErrRecord that [Snapshotter.Reinscribe] mends; nothing of what the layer holds is lost.
+	// ErrHints: the hints of a layer are missing or damaged, see
+	// [driver.HintKeeper]. No content of the layer is lost. It matches
+	// ErrRecord, and [Snapshotter.Reinscribe] repairs it.
 	ErrHints error = hintsDamage{}
 	// ErrOlder: the layer is newer than the database.
 	ErrOlder = errors.New("the database is older than this layer")
@@ -62,19 +67,24 @@ func (hintsDamage) Error() string {
 
 func (hintsDamage) Is(target error) bool { return target == ErrRecord }
 
-// Inspect returns all layers of the store, parents before their children and those that
-// no row names last, with what is wrong between the database, the layers' records and
-// what is on disk. It reads no file of a layer. Nobody should make, commit or remove
-// snapshots meanwhile: what is seen in between looks like damage. See [Snapshotter.Survey].
+// Inspect returns all layers of the store, with every contradiction between the
+// database, the records of the layers, and the disk. Parents come before their
+// children; layers that no row names come last. Inspect reads no files of
+// layers.
+//
+// During the call no snapshot should be made, committed or removed: a change in
+// progress looks like damage. In a store that is in use call
+// [Snapshotter.Survey].
 func (s *Snapshotter) Inspect(ctx context.Context) ([]Layer, error) {
 	return s.layers(ctx, func(row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer {
 		return s.inspectRow(ctx, row, rows, generation)
 	})
 }
 
-// Survey is Inspect for a store that is in use. Of layers that snapshots have it says what
-// their rows do and looks at no record, see [Snapshotter.Examine]; those that no row names
-// come with their faults.
+// Survey is Inspect for a store that is in use. For a layer that has a row it
+// returns what the row says, and does not read the record; call
+// [Snapshotter.Examine] for that. Layers that no row names come with their
+// faults.
 func (s *Snapshotter) Survey(ctx context.Context) ([]Layer, error) {
 	return s.layers(ctx, func(row meta.Snapshot, _ map[string]meta.Snapshot, _ uint64) Layer { return newLayer(row) })
 }
@@ -302,8 +312,8 @@ func (l *Layer) fault(format string, args ...any) {
 	l.Faults = append(l.Faults, fmt.Errorf(format, args...))
 }
 
-// Views opens the merged trees of a snapshot and of its parent, nil without one, for a
-// comparison of the two.
+// Views opens the merged trees of a snapshot and of its parent, for a
+// comparison of the two. parent is nil for a snapshot without a parent.
 func (s *Snapshotter) Views(ctx context.Context, key string) (parent, merged diff.View, err error) {
 	info, err := s.Stat(ctx, key)
 	if err != nil {

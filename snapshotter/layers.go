@@ -12,18 +12,18 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Apply unpacks a layer tar, plain or compressed, into the active snapshot key,
-// without mounting it, see [driver.Driver.ApplyDiff]. After an error the
+// Apply unpacks a layer tar, compressed or not, into the active snapshot key,
+// without mounting it. See [driver.Driver].ApplyDiff. After an error the
 // snapshot is as before.
 //
-// To unpack the layers of an image side by side, prepare each without a parent,
-// apply it with Detached, and name its parent when committing it.
+// To unpack the layers of an image at the same time, prepare each without a
+// parent, apply it with Detached, and name its parent when you commit it.
 func (s *Snapshotter) Apply(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	return s.applyFrom(ctx, key, "", layer, opts)
 }
 
-// Diff writes the changes of the snapshot, of any kind, against its parent to w
-// as an uncompressed layer tar, see [driver.Diff].
+// Diff writes the changes of a snapshot against its parent as an uncompressed
+// layer tar to w, see [driver.Diff]. The snapshot can be of any kind.
 func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts driver.DiffOptions) (stats diff.Stats, err error) {
 	seen := s.observe(Event{Op: OpDiff, Key: key})
 	defer seen.end(&err)
@@ -41,8 +41,8 @@ func (s *Snapshotter) Diff(ctx context.Context, key string, w io.Writer, opts dr
 	return stats, nil
 }
 
-// Changes is Diff as a sequence. An error ends it. The snapshot cannot be
-// changed or removed while the sequence is being read, not even from its loop.
+// Changes is Diff as a sequence. An error ends it. Until the sequence ends the
+// snapshot cannot be changed or removed, also not from inside the loop.
 func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Change, error] {
 	return func(yield func(diff.Change, error) bool) {
 		var err error
@@ -66,8 +66,9 @@ func (s *Snapshotter) Changes(ctx context.Context, key string) iter.Seq2[diff.Ch
 	}
 }
 
-// OpenView opens the merged tree of the snapshot, of any kind, for reading,
-// without mounting it. The caller closes it, and keeps the snapshot until then.
+// OpenView opens the merged tree of a snapshot of any kind for reading, without
+// mounting it. The caller closes the result, and does not remove the snapshot
+// before that.
 func (s *Snapshotter) OpenView(ctx context.Context, key string) (diff.View, error) {
 	var view diff.View
 	err := s.reading(ctx, key, func(row meta.Snapshot) (err error) {
@@ -80,10 +81,11 @@ func (s *Snapshotter) OpenView(ctx context.Context, key string) (diff.View, erro
 	return view, nil
 }
 
-// Provider returns the name of the snapshot, key itself or one of its parents,
-// that path in the view of key comes from; path is as in [diff.Change]. The
-// error matches [driver.ErrUnsupported] where the driver is no
-// [driver.Explainer], and io/fs.ErrNotExist for a path that is not there.
+// Provider returns the name of the snapshot that provides path in the merged
+// tree of key: key itself or one of its parents. path has the form of
+// [diff.Change] Path. The error matches [driver.ErrUnsupported] when the driver
+// is not a [driver.Explainer], and io/fs.ErrNotExist when the path does not
+// exist.
 func (s *Snapshotter) Provider(ctx context.Context, key, path string) (string, error) {
 	name := ""
 	err := s.reading(ctx, key, func(row meta.Snapshot) error {

@@ -12,8 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Mounts says how to mount an active snapshot or a view, in containerd's terms.
-// For a committed one the error matches errdefs.ErrFailedPrecondition.
+// Mounts returns how to mount an active snapshot or a view, in the form of
+// containerd. For a committed snapshot the error matches
+// errdefs.ErrFailedPrecondition.
 func (s *Snapshotter) Mounts(ctx context.Context, key string) (_ []ctdmount.Mount, err error) {
 	defer s.observe(Event{Op: OpMounts, Key: key}).end(&err)
 	end, err := s.calls.begin()
@@ -35,9 +36,9 @@ func (s *Snapshotter) Mounts(ctx context.Context, key string) (_ []ctdmount.Moun
 	return toContainerd(mounts), nil
 }
 
-// MountValues says how to mount the snapshot, of any kind, as values of package
-// mount. A view or a committed snapshot gives read-only mounts; nothing but a
-// view keeps a committed one from being removed while it is mounted.
+// MountValues returns how to mount a snapshot of any kind, as values of package
+// mount. Views and committed snapshots get read-only mounts. A mount does not
+// keep a committed snapshot from being removed; only a view of it does.
 func (s *Snapshotter) MountValues(ctx context.Context, key string, opts driver.MountOptions) (_ []mount.Mount, err error) {
 	defer s.observe(Event{Op: OpMounts, Key: key}).end(&err)
 	end, err := s.calls.begin()

@@ -23,21 +23,28 @@ const metaName = "meta.db"
 // for the store in root.
 type openDriver func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error)
 
-// Open opens the store in root, and makes one when root is missing or empty. It
-// finishes or undoes what a crash has interrupted. A layer that no snapshot has
-// stays, and is logged.
+// Open opens the store in the directory root. It makes a store when root is
+// missing or empty. It completes or undoes what a crash interrupted. It keeps
+// layers that no snapshot has, and logs them.
 //
-// Returns ErrLocked when another process keeps the store open, ErrOtherDriver
-// when opts ask for another driver than the store's, ErrNewerStore, ErrNotStore
-// for a root that is something else, ErrUnsafe for one whose own files are not its own,
-// ErrForeign for one with layers of another
-// engine when opts do not name the driver that reads them, ErrDamaged for one whose
-// own files are damaged or missing, [driver.ErrUnsupported] when
-// the driver, or any driver, cannot work here, and an *fs.PathError when root
-// cannot be written, or does not exist and is to be read alone. The store is as before
-// then.
+// A store on a read-only file system is opened as with Options.ReadOnly.
 //
-// A store on a file system that is read-only is opened as with [Options].ReadOnly.
+// Open returns:
+//
+//   - [ErrLocked] when another process keeps the store open;
+//   - [ErrOtherDriver] when opts.Driver is not the driver of the store;
+//   - [ErrNewerStore] for a store that a newer version has written;
+//   - [ErrNotStore] when root is something else;
+//   - [ErrForeign] when root has layers of another engine, and opts.Driver does
+//     not name the driver that reads them;
+//   - [ErrUnsafe] when files of the store could be changed by another user;
+//   - [ErrDamaged] when files of the store are damaged or missing;
+//   - [driver.ErrUnsupported] when the driver, or every driver, cannot work
+//     here;
+//   - an *fs.PathError when root cannot be written, or does not exist and would
+//     be opened for reading only.
+//
+// After an error the store is as before.
 func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) {
 	s := &Snapshotter{log: opts.Logger, observer: opts.Observer, hook: opts.hook, digestLimit: opts.DigestLimit}
 	if s.digestLimit == 0 {
@@ -183,8 +190,8 @@ func (s *Snapshotter) selectDriver(ctx context.Context, root, name string, opts 
 	return d, err
 }
 
-// Close waits for running calls and background work and releases the store.
-// Mounts stay. Idempotent.
+// Close waits for running calls and for work in the background, and releases
+// the store. Mounts stay mounted. Idempotent.
 func (s *Snapshotter) Close() error {
 	if !s.calls.close() {
 		return nil

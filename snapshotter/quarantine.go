@@ -12,29 +12,34 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// ErrQuarantined: a repair has found the layer damaged and could not mend it.
+// ErrQuarantined: a repair found that the layer is damaged, and could not
+// repair it.
 var ErrQuarantined = errors.New("it is in quarantine")
 
 // recordQuarantine is the kind of the records of snapshots in quarantine, by name.
 const recordQuarantine = "quarantine"
 
-// A Quarantine keeps the layer of a committed snapshot, which is damaged and cannot be
-// mended, from being used: nothing new is made on it or on what stands on it, and none of
-// these is mounted any more. The calls return ErrLayerDamaged. What is mounted already stays,
-// and what is still good can be taken out: the snapshots can be compared, exported and
-// removed. It ends when the layer is made anew or removed, and with Release.
+// A Quarantine keeps a damaged layer that cannot be repaired from being used.
+// No snapshot can be made over its snapshot or over the snapshots above it, and
+// none of these can be mounted: such calls return [ErrLayerDamaged]. Existing
+// mounts stay. What is still good can be saved: the snapshots can be compared,
+// exported and removed. A quarantine ends when the layer is made again or
+// removed, and with [Snapshotter.Release].
 type Quarantine struct {
-	// ID is that of the row: a later snapshot of the same name is another one.
+	// ID is the ID of the row. A later snapshot of the same name has another
+	// ID.
 	ID uint64 `json:"id"`
 	// What is wrong, in one line.
 	What string `json:"what"`
-	// ReadData: it was found by reading every byte, so nothing else can tell that it has gone.
+	// ReadData: the damage was found by reading every byte. Only another such
+	// check can tell that it is gone.
 	ReadData bool      `json:"read_data,omitempty"`
 	Since    time.Time `json:"since"`
 }
 
-// Quarantine puts a committed snapshot into quarantine, or says anew why it is there. The
-// error matches errdefs.ErrFailedPrecondition for one that is not committed.
+// Quarantine puts a committed snapshot into quarantine. For a snapshot in
+// quarantine it replaces the reason. The error matches
+// errdefs.ErrFailedPrecondition for a snapshot that is not committed.
 func (s *Snapshotter) Quarantine(ctx context.Context, key, what string, readData bool) error {
 	done, err := s.changing(ctx, key)
 	if err != nil {
@@ -53,7 +58,7 @@ func (s *Snapshotter) Quarantine(ctx context.Context, key, what string, readData
 	})
 }
 
-// Release ends the quarantine of a snapshot. It is no error if there is none.
+// Release ends the quarantine of a snapshot. It is no error when there is none.
 func (s *Snapshotter) Release(ctx context.Context, key string) error {
 	done, err := s.changing(ctx, key)
 	if err != nil {
@@ -136,7 +141,7 @@ func notQuarantined(tx *meta.Tx, name string) error {
 	return nil
 }
 
-// Err is an ErrQuarantined that says what is wrong.
+// Err returns an [ErrQuarantined] that says what is wrong.
 func (q Quarantine) Err() error { return fmt.Errorf("%w: %s", ErrQuarantined, q.What) }
 
 // inQuarantine returns ErrQuarantined for a row that is in quarantine.

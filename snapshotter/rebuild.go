@@ -17,7 +17,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// ErrSound: there is nothing to rebuild.
+// ErrSound: the database can be opened, so there is nothing to rebuild.
 var ErrSound = errors.New("the database can be opened")
 
 const (
@@ -31,9 +31,9 @@ const (
 // A Rebuilt is what [Rebuild] has done, or would do.
 type Rebuilt struct {
 	Layers []Restored
-	// Old is where the old database is, empty where none was put aside.
+	// Old is the path of the old database, empty when there is none.
 	Old string
-	// Header: the store's header was lost, and was made again.
+	// Header: the header of the store was lost, and was made again.
 	Header bool
 }
 
@@ -41,22 +41,25 @@ type Rebuilt struct {
 type RebuildOptions struct {
 	// Options are for opening the store.
 	Options
-	// DryRun changes nothing, and nil is returned for the store.
+	// DryRun changes nothing. Rebuild then returns a nil store.
 	DryRun bool
-	// Records, if not nil, adds records of other packages, such as the names of images, to
-	// the new database: a crash must not leave one that can be opened and lacks them. It is
-	// told the snapshots that there are; tx is nil for a dry run.
+	// Records, when not nil, writes records of other packages, such as the
+	// names of images, into the new database. So a crash cannot leave a
+	// database without them. snapshots are the snapshots in the new database.
+	// tx is nil in a dry run.
 	Records func(tx *meta.Tx, snapshots []meta.Snapshot) error
 }
 
-// Rebuild opens a store whose database or header is lost or damaged. The database that it
-// makes has what the records of the layers tell; the old one stays beside it. Until the
-// new one is complete and takes its place, with one rename, nothing has changed.
+// Rebuild opens a store whose database or header is lost or damaged. It makes a
+// new database from the records of the layers, and keeps the old one beside it.
+// Nothing changes until the new database is complete; then one rename puts it
+// in place. Snapshots get the labels that they had when they were made or
+// committed.
 //
-// It returns ErrSound for a store with both. [Snapshotter.Restore] is for layers that a
-// sound database does not name. What cannot be opened for another reason than damage, or
-// was written by a newer version, is left alone. Labels are those of when a snapshot was
-// made or committed.
+// Rebuild returns [ErrSound] when database and header are sound. To find layers
+// that a sound database does not have, use [Snapshotter.Restore]. Rebuild
+// leaves a store alone that cannot be opened for another reason than damage, or
+// that a newer version has written.
 func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotter, Rebuilt, error) {
 	if opts.ReadOnly && !opts.DryRun {
 		return nil, Rebuilt{}, errReadOnly

@@ -12,13 +12,18 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Remove removes a snapshot of any kind: the key is free at once, the disk
-// space a little later.
+// Remove removes a snapshot of any kind. The key is free when Remove returns;
+// the disk space is free a little later.
 //
-// Errors match errdefs.ErrNotFound when there is none, ErrFailedPrecondition
-// when it is the parent of another, and ErrUnavailable and [driver.ErrBusy]
-// when it is mounted and the driver cannot remove it so, or when what was removed
-// from above it still is. After an error the snapshot is as before.
+// Errors match:
+//
+//   - errdefs.ErrNotFound when there is no such snapshot;
+//   - errdefs.ErrFailedPrecondition when it is the parent of another snapshot;
+//   - errdefs.ErrUnavailable and [driver.ErrBusy] when it is mounted and the
+//     driver cannot remove a mounted layer, and when a removed snapshot above
+//     it is still mounted.
+//
+// After an error the snapshot is as before.
 func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 	return s.remove(ctx, key, false)
 }
@@ -121,9 +126,9 @@ func (s *Snapshotter) orPardon(row meta.Snapshot, err error) error {
 	return errors.Join(err, s.pardon(row))
 }
 
-// Cleanup frees what removed snapshots and interrupted calls have left on disk,
-// and what can be made again, and returns when that is done. [Snapshotter.Remove]
-// starts the former in the background.
+// Cleanup deletes what removed snapshots and interrupted calls left on disk,
+// and cached files that can be made again. It returns when that is done.
+// [Snapshotter.Remove] starts the first part in the background.
 func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	defer s.observe(Event{Op: OpCleanup}).end(&err)
 	end, err := s.beginChange()

@@ -11,12 +11,18 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Rename gives a snapshot of any kind another name. Its layer stays where it is, so what is
-// mounted goes on, and what is built on the snapshot has it as its parent under the new name.
+// Rename gives a snapshot of any kind another name. Its layer stays in place,
+// so mounts go on. Snapshots above it have it as their parent under the new
+// name.
 //
-// Errors match errdefs.ErrNotFound when there is no key, ErrAlreadyExists when the name is taken,
-// ErrInvalidArgument when it cannot be one, and ErrFailedPrecondition, and
-// [driver.ErrUnsupported], for a layer of another engine or store, which has its name from there.
+// Errors match:
+//
+//   - errdefs.ErrNotFound when there is no snapshot key;
+//   - errdefs.ErrAlreadyExists when the name is taken;
+//   - errdefs.ErrInvalidArgument when the name is malformed;
+//   - errdefs.ErrFailedPrecondition and [driver.ErrUnsupported] for a layer of
+//     another engine or store, which decides its name.
+//
 // After an error the snapshot is as before.
 func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) {
 	defer s.observe(Event{Op: OpRename, Key: key, Name: name}).end(&err)

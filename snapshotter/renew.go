@@ -16,10 +16,12 @@ import (
 // ErrUnreadable: the files of a layer cannot be read.
 var ErrUnreadable = errors.New("its files cannot be read")
 
-// Usable returns what keeps the layer of a snapshot from being used, as far as a look at
-// its record and its root directory tells: an error that matches ErrLayerMissing,
-// ErrRecord, ErrLayerTorn, ErrQuarantined or ErrUnreadable, see [IsDamage]; nil for none. It reads the record of this
-// layer alone, but its files show those of its parents.
+// Usable returns an error when the layer of a snapshot cannot be used, as far
+// as its record and its root directory show. The error matches
+// [ErrLayerMissing], [ErrRecord], [ErrLayerTorn], [ErrQuarantined] or
+// [ErrUnreadable], see [IsDamage]. Usable returns nil for a usable layer. It
+// reads only the record of this layer, but the files that it reads include
+// those of the parents.
 func (s *Snapshotter) Usable(ctx context.Context, key string) error {
 	err := s.looking(ctx, key, func(row meta.Snapshot) error { return s.usable(ctx, row) })
 	if err != nil {
@@ -72,10 +74,11 @@ func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 	return err
 }
 
-// Reinscribe has the record of a committed snapshot's layer tell again what the row says:
-// the name, the labels, the store. It is for a layer whose record agrees with the row in all
-// else. Where there is an ErrHints it is mended, also of a snapshot that is not committed.
-// With dryRun it only says whether it would. The error for another matches ErrRecord.
+// Reinscribe writes name, labels and store of the row into the record of a
+// committed snapshot's layer. The record must agree with the row in everything
+// else; otherwise the error matches [ErrRecord]. Reinscribe also repairs
+// [ErrHints], for snapshots of every kind. With dryRun it only says whether it
+// would do so.
 func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {
@@ -129,17 +132,20 @@ func (s *Snapshotter) renewHints(ctx context.Context, key string, dryRun bool) (
 	return done, err
 }
 
-// Renew makes the layer of the committed snapshot key anew from the tar that it was
-// unpacked from, whose digest is opts.DiffID, and puts it in the place of the one that is
-// there, which may be damaged or missing. The snapshot keeps its name and the layer its
-// ID, so what stands on them goes on; what is mounted keeps the files of the old layer,
-// which goes when nothing needs it. The layers below have to be sound. Where the commit has
-// kept a digest of the layer's changes, those of the new one must have it, too.
+// Renew makes the layer of the committed snapshot key again, and replaces the
+// present one, which may be damaged or missing. layer is the tar that the layer
+// was unpacked from, and opts.DiffID its digest. The snapshot keeps its name
+// and the layer its ID, so snapshots above go on. Existing mounts keep the
+// files of the old layer, which is deleted when nothing needs it.
 //
-// Until the new layer is complete and on disk nothing changes, and then one step does it.
-// A spare layer in the row names what is beside meanwhile: after a crash it goes when the
-// store is opened. Returns [driver.ErrUnsupported] where the driver cannot do it, and for
-// a layer of another engine.
+// The layers below must be sound. When the commit has recorded a digest of the
+// changes, the new layer must have it too.
+//
+// Nothing changes until the new layer is complete and on disk; then one step
+// replaces the old one. After a crash before that, opening the store deletes
+// the new layer, which the row names as its spare layer. Renew returns
+// [driver.ErrUnsupported] when the driver cannot replace layers, and for a
+// layer of another engine.
 func (s *Snapshotter) Renew(ctx context.Context, key string, layer io.Reader, opts driver.ApplyOptions) (err error) {
 	seen := s.observe(Event{Op: OpApply, Key: key})
 	defer seen.end(&err)

@@ -9,12 +9,17 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Rerecord has the record of a snapshot's layer written anew from the row, where it is lost or
-// damaged and the files of the layer are there. Those of a committed layer must have the digest
-// of their changes that its commit has kept, or be as many where it has kept none: an error
-// that matches ErrRecord says that they do not, and the layer stays damaged, as one that was
-// never sealed. Else it is sealed again. The layers below have to be sound. With dryRun it only
-// says whether it would try. Returns [driver.ErrUnsupported] where the driver cannot do it.
+// Rerecord writes the record of a snapshot's layer again from the row. The
+// record is lost or damaged, and the files of the layer still exist. The layers
+// below must be sound.
+//
+// For a committed layer the changes must have the digest that the commit
+// recorded. When it recorded none, the layer must have as many files as at the
+// commit. Then the layer is sealed again. Otherwise the error matches
+// [ErrRecord], and the layer stays damaged, as if it had never been sealed.
+//
+// With dryRun Rerecord only says whether it would try. It returns
+// [driver.ErrUnsupported] when the driver cannot write records again.
 func (s *Snapshotter) Rerecord(ctx context.Context, key string, dryRun bool) error {
 	done, err := s.mending(ctx, key, dryRun)
 	if err != nil {

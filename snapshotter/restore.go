@@ -17,24 +17,26 @@ import (
 // A Restored is a layer that no snapshot had, and what became of it.
 type Restored struct {
 	Layer driver.ID
-	// Name is that of the snapshot that it is again; empty where Err says why it is none.
+	// Name is the name of the snapshot that the layer has become. It is empty
+	// when Err says why there is none.
 	Name string
 	Kind meta.Kind
-	// Renamed: the name is made up, since the layer's record has none, or one that
-	// another snapshot has.
+	// Renamed: the name is a new one, because the record of the layer has no
+	// name, or the name of another snapshot.
 	Renamed bool
 	Err     error
 }
 
-// ErrNoRecord: a layer cannot be a snapshot again.
+// ErrNoRecord: a layer cannot become a snapshot again, because its record is
+// lost.
 var ErrNoRecord = errors.New("its record is lost, so its name and its parents are unknown")
 
 // restoredPrefix begins the made-up names of snapshots; the layer's ID follows.
 const restoredPrefix = "restored-"
 
-// Restore gives the layers that no row names their snapshots again, as their records
-// tell. With dryRun it only says what it would do. A layer that cannot be a snapshot stays
-// as it is.
+// Restore gives layers that no row names their snapshots again, from the
+// records of the layers. With dryRun it only says what it would do. A layer
+// that cannot become a snapshot stays as it is.
 func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, error) {
 	begin := s.beginChange
 	if dryRun {
@@ -70,8 +72,8 @@ func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, err
 	return p.layers, s.inscribeRenamed(ctx, p)
 }
 
-// Unnamed returns how many layers no row named when the store was opened, and still none
-// does.
+// Unnamed returns the number of layers that no row named when the store was
+// opened and that no row names now.
 func (s *Snapshotter) Unnamed() int { return len(s.unnamed) }
 
 // write adds the rows to a database.

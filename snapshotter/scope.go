@@ -27,10 +27,11 @@ var scopeNames = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 })
 
-// A Scope is the part of a store that one engine sees: its snapshots are those
-// whose names begin with "@NAME/", which it neither writes nor reads. An engine
-// removes what it does not know of, so two of them, or one and the people who use
-// the same store by hand, must not see each other's snapshots.
+// A Scope is the part of a store that one engine sees: the snapshots whose
+// names begin with "@NAME/". The engine itself never sees this prefix. An
+// engine removes every snapshot that it does not know. Therefore two engines,
+// and an engine and people who use the store by hand, must not see each other's
+// snapshots.
 type Scope struct {
 	s      *Snapshotter
 	name   string
@@ -42,10 +43,10 @@ var (
 	_ snapshots.Cleaner     = (*Scope)(nil)
 )
 
-// Scope returns the part of the store that belongs to name: lower-case letters,
-// digits, dots, dashes and underscores, at most 64. The error for another name
-// matches errdefs.ErrInvalidArgument. Where the path of the store is one that engines
-// cannot read out of mount options, that is logged.
+// Scope returns the scope called name. A name consists of at most 64 lower-case
+// letters, digits, dots, dashes and underscores; for another name the error
+// matches errdefs.ErrInvalidArgument. Scope logs a warning when engines cannot
+// read the path of the store out of mount options.
 func (s *Snapshotter) Scope(name string) (*Scope, error) {
 	if !scopeNames().MatchString(name) {
 		return nil, fail(errdefs.ErrInvalidArgument, "scope %q: it is made of lower-case letters, digits, dots, dashes and underscores", name)
@@ -57,8 +58,9 @@ func (s *Snapshotter) Scope(name string) (*Scope, error) {
 	return &Scope{s: s, name: name, prefix: scopeMark + name + "/"}, nil
 }
 
-// ScopeOf splits the name of a snapshot in the store into its scope and the name
-// that it has there; the scope is empty for one that belongs to none.
+// ScopeOf splits the name of a snapshot in the store into its scope and its
+// name in the scope. The scope is empty for a snapshot that belongs to none.
+// For example "@containerd/k8s.io/1/x" gives "containerd" and "k8s.io/1/x".
 func ScopeOf(name string) (scope, rest string) {
 	marked, ok := strings.CutPrefix(name, scopeMark)
 	if !ok {
@@ -75,8 +77,8 @@ func ScopeOf(name string) (scope, rest string) {
 // BuildKit unpack layers. Containers are never run on these.
 const extraction = "extract-"
 
-// IsExtraction reports whether an engine makes a snapshot of this key, in whatever
-// scope, to unpack a layer.
+// IsExtraction reports whether key is, in any scope, the key under which an
+// engine unpacks a layer.
 func IsExtraction(key string) bool {
 	scope, rest := ScopeOf(key)
 	return scope != "" && strings.HasPrefix(path.Base(rest), extraction)
@@ -85,7 +87,7 @@ func IsExtraction(key string) bool {
 // Name returns the name of the scope.
 func (sc *Scope) Name() string { return sc.name }
 
-// Full returns the name in the store of what is called name in the scope.
+// Full returns the name in the store of the snapshot that the scope calls name.
 func (sc *Scope) Full(name string) string {
 	if name == "" {
 		return ""
@@ -93,8 +95,8 @@ func (sc *Scope) Full(name string) string {
 	return sc.prefix + name
 }
 
-// Prepare is [Snapshotter.Prepare] in the scope. Engines may read its mounts, so
-// an overlay has no options but those that they know.
+// Prepare is [Snapshotter.Prepare] in the scope. Engines may read the mounts,
+// so an overlay has only options that they know.
 func (sc *Scope) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]ctdmount.Mount, error) {
 	mounts, err := sc.s.Prepare(ctx, sc.Full(key), sc.Full(parent), opts...)
 	return engineMounts(mounts), err
@@ -121,14 +123,15 @@ func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots
 	return sc.s.Commit(ctx, sc.Full(name), sc.Full(key), scoped...)
 }
 
-// Remove is [Snapshotter.Remove] in the scope, but for what is mounted. A view, or a
-// committed snapshot whose layer a view is a bind of, is removed for the engine, and
-// so can be those below it; the layers stay, in no scope, for as long as the mount
-// does, and are removed by a later Remove or Cleanup, or when the store is opened.
+// Remove is [Snapshotter.Remove] in the scope, with another result for mounted
+// snapshots. For a mounted view, and for a committed snapshot that a view
+// binds, the engine sees the snapshot removed, and can remove those below it
+// too. Their layers stay, in no scope, while the mount exists. A later Remove
+// or Cleanup, or the next opening of the store, deletes them.
 //
-// One that is written to is refused: then [driver.ErrBusy] matches
-// errdefs.ErrFailedPrecondition here. That is the only error after which the garbage
-// collection of containerd goes on with the next snapshot.
+// Remove refuses a snapshot that is mounted writable. driver.ErrBusy then also
+// matches errdefs.ErrFailedPrecondition: after no other error does the garbage
+// collection of containerd go on with the next snapshot.
 func (sc *Scope) Remove(ctx context.Context, key string) error {
 	err := sc.s.remove(ctx, sc.Full(key), true)
 	if errors.Is(err, driver.ErrBusy) {
@@ -143,9 +146,10 @@ func (sc *Scope) Stat(ctx context.Context, key string) (snapshots.Info, error) {
 	return sc.local(info), err
 }
 
-// StatWhole is Stat for an engine that looks for the layers of an image: a committed snapshot
-// whose layer, or one below, is missing or has no record that can be read is not found, so
-// that the engine unpacks it again, see [Scope.Heal].
+// StatWhole is Stat for an engine that looks for the layers of an image. It
+// does not find a committed snapshot when its layer, or a layer below, is
+// missing or has no readable record. So the engine unpacks the layer again, see
+// [Scope.Heal].
 func (sc *Scope) StatWhole(ctx context.Context, key string) (snapshots.Info, error) {
 	info, err := sc.s.Stat(ctx, sc.Full(key))
 	if err == nil && info.Kind == snapshots.KindCommitted {
@@ -169,7 +173,8 @@ func (sc *Scope) Usage(ctx context.Context, key string) (snapshots.Usage, error)
 	return sc.s.Usage(ctx, sc.Full(key))
 }
 
-// Walk is [Snapshotter.Walk] in the scope; the filters see the names in it.
+// Walk is [Snapshotter.Walk] in the scope. The filters see the names in the
+// scope.
 func (sc *Scope) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...string) error {
 	filter, err := filters.ParseAll(fs...)
 	if err != nil {
@@ -206,8 +211,8 @@ func (sc *Scope) OpenView(ctx context.Context, key string) (diff.View, error) {
 	return sc.s.OpenView(ctx, sc.Full(key))
 }
 
-// Find is [Snapshotter.Find] among the snapshots of the scope; the key is that in
-// the scope.
+// Find is [Snapshotter.Find] among the snapshots of the scope. It returns the
+// key in the scope.
 func (sc *Scope) Find(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
 	row, err := sc.s.find(ctx, mounts, sc.prefix)
 	return strings.TrimPrefix(row.Name, sc.prefix), err
@@ -219,7 +224,7 @@ func (sc *Scope) FindTree(ctx context.Context, mounts []ctdmount.Mount) (string,
 	return strings.TrimPrefix(name, sc.prefix), err
 }
 
-// Cleanup is [Snapshotter.Cleanup]: what is left on disk belongs to no scope.
+// Cleanup is [Snapshotter.Cleanup]: leftovers on disk belong to no scope.
 func (sc *Scope) Cleanup(ctx context.Context) error { return sc.s.Cleanup(ctx) }
 
 // Close does nothing: the store stays open for its other users.

@@ -10,14 +10,14 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// LabelSize limits what an active snapshot may take on disk beside its parents:
-// a number of bytes, decimal and at least 1. It is given to
-// [Snapshotter.Prepare] and stays as it is until the snapshot is committed,
-// which ends the limit. Engines hand labels of this prefix down to snapshotters.
+// LabelSize limits what an active snapshot may take on disk, without its
+// parents. Its value is a number of bytes, in decimal, at least 1. Give it to
+// [Snapshotter.Prepare]. It cannot be changed, and ends with the commit.
+// Engines pass labels with this prefix to snapshotters.
 const LabelSize = "containerd.io/snapshot/layerkeep.size"
 
-// SizeLimit returns the limit that the labels of a snapshot give it, in bytes,
-// and 0 for none. An error matches errdefs.ErrInvalidArgument.
+// SizeLimit returns the limit in the labels of a snapshot, in bytes, and 0 for
+// none. An error matches errdefs.ErrInvalidArgument.
 func SizeLimit(labels map[string]string) (int64, error) {
 	text, ok := labels[LabelSize]
 	if !ok {

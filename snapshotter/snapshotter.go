@@ -13,45 +13,51 @@ import (
 )
 
 // DefaultLockTimeout is how long [Open] waits for another process to close the
-// store, unless [Options] say otherwise.
+// store, unless Options.LockTimeout is set.
 const DefaultLockTimeout = 5 * time.Second
 
-// Options tune [Open]. The zero value opens a store with its own driver, or
-// makes a new one with the best driver that works on its root.
+// Options tune [Open]. The zero value opens an existing store with its own
+// driver, and makes a new store with the best driver that works on its root.
 type Options struct {
-	// Driver names the driver. Empty means the store's own, and for a new store
-	// the first of driver/all that works. Naming another driver than the store's
-	// gives ErrOtherDriver.
+	// Driver is the name of the driver. Empty means the driver of the store,
+	// and for a new store the first driver of driver/all that works. Another
+	// name than that of the store's driver gives ErrOtherDriver.
 	Driver string
-	// DriverOptions are handed to the driver. A nil Logger there means Logger.
+	// DriverOptions are given to the driver. A nil Logger in them means Logger.
 	DriverOptions driver.Options
-	// ReadOnly opens the store for reading alone: nothing below its root changes, not
-	// even a time, except access times. The store has to exist. Open chooses this by
-	// itself, and logs a warning, when the file system says that it is read-only
-	// (EROFS). What an interrupted call left is not cleaned up then, and not shown.
-	// Methods that change something return ErrReadOnly. Several processes can have a
-	// store open for reading; as long as one has, nobody gets it for writing.
+	// ReadOnly opens an existing store for reading only. Nothing below its root
+	// changes, not even a time, except access times. Methods that change
+	// something return ErrReadOnly. Open does not clean up after interrupted
+	// calls, and does not show what they left.
+	//
+	// Several processes can have a store open for reading. While one has, no
+	// process can open it for writing. Open sets this option by itself, and
+	// logs a warning, when the file system says that it is read-only (EROFS).
 	ReadOnly bool
-	// Additional are the roots of up to MaxAdditional other stores of the same driver,
-	// which are opened for reading alone. A committed snapshot that this store lacks is
-	// taken from the first of them that has it, without a copy: as a parent, and to be
-	// read. Which they are is recorded nowhere. What stands on a snapshot of one that is
-	// not given, or that cannot be opened now, gives ErrElsewhere until it is given again.
-	// Returns ErrReadOnly when this store is open for reading alone.
+	// Additional are the roots of up to MaxAdditional other stores of the same
+	// driver. They are opened for reading only. A committed snapshot that this
+	// store lacks comes from the first additional store that has it, without a
+	// copy: it can be a parent, and it can be read.
+	//
+	// The list is not recorded anywhere. When a store of an earlier list is
+	// missing, or cannot be opened, snapshots over its snapshots give
+	// ErrElsewhere until it is given again. Open returns ErrReadOnly for
+	// additional stores together with ReadOnly.
 	Additional []string
 	// LockTimeout is how long to wait for another process to close the store.
-	// Zero means DefaultLockTimeout, a negative value not to wait at all.
+	// Zero means DefaultLockTimeout; a negative value means not to wait.
 	LockTimeout time.Duration
-	// Logger receives what recovery and background work have to say; nil
-	// discards it.
+	// Logger receives messages of recovery and of work in the background; nil
+	// discards them.
 	Logger *slog.Logger
-	// DigestLimit is how large a layer may be, in bytes, for a commit to read it once
-	// more for a digest of it: zero means DefaultDigestLimit, a negative value none.
+	// DigestLimit is the size of a layer, in bytes, up to which a commit reads
+	// the layer again to record a digest of it. Zero means DefaultDigestLimit;
+	// a negative value means no digest.
 	DigestLimit int64
-	// Observer is told of every call; nil: nobody.
+	// Observer is called after every call; nil: none.
 	Observer Observer
-	// Address is where the process that opens the store answers for it, a unix
-	// socket; whom the lock keeps out finds it there, see [Holder].
+	// Address is the unix socket on which this process serves the store.
+	// Processes that find the store locked read it from the lock, see [Holder].
 	Address string
 
 	// restoring: layers that no row names are expected.
@@ -64,9 +70,9 @@ type Options struct {
 	hook func(point string) error
 }
 
-// Snapshotter is an open store. It is safe for concurrent use: calls on one
-// snapshot run one after the other, except that reading ones run side by side;
-// calls on different snapshots do not wait for each other.
+// Snapshotter is an open store. It is safe for concurrent use. Calls on one
+// snapshot run one after the other; calls that only read it run at the same
+// time. Calls on different snapshots do not wait for each other.
 type Snapshotter struct {
 	root string
 	id   string // of the store; empty when there was no room for one
@@ -108,19 +114,18 @@ var (
 	_ snapshots.Cleaner     = (*Snapshotter)(nil)
 )
 
-// Root returns the store's directory, absolute and with symbolic links
-// resolved. What other packages keep in it lies in directories of their own,
-// such as "content".
+// Root returns the directory of the store, absolute and with symbolic links
+// resolved. Other packages use their own directories in it, such as "content".
 func (s *Snapshotter) Root() string { return s.root }
 
-// ReadOnly reports whether the store is open for reading alone, because [Options] said
-// so or because its file system is read-only.
+// ReadOnly reports whether the store is open for reading only, because of
+// Options.ReadOnly or a read-only file system.
 func (s *Snapshotter) ReadOnly() bool { return s.readOnly }
 
-// Driver returns the store's driver. Layers belong to the snapshotter: callers
-// ask it for facts, and never create, change or remove layers through it.
+// Driver returns the driver of the store. Use it only to ask for facts: no
+// other package may create, change or remove layers.
 func (s *Snapshotter) Driver() driver.Driver { return s.driver }
 
-// DB returns the store's metadata, for the records of other packages. Snapshot
-// rows belong to the snapshotter: callers only read them.
+// DB returns the database of the store, for the records of other packages.
+// Other packages must not write rows of snapshots.
 func (s *Snapshotter) DB() *meta.DB { return s.db }

@@ -11,9 +11,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A Reopen reads a layer for a second time: source is what [Scope.ApplyFrom] was
-// given with the first. The options are those to apply it with; Detached has no
-// effect. The context is that of the commit which needs the layer.
+// A Reopen opens a layer for a second reading. source is the text that was
+// given to [Scope.ApplyFrom] at the first reading. The returned options are for
+// applying it; Detached in them has no effect. The context belongs to the
+// commit that needs the layer.
 type Reopen func(ctx context.Context, source string) (io.ReadCloser, driver.ApplyOptions, error)
 
 // sources are what scopes read layers with once more. The zero value is ready.
@@ -39,18 +40,19 @@ func (s *sources) of(key string) Reopen {
 	return s.reopen[scope]
 }
 
-// OnReopen says how the layers of the scope that [Scope.ApplyFrom] had the source
-// of are read once more. The last call counts; nil takes it back.
+// OnReopen sets the function that opens layers again for [Scope.ApplyFrom].
+// Each call replaces the function of the call before; nil removes it.
 func (sc *Scope) OnReopen(fn Reopen) { sc.s.sources.set(sc.name, fn) }
 
-// ApplyFrom is [Snapshotter.Apply] in the scope for a layer that can be read again
-// later: source says from where, in words that [Scope.OnReopen]'s function
-// understands, and is kept with the snapshot until it is committed.
+// ApplyFrom is [Snapshotter.Apply] in the scope, for a layer that can be read
+// again later. source says where from, as text for the function of
+// [Scope.OnReopen]. The row of the snapshot keeps it until the commit.
 //
-// A layer that is applied with Detached and turns out to need its parents gives
-// [driver.ErrNeedsParents] here too, but the snapshot can be committed all the
-// same: Commit, which names the parents, reads the layer again and applies it then.
-// Until then nothing of it is in the snapshot. Applying to it again forgets this.
+// A layer that was applied with Detached and turns out to need its parents
+// gives [driver.ErrNeedsParents] here too. But the snapshot can still be
+// committed: Commit, which names the parent, reads the layer again and applies
+// it. Until then the snapshot contains nothing of the layer. Another apply
+// forgets source.
 func (sc *Scope) ApplyFrom(ctx context.Context, key, source string, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	return sc.s.applyFrom(ctx, sc.Full(key), source, layer, opts)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A LayerState says what is wrong with the layer of a snapshot, in one word. Scripts may
-// rely on the words.
+// A LayerState says in one word what is wrong with the layer of a snapshot. The
+// words are stable, so scripts may use them.
 type LayerState string
 
 // The states. Only the first is no damage.
@@ -30,13 +30,14 @@ const (
 	LayerUnreadable LayerState = "unreadable"
 	// LayerQuarantined: see ErrQuarantined.
 	LayerQuarantined LayerState = "quarantined"
-	// LayerUnknown: it could not be looked at, for want of descriptors for example.
+	// LayerUnknown: the layer could not be checked, for example because of a
+	// lack of file descriptors.
 	LayerUnknown LayerState = "unknown"
 )
 
 // A LayerDamage says what is wrong with the layer of one snapshot.
 type LayerDamage struct {
-	// Key is the snapshot that the layer belongs to, and Kind what it is.
+	// Key is the snapshot of the layer, and Kind the kind of that snapshot.
 	Key   string
 	Kind  snapshots.Kind
 	State LayerState
@@ -62,9 +63,9 @@ func stateOf(err error) LayerState {
 	}
 }
 
-// LayerState returns what the record of a snapshot's layer tells of damage; it reads no
-// file of the layer. A snapshot that is being changed at this moment counts as sound: what
-// is under way looks like damage.
+// LayerState returns what the record of a snapshot's layer says about damage.
+// It reads no files of the layer. It returns LayerSound for a snapshot that is
+// being changed at this moment, because a change in progress looks like damage.
 func (s *Snapshotter) LayerState(ctx context.Context, key string) (LayerState, error) {
 	end, err := s.calls.begin()
 	if err != nil {
@@ -98,10 +99,11 @@ func (s *Snapshotter) recordedState(ctx context.Context, row meta.Snapshot) (Lay
 	return stateOf(err), nil
 }
 
-// StreamStates is [Snapshotter.Stream] with the states of the layers. It looks at those of
-// snapshots that are not committed, which are few: a layer that is torn cannot be
-// committed. Of committed ones it only tells that the directory of the layer is gone, where
-// the driver is a [driver.Placer]: that takes one reading of the directory of all.
+// StreamStates is [Snapshotter.Stream] with the states of the layers. It checks
+// the layers of snapshots that are not committed, which are few; a torn layer
+// cannot be committed. For a committed snapshot it only tells that the
+// directory of the layer is missing, and only when the driver is a
+// [driver.Placer]: this takes one reading of the directory of all layers.
 func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context, snapshots.Info, LayerState) error) error {
 	var there layerNumbers
 	if p, ok := s.driver.(driver.Placer); ok {
@@ -160,9 +162,9 @@ func (l layerNumbers) lacks(row meta.Snapshot) bool {
 	return l != nil && err == nil && row.Store == "" && !row.Foreign && l[n/64]&(1<<(n%64)) == 0
 }
 
-// Damage returns what is wrong with the layer of a snapshot, which it looks at as
-// [Snapshotter.Usable] does, and with those of its parents, nearest first, of which it
-// looks at the records.
+// Damage returns what is wrong with the layer of a snapshot and with the layers
+// of its parents, nearest first. It checks the layer itself as
+// [Snapshotter.Usable] does. Of the parents it checks only the records.
 func (s *Snapshotter) Damage(ctx context.Context, key string) (damage []LayerDamage, err error) {
 	err = s.looking(ctx, key, func(row meta.Snapshot) error {
 		chain, err := s.chain(key)

@@ -16,11 +16,14 @@ const streamBatch = 256
 // errBatch ends a transaction when the batch is full.
 var errBatch = errors.New("the batch is full")
 
-// Stream is [Snapshotter.Walk] without filters that takes the same memory however many
-// snapshots there are, and keeps nobody from writing while fn runs. It is not one moment:
-// what is made or removed meanwhile may be shown or not. A snapshot that is there all the
-// time is shown once, also when it is committed meanwhile, and so gets another name: it
-// comes last then, if its new name's turn is over.
+// Stream is [Snapshotter.Walk] without filters. It takes the same memory for
+// any number of snapshots, and other calls can write while fn runs.
+//
+// Stream does not show the state of one moment. It may or may not show a
+// snapshot that is made or removed during the call. It shows every other
+// snapshot exactly once, also one that is committed during the call and so gets
+// another name: when the turn of the new name is over, that snapshot comes
+// last.
 func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) error {
 	return s.streamRows(ctx, func(ctx context.Context, row meta.Snapshot) error { return fn(ctx, infoOf(row)) })
 }

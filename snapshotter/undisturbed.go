@@ -66,8 +66,9 @@ func (s *Snapshotter) needsCleanup() bool {
 	return !ok || !s.tidy.Load() || p.Leftovers()
 }
 
-// OpenedInOrder reports whether the store was closed in order before, and nothing has
-// happened to it since: what other packages keep in it was complete then, too.
+// OpenedInOrder reports whether the last process closed the store properly and
+// nothing has changed it since. Then what other packages keep in the store is
+// complete too.
 func (s *Snapshotter) OpenedInOrder() bool { return s.inOrder }
 
 // leaveMark has the database remember, when it is closed, that the store is in order.

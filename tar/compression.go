@@ -16,10 +16,11 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// Compression is how a layer stream is compressed.
+// Compression is the way in which a layer tar is compressed.
 type Compression uint8
 
-// The compressions that are read. XZ and Bzip2 are not written.
+// The compressions that [NewDecompressor] reads. [Compress] does not write XZ
+// and Bzip2.
 const (
 	None Compression = iota
 	Gzip
@@ -50,12 +51,16 @@ func (c Compression) String() string {
 // window that the zstd command accepts without being told to (zstd(1), --long).
 const maxWindow = 128 << 20
 
-// NewDecompressor tells the compression of r by its first bytes and returns the
-// uncompressed stream. Several gzip members and zstd frames, skippable ones too,
-// are one stream. NUL bytes may follow the last gzip member, as in what bsdtar writes
-// to a pipe; gzip(1) ignores them, too. Empty input is an empty uncompressed stream. A bad
-// header, and one that asks for more than 128 MiB (zstd) or 64 MiB (xz) of memory, gives an
-// error matching [diff.ErrInvalidLayer]. Closing does not close r.
+// NewDecompressor finds the compression of r by its first bytes and returns the
+// uncompressed stream. Closing it does not close r.
+//
+// Several gzip members, and several zstd frames including skippable ones, are
+// one stream. NUL bytes may follow the last gzip member, as bsdtar writes them
+// to a pipe; gzip(1) ignores them too. Empty input is an empty uncompressed
+// stream.
+//
+// The error matches [diff.ErrInvalidLayer] for a bad header, and for a header
+// that asks for more than 128 MiB (zstd) or 64 MiB (xz) of memory.
 func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 	br := inputBuffers.Get().(*bufio.Reader)
 	br.Reset(r)
@@ -161,11 +166,13 @@ func (d *decompressor) Close() error {
 	return nil
 }
 
-// DetectBytes is how many of the first bytes of a stream tell its compression.
+// DetectBytes is the number of bytes at the start of a stream that
+// [DetectCompression] needs.
 const DetectBytes = 10
 
-// DetectCompression returns the compression that the first bytes of a stream tell;
-// None when they tell nothing, also where they are fewer than DetectBytes.
+// DetectCompression returns the compression of a stream that starts with head.
+// It returns None when head shows none, and when a head of fewer than
+// [DetectBytes] bytes is too short to show it.
 func DetectCompression(head []byte) Compression {
 	has := func(magic string) bool { return bytes.HasPrefix(head, []byte(magic)) }
 	switch {
@@ -196,7 +203,7 @@ func unexpected(err error) error {
 	return err
 }
 
-// Compress returns a writer that compresses to w; the same bytes always give
+// Compress returns a writer that compresses to w. The same bytes always give
 // the same compressed bytes. Closing it ends the stream and does not close w.
 func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
 	switch c {

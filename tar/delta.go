@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A Delta is a layer that has been unpacked into a staging directory and not
-// been merged yet: the tree there, and what a tree cannot say.
+// A Delta is a layer that was unpacked into a staging directory and is not
+// merged yet. It consists of the tree there and of what a tree cannot express.
 type Delta struct {
 	staging  *os.File
 	encoding whiteout.Encoding
@@ -50,10 +50,11 @@ type savedMark struct {
 const savedVersion = 2
 
 // Escaped reports whether the layer has an extended attribute of the encoding's
-// own namespace, which is kept escaped on disk.
+// own namespace. On disk such an attribute is escaped.
 func (d *Delta) Escaped() bool { return d.escaped }
 
-// Save writes what the staging directory does not hold, for [LoadDelta].
+// Save writes the part of the delta that is not in the staging directory, for
+// [LoadDelta].
 func (d *Delta) Save(w io.Writer) error {
 	head := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root, Escaped: d.escaped}
 	s := saver{w: bufio.NewWriter(w)}
@@ -102,9 +103,9 @@ const (
 	maxSaved = 1 << 30
 )
 
-// LoadDelta reads what [Delta.Save] wrote; staging is the directory that the
-// layer was unpacked into. The names in it are not believed: each must be one that a
-// directory can have, since it is removed where the delta is merged.
+// LoadDelta reads what [Delta.Save] wrote. staging is the directory that the
+// layer was unpacked into. LoadDelta trusts no name in r: each must be a
+// possible name of a file, because Merge removes files by these names.
 func LoadDelta(r io.Reader, staging *os.File) (*Delta, error) {
 	from := &bounded{&bounded{r, maxSaved}, savedHead}
 	l := loader{from: from, dec: json.NewDecoder(from), delta: &Delta{staging: staging, marks: &mark{}}}

@@ -1,16 +1,18 @@
-// Package tar turns a layer stream into a tree and a tree's changes into a
-// layer stream.
+// Package tar turns a layer tar into a tree, and the changes of a tree into a
+// layer tar. The glossary of package driver explains the terms.
 //
 // # Reading
 //
-// A layer is applied in two steps, the same on every backend. [Unpack] reads
-// the stream, plain or compressed, into an empty staging directory: the layer's
-// own entries become real files there, its markers (whiteouts, opaque marks)
-// are kept in memory as a [Delta]. [Delta.Merge] then moves the entries into
-// the directory that holds the layer and carries out, or encodes, the removals.
-// Nothing but the staging directory is touched until the whole stream has been
-// read and its digest has been verified, and Merge takes back what it did when
-// it fails, so a layer is applied whole or not at all.
+// A layer is applied in two steps, the same on every backend. First [Unpack]
+// reads the stream, compressed or not, into an empty staging directory. It
+// makes the entries of the layer as real files there, and keeps whiteouts and
+// opaque marks in memory as a [Delta]. Then [Delta.Merge] moves the files into
+// the directory that holds the layer, and writes the removals in the encoding
+// of the backend.
+//
+// A layer is applied whole or not at all. Unpack touches nothing outside the
+// staging directory, and it verifies the digest at the end of the stream. Merge
+// undoes its own steps when one fails.
 //
 //	delta, applied, err := tar.Unpack(ctx, staging, layer, tar.UnpackOptions{Parents: parents})
 //	if err != nil {
@@ -18,20 +20,20 @@
 //	}
 //	err = delta.Merge(ctx, tar.Target{Root: upper, Below: parents, Encoding: whiteout.Overlay})
 //
-// Streams are hostile: every path of a layer is resolved in user space, against
-// what the layer itself made and what the view of its parents shows; the kernel
-// is only ever asked for a single name below an open directory, without
-// following symbolic links.
+// Streams are hostile. The package resolves every path of a layer in user
+// space, with what the layer has made and what its parents show. It asks the
+// kernel only for one name below an open directory, and never lets it follow a
+// symbolic link.
 //
 // # Verifying
 //
-// [Verify] reads a layer as Unpack does and compares it with the tree that
-// applying it has given: what it finds says that the disk, or somebody, has
-// changed the layer since.
+// [Verify] reads a layer as Unpack does and compares it with the tree that the
+// layer was applied to. A finding says that something has changed the layer
+// since: a program or the disk.
 //
 //	v, err := tar.Verify(ctx, layer, parents, merged, tar.VerifyOptions{ReadData: true})
 //	if err != nil {
-//		return err // of the stream: nothing is known of the tree
+//		return err // the stream is wrong; this says nothing about the tree
 //	}
 //	for _, f := range v.Findings {
 //		fmt.Println(f) // "/etc/passwd: mode is 0666; the tar: 0644"
@@ -39,8 +41,8 @@
 //
 // # Writing
 //
-// [Write] is the inverse: the changes of a tree as canonical bytes.
+// [Write] is the inverse: it writes the changes of a tree as canonical bytes.
 //
-// The package does not know images, media types or how a backend lays out its
-// directories.
+// The package knows nothing of images, of media types, and of the directories
+// of a backend.
 package tar

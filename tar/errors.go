@@ -9,25 +9,26 @@ import (
 )
 
 var (
-	// ErrLongName says that a valid layer has a name over UnpackOptions.MaxName.
+	// ErrLongName: a valid layer has a name that is longer than
+	// UnpackOptions.MaxName.
 	ErrLongName = errors.New("file name is too long for this backend")
-	// ErrOwnXattr says that a valid layer has an extended attribute of the encoding's
-	// own namespace, which cannot be kept there under UnpackOptions.NoEscape.
+	// ErrOwnXattr: a valid layer has an extended attribute of the encoding's
+	// own namespace, which UnpackOptions.NoEscape forbids.
 	ErrOwnXattr = errors.New("this kernel cannot show this attribute")
-	// ErrLargeXattr says that a valid layer has an extended attribute, or more of them on
-	// one file, than the file system can hold.
+	// ErrLargeXattr: a valid layer has an extended attribute, or several on one
+	// file, that are larger than the file system can store.
 	ErrLargeXattr = errors.New("extended attribute does not fit")
-	// ErrUnmappedID says that a valid layer has a file of an owner that the user namespace of
-	// this process does not have.
+	// ErrUnmappedID: a valid layer has a file of an owner that does not exist
+	// in the user namespace of this process.
 	ErrUnmappedID = errors.New("this owner is not mapped in the user namespace")
-	// ErrNeedsParents says that a layer unpacked without its parents says
-	// something that only its parents can give a meaning to. Read it again with
+	// ErrNeedsParents: the layer was unpacked without its parents, and an entry
+	// has a meaning only together with them. Read the layer again with
 	// UnpackOptions.Parents.
 	ErrNeedsParents = errors.New("layer cannot be applied without its parents")
-	// ErrTorn says that a merge failed and so did taking it back: the target
-	// holds a part of the layer.
+	// ErrTorn: a merge failed, and undoing it failed too. The target contains a
+	// part of the layer.
 	ErrTorn = errors.New("the merge was interrupted, and the target is incomplete")
-	// ErrDigest says that the stream is not the one that was asked for.
+	// ErrDigest: the stream does not have the expected digest.
 	ErrDigest = errors.New("digest mismatch")
 )
 

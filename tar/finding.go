@@ -12,11 +12,11 @@ type FindingKind uint8
 
 // The kinds of findings.
 const (
-	// FindingMissing: the path is not there.
+	// FindingMissing: the path does not exist.
 	FindingMissing FindingKind = iota + 1
-	// FindingExtra: the path is there, and should not be.
+	// FindingExtra: the path exists and should not.
 	FindingExtra
-	// FindingType: it is a file of another type. Nothing else is compared.
+	// FindingType: the file has another type. Nothing else of it is compared.
 	FindingType
 	// FindingMode: the permission bits differ.
 	FindingMode
@@ -34,13 +34,14 @@ const (
 	FindingDevice
 	// FindingContent: the content of a regular file differs.
 	FindingContent
-	// FindingHardlink: names that should be one file are several, or the reverse.
+	// FindingHardlink: names that should be one file are several files, or the
+	// opposite.
 	FindingHardlink
 	// FindingUnreadable: the disk cannot be read there. See Finding.Err.
 	FindingUnreadable
 )
 
-// String returns the kind in a word or two.
+// String returns the kind in one or two words.
 func (k FindingKind) String() string {
 	words := [...]string{
 		FindingMissing: "missing", FindingExtra: "extra", FindingType: "type", FindingMode: "mode", FindingOwner: "owner",
@@ -53,24 +54,24 @@ func (k FindingKind) String() string {
 	return "unknown"
 }
 
-// A Finding is one difference between a tree and the tar it was made from.
+// A Finding is one difference between a tree and the tar that it was made from.
 type Finding struct {
-	// Path is in the form of diff.Change.Path.
+	// Path has the form of [diff.Change] Path.
 	Path string
 	Kind FindingKind
 	// Below says that the tar does not describe what was compared, so that Want
-	// is what the layers below have. Of FindingUnreadable it says that the layers
-	// below cannot be read there, not this one.
+	// comes from the layers below. For FindingUnreadable it says that a layer
+	// below cannot be read, not this layer.
 	Below bool
-	// Want and Got are what should be there and what is, in words; empty for
-	// nothing, or where the kind says it all.
+	// Want is what should be there, Got is what is there, in words. Each is
+	// empty for nothing, and where the kind says everything.
 	Want, Got string
-	// Err is the error of FindingUnreadable.
+	// Err is the error of a FindingUnreadable.
 	Err error
 }
 
-// String says the finding in one line, beginning with the path, which is quoted
-// when it holds what is no text.
+// String returns the finding in one line that begins with the path. It quotes a
+// path that is not plain text.
 func (f Finding) String() string {
 	source := "the tar"
 	if f.Below {

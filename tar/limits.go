@@ -2,19 +2,31 @@ package tar
 
 import "math"
 
-// Limits bound what a layer may ask for. A zero field means its default. The
-// fields are those of driver.Limits.
+// Limits bound what a layer tar may demand. A zero field means the default of
+// that field. The fields are those of driver.Limits.
 type Limits struct {
-	Entries   int64 // entries in the stream, and directories that their paths imply; default 10,000,000
-	Bytes     int64 // bytes of the uncompressed stream, and of all bodies with their holes; default 1 TiB
-	Ratio     int64 // uncompressed bytes for each compressed byte, checked past 64 MiB; default none
-	PathDepth int   // components of a path after cleaning; default 1,000,000, which no path of MaxPath bytes has
-	PAXBytes  int64 // bytes of one extended header; default 1 MiB (the reader's own ceiling)
-	Memory    int64 // bytes of memory for what has to be known of all entries; default 256 MiB
+	// Entries in the stream, plus directories that exist only because a path
+	// needs them. Default 10,000,000.
+	Entries int64
+	// Bytes of the uncompressed stream, and of all file contents including
+	// holes. Default 1 TiB.
+	Bytes int64
+	// Ratio of uncompressed bytes to one compressed byte, checked after the
+	// first 64 MiB. Default: no limit.
+	Ratio int64
+	// PathDepth is the number of components in a cleaned path. Default
+	// 1,000,000, which no path of MaxPath bytes has.
+	PathDepth int
+	// PAXBytes is the size of one extended header, in bytes. Default 1 MiB,
+	// which is also the most that the tar reader accepts.
+	PAXBytes int64
+	// Memory, in bytes, for what must be remembered of all entries. Default 256
+	// MiB.
+	Memory int64
 }
 
-// The defaults. There is none of Ratio, since no ratio tells an attack from a file
-// of zeros: zstd packs up to 32,768 of them into one byte.
+// The defaults of [Limits]. Ratio has no default, because no ratio tells an
+// attack from a file of zeros: zstd packs up to 32,768 zeros into one byte.
 const (
 	DefaultEntries   = 10_000_000
 	DefaultBytes     = 1 << 40
@@ -23,9 +35,9 @@ const (
 	DefaultMemory    = 256 << 20
 )
 
-// MaxPath is how many bytes the path of a file in a layer can have. A path, a link's
-// target and extended attributes stand in one extended header, of which every reader
-// takes 1 MiB at most.
+// MaxPath is the largest length of the path of a file in a layer, in bytes. A
+// path, a link target and extended attributes share one extended header, and
+// readers take at most 1 MiB of it.
 const MaxPath = 1<<20 - 4<<10
 
 // ratioFloor is how much may be inflated from nothing before Ratio counts: a

@@ -12,44 +12,45 @@ import (
 )
 
 // UnpackOptions tune [Unpack]. The zero value unpacks a layer without parents
-// for a plain tree.
+// into a plain tree.
 type UnpackOptions struct {
-	// Parents is the tree that the layer will be merged into, as a container
-	// sees it; nil when there is nothing. It is only read, and only where the
-	// layer does not say enough: directories without an entry, and targets of
-	// hard links that the layer does not hold.
+	// Parents is the merged tree that the layer will be merged into; nil when
+	// there is none. Unpack only reads it, and only where the layer does not
+	// say enough: for directories without an entry, and for targets of hard
+	// links that the layer does not contain.
 	Parents diff.View
 	// Detached unpacks a layer whose parents are not known yet. Parents must be
-	// nil. Ancestors without an entry are taken for directories, which
-	// [Delta.Merge] verifies; a hard link to a file that the layer does not
-	// hold gives [ErrNeedsParents].
+	// nil. Unpack assumes that every ancestor without an entry is a directory;
+	// [Delta.Merge] verifies this. A hard link to a file that the layer does
+	// not contain gives [ErrNeedsParents].
 	Detached bool
 	// DiffID, when set, is the digest that the uncompressed stream must have.
 	DiffID digest.Digest
-	// Limits bound what the stream may ask for.
+	// Limits bound what the stream may demand.
 	Limits Limits
-	// Warn is told of what was skipped or reinterpreted. May be nil. It is
-	// called from one goroutine at a time.
+	// Warn is called for each entry that Unpack skipped or understood
+	// differently. May be nil. One goroutine at a time calls it.
 	Warn func(path, message string)
-	// Encoding is how the tree will be kept on disk; it decides the names of
-	// extended attributes. It must be the one given to Merge.
+	// Encoding says how the tree will be stored on disk, which decides the
+	// names of extended attributes. Give the same encoding to Merge.
 	Encoding whiteout.Encoding
-	// NoEscape refuses extended attributes of the encoding's own namespace with
-	// ErrOwnXattr instead of keeping them escaped: overlay shows escaped ones from
-	// Linux 6.7 on.
+	// NoEscape returns [ErrOwnXattr] for extended attributes of the encoding's
+	// own namespace. Without it they are stored escaped, which overlay shows
+	// from Linux 6.7 on.
 	NoEscape bool
-	// MaxName is the longest name of a file that the layer may have, in bytes; 0
-	// for 255. A longer one gives ErrLongName. Whiteouts of longer names are no error.
+	// MaxName is the longest file name that the layer may have, in bytes; 0
+	// means 255. A longer name gives [ErrLongName]. Whiteouts of longer names
+	// are allowed.
 	MaxName int
-	// Writers is how many files are written side by side; 0 chooses.
+	// Writers is the number of files to write at the same time; 0 chooses one.
 	Writers int
-	// UserNS says that this process is not the initial user namespace's root:
-	// devices are skipped with a warning.
+	// UserNS says that this process is not root of the initial user namespace.
+	// Unpack then skips devices with a warning.
 	UserNS bool
-	// NoFchmodat2 keeps away from that system call, as on a kernel before 6.6.
+	// NoFchmodat2 avoids that system call, as on a kernel before 6.6.
 	NoFchmodat2 bool
-	// NoOpenat2 changes nothing: no path of a layer is ever handed to the
-	// kernel, with or without openat2(2).
+	// NoOpenat2 has no effect: Unpack never gives a path of a layer to the
+	// kernel.
 	NoOpenat2 bool
 
 	// forgetful, for tests, forgets what can be found out again whenever that is
@@ -59,26 +60,34 @@ type UnpackOptions struct {
 
 // Applied says what [Unpack] read.
 type Applied struct {
-	// DiffID is the digest of the uncompressed stream, trailing bytes included.
+	// DiffID is the digest of the uncompressed stream, including bytes after
+	// the end of the archive.
 	DiffID digest.Digest
 	// Bytes is the length of the uncompressed stream.
 	Bytes int64
-	// Entries is the number of entries, whiteouts included.
+	// Entries is the number of entries, including whiteouts.
 	Entries int64
 }
 
-// Unpack reads a layer, plain or compressed with gzip or zstd, to its end and
-// makes its entries in the empty directory staging, which must be on the file
-// system of the tree that the layer will be merged into. It reads opts.Parents
-// and writes nowhere else.
+// Unpack reads a layer tar to its end and makes its entries in the empty
+// directory staging. The tar may be compressed, see [NewDecompressor]. staging
+// must be on the file system of the tree that the layer will be merged into.
+// Unpack also reads opts.Parents, and writes nowhere else.
 //
-// It returns an error matching [diff.ErrInvalidLayer], with the entry's name and
-// its offset in the uncompressed stream, for a stream that cannot be applied;
-// [ErrDigest] when opts.DiffID differs; [ErrNeedsParents] only with
-// opts.Detached; the context's error; the reader's error; and an *os.PathError
-// for trouble on this machine, such as a full disk. After an error the staging
-// directory holds leftovers and should be deleted. When the context ended, a
-// Read of layer may still be under way.
+// Unpack returns:
+//
+//   - an error that matches [diff.ErrInvalidLayer] for a stream that cannot be
+//     applied, with the name of the entry and its offset in the uncompressed
+//     stream;
+//   - [ErrDigest] when the stream does not have the digest opts.DiffID;
+//   - [ErrNeedsParents], only with opts.Detached;
+//   - [ErrLongName], [ErrOwnXattr], [ErrLargeXattr] or [ErrUnmappedID] for a
+//     valid layer that cannot be stored here;
+//   - the error of the context, and the error of the reader;
+//   - an *os.PathError for trouble on this machine, such as a full disk.
+//
+// After an error delete the staging directory. When the context has ended, a
+// Read of layer may still be running.
 func Unpack(ctx context.Context, staging *os.File, layer io.Reader, opts UnpackOptions) (*Delta, Applied, error) {
 	return unpack(ctx, staging, layer, opts)
 }

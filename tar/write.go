@@ -16,40 +16,41 @@ import (
 
 // WriteOptions tune [Write].
 type WriteOptions struct {
-	// MaxTime, when not zero, is the latest mtime written; later ones are
-	// replaced by it, as https://reproducible-builds.org/specs/source-date-epoch/ asks for.
+	// MaxTime, when not zero, is the latest mtime that Write writes. It
+	// replaces later times, as
+	// https://reproducible-builds.org/specs/source-date-epoch/ asks for.
 	MaxTime time.Time
-	// Warn is told of what a layer cannot hold. May be nil.
+	// Warn is called for each file that a layer cannot contain. May be nil.
 	Warn func(path, message string)
 }
 
-// Write writes changes, in the order of [diff.Compare], as an uncompressed layer
-// tar to w, and counts them. The same changes give the same bytes:
+// Write writes changes as an uncompressed layer tar to w, and counts them. The
+// changes must be in the order of [diff.Compare]. The same changes give the
+// same bytes:
 //
-//   - ustar headers, with PAX records only for what ustar cannot hold, in the
-//     order of their keys; no user and group names, no atime and ctime, no
-//     sparse files;
-//   - a deleted path is an empty file .wh.NAME with mode, owner and mtime 0,
-//     never an opaque mark;
-//   - directories end in a slash, the root is "./";
-//   - extended attributes are SCHILY.xattr records.
+//   - Headers are ustar. PAX records exist only for what ustar cannot express,
+//     in the order of their keys. There are no user and group names, no atime
+//     and ctime, and no sparse files.
+//   - A deleted path is an empty file .wh.NAME with mode, owner and mtime 0.
+//     Write never writes an opaque mark.
+//   - The name of a directory ends in a slash. The root is "./".
+//   - Extended attributes are SCHILY.xattr records.
 //
-// A path of more than MaxPath bytes is an error that matches [diff.ErrNotCarried], and so
-// are a path, a link target and extended attributes of more than 1 MiB together: no reader
-// takes them.
-//
-// A file whose length is not what its attributes say, as one that is written to
-// meanwhile, is an error, and so is an error in changes. On an error w has
-// received an incomplete stream; the Stats say what was written so far.
+// Write returns an error that matches [diff.ErrNotCarried] for a path of more
+// than [MaxPath] bytes, and for a path, link target and extended attributes of
+// more than 1 MiB together: no reader takes them. It returns an error for a
+// file whose length differs from its attributes, for example because a program
+// writes to it, and for an error in changes. After an error w has received an
+// incomplete stream; the Stats say what was written so far.
 func Write(ctx context.Context, w io.Writer, changes iter.Seq2[diff.Change, error], opts WriteOptions) (diff.Stats, error) {
 	lw := newLayerWriter(ctx, w, opts)
 	defer lw.release()
 	return lw.write(ctx, changes)
 }
 
-// Check returns the error with which Write would refuse a change, without writing any or
-// reading the body of a file: one matching [diff.ErrNotCarried] for a file that no layer
-// can hold.
+// Check returns the error with which [Write] would refuse a change: one that
+// matches [diff.ErrNotCarried] for a file that no layer can contain. It writes
+// nothing and reads no content of a file.
 func Check(ctx context.Context, changes iter.Seq2[diff.Change, error]) error {
 	lw := newLayerWriter(ctx, io.Discard, WriteOptions{})
 	defer lw.release()

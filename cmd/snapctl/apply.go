@@ -17,21 +17,21 @@ type applyOptions struct {
 	key, file string
 }
 
-const applyLong = `Unpack a layer, a tar stream as it is or packed with gzip, zstd, xz or bzip2, over what the
-active snapshot KEY shows; - is standard input. A layer that cannot be applied whole
-changes nothing. KEY must not be mounted.
+const applyLong = `Unpack a layer over the content of the active snapshot KEY. The layer is a tar stream,
+uncompressed or compressed with gzip, zstd, xz or bzip2; - reads standard input. A
+layer is applied whole: after an error KEY is unchanged. KEY must not be mounted.
 
---limit bounds what the layer may ask for, as NAME=VALUE, separated by commas; a layer
-beyond a limit is invalid (6). Those that are not named have their defaults:
+--limit bounds what the layer may demand. LIMITS is a list of NAME=VALUE, separated by
+commas. A layer that exceeds a limit is invalid (exit code 6). The defaults are:
 
-  entries=10000000  entries, and directories that only their paths name
-  bytes=1TiB        bytes of the uncompressed stream, and of all files with their holes
-  ratio=N           uncompressed bytes for each compressed one, beyond 64 MiB (none)
+  entries=10000000  entries, including directories that exist only in their paths
+  bytes=1TiB        bytes of the uncompressed stream, and of all files including holes
+  ratio=N           uncompressed bytes per compressed byte, after 64 MiB (no limit)
   depth=1000000     names in one path
   header=1MiB       bytes of one extended header
-  memory=256MiB     bytes of memory for what has to be known of all entries at once
+  memory=256MiB     bytes of memory for what must be remembered of all entries
 
-Prints the layer's diffID, the digest of the uncompressed stream.`
+The command prints the diffID of the layer, the digest of the uncompressed stream.`
 
 const applyJSON = `{
   "key": "work",

@@ -84,7 +84,7 @@ func plural(n int, one, many string) string {
 func newHelpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "Show what a command does and how it is used",
+		Short: "Show the help of a command",
 		Args:  rangeArgs(0, 2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var names []string

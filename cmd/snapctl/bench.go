@@ -15,27 +15,28 @@ import (
 	"github.com/layerkeep/layerkeep/bench/report"
 )
 
-const benchLong = `Measure what each driver costs here: the first write to a file of an image (copy-up),
-inodes and space, reading, the life of containers, and whole workloads. It prints
-tables and says in words which driver suits which work. It needs root.
+const benchLong = `Measure what each driver costs on this machine: the first write to a file of an image
+(copy-up), inodes and disk space, reading, the life of containers, and whole workloads.
+The command prints tables, and says in words which driver suits which work. It needs
+root.
 
 Without --fs it measures on the file system of the --scratch directory. With --fs it
-makes a small disk of each file system in a file in that directory, and measures on
-these. Nothing of it stays, also when the command is interrupted; what a killed run
-has left is removed by the next one in the same directory.
+makes a small disk for each file system, in a file in that directory, and measures on
+these disks. It removes everything that it made, also when it is interrupted. What a
+killed run left is removed by the next run in the same directory.
 
---quick takes less than two minutes and measures a part of the cases. The whole takes
-an hour or more for each file system. With --out, the report is written to DIR as
-bench.json (with every sample), bench.txt (for benchstat) and bench.html (with plots);
-a run that was interrupted goes on from DIR/bench.part.json when it is started again
+--quick measures a part of the cases and takes less than two minutes. A whole run takes
+an hour or more for each file system. With --out the command writes the report to DIR
+as bench.json (with every sample), bench.txt (for benchstat) and bench.html (with
+plots). An interrupted run continues from DIR/bench.part.json when you start it again
 with the same options.
 
-The drivers take turns, round by round, until the result is precise enough or its
-share of the time is over. Other work on the machine makes results worse: the report
-says how steady the machine was.
+The drivers take turns, round by round, until the result is precise enough or the time
+of the case is over. Other work on the machine makes the results worse: the report says
+how steady the machine was.
 
-'snapctl bench list' shows what is measured, and 'snapctl bench compare A.json B.json'
-what changed between two runs.`
+'snapctl bench list' shows what can be measured. 'snapctl bench compare A.json B.json'
+shows what changed between two runs.`
 
 const benchJSON = `{
   "layerkeep_bench": 1,
@@ -141,13 +142,13 @@ func newBenchCommand(a *app) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Quick, "quick", false, "measure a part of the cases, in less than two minutes")
-	flags.StringSliceVar(&o.Drivers, "drivers", nil, "measure only the drivers in `LIST`, which commas separate")
-	flags.StringSliceVar(&o.Suites, "suite", nil, "measure only the suites in `LIST`, which commas separate")
-	flags.StringVar(&o.Scratch, "scratch", os.TempDir(), "measure in `DIR`, or make the disks of --fs there")
+	flags.StringSliceVar(&o.Drivers, "drivers", nil, "measure only the drivers in `LIST`, separated by commas")
+	flags.StringSliceVar(&o.Suites, "suite", nil, "measure only the suites in `LIST`, separated by commas")
+	flags.StringVar(&o.Scratch, "scratch", os.TempDir(), "measure in `DIR`, or make the disks of --fs in it")
 	flags.StringSliceVar(&o.FileSystems, "fs", nil, "measure on a disk of each file system in `LIST`: "+strings.Join(disk.FileSystems(), ", "))
-	flags.StringVar(&out, "out", "", "write the report to `DIR`, which is made if it is missing")
-	flags.DurationVar(&o.CaseTime, "case-time", 0, "repeat each case for `DURATION` at most, 20s by default, but five times at least")
-	flags.DurationVar(&o.Time, "time", 0, "measure no longer than `DURATION`, such as 10m, and leave out what that does not suffice for")
+	flags.StringVar(&out, "out", "", "write the report to `DIR`; a missing directory is made")
+	flags.DurationVar(&o.CaseTime, "case-time", 0, "repeat each case for at most `DURATION` (default 20s), but at least five times")
+	flags.DurationVar(&o.Time, "time", 0, "measure for at most `DURATION`, for example 10m, and leave out the cases that do not fit")
 	completeFlag(cmd, "drivers", driverNames)
 	completeFlag(cmd, "suite", cobra.FixedCompletions(bench.SuiteNames(), cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(cmd, "fs", cobra.FixedCompletions(disk.FileSystems(), cobra.ShellCompDirectiveNoFileComp))

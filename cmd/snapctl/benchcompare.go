@@ -10,17 +10,18 @@ import (
 	"github.com/layerkeep/layerkeep/bench/report"
 )
 
-const benchCompareLong = `Say what changed between two runs of 'snapctl bench' beyond the noise: between kernels,
-disks, versions. A.json and B.json are files bench.json that --out has made, the older
-one first. Each difference is tested, and the tests are corrected for their number, so
-that of the changes that are shown at most one in twenty is expected to be chance.
+const benchCompareLong = `Show what changed between two runs of 'snapctl bench' by more than the noise: between
+kernels, disks or versions. A.json and B.json are files bench.json that --out has
+written; name the older one first. The command tests each difference, and corrects the
+tests for their number: at most one in twenty of the shown changes is expected to be
+chance.
 
-The exit code is 0 whatever has changed.`
+The exit code is 0, whatever has changed.`
 
 func newBenchCompareCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "compare A.json B.json",
-		Short: "Say what changed between two runs",
+		Short: "Show what changed between two runs",
 		Long:  benchCompareLong,
 		Args:  exactArgs(2),
 		RunE:  func(_ *cobra.Command, args []string) error { return runBenchCompare(a, args[0], args[1]) },

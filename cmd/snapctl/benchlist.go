@@ -11,7 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-const benchListLong = `List the suites of 'snapctl bench' and their cases, with one line on what each shows.
+const benchListLong = `List the suites of 'snapctl bench' and their cases. One line says what each case shows.
 Cases with a star are part of a --quick run.`
 
 func newBenchListCommand(a *app) *cobra.Command {

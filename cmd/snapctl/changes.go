@@ -15,13 +15,14 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-const changesLong = `List the changes of the snapshot KEY against its parent, one a line: A, M or D for
-added, modified or deleted, and the path. KEY may be active or committed.
+const changesLong = `List the changes of the snapshot KEY against its parent, one on each line: A for added,
+M for modified or D for deleted, and the path. KEY may be active or committed.
 
-In a path a backslash is \\, a newline \n, a tab \t, a carriage return \r, any other
-byte that is no printable character \xHH, and an invisible character \uHHHH or
-\UHHHHHHHH; so a line is a line, and different paths look different. In JSON the
-path is as it is; one that is not UTF-8 is also there in base64, as "rawPath".`
+Special characters in a path are escaped, so that each change is one line and different
+paths look different: a backslash is \\, a newline \n, a tab \t, a carriage return \r,
+any other unprintable byte \xHH, and an invisible character \uHHHH or \UHHHHHHHH. JSON
+has the path unescaped. For a path that is not UTF-8, JSON also has "rawPath", the path
+in base64.`
 
 const changesJSON = `{
   "key": "work",

@@ -15,28 +15,29 @@ import (
 	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
-const checkLong = `Look for damage in the store: in its database, in the records of layers, in the
-files of layers, in images and their blobs. With NAMEs, which are images or
-snapshots, only these and what they stand on. Nothing is changed.
+const checkLong = `Look for damage in the store: in its database, in the records of layers, in the files
+of layers, and in images and their blobs. NAMEs are images or snapshots: with them the
+command checks only these and everything below them. It changes nothing.
 
-Without --read-data it reads the database, every record, every directory and the
-attributes of every file, and manifests and configs. With it, it reads every byte:
-it compares blobs with their digests, a layer that was imported with its blob, and
-a layer that was committed with the digest that its commit has kept ('snapctl
-commit' keeps one of layers of up to 64 MiB). What cannot be compared with anything,
-such as a layer that an engine unpacked, is read all the same, and counted.
+Without --read-data the command reads the database, every record, every directory and
+the attributes of every file, and manifests and configs. With --read-data it reads
+every byte: it compares blobs with their digests, an imported layer with its blob, and
+a committed layer with the digest that 'snapctl commit' recorded (for layers of up to
+64 MiB). When nothing was recorded, as for a layer that an engine unpacked, it still
+reads the layer, and counts it as not compared.
 
-Through a service the check runs in that, while engines and others go on: they do not
-wait for it, and what they change meanwhile is no damage. What was changed whenever it
-was looked at, or removed, is counted and left out; what was made since is not looked at.
-Nothing is written to the database while its pages are compared.
+When a service has the store open, the check runs in the service. Engines and other
+commands do not wait for it. What they change during the check is not damage. The
+command counts and leaves out what was removed, or was being changed each time it
+looked. It does not check what was made since the start. While it compares the pages of
+the database, nothing can be written to the database.
 
-Damage is printed line by line, and the exit code is 8 then. --background reads no
-more than so many bytes in a second, and uses the processor and the disk when nobody
-else does.
+The command prints each damaged thing on one line, and the exit code is then 8. With --background
+it reads at most RATE bytes per second, and uses the processor and the disk only when
+they are idle.
 
-A check that is ended by a signal says how to go on from where it was, with --after:
-then what was looked at before is left out, but for the database.`
+A check that a signal ends prints how to continue with --after. The next check then
+leaves out what was already checked, except the database.`
 
 const checkJSON = `{
   "findings": [
@@ -96,9 +97,9 @@ func newCheckCommand(a *app) *cobra.Command {
 			return runCheck(cmd.Context(), a, check.Options{ReadData: readData, Names: args, After: check.Position(after)}, int64(rate))
 		},
 	}
-	cmd.Flags().BoolVar(&readData, "read-data", false, "read every byte and compare it with what it must be")
-	cmd.Flags().Var(&rate, "background", "read at most `RATE` bytes in a second, such as 20MiB")
-	cmd.Flags().StringVar(&after, "after", "", "go on after `POSITION`, which a check that was cut short has told")
+	cmd.Flags().BoolVar(&readData, "read-data", false, "read and compare every byte")
+	cmd.Flags().Var(&rate, "background", "read at most `RATE` bytes per second, for example 20MiB, at low priority")
+	cmd.Flags().StringVar(&after, "after", "", "continue at `POSITION`, which an interrupted check has printed")
 	completeFlag(cmd, "after", cobra.NoFileCompletions)
 	return cmd
 }

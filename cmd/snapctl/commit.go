@@ -12,11 +12,12 @@ type commitOptions struct {
 	name, key string
 }
 
-const commitLong = `Make the active snapshot KEY a committed one called NAME: it never changes again and
-may be a parent. KEY is gone then. It must not be mounted.
+const commitLong = `Turn the active snapshot KEY into the committed snapshot NAME. A committed snapshot
+never changes, and other snapshots can be made on it. KEY no longer exists afterwards.
+KEY must not be mounted.
 
-Once this returns the snapshot is on the disk, whole, whatever happens next.
-Prints NAME.`
+When the command returns, the whole snapshot is on the disk and survives a power cut.
+The command prints NAME.`
 
 const commitJSON = `{
   "name": "changed",
@@ -37,7 +38,7 @@ type commitResult struct {
 func newCommitCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "commit NAME KEY",
-		Short:             "Make a writable snapshot a committed one",
+		Short:             "Turn a writable snapshot into a committed one",
 		Long:              jsonHelp(commitLong, commitJSON),
 		Args:              exactArgs(2),
 		ValidArgsFunction: a.complete(keys(snapshots.KindActive), argAt(1)),

@@ -24,13 +24,13 @@ type demoOptions struct {
 	inNamespace bool
 }
 
-const demoLong = `Show what a union file system is, on a small image that is part of this program:
-import it, mount it, look for a file that a layer hides, change something, list and
-pack the changes, commit them, and clean everything up again.
+const demoLong = `Show what a union file system is, on a small image that is part of this program. The
+demo imports the image, mounts it, looks for a file that a layer hides, changes
+something, lists and packs the changes, commits them, and removes everything again.
 
-It works in a temporary directory with a store of its own and leaves nothing behind;
---root is not used. Without root it runs in a user namespace. It fails when any step
-does not do what it says.`
+It works in a temporary directory with its own store and leaves nothing behind; it
+ignores --root. Without root it runs in a user namespace. It fails when a step does not
+do what it says.`
 
 const demoJSON = `{
   "ok": true,
@@ -60,7 +60,7 @@ func newDemoCommand(a *app) *cobra.Command {
 	var opts demoOptions
 	cmd := &cobra.Command{
 		Use:               "demo",
-		Short:             "Show on a small image what a union file system is",
+		Short:             "Show what a union file system is, on a small image",
 		Long:              jsonHelp(demoLong, demoJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,

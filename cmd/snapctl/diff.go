@@ -18,12 +18,12 @@ type diffOptions struct {
 	key, output, compress string
 }
 
-const diffLong = `Write the changes of the snapshot KEY against its parent as a layer: a tar stream, to
-standard output or into FILE. KEY may be active or committed. The same changes
-give the same bytes every time.
+const diffLong = `Write the changes of the snapshot KEY against its parent as a layer: a tar stream. It
+goes to standard output, or to FILE with -o. KEY may be active or committed. The same
+changes always give the same bytes.
 
-FILE appears when it is complete. A terminal gets no tar. With --json, which needs
--o, it prints what was written.`
+FILE appears when it is complete. The command refuses to write a tar to a terminal. With
+--json, which needs -o, it prints what it wrote.`
 
 const diffJSON = `{
   "key": "work",
@@ -64,7 +64,7 @@ func newDiffCommand(a *app) *cobra.Command {
 			return runDiff(cmd.Context(), a, opts)
 		},
 	}
-	cmd.Flags().StringVarP(&opts.output, "output", "o", "", "write to `FILE`; - is standard output")
+	cmd.Flags().StringVarP(&opts.output, "output", "o", "", "write to `FILE`; - means standard output")
 	cmd.Flags().StringVar(&opts.compress, "compress", "none", "compress with `ALGORITHM`: none, gzip or zstd")
 	completeFlag(cmd, "compress", cobra.FixedCompletions([]string{"none", "gzip", "zstd"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -14,13 +14,13 @@ type exportOptions struct {
 	name, source, file string
 }
 
-const exportLong = `Write NAME, an image or a committed snapshot, as an OCI archive into FILE; - is standard
-output. Layers that came with an image keep their digests; those that never were a
-blob are made from the changes of their snapshots. So is a layer whose blob the store
-has lost; a warning says so then, as its digest, and that of the image, are others.
+const exportLong = `Write NAME, an image or a committed snapshot, as an OCI archive to FILE; - writes to
+standard output. Layers that came with an image keep their digests. A layer without a
+blob is made from the changes of its snapshot. So is a layer whose blob the store has
+lost; the command then warns, because the layer and the image get other digests.
 
-FILE appears when it is complete. A terminal gets no archive. Prints the digest of
-the image, unless the archive goes to standard output.`
+FILE appears when it is complete. The command refuses to write an archive to a terminal.
+It prints the digest of the image, unless the archive goes to standard output.`
 
 const exportJSON = `{
   "name": "debian:changed",

@@ -8,8 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const gcLong = `Free what nothing uses any more: the layers of removed images, their blobs, the
-records of mounts that are gone, and what interrupted commands left on the disk.`
+const gcLong = `Delete everything that nothing uses any more: the layers of removed images, their
+blobs, the records of mounts that no longer exist, and what interrupted commands left
+on the disk.`
 
 const gcJSON = `{
   "snapshots": [
@@ -32,7 +33,7 @@ type gcResult struct {
 func newGCCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "gc",
-		Short: "Free what nothing uses any more",
+		Short: "Delete what nothing uses any more",
 		Long:  jsonHelp(gcLong, gcJSON),
 		Args:  exactArgs(0),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), a) },

@@ -15,16 +15,17 @@ import (
 // idMapFlags are the values of --uidmap and --gidmap.
 type idMapFlags struct{ uids, gids []string }
 
-const idMapLong = `With --uidmap and --gidmap, files appear in its mounts with the owners that they
-have for the host of a container in a user namespace: CONTAINER:HOST:SIZE says that
-SIZE ids from HOST stand for those from CONTAINER. What the snapshot holds, its
-diffs and what is committed have the container's ids. Not every kernel and file
-system can; 'snapctl version' says.`
+const idMapLong = `--uidmap and --gidmap are for a container in a user namespace. They translate the
+owners of files in the mounts of the snapshot: with CONTAINER:HOST:SIZE the SIZE ids
+from CONTAINER appear as the ids from HOST. For example, 0:100000:65536 shows a file
+of root as a file of user 100000. Only mounts are translated: the snapshot itself, its
+diffs and its commits have the ids of the container. Not every kernel and file system
+can do this; 'snapctl version' says whether yours can.`
 
 // addIDMapFlags adds --uidmap and --gidmap to a command.
 func addIDMapFlags(cmd *cobra.Command, ids *idMapFlags) {
-	cmd.Flags().StringSliceVar(&ids.uids, "uidmap", nil, "map the user ids `CONTAINER:HOST:SIZE` of the new snapshot's mounts; may be repeated")
-	cmd.Flags().StringSliceVar(&ids.gids, "gidmap", nil, "map the group ids `CONTAINER:HOST:SIZE`; may be repeated")
+	cmd.Flags().StringSliceVar(&ids.uids, "uidmap", nil, "map user ids in mounts of the new snapshot, as `CONTAINER:HOST:SIZE` (may be repeated)")
+	cmd.Flags().StringSliceVar(&ids.gids, "gidmap", nil, "map group ids, as `CONTAINER:HOST:SIZE` (may be repeated)")
 	completeFlag(cmd, "uidmap", cobra.NoFileCompletions)
 	completeFlag(cmd, "gidmap", cobra.NoFileCompletions)
 }

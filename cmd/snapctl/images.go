@@ -34,7 +34,7 @@ func newImagesCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "images",
 		Short:             "List the images",
-		Long:              jsonHelp("List the images with the size of their blobs as they are stored, and for those of an\nadditional store the ID of that.", imagesJSON),
+		Long:              jsonHelp("List the images, each with the stored size of its blobs. For an image of an additional\nstore the list also shows the ID of that store.", imagesJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runImages(cmd.Context(), a) },

@@ -16,27 +16,32 @@ type importOptions struct {
 	recipes                       bool
 }
 
-const importLong = `Import an image into the store: verify and unpack its layers into committed
-snapshots, and give it a name. Layers that are there already are skipped; one that is
-damaged, as far as its record, its root directory and the size of its blob tell, is
-unpacked again in its place.
+const importLong = `Import an image into the store: verify its layers, unpack them into committed
+snapshots, and give the image a name. The command skips layers that the store already
+has. It checks their records, their root directories and the sizes of their blobs, and
+unpacks a damaged layer again in place.
 
-SOURCE is an OCI layout directory, a directory of skopeo's dir:, an OCI archive or the
-archive of 'docker save', plain or compressed; - is standard input. It may say its
-format, and which image it means by its name: oci:DIR[:REF], dir:DIR,
-oci-archive:FILE[:REF], docker-archive:FILE[:REF].
+SOURCE is an OCI layout directory, a directory of skopeo's dir:, an OCI archive, or the
+archive of 'docker save'. An archive may be compressed; - reads standard input. SOURCE
+can name its format, and can choose an image by its name:
 
-Of several images in one source none is taken unless you say which: by its name as
-above, or with --image by its digest (of the manifest, the index or the config; the
-first digits will do) or by its number in the source. The message that refuses them
-lists all of these.
+  oci:DIR[:REF]
+  dir:DIR
+  oci-archive:FILE[:REF]
+  docker-archive:FILE[:REF]
 
-With --recipes it keeps of each layer what, beside its files, it takes to make its blob
-again, should that be lost: the headers of its tar, some percent of the blob. That reads
-and packs each layer once more. It warns of layers whose blobs come from a program that
-packs in another way: of these only the tar can be made again.
+When a source has several images, you must choose one: by its name as above, or with
+--image. --image takes the digest of the manifest, the index or the config, or the
+first digits of it, or the number of the image in the source. If you choose none, the
+error lists all images of the source.
 
-Prints the name of the image.`
+With --recipes the command stores a recipe for each layer: the headers of its tar, which
+take some percent of the blob. With the recipe and the files of the layer a lost blob
+can be made again. The command then reads and packs each layer once more. It warns about
+blobs of programs that compress in another way: for these only the tar can be made
+again.
+
+The command prints the name of the image.`
 
 const importJSON = `{
   "name": "debian:12",
@@ -89,10 +94,10 @@ func newImportCommand(a *app) *cobra.Command {
 			return runImport(cmd.Context(), a, opts)
 		},
 	}
-	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: as the source does)")
-	cmd.Flags().StringVar(&opts.image, "image", "", "of several images take that with this `DIGEST`, or this number: 1, 2, …")
-	cmd.Flags().StringVar(&opts.platform, "platform", "", "take the image for `P`, os/arch[/variant] (default: this machine's)")
-	cmd.Flags().BoolVar(&opts.recipes, "recipes", false, "keep what it takes to make the blobs of the layers again")
+	cmd.Flags().StringVar(&opts.name, "name", "", "name the image `REF` (default: its name in the source)")
+	cmd.Flags().StringVar(&opts.image, "image", "", "choose one of several images by its `DIGEST` or number (1, 2, ...)")
+	cmd.Flags().StringVar(&opts.platform, "platform", "", "choose the image for platform `P`, os/arch[/variant] (default: of this machine)")
+	cmd.Flags().BoolVar(&opts.recipes, "recipes", false, "store recipes, to make lost blobs of layers again")
 	a.addLimitFlag(cmd)
 	completeFlag(cmd, "name", cobra.NoFileCompletions)
 	completeFlag(cmd, "image", cobra.NoFileCompletions)

@@ -14,13 +14,13 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 )
 
-const infoLong = `Show what is known of the snapshot KEY, or of the snapshot of an image: its kind,
-its parents (nearest first), what it takes on the disk without them and may take at
-most, its labels.
+const infoLong = `Show what is known about the snapshot KEY, or about the snapshot of an image: its kind,
+its parents (nearest first), its labels, what it takes on the disk without its parents,
+and its size limit.
 
-It looks at the snapshot's own layer, its record and its root directory, and at the
-records of its parents. What is damaged is named, with the command that repairs or
-removes it. 'snapctl check' reads more of them.`
+The command checks the record and the root directory of the snapshot's own layer, and
+the records of its parents. It names damage together with the command that repairs or
+removes it. 'snapctl check' checks more.`
 
 const infoJSON = `{
   "key": "work",
@@ -74,7 +74,7 @@ type infoResult struct {
 func newInfoCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "info KEY",
-		Short:             "Show what is known of a snapshot",
+		Short:             "Show what is known about a snapshot",
 		Long:              jsonHelp(infoLong, infoJSON),
 		Args:              exactArgs(1),
 		ValidArgsFunction: a.complete(either(imageNames, allKeys()), argAt(0)),

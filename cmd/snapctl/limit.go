@@ -10,7 +10,7 @@ import (
 
 // addLimitFlag adds --limit to a command that unpacks layers.
 func (a *app) addLimitFlag(cmd *cobra.Command) {
-	cmd.Flags().Var((*limitFlag)(&a.limits), "limit", "refuse layers beyond `LIMITS`, bytes=2TiB,memory=1GiB for instance; see 'snapctl help apply'")
+	cmd.Flags().Var((*limitFlag)(&a.limits), "limit", "refuse layers that exceed `LIMITS`, for example bytes=2TiB,memory=1GiB; see 'snapctl help apply'")
 	completeFlag(cmd, "limit", cobra.NoFileCompletions)
 }
 

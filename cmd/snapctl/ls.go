@@ -9,15 +9,16 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-const lsLong = `List the snapshots, oldest first, with the images that they are and where snapctl
-has mounted them. Those of engines are called @ENGINE/NAME. More than 1000 are
-listed as they are read, in the order of their keys.
+const lsLong = `List the snapshots, oldest first, with their images and with the directories where
+snapctl has mounted them. Snapshots of engines are called @ENGINE/NAME. When there are
+more than 1000 snapshots, they are listed in the order of their keys instead, while
+they are read.
 
-A snapshot that is not committed and whose layer is damaged has a word for that after
-its kind: torn, after a kill in the middle of applying a layer or a failed write of the
-disk, missing, unreadable, or unknown where nobody could look. 'snapctl info' says more.
-Of committed ones it only says that the directory of the layer is missing (not with
-aufs); 'snapctl check' looks at them.`
+For a damaged snapshot a word follows its kind. A snapshot that is not committed can be
+torn (a kill in the middle of applying a layer, or a failed write of the disk),
+missing, unreadable, or unknown (it could not be checked). 'snapctl info' says more.
+For a committed snapshot the list only shows that the directory of the layer is missing
+(not with aufs); 'snapctl check' checks committed snapshots.`
 
 const lsJSON = `{
   "snapshots": [

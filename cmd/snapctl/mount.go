@@ -24,27 +24,27 @@ type mountOptions struct {
 	ids              idMapFlags
 }
 
-const mountLong = `Mount the root file system of NAME, an image or a snapshot, at the directory
-TARGET.
+const mountLong = `Mount the root file system of NAME, an image or a snapshot, at the directory TARGET.
+TARGET must be a directory that is not a mount point and not part of the store.
 
-An active snapshot mounts itself, writable; a view mounts itself, read-only. An
-image or a committed snapshot is mounted read-only, through a view that is made
-for it and that 'snapctl umount' drops again. With --rw a new writable snapshot
-KEY is made on it and mounted; it stays when it is unmounted. --size limits what
-that takes on the disk, as for 'snapctl prepare'; --uidmap and --gidmap map the
-owners of its files, or of those of the view, as there.
+An active snapshot is mounted writable, a view read-only. An image or a committed
+snapshot is mounted read-only, through a view that the command makes for it;
+'snapctl umount' removes this view.
 
---volatile makes writing much faster, and fsync(2) do nothing: what is written is on
-the disk when the snapshot is committed, and not before. If the machine stops or is
-started again before that, the snapshot can only be removed. It is for builds and for
-what can be made again. Backends that cannot do it mount as ever; 'snapctl version'
-says which can.
+With --rw the command makes a new writable snapshot KEY on NAME, and mounts KEY. KEY
+stays when it is unmounted. --size limits what KEY takes on the disk, as in 'snapctl
+prepare'. --uidmap and --gidmap map the owners of files in the mount of KEY or of the
+view, as in 'snapctl prepare'.
 
-In a store that is read-only everything is mounted read-only, --rw and maps of
-owners are refused, and no record is kept: 'snapctl umount' finds the mount by
-what is mounted at TARGET, and so does umount(8), but 'snapctl ls' does not list it.
+With --volatile, writing is much faster and fsync(2) does nothing. What is written is on
+the disk when the snapshot is committed, and not before. If the machine stops or
+restarts before that, the snapshot can only be removed. Use it for builds, and for
+other work that can be repeated. Backends without this feature make a normal mount;
+'snapctl version' says which backends have it.
 
-TARGET must be a directory, neither a mount point nor part of the store.`
+In a read-only store everything is mounted read-only, and --rw, --uidmap and --gidmap
+are refused. The mount is not recorded: 'snapctl ls' does not list it. 'snapctl umount'
+still finds it by what is mounted at TARGET, and umount(8) works too.`
 
 const mountJSON = `{
   "target": "/mnt",
@@ -94,9 +94,9 @@ func newMountCommand(a *app) *cobra.Command {
 			return runMount(cmd.Context(), a, opts)
 		},
 	}
-	cmd.Flags().StringVar(&opts.rw, "rw", "", "make the new writable snapshot `KEY` on NAME and mount that")
+	cmd.Flags().StringVar(&opts.rw, "rw", "", "make a new writable snapshot `KEY` on NAME and mount it")
 	completeFlag(cmd, "rw", cobra.NoFileCompletions)
-	cmd.Flags().BoolVar(&opts.volatile, "volatile", false, "do not put what is written on the disk before the snapshot is committed")
+	cmd.Flags().BoolVar(&opts.volatile, "volatile", false, "write faster: nothing is safe on the disk before the snapshot is committed")
 	addSizeFlag(cmd, &opts.size)
 	addIDMapFlags(cmd, &opts.ids)
 	return cmd

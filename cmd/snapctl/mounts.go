@@ -11,11 +11,11 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-const mountsLong = `Print how to mount the snapshot KEY by hand: mount(8) command lines for a shell, to be
-run in this order. Without TARGET the word TARGET stands in the place of an
+const mountsLong = `Print how to mount the snapshot KEY by hand, as mount(8) commands for a shell. Run them
+in this order. Without TARGET the commands contain the word TARGET; replace it with an
 absolute path. A committed snapshot and a view give read-only mounts.
 
-snapctl knows nothing of such a mount: unmount it before you commit or remove KEY.`
+snapctl does not know about such a mount: unmount it before you commit or remove KEY.`
 
 const mountsJSON = `{
   "key": "work",
@@ -50,7 +50,7 @@ type mountLine struct {
 func newMountsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "mounts KEY [TARGET]",
-		Short:             "Print the mount(8) command lines of a snapshot",
+		Short:             "Print mount(8) commands for a snapshot",
 		Long:              jsonHelp(mountsLong, mountsJSON),
 		Args:              rangeArgs(1, 2),
 		ValidArgsFunction: a.complete(allKeys(), argAt(0)),

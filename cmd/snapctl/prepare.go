@@ -31,13 +31,13 @@ type prepared struct {
 	Limit  int64  `json:"limit"`
 }
 
-const prepareLong = `Make the active snapshot KEY on PARENT, an image or a committed snapshot; without
-PARENT it is empty. Prints KEY.
+const prepareLong = `Make the active snapshot KEY on PARENT, an image or a committed snapshot. Without
+PARENT the snapshot is empty. The command prints KEY.
 
-With --size the snapshot takes no more than that on the disk, what it shares with
-its parent not counted: who writes more gets EDQUOT ("disk quota exceeded") or
-ENOSPC. Not every backend can; 'snapctl version' says which. SIZE is in bytes, or
-with K, M, G, T, P or E in powers of 1024.
+--size limits what the snapshot takes on the disk, without what it shares with its
+parent. A program that writes more gets the error EDQUOT ("disk quota exceeded") or
+ENOSPC. SIZE is in bytes, or with K, M, G, T, P or E in powers of 1024. Not every
+backend can limit sizes; 'snapctl version' says which can.
 
 ` + idMapLong
 

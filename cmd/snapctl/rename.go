@@ -5,10 +5,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const renameLong = `Give the snapshot KEY the name NEW, which no other may have. What is built on it
-stays built on it. It must not be mounted, and be neither an image's nor an engine's.
+const renameLong = `Give the snapshot KEY the name NEW. No other snapshot may have this name. Snapshots that
+were made on KEY stay on it. KEY must not be mounted, and must not belong to an image or
+an engine.
 
-Prints NEW.`
+The command prints NEW.`
 
 const renameJSON = `{
   "key": "work",

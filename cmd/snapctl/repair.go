@@ -14,30 +14,33 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-const repairLong = `Give layers that no snapshot has their snapshots again, and images that are not in the
-list of images their names, as the records that are kept beside them tell. Layers
-have none after an older copy of meta.db was put back.
+const repairLong = `Repair the store in two steps. The first step finds layers that have no snapshot, and
+images that are not in the list of images: this happens after an older copy of meta.db
+was put back. It restores the snapshots and names from the records beside the layers.
 
-Then it checks the store, as 'snapctl check' does and with --read-data as that does
-with it, and repairs what it can. The layer of an image is unpacked again from its
-blob: it keeps its name, what stands on it goes on, and what is mounted keeps the old
-files until it is unmounted. So is a layer that was committed and exported. The record
-of a layer that is lost alone is written again, as the database has it. A blob is made
-again from its layer, where that gives the same bytes. On btrfs and vfs layers
-are copies: those above that have blobs are checked again, and repaired, the others
-are named. What is beyond help is named with what stands on it, and goes into quarantine:
-it stays as it is, and can be compared, exported and removed, but nothing new is made on
-it and it is not mounted any more, until it is made anew or a repair finds nothing wrong.
-The exit code is 8 then.
+The second step checks the store, as 'snapctl check' does, and repairs what it can.
+--read-data has the same meaning as there.
 
-With --rebuild it does so for a store whose meta.db is lost or damaged: it makes a new
-one. The old one stays beside it. Images whose names are lost, too, are called
-recovered:… then. Labels are those of when a snapshot was made or
-committed, and records of mounts are lost: unmount with umount(8). Repair without --rebuild then
-looks for further damage.
+- The layer of an image, or a layer that was committed and exported, is unpacked again
+  from its blob. It keeps its name, and snapshots on it continue to work. Existing
+  mounts keep the old files until they are unmounted.
+- A record is written again from the database, if only the record of a layer is lost.
+- A blob is made again from its layer, if that gives the same bytes.
+- On btrfs and vfs layers are copies. The command checks the copies above a repaired
+  layer again. It repairs those that have blobs, and names the others.
+- What cannot be repaired is named together with everything on it, and goes into
+  quarantine. It stays as it is: it can be compared, exported and removed. But nothing
+  new can be made on it, and it cannot be mounted, until it is made again or a later
+  repair finds it sound. The exit code is then 8.
 
---dry-run says what would be done and does nothing. No snapshot, layer or blob is
-deleted, but for what killed imports have left, and what was replaced.`
+--rebuild is for a store whose meta.db is lost or damaged. The command makes a new one,
+and keeps the old one beside it. Images whose names are lost too are then called
+recovered:... Snapshots get the labels that they had when they were made or committed.
+Records of mounts are lost: unmount with umount(8). Then run repair without --rebuild,
+to look for further damage.
+
+--dry-run says what would be done and changes nothing. Repair deletes no snapshot,
+layer or blob, except leftovers of killed imports and what it has replaced.`
 
 const repairJSON = `{
   "snapshots": [
@@ -132,8 +135,8 @@ func newRepairCommand(a *app) *cobra.Command {
 		},
 	}
 	a.addLimitFlag(cmd)
-	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "make a new meta.db in the place of one that is lost or damaged")
-	cmd.Flags().BoolVar(&readData, "read-data", false, "look for damage in every byte")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "make a new meta.db to replace a lost or damaged one")
+	cmd.Flags().BoolVar(&readData, "read-data", false, "read and compare every byte")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	return cmd
 }

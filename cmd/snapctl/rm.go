@@ -13,14 +13,15 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-const rmLong = `Remove snapshots: active ones, views and committed ones. What is mounted, has
-snapshots built on it, or belongs to an image is refused. Of several, those built
-on others are removed first, whatever their order here.
+const rmLong = `Remove snapshots: active snapshots, views and committed snapshots. The command refuses a
+snapshot that is mounted, that has snapshots on it, or that belongs to an image. When
+you name several snapshots, it removes upper ones before lower ones, in whatever order
+you name them.
 
-A snapshot of an engine (@ENGINE/...) is removed only with --force, for an engine that
-is gone for good: one that still runs fails over it.
+A snapshot of an engine (@ENGINE/...) needs --force. Use it only for an engine that no
+longer exists: a running engine fails when its snapshots disappear.
 
-Prints the keys that were removed.`
+The command prints the keys of the removed snapshots.`
 
 const rmJSON = `{
   "removed": [
@@ -42,7 +43,7 @@ func newRmCommand(a *app) *cobra.Command {
 		ValidArgsFunction: a.complete(allKeys(), everyArg),
 		RunE:              func(cmd *cobra.Command, args []string) error { return runRm(cmd.Context(), a, args, force) },
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "remove snapshots of engines too")
+	cmd.Flags().BoolVar(&force, "force", false, "also remove snapshots of engines")
 	return cmd
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 )
 
-const rmiLong = `Remove images by name, with the layers and blobs that nothing else uses. What
-snapshots of yours stand on stays until they are removed and 'snapctl gc' runs.
+const rmiLong = `Remove images by name, with the layers and blobs that nothing else uses. Layers below
+your own snapshots stay until you remove these snapshots and run 'snapctl gc'.
 
-Prints the names that were removed.`
+The command prints the names of the removed images.`
 
 const rmiJSON = `{
   "removed": [

@@ -61,26 +61,29 @@ type globalOptions struct {
 	logLevel      string
 }
 
-const rootLong = `snapctl keeps container image layers on disk and hands them out as mounted root
-file systems. It imports images, mounts their layers by hand, shows and packs
-what was changed in them, commits and exports, without a daemon. While 'snapctl serve' has
-the store open, the same commands go through it.
+const rootLong = `snapctl stores container image layers on disk and mounts them as root file systems. It
+imports images, mounts them, shows and packs what was changed, commits the changes, and
+exports images. It needs no daemon. While 'snapctl serve' has the store open, the same
+commands use the store through that service.
 
-New here? 'snapctl demo' shows all of it on a small image of its own.
+To start, run 'snapctl demo': it shows all of this on a small image of its own.
 
-A NAME is an image or a snapshot; where one text names both, the image is meant.
-A PARENT is an image or a committed snapshot. A KEY is a snapshot.
+A NAME is an image or a snapshot. If both have the same name, the image is used. A
+PARENT is an image or a committed snapshot. A KEY is a snapshot.
 
-A store on a disk that is read-only can be read. --read-only treats any store so.
---additional names a store whose images are used beside the own ones, without a copy.
-It is only read. What is made on its images needs it, so name it each time.
+A store on a read-only disk can be read. With --read-only the command treats any store
+as read-only.
+
+--additional names another store, which is only read. Its images can be used like the
+images of your own store, without a copy. Snapshots made on these images need the other
+store, so name it each time.
 
 Environment:
   SNAPCTL_ROOT    the store, unless --root is given (default /var/lib/layerkeep)
   SNAPCTL_ADDRESS the service to use, unless --address or --root is given (default:
-                  the one that has the store open, if one has)
-  SNAPCTL_DRIVER  the backend, unless --driver is given (default: the store's own;
-                  for a new store the best that works there)
+                  the service that has the store open, if any)
+  SNAPCTL_DRIVER  the backend, unless --driver is given (default: the backend of the
+                  store; for a new store the best backend that works there)
   SNAPCTL_ADDITIONAL  additional stores, separated by colons, unless --additional
                   is given
 
@@ -125,7 +128,7 @@ func newRootCommand(s streams) *cobra.Command {
 	a := &app{streams: s, log: slog.New(slog.DiscardHandler), logOut: &swapWriter{w: s.Err}}
 	cmd := &cobra.Command{
 		Use:                        "snapctl",
-		Short:                      "Keep container image layers on disk, mount them, diff them, commit them",
+		Short:                      "Store container image layers on disk, mount, compare and commit them",
 		Long:                       rootLong + exitCodes,
 		SilenceErrors:              true,
 		SilenceUsage:               true,
@@ -174,14 +177,14 @@ func commands(a *app) []*cobra.Command {
 
 func addGlobalFlags(cmd *cobra.Command, g *globalOptions) {
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "`DIR` of the store")
-	flags.StringVar(&g.address, "address", "", "use the store of the service on the unix `SOCKET` (default: of the service that has the store open, if one has)")
-	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the store's own, for a new store the best that works)")
-	flags.BoolVar(&g.readOnly, "read-only", false, "change nothing in the store: only commands that read work, and mounts are read-only and not recorded")
-	flags.StringArrayVar(&g.additional, "additional", filepath.SplitList(os.Getenv(additionalEnv)), "use the images of the store in `DIR` too, which is only read (may be repeated)")
+	flags.StringVar(&g.root, "root", envOr(rootEnv, defaultRoot), "use the store in `DIR`")
+	flags.StringVar(&g.address, "address", "", "use the store of the service on the unix `SOCKET` (default: the service that has the store open, if any)")
+	flags.StringVar(&g.driver, "driver", os.Getenv(driverEnv), "backend `NAME`: "+strings.Join(all.Names(), ", ")+" (default: the backend of the store; for a new store the best that works)")
+	flags.BoolVar(&g.readOnly, "read-only", false, "change nothing in the store: only reading commands work, and mounts are read-only and not recorded")
+	flags.StringArrayVar(&g.additional, "additional", filepath.SplitList(os.Getenv(additionalEnv)), "also use the images of the store in `DIR`, which is only read (may be repeated)")
 	flags.BoolVar(&g.json, "json", false, "print one JSON object instead of text")
-	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print no more than what was asked for: no progress, no notes")
-	flags.StringVar(&g.logLevel, "log-level", "warn", "`LEVEL` of the log on standard error: debug, info, warn or error")
+	flags.BoolVarP(&g.quiet, "quiet", "q", false, "print only the result: no progress, no notes")
+	flags.StringVar(&g.logLevel, "log-level", "warn", "log at `LEVEL` to standard error: debug, info, warn or error")
 	completeFlag(cmd, "root", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	})

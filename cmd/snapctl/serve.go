@@ -10,28 +10,31 @@ import (
 	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
-const serveLong = `Serve the store to engines: to containerd, BuildKit and Docker as a snapshotter
-and differ on the unix socket --address, to Docker up to version 24 as the graph
-driver plugins --graphdriver, and to other commands of snapctl, which go through
-the service while it holds the store.
+const serveLong = `Serve the store to container engines and to other snapctl commands. The service offers:
 
-Settings come from flags, the environment, a file, and defaults, in this order.
-The file is --config, else ` + config.DefaultPath + ` if it is there; every flag is also
-a key of it, and 'snapctl serve --print-config' prints a whole one. The log level
-is info unless it is given.
+  --address      a unix socket for containerd, BuildKit and Docker, as a snapshotter and
+                 differ; also for other snapctl commands, which use the store through
+                 the service while it has the store open
+  --graphdriver  a graph driver plugin for Docker up to version 24
 
-Each engine sees only snapshots of its own. A second engine needs a socket of its
-own, --engine NAME=PATH, since an engine removes what it does not know.
+Settings come from flags, the environment, a file, and defaults, in this order. The file
+is --config, or ` + config.DefaultPath + ` if it exists. Each flag is also a key
+of the file; 'snapctl serve --print-config' prints a complete file. The default log
+level is info.
+
+Each engine sees only its own snapshots, because an engine removes snapshots that it does
+not know. A second engine therefore needs its own socket, --engine NAME=PATH.
 
 Signals:
-  SIGTERM, SIGINT  stop: take no new calls, finish those in flight, and cancel
-                   them after --stop-timeout; a second one ends at once
-  SIGHUP           open the log file anew, and read the file again: a new log
-                   level is taken over, other changes need a restart
+  SIGTERM, SIGINT  stop: accept no new calls, finish running calls, and cancel them
+                   after --stop-timeout; a second signal ends the service at once
+  SIGHUP           open the log file again and read the settings file again: a new log
+                   level takes effect, other changes need a restart
 
-With systemd, sockets may come from a socket unit: its descriptors are taken by
-name (address, engine-NAME, graphdriver-NAME, metrics-address, pprof-address), else
-in the order of --print-config; and Type=notify tells when the service is ready.`
+With systemd, the sockets may come from a socket unit. The service finds the descriptors
+by name (address, engine-NAME, graphdriver-NAME, metrics-address, pprof-address); other
+names are used in the order of --print-config. With Type=notify systemd learns when the
+service is ready.`
 
 // serveOptions are what the flags of serve say.
 type serveOptions struct {
@@ -52,8 +55,8 @@ func newServeCommand(a *app) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&opts.file, "config", "", "read settings from `FILE` (default "+config.DefaultPath+", if it is there)")
-	flags.BoolVar(&opts.print, "print-config", false, "print the settings as such a file, and end")
+	flags.StringVar(&opts.file, "config", "", "read settings from `FILE` (default "+config.DefaultPath+", if it exists)")
+	flags.BoolVar(&opts.print, "print-config", false, "print the settings as a settings file, and exit")
 	for _, f := range opts.flags {
 		if _, global := globalSetting(f.Field.Key); !global {
 			flags.Var(f, f.Field.Key, f.Field.Help)

@@ -18,7 +18,7 @@ type sizeFlag int64
 
 // addSizeFlag adds --size to a command.
 func addSizeFlag(cmd *cobra.Command, size *sizeFlag) {
-	cmd.Flags().Var(size, "size", "let the new writable snapshot take `SIZE` on the disk at most, 512M for instance")
+	cmd.Flags().Var(size, "size", "let the new writable snapshot take at most `SIZE` on the disk, for example 512M")
 	completeFlag(cmd, "size", cobra.NoFileCompletions)
 }
 

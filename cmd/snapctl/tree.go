@@ -51,7 +51,7 @@ func newTreeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "tree [--scope NAME]",
 		Short:             "Draw the snapshots as a tree",
-		Long:              jsonHelp("Draw the snapshots as a tree: each below its parent, with the images that it is and\nwhere it is mounted. Keys that are digests are shortened; --json has them whole.", treeJSON),
+		Long:              jsonHelp("Draw the snapshots as a tree: each below its parent, with its images and with the\ndirectories where it is mounted. Digests are shortened; --json has them in full.", treeJSON),
 		Args:              exactArgs(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runTree(cmd.Context(), a, scope) },

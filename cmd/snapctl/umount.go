@@ -10,13 +10,13 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-const umountLong = `Unmount what 'snapctl mount' mounted at TARGET, and drop the view if it made one.
-A writable snapshot stays, with what was changed in it, which is on the disk once
-this returns.
+const umountLong = `Unmount what 'snapctl mount' mounted at TARGET. If that command made a view, remove the
+view too. A writable snapshot stays. Its changes are on the disk when the command
+returns.
 
-Of a store that is read-only there may be no record of the mount. Then whatever
-snapshot of the store is mounted at TARGET read-only is unmounted. A record that
-there is stays until the store is writable.`
+A read-only store may have no record of the mount. The command then unmounts a snapshot
+of the store that is mounted read-only at TARGET. If there is a record, it stays until
+the store is writable.`
 
 const umountJSON = `{
   "target": "/mnt",
@@ -30,7 +30,7 @@ func newUmountCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "umount TARGET",
 		Aliases:           []string{"unmount"},
-		Short:             "Unmount what mount mounted",
+		Short:             "Unmount what 'snapctl mount' mounted",
 		Long:              jsonHelp(umountLong, umountJSON),
 		Args:              exactArgs(1),
 		ValidArgsFunction: a.complete(mountTargets, argAt(0)),

@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const usageLong = `Show what snapshots take on the disk, each without its parents: bytes allocated, and
-inodes, and the most that a writable one may take. Without KEY, all of them and
-their sum.`
+const usageLong = `Show what snapshots take on the disk, each without its parents: allocated bytes, inodes,
+and for a writable snapshot its size limit. Without KEY the command shows all snapshots
+and their sum.`
 
 const usageJSON = `{
   "snapshots": [

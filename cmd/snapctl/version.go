@@ -21,15 +21,17 @@ import (
 // version is set by the linker: -X main.version=v1.2.3.
 var version = "devel"
 
-const versionLong = `Show the version of snapctl and which backends work on the file system of the store:
-what each can and cannot do there, and the reason for each that does not work. The
-first that works is the one a new store gets; --driver NAME makes one of another.
-For a backend that mounts overlays it says by which system calls, which depends on
-the kernel: "descriptors" (Linux 6.13), "strings" (6.7) or "mount(2)" (any).
+const versionLong = `Show the version of snapctl, and which backends work on the file system of the store.
+For each backend the command shows what it can and cannot do there, or why it does not
+work. A new store gets the first backend that works; --driver NAME chooses another one.
 
-Backends: overlay2, layers as upper directories of overlay mounts; btrfs, layers as
-subvolumes; vfs, layers as copies, on any file system; aufs, branches of aufs as old
-engines have left them.`
+For a backend that mounts overlays the command also shows the system calls that it
+uses, which depend on the kernel: "descriptors" (Linux 6.13), "strings" (6.7) or
+"mount(2)" (any).
+
+Backends: overlay2 stores layers as upper directories of overlay mounts; btrfs stores
+layers as subvolumes; vfs stores layers as copies, on any file system; aufs uses the
+branches that old engines have left.`
 
 const versionJSON = `{
   "version": "v0.1.0",

@@ -16,7 +16,7 @@ func newViewCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "view KEY PARENT",
 		Short:             "Make a read-only snapshot on a parent",
-		Long:              jsonHelp("Make the view KEY of PARENT, an image or a committed snapshot: a snapshot that can\nbe mounted, read-only, and neither changed nor committed. Prints KEY.", viewJSON),
+		Long:              jsonHelp("Make the view KEY of PARENT, an image or a committed snapshot. A view can be mounted\nread-only. It cannot be changed or committed. The command prints KEY.", viewJSON),
 		Args:              exactArgs(2),
 		ValidArgsFunction: a.complete(parents(), argAt(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
