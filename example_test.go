@@ -12,7 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// This imports an image, changes nothing in a snapshot on it, and writes what that changed.
+// This imports an image, changes nothing in a snapshot on it, and writes what
+// that changed.
 func Example() {
 	ctx := context.Background()
 	store, err := layerkeep.Open(ctx, "/var/lib/layerkeep", snapshotter.Options{})
@@ -33,8 +34,8 @@ func Example() {
 	}
 }
 
-// A program that is given a Store works with one that it has opened, and with one that a service
-// has open.
+// A program that is given a Store works with one that it has opened, and with
+// one that a service has open.
 func ExampleStore() {
 	names := func(ctx context.Context, store layerkeep.Store) error {
 		images, err := store.Images(ctx)

@@ -39,8 +39,8 @@ func makeBookkeeping(branch string) error {
 }
 
 // emptyBookkeeping removes what a mount that is gone has left in the two
-// directories. The directories stay: removing them would change the times of the
-// root.
+// directories. The directories stay: removing them would change the times of
+// the root.
 func emptyBookkeeping(branch string) error {
 	var errs []error
 	for _, name := range []string{orphanName, pseudoName} {

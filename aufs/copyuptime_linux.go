@@ -13,9 +13,9 @@ import (
 
 // The module makes a copy of a lower file under a temporary name and then
 // renames it. The rename changes the modification time of the directory that
-// the copy is in, and nothing changes it back. So after a write to /usr/bin/x the
-// directories /usr/bin and /usr have new times, although no name in them has
-// changed. What follows finds such times.
+// the copy is in, and nothing changes it back. So after a write to /usr/bin/x
+// the directories /usr/bin and /usr have new times, although no name in them
+// has changed. What follows finds such times.
 
 // clockTick is how far apart two times of one operation can be: file systems
 // stamp inodes with a clock that moves every 10 ms at most.
@@ -49,9 +49,9 @@ func (v *stack) mtime(places []place, own time.Time) (time.Time, error) {
 	return lower.Mtime, nil
 }
 
-// isExplicit reports whether a modification time was set by a program and is not
-// the clock's: the module cuts such times to seconds. A file system that keeps
-// whole seconds does not tell.
+// isExplicit reports whether a modification time was set by a program and is
+// not the clock's: the module cuts such times to seconds. A file system that
+// keeps whole seconds does not tell.
 func isExplicit(st rootfd.Stat) bool {
 	return st.Mtime.Nanosecond() == 0 && st.Ctime.Nanosecond() != 0
 }
@@ -80,12 +80,13 @@ func (v *stack) onlyCopyUp(d *rootfd.Dir, places []place, changed time.Time) (bo
 	return explained, nil
 }
 
-// copyOf reports whether name in a directory of the first branch can be a copy of
-// what the parents have under the name, and whether making it can have changed
-// the directory at the given time.
+// copyOf reports whether name in a directory of the first branch can be a copy
+// of what the parents have under the name, and whether making it can have
+// changed the directory at the given time.
 //
-// A file that was written elsewhere in the directory and then renamed over one of
-// the parents looks the same, unless it was written some time before the rename.
+// A file that was written elsewhere in the directory and then renamed over one
+// of the parents looks the same, unless it was written some time before the
+// rename.
 func (v *stack) copyOf(d *rootfd.Dir, places []place, name string, changed time.Time) (same, at bool, err error) {
 	lower, err := v.lookup(places[1:], name, 0, true)
 	if isMissing(err) {
@@ -124,8 +125,8 @@ func (v *stack) isReplaced(d *rootfd.Dir, name string) (bool, error) {
 	return hasMark(child, whiteout.OpaqueMarker)
 }
 
-// birth returns when a file was made; zero where the file system does not tell, or
-// statx(2) is not to be had.
+// birth returns when a file was made; zero where the file system does not tell,
+// or statx(2) is not to be had.
 func birth(d *rootfd.Dir, name string) (time.Time, error) {
 	var st unix.Statx_t
 	err := d.Use(func(fd int) error {

@@ -75,8 +75,8 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 	require.Equal(t, 0, i)
 }
 
-// TestDirectoriesOnADeepWayShareTheirPaths: the walk of a diff has all of them open, and their
-// paths put together are as long as the square of the depth.
+// TestDirectoriesOnADeepWayShareTheirPaths: the walk of a diff has all of them
+// open, and their paths put together are as long as the square of the depth.
 func TestDirectoriesOnADeepWayShareTheirPaths(t *testing.T) {
 	const depth = 800
 	name := strings.Repeat("d", 240) // 77 MB for each side, if each had its path
@@ -114,8 +114,8 @@ func TestDirectoriesOnADeepWayShareTheirPaths(t *testing.T) {
 	}
 }
 
-// TestATranslationOfADeepTreeNeedsFewDescriptors: any process in a container can make such a
-// tree.
+// TestATranslationOfADeepTreeNeedsFewDescriptors: any process in a container
+// can make such a tree.
 func TestATranslationOfADeepTreeNeedsFewDescriptors(t *testing.T) {
 	eachWay(t, func(t *testing.T, f driver.Fallbacks) {
 		const depth = 600

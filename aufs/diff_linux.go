@@ -30,8 +30,8 @@ func (d *backend) view(l layers) (*stack, error) {
 	return v, nil
 }
 
-// Sides opens the views of the parents and of the layer. A comparison reads the layer's own
-// branch and, of its parents, only what has the same names.
+// Sides opens the views of the parents and of the layer. A comparison reads the
+// layer's own branch and, of its parents, only what has the same names.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	v, err := d.view(d.branches(l.ID, l.Meta))
 	if err != nil {

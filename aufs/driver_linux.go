@@ -15,16 +15,17 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// aufs is the driver: the life of layers with the backend's hooks, and what only it can do. It
-// implements [driver.Explainer], [driver.Recorder], [driver.Rerecorder], [driver.Adopter] and
-// [driver.Replacer].
+// aufs is the driver: the life of layers with the backend's hooks, and what
+// only it can do. It implements [driver.Explainer], [driver.Recorder],
+// [driver.Rerecorder], [driver.Adopter] and [driver.Replacer].
 type aufs struct {
 	*layerlife.Driver
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too. As they are one
-// step further down, a hook does not hide the method of the same name that layers have.
+// abilities are the methods of the backend that are those of the driver, too.
+// As they are one step further down, a hook does not hide the method of the
+// same name that layers have.
 type abilities struct{ *backend }
 
 // backend has the hooks of [layerlife.Backend].
@@ -79,9 +80,9 @@ func (d *backend) Properties() driver.Properties {
 	}
 }
 
-// Mounts returns an aufs mount of the layer's branches where the kernel has aufs.
-// Without it, a sealed layer or a view is translated once into something that
-// can be mounted read-only.
+// Mounts returns an aufs mount of the layer's branches where the kernel has
+// aufs. Without it, a sealed layer or a view is translated once into something
+// that can be mounted read-only.
 func (d *backend) Mounts(ctx context.Context, of layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	l := d.branches(of.ID, of.Meta)
 	if !l.sealed && d.mounts.writable() {
@@ -136,8 +137,8 @@ func (d *backend) warn(ctx context.Context, message string, err error) {
 	}
 }
 
-// facts are what probe finds out of the store's directory. What can be mounted is not
-// among them: where that cannot be tried, nothing can.
+// facts are what probe finds out of the store's directory. What can be mounted
+// is not among them: where that cannot be tried, nothing can.
 type facts struct {
 	Xattrs []string `json:"xattrs"`
 	UserNS bool     `json:"userNS"`
@@ -148,7 +149,8 @@ func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.userNS})
 }
 
-// probe finds out what can be kept in the store's directory, or takes what was known.
+// probe finds out what can be kept in the store's directory, or takes what was
+// known.
 func (d *backend) probe() error {
 	f, known, err := layerdir.Learn(d.opts, d.try)
 	d.xattrs, d.userNS, d.known = f.Xattrs, f.UserNS, known
@@ -177,8 +179,9 @@ func (d *backend) normalize(ctx context.Context, l layers) error {
 }
 
 // Make makes the bookkeeping that aufs would make at the first mount, which
-// would change the root's times then, and gives the root the attributes of the nearest
-// parent's, since the uppermost branch gives those of the merged one. A view has no branch.
+// would change the root's times then, and gives the root the attributes of the
+// nearest parent's, since the uppermost branch gives those of the merged one. A
+// view has no branch.
 func (d *backend) Make(_ context.Context, branch string, l *layerlife.Layer) error {
 	if err := makeBookkeeping(branch); err != nil {
 		return err
@@ -199,8 +202,8 @@ func (d *backend) Make(_ context.Context, branch string, l *layerlife.Layer) err
 	return layerdir.CopyRoot(branch, root, whiteout.AUFS)
 }
 
-// Prepare rewrites the branch so that the module, and other engines, show it as the layer is,
-// and removes what a mount has left.
+// Prepare rewrites the branch so that the module, and other engines, show it as
+// the layer is, and removes what a mount has left.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	if err := d.normalize(ctx, d.branches(l.ID, l.Meta)); err != nil {
 		return err

@@ -23,8 +23,9 @@ import (
 // errUnfit says that overlay cannot show what a layer holds.
 var errUnfit = errors.New("overlay cannot show the layer")
 
-// The suffixes make, of the path of a translated tree, that of a file beside it. The
-// kernel that mounts a tree may be another one than that under which it was made.
+// The suffixes make, of the path of a translated tree, that of a file beside
+// it. The kernel that mounts a tree may be another one than that under which it
+// was made.
 const (
 	// unfitSuffix: the file says why there is no tree.
 	unfitSuffix = ".unfit"
@@ -34,8 +35,8 @@ const (
 	maxWhy = 64 << 10
 )
 
-// unfit returns an error matching errUnfit when overlay as it is here cannot show
-// the layer whose translated tree is at path.
+// unfit returns an error matching errUnfit when overlay as it is here cannot
+// show the layer whose translated tree is at path.
 func (o overlay) unfit(path string) error {
 	suffixes := []string{unfitSuffix}
 	if !o.features.Escapes {
@@ -53,8 +54,8 @@ func (o overlay) unfit(path string) error {
 	return nil
 }
 
-// manyNames is from how many names on a file is copied: links to it could become
-// more than a file can have.
+// manyNames is from how many names on a file is copied: links to it could
+// become more than a file can have.
 const manyNames = 1000
 
 // An encoder translates one branch into a tree in overlay's encoding.
@@ -74,15 +75,15 @@ type encoder struct {
 	copied map[[2]uint64]bool
 }
 
-// copiedTo is a name in the directory of the tree that has the same path as dir, which may
-// be closed.
+// copiedTo is a name in the directory of the tree that has the same path as
+// dir, which may be closed.
 type copiedTo struct {
 	dir  *rootfd.Dir
 	name string
 }
 
-// tooManyLinks is a file of which some names were linked before it could not have
-// any more.
+// tooManyLinks is a file of which some names were linked before it could not
+// have any more.
 type tooManyLinks struct{ file [2]uint64 }
 
 func (tooManyLinks) Error() string { return "too many links" }
@@ -241,9 +242,9 @@ func (e *encoder) child(src, dst *rootfd.Dir, below *under, name string) error {
 	return e.dir(sub, out, next)
 }
 
-// hidesBelow reports whether overlay must not merge a directory of the branch. To
-// overlay the uppermost opaque directory counts, to the module the lowest one: a
-// mark says nothing when a directory below has one too.
+// hidesBelow reports whether overlay must not merge a directory of the branch.
+// To overlay the uppermost opaque directory counts, to the module the lowest
+// one: a mark says nothing when a directory below has one too.
 func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	marked, err := hasMark(dir, whiteout.OpaqueMarker)
 	if err != nil || !marked {
@@ -253,8 +254,9 @@ func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	return count < 2, err
 }
 
-// merge finds what the directory name, which is dir in the branch, merges with. aufs passes over files on its
-// way down to a further directory, where overlay stops.
+// merge finds what the directory name, which is dir in the branch, merges with.
+// aufs passes over files on its way down to a further directory, where overlay
+// stops.
 func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error {
 	d, err := below.dir()
 	if err != nil || d == nil {
@@ -278,8 +280,8 @@ func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error 
 	return err
 }
 
-// shown is the path of a name in a directory of the branch, or of itself, for messages: of a
-// very long one only the end.
+// shown is the path of a name in a directory of the branch, or of itself, for
+// messages: of a very long one only the end.
 func (e *encoder) shown(dir *rootfd.Dir, name string) string {
 	const most = 4000
 	at := path.Join(dir.Below(e.src), name)

@@ -14,9 +14,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// file translates what is no directory: by a hard link, which costs no space, or
-// by a copy where overlay would take one of its attributes for its own, or where
-// it cannot be linked.
+// file translates what is no directory: by a hard link, which costs no space,
+// or by a copy where overlay would take one of its attributes for its own, or
+// where it cannot be linked.
 func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error {
 	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
 		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, e.shown(src, name))
@@ -58,8 +58,9 @@ func link(from *rootfd.Dir, name string, to *rootfd.Dir, further string) error {
 	})
 }
 
-// escapes reports whether overlay would take one of the attributes of a file for its own, and
-// records the first of all. Without a name it is the directory itself.
+// escapes reports whether overlay would take one of the attributes of a file
+// for its own, and records the first of all. Without a name it is the directory
+// itself.
 func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string) bool {
 	for name := range xattrs {
 		if strings.HasPrefix(name, e.enc.XattrPrefix()) {

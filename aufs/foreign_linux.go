@@ -18,13 +18,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// maxParentsFile bounds, in bytes, what is read of a file in layers/: 126 of the
-// longest IDs are a quarter of it.
+// maxParentsFile bounds, in bytes, what is read of a file in layers/: 126 of
+// the longest IDs are a quarter of it.
 const maxParentsFile = 64 << 10
 
 // loadForeign makes up the record of a layer that another engine made: it is
-// sealed. Returns [driver.ErrNotFound] when there is none, and an error matching
-// [driver.ErrInvalidLayer] for one that cannot be read as a layer.
+// sealed. Returns [driver.ErrNotFound] when there is none, and an error
+// matching [driver.ErrInvalidLayer] for one that cannot be read as a layer.
 func (s *store) loadForeign(id driver.ID) (layerdir.Meta, error) {
 	parents, err := s.readParents(id)
 	if err == nil {
@@ -113,8 +113,8 @@ func readRegular(path string) ([]byte, error) {
 }
 
 // foreign lists the layers that another engine made, parents first. What is no
-// layer, or not a whole one, is passed over; what the engine could not have used
-// either is logged.
+// layer, or not a whole one, is passed over; what the engine could not have
+// used either is logged.
 func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	found, err := s.scan(ctx)
 	if err != nil {

@@ -57,8 +57,8 @@ func TestLayersOfAnotherEngineAreListedParentsFirst(t *testing.T) {
 	require.ErrorIs(t, makeLayer(s, "c0ffee", layerdir.Meta{}), driver.ErrExists)
 }
 
-// leftovers are what a store may hold that is no layer, or none that can be used,
-// with a part of what the log says of it, if it says anything.
+// leftovers are what a store may hold that is no layer, or none that can be
+// used, with a part of what the log says of it, if it says anything.
 func leftovers() []struct {
 	name, log string
 	make      func(t *testing.T, dir string)

@@ -7,8 +7,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Records is the directory, below the driver's, that has one with a record for each
-// layer of ours.
+// Records is the directory, below the driver's, that has one with a record for
+// each layer of ours.
 const Records = ".layerkeep/layers"
 
 // Found reports whether root looks like the directory in which another engine

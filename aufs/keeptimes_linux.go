@@ -18,9 +18,9 @@ import (
 const keptTimesName = "times"
 
 // keptTimes is a file with the modification times of directories that are about
-// to get whiteouts, which would change them: a process that is killed in between
-// leaves it, and the next one sets the times back. A line holds seconds,
-// nanoseconds and the quoted path in the branch.
+// to get whiteouts, which would change them: a process that is killed in
+// between leaves it, and the next one sets the times back. A line holds
+// seconds, nanoseconds and the quoted path in the branch.
 type keptTimes struct {
 	path string // empty: nothing is written
 	file *os.File
@@ -57,9 +57,9 @@ func (k *keptTimes) close(err error) error {
 // maxKept bounds the file, in bytes: a million directories with long paths.
 const maxKept = 256 << 20
 
-// restore sets the times of directories below root that an earlier process noted,
-// and removes the file. A last line that is not whole belongs to a directory that
-// was not changed.
+// restore sets the times of directories below root that an earlier process
+// noted, and removes the file. A last line that is not whole belongs to a
+// directory that was not changed.
 func (k *keptTimes) restore(root *rootfd.Dir) error {
 	text, err := ownfiles.Read(k.path, maxKept)
 	if k.path == "" || errors.Is(err, fs.ErrNotExist) {

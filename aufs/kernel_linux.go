@@ -24,16 +24,17 @@ type kernel struct {
 	xino    []xinoPlace
 }
 
-// optionSets are the options to try, the best first. With dirperm1 the uppermost
-// directory alone says who may enter, as in other unions. Without acl access
-// control lists can neither be read nor set. Old versions lack one or both.
+// optionSets are the options to try, the best first. With dirperm1 the
+// uppermost directory alone says who may enter, as in other unions. Without acl
+// access control lists can neither be read nor set. Old versions lack one or
+// both.
 var optionSets = [][]string{{"dio", "dirperm1", "acl"}, {"dio", "dirperm1"}, {"dio", "acl"}, {"dio"}}
 
 const procFilesystems = "/proc/filesystems"
 
-// probeKernel finds out whether aufs can be mounted here, by mounting it in dir,
-// an empty directory, in which it leaves what it made. It loads no module. An
-// error is one of the machine that says nothing of aufs.
+// probeKernel finds out whether aufs can be mounted here, by mounting it in
+// dir, an empty directory, in which it leaves what it made. It loads no module.
+// An error is one of the machine that says nothing of aufs.
 func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter) (kernel, error) {
 	k := kernel{xino: xinoPlaces(dir)}
 	if k.lacks = listed(filesystems); k.lacks != nil {
@@ -72,7 +73,8 @@ func listed(filesystems string) error {
 	return fmt.Errorf("%w: this kernel has no aufs (%s does not list it; a module, if there is one, is not loaded)", driver.ErrUnsupported, filesystems)
 }
 
-// unlessLacking returns err, but nil where it is an answer: that the kernel has no aufs.
+// unlessLacking returns err, but nil where it is an answer: that the kernel has
+// no aufs.
 func unlessLacking(err error) error {
 	if errors.Is(err, driver.ErrUnsupported) {
 		return nil

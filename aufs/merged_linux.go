@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// copyMerged copies the tree that the branches show to the directory tree, which
-// it makes, by the way that a layer of all of it would take.
+// copyMerged copies the tree that the branches show to the directory tree,
+// which it makes, by the way that a layer of all of it would take.
 func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
 	view, err := openStack(branches, layerdir.ReadOptions(opts.Fallbacks))
 	if err != nil {
@@ -76,8 +76,8 @@ func directories(a, b string) (*os.File, *os.File, error) {
 	return fa, fb, nil
 }
 
-// throughTar hands a layer of the whole view to read, and returns the paths of what
-// no layer can hold.
+// throughTar hands a layer of the whole view to read, and returns the paths of
+// what no layer can hold.
 func throughTar(ctx context.Context, view diff.View, read func(layer io.Reader) error) (left []string, err error) {
 	r, w := io.Pipe()
 	done := make(chan struct{})
@@ -93,7 +93,8 @@ func throughTar(ctx context.Context, view diff.View, read func(layer io.Reader) 
 	return left, err
 }
 
-// copyLeft makes what no layer can hold: sockets, and devices that are no device.
+// copyLeft makes what no layer can hold: sockets, and devices that are no
+// device.
 func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) error {
 	out, err := rootfd.FromFile(root, rootfd.Options{})
 	if err != nil {

@@ -20,11 +20,12 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// An editor makes edits as one writable mount of the first of some branches does.
+// An editor makes edits as one writable mount of the first of some branches
+// does.
 type editor interface{ Apply(e fstest.Edit) error }
 
-// A mountWay is how tests make edits: by the kernel's aufs, or by what stands for
-// it.
+// A mountWay is how tests make edits: by the kernel's aufs, or by what stands
+// for it.
 type mountWay struct {
 	module bool
 	// open mounts branches; done ends the mount.
@@ -41,8 +42,8 @@ var (
 	}}
 )
 
-// mountWays runs a test with the editor of aufstest and, where there is one, with
-// the module.
+// mountWays runs a test with the editor of aufstest and, where there is one,
+// with the module.
 func mountWays(t *testing.T, test func(t *testing.T, mounts mountWay)) {
 	t.Run("as the module does", func(t *testing.T) { test(t, likeModule) })
 	t.Run("with the module", func(t *testing.T) {
@@ -70,8 +71,8 @@ func requireModule(t *testing.T) kernel {
 	return k
 }
 
-// mountModule mounts branches, uppermost first, until done is called or the test
-// ends.
+// mountModule mounts branches, uppermost first, until done is called or the
+// test ends.
 func mountModule(t *testing.T, writable bool, branches ...string) (root string, done func()) {
 	t.Helper()
 	k := requireModule(t)
@@ -94,8 +95,8 @@ func mountModule(t *testing.T, writable bool, branches ...string) (root string, 
 	return root, done
 }
 
-// shownByModule reads what the module shows of branches. It leaves out names that
-// are listed and cannot be looked up, see [stack].
+// shownByModule reads what the module shows of branches. It leaves out names
+// that are listed and cannot be looked up, see [stack].
 func shownByModule(t *testing.T, branches ...string) fstest.Tree {
 	t.Helper()
 	root, done := mountModule(t, false, branches...)

@@ -34,8 +34,8 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 	return m, nil
 }
 
-// findKernel tries what this kernel can mount, in a directory of the store, or in memory
-// when nothing may be written to that.
+// findKernel tries what this kernel can mount, in a directory of the store, or
+// in memory when nothing may be written to that.
 func findKernel(ctx context.Context, s *layerdir.Store, opts driver.Options) (k kernel, err error) {
 	if opts.ReadOnly {
 		if k.lacks = listed(procFilesystems); k.lacks != nil {
@@ -80,19 +80,20 @@ func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
 	return u.mounts()
 }
 
-// drop removes what was made of a layer, which is going to be removed. A layer of
-// which nothing was made is no error; what is mounted is [driver.ErrBusy].
+// drop removes what was made of a layer, which is going to be removed. A layer
+// of which nothing was made is no error; what is mounted is [driver.ErrBusy].
 func (m *mounter) drop(ctx context.Context, id driver.ID) error {
 	return m.translator.drop(ctx, id)
 }
 
-// cleanup removes the translations of layers that are gone, and what interrupted
-// calls left. all returns all layers there are.
+// cleanup removes the translations of layers that are gone, and what
+// interrupted calls left. all returns all layers there are.
 func (m *mounter) cleanup(ctx context.Context, all func() ([]layers, error)) error {
 	return m.translator.cleanup(ctx, all)
 }
 
-// trim removes the translations that no mount and no view needs. all is as before.
+// trim removes the translations that no mount and no view needs. all is as
+// before.
 func (m *mounter) trim(ctx context.Context, all func() ([]layers, error)) error {
 	return m.translator.trim(ctx, all)
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// CreateWith makes a layer; fill makes its branch, and what it changes in the record is lost.
-// The record says that the layer is incomplete until all of it is in place; taking that
-// away is what makes it exist. After an error nothing of it is left, or what is left is
-// incomplete.
+// CreateWith makes a layer; fill makes its branch, and what it changes in the
+// record is lost. The record says that the layer is incomplete until all of it
+// is in place; taking that away is what makes it exist. After an error nothing
+// of it is left, or what is left is incomplete.
 func (s *store) CreateWith(id driver.ID, m *layerdir.Meta, fill func(branch string) error) error {
 	if err := id.Validate(); err != nil {
 		return err
@@ -77,8 +77,8 @@ func (s *store) announce(id driver.ID, m layerdir.Meta) error {
 	})
 }
 
-// makeDir makes a directory in one that may be another engine's, from which it inherits
-// nothing.
+// makeDir makes a directory in one that may be another engine's, from which it
+// inherits nothing.
 func makeDir(path string, perm fs.FileMode) error {
 	if err := os.Mkdir(path, perm); err != nil {
 		return err
@@ -116,9 +116,9 @@ func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string)
 	)
 }
 
-// RemoveIdle removes a layer, ours or foreign. Saying in its record, durably, that
-// it is incomplete is what makes it not exist. Returns [driver.ErrBusy] for a
-// mounted one, which stays as it is. A missing layer is no error.
+// RemoveIdle removes a layer, ours or foreign. Saying in its record, durably,
+// that it is incomplete is what makes it not exist. Returns [driver.ErrBusy]
+// for a mounted one, which stays as it is. A missing layer is no error.
 func (s *store) RemoveIdle(id driver.ID) error {
 	if err := id.Validate(); err != nil {
 		return err
@@ -156,8 +156,8 @@ func (s *store) condemn(id driver.ID) error {
 	)
 }
 
-// mark makes the file that says so. Without room for one the record becomes it, which
-// nobody needs any more.
+// mark makes the file that says so. Without room for one the record becomes it,
+// which nobody needs any more.
 func (s *store) mark(id driver.ID) error {
 	path := s.records.Path(id, incompleteName)
 	f, err := ownfiles.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -258,8 +258,8 @@ func (s *store) idle(id driver.ID) error {
 	return nil
 }
 
-// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is more than
-// allowed, by us or as a branch of an aufs.
+// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that
+// is more than allowed, by us or as a branch of an aufs.
 func (s *store) NotMounted(id driver.ID, allowed layerdir.Use) error {
 	if err := s.records.NotMounted(id, allowed); err != nil {
 		return err

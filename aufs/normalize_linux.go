@@ -13,13 +13,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A normalizer rewrites the branch of a layer that is not sealed yet, so that the
-// module shows what the layer says:
+// A normalizer rewrites the branch of a layer that is not sealed yet, so that
+// the module shows what the layer says:
 //
 //   - Where directories of several branches are opaque, the module obeys the
-//     lowest mark only, and shows what lies between. A directory of the layer that
-//     is opaque gets a whiteout for each name that would reappear.
-//   - Directories whose time only copy-up has changed get the time of the parents'.
+//     lowest mark only, and shows what lies between. A directory of the layer
+//     that is opaque gets a whiteout for each name that would reappear.
+//   - Directories whose time only copy-up has changed get the time of the
+//     parents'.
 //
 // Calling it again does no harm.
 type normalizer struct {
@@ -29,8 +30,9 @@ type normalizer struct {
 	kept        keptTimes
 }
 
-// normalize rewrites the first of the branches, which lies over the others. times
-// is the path of a file that exists while directories are changed, see [keptTimes].
+// normalize rewrites the first of the branches, which lies over the others.
+// times is the path of a file that exists while directories are changed, see
+// [keptTimes].
 func normalize(ctx context.Context, branches []string, opts rootfd.Options, times string) error {
 	if len(branches) < 2 {
 		return nil
@@ -112,8 +114,8 @@ func (n *normalizer) child(places []place, name string) error {
 	return n.hide(shown.dirs)
 }
 
-// hide makes the directory of the layer hide all that the module would merge with
-// it: what is in the further places.
+// hide makes the directory of the layer hide all that the module would merge
+// with it: what is in the further places.
 func (n *normalizer) hide(places []place) error {
 	if err := n.ctx.Err(); err != nil {
 		return err
@@ -142,8 +144,8 @@ func (n *normalizer) hide(places []place) error {
 }
 
 // hideName reports whether a directory of the layer hides a name of the parents
-// already. What it has itself of that name does, a directory after its names are
-// hidden as well.
+// already. What it has itself of that name does, a directory after its names
+// are hidden as well.
 func (n *normalizer) hideName(own *rootfd.Dir, places []place, name string) (bool, error) {
 	if removed, err := hasMark(own, whiteout.Name(name)); removed || err != nil {
 		return removed, err
@@ -162,7 +164,8 @@ func (n *normalizer) hideName(own *rootfd.Dir, places []place, name string) (boo
 	return true, err
 }
 
-// addWhiteouts hides names in a directory at a path of the branch. Its time stays.
+// addWhiteouts hides names in a directory at a path of the branch. Its time
+// stays.
 func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) error {
 	if len(names) == 0 {
 		return nil

@@ -68,8 +68,8 @@ func TestOpaqueDirectoriesGetTheWhiteoutsThatTheModuleNeeds(t *testing.T) {
 	}
 }
 
-// TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime leaves what such a process does:
-// some of the whiteouts, the times of then, and the file.
+// TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime leaves what such a process
+// does: some of the whiteouts, the times of then, and the file.
 func TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime(t *testing.T) {
 	b := newBranches(t, "d/.wh..wh..opq d/a=1 d/b=1", "d/.wh..wh..opq")
 	d, times := b.paths[0]+"/d", filepath.Join(b.dir, "times")
@@ -113,8 +113,8 @@ func applyEdits(t *testing.T, e editor, edits ...fstest.Edit) {
 	}
 }
 
-// TestADirectoryMadeAnewInTwoLayersIsEmpty removes a directory and makes it again
-// in two layers, one after the other.
+// TestADirectoryMadeAnewInTwoLayersIsEmpty removes a directory and makes it
+// again in two layers, one after the other.
 func TestADirectoryMadeAnewInTwoLayersIsEmpty(t *testing.T) {
 	mountWays(t, func(t *testing.T, mounts mountWay) {
 		dir := t.TempDir()
@@ -151,8 +151,8 @@ func TestADirectoryMadeAnewInTwoLayersIsEmpty(t *testing.T) {
 	})
 }
 
-// TestALayerThatIsMountedAgainShowsWhatItSays mounts a layer a second time before
-// it is sealed.
+// TestALayerThatIsMountedAgainShowsWhatItSays mounts a layer a second time
+// before it is sealed.
 func TestALayerThatIsMountedAgainShowsWhatItSays(t *testing.T) {
 	dir := t.TempDir()
 	d := openDriver(t, dir)
@@ -171,8 +171,8 @@ func TestALayerThatIsMountedAgainShowsWhatItSays(t *testing.T) {
 	require.Equal(t, "d d/.wh..wh..opq d/.wh.two", branchFiles(t, dir+"/diff/top"))
 }
 
-// TestTimesThatOnlyCopyUpChangedAreNoChange edits files deep in directories of the
-// parents.
+// TestTimesThatOnlyCopyUpChangedAreNoChange edits files deep in directories of
+// the parents.
 func TestTimesThatOnlyCopyUpChangedAreNoChange(t *testing.T) {
 	for name, c := range map[string]struct {
 		edits []fstest.Edit
@@ -313,8 +313,8 @@ func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 	}
 }
 
-// timeOfFileSystem is the change time of a file. It may be a whole second, which an
-// explicit time is taken for; the file is changed once more then.
+// timeOfFileSystem is the change time of a file. It may be a whole second,
+// which an explicit time is taken for; the file is changed once more then.
 func timeOfFileSystem(t *testing.T, path string) time.Time {
 	t.Helper()
 	for {

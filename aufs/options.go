@@ -128,7 +128,8 @@ func checkWord(o string) error {
 // A xinoPlace is a directory in which a xino file may be made.
 type xinoPlace struct {
 	dir string
-	// fs is what statfs(2) calls its file system; 0 when files cannot be made in it.
+	// fs is what statfs(2) calls its file system; 0 when files cannot be made in
+	// it.
 	fs int64
 }
 
@@ -140,8 +141,8 @@ const (
 	extMagic   = 0xef53 // ext2, ext3 and ext4
 )
 
-// chooseXINO returns the path of the xino file of the mount called source in the
-// first of the places that can have one, which is in no branch.
+// chooseXINO returns the path of the xino file of the mount called source in
+// the first of the places that can have one, which is in no branch.
 func chooseXINO(places []xinoPlace, source string, branches []string) (string, error) {
 	sum := sha256.Sum256([]byte(source))
 	name := "layerkeep-" + hex.EncodeToString(sum[:8]) + ".xino"

@@ -105,8 +105,8 @@ func TestAUnionThatAUFSCannotBeIsRefused(t *testing.T) {
 	}
 }
 
-// TestNoUnionBreaksALimitOfTheKernel reads the options again as the kernel does,
-// instead of counting them in the way that made them.
+// TestNoUnionBreaksALimitOfTheKernel reads the options again as the kernel
+// does, instead of counting them in the way that made them.
 func TestNoUnionBreaksALimitOfTheKernel(t *testing.T) {
 	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
 	// Among good paths a bad one now and then, from the characters that matter.
@@ -138,8 +138,8 @@ func TestNoUnionBreaksALimitOfTheKernel(t *testing.T) {
 	})
 }
 
-// readAsKernel takes the mounts apart as aufs does, and returns an error for what
-// crashes the kernel, is cut or means something else than u.
+// readAsKernel takes the mounts apart as aufs does, and returns an error for
+// what crashes the kernel, is cut or means something else than u.
 func readAsKernel(list []mount.Mount, u union) error {
 	var branches []string
 	for i, m := range list {

@@ -11,8 +11,8 @@ import (
 
 // nlink is the link count of a file at a path of the branch without its
 // pseudo-links: what was a hard link to a file of a lower branch keeps one more
-// name, in .wh..wh.plnk at the root of the branch. Of what has no other names but
-// in translations, it is 1.
+// name, in .wh..wh.plnk at the root of the branch. Of what has no other names
+// but in translations, it is 1.
 func (b *branch) nlink(at string, st rootfd.Stat) (uint64, error) {
 	if st.Nlink < 2 || st.IsDir() {
 		return st.Nlink, nil

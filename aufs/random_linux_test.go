@@ -22,8 +22,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// twins is one tree kept twice: as branches that aufs would have written, and as
-// a plain directory.
+// twins is one tree kept twice: as branches that aufs would have written, and
+// as a plain directory.
 type twins struct {
 	*branches
 	rnd    *rand.Rand
@@ -48,8 +48,8 @@ func newTwins(t *testing.T, rnd *rand.Rand, mounts mountWay) *twins {
 	return tw
 }
 
-// layer puts a branch on top, as a driver does for a writable layer, and returns
-// a copy of the tree before.
+// layer puts a branch on top, as a driver does for a writable layer, and
+// returns a copy of the tree before.
 func (tw *twins) layer() (old string) {
 	root := tw.add()
 	for _, dir := range []string{whiteout.AUFSOrphan, whiteout.AUFSPseudo} {
@@ -90,8 +90,8 @@ func (tw *twins) path(tree fstest.Tree) string {
 	return filepath.Join(one(tw, dirs...), one(tw, "a", "b", "c"))
 }
 
-// again draws a path that the parents hold and the tree does not, so that things
-// are made where others were.
+// again draws a path that the parents hold and the tree does not, so that
+// things are made where others were.
 func (tw *twins) again(tree fstest.Tree) string {
 	var gone []string
 	for p := range tw.old {
@@ -240,8 +240,8 @@ func testEdited(t *testing.T, mounts mountWay) {
 	}
 }
 
-// seal makes of the uppermost branch what sealing its layer makes of it. A second
-// time nothing changes.
+// seal makes of the uppermost branch what sealing its layer makes of it. A
+// second time nothing changes.
 func (tw *twins) seal(what string) {
 	tw.t.Helper()
 	require.NoError(tw.t, emptyBookkeeping(tw.paths[0]), what)
@@ -251,8 +251,8 @@ func (tw *twins) seal(what string) {
 	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
 }
 
-// checkModule compares the tree with what the module shows of the branches, where
-// there is one.
+// checkModule compares the tree with what the module shows of the branches,
+// where there is one.
 func (tw *twins) checkModule(want fstest.Tree, what string) {
 	tw.t.Helper()
 	if tw.mounts.module {
@@ -260,8 +260,8 @@ func (tw *twins) checkModule(want fstest.Tree, what string) {
 	}
 }
 
-// compareChanges compares what the view says has changed with what has changed in
-// the plain tree.
+// compareChanges compares what the view says has changed with what has changed
+// in the plain tree.
 func (tw *twins) compareChanges(v *stack, old, what string) {
 	tw.t.Helper()
 	require.Equal(tw.t, changes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), changes(tw.t, v.below(), v), what)
@@ -269,7 +269,8 @@ func (tw *twins) compareChanges(v *stack, old, what string) {
 }
 
 // TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has what no mount writes:
-// marks beside what they hide, in opaque directories, of nothing, on other types.
+// marks beside what they hide, in opaque directories, of nothing, on other
+// types.
 func TestAnyFilesInBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for round := range uint64(60) {

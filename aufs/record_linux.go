@@ -68,8 +68,9 @@ func (d *backend) Rerecord(ctx context.Context, id driver.ID, parents []driver.I
 	return nil
 }
 
-// rerecord writes the record of a layer of ours again, which looks like another engine's
-// where nothing is left of it. Their list of parents comes first, as when the layer was made.
+// rerecord writes the record of a layer of ours again, which looks like another
+// engine's where nothing is left of it. Their list of parents comes first, as
+// when the layer was made.
 func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	s.names.Lock()
 	defer s.names.Unlock()
@@ -94,8 +95,8 @@ func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	return s.records.Save(id, m)
 }
 
-// there returns [driver.ErrNotFound] unless all but the record is there of a layer that was
-// made; ours: there is a place for its record.
+// there returns [driver.ErrNotFound] unless all but the record is there of a
+// layer that was made; ours: there is a place for its record.
 func (s *store) there(id driver.ID, view bool) (ours bool, err error) {
 	if ours, err = s.ours(id); err != nil {
 		return ours, err

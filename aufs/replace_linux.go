@@ -12,9 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// Replace implements [driver.Replacer]. An aufs would not notice that one of its branches
-// is another directory now, and a translation has files of the old one: so nothing that
-// has the layer may be mounted.
+// Replace implements [driver.Replacer]. An aufs would not notice that one of
+// its branches is another directory now, and a translation has files of the old
+// one: so nothing that has the layer may be mounted.
 func (d *backend) Replace(ctx context.Context, id, made driver.ID) error {
 	if err := d.replace(ctx, id, made); err != nil {
 		return fmt.Errorf("aufs: replace layer %s: %w", id, err)
@@ -57,8 +57,8 @@ func (d *backend) replace(ctx context.Context, id, made driver.ID) error {
 	return d.store.replace(id, made, m)
 }
 
-// standingOn returns a layer and all that have it among their parents. Of a layer whose
-// record cannot be read that is not known, so it counts.
+// standingOn returns a layer and all that have it among their parents. Of a
+// layer whose record cannot be read that is not known, so it counts.
 func (d *backend) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
 	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
@@ -67,8 +67,8 @@ func (d *backend) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, er
 	return layerdir.StandingOn(id, ids, d.store.Load), nil
 }
 
-// unused returns [driver.ErrBusy] when one of the layers is mounted in any mount namespace
-// that this process can look at.
+// unused returns [driver.ErrBusy] when one of the layers is mounted in any
+// mount namespace that this process can look at.
 func (d *backend) unused(ids []driver.ID) error {
 	for _, id := range ids {
 		if err := d.store.idle(id); err != nil {
@@ -81,9 +81,9 @@ func (d *backend) unused(ids []driver.ID) error {
 	return d.mounts.translator.copies.NotMountedElsewhere(ids...)
 }
 
-// replace puts the layer made, whose record is m, in the place of id. That the branches
-// change places is one step. The record of id is made new after it: until then it says
-// the same, but for the usage and the note.
+// replace puts the layer made, whose record is m, in the place of id. That the
+// branches change places is one step. The record of id is made new after it:
+// until then it says the same, but for the usage and the note.
 func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 	s.names.Lock()
 	defer s.names.Unlock()
@@ -129,7 +129,8 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 	)
 }
 
-// looksForeign reports whether there is all of a layer that another engine makes.
+// looksForeign reports whether there is all of a layer that another engine
+// makes.
 func (s *store) looksForeign(id driver.ID) (bool, error) {
 	listed, err := exists(s.parentsFile(id))
 	if err != nil || !listed {
@@ -138,8 +139,8 @@ func (s *store) looksForeign(id driver.ID) (bool, error) {
 	return exists(s.branch(id))
 }
 
-// exchangeOrRename puts from in the place of to, and what is there, whatever it is, in
-// that of from.
+// exchangeOrRename puts from in the place of to, and what is there, whatever it
+// is, in that of from.
 func exchangeOrRename(from, to string) error {
 	taken, err := exists(to)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// SealWith is that of the records, for a branch that no aufs writes to and that has nothing
-// mounted in it. A layer of another engine is sealed already.
+// SealWith is that of the records, for a branch that no aufs writes to and that
+// has nothing mounted in it. A layer of another engine is sealed already.
 func (s *store) SealWith(id driver.ID, prepare, settle func(*layerdir.Meta) error) error {
 	if err := s.Changeable(); err != nil {
 		return err
@@ -30,7 +30,8 @@ func (s *store) SealWith(id driver.ID, prepare, settle func(*layerdir.Meta) erro
 	return s.records.SealWith(id, prepare, settle)
 }
 
-// Changeable returns [driver.ErrReadOnly] for a store that is opened for reading.
+// Changeable returns [driver.ErrReadOnly] for a store that is opened for
+// reading.
 func (s *store) Changeable() error { return s.records.Changeable() }
 
 // Merging is that of the records.

@@ -16,14 +16,15 @@ import (
 // A stack is the picture of the tree that an aufs of its branches shows, made
 // in user space. It is a [diff.View]. The rules are those of au_lkup_dentry in
 // the module's fs/aufs/dentry.c, with all branches mounted "+wh"; like there,
-// what has the name of a mark and is no regular file is an error and not a guess.
+// what has the name of a mark and is no regular file is an error and not a
+// guess.
 //
 // Where the module's listing of a directory and its lookup disagree, as of a
-// name that has a whiteout beside it in the lowest branch, the lookup counts: no
-// name is shown that cannot be opened.
+// name that has a whiteout beside it in the lowest branch, the lookup counts:
+// no name is shown that cannot be opened.
 //
-// The first branch may be a layer of ours that is not sealed yet. The stack shows
-// it as sealing will leave it, see [normalizer].
+// The first branch may be a layer of ours that is not sealed yet. The stack
+// shows it as sealing will leave it, see [normalizer].
 type stack struct {
 	branches []*branch // uppermost first
 	// owned: Close closes the branches.

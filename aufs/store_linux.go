@@ -74,8 +74,8 @@ func openStore(root string, opts driver.Options) (*store, error) {
 	return s, nil
 }
 
-// checkPlaces refuses a store in which something else stands in the place of one of the
-// directories of the layout.
+// checkPlaces refuses a store in which something else stands in the place of
+// one of the directories of the layout.
 func (s *store) checkPlaces() error {
 	var own []ownfiles.Entry
 	for _, name := range []string{
@@ -179,7 +179,8 @@ func (s *store) Load(id driver.ID) (layerdir.Meta, error) {
 	return m, err
 }
 
-// Writable is Load for a layer that is going to be changed, which one of another engine never is.
+// Writable is Load for a layer that is going to be changed, which one of
+// another engine never is.
 func (s *store) Writable(id driver.ID) (layerdir.Meta, error) {
 	if err := s.Changeable(); err != nil {
 		return layerdir.Meta{}, err
@@ -213,7 +214,8 @@ func (s *store) ours(id driver.ID) (bool, error) {
 	return ours && err == nil, err
 }
 
-// exists reports whether there is anything at path, a link that leads nowhere included.
+// exists reports whether there is anything at path, a link that leads nowhere
+// included.
 func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -226,8 +228,8 @@ func exists(path string) (bool, error) {
 // [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent.
 func (s *store) CheckParents(parents []driver.ID) (layerdir.Inherited, error) {
 	var none layerdir.Inherited // a record here says nothing of the kind
-	// A view, which has no branch of its own, can have one more: another engine may have
-	// left such a chain.
+	// A view, which has no branch of its own, can have one more: another engine may
+	// have left such a chain.
 	if err := layerdir.CheckDepth(parents, maxParents+1); err != nil {
 		return none, err
 	}

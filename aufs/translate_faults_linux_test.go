@@ -56,8 +56,9 @@ func TestAFullDiskLeavesNothingOfATranslation(t *testing.T) {
 	}
 }
 
-// setAny sets attributes that overlay, where it can be used, takes for its own. A
-// tmpfs keeps no user attributes before Linux 6.6, so that overlay's are others.
+// setAny sets attributes that overlay, where it can be used, takes for its own.
+// A tmpfs keeps no user attributes before Linux 6.6, so that overlay's are
+// others.
 func setAny(path string) error {
 	trusted := unix.Setxattr(path, "trusted.overlay.x", []byte("1"), 0)
 	user := unix.Setxattr(path, "user.overlay.x", []byte("1"), 0)

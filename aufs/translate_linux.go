@@ -20,8 +20,9 @@ import (
 // A translator makes sealed layers mountable without aufs. Each layer becomes a
 // tree in overlay's encoding, whose files are hard links of the branch's: an
 // overlay of these shows what an aufs of the branches would, and is mounted
-// read-only, so that nobody writes to the files through it. Where overlay cannot
-// be used, and for the few trees that it cannot show, the merged tree is copied.
+// read-only, so that nobody writes to the files through it. Where overlay
+// cannot be used, and for the few trees that it cannot show, the merged tree is
+// copied.
 //
 // What was made is kept until the layer goes, or until Trim finds that no mount
 // needs it. It appears by one rename, after it is on disk.
@@ -166,7 +167,8 @@ func emptyIn(s *layerdir.Store) (string, error) {
 	return empty, nil
 }
 
-// errNotTranslated says why a layer cannot be mounted from a store that is read-only.
+// errNotTranslated says why a layer cannot be mounted from a store that is
+// read-only.
 var errNotTranslated = fmt.Errorf("aufs is not in this kernel, and the layer was not translated for it while the store was writable: %w", driver.ErrReadOnly)
 
 // overlayOptions says everything whose default differs between kernels. Nothing
@@ -204,8 +206,8 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 	return []mount.Mount{{Type: "bind", Source: t.copies.Path(top, treeDir), ReadOnly: true}}, nil
 }
 
-// ensure makes the entry of a layer in a store if it is not there. fill fills its
-// directory. One caller at a time; others wait and find it made.
+// ensure makes the entry of a layer in a store if it is not there. fill fills
+// its directory. One caller at a time; others wait and find it made.
 func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID, fill func(dir string) error) error {
 	unlock, err := t.locks.Lock(ctx, s.Path(id))
 	if err != nil {
@@ -247,9 +249,10 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 	return o, nil
 }
 
-// tryOverlay tries overlay, in a directory of the store, or in memory when nothing may
-// be written to that: what its file system lacks showed when layers were translated. The
-// error matches [mount.ErrUnsupported] when overlay cannot be used.
+// tryOverlay tries overlay, in a directory of the store, or in memory when
+// nothing may be written to that: what its file system lacks showed when layers
+// were translated. The error matches [mount.ErrUnsupported] when overlay cannot
+// be used.
 func (t *translator) tryOverlay(ctx context.Context) (o overlay, err error) {
 	if t.opts.Fallbacks.NoOverlay {
 		return o, fmt.Errorf("%w: it is switched off", mount.ErrUnsupported)
@@ -279,8 +282,8 @@ func (o overlay) encoding() whiteout.Encoding {
 	return whiteout.Overlay
 }
 
-// tellsTypes refuses file systems whose listings do not tell types: overlay shows
-// whiteouts there.
+// tellsTypes refuses file systems whose listings do not tell types: overlay
+// shows whiteouts there.
 func tellsTypes(dir string) error {
 	d, err := rootfd.Open(dir, rootfd.Options{})
 	if err != nil {

@@ -67,7 +67,8 @@ func mounted(t *testing.T, tr *translator, l layers, fn func(root string)) {
 	}))
 }
 
-// requireShown mounts the translation of the branches and compares it with the view.
+// requireShown mounts the translation of the branches and compares it with the
+// view.
 func (b *branches) requireShown(tr *translator, what string) {
 	b.t.Helper()
 	want := fstest.FromView(b.t, b.view())
@@ -77,8 +78,8 @@ func (b *branches) requireShown(tr *translator, what string) {
 }
 
 // inMemory puts the temporary directories of the test on a tmpfs, where writing
-// everything to disk, as each translation does, takes no time. They stay where they
-// are when a tmpfs of this kernel keeps no user attributes.
+// everything to disk, as each translation does, takes no time. They stay where
+// they are when a tmpfs of this kernel keeps no user attributes.
 func inMemory(t *testing.T) {
 	t.Helper()
 	if fstest.TmpfsKeepsUserXattrs(t) {

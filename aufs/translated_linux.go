@@ -20,8 +20,8 @@ type translated struct {
 	err   error
 }
 
-// mark tells the branches of a stack, which are those of ids, where there may be
-// translations of them.
+// mark tells the branches of a stack, which are those of ids, where there may
+// be translations of them.
 func (t *translator) mark(v *stack, ids []driver.ID) {
 	for i, b := range v.branches {
 		b.translated = &translated{}
@@ -31,10 +31,10 @@ func (t *translator) mark(v *stack, ids []driver.ID) {
 	}
 }
 
-// owns reports whether all names but one of the file at a path of the branch are
-// in translations. It takes a file with more names for one that has them all in
-// the branch: what is being translated, or removed, at this moment must not make
-// names disappear.
+// owns reports whether all names but one of the file at a path of the branch
+// are in translations. It takes a file with more names for one that has them
+// all in the branch: what is being translated, or removed, at this moment must
+// not make names disappear.
 func (t *translated) owns(at string, st rootfd.Stat) (bool, error) {
 	if t == nil {
 		return false, nil

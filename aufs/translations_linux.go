@@ -50,9 +50,9 @@ func (t *translator) cleanup(ctx context.Context, all func() ([]layers, error)) 
 	return errors.Join(append(errs, t.prune(ctx, all, everyLayer))...)
 }
 
-// trim removes what nothing needs. A translation stays as long as a layer that it
-// was made for is mounted in this mount namespace, is a view, which is there to
-// be mounted, or had its mounts handed out by this driver.
+// trim removes what nothing needs. A translation stays as long as a layer that
+// it was made for is mounted in this mount namespace, is a view, which is there
+// to be mounted, or had its mounts handed out by this driver.
 func (t *translator) trim(ctx context.Context, all func() ([]layers, error)) error {
 	return t.prune(ctx, all, mountedLayers)
 }

@@ -3,8 +3,8 @@ package aufs
 import "github.com/layerkeep/layerkeep/diff"
 
 // under is the directory of the parents' view that one of a branch merges with.
-// It is opened when it is asked for: most branches hide nothing in most of their
-// directories.
+// It is opened when it is asked for: most branches hide nothing in most of
+// their directories.
 type under struct {
 	open   func() (diff.Dir, error) // nil: merges with none
 	opened diff.Dir

@@ -26,8 +26,8 @@ type branches struct {
 }
 
 // newBranches makes branches out of lists of files, the lowest list first. A
-// name that ends in a slash is a directory, "a=b" has the content b, "a->b" is a
-// symbolic link and "a==b" a hard link to b in the same branch.
+// name that ends in a slash is a directory, "a=b" has the content b, "a->b" is
+// a symbolic link and "a==b" a hard link to b in the same branch.
 func newBranches(t *testing.T, lists ...string) *branches {
 	b := &branches{t: t, dir: t.TempDir()}
 	for _, list := range lists {
@@ -81,8 +81,8 @@ func (b *branches) oracle(paths ...string) fstest.Tree {
 	return fstest.FromPath(b.t, dst)
 }
 
-// check compares the view with the oracle, and the changes found with hints with
-// those found without.
+// check compares the view with the oracle, and the changes found with hints
+// with those found without.
 func (b *branches) check(what string) fstest.Tree {
 	b.t.Helper()
 	v := b.view()

@@ -32,8 +32,9 @@ func applyCases() []Case {
 	return cases
 }
 
-// largestInMemory is the size of the files of a layer that is kept in memory. A larger one is
-// made while it is read, which takes some time of a processor, with each subject the same.
+// largestInMemory is the size of the files of a layer that is kept in memory. A
+// larger one is made while it is read, which takes some time of a processor,
+// with each subject the same.
 const largestInMemory = 64 << 20
 
 // An applyLayer is the layer of a case. Its subjects share it.
@@ -86,9 +87,9 @@ func startApply(size int64, fill func(*synth.Layer)) func(context.Context, *Stag
 	}
 }
 
-// Round adds "durable", the time until the layer is unpacked and sealed, which makes it
-// durable; with plain directories it is unpacked and synced. "unpacked" is the part until it
-// is unpacked.
+// Round adds "durable", the time until the layer is unpacked and sealed, which
+// makes it durable; with plain directories it is unpacked and synced.
+// "unpacked" is the part until it is unpacked.
 func (t applyTrial) Round(ctx context.Context, r *Round) (err error) {
 	before, err := t.st.read(ctx, "")
 	if err != nil {
@@ -170,8 +171,8 @@ func startDiff(changed int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-// Round adds "diff", the time that it takes to write the changes, and "size", the bytes of
-// them as a layer.
+// Round adds "diff", the time that it takes to write the changes, and "size",
+// the bytes of them as a layer.
 func (t diffTrial) Round(ctx context.Context, r *Round) error {
 	var size counter
 	begun := time.Now()

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// extract unpacks a layer of package synth, as a plain program would that knows no layers.
-// It trusts the layer's names no more than os.Root does.
+// extract unpacks a layer of package synth, as a plain program would that knows
+// no layers. It trusts the layer's names no more than os.Root does.
 func extract(ctx context.Context, dir *os.File, layer io.Reader) error {
 	root, err := os.OpenRoot(dir.Name())
 	if err != nil {

@@ -63,7 +63,8 @@ func (st *Stage) reserve() (*Container, error) {
 	return &Container{Root: root, Layer: st.Name(), stage: st}, nil
 }
 
-// reserveAll is reserve for n containers. It returns what it has made also with an error.
+// reserveAll is reserve for n containers. It returns what it has made also with
+// an error.
 func (st *Stage) reserveAll(n int) ([]*Container, error) {
 	var all []*Container
 	for range n {
@@ -156,7 +157,8 @@ func (st *Stage) StopAll(ctx context.Context, all []*Container) error {
 	return errors.Join(err, st.Store.Cleanup(context.WithoutCancel(ctx)))
 }
 
-// atOnce calls do for each container, in so many goroutines, and returns all errors.
+// atOnce calls do for each container, in so many goroutines, and returns all
+// errors.
 func atOnce(all []*Container, goroutines int, do func(*Container) error) error {
 	errs := make([]error, len(all))
 	next := make(chan int)

@@ -84,7 +84,8 @@ func fits(size int64) func(*Subject, *disk.Place) string {
 	}
 }
 
-// stacks leaves out subjects for which the number of layers makes no difference.
+// stacks leaves out subjects for which the number of layers makes no
+// difference.
 func stacks(s *Subject, _ *disk.Place) string {
 	if s.Copies {
 		return "each of its layers is a whole copy, so there is no stack"

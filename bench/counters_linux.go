@@ -15,8 +15,9 @@ type reading struct {
 	ofLayer int64
 }
 
-// read writes everything to the device and reads the counters. layer is the one whose inodes
-// are counted where the file system does not count any, empty for none.
+// read writes everything to the device and reads the counters. layer is the one
+// whose inodes are counted where the file system does not count any, empty for
+// none.
 func (st *Stage) read(ctx context.Context, layer string) (r reading, err error) {
 	if r.space, err = settled(ctx, st.Place); err != nil {
 		return r, err
@@ -37,8 +38,9 @@ const (
 	settlePause    = 20 * time.Millisecond
 )
 
-// settled writes everything to the device and returns what is in use. A btrfs frees what was
-// removed in the background: there it waits, for a while, until nothing changes any more.
+// settled writes everything to the device and returns what is in use. A btrfs
+// frees what was removed in the background: there it waits, for a while, until
+// nothing changes any more.
 func settled(ctx context.Context, p *disk.Place) (disk.Space, error) {
 	last := disk.Space{Bytes: -1}
 	for begun := time.Now(); ; {
@@ -58,9 +60,9 @@ func settled(ctx context.Context, p *disk.Place) (disk.Space, error) {
 	}
 }
 
-// addCost does some work and adds what it cost beside its own time: "sync", the time that it
-// takes to write everything to the device afterwards, divided by syncs, and what addSince
-// adds, for each of n things.
+// addCost does some work and adds what it cost beside its own time: "sync", the
+// time that it takes to write everything to the device afterwards, divided by
+// syncs, and what addSince adds, for each of n things.
 func (st *Stage) addCost(ctx context.Context, r *Round, layer string, n, syncs int, work func() error) error {
 	before, err := st.read(ctx, layer)
 	if err != nil {
@@ -77,7 +79,8 @@ func (st *Stage) addCost(ctx context.Context, r *Round, layer string, n, syncs i
 	return st.addSince(ctx, r, before, layer, n)
 }
 
-// addSince adds what was written and what is in use more than before, for each of n things.
+// addSince adds what was written and what is in use more than before, for each
+// of n things.
 func (st *Stage) addSince(ctx context.Context, r *Round, before reading, layer string, n int) error {
 	now, err := st.read(ctx, layer)
 	if err != nil {

@@ -55,7 +55,8 @@ func TestAChangeOfAttributesWithMetacopyWritesNoData(t *testing.T) {
 	require.Zero(t, bare.some(t, "inodes"))
 }
 
-// Where files can share blocks, a copy-up takes no space but that of what is written.
+// Where files can share blocks, a copy-up takes no space but that of what is
+// written.
 func TestACopyUpSharesBlocksWhereItCan(t *testing.T) {
 	const size = 1 << 20
 	for kind, shares := range map[fstest.FS]bool{fstest.XFS: true, fstest.Btrfs: true, fstest.Ext4: false} {
@@ -88,8 +89,8 @@ func TestEachOperationDoesWhatItSays(t *testing.T) {
 	}
 }
 
-// Directories and symbolic links have no hard links: with k layers over one another, what the
-// first has of them is there k times.
+// Directories and symbolic links have no hard links: with k layers over one
+// another, what the first has of them is there k times.
 func TestTheOldSchemeTakesTheInodesThatTheFormulaSays(t *testing.T) {
 	const layers = 5
 	want := 0

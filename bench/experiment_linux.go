@@ -12,11 +12,12 @@ import (
 	"github.com/layerkeep/layerkeep/bench/synth"
 )
 
-// The public experiment that is often quoted (chriskuehl/docker-storage-benchmark): a line is
-// appended to every file of an image, in one or in many containers at once. Its published
-// figures for the tree with 100 containers: aufs 340 s, overlay2 91 s, device mapper 12.5 s,
-// no container 10.6 s. There each container is one of Docker's; here it is a mount, and what
-// appends is a thread of this program.
+// The public experiment that is often quoted
+// (chriskuehl/docker-storage-benchmark): a line is appended to every file of an
+// image, in one or in many containers at once. Its published figures for the
+// tree with 100 containers: aufs 340 s, overlay2 91 s, device mapper 12.5 s, no
+// container 10.6 s. There each container is one of Docker's; here it is a
+// mount, and what appends is a thread of this program.
 
 // An experiment is an image and how many bytes all of its files have.
 type experiment struct {
@@ -78,7 +79,8 @@ func experiments() []Case {
 	return cases
 }
 
-// cannot leaves out what does not fit: an image, and each file again in each container.
+// cannot leaves out what does not fit: an image, and each file again in each
+// container.
 func (e experiment) cannot(containers int) func(*Subject, *disk.Place) string {
 	return func(s *Subject, p *disk.Place) string {
 		need := e.bytes * int64(containers+2)
@@ -120,7 +122,8 @@ func (t appending) Round(ctx context.Context, r *Round) (err error) {
 
 func (t appending) Stop(context.Context) error { return nil }
 
-// appendAll appends a line to each file below a directory, of which there are n.
+// appendAll appends a line to each file below a directory, of which there are
+// n.
 func appendAll(ctx context.Context, root string, n int) error {
 	root, err := filepath.EvalSymlinks(root) // that of a plain directory is a link
 	if err != nil {

@@ -15,10 +15,11 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// hardlinks is the scheme of the driver "overlay" that Docker had before overlay2: a layer is
-// a whole tree, whose files are hard links to those of its parent. It is here to show what
-// that costs in inodes: directories and symbolic links have no hard links, so each layer has
-// all of them again. Nothing can be mounted.
+// hardlinks is the scheme of the driver "overlay" that Docker had before
+// overlay2: a layer is a whole tree, whose files are hard links to those of its
+// parent. It is here to show what that costs in inodes: directories and
+// symbolic links have no hard links, so each layer has all of them again.
+// Nothing can be mounted.
 func hardlinks() *Subject {
 	return &Subject{
 		Name: "hardlinks", About: "each layer a tree of hard links to its parent, as the old driver overlay kept them",
@@ -72,8 +73,8 @@ func linkTree(from, to string) error {
 	})
 }
 
-// Usage counts what is not there once more in the parent: directories, symbolic links, and
-// files with one name.
+// Usage counts what is not there once more in the parent: directories, symbolic
+// links, and files with one name.
 func (s hardlinkStore) Usage(ctx context.Context, name string) (u driver.Usage, err error) {
 	if !s.over[name] {
 		return s.bareStore.Usage(ctx, name)

@@ -56,7 +56,8 @@ func noReference(s *Subject, _ *disk.Place) string {
 	return ""
 }
 
-// shapeEntries is how many entries the layer of a shape has, without the directories they are in.
+// shapeEntries is how many entries the layer of a shape has, without the
+// directories they are in.
 const shapeEntries = 2000
 
 type shape struct {
@@ -198,8 +199,8 @@ func (t idle) Round(ctx context.Context, r *Round) (err error) {
 	return t.st.addTaken(ctx, r, before, counted, idleContainers)
 }
 
-// addTaken adds the inodes and the space that n things take up, which were made since. counted
-// are their inodes, for a file system that does not count them.
+// addTaken adds the inodes and the space that n things take up, which were made
+// since. counted are their inodes, for a file system that does not count them.
 func (st *Stage) addTaken(ctx context.Context, r *Round, before reading, counted int64, n int) error {
 	now, err := st.read(ctx, "")
 	if err != nil {
@@ -225,7 +226,8 @@ const (
 	smallDiskName = "few-inodes-"
 )
 
-// fillsSmallDisk lets the case "fill" run once for each subject, as its disk is always the same.
+// fillsSmallDisk lets the case "fill" run once for each subject, as its disk is
+// always the same.
 func fillsSmallDisk(s *Subject, p *disk.Place) string {
 	if p.FileSystem != "ext4" {
 		return "measured where the rest is measured on ext4, on a small ext4 of its own"

@@ -67,7 +67,8 @@ func (n need) missing(p *disk.Place) string {
 	return ""
 }
 
-// takes leaves out places that have no room for what a case needs for any subject.
+// takes leaves out places that have no room for what a case needs for any
+// subject.
 func takes(n need) func(*Subject, *disk.Place) string {
 	return func(_ *Subject, p *disk.Place) string { return n.missing(p) }
 }
@@ -103,11 +104,12 @@ func startLifeOverFiles(files int) func(context.Context, *Stage) (Trial, error) 
 	}
 }
 
-// Round adds the seconds of each step of each container. The main metric is "start", which
-// is "prepare" and "mount" together: a user waits for it. All steps are metrics of one case
-// because each needs those before it. What a container takes up is counted while all of them
-// are mounted and nobody has written to them. Then each gets one small file, so that there
-// is something to commit. "commit" is sealing, which makes the layer durable.
+// Round adds the seconds of each step of each container. The main metric is
+// "start", which is "prepare" and "mount" together: a user waits for it. All
+// steps are metrics of one case because each needs those before it. What a
+// container takes up is counted while all of them are mounted and nobody has
+// written to them. Then each gets one small file, so that there is something to
+// commit. "commit" is sealing, which makes the layer durable.
 func (t lifeTrial) Round(ctx context.Context, r *Round) (err error) {
 	all, err := t.st.reserveAll(t.n)
 	defer func() { err = errors.Join(err, t.st.StopAll(ctx, all)) }()
@@ -183,7 +185,8 @@ func timed(do func() error) (float64, error) {
 	return time.Since(begun).Seconds(), err
 }
 
-// addStarted adds what each of some containers takes up that were started since.
+// addStarted adds what each of some containers takes up that were started
+// since.
 func (st *Stage) addStarted(ctx context.Context, r *Round, before reading, all []*Container) error {
 	if err := st.addSince(ctx, r, before, "", len(all)); err != nil || st.Place.CountsInodes() {
 		return err
@@ -200,7 +203,8 @@ func (st *Stage) addStarted(ctx context.Context, r *Round, before reading, all [
 	return nil
 }
 
-// seal makes a layer durable: sealed, or with plain directories written to the device.
+// seal makes a layer durable: sealed, or with plain directories written to the
+// device.
 func (st *Stage) seal(ctx context.Context, name string) error {
 	if st.Subject.Bare {
 		return st.Place.Sync()

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A troubledStore calls trouble before it creates a layer, and returns its error. It counts
-// the layers from 1.
+// A troubledStore calls trouble before it creates a layer, and returns its
+// error. It counts the layers from 1.
 type troubledStore struct {
 	Store
 	count   atomic.Int32

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine tells what the kernel says of the machine. What it does not say stays empty.
+// machine tells what the kernel says of the machine. What it does not say stays
+// empty.
 func machine() Machine {
 	m := Machine{Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
 	var name unix.Utsname

@@ -40,7 +40,8 @@ func manyCases() []Case {
 }
 
 const (
-	// The small image has imageFiles files of imageFile bytes, about 1 MiB together.
+	// The small image has imageFiles files of imageFile bytes, about 1 MiB
+	// together.
 	imageFiles = 200
 	imageFile  = 5 << 10
 )
@@ -78,9 +79,10 @@ func startAtOnce(n int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-// Round adds "ready", the time until all containers are mounted, and "each", that divided by
-// their number. "stop" is the time until all are unmounted and removed, and their space is
-// free, with several of them in work at the same time.
+// Round adds "ready", the time until all containers are mounted, and "each",
+// that divided by their number. "stop" is the time until all are unmounted and
+// removed, and their space is free, with several of them in work at the same
+// time.
 func (t togetherTrial) Round(ctx context.Context, r *Round) (err error) {
 	all, err := t.st.reserveAll(t.n)
 	defer func() { err = errors.Join(err, t.st.StopAll(ctx, all)) }()
@@ -120,10 +122,11 @@ func startMany(n int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-// Round adds "start", the time that each container took to start, what each of them takes up
-// while all of them are mounted, and "stop", the time that it took to stop all of them, with
-// several in work at the same time, divided by their number. Where the machine cannot have
-// all of them mounted, it measures those that it had.
+// Round adds "start", the time that each container took to start, what each of
+// them takes up while all of them are mounted, and "stop", the time that it
+// took to stop all of them, with several in work at the same time, divided by
+// their number. Where the machine cannot have all of them mounted, it measures
+// those that it had.
 func (t manyTrial) Round(ctx context.Context, r *Round) (err error) {
 	before, err := t.st.read(ctx, "")
 	if err != nil {
@@ -162,8 +165,8 @@ func (t manyTrial) Stop(context.Context) error { return nil }
 
 const pollContainers = 40
 
-// A pollTrial asks for the usage of containers, as the agent of a node does every few
-// seconds.
+// A pollTrial asks for the usage of containers, as the agent of a node does
+// every few seconds.
 type pollTrial struct {
 	st  *Stage
 	all []*Container
@@ -186,8 +189,8 @@ func startPoll(files int) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-// writeFiles writes small files in a container, as many in each directory as a layer of
-// package synth has.
+// writeFiles writes small files in a container, as many in each directory as a
+// layer of package synth has.
 func writeFiles(ctx context.Context, c *Container, n int) error {
 	for i := range n {
 		if err := ctx.Err(); err != nil {

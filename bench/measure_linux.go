@@ -16,8 +16,8 @@ const (
 	fewestRounds = 5
 	fewestQuick  = 3
 	mostRounds   = 50
-	// precise is how far from the median the ends of its confidence interval may be, for
-	// the case to need no more rounds.
+	// precise is how far from the median the ends of its confidence interval may
+	// be, for the case to need no more rounds.
 	precise    = 0.03
 	confidence = 0.95
 )
@@ -60,7 +60,8 @@ func (r *run) measure(ctx context.Context, p *disk.Place, s Suite, c Case, stage
 	return results, nil
 }
 
-// start prepares a case for one subject. An error is one of the run, not of the subject.
+// start prepares a case for one subject. An error is one of the run, not of the
+// subject.
 func (r *run) start(ctx context.Context, p *disk.Place, s Suite, c Case, st *Stage) (*running, error) {
 	one := &running{stage: st, result: skipped(p, s, c, st.Subject, "")}
 	if c.Cannot != nil {
@@ -87,8 +88,8 @@ func (r *run) start(ctx context.Context, p *disk.Place, s Suite, c Case, st *Sta
 	return one, err
 }
 
-// tooLong says why a case is left out for the subject of a result, of which a case that does
-// less has told that it would take too long; empty if it is not.
+// tooLong says why a case is left out for the subject of a result, of which a
+// case that does less has told that it would take too long; empty if it is not.
 func (r *run) tooLong(one Result, s Suite, c Case) string {
 	for _, less := range s.Cases {
 		if c.Times == 0 || less.Name != c.Name || less.Times == 0 || less.Times >= c.Times {
@@ -118,8 +119,9 @@ func stop(ctx context.Context, all []*running) (err error) {
 	return err
 }
 
-// rounds does round after round, each subject in turn, until what was measured is precise
-// enough or the time for it is over. The first round is a warm-up and counts for nothing.
+// rounds does round after round, each subject in turn, until what was measured
+// is precise enough or the time for it is over. The first round is a warm-up
+// and counts for nothing.
 func (r *run) rounds(ctx context.Context, what string, c Case, all []*running) error {
 	begun, most, fewest := time.Now(), mostRounds, fewestRounds
 	if r.Quick {
@@ -153,7 +155,8 @@ func (r *run) rounds(ctx context.Context, what string, c Case, all []*running) e
 	return nil
 }
 
-// round does one round for one subject. A subject whose round fails has no result.
+// round does one round for one subject. A subject whose round fails has no
+// result.
 func (r *run) round(ctx context.Context, one *running, counts bool) (ok bool) {
 	if counts {
 		r.control()
@@ -189,7 +192,8 @@ func (r *run) share() time.Duration {
 	return max(time.Until(r.until)/time.Duration(2*(r.following+1)), 0)
 }
 
-// isPrecise reports whether the first metric of each subject is known well enough.
+// isPrecise reports whether the first metric of each subject is known well
+// enough.
 func isPrecise(all []*running) bool {
 	for _, one := range all {
 		if one.result.Skipped != "" || len(one.result.Metrics) == 0 {

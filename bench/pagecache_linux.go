@@ -14,7 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench/synth"
 )
 
-// pageCacheCase measures whether containers of one image share what they have read.
+// pageCacheCase measures whether containers of one image share what they have
+// read.
 func pageCacheCase(size int64) Case {
 	return Case{
 		Name: "page-cache", Params: Params{{"size", sizeText(size)}}, Quick: size == 16<<20, Once: size == 16<<20,
@@ -51,9 +52,10 @@ func startPageCache(size int64) func(context.Context, *Stage) (Trial, error) {
 	}
 }
 
-// Round adds what the second container has read from the device ("device-reads") and how
-// much more of its file is in memory afterwards ("resident"), both 0 where the containers
-// share the pages, and how long each of them took ("first", "second").
+// Round adds what the second container has read from the device
+// ("device-reads") and how much more of its file is in memory afterwards
+// ("resident"), both 0 where the containers share the pages, and how long each
+// of them took ("first", "second").
 func (t pageCacheTrial) Round(ctx context.Context, r *Round) (err error) {
 	both, err := t.st.StartAll(ctx, 2, t.base)
 	if err != nil {
@@ -88,7 +90,8 @@ type pageCacheRead struct {
 	// device has the bytes that came from the device, if it counts them.
 	device int64
 	counts bool
-	// resident has the bytes of the file that are in memory now, and were not before.
+	// resident has the bytes of the file that are in memory now, and were not
+	// before.
 	resident int64
 }
 
@@ -122,10 +125,10 @@ func (t pageCacheTrial) read(c *Container) (got pageCacheRead, err error) {
 
 // resident returns how many bytes of a file are in memory.
 //
-// It asks mincore(2), not cachestat(2): a mapping of a file of an overlay is one of the
-// file of the layer, whose pages count, while cachestat looks at the file of the overlay,
-// which never has any. The difference of Cached in /proc/meminfo would count what other
-// programs read, too.
+// It asks mincore(2), not cachestat(2): a mapping of a file of an overlay is
+// one of the file of the layer, whose pages count, while cachestat looks at the
+// file of the overlay, which never has any. The difference of Cached in
+// /proc/meminfo would count what other programs read, too.
 func resident(f *os.File, size int64) (int64, error) {
 	mapped, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {

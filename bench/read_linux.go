@@ -55,9 +55,10 @@ func readCase(op readOp, depth int, cold bool) Case {
 }
 
 const (
-	// treeDirs directories with treeFiles files of treeSize bytes in each of them are what
-	// is read. The lowest layer has all of the files; every layer has all of the directories,
-	// so that each lookup and each readdir has to look into all layers.
+	// treeDirs directories with treeFiles files of treeSize bytes in each of them
+	// are what is read. The lowest layer has all of the files; every layer has all
+	// of the directories, so that each lookup and each readdir has to look into all
+	// layers.
 	treeDirs  = 10
 	treeFiles = 200
 	treeSize  = 4096
@@ -85,8 +86,8 @@ func fillRead(l *synth.Layer, n int) {
 	}
 }
 
-// treeNames are the names of what one pass looks for: the files of the tree, or as many that
-// do not exist. Neighbors are in different directories.
+// treeNames are the names of what one pass looks for: the files of the tree, or
+// as many that do not exist. Neighbors are in different directories.
 func treeNames(pattern string) []string {
 	var names []string
 	for j := range treeFiles {
@@ -102,8 +103,8 @@ type readOp struct {
 	name, about string
 	// names of the files or directories that one pass reads, each once.
 	names []string
-	// passes over all names make one warm sample: so many that it takes milliseconds, and
-	// the resolution of the clock does not matter.
+	// passes over all names make one warm sample: so many that it takes
+	// milliseconds, and the resolution of the clock does not matter.
 	passes int
 	do     func(v *readView, name string) error
 }
@@ -124,9 +125,9 @@ func readOps() []readOp {
 	}
 }
 
-// A readView is a container that is read. Names are looked up from the descriptor of its
-// root, so that the directories above it do not matter: neither how many there are, nor
-// whether they are in the caches.
+// A readView is a container that is read. Names are looked up from the
+// descriptor of its root, so that the directories above it do not matter:
+// neither how many there are, nor whether they are in the caches.
 type readView struct {
 	root *os.File
 	buf  []byte
@@ -177,8 +178,9 @@ func (v *readView) readDir(name string) error {
 	return err
 }
 
-// open opens a file, reads it to its end, and closes it. It returns the bytes that read gave.
-// It makes the system calls itself: what package os does around them would take as long.
+// open opens a file, reads it to its end, and closes it. It returns the bytes
+// that read gave. It makes the system calls itself: what package os does around
+// them would take as long.
 func (v *readView) open(name string, flags int, read func(fd int, p []byte) (int, error)) (total int, err error) {
 	fd, err := unix.Openat(v.fd(), name, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
@@ -255,13 +257,14 @@ func canDrop(p *disk.Place) error {
 	return nil
 }
 
-// Round reads in a container that is new in each round. The kernel keeps what it has looked
-// up by mounted file system, so nothing that was looked up in an earlier container is known
-// in a new one, even if a process still uses it and dropping the caches would leave it.
+// Round reads in a container that is new in each round. The kernel keeps what
+// it has looked up by mounted file system, so nothing that was looked up in an
+// earlier container is known in a new one, even if a process still uses it and
+// dropping the caches would leave it.
 //
-// A copy is no file system of its own: a new one would not be colder than an old one, and all
-// of its files would be in the caches, as they were just written. So the rounds of a subject
-// that copies share one copy.
+// A copy is no file system of its own: a new one would not be colder than an
+// old one, and all of its files would be in the caches, as they were just
+// written. So the rounds of a subject that copies share one copy.
 func (t readTrial) Round(ctx context.Context, r *Round) (err error) {
 	c := t.copy
 	if c == nil {
@@ -279,11 +282,12 @@ func (t readTrial) Round(ctx context.Context, r *Round) (err error) {
 // warmSamples is how many samples a warm round takes.
 const warmSamples = 5
 
-// readWarm adds "each", the time of one operation after everything was read once. One sample
-// is the mean of some passes over all names: 2,000 lookups, 100 readdirs or one walk. "first"
-// is the mean of the first pass of the new container: it looks up everything anew, but what
-// the layers have is in the kernel's caches already, as the warm-up has read the same layers.
-// A subject that copies has no such moment.
+// readWarm adds "each", the time of one operation after everything was read
+// once. One sample is the mean of some passes over all names: 2,000 lookups,
+// 100 readdirs or one walk. "first" is the mean of the first pass of the new
+// container: it looks up everything anew, but what the layers have is in the
+// kernel's caches already, as the warm-up has read the same layers. A subject
+// that copies has no such moment.
 func (t readTrial) readWarm(ctx context.Context, c *Container, r *Round) error {
 	v, err := openView(c)
 	if err != nil {
@@ -307,11 +311,11 @@ func (t readTrial) readWarm(ctx context.Context, c *Container, r *Round) error {
 	return nil
 }
 
-// readCold adds "each", the mean time of one operation in a single pass over all names, and
-// "read", the bytes that one operation read from the device. It drops the caches after the
-// container was mounted and its root was opened, as both read something from the layers. What
-// the kernel keeps even so is what is in use: the root directories of the container and of
-// the layers.
+// readCold adds "each", the mean time of one operation in a single pass over
+// all names, and "read", the bytes that one operation read from the device. It
+// drops the caches after the container was mounted and its root was opened, as
+// both read something from the layers. What the kernel keeps even so is what is
+// in use: the root directories of the container and of the layers.
 func (t readTrial) readCold(ctx context.Context, c *Container, r *Round) error {
 	v, err := openView(c)
 	if err != nil {

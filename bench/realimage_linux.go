@@ -32,8 +32,8 @@ func startRealImage(_ context.Context, st *Stage) (Trial, error) {
 	return t, nil
 }
 
-// addReal adds directories, files and symbolic links below dir until there are enough. What
-// cannot be read is left out.
+// addReal adds directories, files and symbolic links below dir until there are
+// enough. What cannot be read is left out.
 func addReal(w *tar.Writer, dir string) error {
 	entries, bytes := 0, int64(0)
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

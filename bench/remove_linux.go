@@ -26,12 +26,13 @@ func removeCases() []Case {
 }
 
 const (
-	// freedWithin is how long the space of a removed layer is waited for. btrfs frees that
-	// of a subvolume in the background, after its next transaction, half a minute at most.
+	// freedWithin is how long the space of a removed layer is waited for. btrfs
+	// frees that of a subvolume in the background, after its next transaction, half
+	// a minute at most.
 	freedWithin = 90 * time.Second
 	freedPause  = 2 * time.Millisecond
-	// freedShare of the space counts as all of it: the file system keeps some blocks of
-	// directories and of its own trees.
+	// freedShare of the space counts as all of it: the file system keeps some
+	// blocks of directories and of its own trees.
 	freedShare = 0.95
 )
 
@@ -42,10 +43,10 @@ type removeTrial struct {
 	within time.Duration
 }
 
-// Round adds "returns", the time until Remove has returned, and "freed", the time from the
-// beginning of Remove until Cleanup has returned and the space of the layer is free. The
-// space is seen after a sync of the file system, which counts, too. "space" is that of the
-// layer.
+// Round adds "returns", the time until Remove has returned, and "freed", the
+// time from the beginning of Remove until Cleanup has returned and the space of
+// the layer is free. The space is seen after a sync of the file system, which
+// counts, too. "space" is that of the layer.
 func (t removeTrial) Round(ctx context.Context, r *Round) (err error) {
 	before, err := t.used()
 	if err != nil {
@@ -87,8 +88,8 @@ func (t removeTrial) Round(ctx context.Context, r *Round) (err error) {
 	return nil
 }
 
-// awaitFreed waits until no more than so many bytes are in use. It returns how many there
-// were too many when it gave up, 0 if it did not.
+// awaitFreed waits until no more than so many bytes are in use. It returns how
+// many there were too many when it gave up, 0 if it did not.
 func (t removeTrial) awaitFreed(ctx context.Context, begun time.Time, goal int64) (left int64, err error) {
 	for {
 		used, err := t.used()

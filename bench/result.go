@@ -221,8 +221,8 @@ func (r *Report) Write(w io.Writer) error {
 	return json.NewEncoder(w).Encode(r)
 }
 
-// maxReport bounds the JSON of a report, in bytes: a full run with all of its samples takes
-// about a tenth of it.
+// maxReport bounds the JSON of a report, in bytes: a full run with all of its
+// samples takes about a tenth of it.
 const maxReport = 256 << 20
 
 // Read reads a report that Write wrote, compressed with gzip or not. gzip
@@ -268,8 +268,8 @@ func inflated(from io.Reader) (io.Reader, error) {
 	return z, nil
 }
 
-// brokenPack makes an error of what was compressed, not of reading it, one that matches
-// [ErrNotReport].
+// brokenPack makes an error of what was compressed, not of reading it, one that
+// matches [ErrNotReport].
 func brokenPack(err error) error {
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) ||

@@ -166,7 +166,8 @@ func (o Options) asked() Asked {
 	return Asked{FileSystems: list(o.FileSystems), DiskSize: o.diskSize(), Drivers: list(o.Drivers), Suites: list(o.Suites), CaseSeconds: o.caseTime().Seconds()}
 }
 
-// goesOn returns an error if a run with these options cannot go on from another.
+// goesOn returns an error if a run with these options cannot go on from
+// another.
 func (o Options) goesOn(before *Report, here Machine) error {
 	asked, now := before.Asked, o.asked()
 	switch {

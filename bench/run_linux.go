@@ -59,11 +59,14 @@ type run struct {
 	begun    time.Time
 	before   float64 // seconds of the earlier parts
 	cpu      cpuTimes
-	// done and total count cases on places, here those of this part of the run alone.
+	// done and total count cases on places, here those of this part of the run
+	// alone.
 	done, total int
-	// until is when the time of the suite that is being measured is over; zero without a limit.
+	// until is when the time of the suite that is being measured is over; zero
+	// without a limit.
 	until time.Time
-	// following is how many cases of the suite come after the one that is being measured.
+	// following is how many cases of the suite come after the one that is being
+	// measured.
 	following int
 	// missed: the time did not suffice for a case.
 	missed bool
@@ -120,8 +123,8 @@ func (r *run) all(ctx context.Context) error {
 	return nil
 }
 
-// place measures on one place. A file system that cannot be made here is left out, and the
-// report says why.
+// place measures on one place. A file system that cannot be made here is left
+// out, and the report says why.
 func (r *run) place(ctx context.Context, name string) (err error) {
 	left := 0
 	for _, s := range r.list {
@@ -156,7 +159,8 @@ func (r *run) place(ctx context.Context, name string) (err error) {
 	return nil
 }
 
-// appendPlace adds a place, or replaces what an earlier part of the run has said of it.
+// appendPlace adds a place, or replaces what an earlier part of the run has
+// said of it.
 func appendPlace(all []PlaceInfo, p PlaceInfo) []PlaceInfo {
 	all = slices.DeleteFunc(all, func(have PlaceInfo) bool { return have.Name == p.Name })
 	return append(all, p)
@@ -233,8 +237,8 @@ func (r *run) suite(ctx context.Context, p *disk.Place, s Suite) (err error) {
 	return nil
 }
 
-// allot gives the next cases their part of the time that is left: where it does not suffice
-// for all, each suite and each place has something nevertheless.
+// allot gives the next cases their part of the time that is left: where it does
+// not suffice for all, each suite and each place has something nevertheless.
 func (r *run) allot(cases int) {
 	if limit := r.time(); limit > 0 {
 		left := limit - time.Since(r.begun)

@@ -66,7 +66,8 @@ func TestARunMeasuresEachCaseForEachSubject(t *testing.T) {
 	require.Equal(t, r, again)
 }
 
-// Each suite and each place has something, also where the time does not suffice for all.
+// Each suite and each place has something, also where the time does not suffice
+// for all.
 func TestARunWithoutEnoughTimeSaysThatItIsNotComplete(t *testing.T) {
 	o := shortRun(t, inodeSuiteName, "vfs")
 	o.Suites = nil
@@ -228,7 +229,8 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// A round that would take an hour keeps everybody waiting for a number that nobody needs.
+// A round that would take an hour keeps everybody waiting for a number that
+// nobody needs.
 func TestACaseThatWouldTakeTooLongSaysSo(t *testing.T) {
 	small := Case{Name: "append", Params: Params{{"containers", "10"}}, Times: 10}
 	large := Case{Name: "append", Params: Params{{"containers", "100"}}, Times: 100}

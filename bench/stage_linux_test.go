@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// newStages opens stores of subjects on a file system of their own. The test is skipped
-// where this takes what the process does not have.
+// newStages opens stores of subjects on a file system of their own. The test is
+// skipped where this takes what the process does not have.
 func newStages(t *testing.T, kind fstest.FS, names ...string) []*Stage {
 	t.Helper()
 	if os.Geteuid() != 0 || !fstest.CanMount(t) {

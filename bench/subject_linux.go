@@ -99,7 +99,8 @@ func (s driverStore) Mount(ctx context.Context, name, target string, opts MountO
 	return mount.All(ctx, mounts, target)
 }
 
-// replaceOptions puts options into a list, in the place of those of the same name.
+// replaceOptions puts options into a list, in the place of those of the same
+// name.
 func replaceOptions(list []string, by map[string]string) []string {
 	list = slices.DeleteFunc(slices.Clone(list), func(o string) bool {
 		name, _, _ := strings.Cut(o, "=")
@@ -141,8 +142,8 @@ func (s driverStore) Cleanup(ctx context.Context) error { return s.d.Cleanup(ctx
 
 func (s driverStore) Close() error { return s.d.Close() }
 
-// A bareStore keeps each layer as a plain directory, a full copy of its parent. There is
-// nothing to mount: a container is a directory.
+// A bareStore keeps each layer as a plain directory, a full copy of its parent.
+// There is nothing to mount: a container is a directory.
 type bareStore struct{ dir string }
 
 func openBare(_ context.Context, dir string) (Store, error) { return bareStore{dir}, nil }
@@ -171,7 +172,8 @@ func (s bareStore) Create(ctx context.Context, name string, parents []string) (e
 	return copytree.Copy(ctx, from, to, copytree.Options{})
 }
 
-// Mount makes target a link to the directory, which is as fast as the directory itself.
+// Mount makes target a link to the directory, which is as fast as the directory
+// itself.
 func (s bareStore) Mount(_ context.Context, name, target string, _ MountOptions) error {
 	if err := os.Remove(target); err != nil {
 		return err

@@ -32,8 +32,8 @@ type workload struct {
 	quick       bool
 	// base makes what the image has; nil for an empty one.
 	base func(ctx context.Context, st *Stage) (string, error)
-	// work is what is measured. It ends with its data on the disk where a program would see
-	// to that.
+	// work is what is measured. It ends with its data on the disk where a program
+	// would see to that.
 	work   func(ctx context.Context, root string) error
 	cannot func(*Subject, *disk.Place) string
 }
@@ -127,7 +127,8 @@ func addTime(r *Round, work func() error) error {
 
 func (t workTrial) Stop(context.Context) error { return nil }
 
-// do runs a program in a directory, with an environment in which nothing of the user's counts.
+// do runs a program in a directory, with an environment in which nothing of the
+// user's counts.
 func do(ctx context.Context, dir string, env []string, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir

@@ -30,7 +30,8 @@ func (d *btrfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, op
 	return applied, err
 }
 
-// commit makes the kernel give back what was deleted, which it keeps until then.
+// commit makes the kernel give back what was deleted, which it keeps until
+// then.
 func (d *backend) commit() error {
 	root, err := os.Open(d.store.Root())
 	if err != nil {
@@ -40,15 +41,15 @@ func (d *backend) commit() error {
 	return subvol.Sync(root)
 }
 
-// CheckWriters makes copies of the layer's mounts read-only that other mount namespaces have. A
-// sealed layer is read-only by itself, also through such a mount, but not for files that were open
-// before.
+// CheckWriters makes copies of the layer's mounts read-only that other mount
+// namespaces have. A sealed layer is read-only by itself, also through such a
+// mount, but not for files that were open before.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return d.store.NotWritableElsewhere(ctx, id)
 }
 
-// Target is the tree. The stream is unpacked beside it in the same subvolume, from where it can be
-// moved in.
+// Target is the tree. The stream is unpacked beside it in the same subvolume,
+// from where it can be moved in.
 func (d *backend) Target(ctx context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	err := d.makeWritable(l.ID, l.Meta)
 	if err == nil { // nothing can be moved into a subvolume in the tree
@@ -75,8 +76,9 @@ func (d *backend) Target(ctx context.Context, l layerlife.Layer, opts driver.App
 	}, nil
 }
 
-// merge moves a delta in. The limit, which what was unpacked has kept to, is not in
-// the way meanwhile: a rename could exceed it, and taking it back as well.
+// merge moves a delta in. The limit, which what was unpacked has kept to, is
+// not in the way meanwhile: a rename could exceed it, and taking it back as
+// well.
 func (d *backend) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta) error {
 	tree, err := os.Open(d.store.Path(id, volDir, treeDir))
 	if err != nil {

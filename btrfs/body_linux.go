@@ -10,8 +10,8 @@ import (
 
 // SameBody compares where the parts of a file are on disk. What two files share
 // there cannot change under either of them: a write goes elsewhere, also with
-// chattr +C as long as there is another user of the place. So the content is the
-// same; and that of a file that was only read needs no second reading.
+// chattr +C as long as there is another user of the place. So the content is
+// the same; and that of a file that was only read needs no second reading.
 func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	was, ok := old.(*dir)
 	if !ok || was.tree != d.tree.old { // it may even be on another disk

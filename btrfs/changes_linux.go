@@ -12,11 +12,11 @@ import (
 // A changeSet says which inodes of a subvolume changed since a transaction, and
 // in which directories they are. A million of them take some 25 MB.
 //
-// Whatever changes a file or a directory writes its inode, and the kernel puts the
-// number of the transaction into it: content, attributes, links, a new name; and
-// of a directory, the names in it. So, unlike the number of the leaf that an inode
-// is in, that of the inode says exactly what changed, if more than somebody may
-// ask: a read can change it, by setting the access time.
+// Whatever changes a file or a directory writes its inode, and the kernel puts
+// the number of the transaction into it: content, attributes, links, a new
+// name; and of a directory, the names in it. So, unlike the number of the leaf
+// that an inode is in, that of the inode says exactly what changed, if more
+// than somebody may ask: a read can change it, by setting the access time.
 type changeSet struct {
 	base uint64
 	// inodes that changed and have a name, sorted by number, which is shifted by
@@ -54,8 +54,8 @@ func (s *changeSet) has(ino uint64) bool {
 	return ok
 }
 
-// isNew reports whether an inode was created since. An inode number says nothing:
-// that of a deleted file may be given to a new one.
+// isNew reports whether an inode was created since. An inode number says
+// nothing: that of a deleted file may be given to a new one.
 func (s *changeSet) isNew(ino uint64) bool {
 	e, ok := s.find(ino)
 	return ok && e&newBit != 0
@@ -163,8 +163,8 @@ func (s *changeScan) refs(i subvol.Item) error {
 	})
 }
 
-// complete reads the links of the last inode when some of them are in leaves that
-// did not change.
+// complete reads the links of the last inode when some of them are in leaves
+// that did not change.
 func (s *changeScan) complete() error {
 	if s.left == 0 {
 		return nil

@@ -123,8 +123,8 @@ func TestOnlyADirectoryWithManyChangesIsListed(t *testing.T) {
 	}
 }
 
-// A container that reads all files of its image sets their access times. Nothing
-// of what it read is read again, and no directory listed.
+// A container that reads all files of its image sets their access times.
+// Nothing of what it read is read again, and no directory listed.
 func TestWhatWasOnlyReadIsNotReadAgain(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())

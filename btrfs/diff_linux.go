@@ -21,8 +21,8 @@ func (d *backend) tree(id driver.ID, m layerdir.Meta) (*tree, error) {
 	return openTree(d.vol(id, m), treeDir, treeOptions{sealed: m.Sealed || m.View, read: d.read()})
 }
 
-// Sides opens the trees of the parent and of the layer, and searches for the inodes that are
-// newer than the snapshot.
+// Sides opens the trees of the parent and of the layer, and searches for the
+// inodes that are newer than the snapshot.
 func (d *backend) Sides(ctx context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	id, m := l.ID, l.Meta
 	t, err := d.tree(id, m)
@@ -46,9 +46,9 @@ func (d *backend) Sides(ctx context.Context, l layerlife.Layer) (parents, layer 
 	return parent, t, nil
 }
 
-// base returns the transaction after which everything in the layer's subvolume is
-// its own; 0 when all of it is, or when that is not known since somebody has put
-// another subvolume in the place of this one or of the parent's.
+// base returns the transaction after which everything in the layer's subvolume
+// is its own; 0 when all of it is, or when that is not known since somebody has
+// put another subvolume in the place of this one or of the parent's.
 func (d *backend) base(id driver.ID, m layerdir.Meta) (uint64, error) {
 	if len(m.Parents) == 0 {
 		return 0, nil

@@ -27,15 +27,17 @@ const (
 	stagingPrefix = "staging-" // beside treeDir: what is being unpacked
 )
 
-// btrfs is the driver: the life of layers with the backend's hooks, and what only it can do.
+// btrfs is the driver: the life of layers with the backend's hooks, and what
+// only it can do.
 type btrfs struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too. As they are one
-// step further down, a hook does not hide the method of the same name that layers have.
+// abilities are the methods of the backend that are those of the driver, too.
+// As they are one step further down, a hook does not hide the method of the
+// same name that layers have.
 type abilities struct{ *backend }
 
 // backend has the hooks of [layerlife.Backend].
@@ -48,8 +50,8 @@ type backend struct {
 	idmap   bool
 	// known: that was found out, now or before.
 	known bool
-	// uncleaned: there was no Cleanup since a layer was removed, or since something in one
-	// could not be.
+	// uncleaned: there was no Cleanup since a layer was removed, or since something
+	// in one could not be.
 	uncleaned atomic.Bool
 
 	mu sync.Mutex
@@ -61,13 +63,14 @@ type backend struct {
 	// deleting is held by delete: Cleanup and the deletion in the background may
 	// come to the same directory, and what one found the other may have destroyed.
 	deleting sync.Mutex
-	// sealing is held for reading by Seal, and by Cleanup while it works in a layer.
+	// sealing is held for reading by Seal, and by Cleanup while it works in a
+	// layer.
 	sealing sync.RWMutex
 }
 
 // New opens the store of this driver in root, which it creates when missing.
-// Returns an error matching [driver.ErrUnsupported] that says why when root is not
-// on a btrfs, or this process may not use subvolumes there: it has tried.
+// Returns an error matching [driver.ErrUnsupported] that says why when root is
+// not on a btrfs, or this process may not use subvolumes there: it has tried.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
@@ -82,7 +85,8 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	store.DeleteWith(d.delete)
 	// Syncing the directory logs what was renamed in it, and a log that has seen a
 	// subvolume being destroyed can make the file system one that cannot be mounted
-	// after a power cut (Linux 6.18: "log replay failed in unlink_inode_for_log_replay").
+	// after a power cut (Linux 6.18: "log replay failed in
+	// unlink_inode_for_log_replay").
 	store.SettleWith(subvol.Commit)
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
@@ -102,8 +106,8 @@ func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap})
 }
 
-// probe finds out what works here, or takes what was known. Without either the slow
-// ways are taken, which need nothing.
+// probe finds out what works here, or takes what was known. Without either the
+// slow ways are taken, which need nothing.
 func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		if err := d.tryReading(); err != nil {
@@ -115,8 +119,8 @@ func (d *backend) probe(ctx context.Context) error {
 	return err
 }
 
-// tryReading tries what reading takes, which writes nothing. A store without layers may
-// have no directory, see [layerdir.OpenReadOnly].
+// tryReading tries what reading takes, which writes nothing. A store without
+// layers may have no directory, see [layerdir.OpenReadOnly].
 func (d *backend) tryReading() error {
 	dir, err := os.Open(d.store.Root())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -269,9 +273,9 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 	}}, nil
 }
 
-// makeWritable undoes what a call that was killed has left: a layer that Seal made
-// read-only before it was recorded as sealed, or one whose limit was lifted. What
-// the layer holds stays as it is.
+// makeWritable undoes what a call that was killed has left: a layer that Seal
+// made read-only before it was recorded as sealed, or one whose limit was
+// lifted. What the layer holds stays as it is.
 func (d *backend) makeWritable(id driver.ID, m layerdir.Meta) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {

@@ -342,7 +342,8 @@ func TestALayerThatAKilledSealMadeReadOnlyIsWrittenToAgain(t *testing.T) {
 	require.NoError(t, f.apply("b", fstest.File("h", "h")))
 }
 
-// TestASealedLayerSurvivesAPowerCut mounts what is on the disk when Seal returns.
+// TestASealedLayerSurvivesAPowerCut mounts what is on the disk when Seal
+// returns.
 func TestASealedLayerSurvivesAPowerCut(t *testing.T) {
 	dir := scratch(t)
 	d, err := New(t.Context(), dir+"/btrfs", driver.Options{})
@@ -374,8 +375,8 @@ func TestASealedLayerSurvivesAPowerCut(t *testing.T) {
 	})
 }
 
-// imageOf copies the image of a scratch file system as it is at this moment. What
-// it returns calls fn while that is mounted in the place of the other.
+// imageOf copies the image of a scratch file system as it is at this moment.
+// What it returns calls fn while that is mounted in the place of the other.
 func imageOf(t *testing.T, scratch string) func(fn func()) {
 	t.Helper()
 	image := filepath.Join(filepath.Dir(filepath.Dir(scratch)), "image")

@@ -8,10 +8,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// Hints returns, of a directory whose names changed, those that are not the same
-// inode on both sides; of every directory, the names of what changed, and of the
-// directories below which something did. The former takes a reading of both
-// directories, the latter costs only what it finds. No file is looked at.
+// Hints returns, of a directory whose names changed, those that are not the
+// same inode on both sides; of every directory, the names of what changed, and
+// of the directories below which something did. The former takes a reading of
+// both directories, the latter costs only what it finds. No file is looked at.
 func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	if !d.known {
 		return nil, false, nil
@@ -35,9 +35,9 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 }
 
 // namesChanged reports whether names may have been added or removed in a known
-// directory. It tells a directory that was only read, which sets the access time,
-// from others: all changes of a directory count up the sequence number in its
-// inode.
+// directory. It tells a directory that was only read, which sets the access
+// time, from others: all changes of a directory count up the sequence number in
+// its inode.
 func (t *tree) namesChanged(ino uint64) (bool, error) {
 	if !t.since.has(ino) {
 		return false, nil
@@ -73,9 +73,9 @@ func (s *changeSet) hint(name string, ino uint64) diff.Hint {
 	return diff.Hint{Name: name, Descend: !s.has(ino)}
 }
 
-// Where one directory has so many children that changed, and not many more names
-// (for each of them this much of the directory's size), it is read instead of
-// asking for the names of each.
+// Where one directory has so many children that changed, and not many more
+// names (for each of them this much of the directory's size), it is read
+// instead of asking for the names of each.
 const (
 	manyChildren = 8
 	worthReading = 1000

@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// trySubvolumes searches, which tells whether this process may, makes a subvolume
-// and a snapshot in dir, makes it read-only, and removes both.
+// trySubvolumes searches, which tells whether this process may, makes a
+// subvolume and a snapshot in dir, makes it read-only, and removes both.
 func trySubvolumes(dir *os.File) (err error) {
 	const snap = "snap"
 	if err := trySearch(dir); err != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// needQuotas switches quotas on for the file system of f when they are off: simple
-// ones, which cost nothing to speak of and need Linux 6.7, else quota groups. What
-// is on already stays as it is.
+// needQuotas switches quotas on for the file system of f when they are off:
+// simple ones, which cost nothing to speak of and need Linux 6.7, else quota
+// groups. What is on already stays as it is.
 func (d *backend) needQuotas(f *os.File) error {
 	d.quotas.Lock()
 	defer d.quotas.Unlock()
@@ -43,8 +43,8 @@ func (d *backend) needQuotas(f *os.File) error {
 	return subvol.EnableQuota(f, false)
 }
 
-// inheritNoLimit takes from a new snapshot the limit that, with quota groups, it
-// has from the subvolume it is of.
+// inheritNoLimit takes from a new snapshot the limit that, with quota groups,
+// it has from the subvolume it is of.
 func (d *backend) inheritNoLimit(path string) error {
 	vol, err := os.Open(path)
 	if err != nil {
@@ -94,9 +94,9 @@ func (d *backend) unlimited(id driver.ID, m layerdir.Meta, fn func() error) erro
 	return errors.Join(fn(), d.limit(vol, uint64(m.Size)))
 }
 
-// Usage counts what was added to the parent's snapshot, by searching for it. The
-// bytes of a layer with a limit are what counts against that, which includes the
-// file system's own metadata.
+// Usage counts what was added to the parent's snapshot, by searching for it.
+// The bytes of a layer with a limit are what counts against that, which
+// includes the file system's own metadata.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	return d.measure(ctx, l.ID, l.Meta, false)
 }
@@ -124,8 +124,8 @@ func (d *backend) measure(ctx context.Context, id driver.ID, m layerdir.Meta, sy
 	return u, err
 }
 
-// counted returns what counts against the limit of a subvolume; ok is false when
-// that is not known.
+// counted returns what counts against the limit of a subvolume; ok is false
+// when that is not known.
 func counted(vol *os.File) (bytes int64, ok bool, err error) {
 	state, err := subvol.QuotasOf(vol)
 	if err != nil || !state.On || state.Inconsistent {

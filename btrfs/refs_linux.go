@@ -10,8 +10,8 @@ import (
 // errStop ends a search.
 var errStop = errors.New("stop")
 
-// parent returns the directory that a directory is in, and its name there; 0 when
-// it is in none, as the root of the subvolume.
+// parent returns the directory that a directory is in, and its name there; 0
+// when it is in none, as the root of the subvolume.
 func (t *tree) parent(ino uint64) (dir uint64, name string, err error) {
 	q := subvol.OfInode(ino, subvol.InodeRef, subvol.InodeRef)
 	q.Few = true

@@ -24,12 +24,12 @@ func (d *btrfs) Remove(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-// Leftovers implements [driver.Placer]. What a removed layer took is free, and its quota
-// group gone, only after a Cleanup.
+// Leftovers implements [driver.Placer]. What a removed layer took is free, and
+// its quota group gone, only after a Cleanup.
 func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Parts.Leftovers() }
 
-// Cleanup deletes what Remove put aside and interrupted calls left behind, in the
-// store and in layers.
+// Cleanup deletes what Remove put aside and interrupted calls left behind, in
+// the store and in layers.
 func (d *btrfs) Cleanup(ctx context.Context) error {
 	if err := d.store.Changeable(); err != nil {
 		return fmt.Errorf("btrfs: clean up: %w", err)
@@ -88,8 +88,8 @@ func (d *backend) cleanLayer(id driver.ID) error {
 	return d.removeLeftovers(id, m, left)
 }
 
-// delete is [rmtree.Remove] for a directory of the store that may hold subvolumes.
-// It is quick: what is in those the kernel frees later.
+// delete is [rmtree.Remove] for a directory of the store that may hold
+// subvolumes. It is quick: what is in those the kernel frees later.
 func (d *backend) delete(path string) error {
 	d.deleting.Lock()
 	defer d.deleting.Unlock()
@@ -158,9 +158,9 @@ func openDir(path string) (*os.File, error) {
 	return f, err
 }
 
-// dropQgroups removes the quota groups of destroyed subvolumes, and of those that
-// were still being freed when it was last called. The IDs of subvolumes are never
-// given out again, so one that stays does no harm.
+// dropQgroups removes the quota groups of destroyed subvolumes, and of those
+// that were still being freed when it was last called. The IDs of subvolumes
+// are never given out again, so one that stays does no harm.
 func (d *backend) dropQgroups(destroyed []uint64) {
 	d.mu.Lock()
 	ids := append(d.qgroups, destroyed...)

@@ -21,16 +21,17 @@ import (
 
 // Seal makes the layer immutable and durable. First the tree becomes what
 // snapshots of it will show, then all of it goes to disk; then the subvolume is
-// made read-only, which is a commit of its own and takes the thawing to disk; and last the record says so. What
-// is interrupted before that can be repeated, or the layer be written to.
+// made read-only, which is a commit of its own and takes the thawing to disk;
+// and last the record says so. What is interrupted before that can be repeated,
+// or the layer be written to.
 func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 	d.sealing.RLock()
 	defer d.sealing.RUnlock()
 	return d.Driver.Seal(ctx, id)
 }
 
-// Prepare removes what is not part of the layer, and makes plain directories of the subvolumes in
-// it.
+// Prepare removes what is not part of the layer, and makes plain directories of
+// the subvolumes in it.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	return d.prepare(ctx, l.ID, l.Meta)
 }
@@ -141,8 +142,8 @@ func (d *backend) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta,
 	return err
 }
 
-// copySubvolume copies what is in a subvolume, further ones included. It makes the
-// original writable, as a directory has to be that is moved to another.
+// copySubvolume copies what is in a subvolume, further ones included. It makes
+// the original writable, as a directory has to be that is moved to another.
 func (d *backend) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err

@@ -215,8 +215,8 @@ func crash(t *testing.T, scratch string) {
 	require.NoError(t, err, "%s", out)
 }
 
-// A balance writes all leaves again, so that the search has to read all of them,
-// but changes no inode.
+// A balance writes all leaves again, so that the search has to read all of
+// them, but changes no inode.
 func TestABalanceIsNoChange(t *testing.T) {
 	program, err := exec.LookPath("btrfs")
 	if err != nil {

@@ -140,8 +140,8 @@ func lines(t testing.TB, old, new diff.View) []string {
 	return difftest.Lines(changes)
 }
 
-// walked compares two trees by walking both whole, and once more by holding them
-// in memory.
+// walked compares two trees by walking both whole, and once more by holding
+// them in memory.
 func walked(t testing.TB, old, new volume) []string {
 	t.Helper()
 	o, err := os.Open(old.fs())

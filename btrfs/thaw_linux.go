@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// thaw takes the flags of chattr(1) +i and +a from what was changed in a layer. A
-// layer cannot hold them, and in snapshots of it nothing could be done with these
-// files. Everything has to be on disk.
+// thaw takes the flags of chattr(1) +i and +a from what was changed in a layer.
+// A layer cannot hold them, and in snapshots of it nothing could be done with
+// these files. Everything has to be on disk.
 func (d *backend) thaw(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	base, err := d.base(id, m)
 	if err != nil {

@@ -75,8 +75,8 @@ func (t *tree) Root() (diff.Dir, error) {
 }
 
 // sync makes the kernel write what it holds back: inodes and names that are to
-// be put into the tree later, and data that has no place on disk yet. It does so
-// once.
+// be put into the tree later, and data that has no place on disk yet. It does
+// so once.
 func (t *tree) sync() error {
 	if t.synced {
 		return nil
@@ -134,12 +134,13 @@ func (d *dir) Stat() (diff.Node, error) {
 	return nodeOf(st), err
 }
 
-// stubInode is the number of the directories that the kernel shows in the place of
-// subvolumes that a snapshot did not take along: BTRFS_EMPTY_SUBVOL_DIR_OBJECTID.
+// stubInode is the number of the directories that the kernel shows in the place
+// of subvolumes that a snapshot did not take along:
+// BTRFS_EMPTY_SUBVOL_DIR_OBJECTID.
 const stubInode = 2
 
-// nodeOf gives stubs, which have the time at which they are looked at, the time 0.
-// So has what Seal makes of them.
+// nodeOf gives stubs, which have the time at which they are looked at, the
+// time 0. So has what Seal makes of them.
 func nodeOf(st rootfd.Stat) diff.Node {
 	if st.Ino == stubInode && st.IsDir() {
 		st.Mtime = time.Unix(0, 0)

@@ -19,8 +19,8 @@ func Background(ctx context.Context, snaps *snapshotter.Snapshotter, images *ima
 	return sum, err
 }
 
-// slowed returns an [Options.Read] that waits so that no more than rate bytes are read in
-// a second.
+// slowed returns an [Options.Read] that waits so that no more than rate bytes
+// are read in a second.
 func slowed(rate int64) func(context.Context, int) error {
 	var due time.Time
 	return func(ctx context.Context, n int) error {
@@ -42,9 +42,10 @@ func slowed(rate int64) func(context.Context, int) error {
 	}
 }
 
-// atLowPriority calls run on a thread of its own that gets the processor and the disk when
-// nobody else wants them, as far as the system has such priorities. What run starts in
-// further goroutines has none of that. A panic of run is one of atLowPriority.
+// atLowPriority calls run on a thread of its own that gets the processor and
+// the disk when nobody else wants them, as far as the system has such
+// priorities. What run starts in further goroutines has none of that. A panic
+// of run is one of atLowPriority.
 func atLowPriority(run func()) {
 	var panicked any
 	done := make(chan struct{})

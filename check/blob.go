@@ -28,8 +28,8 @@ func (c *checker) blob(desc ocispec.Descriptor, images []string) error {
 	return nil
 }
 
-// otherBlobs compares those with their digests that belong to no image, or to a layer
-// that could not be compared.
+// otherBlobs compares those with their digests that belong to no image, or to a
+// layer that could not be compared.
 func (c *checker) otherBlobs() error {
 	var rest []ocispec.Descriptor
 	err := c.images.Blobs(func(d digest.Digest, size int64) error {
@@ -55,8 +55,8 @@ func (c *checker) otherBlobs() error {
 	return nil
 }
 
-// openBlob opens a blob whose reading is counted, and ends with an error when it is not
-// what its digest says.
+// openBlob opens a blob whose reading is counted, and ends with an error when
+// it is not what its digest says.
 func (c *checker) openBlob(desc ocispec.Descriptor) (io.ReadCloser, error) {
 	r, err := c.images.OpenBlob(c.ctx, desc)
 	if err != nil {

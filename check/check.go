@@ -76,8 +76,8 @@ type checker struct {
 	damaged map[string]bool
 	// after is the place up to which an earlier check has looked.
 	after place
-	// again are snapshots that an earlier check has looked at, and this one too, to find out
-	// whether what stands on them has inherited damage.
+	// again are snapshots that an earlier check has looked at, and this one too, to
+	// find out whether what stands on them has inherited damage.
 	again map[string]bool
 	// fresh are the blobs that this trial has added to blobs.
 	fresh []digest.Digest
@@ -233,7 +233,8 @@ func (c *checker) database() error {
 	})
 }
 
-// imageList checks the copy of the list of images, which a loss of the database needs.
+// imageList checks the copy of the list of images, which a loss of the database
+// needs.
 func (c *checker) imageList() error {
 	wrong, err := c.images.CheckBackup(c.ctx)
 	for _, w := range wrong {

@@ -29,8 +29,9 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A place is a store with an image of three layers, called test:1, a committed snapshot
-// "done" on it, a "work" that is active on that, and a committed "loose" on nothing.
+// A place is a store with an image of three layers, called test:1, a committed
+// snapshot "done" on it, a "work" that is active on that, and a committed
+// "loose" on nothing.
 type place struct {
 	root, backend string
 }
@@ -173,7 +174,8 @@ func (p place) blob(t *testing.T, i int) string {
 	return filepath.Join(p.root, "content/blobs/sha256", img.Layers[i].Blob.Digest.Encoded())
 }
 
-// flip changes a byte in the middle of a file and nothing else that can be seen.
+// flip changes a byte in the middle of a file and nothing else that can be
+// seen.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -494,8 +496,8 @@ func TestACheckEndsWhenItIsToldTo(t *testing.T) {
 	}
 }
 
-// Neither has a finding of its own to stand beside: the directory with all blobs, and a
-// layer's without a record.
+// Neither has a finding of its own to stand beside: the directory with all
+// blobs, and a layer's without a record.
 func TestADirectoryThatIsMissingOrTooManyIsFound(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	require.NoError(t, os.MkdirAll(filepath.Join(p.root, "overlay2", "77", "fs"), 0o700))

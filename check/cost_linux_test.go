@@ -25,8 +25,8 @@ import (
 
 var cost = flag.Int("cost", 0, "the number of snapshots in the store of TestCostTable, which takes minutes and 5 GB in TMPDIR; 0: a small run")
 
-// What a check and the digest of a commit cost, as docs/growth.md has it. Without the flag
-// it is made of little, to see that it can be made.
+// What a check and the digest of a commit cost, as docs/growth.md has it.
+// Without the flag it is made of little, to see that it can be made.
 func TestCostTable(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root: layers have the owners that they name")
@@ -51,11 +51,12 @@ func TestCostTable(t *testing.T) {
 	t.Log("\n" + table.String())
 }
 
-// A costRow writes a row of the table; of is empty for what belongs to the row before.
+// A costRow writes a row of the table; of is empty for what belongs to the row
+// before.
 type costRow func(of, what string, took time.Duration)
 
-// costOfImage is that of checking an image of four layers, beside reading all of its files
-// and blobs once.
+// costOfImage is that of checking an image of four layers, beside reading all
+// of its files and blobs once.
 func costOfImage(t *testing.T, p place, mebibytes int, row costRow) {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -91,7 +92,8 @@ func costOfSnapshots(t *testing.T, p place, n int, row costRow) {
 	timedChecks(t, p, row)
 }
 
-// costOfDigest is what a commit takes with and without the digest of its changes.
+// costOfDigest is what a commit takes with and without the digest of its
+// changes.
 func costOfDigest(t *testing.T, mebibytes int, row costRow) {
 	t.Helper()
 	entries := filesOf("d", min(mebibytes, 60))
@@ -109,8 +111,8 @@ func costOfDigest(t *testing.T, mebibytes int, row costRow) {
 	}
 }
 
-// filesOf are files of 4 KiB, a quarter of the size, and of 1 MiB. Their content packs as
-// text does.
+// filesOf are files of 4 KiB, a quarter of the size, and of 1 MiB. Their
+// content packs as text does.
 func filesOf(dir string, mebibytes int) []Entry {
 	random := rand.New(rand.NewPCG(1, uint64(len(dir)))) //nolint:gosec // no secret
 	content := func(size int) string {

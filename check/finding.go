@@ -24,7 +24,8 @@ const (
 // A Finding is one damaged thing.
 type Finding struct {
 	Part Part
-	// Name is the key of the snapshot, the name of the image or the digest of the blob.
+	// Name is the key of the snapshot, the name of the image or the digest of the
+	// blob.
 	Name string
 	// Layer is the driver's ID of the layer, empty when the finding is not
 	// about a layer.

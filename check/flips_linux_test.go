@@ -34,9 +34,10 @@ var (
 	flipSeed = flag.Uint64("flip-seed", 0, "repeats the choices of a run; 0: the day's")
 )
 
-// A bit that the disk gives back wrong, in any file of a store, is found: the store is
-// refused, or opened and a check finds damage, or it makes no difference to anything that
-// can be seen. It never makes the program panic, and never makes it delete anything.
+// A bit that the disk gives back wrong, in any file of a store, is found: the
+// store is refused, or opened and a check finds damage, or it makes no
+// difference to anything that can be seen. It never makes the program panic,
+// and never makes it delete anything.
 func TestAFlippedBitInAnyFileIsFoundOrHarmless(t *testing.T) {
 	n, seed := *flips, *flipSeed
 	if n == 0 {
@@ -106,8 +107,8 @@ func (p place) flipped(t *testing.T, sound, file string, bit int64) string {
 	return "harmless"
 }
 
-// refused reports whether an error says that the store is damaged or of a kind that this
-// program does not know.
+// refused reports whether an error says that the store is damaged or of a kind
+// that this program does not know.
 func refused(err error) bool {
 	for _, kind := range []error{
 		snapshotter.ErrDamaged, snapshotter.ErrNewerStore, snapshotter.ErrOtherDriver, snapshotter.ErrLayerDamaged, driver.ErrUnsupported,
@@ -141,8 +142,8 @@ type storeFile struct {
 	size int64
 }
 
-// files are those with content, but for the tree of the active layer: nothing tells what
-// that should be.
+// files are those with content, but for the tree of the active layer: nothing
+// tells what that should be.
 func (p place) files(t *testing.T, work string) (files []storeFile) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(p.root, func(path string, e fs.DirEntry, err error) error {
@@ -206,8 +207,8 @@ func look(t *testing.T, snaps *snapshotter.Snapshotter, images *image.Store) str
 	return b.String()
 }
 
-// A disk that spoils a block changes no time, so what a layer on vfs has copied from its
-// parent has to be read as well.
+// A disk that spoils a block changes no time, so what a layer on vfs has copied
+// from its parent has to be read as well.
 func TestABlockThatTheDiskSpoilsIsFoundInEveryLayer(t *testing.T) {
 	for backend, layers := range map[string]int{"overlay2": 1, "vfs": 3} {
 		t.Run(backend, func(t *testing.T) {

@@ -88,8 +88,9 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	return nil
 }
 
-// isChange reports whether an error comes of a program that writes to a mounted snapshot
-// while it is read: what was listed a moment ago is gone, or of another kind.
+// isChange reports whether an error comes of a program that writes to a mounted
+// snapshot while it is read: what was listed a moment ago is gone, or of
+// another kind.
 func isChange(err error) bool {
 	if err == nil || errors.Is(err, snapshotter.ErrLayerDamaged) {
 		return false
@@ -115,7 +116,8 @@ func (c *checker) walk(l snapshotter.Layer, visit func(diff.Change) error) error
 	return nil
 }
 
-// readFile reads a file that nothing can be compared with: at least it can be read.
+// readFile reads a file that nothing can be compared with: at least it can be
+// read.
 func (c *checker) readFile(change diff.Change) error {
 	if change.Kind == diff.Delete || !change.Node.IsRegular() || change.Hardlink != "" {
 		return nil
@@ -128,8 +130,8 @@ func (c *checker) readFile(change diff.Change) error {
 	return errors.Join(err, body.Close())
 }
 
-// againstDigest compares the layer with the digest that its commit has kept. It is that of
-// what differs from the layers below, so these have to be sound.
+// againstDigest compares the layer with the digest that its commit has kept. It
+// is that of what differs from the layers below, so these have to be sound.
 func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 	sum, err := c.snaps.ContentDigest(c.ctx, l.Name, func(n int) error {
 		if err := c.read(n); err != nil {
@@ -151,8 +153,8 @@ func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 	return nil
 }
 
-// againstBlob compares the layer with the blob that it was unpacked from, and the blob
-// with its digest, in one reading of each.
+// againstBlob compares the layer with the blob that it was unpacked from, and
+// the blob with its digest, in one reading of each.
 func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	d := digest.Digest(l.Labels[image.LabelBlob])
 	size, ok, err := c.images.BlobSize(d)
@@ -214,8 +216,8 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	return nil
 }
 
-// unreadBlob is for a blob that is not what it should be. What became of the layer is not
-// known then.
+// unreadBlob is for a blob that is not what it should be. What became of the
+// layer is not known then.
 func (c *checker) unreadBlob(d digest.Digest, l snapshotter.Layer, err error) error {
 	if fatal := c.fatal(err); fatal != nil {
 		return fatal

@@ -90,8 +90,8 @@ func (c *checker) reached(p place) {
 	}
 }
 
-// parentDamaged reports whether what a layer stands on is damaged. Where only an earlier check
-// has looked at it, that is found out again, without a word.
+// parentDamaged reports whether what a layer stands on is damaged. Where only
+// an earlier check has looked at it, that is found out again, without a word.
 func (c *checker) parentDamaged(l snapshotter.Layer) (bool, error) {
 	var chain []snapshotter.Layer
 	key := l.Parent
@@ -116,7 +116,8 @@ func (c *checker) parentDamaged(l snapshotter.Layer) (bool, error) {
 	return c.damaged[l.Parent], nil
 }
 
-// passLayer notes what an earlier check has read with a layer, so that it is not read again.
+// passLayer notes what an earlier check has read with a layer, so that it is
+// not read again.
 func (c *checker) passLayer(l snapshotter.Layer) {
 	if d := digest.Digest(l.Labels[image.LabelBlob]); d != "" && l.Labels[image.LabelLayer] != "" {
 		c.blobs[d] = true

@@ -13,8 +13,8 @@ const (
 	lowestNice       = 19
 )
 
-// lower ties the goroutine to its thread and gives that the lowest priorities. Disks
-// without an I/O scheduler know none, and a kernel may refuse.
+// lower ties the goroutine to its thread and gives that the lowest priorities.
+// Disks without an I/O scheduler know none, and a kernel may refuse.
 func lower() {
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowestNice)                                     // it goes without

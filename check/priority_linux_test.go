@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priorities are those of the thread: the kernel's 20 - nice, and the class of its I/O.
+// priorities are those of the thread: the kernel's 20 - nice, and the class of
+// its I/O.
 func priorities(t *testing.T) (nice, class int) {
 	t.Helper()
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())

@@ -172,7 +172,8 @@ func TestARecordIsWrittenAgainFromTheDatabase(t *testing.T) {
 	}
 }
 
-// Of what was not imported there is no blob, so the row is all that tells what the record said.
+// Of what was not imported there is no blob, so the row is all that tells what
+// the record said.
 func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, record string){
 		"missing": func(t *testing.T, record string) { t.Helper(); require.NoError(t, os.Remove(record)) },
@@ -216,8 +217,8 @@ func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 	}
 }
 
-// What tells which files were copied only saves time: it is written anew without having the
-// layer made anew, and knows nothing then.
+// What tells which files were copied only saves time: it is written anew
+// without having the layer made anew, and knows nothing then.
 func TestWhatTellsWhichFilesWereCopiedIsWrittenAnew(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, dir string){
 		"flipped": func(t *testing.T, dir string) { t.Helper(); flip(t, filepath.Join(dir, "manifest")) },
@@ -260,7 +261,8 @@ func TestWhatTellsWhichFilesWereCopiedIsWrittenAnew(t *testing.T) {
 	}
 }
 
-// A record that is written again must not make something else of what was committed.
+// A record that is written again must not make something else of what was
+// committed.
 func TestALayerWithoutARecordThatHasChangedIsBeyondHelp(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	flip(t, p.file(t, "done", "d/done"))
@@ -478,7 +480,8 @@ func TestALayerIsRepairedUnderItsMountedChild(t *testing.T) {
 	work := p.trees(t)["work"]
 	require.Equal(t, Body(strings.Repeat("c", 10_000)), work["base/c"].Body, "the next mount has the new layer")
 	require.Equal(t, Body("n"), work["base/new"].Body)
-	// Another process may have a copy of the mount in a namespace of its own for a while.
+	// Another process may have a copy of the mount in a namespace of its own for a
+	// while.
 	for start := time.Now(); len(old()) > 0 && time.Since(start) < Patience; time.Sleep(20 * time.Millisecond) {
 		p.trees(t)
 	}
@@ -487,7 +490,8 @@ func TestALayerIsRepairedUnderItsMountedChild(t *testing.T) {
 	require.Empty(t, found)
 }
 
-// A lost database takes nothing with it that tells what a committed layer must be.
+// A lost database takes nothing with it that tells what a committed layer must
+// be.
 func TestADatabaseThatWasRebuiltKnowsWhatWasCommitted(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs"} {
 		t.Run(backend, func(t *testing.T) {

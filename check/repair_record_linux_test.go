@@ -37,8 +37,8 @@ func (p place) removeRecord(t *testing.T, key string) {
 	require.NoError(t, os.Remove(filepath.Join(p.layer(t, key), "layer.json")))
 }
 
-// requireDamaged requires that a snapshot is not repaired, however often that is tried, and
-// that a check goes on finding it.
+// requireDamaged requires that a snapshot is not repaired, however often that
+// is tried, and that a check goes on finding it.
 func (p place) requireDamaged(t *testing.T, key, why string) {
 	t.Helper()
 	for range 2 {
@@ -56,7 +56,8 @@ func (p place) requireDamaged(t *testing.T, key, why string) {
 	}
 }
 
-// A record that is written again must not make something else of what was committed.
+// A record that is written again must not make something else of what was
+// committed.
 func TestALayerWithoutARecordThatHasChangedStaysDamaged(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 		t.Run(backend, func(t *testing.T) {
@@ -100,7 +101,8 @@ func TestALayerWithoutARecordThatHasChangedStaysDamaged(t *testing.T) {
 	}
 }
 
-// A record that tells another name may have come with the files of another snapshot.
+// A record that tells another name may have come with the files of another
+// snapshot.
 func TestLayersThatHaveChangedPlacesAreNotRenamed(t *testing.T) {
 	for name, limit := range map[string]int64{"with digests": 0, "without": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +128,8 @@ func TestLayersThatHaveChangedPlacesAreNotRenamed(t *testing.T) {
 	}
 }
 
-// What only passes, a mount or a full disk, does not make a snapshot one that is beyond help.
+// What only passes, a mount or a full disk, does not make a snapshot one that
+// is beyond help.
 func TestAMountedLayerWithoutARecordIsRepairedLater(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	dir := filepath.Dir(p.file(t, "work", "work"))
@@ -144,7 +147,8 @@ func TestAMountedLayerWithoutARecordIsRepairedLater(t *testing.T) {
 	require.NoError(t, all[0].Err)
 }
 
-// What no snapshot names and has no record stays for ever unless somebody is told what to do.
+// What no snapshot names and has no record stays for ever unless somebody is
+// told what to do.
 func TestADirectoryWithoutARecordThatNoSnapshotNamesIsToldOf(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
 		t.Run(backend, func(t *testing.T) {

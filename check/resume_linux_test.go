@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 )
 
-// part is a check from a position on that is ended after n things, or goes to its end for
-// n < 0.
+// part is a check from a position on that is ended after n things, or goes to
+// its end for n < 0.
 func (p place) part(t *testing.T, opts check.Options, n int) (reached []check.Position, found []check.Finding, sum check.Summary) {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -52,14 +52,15 @@ func TestACheckThatWasCutShortGoesOn(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(blobs, img.Config.Digest.Encoded())))
 	require.NoError(t, os.WriteFile(filepath.Join(blobs, digest.FromString("something else").Encoded()), rest, 0o600))
 	p.requireParts(t, 1, func(whole, parts check.Summary) {
-		// What stands on damage is compared before that is known, and may be found sound.
+		// What stands on damage is compared before that is known, and may be found
+		// sound.
 		whole.Bytes, parts.Bytes, whole.Unread, parts.Unread = 0, 0, 0, 0
 		require.Equal(t, whole, parts)
 	})
 }
 
-// requireParts fails unless a check that is ended anywhere, and gone on with, finds what one
-// does that is not, at least so many things.
+// requireParts fails unless a check that is ended anywhere, and gone on with,
+// finds what one does that is not, at least so many things.
 func (p place) requireParts(t *testing.T, least int, same func(whole, parts check.Summary)) {
 	t.Helper()
 	for _, opts := range []check.Options{{}, {ReadData: true}, {ReadData: true, Shared: true}, {ReadData: true, Names: []string{"work", "test:1"}}} {

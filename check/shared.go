@@ -15,8 +15,8 @@ import (
 // maxTrials is how often a check begins with something that others change.
 const maxTrials = 4
 
-// A trial is a look at one thing whose findings wait until it is known that nobody has
-// changed it meanwhile.
+// A trial is a look at one thing whose findings wait until it is known that
+// nobody has changed it meanwhile.
 type trial struct {
 	*checker
 	findings []Finding
@@ -57,8 +57,8 @@ func (c *checker) sawBlob(d digest.Digest) {
 	c.sum.Blobs++
 }
 
-// settle looks at a thing until two looks in a row have found something, or one nothing.
-// gone says of an error that the thing is not there any more.
+// settle looks at a thing until two looks in a row have found something, or one
+// nothing. gone says of an error that the thing is not there any more.
 func (c *checker) settle(look func(*trial) error, gone func(error) bool) error {
 	before := 0 // findings of the last look
 	for range maxTrials {
@@ -104,8 +104,8 @@ func (c *checker) settledLayer(l snapshotter.Layer) error {
 	}, errdefs.IsNotFound)
 }
 
-// settledImage is image, also while others import and remove images. An image has a record
-// after all that it needs is there, and as long as it needs it.
+// settledImage is image, also while others import and remove images. An image
+// has a record after all that it needs is there, and as long as it needs it.
 func (c *checker) settledImage(img image.Image) error {
 	if !c.opts.Shared {
 		return c.image(img)

@@ -33,7 +33,8 @@ type crowd struct {
 	runs   int
 }
 
-// work does all that it can again and again until ctx ends, in several goroutines.
+// work does all that it can again and again until ctx ends, in several
+// goroutines.
 func (c *crowd) work(ctx context.Context) func() error {
 	var all errgroup.Group
 	c.runs++ // what is given up in the middle stays
@@ -60,8 +61,8 @@ func (c *crowd) repeat(ctx context.Context, step func() error) error {
 	return nil
 }
 
-// commits makes a snapshot, fills it in two layers' time, commits it under the name that
-// it had before, and removes it.
+// commits makes a snapshot, fills it in two layers' time, commits it under the
+// name that it had before, and removes it.
 func (c *crowd) commits(ctx context.Context, name string) error {
 	if err := c.snaps.Create(ctx, name, c.parent); err != nil {
 		return err
@@ -80,7 +81,8 @@ func (c *crowd) commits(ctx context.Context, name string) error {
 	return errors.Join(c.snaps.Remove(ctx, name), c.snaps.Remove(ctx, name+" done"))
 }
 
-// rebases unpacks a layer without its parent, as engines do, where the driver can.
+// rebases unpacks a layer without its parent, as engines do, where the driver
+// can.
 func (c *crowd) rebases(ctx context.Context, name string) error {
 	if !c.snaps.Driver().Properties().Rebase {
 		return c.commits(ctx, name)
@@ -147,7 +149,8 @@ func (c *crowd) checks(t *testing.T, n int, want []check.Finding) {
 	require.NoError(t, wait())
 }
 
-// What others change while a store is checked is no damage, and damage is found all the same.
+// What others change while a store is checked is no damage, and damage is found
+// all the same.
 func TestACheckBesideOtherWorkFindsDamageAlone(t *testing.T) {
 	n := 60
 	if testing.Short() {
@@ -227,7 +230,8 @@ func TestACheckThatIsCancelledEnds(t *testing.T) {
 	require.NoError(t, snaps.Close())
 }
 
-// A layer that an engine has unpacked without its parents, and then left, is no damage.
+// A layer that an engine has unpacked without its parents, and then left, is no
+// damage.
 func TestALayerUnpackedWithoutItsParentsIsNoDamage(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)

@@ -39,8 +39,8 @@ type served struct {
 	address string
 }
 
-// serve opens a store, serves it on a socket, and connects to that. At the end it
-// wants no goroutine to be left of all this.
+// serve opens a store, serves it on a socket, and connects to that. At the end
+// it wants no goroutine to be left of all this.
 func serve(t *testing.T) *served {
 	t.Helper()
 	before := runtime.NumGoroutine()

@@ -39,8 +39,8 @@ func TestAServiceOfAnotherUserIsNotTrusted(t *testing.T) {
 	require.ErrorIs(t, err, ErrOtherUser)
 }
 
-// listenAs listens on a socket as another user. What the kernel remembers of who
-// listens are the effective IDs of the thread at that moment.
+// listenAs listens on a socket as another user. What the kernel remembers of
+// who listens are the effective IDs of the thread at that moment.
 func listenAs(t *testing.T, uid int) (address string) {
 	t.Helper()
 	dir := fstest.ShortDir(t)

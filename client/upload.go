@@ -19,9 +19,9 @@ type upload struct {
 	err error
 }
 
-// startUpload sends a first message at once, with no data perhaps, and closes when
-// the reader ends. When the reader fails, the call is given up. It does not outlive
-// the call, but for a Read that does not return.
+// startUpload sends a first message at once, with no data perhaps, and closes
+// when the reader ends. When the reader fails, the call is given up. It does
+// not outlive the call, but for a Read that does not return.
 func startUpload(c *call, r io.Reader, closeSend func() error, send func([]byte) error) *upload {
 	u := &upload{}
 	go func() {
@@ -53,8 +53,8 @@ func (u *upload) fail(err error) {
 	u.err = err
 }
 
-// blame returns the error of a call, that of the reader if that is the reason, and
-// whether it is.
+// blame returns the error of a call, that of the reader if that is the reason,
+// and whether it is.
 func (u *upload) blame(err error, hasResult bool) (reader bool, _ error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

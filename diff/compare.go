@@ -67,8 +67,8 @@ func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change,
 	}
 }
 
-// explain says what the error of listxattr(2) means for a file that has got more names of
-// extended attributes than that can return: 64 KiB.
+// explain says what the error of listxattr(2) means for a file that has got
+// more names of extended attributes than that can return: 64 KiB.
 func explain(err error) error {
 	if errors.Is(err, syscall.E2BIG) {
 		return fmt.Errorf("%w: its extended attributes have more than 64 KiB of names, which Linux does not list: %w", ErrNotCarried, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// faults counts what a comparison asks of its views, their files and its context, and
-// lets one of these calls fail.
+// faults counts what a comparison asks of its views, their files and its
+// context, and lets one of these calls fail.
 type faults struct {
 	fail   int   // which call fails, counted from 1; 0: none
 	err    error // with what
@@ -37,8 +37,9 @@ type faultContext struct {
 
 func (c faultContext) Err() error { return c.next("Err", "") }
 
-// A faultView fails in itself and in all that is opened below it. It is a Hinter, a Linker
-// and a BodyMatcher; it knows what the view that it wraps knows.
+// A faultView fails in itself and in all that is opened below it. It is a
+// Hinter, a Linker and a BodyMatcher; it knows what the view that it wraps
+// knows.
 type faultView struct {
 	diff.View
 	*faults

@@ -78,8 +78,8 @@ func faultPairs(t *testing.T, base, edits []Edit) map[string]faultPair {
 	}
 }
 
-// compare compares with one fault, reads the bodies of what changed, and ends after stop
-// changes, unless that is negative.
+// compare compares with one fault, reads the bodies of what changed, and ends
+// after stop changes, unless that is negative.
 func (p faultPair) compare(t *testing.T, f *faults, stop int) (lines []string, err error) {
 	t.Helper()
 	lines = []string{}
@@ -116,8 +116,9 @@ func readBody(c diff.Change) error {
 	return errors.Join(err, r.Close())
 }
 
-// Whatever a comparison asks for may fail. Then it ends with that error, having yielded
-// nothing that it would not have yielded without it, and nothing stays open.
+// Whatever a comparison asks for may fail. Then it ends with that error, having
+// yielded nothing that it would not have yielded without it, and nothing stays
+// open.
 func TestNoErrorOfAViewVanishes(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range faultCases {
@@ -139,8 +140,8 @@ func TestNoErrorOfAViewVanishes(t *testing.T) {
 	}
 }
 
-// failAt lets one call fail and returns which that was. It is none when files with several
-// names came in an order in which fewer calls do.
+// failAt lets one call fail and returns which that was. It is none when files
+// with several names came in an order in which fewer calls do.
 func (p faultPair) failAt(t *testing.T, way string, n int, failure error) string {
 	t.Helper()
 	f := &faults{fail: n, err: failure}

@@ -181,8 +181,8 @@ func TestWhatIsNotHintedIsNotRead(t *testing.T) {
 	require.Equal(t, []string{"M /d/f"}, difftest.Paths(changes))
 }
 
-// partlyHinted knows nothing of some directories; whatever it says of what is below them
-// does not count.
+// partlyHinted knows nothing of some directories; whatever it says of what is
+// below them does not count.
 type partlyHinted struct {
 	hintView
 	unknown []string
@@ -229,8 +229,9 @@ func TestAHintToDescendIntoWhatIsNoDirectory(t *testing.T) {
 	require.Equal(t, []string{"D /e", "M /d"}, difftest.Paths(changes))
 }
 
-// Of a name that links pull in, the directories above are descended into, no more: their
-// attributes, which here differ against what the hints say, are not looked at.
+// Of a name that links pull in, the directories above are descended into, no
+// more: their attributes, which here differ against what the hints say, are not
+// looked at.
 func TestDirectoriesAboveANameThatLinksPullInAreNotCompared(t *testing.T) {
 	base := []Edit{Mkdir("d"), Mkdir("d/e"), Create("d/e/a", "x"), MakeLink("z", "d/e/a")}
 	old, new := tree(t, base...), tree(t, append(base, Remove("z"), Create("z", "x"), Chmod("d", 0o700), Chmod("d/e", 0o700))...)

@@ -197,8 +197,8 @@ func (l *links) joined(n *Node) bool {
 	return l != nil && linked(n) && l.groups[inodeOf(n)].joined()
 }
 
-// sameLinks reports whether a path that is otherwise the same is not in the diff
-// for its links.
+// sameLinks reports whether a path that is otherwise the same is not in the
+// diff for its links.
 func (w *walker) sameLinks(o, n *Node) (bool, error) {
 	if w.links == nil {
 		l, err := w.indexLinks()

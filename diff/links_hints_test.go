@@ -123,7 +123,8 @@ func TestOnlyHintedNamesAreReadWhenNamesOfAnOldFile(t *testing.T) {
 			for side, r := range map[string]*reads{"old": ofOld, "new": ofNew} {
 				require.Subset(t, []string{"d/b"}, r.listed, "only a new directory in %s", side)
 				require.Subset(t, []string{"d", "d/b"}, r.opened, side)
-				// The scan, the deletions and the rest each look at a hinted name, a comparison ahead at its path.
+				// The scan, the deletions and the rest each look at a hinted name, a comparison
+				// ahead at its path.
 				require.LessOrEqual(t, r.lookups, 5*(1+len(c.hints)), side)
 			}
 		})
@@ -159,7 +160,8 @@ func TestNamesOutsideAMovedDirectoryAreSoughtInTheNewTree(t *testing.T) {
 	require.Empty(t, ofOld.listed)
 }
 
-// What a diff reads depends on the number of hints, not on the size of the tree.
+// What a diff reads depends on the number of hints, not on the size of the
+// tree.
 func TestHintsKeepTheWorkIndependentOfTheTree(t *testing.T) {
 	var work []reads
 	for _, files := range []int{10, 1000} {

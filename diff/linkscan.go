@@ -7,10 +7,10 @@ package diff
 //
 // It looks at the candidates only, with two exceptions. New is searched when a
 // candidate's file has names in new that are no candidates, as a directory that
-// was moved with one of several names in it. Old is searched when a candidate is
-// unchanged, and its file in old has names that are no candidates: then these
-// and the candidate may be parts of one file. A side that is no [Linker] is
-// walked whole then.
+// was moved with one of several names in it. Old is searched when a candidate
+// is unchanged, and its file in old has names that are no candidates: then
+// these and the candidate may be parts of one file. A side that is no [Linker]
+// is walked whole then.
 func (w *walker) scanHinted(old, new Dir) error {
 	_, ok, err := hintsOf(new)
 	if err != nil || !ok {

@@ -139,8 +139,8 @@ func (s *linkScan) addPath(path string) {
 	}
 }
 
-// namesOf finds all names that a view shows of some files. It walks the view for
-// those of which it does not know them.
+// namesOf finds all names that a view shows of some files. It walks the view
+// for those of which it does not know them.
 func (s *linkScan) namesOf(v View, wanted map[inode][]string) error {
 	walk := len(wanted)
 	if l, ok := v.(Linker); ok {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A dirPath is the path of a directory on a walk; the root's is empty. A walk has one, so
-// that what it keeps grows with the depth and not with its square.
+// A dirPath is the path of a directory on a walk; the root's is empty. A walk
+// has one, so that what it keeps grows with the depth and not with its square.
 type dirPath []byte
 
 // enter goes into a directory, until leave is called.

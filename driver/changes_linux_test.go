@@ -53,7 +53,8 @@ func (c *closing) Close() error {
 	return errors.Join(c.View.Close(), c.dir.Close())
 }
 
-// newLayer has a directory "d" of that time, and a socket, which no layer can hold.
+// newLayer has a directory "d" of that time, and a socket, which no layer can
+// hold.
 func newLayer(t *testing.T, mtime time.Time) *layer {
 	t.Helper()
 	l := &layer{dir: t.TempDir()}

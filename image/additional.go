@@ -30,8 +30,9 @@ func (s *Store) openAdditional() {
 	}
 }
 
-// lent returns the images that another store can take from this one, by their names. A
-// record that cannot be one of ours is passed over: it is of whoever made that store.
+// lent returns the images that another store can take from this one, by their
+// names. A record that cannot be one of ours is passed over: it is of whoever
+// made that store.
 func (s *Store) lent(ctx context.Context, fn func(Image)) error {
 	return s.snaps.DB().View(func(tx *meta.Tx) error {
 		return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
@@ -46,9 +47,9 @@ func (s *Store) lent(ctx context.Context, fn func(Image)) error {
 	})
 }
 
-// lend returns what another store may know of an image, or an error for one that an import
-// cannot have made: nothing that it names may be something else in another store than it
-// is here.
+// lend returns what another store may know of an image, or an error for one
+// that an import cannot have made: nothing that it names may be something else
+// in another store than it is here.
 func (s *Store) lend(img Image) (Image, error) {
 	full, err := ParseName(img.Name)
 	if err != nil || full != img.Name || len(img.Layers) > maxLentLayers {
@@ -84,8 +85,8 @@ func bare(d ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
-// withLent adds to the images of this store those of the additional ones whose names are
-// not taken. A store that is open for reading alone cannot use these.
+// withLent adds to the images of this store those of the additional ones whose
+// names are not taken. A store that is open for reading alone cannot use these.
 func (s *Store) withLent(ctx context.Context, images []Image) []Image {
 	if s.snaps.ReadOnly() {
 		return images
@@ -139,8 +140,8 @@ func (s *Store) errLent(img Image) error {
 	return fmt.Errorf("image %s: %w: it is in the additional store %s at %s, which is only read", img.Name, errReadOnly, img.Store, root)
 }
 
-// openAny opens a blob of this store or of an additional one. Whoever reads it compares it
-// with its digest.
+// openAny opens a blob of this store or of an additional one. Whoever reads it
+// compares it with its digest.
 func (s *Store) openAny(d digest.Digest) (*os.File, error) {
 	f, err := s.blobs.open(d)
 	for _, other := range s.others {
@@ -176,8 +177,9 @@ func (s *Store) readAny(d digest.Digest) (raw []byte, err error) {
 	return raw, err
 }
 
-// lasting reports whether a snapshot that is there will do for an import. One that is
-// borrowed, and cannot be used, is forgotten, so that the layer is unpacked here.
+// lasting reports whether a snapshot that is there will do for an import. One
+// that is borrowed, and cannot be used, is forgotten, so that the layer is
+// unpacked here.
 func (s *Store) lasting(ctx context.Context, key string) (bool, error) {
 	if lender, err := s.snaps.Lender(ctx, key); err != nil || lender == "" {
 		return err == nil, err

@@ -23,9 +23,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// onEachBorrower runs a test for every backend that is a [driver.Borrower]: with an
-// additional store in which fill has put something, and a function that opens the store
-// with additional ones.
+// onEachBorrower runs a test for every backend that is a [driver.Borrower]:
+// with an additional store in which fill has put something, and a function that
+// opens the store with additional ones.
 func onEachBorrower(t *testing.T, fill func(s *Store), test func(t *testing.T, other string, open func(additional ...string) *Store)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// artifacts are the beginnings of media types, of configs, layers or artifactType, by
-// which things that are no container images are known, and what these are.
+// artifacts are the beginnings of media types, of configs, layers or
+// artifactType, by which things that are no container images are known, and
+// what these are.
 var artifacts = []struct{ prefix, name string }{
 	{"application/vnd.cncf.helm.", "a Helm chart"},
 	{"application/vnd.dev.cosign.", "a signature of cosign"},
@@ -35,7 +36,8 @@ func artifactName(mediaType string) string {
 	return fmt.Sprintf("an artifact of type %q", mediaType)
 }
 
-// checkArtifact returns ErrArtifact for the manifest of something that is no image.
+// checkArtifact returns ErrArtifact for the manifest of something that is no
+// image.
 func checkArtifact(m ocispec.Manifest) error {
 	what := ""
 	switch {

@@ -15,8 +15,8 @@ type bag interface {
 	Close() error
 }
 
-// has reports whether a bag holds something of that name. What cannot be opened is
-// there, too: whoever reads it says why.
+// has reports whether a bag holds something of that name. What cannot be opened
+// is there, too: whoever reads it says why.
 func has(b bag, name string) bool {
 	f, _, err := b.open(name)
 	if err == nil {

@@ -25,8 +25,8 @@ import (
 type blobs struct {
 	dir string
 	fs  durable.FS
-	// refused is why what is in the directory of an additional store cannot be used: nothing
-	// is found there.
+	// refused is why what is in the directory of an additional store cannot be
+	// used: nothing is found there.
 	refused error
 }
 
@@ -35,8 +35,9 @@ const ingestDir = "ingest"
 // blobsIn returns the blobs in a directory for reading.
 func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
 
-// openBlobs makes the directory where it is missing, and removes temporary files and what is
-// in ingest: the store is open in one process, so they belong to nobody.
+// openBlobs makes the directory where it is missing, and removes temporary
+// files and what is in ingest: the store is open in one process, so they belong
+// to nobody.
 func openBlobs(dir string) (*blobs, error) {
 	b := blobsIn(dir)
 	if err := b.check(); err != nil {
@@ -69,8 +70,8 @@ func openBlobs(dir string) (*blobs, error) {
 	return b, nil
 }
 
-// check refuses a content directory in which something else stands in the place of what
-// is its own. A blob that is none is refused when it is opened.
+// check refuses a content directory in which something else stands in the place
+// of what is its own. A blob that is none is refused when it is opened.
 func (b *blobs) check() error {
 	return ownfiles.Check(b.dir,
 		ownfiles.Entry{Name: ".", Dir: true}, ownfiles.Entry{Name: ingestDir, Dir: true},
@@ -82,8 +83,8 @@ func (b *blobs) check() error {
 	)
 }
 
-// clearDir removes what is in a directory, which may be missing. The directory stays: on a
-// full disk another could not be made.
+// clearDir removes what is in a directory, which may be missing. The directory
+// stays: on a full disk another could not be made.
 func clearDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,21 +8,22 @@ import (
 
 // Bounds of what is read of one source before its layers. All of it is somebody
 // else's, and compressed JSON of a few kilobytes can ask for gigabytes. What is
-// beyond a bound is refused with ErrInvalid. TestHostileJSONTakesLittleMemory holds a
-// process that reads such a source below 150 MiB; it takes about 60 MiB and 2 s of
-// processor time.
+// beyond a bound is refused with ErrInvalid. TestHostileJSONTakesLittleMemory
+// holds a process that reads such a source below 150 MiB; it takes about 60 MiB
+// and 2 s of processor time.
 const (
-	// maxDocument is the length in bytes of a manifest, an index, a config or another
-	// document, with room for large configs.
+	// maxDocument is the length in bytes of a manifest, an index, a config or
+	// another document, with room for large configs.
 	maxDocument = 8 << 20
 	// maxDocuments is the length in bytes of all documents read for one import.
 	maxDocuments = 128 << 20
-	// maxJSONValues is how many values, and names of them, one document has. An index
-	// that lists maxCandidates images with their platforms has about 200,000.
+	// maxJSONValues is how many values, and names of them, one document has. An
+	// index that lists maxCandidates images with their platforms has about 200,000.
 	maxJSONValues = 400_000
 	// maxJSONDepth is how deep objects and lists stand in each other.
 	maxJSONDepth = 100
-	// maxCandidates is how many images a source lists, and entries one list of them has.
+	// maxCandidates is how many images a source lists, and entries one list of them
+	// has.
 	maxCandidates = 10_000
 	// maxListedImages counts an image as often as it is listed, by whatever index.
 	maxListedImages = 100_000
@@ -30,14 +31,14 @@ const (
 	maxNames = 1_000
 	// maxText is the length in bytes of a name, a digest or a media type.
 	maxText = 4 << 10
-	// maxIndexDepth is how deep indexes stand in each other, and maxIndexes how many
-	// there are.
+	// maxIndexDepth is how deep indexes stand in each other, and maxIndexes how
+	// many there are.
 	maxIndexDepth = 8
 	maxIndexes    = 256
 	// maxLayers is how many layers an image has, whatever the backend can stack.
 	maxLayers = 2_000
-	// maxArchiveEntries and maxArchiveNames are how many entries an archive has, and how
-	// many bytes their names.
+	// maxArchiveEntries and maxArchiveNames are how many entries an archive has,
+	// and how many bytes their names.
 	maxArchiveEntries = 200_000
 	maxArchiveNames   = 32 << 20
 )
@@ -74,7 +75,8 @@ func checkJSON(raw []byte) error {
 	})
 }
 
-// checkList refuses a list of JSON with more elements than that, before it is parsed.
+// checkList refuses a list of JSON with more elements than that, before it is
+// parsed.
 func checkList(list json.RawMessage, most int, what string) error {
 	elements := 0
 	return eachMark(list, func(mark byte, depth int) error {
@@ -88,8 +90,8 @@ func checkList(list json.RawMessage, most int, what string) error {
 	})
 }
 
-// eachMark calls see for what stands around the values of a document, outside of strings:
-// brackets, braces, commas and colons, with the depth behind each.
+// eachMark calls see for what stands around the values of a document, outside
+// of strings: brackets, braces, commas and colons, with the depth behind each.
 func eachMark(raw []byte, see func(mark byte, depth int) error) error {
 	depth := 0
 	for i := 0; i < len(raw); i++ {

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repeated is a document in which one text is repeated until it is about as long as is
-// read.
+// repeated is a document in which one text is repeated until it is about as
+// long as is read.
 func repeated(before, element, after string) []byte {
 	n := (maxDocument - len(before) - len(after)) / (len(element) + 1)
 	return []byte(before + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + after)
@@ -75,8 +75,8 @@ func hostileJSON(t testing.TB) map[string]map[string][]byte {
 
 const hostileFile = "LAYERKEEP_TEST_HOSTILE"
 
-// TestHostileJSONTakesLittleMemory reads each source in a process of its own, since only the
-// kernel knows the peak.
+// TestHostileJSONTakesLittleMemory reads each source in a process of its own,
+// since only the kernel knows the peak.
 func TestHostileJSONTakesLittleMemory(t *testing.T) {
 	if name := os.Getenv(hostileFile); name != "" {
 		f, err := os.Open(name)

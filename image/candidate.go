@@ -104,8 +104,8 @@ func (c candidate) called(ref string) bool {
 	})
 }
 
-// byPlatform takes the best match. Of equals the first is taken when they are in
-// one index, as the image-spec wants it (image-index.md); images apart are
+// byPlatform takes the best match. Of equals the first is taken when they are
+// in one index, as the image-spec wants it (image-index.md); images apart are
 // ambiguous.
 func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, error) {
 	best, found := []candidate{}, make([]ocispec.Platform, 0, len(some))

@@ -38,10 +38,11 @@ func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) 
 		ErrInvalid, ocispec.ImageIndexFile, dockerManifestFile)
 }
 
-// bothCandidates lists the images of an archive that says what it holds as an OCI
-// layout and as a Docker archive, as newer Dockers write it. The layout counts,
-// since it keeps the digests. Where it lists an image less, or lists none that can
-// be used, as some releases of Docker wrote it, manifest.json counts.
+// bothCandidates lists the images of an archive that says what it holds as an
+// OCI layout and as a Docker archive, as newer Dockers write it. The layout
+// counts, since it keeps the digests. Where it lists an image less, or lists
+// none that can be used, as some releases of Docker wrote it, manifest.json
+// counts.
 func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	oci, err := layoutCandidates(ctx, b)
 	if err != nil && !unusable(err) {
@@ -66,15 +67,15 @@ func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	return oci, err
 }
 
-// unusable reports an error that lies in what is written in a source, unlike one of
-// reading it, and unlike that of a source in which there is too much.
+// unusable reports an error that lies in what is written in a source, unlike
+// one of reading it, and unlike that of a source in which there is too much.
 func unusable(err error) bool {
 	return !bounded(err) && (errors.Is(err, ErrInvalid) || errors.Is(err, driver.ErrDigest) || errors.Is(err, driver.ErrInvalidLayer))
 }
 
 // withMissing adds to the images of a layout those that only manifest.json has,
-// told by their configs. Returns an error for which unusable is true when no image
-// of the layout can be loaded.
+// told by their configs. Returns an error for which unusable is true when no
+// image of the layout can be loaded.
 func withMissing(oci, docker []candidate) ([]candidate, error) {
 	known, broken := map[digest.Digest]bool{}, make([]bool, len(oci))
 	var why error
@@ -130,8 +131,8 @@ func withoutConfigs(docker []candidate, known map[digest.Digest]bool) ([]candida
 	return noted(out, fmt.Sprintf("this image is not in %s, but in %s", ocispec.ImageIndexFile, dockerManifestFile)), nil
 }
 
-// noted returns candidates of which, when they are loaded, there is something to be
-// told.
+// noted returns candidates of which, when they are loaded, there is something
+// to be told.
 func noted(all []candidate, note string) []candidate {
 	for i := range all {
 		load := all[i].load

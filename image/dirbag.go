@@ -8,8 +8,9 @@ import (
 	"path"
 )
 
-// dirBag is a directory. Symbolic links work as long as they stay inside. Nothing but
-// regular files is opened: a device can act on being opened, and a fifo can wait.
+// dirBag is a directory. Symbolic links work as long as they stay inside.
+// Nothing but regular files is opened: a device can act on being opened, and a
+// fifo can wait.
 type dirBag struct {
 	root *os.Root
 	// dir is the root itself.
@@ -54,8 +55,8 @@ func leadsOut(name string) error {
 	return fmt.Errorf("%w: %s is behind a symbolic link that is absolute, or leads out of there", ErrLink, name)
 }
 
-// openByStat is openPlain where the operating system has nothing better: who puts
-// something else in the place of the file between two calls has it opened.
+// openByStat is openPlain where the operating system has nothing better: who
+// puts something else in the place of the file between two calls has it opened.
 func (d *dirBag) openByStat(name string) (*os.File, error) {
 	st, err := d.root.Stat(name)
 	if err == nil && !st.Mode().IsRegular() {
@@ -64,8 +65,8 @@ func (d *dirBag) openByStat(name string) (*os.File, error) {
 	if err == nil {
 		return d.root.Open(name)
 	}
-	// A link that leads out has an error of its own, which cannot be told from others.
-	// What is there for the system, and not in the root, is behind one.
+	// A link that leads out has an error of its own, which cannot be told from
+	// others. What is there for the system, and not in the root, is behind one.
 	if _, e := os.Stat(path.Join(d.root.Name(), name)); e == nil && !errors.Is(err, ErrInvalid) {
 		err = leadsOut(name)
 	}

@@ -56,8 +56,8 @@ func TestADirectoryGivesOnlyItsOwnRegularFiles(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalid)
 }
 
-// linked writes a layout whose files are links to those of another directory, which is
-// beside it or inside of it.
+// linked writes a layout whose files are links to those of another directory,
+// which is beside it or inside of it.
 func linked(t *testing.T, m *maker, inside, absolute bool) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "links")

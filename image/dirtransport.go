@@ -25,8 +25,9 @@ func isDirTransport(b bag) bool {
 	return err == nil && strings.HasPrefix(string(raw), dirVersion)
 }
 
-// dirTransportCandidates lists the images of such a directory: manifest.json is a manifest,
-// or an index with the image for several platforms. It gives them no name.
+// dirTransportCandidates lists the images of such a directory: manifest.json is
+// a manifest, or an index with the image for several platforms. It gives them
+// no name.
 func dirTransportCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	raw, err := readDocument(b, dirVersionFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,8 +51,8 @@ func dirTransportCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	return layoutOf(ctx, &dirTransport{b, blobPath(top)}, ocispec.Index{Manifests: []ocispec.Descriptor{top}})
 }
 
-// typeOf returns the media type of a manifest or index; those of the OCI need not
-// say it.
+// typeOf returns the media type of a manifest or index; those of the OCI need
+// not say it.
 func typeOf(raw []byte) string {
 	var d document
 	switch err := parseJSON(raw, &d); {
@@ -69,8 +70,9 @@ func blobPath(d ocispec.Descriptor) string {
 	return path.Join(ocispec.ImageBlobsDir, string(d.Digest.Algorithm()), d.Digest.Encoded())
 }
 
-// A dirTransport shows such a directory as a layout: there, blobs are called by the hex part
-// of their digests, and the manifests that an index lists have a suffix.
+// A dirTransport shows such a directory as a layout: there, blobs are called by
+// the hex part of their digests, and the manifests that an index lists have a
+// suffix.
 type dirTransport struct {
 	bag
 	// top is the blob that manifest.json is.

@@ -26,8 +26,8 @@ type dockerEntry struct {
 	Layers   []string
 }
 
-// dockerArchive reads what `docker save` writes. Such archives have no manifests
-// with digests; one is made, the same for the same content.
+// dockerArchive reads what `docker save` writes. Such archives have no
+// manifests with digests; one is made, the same for the same content.
 type dockerArchive struct {
 	ctx context.Context //nolint:containedctx // lives for one import
 	bag bag
@@ -188,9 +188,9 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 	return raw, nil
 }
 
-// describe finds out a layer's digest. That of a plain tar is in its name, or else
-// its diffID, and is verified when the layer is read; a compressed one, which few
-// tools write into such archives, is read once more for it.
+// describe finds out a layer's digest. That of a plain tar is in its name, or
+// else its diffID, and is verified when the layer is read; a compressed one,
+// which few tools write into such archives, is read once more for it.
 func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
 	f, err := d.openLayer(name)
 	if err != nil {

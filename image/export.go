@@ -113,7 +113,8 @@ type piece struct {
 	known bool
 	// repack: the blob is not kept, and made again for the archive.
 	repack bool
-	// missing is the blob that the layer came with, and that is not there; empty for none.
+	// missing is the blob that the layer came with, and that is not there; empty
+	// for none.
 	missing digest.Digest
 	created time.Time
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// pack writes the changes of a snapshot to w as the blob of a layer, and returns what
-// that is: the same bytes every time.
+// pack writes the changes of a snapshot to w as the blob of a layer, and
+// returns what that is: the same bytes every time.
 func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err error) {
 	blob, diffID := digest.SHA256.Digester(), digest.SHA256.Digester()
 	size := &counter{w: io.MultiWriter(w, blob.Hash())}
@@ -33,8 +33,8 @@ func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err e
 	return l, nil
 }
 
-// writeTar writes the tar of a layer: the one that it was unpacked from, where its recipe
-// was kept, so that the image keeps its config, else its changes.
+// writeTar writes the tar of a layer: the one that it was unpacked from, where
+// its recipe was kept, so that the image keeps its config, else its changes.
 func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 	info, err := j.s.snaps.Stat(ctx, key)
 	if err != nil {
@@ -51,8 +51,9 @@ func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 func (p *piece) take(l Layer) { p.DiffID, p.Blob, p.known = l.DiffID, l.Blob, true }
 
 // makeLayer writes the changes of a snapshot as a blob, and notes it on the
-// snapshot. Where nothing can be kept, in a store that is read-only or has no room, it only
-// finds out what the blob is: what is in a full store must get out of it.
+// snapshot. Where nothing can be kept, in a store that is read-only or has no
+// room, it only finds out what the blob is: what is in a full store must get
+// out of it.
 func (j *job) makeLayer(ctx context.Context, p *piece) error {
 	if !j.s.snaps.ReadOnly() {
 		if err := j.keepLayer(ctx, p); !durable.NoRoom(err) {

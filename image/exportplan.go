@@ -117,9 +117,9 @@ func (s *Store) layerOf(row meta.Snapshot) Layer {
 	return Layer{Blob: ocispec.Descriptor{MediaType: known.MediaType, Digest: blob}, DiffID: diffID}
 }
 
-// findBase finds the image that a chain of snapshots, base first, stands on: the
-// one that a label of the uppermost snapshot names, else one whose layers it
-// begins with.
+// findBase finds the image that a chain of snapshots, base first, stands on:
+// the one that a label of the uppermost snapshot names, else one whose layers
+// it begins with.
 func (s *Store) findBase(ctx context.Context, rows []meta.Snapshot) (*base, error) {
 	images, err := s.List(ctx)
 	if err != nil {
@@ -153,8 +153,8 @@ func standsOn(rows []meta.Snapshot, img Image) bool {
 	return len(img.Layers) > 0 || len(rows) > 0 && rows[0].Name == img.Snapshot
 }
 
-// noteLayer remembers what layer was made of a snapshot: the record first, which
-// vouches for the label.
+// noteLayer remembers what layer was made of a snapshot: the record first,
+// which vouches for the label.
 func (s *Store) noteLayer(ctx context.Context, p *piece) error {
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
 		return tx.PutRecord(blobRecords, p.Blob.Digest.String(), blobRecord{p.DiffID.String(), p.Blob.MediaType})

@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzDocuments reads any bytes as a manifest, an index and a config. Nothing is taken
-// for both a manifest and an index; what is taken has only digests and media types that
-// can be used, and makes an image whose layers are those of the manifest.
+// FuzzDocuments reads any bytes as a manifest, an index and a config. Nothing
+// is taken for both a manifest and an index; what is taken has only digests and
+// media types that can be used, and makes an image whose layers are those of
+// the manifest.
 func FuzzDocuments(f *testing.F) {
 	m := newMaker(f)
 	d := m.image(imageSpec{layers: []layerSpec{{raw: makeTar(f)}, {raw: makeTar(f, file{name: "a", body: "b"})}}})
@@ -57,8 +58,8 @@ func FuzzDocuments(f *testing.F) {
 	})
 }
 
-// FuzzDockerManifest puts any bytes in the place of an archive's manifest.json: what can
-// be loaded of it is an image.
+// FuzzDockerManifest puts any bytes in the place of an archive's manifest.json:
+// what can be loaded of it is an image.
 func FuzzDockerManifest(f *testing.F) {
 	files := mapBag{}
 	for _, e := range dockerSave(f, []string{"a:1"}, layerSpec{raw: makeTar(f)}) {

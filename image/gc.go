@@ -78,8 +78,9 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 	return s.collectBlobs(ctx, m, gen, c)
 }
 
-// collectLayer removes a snapshot that was found to be needed by nobody when gen was
-// read; stale says that this may have changed. One that somebody has begun to use stays.
+// collectLayer removes a snapshot that was found to be needed by nobody when
+// gen was read; stale says that this may have changed. One that somebody has
+// begun to use stays.
 func (s *Store) collectLayer(ctx context.Context, key string, gen uint64) (gone, stale bool, err error) {
 	ok, stale := s.pins.claim(snapPin(key), gen)
 	if !ok {
@@ -96,8 +97,8 @@ func (s *Store) collectLayer(ctx context.Context, key string, gen uint64) (gone,
 	return false, false, fmt.Errorf("removing layer %s: %w", key, err)
 }
 
-// looseParent returns the parent of a layer that was removed, if nobody needs it either,
-// and the empty name otherwise.
+// looseParent returns the parent of a layer that was removed, if nobody needs
+// it either, and the empty name otherwise.
 func (s *Store) looseParent(m *marks, key string) (parent string, err error) {
 	parent = m.unneeded[key]
 	if _, ok := m.unneeded[parent]; !ok {
@@ -134,8 +135,8 @@ func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Colle
 	return again, err
 }
 
-// forgetBlob removes the record before the blob: a record without its blob would
-// vouch for whatever comes under that digest.
+// forgetBlob removes the record before the blob: a record without its blob
+// would vouch for whatever comes under that digest.
 func (s *Store) forgetBlob(d digest.Digest) error {
 	if err := s.DoubtBlob(d); err != nil {
 		return err
@@ -158,7 +159,8 @@ func (s *Store) DoubtBlob(d digest.Digest) error {
 
 // marks are what a pass has found.
 type marks struct {
-	// unneeded are the snapshots of imports that no image needs, with their parents.
+	// unneeded are the snapshots of imports that no image needs, with their
+	// parents.
 	unneeded map[string]string
 	// loose are those of them without children.
 	loose []string
@@ -201,8 +203,8 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 	return m, nil
 }
 
-// isBorrowed reports a snapshot that is one of an additional store: it is there again as
-// soon as somebody names it.
+// isBorrowed reports a snapshot that is one of an additional store: it is there
+// again as soon as somebody names it.
 func isBorrowed(row meta.Snapshot) bool { return row.Store != "" && row.State == meta.Ready }
 
 func markImages(tx *meta.Tx, m *marks, needed map[string]bool) (known []Image, err error) {
@@ -263,8 +265,9 @@ func (s *Store) dropInterrupted(ctx context.Context) error {
 	return s.dropDead(ctx, dead)
 }
 
-// dropUnremoved is dropInterrupted for a store that was closed in order: what is there of
-// imports are snapshots that could not be removed, which have names of their own.
+// dropUnremoved is dropInterrupted for a store that was closed in order: what
+// is there of imports are snapshots that could not be removed, which have names
+// of their own.
 func (s *Store) dropUnremoved(ctx context.Context) error {
 	var dead []string
 	err := s.snaps.DB().View(func(tx *meta.Tx) error {

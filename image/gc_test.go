@@ -120,8 +120,8 @@ func TestACollectionLeavesTheSnapshotsOfEnginesAlone(t *testing.T) {
 	})
 }
 
-// One pass takes a whole stack from its top: as many passes as a stack has layers would
-// each read all rows.
+// One pass takes a whole stack from its top: as many passes as a stack has
+// layers would each read all rows.
 func TestACollectionFollowsEachStackDown(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t, "vfs")

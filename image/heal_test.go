@@ -37,8 +37,8 @@ func (s *Store) layerDir(t testing.TB, l Layer) string {
 	return ""
 }
 
-// loseLayer removes the directory of a layer, or what is called as one: with aufs there are
-// more.
+// loseLayer removes the directory of a layer, or what is called as one: with
+// aufs there are more.
 func loseLayer(dir string) error {
 	root, id, found := strings.Cut(dir, "/.layerkeep/layers/")
 	if !found {
@@ -167,7 +167,8 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	require.FileExists(t, s.blobs.path(img.Layers[1].Blob.Digest), "what the other image has stays")
 }
 
-// What an export has found to be rotten is replaced by the import that its error asks for.
+// What an export has found to be rotten is replaced by the import that its
+// error asks for.
 func TestAnImportReplacesABlobThatAnExportHasFoundRotten(t *testing.T) {
 	m := newMaker(t)
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "")

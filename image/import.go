@@ -127,7 +127,8 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	return s.record(ctx, img.Image, names, h)
 }
 
-// addDocument stores a manifest or config, also in the place of one that is damaged.
+// addDocument stores a manifest or config, also in the place of one that is
+// damaged.
 func (s *Store) addDocument(d digest.Digest, raw []byte) error {
 	_, there, err := s.blobs.has(d)
 	if err != nil {
@@ -223,7 +224,8 @@ func (s *Store) hold(ctx context.Context, img Image) (*hold, error) {
 	return h, nil
 }
 
-// pin adds a name to a hold; once is enough. When it fails the hold is given up.
+// pin adds a name to a hold; once is enough. When it fails the hold is given
+// up.
 func (s *Store) pin(ctx context.Context, h *hold, name string, drop func(context.Context) error) error {
 	if h.drop[name] != nil {
 		return nil

@@ -192,7 +192,8 @@ func requireSameImage(t *testing.T, want ggcr.Image, got Image) {
 	}
 }
 
-// Its blob is read, to see whether it is still what it was, and nothing is taken from the source.
+// Its blob is read, to see whether it is still what it was, and nothing is
+// taken from the source.
 func TestALayerThatIsThereIsNotUnpackedAgain(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		layers := threeLayers(t, tar.Gzip)

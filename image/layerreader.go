@@ -27,16 +27,17 @@ type layerReader struct {
 	kept bool
 }
 
-// rotten is an error of reading a blob that the store keeps, which is not what its digest
-// says or cannot be read.
+// rotten is an error of reading a blob that the store keeps, which is not what
+// its digest says or cannot be read.
 type rotten struct{ error }
 
 func (r rotten) Unwrap() error { return r.error }
 
-// reading calls fn with the blob of a step, from the content directory when it is there,
-// else from the source, and keeps it. When the one that is there turns out to be rotten,
-// fn is called once more with that of the source, which takes its place: what fn has done
-// with the first has no effect, since its error was returned to it.
+// reading calls fn with the blob of a step, from the content directory when it
+// is there, else from the source, and keeps it. When the one that is there
+// turns out to be rotten, fn is called once more with that of the source, which
+// takes its place: what fn has done with the first has no effect, since its
+// error was returned to it.
 func (u *unpacker) reading(ctx context.Context, st *step, fn func(r io.Reader) error) error {
 	err := u.readOnce(ctx, st, fn)
 	var found rotten
@@ -127,8 +128,8 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 }
 
 // finish reads the blob to its end, whatever became of the unpacking, and keeps
-// it when it is sound. A blob that is not what its digest says is the reason for
-// whatever else went wrong.
+// it when it is sound. A blob that is not what its digest says is the reason
+// for whatever else went wrong.
 func (r *layerReader) finish(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -151,7 +152,8 @@ func (r *layerReader) finish(err error) error {
 	return err
 }
 
-// failed is the error of a blob that could not be read to its end, or is another one.
+// failed is the error of a blob that could not be read to its end, or is
+// another one.
 func (r *layerReader) failed(err error) error {
 	if r.kept && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return rotten{err}
@@ -164,8 +166,8 @@ func (r *layerReader) close() {
 	r.src.Close()
 }
 
-// keep makes sure that a layer whose snapshot is there can be used, as far as its record
-// and its root directory tell, and that its blob is there.
+// keep makes sure that a layer whose snapshot is there can be used, as far as
+// its record and its root directory tell, and that its blob is there.
 func (u *unpacker) keep(ctx context.Context, st *step) error {
 	damage := u.s.snaps.Usable(ctx, st.key)
 	if damage != nil && !snapshotter.IsDamage(damage) {
@@ -192,8 +194,8 @@ func (u *unpacker) keep(ctx context.Context, st *step) error {
 
 // keepBlob makes sure that the blob of a layer whose snapshot is there is there
 // too, and unpacks to the diffID that the image claims for it: an export would
-// spread what is wrong. It is read: that is the time at which the source is at hand to replace
-// one that has rotted.
+// spread what is wrong. It is read: that is the time at which the source is at
+// hand to replace one that has rotted.
 func (u *unpacker) keepBlob(ctx context.Context, st *step) error {
 	if st.layer < 0 {
 		return nil

@@ -23,8 +23,8 @@ const (
 type layout struct {
 	ctx context.Context //nolint:containedctx // lives for one import
 	bag bag
-	// seen are the indexes that were read, and the images in each; one that comes twice
-	// adds only names.
+	// seen are the indexes that were read, and the images in each; one that comes
+	// twice adds only names.
 	seen map[digest.Digest][]digest.Digest
 	out  []candidate
 	// at are the places in out of the images, by the digests of their manifests.
@@ -69,9 +69,9 @@ func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, err
 	return l.out, nil
 }
 
-// walk adds the images of one index and returns their digests. refs are the names of that
-// index, which its images share; top is the entry of index.json that led to it, nil
-// for index.json itself.
+// walk adds the images of one index and returns their digests. refs are the
+// names of that index, which its images share; top is the entry of index.json
+// that led to it, nil for index.json itself.
 func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descriptor, depth int) ([]digest.Digest, error) {
 	var inside []digest.Digest
 	for _, d := range index.Manifests {

@@ -62,8 +62,9 @@ func parseIndex(raw []byte, mediaType string) (ocispec.Index, error) {
 	return index, nil
 }
 
-// parseManifest returns ErrArtifact for what is no image, else a manifest whose descriptors can be used: digests are
-// well-formed and media types are ones that can be read.
+// parseManifest returns ErrArtifact for what is no image, else a manifest whose
+// descriptors can be used: digests are well-formed and media types are ones
+// that can be read.
 func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if err := checkDocument(raw, mediaType); err != nil {
@@ -123,7 +124,8 @@ func parseConfig(raw []byte) (ocispec.Image, error) {
 // without layers shows the same tree and shares its snapshot.
 var emptyDiffID = digest.FromBytes(nil)
 
-// newImage puts a manifest and its config together. The name is yet to be given.
+// newImage puts a manifest and its config together. The name is yet to be
+// given.
 func newImage(target ocispec.Descriptor, m ocispec.Manifest, c ocispec.Image) (Image, error) {
 	diffIDs := c.RootFS.DiffIDs
 	if len(diffIDs) != len(m.Layers) {

@@ -57,8 +57,8 @@ func isManifestType(t string) bool { return t == ocispec.MediaTypeImageManifest 
 
 func isConfigType(t string) bool { return t == ocispec.MediaTypeImageConfig || t == dockerConfig }
 
-// ociLayerType is the media type of a layer that is packed so; there is none for xz
-// and bzip2, which are unpacked first.
+// ociLayerType is the media type of a layer that is packed so; there is none
+// for xz and bzip2, which are unpacked first.
 func ociLayerType(c tar.Compression) string {
 	switch c {
 	case tar.Gzip:

@@ -13,12 +13,12 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// layerOrder returns the layers of a manifest in the order in which the config has
-// their diffIDs, as places in layers; nil when nothing says that they are in
-// another one. Docker 25.0.0 wrote manifests with the right layers in a wrong
-// order. It shows where a layer is a plain tar, whose digest is its diffID; only
-// then are compressed layers read to find out theirs. Returns driver.ErrDigest for
-// layers that are not those of the config.
+// layerOrder returns the layers of a manifest in the order in which the config
+// has their diffIDs, as places in layers; nil when nothing says that they are
+// in another one. Docker 25.0.0 wrote manifests with the right layers in a
+// wrong order. It shows where a layer is a plain tar, whose digest is its
+// diffID; only then are compressed layers read to find out theirs. Returns
+// driver.ErrDigest for layers that are not those of the config.
 func layerOrder(ctx context.Context, layers []ocispec.Descriptor, diffIDs []digest.Digest, open func(i int) (io.ReadCloser, error)) ([]int, error) {
 	if len(layers) != len(diffIDs) || !slices.ContainsFunc(seq(len(layers)), func(i int) bool { return misplaced(layers[i], diffIDs[i]) }) {
 		return nil, nil
@@ -66,8 +66,8 @@ func misplaced(l ocispec.Descriptor, diffID digest.Digest) bool {
 	return isPlain(l) && l.Digest.Algorithm() == diffID.Algorithm() && l.Digest != diffID
 }
 
-// checkPlain returns ErrMediaType for a layer that is called plain and is not: its
-// digest is no diffID.
+// checkPlain returns ErrMediaType for a layer that is called plain and is not:
+// its digest is no diffID.
 func checkPlain(i int, l ocispec.Descriptor, open func(i int) (io.ReadCloser, error)) error {
 	f, err := open(i)
 	if err != nil {

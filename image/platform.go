@@ -46,8 +46,8 @@ func formatPlatform(p *ocispec.Platform) string {
 	return platforms.Format(*p)
 }
 
-// isPlaceholder reports the platform "unknown/unknown", under which builders put
-// attestations beside the images of an index.
+// isPlaceholder reports the platform "unknown/unknown", under which builders
+// put attestations beside the images of an index.
 func isPlaceholder(p *ocispec.Platform) bool {
 	return p != nil && p.OS == "unknown" && p.Architecture == "unknown"
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// packedWays are the ways of packing a layer, and whether the blob can be made again.
+// packedWays are the ways of packing a layer, and whether the blob can be made
+// again.
 var packedWays = map[string]struct {
 	kind tar.Compression
 	pack func(w io.Writer) (io.WriteCloser, error)
@@ -40,8 +41,8 @@ var packedWays = map[string]struct {
 	}, false},
 }
 
-// foreignLayer is a layer of which the tar is not what a diff writes: in another order, and
-// padded.
+// foreignLayer is a layer of which the tar is not what a diff writes: in
+// another order, and padded.
 func foreignLayer(t *testing.T) []byte {
 	t.Helper()
 	body := bytes.Repeat([]byte("some text that packs well, and more of it\n"), 3000)

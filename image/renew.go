@@ -56,7 +56,8 @@ func (s *Store) RenewLayer(ctx context.Context, key string, dryRun bool) error {
 	return nil
 }
 
-// sourceOf returns the layer that a snapshot was unpacked from, or was exported as.
+// sourceOf returns the layer that a snapshot was unpacked from, or was exported
+// as.
 func (s *Store) sourceOf(key string) (l Layer, err error) {
 	row, err := s.rowOf(key)
 	if err != nil {
@@ -121,7 +122,8 @@ func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) err
 // A tarWriter writes the uncompressed tar of a layer.
 type tarWriter func(ctx context.Context, w io.Writer) error
 
-// repackAs writes the changes of a snapshot as the blob d, if that is what it gives.
+// repackAs writes the changes of a snapshot as the blob d, if that is what it
+// gives.
 func (s *Store) repackAs(ctx context.Context, layer snapshots.Info, diffID, d digest.Digest, dryRun bool) error {
 	if p := packerNamed(layer.Labels[LabelPacker]); p != nil {
 		kept := true

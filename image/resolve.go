@@ -128,8 +128,8 @@ func (s *Store) layersByPrefix(prefix string) ([]string, error) {
 	return found, nil
 }
 
-// isLayer reports a snapshot that an import made. What belongs to an engine is none,
-// whatever labels it gave it.
+// isLayer reports a snapshot that an import made. What belongs to an engine is
+// none, whatever labels it gave it.
 func isLayer(row meta.Snapshot) bool {
 	if scope, _ := snapshotter.ScopeOf(row.Name); scope != "" {
 		return false

@@ -16,17 +16,18 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// backupName is a file in the content directory that has the records of all images, for
-// when the database is lost.
+// backupName is a file in the content directory that has the records of all
+// images, for when the database is lost.
 const backupName = "images.json"
 
-// maxBackup bounds what is read of it, in bytes: a hundred thousand large images.
+// maxBackup bounds what is read of it, in bytes: a hundred thousand large
+// images.
 const maxBackup = 1 << 30
 
-// backUp writes the records of all images, durably: without the one that is about to be
-// removed, and with those that only the copy knows, see lost. An image is in the
-// database before it is in the copy, and leaves the copy first, so that what is in the copy
-// alone was lost.
+// backUp writes the records of all images, durably: without the one that is
+// about to be removed, and with those that only the copy knows, see lost. An
+// image is in the database before it is in the copy, and leaves the copy first,
+// so that what is in the copy alone was lost.
 func (s *Store) backUp(ctx context.Context, removed string) error {
 	s.backing.Lock()
 	defer s.backing.Unlock()
@@ -47,8 +48,8 @@ func (s *Store) backupPath() string { return filepath.Join(s.blobs.dir, backupNa
 
 func (s *Store) readBackup() ([]Image, error) { return s.blobs.readBackup() }
 
-// forgetBackup is backUp before a removal, which a full disk must not keep: without room
-// the copy goes, until the next image is recorded.
+// forgetBackup is backUp before a removal, which a full disk must not keep:
+// without room the copy goes, until the next image is recorded.
 func (s *Store) forgetBackup(ctx context.Context, removed string) error {
 	err := s.snaps.DB().Roomy(func() error { return s.backUp(ctx, removed) })
 	if durable.NoRoom(err) {
@@ -60,9 +61,9 @@ func (s *Store) forgetBackup(ctx context.Context, removed string) error {
 	return err
 }
 
-// lost are the images that the copy has and the database, which has known, does not: it is
-// older, or was made anew. What they need is kept until they are restored or removed. A
-// copy that cannot be read says nothing.
+// lost are the images that the copy has and the database, which has known, does
+// not: it is older, or was made anew. What they need is kept until they are
+// restored or removed. A copy that cannot be read says nothing.
 func (s *Store) lost(known []Image) []Image {
 	list, err := s.readBackup()
 	if err != nil {
@@ -73,7 +74,8 @@ func (s *Store) lost(known []Image) []Image {
 	})
 }
 
-// removeLost forgets an image that only the copy knows, and reports whether there was one.
+// removeLost forgets an image that only the copy knows, and reports whether
+// there was one.
 func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 	full, err := ParseName(name)
 	if err != nil {
@@ -207,8 +209,8 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 		list, err := b.readBackup()
 		missing, namesLost := err == nil && list == nil, err != nil || list == nil
 		if namesLost {
-			// The snapshots are worth having without it. But what no image needs goes with the
-			// next garbage collection.
+			// The snapshots are worth having without it. But what no image needs goes with
+			// the next garbage collection.
 			if list, err = b.unnamed(); err != nil {
 				return err
 			}
@@ -273,8 +275,8 @@ func (b *blobs) readBackup() ([]Image, error) {
 	return list, nil
 }
 
-// restorable returns what an image lacks; have reports whether a snapshot is one that an
-// import made.
+// restorable returns what an image lacks; have reports whether a snapshot is
+// one that an import made.
 func (b *blobs) restorable(img Image, have func(key string) (bool, error)) error {
 	if name, err := ParseName(img.Name); err != nil || name != img.Name {
 		return fmt.Errorf("%w: its name cannot be one", ErrInvalid)

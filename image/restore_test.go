@@ -182,7 +182,8 @@ func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 }
 
-// Layers that no snapshot has may be those of images whose names are not known either.
+// Layers that no snapshot has may be those of images whose names are not known
+// either.
 func TestNoBlobGoesWhileALayerHasNoSnapshot(t *testing.T) {
 	s := newStore(t, "vfs")
 	m := newMaker(t)
@@ -221,7 +222,8 @@ func TestAStoreOfAnEarlierVersionGetsACopyOfItsList(t *testing.T) {
 	require.Equal(t, []Restored{{Name: "a:1"}}, restored)
 }
 
-// A crash right after a rebuild must not leave a store that opens and lacks its images.
+// A crash right after a rebuild must not leave a store that opens and lacks its
+// images.
 func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		m := newMaker(t)
@@ -256,7 +258,8 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 		require.Equal(t, want, got)
 		require.NoError(t, s.snaps.Close())
 
-		// What lacks something, and a copy that cannot be read, keep nobody from the rest.
+		// What lacks something, and a copy that cannot be read, keep nobody from the
+		// rest.
 		require.NoError(t, os.Remove(s.blobs.path(lacking.Config.Digest)))
 		require.NoError(t, rebuild(false).Close())
 		require.Empty(t, told, "both images have this config")
@@ -270,8 +273,9 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 	})
 }
 
-// Names stand in the database and in the copy of the list alone, all else in the manifests. An
-// image without a name must not go with the next garbage collection.
+// Names stand in the database and in the copy of the list alone, all else in
+// the manifests. An image without a name must not go with the next garbage
+// collection.
 func TestImagesWhoseNamesAreLostGetOthers(t *testing.T) {
 	m := newMaker(t)
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")

@@ -35,8 +35,8 @@ func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
 	return s.unneeded(ctx, key, func() error { return s.snaps.Rename(ctx, key, name) })
 }
 
-// unneeded runs do while no image shows the snapshot and no import or export relies on it, and
-// lets none begin to.
+// unneeded runs do while no image shows the snapshot and no import or export
+// relies on it, and lets none begin to.
 func (s *Store) unneeded(ctx context.Context, key string, do func() error) error {
 	if err := s.changeable(); err != nil {
 		return err

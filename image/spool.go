@@ -53,8 +53,8 @@ type packedReader struct {
 	plain io.ReadCloser
 }
 
-// packedInput keeps the error of reading. A decompressor may read in a goroutine of
-// its own.
+// packedInput keeps the error of reading. A decompressor may read in a
+// goroutine of its own.
 type packedInput struct {
 	io.Reader
 	err atomic.Pointer[error]

@@ -83,8 +83,8 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	return store, store.completeBackup()
 }
 
-// completeBackup writes the copy of the list of images where it lacks one: the store is of
-// an earlier version, or a killed process did not come to it.
+// completeBackup writes the copy of the list of images where it lacks one: the
+// store is of an earlier version, or a killed process did not come to it.
 func (s *Store) completeBackup() error {
 	images, err := s.own(context.Background())
 	if err != nil || len(images) == 0 {

@@ -15,8 +15,8 @@ import (
 type tarBag struct {
 	file  randomFile
 	files map[string]extent
-	// links are symbolic and hard links, and the names that they lead to; "" is outside
-	// of the archive.
+	// links are symbolic and hard links, and the names that they lead to; "" is
+	// outside of the archive.
 	links map[string]string
 }
 
@@ -44,8 +44,8 @@ func (t *tarBag) open(name string) (io.ReadCloser, int64, error) {
 	return nil, 0, fmt.Errorf("%w: archive entry %s: too many links", ErrInvalid, asked)
 }
 
-// follow returns where the first link on the way to a name leads: another name of the
-// archive, or "" for a place outside of it.
+// follow returns where the first link on the way to a name leads: another name
+// of the archive, or "" for a place outside of it.
 func (t *tarBag) follow(name string) (next string, found bool) {
 	for end := 0; end < len(name); {
 		if i := strings.IndexByte(name[end+1:], '/'); i >= 0 {

@@ -10,8 +10,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// unnamedRepository is what images are called whose names are lost, with a part of the digest of
-// their manifest as the tag.
+// unnamedRepository is what images are called whose names are lost, with a part
+// of the digest of their manifest as the tag.
 const unnamedRepository = "recovered"
 
 // unnamedTag is how many digits of the digest the tag has.
@@ -20,8 +20,9 @@ const unnamedTag = 16
 // errNamesLost says why images are called like that.
 var errNamesLost = errors.New("the names of the images are lost, too")
 
-// unnamed finds images by their manifests, which the store keeps, where both the database and
-// the copy of the list of images are lost. Their names stood there alone.
+// unnamed finds images by their manifests, which the store keeps, where both
+// the database and the copy of the list of images are lost. Their names stood
+// there alone.
 func (b *blobs) unnamed() (images []Image, err error) {
 	err = b.walk(func(d digest.Digest, size int64) error {
 		if size > maxDocument {

@@ -28,8 +28,9 @@ type fsContext struct {
 	base string
 }
 
-// detachedOverlay mounts an overlay nowhere. What the kernel refuses is a refusal
-// in the sense of this package, whatever its reason: the next way may do it.
+// detachedOverlay mounts an overlay nowhere. What the kernel refuses is a
+// refusal in the sense of this package, whatever its reason: the next way may
+// do it.
 func (mr Mounter) detachedOverlay(m Mount, way Way) (f *os.File, err error) {
 	base := ""
 	if way == WayStrings && m.Overlay.longest() > maxString {
@@ -221,8 +222,8 @@ func (fc *fsContext) name(key string, dir *os.File) string {
 }
 
 // refused adds to an error what the kernel wrote into the context's log, and
-// makes it a refusal unless it is one that every way would meet: a full disk, an
-// upper directory that another mount uses.
+// makes it a refusal unless it is one that every way would meet: a full disk,
+// an upper directory that another mount uses.
 func (fc *fsContext) refused(what string, err error) error {
 	if err == nil {
 		return nil

@@ -25,9 +25,9 @@ func (mr Mounter) kernelOrReal() kernel {
 	return kernel{mount: unix.Mount, magic: aufsMagic}
 }
 
-// aufs mounts m on dir with mount(2), or appends its branches to what is mounted
-// there. The new mount API has no advantage here: it takes values of at most
-// 255 bytes.
+// aufs mounts m on dir with mount(2), or appends its branches to what is
+// mounted there. The new mount API has no advantage here: it takes values of at
+// most 255 bytes.
 func (mr Mounter) aufs(m Mount, dir *os.File) error {
 	k := mr.kernelOrReal()
 	flags, target := uintptr(0), procPath(dir)

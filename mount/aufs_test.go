@@ -66,7 +66,8 @@ func TestWhatTheKernelTakesIsNotRefused(t *testing.T) {
 	}
 }
 
-// longest is one branch whose data is one page with its NUL, and over bytes more.
+// longest is one branch whose data is one page with its NUL, and over bytes
+// more.
 func longest(over int) Mount {
 	m := aufsOf(1)
 	m.AUFS.Branches[0].Path = "/"
@@ -75,8 +76,8 @@ func longest(over int) Mount {
 	return m
 }
 
-// TestWhatWouldCrashTheKernelIsRefused holds for each mount by itself, too: it is
-// the last check before the system call.
+// TestWhatWouldCrashTheKernelIsRefused holds for each mount by itself, too: it
+// is the last check before the system call.
 func TestWhatWouldCrashTheKernelIsRefused(t *testing.T) {
 	for name, change := range map[string]func(m *Mount){
 		"85 slots":             func(m *Mount) { *m = aufsOf(83) },

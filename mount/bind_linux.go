@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// detachedBind clones what is mounted at m.Source and mounts it nowhere. Returns
-// a refusal where mount(2) may do it all the same.
+// detachedBind clones what is mounted at m.Source and mounts it nowhere.
+// Returns a refusal where mount(2) may do it all the same.
 func (mr Mounter) detachedBind(m Mount) (*os.File, error) {
 	if err := mr.played("open_tree"); err != nil {
 		return nil, refusedCall(explain("open_tree", m.Source, err))
@@ -55,8 +55,8 @@ func (mr Mounter) setBind(m Mount, f *os.File) error {
 	return refusedCall(explain("mount_setattr", m.Source, err))
 }
 
-// refusedCall makes the error of a system call a refusal if it can mean that the
-// kernel lacks the call (ENOSYS), or that a filter forbids it: EPERM from
+// refusedCall makes the error of a system call a refusal if it can mean that
+// the kernel lacks the call (ENOSYS), or that a filter forbids it: EPERM from
 // seccomp, EACCES from AppArmor.
 func refusedCall(err error) error {
 	if sys.Refused(err) || errors.Is(err, unix.EOPNOTSUPP) {

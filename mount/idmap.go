@@ -18,8 +18,8 @@ var (
 	ErrUnmapped = errors.New("ID is not mapped")
 )
 
-// What the kernel takes: ranges of one map (user_namespaces(7)), and bytes of the
-// lines that they are written as.
+// What the kernel takes: ranges of one map (user_namespaces(7)), and bytes of
+// the lines that they are written as.
 const (
 	maxIDRanges = 340
 	maxIDText   = 4096

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// makeUserNS makes a user namespace with the map, which is how the kernel takes one:
-// mount_setattr(2). Nothing ever runs in it. The child that makes it is this very
-// program, stopped before its first instruction and killed.
+// makeUserNS makes a user namespace with the map, which is how the kernel takes
+// one: mount_setattr(2). Nothing ever runs in it. The child that makes it is
+// this very program, stopped before its first instruction and killed.
 func makeUserNS(m IDMap) (*os.File, error) {
 	// Who traces is a thread, and the child would run on without it.
 	runtime.LockOSThread()
@@ -62,7 +62,8 @@ func end(pid int) error {
 	}
 }
 
-// cloneTree clones what is mounted at path, nothing below it, and mounts it nowhere.
+// cloneTree clones what is mounted at path, nothing below it, and mounts it
+// nowhere.
 func cloneTree(path string) (*os.File, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
@@ -71,8 +72,8 @@ func cloneTree(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// mapped clones what is mounted at path, nothing below it, read-only and with the
-// owners as ns maps them, and mounts it nowhere.
+// mapped clones what is mounted at path, nothing below it, read-only and with
+// the owners as ns maps them, and mounts it nowhere.
 func mapped(path string, ns *os.File) (*os.File, error) {
 	f, err := cloneTree(path)
 	if err != nil {
@@ -91,8 +92,8 @@ func mapped(path string, ns *os.File) (*os.File, error) {
 	return f, nil
 }
 
-// opener returns how the lower directories of m are opened, and what to call when
-// they have been used.
+// opener returns how the lower directories of m are opened, and what to call
+// when they have been used.
 func (m Mount) opener() (open func(path string) (*os.File, error), done func(), err error) {
 	if m.IDMap == nil {
 		return openDir, func() {}, nil
@@ -104,8 +105,8 @@ func (m Mount) opener() (open func(path string) (*os.File, error), done func(), 
 	return func(path string) (*os.File, error) { return mapped(path, ns) }, func() { ns.Close() }, nil
 }
 
-// detachedMapped mounts m, which has a map of IDs, nowhere. It will be mounted at
-// target. There is no way with mount(2).
+// detachedMapped mounts m, which has a map of IDs, nowhere. It will be mounted
+// at target. There is no way with mount(2).
 func (mr Mounter) detachedMapped(m Mount, target string) (*os.File, error) {
 	if mr.First == WayMount2 {
 		return nil, fmt.Errorf("%w: a map of IDs without the new mount API", ErrUnsupported)
@@ -128,12 +129,12 @@ func (mr Mounter) detachedMapped(m Mount, target string) (*os.File, error) {
 	return f, second
 }
 
-// mappedOverlay is detachedMapped for an overlay whose lower directories the kernel
-// takes by path only (before 6.13), or only from mounts that are mounted somewhere
-// (before 6.15). All of them are below one, which is mounted over the target, in a
-// namespace where nobody else can reach it: to whom the map gives the files, they
-// would be open. They are named through its descriptor, not by the path of the
-// target, which others may be able to rename.
+// mappedOverlay is detachedMapped for an overlay whose lower directories the
+// kernel takes by path only (before 6.13), or only from mounts that are mounted
+// somewhere (before 6.15). All of them are below one, which is mounted over the
+// target, in a namespace where nobody else can reach it: to whom the map gives
+// the files, they would be open. They are named through its descriptor, not by
+// the path of the target, which others may be able to rename.
 func (mr Mounter) mappedOverlay(m Mount, target string) (f *os.File, err error) {
 	for _, d := range []string{m.Overlay.Upper, m.Overlay.Work} {
 		if strings.HasPrefix(d, strings.TrimSuffix(target, "/")+"/") {
@@ -176,8 +177,8 @@ func attachAt(f *os.File, target string) error {
 	return attach(f, dir)
 }
 
-// detachedFrom mounts m nowhere, in the first way that can: with mount(2) over a
-// directory, from where the mount is cloned. In a namespace of its own.
+// detachedFrom mounts m nowhere, in the first way that can: with mount(2) over
+// a directory, from where the mount is cloned. In a namespace of its own.
 func (mr Mounter) detachedFrom(m Mount, over string) (f *os.File, err error) {
 	_, err = mr.eachWay(func(w Way) error {
 		if w != WayMount2 {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inMemoryOptions are those of the tmpfs of [Mounter.InMemory]: a probe makes a few
-// empty directories.
+// inMemoryOptions are those of the tmpfs of [Mounter.InMemory]: a probe makes a
+// few empty directories.
 const inMemoryOptions = "mode=0700,size=1m"
 
 // InMemory calls fn with an empty directory on a tmpfs, so that fn can probe

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel knows whether an overlay is in use, also of one that no mount table has.
+// The kernel knows whether an overlay is in use, also of one that no mount
+// table has.
 func TestAWorkDirectoryInUseIsFound(t *testing.T) {
 	eachWay(t, func(t *testing.T, mr Mounter) {
 		dir := t.TempDir()

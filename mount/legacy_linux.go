@@ -19,8 +19,8 @@ func (m Mount) legacy(target string, th thread) error {
 }
 
 func (m Mount) legacyBind(target string) error {
-	// Once it is mounted the handle still means the directory below; only its path leads
-	// to what is mounted there.
+	// Once it is mounted the handle still means the directory below; only its path
+	// leads to what is mounted there.
 	path, err := os.Readlink(target)
 	if err != nil {
 		return err
@@ -63,12 +63,12 @@ func remountReadOnly(source, target string) error {
 
 // legacyOverlay writes the directories as they are, relative to the directory
 // they are all in, or as the names of open descriptors: the first of these that
-// fits. The kernel cuts what does not fit into its page silently, and a list cut
-// at a path's end would mount without some of the layers.
+// fits. The kernel cuts what does not fit into its page silently, and a list
+// cut at a path's end would mount without some of the layers.
 //
-// Paths that need an escape are named by descriptor at once: Linux 6.5 splits the
-// options at every comma, escaped or not, and could take a part of a path for an
-// option.
+// Paths that need an escape are named by descriptor at once: Linux 6.5 splits
+// the options at every comma, escaped or not, and could take a part of a path
+// for an option.
 func (m Mount) legacyOverlay(target string, th thread) error {
 	if m.Overlay.escaped() {
 		return m.legacyByDescriptor(target, th)

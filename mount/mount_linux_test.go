@@ -139,8 +139,8 @@ func manyLowers(t *testing.T, dir string, n int) Mount {
 }
 
 // alone runs the test that calls it again, in a process with mounts of its own,
-// unless this is it: a mount of hundreds of layers has a line in the table of mounts
-// that is longer than some programs can read.
+// unless this is it: a mount of hundreds of layers has a line in the table of
+// mounts that is longer than some programs can read.
 func alone(t *testing.T) (inside bool) {
 	t.Helper()
 	needMounts(t)

@@ -40,12 +40,13 @@ type Mounter struct {
 	call func(name string) error
 	// thread is where this Mounter is used.
 	thread thread
-	// noMappedLower mounts overlays with mapped lower directories the older way, for tests.
+	// noMappedLower mounts overlays with mapped lower directories the older way,
+	// for tests.
 	noMappedLower bool
 }
 
-// A thread says whether a goroutine has its thread for itself, so that it can change
-// what belongs to a thread.
+// A thread says whether a goroutine has its thread for itself, so that it can
+// change what belongs to a thread.
 type thread bool
 
 // All mounts every value of mounts on target, each over the one before. An aufs

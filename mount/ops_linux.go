@@ -67,8 +67,8 @@ func (mr Mounter) one(m Mount, dir *os.File) error {
 	return err
 }
 
-// eachWay calls try with the ways from mr.First on until one is not refused, and
-// returns that way. When all are refused the error says what each of them
+// eachWay calls try with the ways from mr.First on until one is not refused,
+// and returns that way. When all are refused the error says what each of them
 // answered.
 func (mr Mounter) eachWay(try func(Way) error) (Way, error) {
 	var answers refusals
@@ -117,8 +117,8 @@ func (mr Mounter) over(w Way, m Mount, path string) error {
 	return mr.by(w, m, dir)
 }
 
-// dropVolatile removes the mark that a volatile overlay has left, which is gone by
-// now and was mounted nowhere: it would forbid the next one.
+// dropVolatile removes the mark that a volatile overlay has left, which is gone
+// by now and was mounted nowhere: it would forbid the next one.
 func (m Mount) dropVolatile() error {
 	if m.Overlay == nil || !slices.Contains(m.Options, "volatile") {
 		return nil
@@ -141,8 +141,8 @@ func (mr Mounter) detached(m Mount) (f *os.File, err error) {
 	return f, err
 }
 
-// detachedBy mounts m nowhere in one way. Returns [errOnlyMount2], a refusal, for
-// WayMount2.
+// detachedBy mounts m nowhere in one way. Returns [errOnlyMount2], a refusal,
+// for WayMount2.
 func (mr Mounter) detachedBy(w Way, m Mount) (*os.File, error) {
 	switch {
 	case w == WayMount2:

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As long as a disk that has failed a write has told nobody, overlay refuses volatile with
-// EIO. Any other error of the disk says nothing of overlay.
+// As long as a disk that has failed a write has told nobody, overlay refuses
+// volatile with EIO. Any other error of the disk says nothing of overlay.
 func TestOnlyVolatileIsGivenUpForAnErrorOfTheDisk(t *testing.T) {
 	var f Features
 	require.NoError(t, f.options(func(options []string) error {

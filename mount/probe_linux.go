@@ -82,7 +82,8 @@ func passing(err error) bool {
 	return sys.UsedUp(err)
 }
 
-// unproven is an error of the probe's own steps, before what it tries or beside it.
+// unproven is an error of the probe's own steps, before what it tries or beside
+// it.
 type unproven struct{ error }
 
 func (e unproven) Unwrap() error { return e.error }
@@ -206,9 +207,9 @@ func (p *prober) try(options []string) (err error) {
 // while it is mounted, with some to spare.
 const roomNeeded = 8
 
-// room makes a few directories in dir and removes them. An overlay that could not
-// make its own directories is mounted read-only, and does not say why; when this
-// returns an error such as ENOSPC, that is why.
+// room makes a few directories in dir and removes them. An overlay that could
+// not make its own directories is mounted read-only, and does not say why; when
+// this returns an error such as ENOSPC, that is why.
 func room(dir string) error {
 	var err error
 	for n := range roomNeeded {
@@ -221,9 +222,9 @@ func room(dir string) error {
 	return err
 }
 
-// mount mounts m and opens its root. It is mounted nowhere, or, where that takes
-// mount(2), on target in a namespace of its own: nothing stays when this process is
-// killed. Where no namespace can be made target is all there is.
+// mount mounts m and opens its root. It is mounted nowhere, or, where that
+// takes mount(2), on target in a namespace of its own: nothing stays when this
+// process is killed. Where no namespace can be made target is all there is.
 func (p *prober) mount(m Mount, target string) (root *os.File, done func() error, err error) {
 	if err := m.check(); err != nil {
 		return nil, nil, err

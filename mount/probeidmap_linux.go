@@ -90,9 +90,9 @@ func setProbeACL(path string) (bool, error) {
 	return err == nil, err
 }
 
-// checkMapped mounts m and returns an error unless d in it belongs to these IDs,
-// and its access control list names them too: overlay shows the lists of mapped
-// lower directories as they are before Linux 6.2.
+// checkMapped mounts m and returns an error unless d in it belongs to these
+// IDs, and its access control list names them too: overlay shows the lists of
+// mapped lower directories as they are before Linux 6.2.
 func (mr Mounter) checkMapped(ctx context.Context, m Mount, target string, uid, gid uint32, acl bool) error {
 	p := &prober{ctx: ctx, mr: mr}
 	root, done, err := p.mount(m, target)

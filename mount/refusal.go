@@ -7,7 +7,8 @@ import (
 )
 
 // A refusal is the error of one way of mounting after which the next way is
-// worth a try: the kernel, or a seccomp filter, does not have what the way needs.
+// worth a try: the kernel, or a seccomp filter, does not have what the way
+// needs.
 type refusal struct {
 	err error
 	// to is the way to try next; zero for the one that follows.
@@ -39,8 +40,8 @@ func (w Way) after(err error) Way {
 	return w + 1
 }
 
-// A refusals error says what every way of mounting answered. It matches what the
-// last one answered: the ways before it were only not to be had.
+// A refusals error says what every way of mounting answered. It matches what
+// the last one answered: the ways before it were only not to be had.
 type refusals struct {
 	ways []Way
 	errs []error

@@ -15,9 +15,9 @@ const (
 )
 
 // onOwnThread calls fn on a thread that has a working directory of its own and,
-// with CLONE_NEWNS, a mount namespace of its own. The thread is not used again: a
-// goroutine that ends locked takes its thread with it. It is not the main thread,
-// which does not end, and whose directory and mounts /proc/self shows.
+// with CLONE_NEWNS, a mount namespace of its own. The thread is not used again:
+// a goroutine that ends locked takes its thread with it. It is not the main
+// thread, which does not end, and whose directory and mounts /proc/self shows.
 func onOwnThread(unshare int, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -36,9 +36,10 @@ func onOwnThread(unshare int, fn func() error) error {
 	return <-done
 }
 
-// noNamespace translates what the kernel says when the limits under /proc/sys/user allow no
-// further namespace, which hardened machines set to 0. ENOSPC would be taken for a full
-// disk, which says nothing of what the machine can do. Kernels before 4.9 say EUSERS.
+// noNamespace translates what the kernel says when the limits under
+// /proc/sys/user allow no further namespace, which hardened machines set to 0.
+// ENOSPC would be taken for a full disk, which says nothing of what the machine
+// can do. Kernels before 4.9 say EUSERS.
 func noNamespace(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) {
 		return fmt.Errorf("no more namespaces are allowed, see user.max_user_namespaces and user.max_mnt_namespaces in namespaces(7): %w", unix.EPERM)
@@ -59,9 +60,10 @@ func (th thread) inDirectory(dir string, fn func() error) error {
 	return errors.Join(err, unix.Chdir("/"))
 }
 
-// inOwnNamespace calls fn on a thread with a mount namespace of its own: nobody else
-// can reach what fn mounts, and all of it goes with the thread, also when this
-// process is killed. A mount of which a descriptor is open lives on by that.
+// inOwnNamespace calls fn on a thread with a mount namespace of its own: nobody
+// else can reach what fn mounts, and all of it goes with the thread, also when
+// this process is killed. A mount of which a descriptor is open lives on by
+// that.
 func (mr Mounter) inOwnNamespace(fn func(mr Mounter) error) error {
 	if mr.thread == ownThread { // it has one already, in which fn may need what is mounted
 		return fn(mr)

@@ -11,9 +11,9 @@ import (
 // keptNamespaces is how many user namespaces a process keeps.
 const keptNamespaces = 4
 
-// namespaces are the user namespaces that were used last, by their maps, the newest one
-// last. To make one, the kernel copies the page tables of the process, which takes a large
-// one longer than a mount.
+// namespaces are the user namespaces that were used last, by their maps, the
+// newest one last. To make one, the kernel copies the page tables of the
+// process, which takes a large one longer than a mount.
 var namespaces struct {
 	sync.Mutex
 	kept []namespace

@@ -120,8 +120,8 @@ func TestAFullDiskOrAMissingDirectoryIsNoReasonForAnotherWay(t *testing.T) {
 	require.ErrorIs(t, Unmount(dir+"/dst"), ErrNotMounted)
 }
 
-// mappedIn returns the lines of a mount table that are mounts with mapped IDs of directories below
-// dir. Other tests make such mounts of theirs.
+// mappedIn returns the lines of a mount table that are mounts with mapped IDs
+// of directories below dir. Other tests make such mounts of theirs.
 func mappedIn(t *testing.T, table, dir string) (lines []string) {
 	t.Helper()
 	var st unix.Stat_t

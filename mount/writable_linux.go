@@ -7,9 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkWritable returns an error for an overlay that was to be writable and is not. The kernel
-// makes a directory in the work directory, and where that fails, as on a full disk, it mounts
-// the overlay for reading and says so in its log alone.
+// checkWritable returns an error for an overlay that was to be writable and is
+// not. The kernel makes a directory in the work directory, and where that
+// fails, as on a full disk, it mounts the overlay for reading and says so in
+// its log alone.
 func (m Mount) checkWritable(target string) error {
 	if m.Overlay == nil || m.Overlay.Upper == "" || m.ReadOnly {
 		return nil
@@ -24,7 +25,8 @@ func (m Mount) checkWritable(target string) error {
 	return fmt.Errorf("the kernel mounts it read-only, as it cannot write to %s: %w", m.Overlay.Work, whyReadOnly(m.Overlay.Work))
 }
 
-// whyReadOnly tells what the file system of a work directory lacks, as far as it shows.
+// whyReadOnly tells what the file system of a work directory lacks, as far as
+// it shows.
 func whyReadOnly(work string) error {
 	var st unix.Statfs_t
 	switch err := unix.Statfs(work, &st); {

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// An overlay that cannot be written to is no writable one: a program would find out when it
-// is too late.
+// An overlay that cannot be written to is no writable one: a program would find
+// out when it is too late.
 func TestAnOverlayWithoutInodesForItsWorkDirectoryIsNotMounted(t *testing.T) {
 	dir := fstest.ScratchSize(t, fstest.Ext4, 16)
 	at := func(name string) string { return filepath.Join(dir, name) }

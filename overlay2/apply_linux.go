@@ -17,7 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Target is the layer's own directory. What is unpacked without parents is kept beside it.
+// Target is the layer's own directory. What is unpacked without parents is kept
+// beside it.
 func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	switch {
 	case l.Detached:
@@ -107,8 +108,8 @@ func (d *backend) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 	before := m
 	m.Detached, m.Escaped = true, m.Escaped || delta.Escaped()
 	if err := d.store.Save(id, m); err != nil {
-		// The new record may be in place all the same, and needs what it speaks of until
-		// the old one is.
+		// The new record may be in place all the same, and needs what it speaks of
+		// until the old one is.
 		if back := d.store.Save(id, before); back != nil {
 			return errors.Join(err, back)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// Borrow implements [driver.Borrower]. A store of a user namespace has other marks in its
-// layers: the removed files of one would come back in the other.
+// Borrow implements [driver.Borrower]. A store of a user namespace has other
+// marks in its layers: the removed files of one would come back in the other.
 func (d *backend) Borrow(prefix, dir string, found json.RawMessage) error {
 	err := d.sameMarks(found)
 	if err == nil {

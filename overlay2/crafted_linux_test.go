@@ -133,8 +133,9 @@ func TestCraftedLayersAreReadAsTheKernelReadsThem(t *testing.T) {
 	}
 }
 
-// needXattrWhiteouts skips where overlay shows a whiteout that is an empty file: it
-// knows them from Linux 6.8 on. Nothing but a hand or another program makes them.
+// needXattrWhiteouts skips where overlay shows a whiteout that is an empty
+// file: it knows them from Linux 6.8 on. Nothing but a hand or another program
+// makes them.
 func needXattrWhiteouts(t *testing.T) {
 	t.Helper()
 	k := newKernelStack(t)
@@ -177,8 +178,8 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 	}
 }
 
-// Only the listing of a directory depends on the mark that says that it has such
-// whiteouts, as with the kernel's from Linux 6.8 on.
+// Only the listing of a directory depends on the mark that says that it has
+// such whiteouts, as with the kernel's from Linux 6.8 on.
 func TestAFileThatIsMarkedAsAWhiteoutHidesItsNameInAnyDirectory(t *testing.T) {
 	k := newKernelStack(t)
 	k.add()

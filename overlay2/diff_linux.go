@@ -37,8 +37,8 @@ func (d *backend) open(l layerlife.Layer) (*stack, error) {
 	return v, nil
 }
 
-// Sides opens the views of the parents and of the layer. A comparison reads the layer's own
-// directory and, of its parents, only what has the same names.
+// Sides opens the views of the parents and of the layer. A comparison reads the
+// layer's own directory and, of its parents, only what has the same names.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	v, err := d.open(l)
 	if err != nil {

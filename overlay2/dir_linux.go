@@ -228,8 +228,8 @@ func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 	return rc, err
 }
 
-// SameBody reports whether the content of a regular file is, here and in old, in
-// one file of one layer: only its attributes were copied up, or a directory
+// SameBody reports whether the content of a regular file is, here and in old,
+// in one file of one layer: only its attributes were copied up, or a directory
 // above it was moved and moved back.
 func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	before, ok := old.(*dir)

@@ -6,8 +6,9 @@
 // merged tree are made in user space, with the same rules as the kernel's
 // lookup.
 //
-// NoWriters sees every overlay of a layer, because the kernel does. Where a file system
-// cannot have overlay's index, it sees those of processes that this one may look at.
+// NoWriters sees every overlay of a layer, because the kernel does. Where a
+// file system cannot have overlay's index, it sees those of processes that this
+// one may look at.
 //
 //	d, err := overlay2.New(ctx, "/var/lib/layerkeep/overlay2", driver.Options{})
 package overlay2

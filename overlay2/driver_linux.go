@@ -31,15 +31,17 @@ const (
 // mounted over. No layer's ID starts with a dot.
 const emptyDir = ".empty"
 
-// overlay is the driver: the life of layers with the backend's hooks, and what only it can do.
+// overlay is the driver: the life of layers with the backend's hooks, and what
+// only it can do.
 type overlay struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too. As they are one
-// step further down, a hook does not hide the method of the same name that layers have.
+// abilities are the methods of the backend that are those of the driver, too.
+// As they are one step further down, a hook does not hide the method of the
+// same name that layers have.
 type abilities struct{ *backend }
 
 // backend has the hooks of [layerlife.Backend].
@@ -205,9 +207,10 @@ func (d *backend) setRoot(path string, parents []driver.ID) error {
 	return layerdir.CopyRoot(path, root, d.marks.Encoding)
 }
 
-// Seal writes the file system to disk and then the record: the usage, whether the
-// layer has escaped attributes, and the mark that it is sealed. What the record
-// depends on stays until it counts, so that an interrupted call can be repeated.
+// Seal writes the file system to disk and then the record: the usage, whether
+// the layer has escaped attributes, and the mark that it is sealed. What the
+// record depends on stays until it counts, so that an interrupted call can be
+// repeated.
 func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	if err := d.Driver.Seal(ctx, id); err != nil {
 		return err
@@ -220,8 +223,8 @@ func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-// Prepare puts a layer that was unpacked without parents over none, and gives files the owners
-// that they have in the container.
+// Prepare puts a layer that was unpacked without parents over none, and gives
+// files the owners that they have in the container.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	if l.Detached {
 		if err := d.rebase(ctx, l.ID, nil); err != nil {

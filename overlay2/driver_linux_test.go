@@ -210,8 +210,8 @@ func TestARebaseThatFailedInTheMiddleIsNotTriedAgainWithWhatIsLeft(t *testing.T)
 	require.NoError(t, d.Remove(t.Context(), "later"))
 }
 
-// A layer says "redirect", and the kernel writes marks of its own: neither shows,
-// whether the layer is alone or not.
+// A layer says "redirect", and the kernel writes marks of its own: neither
+// shows, whether the layer is alone or not.
 func TestOverlaysOwnAttributesDoNotShowInAMountedLayer(t *testing.T) {
 	for name, fb := range map[string]driver.Fallbacks{"trusted": {}, "user": {UserXattr: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -13,10 +13,10 @@ import (
 )
 
 // A layer may have extended attributes of overlay's own namespace, as an image
-// with overlays in it has. They are kept escaped: active, they would hide or show
-// files of the host. Kernels before 6.7 hide escaped attributes, so what such a
-// layer says cannot be shown there. It is refused there by name: another answer
-// than on a newer kernel would be given otherwise.
+// with overlays in it has. They are kept escaped: active, they would hide or
+// show files of the host. Kernels before 6.7 hide escaped attributes, so what
+// such a layer says cannot be shown there. It is refused there by name: another
+// answer than on a newer kernel would be given otherwise.
 
 // errEscaped says why a layer with escaped attributes is refused.
 func (d *backend) errEscaped() error {
@@ -35,8 +35,9 @@ func (d *backend) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) err
 }
 
 // survey returns what a layer's files take, and whether one of them has escaped
-// attributes. A program can have set these through a mount, so they are looked for
-// in a layer that was mounted writable, not in others, which take no time for it.
+// attributes. A program can have set these through a mount, so they are looked
+// for in a layer that was mounted writable, not in others, which take no time
+// for it.
 func (d *backend) survey(ctx context.Context, id driver.ID) (usage driver.Usage, escaped bool, err error) {
 	tree := d.store.Path(id, fsDir)
 	// The kernel makes the directory when it mounts the first time.

@@ -49,8 +49,8 @@ func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 	return d.store.Save(id, m)
 }
 
-// implied gives directories that an applier made on the way to something else the
-// attributes that such directories have.
+// implied gives directories that an applier made on the way to something else
+// the attributes that such directories have.
 type implied struct {
 	d *backend
 	// root is the path of the layer's own directory.
@@ -74,11 +74,12 @@ func (i *implied) dir(own *rootfd.Dir, below diff.Dir, _ []rootfd.Entry) error {
 	})
 }
 
-// is reports whether nobody has described the directory: it is root:root 0755, has
-// no attributes, and the last that happened to it is that something was put into
-// it. Whoever gives a directory a time changes st_ctime, and nothing else, to now. The mark
-// of an opaque directory does so too: there the time alone has to tell. The root of
-// a layer in which there is nothing has the time it was made with.
+// is reports whether nobody has described the directory: it is root:root 0755,
+// has no attributes, and the last that happened to it is that something was put
+// into it. Whoever gives a directory a time changes st_ctime, and nothing else,
+// to now. The mark of an opaque directory does so too: there the time alone has
+// to tell. The root of a layer in which there is nothing has the time it was
+// made with.
 func (i *implied) is(own *rootfd.Dir) (bool, error) {
 	st, err := own.Stat()
 	if err != nil || st.Mode&0o7777 != 0o755 || st.UID != 0 || st.GID != 0 {

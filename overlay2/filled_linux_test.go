@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// fill unpacks a layer into the upper directory as containerd does for a mount that
-// is one overlay.
+// fill unpacks a layer into the upper directory as containerd does for a mount
+// that is one overlay.
 func (d *overlay) fill(t *testing.T, id driver.ID, lower []string, entries ...fstest.Entry) {
 	t.Helper()
 	opts := []archive.ApplyOpt{archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)}
@@ -87,8 +87,8 @@ func TestALayerThatAnEngineFilledIsOnItsParentsWhatItIsInSequence(t *testing.T) 
 	}
 }
 
-// timeless forgets the times of directories, which the engine's applier sets to now
-// where there is no entry.
+// timeless forgets the times of directories, which the engine's applier sets to
+// now where there is no entry.
 func timeless(tree fstest.Tree) fstest.Tree {
 	for path, n := range tree {
 		if n.Mode&unix.S_IFMT == unix.S_IFDIR {

@@ -22,10 +22,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// FuzzView makes three small layers of bytes, with overlay's attributes and whiteouts in
-// places that the kernel would not give them, and compares the view with the kernel's own
-// overlay of the same directories, name by name: both show the same file, or both an
-// error. The overlay is mounted nowhere, so that it goes with the process.
+// FuzzView makes three small layers of bytes, with overlay's attributes and
+// whiteouts in places that the kernel would not give them, and compares the
+// view with the kernel's own overlay of the same directories, name by name:
+// both show the same file, or both an error. The overlay is mounted nowhere, so
+// that it goes with the process.
 func FuzzView(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{1, 0, 1, 1, 4, 1, 9, 4, 2, 1, 16, 1})                           // a redirect
@@ -130,8 +131,8 @@ var (
 	}
 )
 
-// craft writes what the input says to layers, uppermost first, four bytes each, and
-// returns what it did. What cannot be done is left out.
+// craft writes what the input says to layers, uppermost first, four bytes each,
+// and returns what it did. What cannot be done is left out.
 func craft(layers []string, input []byte) (story []string) {
 	for ; len(input) >= 4 && len(story) < 40; input = input[4:] {
 		op, at := input[0], input[1]%3
@@ -227,8 +228,8 @@ func viewed(d diff.Dir, at string, all map[string]string) {
 	}
 }
 
-// ghost is a name that the kernel lists and does not find, such as a whiteout where it
-// merges nothing: the view has no such name, or an error.
+// ghost is a name that the kernel lists and does not find, such as a whiteout
+// where it merges nothing: the view has no such name, or an error.
 const ghost = "a ghost"
 
 // shown describes what is below a directory that is mounted.

@@ -17,10 +17,11 @@ import (
 
 // A layer with a map of IDs is mounted over mapped parents. Its own directory
 // cannot be mapped (an overlay with a mapped upper directory is read-only), so
-// what is written there belongs to the host's IDs. Everything that reads the layer
-// translates them to the container's, and Seal does so on disk.
+// what is written there belongs to the host's IDs. Everything that reads the
+// layer translates them to the container's, and Seal does so on disk.
 
-// errMapped says what cannot be done to a layer whose directory has the host's IDs.
+// errMapped says what cannot be done to a layer whose directory has the host's
+// IDs.
 var errMapped = fmt.Errorf("%w: the IDs of its mounts are mapped", driver.ErrUnsupported)
 
 // errHalfSealed says that a layer's directory has IDs of both sides.
@@ -62,8 +63,8 @@ func mapRoot(path string, m *mount.IDMap) error {
 	return attrs.Set(attrs.Open(fd), &a, attrs.Unknown, attrs.Options{KeepTimes: true})
 }
 
-// shiftOf says how the IDs in a layer's own directory are to be read; nil: as they
-// are. Returns errHalfSealed when that cannot be said any more.
+// shiftOf says how the IDs in a layer's own directory are to be read; nil: as
+// they are. Returns errHalfSealed when that cannot be said any more.
 func (d *backend) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	if m.IDMap == nil || m.View || m.Sealed {
 		return nil, nil
@@ -78,7 +79,8 @@ func (d *backend) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	return nil, err
 }
 
-// node translates the attributes of a name in a directory, or for "" of the directory.
+// node translates the attributes of a name in a directory, or for "" of the
+// directory.
 func (v *stack) node(p place, name string, n diff.Node) (diff.Node, error) {
 	if v.shift == nil || p.layer != 0 {
 		return n, nil

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// overlapping has IDs that are somebody in the container and somebody else on the
-// host, so that to translate one twice gives a third.
+// overlapping has IDs that are somebody in the container and somebody else on
+// the host, so that to translate one twice gives a third.
 func overlapping() *mount.IDMap {
 	ranges := []mount.IDRange{{Container: 0, Host: 10, Size: 1000}}
 	return &mount.IDMap{UIDs: ranges, GIDs: ranges}

@@ -23,8 +23,8 @@ const (
 	aclGroup  = 8
 )
 
-// Of struct vfs_ns_cap_data in linux/capability.h, little-endian: what is known to
-// the initial user namespace alone has no root.
+// Of struct vfs_ns_cap_data in linux/capability.h, little-endian: what is known
+// to the initial user namespace alone has no root.
 const (
 	capRevision  = 0xff000000
 	capRevision2 = 0x02000000
@@ -42,10 +42,10 @@ type shift struct {
 	mixedACLs bool
 }
 
-// xattr translates the host's IDs in an attribute to those of the
-// container. Capabilities that were given in the container's user namespace become
-// those of a file that was never in one. What is malformed stays as it is. The
-// error matches [mount.ErrUnmapped].
+// xattr translates the host's IDs in an attribute to those of the container.
+// Capabilities that were given in the container's user namespace become those
+// of a file that was never in one. What is malformed stays as it is. The error
+// matches [mount.ErrUnmapped].
 func (s *shift) xattr(name, value string) (string, error) {
 	switch name {
 	case xattrACL, xattrDefaultACL:

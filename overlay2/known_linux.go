@@ -25,8 +25,9 @@ func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.untried == nil, facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
 }
 
-// probe finds out what works here, or takes what was known. Without either, layers are
-// read and removed, but not mounted: how that has to be done is not known.
+// probe finds out what works here, or takes what was known. Without either,
+// layers are read and removed, but not mounted: how that has to be done is not
+// known.
 func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		return d.probeReadOnly(ctx)
@@ -41,7 +42,8 @@ func (d *backend) probe(ctx context.Context) error {
 		return err
 	}
 	if untried != nil {
-		// What another user found out, who is root of a user namespace or is not, is of no use.
+		// What another user found out, who is root of a user namespace or is not, is of
+		// no use.
 		userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlay(d.store.Root())
 		if !known || f.Features.UserXattr != userXattr {
 			f = facts{Features: mount.Features{UserXattr: userXattr}}
@@ -52,9 +54,9 @@ func (d *backend) probe(ctx context.Context) error {
 	return nil
 }
 
-// probeReadOnly is probe for a store that nothing may be written to: what was known
-// counts, and where nothing was known on this kernel, what overlay can do is tried in
-// memory.
+// probeReadOnly is probe for a store that nothing may be written to: what was
+// known counts, and where nothing was known on this kernel, what overlay can do
+// is tried in memory.
 func (d *backend) probeReadOnly(ctx context.Context) error {
 	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlayInMemory()
 	f, known := layerdir.Remembered[facts](d.opts)
@@ -78,7 +80,8 @@ func (d *backend) take(f facts) {
 	d.limit()
 }
 
-// limit takes what tests have switched off from the features, and chooses the marks.
+// limit takes what tests have switched off from the features, and chooses the
+// marks.
 func (d *backend) limit() {
 	if d.features.UserXattr {
 		d.marks = marks{whiteout.OverlayUser}

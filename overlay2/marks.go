@@ -26,7 +26,8 @@ func (m marks) whiteout() string { return m.Xattr("whiteout") }
 // refuses to look at them where an unprivileged user can write them.
 func (m marks) follows() bool { return m.Encoding == whiteout.Overlay }
 
-// isEscaped reports whether an attribute is one of overlay's own that is kept escaped.
+// isEscaped reports whether an attribute is one of overlay's own that is kept
+// escaped.
 func (m marks) isEscaped(attr string) bool {
 	shown, ok := m.XattrFromDisk(attr)
 	return ok && strings.HasPrefix(shown, m.XattrPrefix())

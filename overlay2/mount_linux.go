@@ -13,16 +13,16 @@ import (
 )
 
 // Mounts returns one mount, an overlay whose source is the layer's path so that
-// the mount table tells which layer it is. What a volatile mount left in the work
-// directory to prevent the next one is removed.
+// the mount table tells which layer it is. What a volatile mount left in the
+// work directory to prevent the next one is removed.
 //
 // A layer that is alone is an overlay too, over an empty directory. Through a
 // bind, overlay's own attributes would be seen, and those of a layer under the
 // names that keep them from being taken for such (A6); and a container could
 // write attributes that redirect once the layer is a parent.
 //
-// In a store that is read-only, the upper directory of a writable layer becomes the
-// uppermost of the lower ones: the kernel takes no upper directory there.
+// In a store that is read-only, the upper directory of a writable layer becomes
+// the uppermost of the lower ones: the kernel takes no upper directory there.
 func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	id, m := l.ID, l.Meta
 	if err := d.mountable(l); err != nil {
@@ -60,7 +60,8 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 	return []mount.Mount{res}, nil
 }
 
-// mountable returns an error for a layer that cannot be mounted here, or not now.
+// mountable returns an error for a layer that cannot be mounted here, or not
+// now.
 func (d *backend) mountable(l layerlife.Layer) error {
 	if l.Detached {
 		return errDetached
@@ -86,11 +87,13 @@ func (d *backend) mountable(l layerlife.Layer) error {
 // errDetached says that a layer waits for its parents.
 var errDetached = fmt.Errorf("%w: it was unpacked without its parents and has to be rebased or sealed first", driver.ErrUnsupported)
 
-// errMappedUpper says that what was written to a layer with a map of IDs has the host's
-// IDs, and only an upper directory can show these beside lower ones that are mapped.
+// errMappedUpper says that what was written to a layer with a map of IDs has
+// the host's IDs, and only an upper directory can show these beside lower ones
+// that are mapped.
 var errMappedUpper = fmt.Errorf("%w: its map of owners needs an upper directory to be mounted: %w", driver.ErrUnsupported, driver.ErrReadOnly)
 
-// dirs returns the directories that make up the view of a layer, uppermost first.
+// dirs returns the directories that make up the view of a layer, uppermost
+// first.
 func (d *backend) dirs(id driver.ID, m layerdir.Meta) []string {
 	var dirs []string
 	if !m.View {

@@ -12,7 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// A record that is written again says what the files of the layer tell, whichever file does.
+// A record that is written again says what the files of the layer tell,
+// whichever file does.
 func TestARecordThatIsWrittenAgainTellsOfAttributes(t *testing.T) {
 	d := open(t, driver.Options{})
 	escaped := map[string]string{"trusted.overlay.overlay.opaque": "y"}

@@ -31,7 +31,8 @@ type found struct {
 	cut bool
 }
 
-// A search is the state of one lookup across the layers: struct ovl_lookup_data.
+// A search is the state of one lookup across the layers: struct
+// ovl_lookup_data.
 type search struct {
 	v *stack
 	// name is what the next layer is asked for: one component, or an absolute
@@ -130,7 +131,8 @@ func (s *search) inLayer(p place) (*hit, error) {
 // then says whether that ends the search.
 func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
 	if name == "" || name == "." || name == ".." {
-		// A redirect led here. As with the kernel, it is no error before somebody looks.
+		// A redirect led here. As with the kernel, it is no error before somebody
+		// looks.
 		return nil, fmt.Errorf("%s in layer %d: a redirect to the name %q: %w", p.child(""), p.layer, name, syscall.EIO)
 	}
 	err = s.v.with(p, func(d *rootfd.Dir) error {
@@ -171,8 +173,9 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 	return h, nil
 }
 
-// minMetacopy is the least length, in bytes, of a metacopy mark that is not empty: that
-// of its header. Kernels before 6.6 look at no value and write none.
+// minMetacopy is the least length, in bytes, of a metacopy mark that is not
+// empty: that of its header. Kernels before 6.6 look at no value and write
+// none.
 const minMetacopy = 4
 
 func (s *search) regular(d *rootfd.Dir, h *hit, before int, after string) error {
@@ -250,8 +253,8 @@ func validRedirect(target string) bool {
 	return true
 }
 
-// isWhiteout reports whether the child hides its name in the layers below. files: it
-// can be a regular file that is marked as one.
+// isWhiteout reports whether the child hides its name in the layers below.
+// files: it can be a regular file that is marked as one.
 func (m marks) isWhiteout(d *rootfd.Dir, files bool, name string, st rootfd.Stat) (bool, error) {
 	if st.Type() == rootfd.TypeChar {
 		return st.Rdev == 0, nil

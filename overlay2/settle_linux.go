@@ -13,14 +13,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Engines unpack layers straight into the upper directory of an overlay. What is
-// in there then is what their applier made of the stream: attributes of overlay's own that
-// a stranger put into the tar are active, whiteouts may stand where nothing merges,
-// and a directory without an entry has, when the parents were not known, no
-// attributes of theirs.
+// Engines unpack layers straight into the upper directory of an overlay. What
+// is in there then is what their applier made of the stream: attributes of
+// overlay's own that a stranger put into the tar are active, whiteouts may
+// stand where nothing merges, and a directory without an entry has, when the
+// parents were not known, no attributes of theirs.
 
-// Settle escapes overlay's own attributes, but for marks of opaque directories, and
-// removes whiteouts from directories that merge with nothing, where they would show.
+// Settle escapes overlay's own attributes, but for marks of opaque directories,
+// and removes whiteouts from directories that merge with nothing, where they
+// would show.
 func (d *overlay) Settle(ctx context.Context, id driver.ID) error {
 	err := d.settle(ctx, id)
 	if errors.Is(err, driver.ErrSealed) {
@@ -60,8 +61,8 @@ type settling struct {
 	escaped bool
 }
 
-// openOwn opens the layer's own directory and the root of what parents show, nil
-// without any.
+// openOwn opens the layer's own directory and the root of what parents show,
+// nil without any.
 func (d *backend) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, below diff.Dir, done func(), err error) {
 	own, err = rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil || len(parents) == 0 {
@@ -78,8 +79,8 @@ func (d *backend) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, b
 }
 
 // walkOwn calls fn for own and each directory in it, with the directory of the
-// parents of the same path, nil for none. Where own hides what is below it, that is
-// still below, but nothing further down is.
+// parents of the same path, nil for none. Where own hides what is below it,
+// that is still below, but nothing further down is.
 func (d *backend) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -199,9 +200,9 @@ func (d *settling) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) erro
 	return nil
 }
 
-// escape gives an attribute that is active the name under which overlay keeps it. Of
-// those that overlay sets while it is mounted and that say nothing of what is in the
-// layer, nothing stays.
+// escape gives an attribute that is active the name under which overlay keeps
+// it. Of those that overlay sets while it is mounted and that say nothing of
+// what is in the layer, nothing stays.
 func (d *settling) escape(name, value string, set func(name, value string) error, remove func(name string) error) error {
 	own, active := strings.CutPrefix(name, d.marks.XattrPrefix())
 	if !active {

@@ -18,9 +18,10 @@ import (
 )
 
 // shiftFile, in a layer's directory, says whom the layer's files will belong to
-// once it is sealed, in the order of a walk. It is on disk before the first of them
-// is changed, so that the work can be done again after it was interrupted: when the
-// IDs of both sides overlap, a file alone does not tell whether it was changed.
+// once it is sealed, in the order of a walk. It is on disk before the first of
+// them is changed, so that the work can be done again after it was interrupted:
+// when the IDs of both sides overlap, a file alone does not tell whether it was
+// changed.
 const shiftFile = "shift"
 
 // A shifted is a record of shiftFile.
@@ -32,8 +33,9 @@ type shifted struct {
 }
 
 // shiftOwners gives the files of a layer the container's IDs. Repeatable until
-// the layer's record says that it was done. The error matches [mount.ErrUnmapped],
-// and nothing is changed, when a file belongs to an ID outside the map.
+// the layer's record says that it was done. The error matches
+// [mount.ErrUnmapped], and nothing is changed, when a file belongs to an ID
+// outside the map.
 func (d *backend) shiftOwners(ctx context.Context, id driver.ID, m *shift) error {
 	root, err := rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil {
@@ -117,7 +119,8 @@ func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, e
 	return some, nil
 }
 
-// set gives a file the owner, mode and extended attributes of the record. Its times stay.
+// set gives a file the owner, mode and extended attributes of the record. Its
+// times stay.
 func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
 	a := attrs.Attrs{UID: s.UID, GID: s.GID, Mode: s.Mode}
 	for attr, value := range s.Xattrs {
@@ -136,8 +139,8 @@ func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
 	})
 }
 
-// walkOwned visits dir, under an empty name, and everything below it in one order:
-// all but whiteouts, which belong to whoever mounted.
+// walkOwned visits dir, under an empty name, and everything below it in one
+// order: all but whiteouts, which belong to whoever mounted.
 func walkOwned(ctx context.Context, dir *rootfd.Dir, visit func(dir *rootfd.Dir, name string, st rootfd.Stat) error) error {
 	st, err := dir.Stat()
 	if err != nil {

@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// CheckWriters asks the kernel, which marks the work directory of each overlay, wherever it is
-// mounted and also when it is mounted nowhere any more but a file of it is open. Where it
-// cannot be asked, the mount tables of other processes are looked at.
+// CheckWriters asks the kernel, which marks the work directory of each overlay,
+// wherever it is mounted and also when it is mounted nowhere any more but a
+// file of it is open. Where it cannot be asked, the mount tables of other
+// processes are looked at.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
 }
@@ -32,8 +33,8 @@ func (d *backend) workInUse(ctx context.Context, id driver.ID, work string) (use
 	return used, known, err
 }
 
-// readOnlyHere reports whether the layer is mounted in this mount namespace, read-only:
-// Seal allows that.
+// readOnlyHere reports whether the layer is mounted in this mount namespace,
+// read-only: Seal allows that.
 func (d *backend) readOnlyHere(id driver.ID) bool {
 	use, err := d.store.Mounted(id)
 	return err == nil && use == layerdir.MountedReadOnly

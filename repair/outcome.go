@@ -10,7 +10,8 @@ import (
 // An Outcome says what became of one damaged thing.
 type Outcome struct {
 	Part check.Part
-	// Name is the key of the snapshot, the name of the image or the digest of the blob.
+	// Name is the key of the snapshot, the name of the image or the digest of the
+	// blob.
 	Name string
 	// Layer is the driver's ID of the layer, empty when the outcome is not
 	// about a layer.

@@ -12,20 +12,21 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// isOutlived reports whether a finding says no more than that a snapshot is in quarantine,
-// which this check, as it looks closely enough, decides anew.
+// isOutlived reports whether a finding says no more than that a snapshot is in
+// quarantine, which this check, as it looks closely enough, decides anew.
 func (r *repairer) isOutlived(f check.Finding) bool {
 	q, is := r.inQuarantine[f.Name]
 	return is && f.Path == "" && f.What == q.Err().Error() && r.seesThrough(q)
 }
 
-// seesThrough reports whether this check looks as closely as the one that has found what is
-// wrong.
+// seesThrough reports whether this check looks as closely as the one that has
+// found what is wrong.
 func (r *repairer) seesThrough(q snapshotter.Quarantine) bool { return r.opts.ReadData || !q.ReadData }
 
-// quarantine puts what is beyond help into quarantine, so that nothing new is made on it, and
-// lets go what an earlier repair has put there and is sound now. Where that fails, as on a full
-// disk, the outcome says so, and the others are told all the same.
+// quarantine puts what is beyond help into quarantine, so that nothing new is
+// made on it, and lets go what an earlier repair has put there and is sound
+// now. Where that fails, as on a full disk, the outcome says so, and the others
+// are told all the same.
 func (r *repairer) quarantine() {
 	for key, o := range r.tried {
 		if !r.isForQuarantine(key, o) {
@@ -43,9 +44,10 @@ func (r *repairer) quarantine() {
 	r.release()
 }
 
-// isForQuarantine leaves out what cannot be used anyway: a layer that is missing or torn, or
-// is in another store. What the database does not know yet is not damaged, and what only lacked
-// room, or was mounted, may be sound, and what lacks its hints is only slow.
+// isForQuarantine leaves out what cannot be used anyway: a layer that is
+// missing or torn, or is in another store. What the database does not know yet
+// is not damaged, and what only lacked room, or was mounted, may be sound, and
+// what lacks its hints is only slow.
 func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	l := r.layers[key]
 	none := func(err error) bool {
@@ -56,8 +58,8 @@ func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	return o.Err != nil && !passes && !onlySlow && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
 }
 
-// letGo ends the quarantine of a snapshot whose record was written again, where what its commit
-// has kept tells as much as the check that has put it there.
+// letGo ends the quarantine of a snapshot whose record was written again, where
+// what its commit has kept tells as much as the check that has put it there.
 func (r *repairer) letGo(key string, o *Outcome) error {
 	q, is := r.inQuarantine[key]
 	if !is || r.opts.DryRun || o.Unverified && q.ReadData {
@@ -66,8 +68,8 @@ func (r *repairer) letGo(key string, o *Outcome) error {
 	return r.snaps.Release(r.ctx, key)
 }
 
-// release ends the quarantine of snapshots in which this check, which has looked as closely
-// as the one before, has found nothing.
+// release ends the quarantine of snapshots in which this check, which has
+// looked as closely as the one before, has found nothing.
 func (r *repairer) release() {
 	for _, key := range r.order {
 		q, is := r.inQuarantine[key]

@@ -54,9 +54,11 @@ type repairer struct {
 	// layers are those of snapshots, by key, and order has the keys, parents first.
 	layers map[string]snapshotter.Layer
 	order  []string
-	// broken has what the last check of a snapshot has found about its layer itself.
+	// broken has what the last check of a snapshot has found about its layer
+	// itself.
 	broken map[string][]check.Finding
-	// outcomes are in the order in which the things were found; tried are those of layers.
+	// outcomes are in the order in which the things were found; tried are those of
+	// layers.
 	outcomes []*Outcome
 	tried    map[string]*Outcome
 	// blobs are those that were dealt with.
@@ -103,8 +105,8 @@ func (r *repairer) run() error {
 	return r.ctx.Err()
 }
 
-// check checks the whole store, or snapshots with what they stand on, and remembers which
-// layers are broken now.
+// check checks the whole store, or snapshots with what they stand on, and
+// remembers which layers are broken now.
 func (r *repairer) check(names []string) (found []check.Finding, err error) {
 	for _, key := range names {
 		for n := 0; key != "" && n < len(r.layers); n++ { // so that a circle ends, too
@@ -125,8 +127,8 @@ func (r *repairer) check(names []string) (found []check.Finding, err error) {
 	return found, err
 }
 
-// mend makes those broken layers anew under which none is broken, and returns what has to
-// be checked again: these, and what stands on them.
+// mend makes those broken layers anew under which none is broken, and returns
+// what has to be checked again: these, and what stands on them.
 func (r *repairer) mend() (again []string) {
 	for _, key := range r.order {
 		if r.broken[key] == nil || r.below(key) != "" || r.tried[key] != nil || r.ctx.Err() != nil {
@@ -149,7 +151,8 @@ func (r *repairer) mend() (again []string) {
 	return slices.Compact(again)
 }
 
-// layer makes the layer of a snapshot anew, or its record where nothing else is wrong.
+// layer makes the layer of a snapshot anew, or its record where nothing else is
+// wrong.
 func (r *repairer) layer(key string, o *Outcome) error {
 	l := r.layers[key]
 	older := func(err error) bool { return errors.Is(err, snapshotter.ErrOlder) }
@@ -192,8 +195,8 @@ func (r *repairer) layer(key string, o *Outcome) error {
 // errGone: there is nothing left of a layer.
 var errGone = errors.New("its files are gone")
 
-// fromSource makes a layer anew from its blob, or writes its record again where that is all that
-// it takes.
+// fromSource makes a layer anew from its blob, or writes its record again where
+// that is all that it takes.
 func (r *repairer) fromSource(key string, l snapshotter.Layer, o *Outcome) error {
 	if !onlyRecord(l) {
 		return r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
@@ -232,8 +235,8 @@ func (r *repairer) record(key string, l snapshotter.Layer, o *Outcome) error {
 	return r.letGo(key, o)
 }
 
-// hasNoBlob reports an error that says that no sound blob tells what a layer must be. One that
-// is there does, whatever keeps it from being unpacked now.
+// hasNoBlob reports an error that says that no sound blob tells what a layer
+// must be. One that is there does, whatever keeps it from being unpacked now.
 func hasNoBlob(err error) bool {
 	for _, none := range []error{image.ErrNoSource, image.ErrBlobDamaged, driver.ErrUnsupported, driver.ErrDigest, driver.ErrInvalidLayer} {
 		if errors.Is(err, none) {
@@ -243,8 +246,8 @@ func hasNoBlob(err error) bool {
 	return false
 }
 
-// onlyRecord reports whether a layer's record is lost or wrong, and nothing else is known to be,
-// but that it is in quarantine.
+// onlyRecord reports whether a layer's record is lost or wrong, and nothing
+// else is known to be, but that it is in quarantine.
 func onlyRecord(l snapshotter.Layer) bool {
 	record := func(err error) bool {
 		return errors.Is(err, snapshotter.ErrRecord) || errors.Is(err, snapshotter.ErrLayerMissing)
@@ -253,8 +256,8 @@ func onlyRecord(l snapshotter.Layer) bool {
 	return l.Store == "" && slices.ContainsFunc(l.Faults, record) && !slices.ContainsFunc(l.Faults, other)
 }
 
-// explain adds what was not tried because of what is below, and says which repairs have
-// not lasted.
+// explain adds what was not tried because of what is below, and says which
+// repairs have not lasted.
 func (r *repairer) explain() {
 	for _, key := range r.order {
 		if r.broken[key] == nil {
@@ -278,7 +281,8 @@ func (r *repairer) explain() {
 	}
 }
 
-// below returns the lowest snapshot under key whose layer is broken, empty for none.
+// below returns the lowest snapshot under key whose layer is broken, empty for
+// none.
 func (r *repairer) below(key string) (lowest string) {
 	for range r.layers { // a circle, which only damage can make, ends too
 		if key = r.layers[key].Parent; key == "" {
@@ -331,8 +335,8 @@ func (r *repairer) fill(o *Outcome, found []check.Finding) *Outcome {
 	return o
 }
 
-// imageList writes the copy of the list of images again. Images that only the copy knows
-// stay in it: what they lack has been told.
+// imageList writes the copy of the list of images again. Images that only the
+// copy knows stay in it: what they lack has been told.
 func (r *repairer) imageList() error {
 	if err := r.images.RenewBackup(r.ctx); err != nil {
 		return err
@@ -344,7 +348,8 @@ func (r *repairer) imageList() error {
 	return err
 }
 
-// others repairs blobs, after the layers that they may be made from, and names the rest.
+// others repairs blobs, after the layers that they may be made from, and names
+// the rest.
 func (r *repairer) others(found []check.Finding) error {
 	for _, f := range found {
 		switch {

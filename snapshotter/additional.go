@@ -17,8 +17,8 @@ import (
 // MaxAdditional is the largest number of additional stores of one store.
 const MaxAdditional = 16
 
-// storeIDs are the IDs that stores have. One is the beginning of layer IDs and stands in
-// messages, so that of an additional store is not taken as it comes.
+// storeIDs are the IDs that stores have. One is the beginning of layer IDs and
+// stands in messages, so that of an additional store is not taken as it comes.
 var storeIDs = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 })
@@ -43,9 +43,9 @@ func (s *Snapshotter) Lender(_ context.Context, key string) (string, error) {
 	return row.Store, err
 }
 
-// openAdditional opens the additional stores. One that cannot be opened now, because its
-// disk is not there for example, is no reason not to open the store: what stands on it
-// waits. What the caller has got wrong is.
+// openAdditional opens the additional stores. One that cannot be opened now,
+// because its disk is not there for example, is no reason not to open the
+// store: what stands on it waits. What the caller has got wrong is.
 func (s *Snapshotter) openAdditional(ctx context.Context, opts Options) error {
 	if n := len(opts.Additional); n > MaxAdditional {
 		return fail(errdefs.ErrInvalidArgument, "%d additional stores, at most %d", n, MaxAdditional)
@@ -111,7 +111,8 @@ func (s *Snapshotter) addStore(ctx context.Context, dir string, opts Options) er
 	return nil
 }
 
-// otherPlace refuses a directory that is this store, or an additional one already.
+// otherPlace refuses a directory that is this store, or an additional one
+// already.
 func (s *Snapshotter) otherPlace(root string) error {
 	info, err := os.Stat(root)
 	if err != nil {

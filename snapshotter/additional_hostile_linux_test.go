@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere spoils the files of one.
+// TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere spoils the files
+// of one.
 func TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		root := chainIn(t, dir, name, "own")

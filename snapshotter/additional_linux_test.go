@@ -25,8 +25,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// eachBorrower runs a test for every backend that is a [driver.Borrower], and on the
-// others tests that an additional store is refused by name.
+// eachBorrower runs a test for every backend that is a [driver.Borrower], and
+// on the others tests that an additional store is refused by name.
 func eachBorrower(t *testing.T, test func(t *testing.T, dir, name string)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +142,8 @@ func TestASnapshotOfAnAdditionalStoreIsUsedWithoutACopy(t *testing.T) {
 	})
 }
 
-// requireElsewhere requires that an error names the additional store that is missing.
+// requireElsewhere requires that an error names the additional store that is
+// missing.
 func requireElsewhere(t *testing.T, err error, id, what string) {
 	t.Helper()
 	require.ErrorIs(t, err, ErrElsewhere, what)
@@ -384,7 +385,8 @@ func TestADamagedBorrowedLayerIsToldByItsStore(t *testing.T) {
 	})
 }
 
-// TestAKillAroundABorrowLeavesAllOrNothing ends the process at each transaction.
+// TestAKillAroundABorrowLeavesAllOrNothing ends the process at each
+// transaction.
 func TestAKillAroundABorrowLeavesAllOrNothing(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		other := chainIn(t, dir, name, "other")
@@ -455,8 +457,8 @@ func TestManyCallsBorrowOneSnapshotSideBySide(t *testing.T) {
 	})
 }
 
-// TestAnAdditionalStoreOnAReadOnlyDisk has it on a file system that is read-only, and on
-// packed ones.
+// TestAnAdditionalStoreOnAReadOnlyDisk has it on a file system that is
+// read-only, and on packed ones.
 func TestAnAdditionalStoreOnAReadOnlyDisk(t *testing.T) {
 	requireMount(t)
 	eachBorrower(t, func(t *testing.T, dir, name string) {
@@ -503,8 +505,8 @@ func TestAnAdditionalStoreOnAReadOnlyDisk(t *testing.T) {
 	})
 }
 
-// A store that is open for reading alone uses what it has borrowed before. Nothing more can
-// be borrowed, as that could not be recorded.
+// A store that is open for reading alone uses what it has borrowed before.
+// Nothing more can be borrowed, as that could not be recorded.
 func TestAStoreForReadingAloneUsesWhatItHasBorrowed(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		other, root := chainIn(t, dir, name, "other"), filepath.Join(dir, "own")

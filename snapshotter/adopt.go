@@ -32,8 +32,8 @@ func (s *Snapshotter) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	return list, nil
 }
 
-// adopt makes committed snapshots of layers of another engine that have no rows,
-// all in one transaction. The layers come parents first.
+// adopt makes committed snapshots of layers of another engine that have no
+// rows, all in one transaction. The layers come parents first.
 func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
 	if len(list) == 0 {
 		return nil
@@ -66,7 +66,8 @@ func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
 	return err
 }
 
-// errNotAdopted: a layer cannot become a snapshot, which is no fault of the store.
+// errNotAdopted: a layer cannot become a snapshot, which is no fault of the
+// store.
 var errNotAdopted = errors.New("it cannot be a snapshot")
 
 func (s *Snapshotter) adoptLayer(tx *meta.Tx, f driver.Foreign, rows map[driver.ID]meta.Snapshot, t time.Time) (meta.Snapshot, error) {
@@ -98,9 +99,9 @@ func rowsByLayer(tx *meta.Tx) (map[driver.ID]meta.Snapshot, error) {
 	return rows, err
 }
 
-// removeLayer removes the layer of a row that does not exist for callers, and its
-// spare one. It may be that the layer was never made and that its name is that of
-// another engine's layer: this one stays.
+// removeLayer removes the layer of a row that does not exist for callers, and
+// its spare one. It may be that the layer was never made and that its name is
+// that of another engine's layer: this one stays.
 func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error {
 	if row.Spare != "" {
 		if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {

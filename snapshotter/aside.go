@@ -10,14 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// asidePrefix begins the names of rows that are [meta.Aside]: no scope is called so.
+// asidePrefix begins the names of rows that are [meta.Aside]: no scope is
+// called so.
 const asidePrefix = "@/removed/"
 
 func isAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
 
-// moveAside gives the row of a removed snapshot a name that nobody asks for, and
-// takes its labels, which other packages would go by. The layers that are in use
-// with it are those of its chain, whose rows it keeps.
+// moveAside gives the row of a removed snapshot a name that nobody asks for,
+// and takes its labels, which other packages would go by. The layers that are
+// in use with it are those of its chain, whose rows it keeps.
 func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
 	old := row.Name
 	row.Name = fmt.Sprint(asidePrefix, row.ID)
@@ -25,8 +26,8 @@ func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
 	return tx.RenameSnapshot(old, *row)
 }
 
-// putAside is moveAside in a transaction of its own. The row is as before after an
-// error.
+// putAside is moveAside in a transaction of its own. The row is as before after
+// an error.
 func (s *Snapshotter) putAside(row *meta.Snapshot) error {
 	var moved meta.Snapshot
 	err := s.free("put aside", func(tx *meta.Tx) error {
@@ -39,8 +40,8 @@ func (s *Snapshotter) putAside(row *meta.Snapshot) error {
 	return err
 }
 
-// sweep removes the layers of snapshots that were put aside and are idle now. What
-// is in use still, or cannot be removed, stays for the next time.
+// sweep removes the layers of snapshots that were put aside and are idle now.
+// What is in use still, or cannot be removed, stays for the next time.
 func (s *Snapshotter) sweep(ctx context.Context) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()

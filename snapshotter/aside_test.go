@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// chainInUse makes the committed snapshots "base" and "top", and "view" of the latter,
-// in a scope, and says that the view is mounted. It returns that layer.
+// chainInUse makes the committed snapshots "base" and "top", and "view" of the
+// latter, in a scope, and says that the view is mounted. It returns that layer.
 func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLayer) {
 	t.Helper()
 	sc, err := s.Scope("eng")
@@ -143,8 +143,8 @@ func TestOnlyWhatIsStillInUseOfAChainIsKept(t *testing.T) {
 	disk.requireLayers(t, 0)
 }
 
-// A crash, or a failure, at any step of a removal of what is in use loses nothing
-// that a mount needs, and leaves nothing when the mount is gone.
+// A crash, or a failure, at any step of a removal of what is in use loses
+// nothing that a mount needs, and leaves nothing when the mount is gone.
 func TestRemovingWhatIsInUseIsSafeAtEveryStep(t *testing.T) {
 	for _, dying := range []bool{true, false} {
 		for at, fired := 0, true; fired; at++ {

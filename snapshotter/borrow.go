@@ -21,20 +21,21 @@ const (
 	// content in every store.
 	LabelChainID = "layerkeep.dev/image.layer"
 
-	// borrowedPrefix begins the names of borrowed snapshots whose own names are taken here.
-	// ID and layer follow. No scope is called so.
+	// borrowedPrefix begins the names of borrowed snapshots whose own names are
+	// taken here. ID and layer follow. No scope is called so.
 	borrowedPrefix = "@/additional/"
 
 	// maxBorrowed is the longest chain that is borrowed.
 	maxBorrowed = 1000
 )
 
-// A borrowed snapshot is a row of ours whose layer is in an additional store. It is made
-// when a call names a committed snapshot that this store lacks and an additional one has,
-// with rows for what it stands on. It takes nothing, and removing it removes nothing.
+// A borrowed snapshot is a row of ours whose layer is in an additional store.
+// It is made when a call names a committed snapshot that this store lacks and
+// an additional one has, with rows for what it stands on. It takes nothing, and
+// removing it removes nothing.
 
-// borrow makes the snapshot name and what it stands on borrowed ones where only an
-// additional store has it.
+// borrow makes the snapshot name and what it stands on borrowed ones where only
+// an additional store has it.
 func (s *Snapshotter) borrow(ctx context.Context, name string) error {
 	if !s.mayBorrow(name) {
 		return nil
@@ -53,14 +54,14 @@ func (s *Snapshotter) borrow(ctx context.Context, name string) error {
 	return s.update("borrow", func(tx *meta.Tx) error { return s.borrowIn(ctx, tx, name) })
 }
 
-// mayBorrow: what belongs to an engine, and what has a reserved name, is never borrowed by
-// that name.
+// mayBorrow: what belongs to an engine, and what has a reserved name, is never
+// borrowed by that name.
 func (s *Snapshotter) mayBorrow(name string) bool {
 	return len(s.others) > 0 && !s.readOnly && name != "" && !strings.HasPrefix(name, scopeMark)
 }
 
-// lacks reports whether there is no snapshot of that name, or one that is borrowed from a
-// store that has it no more and on which nothing stands.
+// lacks reports whether there is no snapshot of that name, or one that is
+// borrowed from a store that has it no more and on which nothing stands.
 func (s *Snapshotter) lacks(tx *meta.Tx, name string) (bool, error) {
 	row, err := tx.Snapshot(name)
 	if errors.Is(err, meta.ErrNotFound) {
@@ -97,9 +98,9 @@ func (s *Snapshotter) borrowIn(ctx context.Context, tx *meta.Tx, name string) er
 	return nil
 }
 
-// lookUp returns the first additional store that has a committed snapshot of that name, and
-// its rows, nearest first; nil where none has. What is wrong with one is logged: it is no
-// reason to fail for who may mean something else.
+// lookUp returns the first additional store that has a committed snapshot of
+// that name, and its rows, nearest first; nil where none has. What is wrong
+// with one is logged: it is no reason to fail for who may mean something else.
 func (s *Snapshotter) lookUp(ctx context.Context, name string) (from *Snapshotter, chain []meta.Snapshot) {
 	for _, other := range s.others {
 		chain, err := other.lend(name)
@@ -113,7 +114,8 @@ func (s *Snapshotter) lookUp(ctx context.Context, name string) (from *Snapshotte
 	return nil, nil
 }
 
-// lend returns the rows of a committed snapshot and of what it stands on, for another store.
+// lend returns the rows of a committed snapshot and of what it stands on, for
+// another store.
 func (s *Snapshotter) lend(name string) (chain []meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		for next := name; next != ""; {
@@ -147,8 +149,8 @@ func (s *Snapshotter) lentLayer(row meta.Snapshot) driver.ID {
 	return driver.ID(s.id + "." + row.Layer)
 }
 
-// borrowRow makes the row of ours for one of an additional store, over parent, and returns
-// its name. One that is there and holds the same does as well.
+// borrowRow makes the row of ours for one of an additional store, over parent,
+// and returns its name. One that is there and holds the same does as well.
 func (s *Snapshotter) borrowRow(tx *meta.Tx, from *Snapshotter, there meta.Snapshot, parent string) (string, error) {
 	row := meta.Snapshot{
 		Name: there.Name, Layer: string(from.lentLayer(there)), Store: from.id, Origin: there.Name, Parent: parent,
@@ -177,7 +179,8 @@ func (s *Snapshotter) borrowRow(tx *meta.Tx, from *Snapshotter, there meta.Snaps
 	}
 }
 
-// holdsSame reports whether a snapshot that is there holds what a borrowed one would.
+// holdsSame reports whether a snapshot that is there holds what a borrowed one
+// would.
 func (s *Snapshotter) holdsSame(known, borrowed meta.Snapshot) bool {
 	if known.State != meta.Ready || known.Kind != meta.Committed || s.elsewhere(known) != nil {
 		return false
@@ -189,7 +192,8 @@ func (s *Snapshotter) holdsSame(known, borrowed meta.Snapshot) bool {
 	return verified(known) && verified(borrowed) && known.Name == borrowed.Name
 }
 
-// lentLabels are the labels of a snapshot that mean something in another store, too.
+// lentLabels are the labels of a snapshot that mean something in another store,
+// too.
 func lentLabels(labels map[string]string) map[string]string {
 	labels = maps.Clone(labels)
 	for _, label := range append(fixedLabels(), LabelForeign) {

@@ -10,10 +10,11 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A card is what the record of a layer says of its snapshot: enough to make the row
-// again when the database is lost. It is written when the snapshot is made, committed or renamed,
-// and when the parent of a committed one is renamed, so labels that were changed since are the
-// older ones. Created does not change with a name.
+// A card is what the record of a layer says of its snapshot: enough to make the
+// row again when the database is lost. It is written when the snapshot is made,
+// committed or renamed, and when the parent of a committed one is renamed, so
+// labels that were changed since are the older ones. Created does not change
+// with a name.
 type card struct {
 	// Store is the ID of the store that the layer was made in.
 	Store string `json:"store,omitempty"`
@@ -25,8 +26,8 @@ type card struct {
 	Labels     map[string]string `json:"labels,omitempty"`
 	Created    time.Time         `json:"created"`
 	// Digest is that of the row: without it nobody could tell after a loss of the
-	// database whether the layer is what was committed. It is added after the commit has
-	// read the sealed layer.
+	// database whether the layer is what was committed. It is added after the
+	// commit has read the sealed layer.
 	Digest string `json:"digest,omitempty"`
 }
 
@@ -50,7 +51,8 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// inscribe has the driver record what a row is going to be once its layer is sealed.
+// inscribe has the driver record what a row is going to be once its layer is
+// sealed.
 func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
 	return s.inscribeBy(ctx, row, driver.Recorder.Note)
 }
@@ -72,8 +74,8 @@ func (s *Snapshotter) inscribeBy(ctx context.Context, row meta.Snapshot, put fun
 	return put(r, ctx, layerOf(row), note)
 }
 
-// readCard decodes what note has made, or says that there is none in a record: it is of
-// an earlier version or of another engine.
+// readCard decodes what note has made, or says that there is none in a record:
+// it is of an earlier version or of another engine.
 func readCard(r driver.Record) (c card, ok bool, err error) {
 	if r.Note == nil {
 		return card{}, false, nil

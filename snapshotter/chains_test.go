@@ -56,8 +56,8 @@ func TestTheLayersOfAParentAreRemembered(t *testing.T) {
 	require.Equal(t, chainByRows(t, s, name), chainOfLayers(t, s, name))
 }
 
-// A snapshot that was removed and made again, under the same name and on other parents,
-// has its own layers.
+// A snapshot that was removed and made again, under the same name and on other
+// parents, has its own layers.
 func TestTheLayersOfARemovedSnapshotAreForgotten(t *testing.T) {
 	s, _ := openFake(t)
 	commit := func(name, parent string) {

@@ -130,9 +130,9 @@ func committedRow(row meta.Snapshot, name string, labels map[string]string) meta
 	return row
 }
 
-// seal makes the layer of a row immutable, and returns what the row is to be, with what
-// the layer takes. That is not cancelled any more once the layer is sealed, which cannot
-// go back to being written to.
+// seal makes the layer of a row immutable, and returns what the row is to be,
+// with what the layer takes. That is not cancelled any more once the layer is
+// sealed, which cannot go back to being written to.
 func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (meta.Snapshot, error) {
 	settler, ok := s.driver.(driver.Settler)
 	if ok && row.Source == "" && IsExtraction(row.Name) {
@@ -151,8 +151,8 @@ func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (m
 	return committed, err
 }
 
-// noWriters makes sure that nobody can write to the layer of a row once it is sealed. A
-// layer that an engine unpacks is one that no program runs in.
+// noWriters makes sure that nobody can write to the layer of a row once it is
+// sealed. A layer that an engine unpacks is one that no program runs in.
 func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 	finder, ok := s.driver.(driver.WriterFinder)
 	if !ok || IsExtraction(row.Name) {
@@ -164,8 +164,9 @@ func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 	return nil
 }
 
-// stackable makes sure that something can stand on the layer of a row once it is committed,
-// before anything is done for that: the driver only says so when it seals.
+// stackable makes sure that something can stand on the layer of a row once it
+// is committed, before anything is done for that: the driver only says so when
+// it seals.
 func (s *Snapshotter) stackable(row meta.Snapshot, parent string) error {
 	most := s.driver.Properties().MaxParents
 	if most == 0 {
@@ -183,8 +184,8 @@ func (s *Snapshotter) stackable(row meta.Snapshot, parent string) error {
 	})
 }
 
-// checkDepth returns an error for a snapshot whose layer has too many parents to be
-// committed.
+// checkDepth returns an error for a snapshot whose layer has too many parents
+// to be committed.
 func checkDepth(key string, above []driver.ID, most int) error {
 	if most == 0 || len(above) < most {
 		return nil
@@ -192,8 +193,9 @@ func checkDepth(key string, above []driver.ID, most int) error {
 	return classify(fmt.Errorf("commit snapshot %q: %w: it would be layer %d of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
 }
 
-// carried makes sure that the layer of a row can be written as a layer: what is committed
-// is there to be exported, and cannot be mended any more. What came as a layer can be.
+// carried makes sure that the layer of a row can be written as a layer: what is
+// committed is there to be exported, and cannot be mended any more. What came
+// as a layer can be.
 func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
 	if row.Source != "" || IsExtraction(row.Name) {
 		return nil

@@ -157,10 +157,10 @@ type crashStore struct {
 	s     *Snapshotter
 }
 
-// newCrashStore makes a store in dir with the committed snapshots "base" and, on it,
-// "leaf", and the active ones "key" on "base", "alone" unpacked without its
-// parent where the driver can do that, and "fresh" without content. The content
-// of each is its name.
+// newCrashStore makes a store in dir with the committed snapshots "base" and,
+// on it, "leaf", and the active ones "key" on "base", "alone" unpacked without
+// its parent where the driver can do that, and "fresh" without content. The
+// content of each is its name.
 func newCrashStore(t *testing.T, dir string, open openDriver) *crashStore {
 	c := &crashStore{root: freshDir(t, dir), open: open}
 	c.start(t)
@@ -191,8 +191,8 @@ func (c *crashStore) kill(t *testing.T) {
 	require.NoError(t, c.s.Close())
 }
 
-// eachDriver runs test with the fake and with every backend, in a directory that
-// it works on.
+// eachDriver runs test with the fake and with every backend, in a directory
+// that it works on.
 func eachDriver(t *testing.T, test func(t *testing.T, dir string, newDriver func() openDriver)) {
 	t.Run("fake", func(t *testing.T) { test(t, memDir(t), func() openDriver { return newFakeDisk().open }) })
 	for _, name := range all.Names() {
@@ -347,7 +347,8 @@ func TestRecoveryKeepsLayersThatNoRowNamesAndSaysSo(t *testing.T) {
 	require.Equal(t, "mine", string(disk.layers["7"].content))
 }
 
-// A layer that is copied in while the store is open has a name that was not given yet.
+// A layer that is copied in while the store is open has a name that was not
+// given yet.
 func TestALayerInTheWayOfANewOneStays(t *testing.T) {
 	s, disk := openFake(t)
 	sc := rereading(t, s)

@@ -189,8 +189,8 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 // errTaken: there is a layer with the ID of one that was to be made.
 var errTaken = errors.New("something else has the name")
 
-// taken is errTaken for a row. It is not that the snapshot exists, which engines would
-// be content with: the next one to be made has another ID.
+// taken is errTaken for a row. It is not that the snapshot exists, which
+// engines would be content with: the next one to be made has another ID.
 func taken(row meta.Snapshot) error {
 	return fail(errdefs.ErrUnavailable, "make snapshot %q: %w of layer %s: try again", row.Name, errTaken, row.Layer)
 }
@@ -215,8 +215,9 @@ func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	return s.forget(row)
 }
 
-// outlived reports whether the layer of a row that says that it is being made or removed
-// has gone on since: the database is an older copy, and the layer not its to remove.
+// outlived reports whether the layer of a row that says that it is being made
+// or removed has gone on since: the database is an older copy, and the layer
+// not its to remove.
 func (s *Snapshotter) outlived(ctx context.Context, row meta.Snapshot) (bool, error) {
 	r, ok := s.driver.(driver.Recorder)
 	if !ok || row.Foreign || row.Store != "" {

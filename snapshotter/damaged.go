@@ -21,18 +21,19 @@ import (
 // snapshots still work.
 var ErrLayerDamaged = errors.New("layer is damaged")
 
-// layerDamage is the ErrLayerDamaged of the snapshot key. It matches nothing that the error of
-// the driver matches: that a layer is not found does not mean that the snapshot is not.
+// layerDamage is the ErrLayerDamaged of the snapshot key. It matches nothing
+// that the error of the driver matches: that a layer is not found does not mean
+// that the snapshot is not.
 func layerDamage(key string, cause error) error {
 	return errkind.Only(
 		fmt.Errorf("snapshot %q: %w: %w; 'snapctl check' tells more, 'snapctl repair' repairs it or says what is lost", key, ErrLayerDamaged, cause),
 		ErrLayerDamaged, errdefs.ErrDataLoss)
 }
 
-// damaged returns an error of the driver about a layer as what it means for the snapshot
-// name, which exists: ErrLayerDamaged where its layer, or one below, turns out to be
-// missing or unreadable; else the error itself, with its kind. It looks at the layers only
-// after an error that damage can have.
+// damaged returns an error of the driver about a layer as what it means for the
+// snapshot name, which exists: ErrLayerDamaged where its layer, or one below,
+// turns out to be missing or unreadable; else the error itself, with its kind.
+// It looks at the layers only after an error that damage can have.
 func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error {
 	if !canBeDamage(err) || ctx.Err() != nil {
 		return classify(err)
@@ -55,7 +56,8 @@ func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error
 	return classify(err)
 }
 
-// canBeDamage reports whether an error of a driver may come from a damaged layer.
+// canBeDamage reports whether an error of a driver may come from a damaged
+// layer.
 func canBeDamage(err error) bool {
 	if err == nil || errors.Is(err, errdefs.ErrDataLoss) || durable.NoRoom(err) {
 		return false
@@ -94,7 +96,8 @@ func ignoreKnown(err error) error {
 	return err
 }
 
-// chain returns the row of a snapshot that exists and those of its parents, nearest first.
+// chain returns the row of a snapshot that exists and those of its parents,
+// nearest first.
 func (s *Snapshotter) chain(name string) (rows []meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		if _, err := ready(tx, name); err != nil {
@@ -106,8 +109,8 @@ func (s *Snapshotter) chain(name string) (rows []meta.Snapshot, err error) {
 	return rows, err
 }
 
-// whole returns an error that matches errdefs.ErrNotFound when the record of a snapshot's
-// layer, or of one below, is missing or unreadable.
+// whole returns an error that matches errdefs.ErrNotFound when the record of a
+// snapshot's layer, or of one below, is missing or unreadable.
 func (s *Snapshotter) whole(ctx context.Context, name string) error {
 	chain, err := s.chain(name)
 	if err != nil {

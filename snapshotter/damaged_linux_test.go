@@ -18,8 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// requireDamage requires that an error says which snapshot's layer is damaged, and what
-// to do.
+// requireDamage requires that an error says which snapshot's layer is damaged,
+// and what to do.
 func requireDamage(t *testing.T, err error, key, what string) {
 	t.Helper()
 	require.ErrorIs(t, err, ErrLayerDamaged, what)

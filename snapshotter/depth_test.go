@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// What could neither be mounted nor built upon is not committed, and nothing is done before
-// that is said.
+// What could neither be mounted nor built upon is not committed, and nothing is
+// done before that is said.
 func TestACommitRefusesOneLayerMoreThanCanBeStacked(t *testing.T) {
 	s, disk := openFake(t)
 	disk.most = 3

@@ -19,10 +19,11 @@ import (
 // reads the layer again for a digest, unless Options.DigestLimit is set.
 const DefaultDigestLimit = 64 << 20
 
-// digestAt adds to the row of a sealed layer the digest of its changes, by which it can
-// be told later whether it still is what was committed. That costs reading them, right
-// after they were written. So it is left out where the layer is large, and where it came
-// from somewhere and can be compared with that.
+// digestAt adds to the row of a sealed layer the digest of its changes, by
+// which it can be told later whether it still is what was committed. That costs
+// reading them, right after they were written. So it is left out where the
+// layer is large, and where it came from somewhere and can be compared with
+// that.
 func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	if row.Usage.Bytes > s.digestLimit {
 		return
@@ -46,8 +47,8 @@ func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	row.Digest = sum.String()
 }
 
-// inscribeDigest has the record of a sealed layer tell the digest, too. On a full disk the
-// row alone does.
+// inscribeDigest has the record of a sealed layer tell the digest, too. On a
+// full disk the row alone does.
 func (s *Snapshotter) inscribeDigest(ctx context.Context, row meta.Snapshot) error {
 	if row.Digest == "" {
 		return nil
@@ -63,8 +64,8 @@ func (s *Snapshotter) inscribeDigest(ctx context.Context, row meta.Snapshot) err
 // errTooLong: a layer has more to read than a digest of it is worth.
 var errTooLong = errors.New("longer than the limit for digests")
 
-// contentDigest returns the digest of the changes of a snapshot as a layer tar; read is
-// told of its bytes, and may end it.
+// contentDigest returns the digest of the changes of a snapshot as a layer tar;
+// read is told of its bytes, and may end it.
 func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (digest.Digest, error) {
 	sum := digest.Canonical.Digester()
 	_, err := driver.Diff(ctx, s.driver, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
@@ -104,7 +105,8 @@ func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(i
 	return sum, err
 }
 
-// wholeDigest is contentDigest that compares the trees as if nothing was known of them.
+// wholeDigest is contentDigest that compares the trees as if nothing was known
+// of them.
 func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (sum digest.Digest, err error) {
 	var parent diff.View
 	if row.Parent != "" {
@@ -130,8 +132,9 @@ func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read f
 	return digester.Digest(), err
 }
 
-// readView is a view that tells of the bytes that are read from it. It has the methods of
-// a [diff.View] and no others, so nothing that a driver knows of it counts.
+// readView is a view that tells of the bytes that are read from it. It has the
+// methods of a [diff.View] and no others, so nothing that a driver knows of it
+// counts.
 type readView struct {
 	diff.View
 	read func(int) error

@@ -12,7 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// commitFiles commits what is made in the tree of a layer of vfs, without a mount.
+// commitFiles commits what is made in the tree of a layer of vfs, without a
+// mount.
 func commitFiles(t *testing.T, opts Options, make func(dir string)) string {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// What a disk has lost must never be committed, also when the next sync says that all is
-// well, whoever was told of the loss.
+// What a disk has lost must never be committed, also when the next sync says
+// that all is well, whoever was told of the loss.
 func TestWhatADiskErrorMayHaveHitIsNotCommitted(t *testing.T) {
 	for _, name := range all.Names() {
 		for who, told := range map[string]func(t *testing.T, s *Snapshotter){

@@ -24,8 +24,8 @@ func lentDamage(key, store, why string) error {
 		ErrLayerDamaged, ErrElsewhere, ErrLayerMissing, errdefs.ErrDataLoss)
 }
 
-// elsewhere returns an error for a borrowed snapshot whose store is not open, or has
-// another layer in its place; nil for one of our own.
+// elsewhere returns an error for a borrowed snapshot whose store is not open,
+// or has another layer in its place; nil for one of our own.
 func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
 	if row.Store == "" {
 		return nil
@@ -45,8 +45,9 @@ func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
 	return nil
 }
 
-// inReach returns an error when the snapshot, or one that it stands on, is borrowed and
-// cannot be used now. It costs nothing in a store that borrows nothing.
+// inReach returns an error when the snapshot, or one that it stands on, is
+// borrowed and cannot be used now. It costs nothing in a store that borrows
+// nothing.
 func (s *Snapshotter) inReach(tx *meta.Tx, name string) error {
 	if n, err := tx.Borrowed(); n == 0 || err != nil {
 		return err

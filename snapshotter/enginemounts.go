@@ -9,13 +9,14 @@ import (
 
 // engineMounts puts mounts in the form that engines can read as well as mount.
 //
-// BuildKit takes overlay mounts apart to merge layers (COPY --link), and refuses
-// any option but the directories, "index=off", "userxattr" and "redirect_dir=".
-// It also works on the upper directories themselves, and refuses redirects in
-// them; it and other engines expect that renaming a directory of the parents
-// gives EXDEV, as on their own overlays. So redirects are followed here and none
-// is made. As that is said explicitly, the kernel makes no metacopies either,
-// whatever its default; an inode number or a UUID is of no consequence to a layer.
+// BuildKit takes overlay mounts apart to merge layers (COPY --link), and
+// refuses any option but the directories, "index=off", "userxattr" and
+// "redirect_dir=". It also works on the upper directories themselves, and
+// refuses redirects in them; it and other engines expect that renaming a
+// directory of the parents gives EXDEV, as on their own overlays. So redirects
+// are followed here and none is made. As that is said explicitly, the kernel
+// makes no metacopies either, whatever its default; an inode number or a UUID
+// is of no consequence to a layer.
 func engineMounts(mounts []ctdmount.Mount) []ctdmount.Mount {
 	out := slices.Clone(mounts)
 	for i, m := range out {
@@ -42,8 +43,8 @@ func engineOverlay(options []string) []string {
 	return out
 }
 
-// withoutUpper makes the upper directory of a read-only overlay, that of a view of
-// nothing, the uppermost of the lower ones: "ro" is among what is left out.
+// withoutUpper makes the upper directory of a read-only overlay, that of a view
+// of nothing, the uppermost of the lower ones: "ro" is among what is left out.
 func withoutUpper(options []string) []string {
 	upper := value(options, "upperdir=")
 	if upper == "" || !slices.Contains(options, "ro") {

@@ -14,8 +14,8 @@ import (
 // wants to change or remove the snapshot.
 var ErrGivenUp = errors.New("the snapshot is being changed")
 
-// examinePatience is how long an examination waits for somebody who is changing the
-// snapshot, such as one who unpacks a layer.
+// examinePatience is how long an examination waits for somebody who is changing
+// the snapshot, such as one who unpacks a layer.
 const examinePatience = 10 * time.Second
 
 // Examine calls look with the layer of a snapshot, in the form of Inspect, in a

@@ -47,8 +47,8 @@ type fakeLayer struct {
 
 func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
 
-// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder, Replacer and Explainer in
-// memory, and checks that its caller does.
+// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder, Replacer
+// and Explainer in memory, and checks that its caller does.
 type fakeDriver struct {
 	root string
 	disk *fakeDisk
@@ -153,8 +153,8 @@ func (d *fakeDriver) Sides(ctx context.Context, id driver.ID) (_, layer diff.Vie
 	return nil, layer, err
 }
 
-// fakeTree is a tree of one file with the content of a layer, which is its name, too, where it can
-// be one.
+// fakeTree is a tree of one file with the content of a layer, which is its
+// name, too, where it can be one.
 type fakeTree struct {
 	diff.Dir
 	content []byte

@@ -105,8 +105,8 @@ func (s *Snapshotter) candidates(named map[string]bool, prefix string) (own []me
 	return append(own, views...), err
 }
 
-// layersIn returns the layers that paths in the mounts name: each is a component of
-// a path below the driver's directory.
+// layersIn returns the layers that paths in the mounts name: each is a
+// component of a path below the driver's directory.
 func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
 	named := map[string]bool{}
 	for _, m := range mounts {
@@ -120,8 +120,8 @@ func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
 	return named
 }
 
-// names returns the components of a path below the driver's directory, nothing for
-// another one.
+// names returns the components of a path below the driver's directory, nothing
+// for another one.
 func (s *Snapshotter) names(path string) []string {
 	rest, ok := strings.CutPrefix(path, filepath.Join(s.root, s.driver.Name())+"/")
 	if !ok || filepath.Clean(path) != path {

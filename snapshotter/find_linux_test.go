@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// onEachBackend runs fn on a store of every backend that works here, with a colon,
-// a comma and a backslash in its path.
+// onEachBackend runs fn on a store of every backend that works here, with a
+// colon, a comma and a backslash in its path.
 func onEachBackend(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {

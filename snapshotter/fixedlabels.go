@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// fixedLabels lists the labels that say how a snapshot was made, and so cannot be
-// changed until it is committed, which ends what they mean.
+// fixedLabels lists the labels that say how a snapshot was made, and so cannot
+// be changed until it is committed, which ends what they mean.
 func fixedLabels() []string {
 	return []string{LabelSize, snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// known returns what the driver found out before on this kernel, nil for nothing.
+// known returns what the driver found out before on this kernel, nil for
+// nothing.
 func (h header) known() json.RawMessage {
 	if h.Kernel == "" || h.Kernel != kernelRelease() {
 		return nil
@@ -19,8 +20,8 @@ func (h header) known() json.RawMessage {
 	return h.Found
 }
 
-// find adds what the driver has found out to the header, and reports whether that is
-// news.
+// find adds what the driver has found out to the header, and reports whether
+// that is news.
 func (h *header) find(d driver.Driver) bool {
 	r, ok := d.(driver.Rememberer)
 	if !ok {
@@ -34,8 +35,8 @@ func (h *header) find(d driver.Driver) bool {
 	return true
 }
 
-// remember keeps in the header what the driver has found out, and other news. Without
-// the room for it there is only the less to go by the next time.
+// remember keeps in the header what the driver has found out, and other news.
+// Without the room for it there is only the less to go by the next time.
 func (s *Snapshotter) remember(ctx context.Context, h header, news bool) error {
 	if !h.find(s.driver) && !news {
 		return nil

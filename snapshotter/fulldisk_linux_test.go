@@ -61,8 +61,8 @@ func TestAStoreOnAFullDiskOpensSoThatItCanBeEmptied(t *testing.T) {
 	requireSound(t, s)
 }
 
-// Reading and removing take no room: neither blocks nor inodes, which only ext4 has a
-// fixed number of.
+// Reading and removing take no room: neither blocks nor inodes, which only ext4
+// has a fixed number of.
 func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 	for _, disk := range []struct {
 		what string
@@ -90,8 +90,8 @@ func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 	}
 }
 
-// readAndEmpty makes a store, fills the disk and empties the store; known: with what
-// the driver found out while there was room.
+// readAndEmpty makes a store, fills the disk and empties the store; known: with
+// what the driver found out while there was room.
 func readAndEmpty(t *testing.T, dir, name string, fillUp func(*testing.T, string), known bool) {
 	t.Helper()
 	root, full := fmt.Sprintf("%s/store-%v", dir, known), filepath.Join(dir, "full")

@@ -23,8 +23,8 @@ import (
 
 var growth = flag.String("growth", "", "numbers of snapshots, with commas in between, to measure stores of")
 
-// A placedDriver is a fakeDriver with a name in a directory for each layer, as backends
-// have it. It counts what reads all of them.
+// A placedDriver is a fakeDriver with a name in a directory for each layer, as
+// backends have it. It counts what reads all of them.
 type placedDriver struct {
 	*fakeDriver
 	place    string
@@ -118,8 +118,8 @@ func manySnapshots(t testing.TB, root string, n int) (opts Options, listings *in
 // manyName looks like a chainID, and has no order.
 func manyName(i int) string { return fmt.Sprintf("sha256:%08x%056d", uint32(i)*2654435761, i) } //nolint:gosec // to spread them
 
-// Opening, and what looks at one snapshot or changes one, reads as much in a large store
-// as in a small one.
+// Opening, and what looks at one snapshot or changes one, reads as much in a
+// large store as in a small one.
 func TestNothingGrowsWithTheNumberOfSnapshotsButLists(t *testing.T) {
 	type cost struct {
 		pages    int64
@@ -215,7 +215,8 @@ func TestWhatHasHappenedToAStoreIsSeen(t *testing.T) {
 	}
 }
 
-// TestGrowthTable measures stores of the sizes that -growth names; see docs/growth.md.
+// TestGrowthTable measures stores of the sizes that -growth names; see
+// docs/growth.md.
 func TestGrowthTable(t *testing.T) {
 	if *growth == "" {
 		t.Skip("-growth names no sizes")

@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// heals are layers that wait for those below to be made anew. The zero value is ready.
+// heals are layers that wait for those below to be made anew. The zero value is
+// ready.
 type heals struct {
 	mu      sync.Mutex // held while layers are made anew
 	waiting map[string]heal
@@ -56,8 +57,8 @@ func (sc *Scope) Heal(ctx context.Context, key, source string, diffID digest.Dig
 	}
 }
 
-// extracted returns the chainID that ends the key under which an engine unpacks a layer:
-// "extract-NUMBER CHAINID".
+// extracted returns the chainID that ends the key under which an engine unpacks
+// a layer: "extract-NUMBER CHAINID".
 func extracted(key string) (digest.Digest, bool) {
 	if !IsExtraction(key) {
 		return "", false
@@ -67,7 +68,8 @@ func extracted(key string) (digest.Digest, bool) {
 	return d, d.Validate() == nil
 }
 
-// damagedAs returns the committed snapshots of a layer whose layers are damaged.
+// damagedAs returns the committed snapshots of a layer whose layers are
+// damaged.
 func (s *Snapshotter) damagedAs(ctx context.Context, prefix string, chainID digest.Digest) (damaged []meta.Snapshot, err error) {
 	var rows []meta.Snapshot
 	err = s.view(func(tx *meta.Tx) error {
@@ -86,7 +88,8 @@ func (s *Snapshotter) damagedAs(ctx context.Context, prefix string, chainID dige
 	return damaged, err
 }
 
-// heal makes the layers of the rows anew, and then those that have waited for them.
+// heal makes the layers of the rows anew, and then those that have waited for
+// them.
 func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal) error {
 	s.heals.mu.Lock()
 	defer s.heals.mu.Unlock()
@@ -120,8 +123,8 @@ func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal)
 	return errors.Join(errs...)
 }
 
-// isOf reports whether a layer of the diffID on the row's parent has the chainID that ends
-// the row's name.
+// isOf reports whether a layer of the diffID on the row's parent has the
+// chainID that ends the row's name.
 func (h heal) isOf(row meta.Snapshot) bool {
 	chainID := path.Base(row.Name)
 	if row.Parent == "" {

@@ -51,8 +51,8 @@ func active(t testing.TB, s *Snapshotter, key, parent, content string) {
 	require.NoError(t, err)
 }
 
-// diffOf returns the changes of a snapshot as a tar, and for a fake driver the content of its
-// layer.
+// diffOf returns the changes of a snapshot as a tar, and for a fake driver the
+// content of its layer.
 func diffOf(t testing.TB, s *Snapshotter, key string) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -114,8 +114,9 @@ func requireSound(t testing.TB, s *Snapshotter) {
 	require.Zero(t, s.keys.locks.Len(), "locks that nobody holds any more")
 }
 
-// requireRecorded requires that the record of a committed snapshot's layer tells its
-// name. A layer that was sealed before its commit failed may tell one that never was.
+// requireRecorded requires that the record of a committed snapshot's layer
+// tells its name. A layer that was sealed before its commit failed may tell one
+// that never was.
 func requireRecorded(t testing.TB, s *Snapshotter, row meta.Snapshot) {
 	t.Helper()
 	recorder, ok := s.driver.(driver.Recorder)

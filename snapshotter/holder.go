@@ -74,8 +74,8 @@ func (h Holder) advice() string {
 	return h.String() + ": wait until it ends"
 }
 
-// sign makes the signature of a process: its pid and, if it has one, its address,
-// a line each.
+// sign makes the signature of a process: its pid and, if it has one, its
+// address, a line each.
 func sign(pid int, address string) (string, error) {
 	text := strconv.Itoa(pid) + "\n"
 	if address == "" {

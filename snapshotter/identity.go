@@ -9,9 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// identify finds out which store this is: header and database have the same ID, which
-// the records of layers have, too. A store of an earlier version gets one now, or, on a
-// full disk, another time.
+// identify finds out which store this is: header and database have the same ID,
+// which the records of layers have, too. A store of an earlier version gets one
+// now, or, on a full disk, another time.
 func (s *Snapshotter) identify(ctx context.Context, head *header) error {
 	if err := s.recognize(ctx, head); err != nil {
 		return err
@@ -46,8 +46,8 @@ func (o *otherStore) Error() string {
 
 func (o *otherStore) Unwrap() error { return ErrDamaged }
 
-// recognize compares the header with the database, and completes it from there. It
-// changes nothing on disk.
+// recognize compares the header with the database, and completes it from there.
+// It changes nothing on disk.
 func (s *Snapshotter) recognize(ctx context.Context, head *header) error {
 	var known string
 	var generation uint64

@@ -93,8 +93,8 @@ func ownerOf(t *testing.T, path string) [2]uint32 {
 	return [2]uint32{st.Uid, st.Gid}
 }
 
-// runIn runs a shell script in dir as root of a user namespace with twoRanges, or
-// as this process.
+// runIn runs a shell script in dir as root of a user namespace with twoRanges,
+// or as this process.
 func runIn(t *testing.T, dir string, mapped bool, script string) {
 	t.Helper()
 	// The directories above are nobody's business in a user namespace.

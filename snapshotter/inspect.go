@@ -108,7 +108,8 @@ func (s *Snapshotter) layers(ctx context.Context, look func(row meta.Snapshot, r
 	for _, row := range rows {
 		byName[row.Name] = row
 	}
-	// IDs rise with time, but a commit may give a snapshot a parent that was made after it.
+	// IDs rise with time, but a commit may give a snapshot a parent that was made
+	// after it.
 	depth := depths(rows)
 	slices.SortStableFunc(rows, func(a, b meta.Snapshot) int { return depth[a.Name] - depth[b.Name] })
 	var layers []Layer
@@ -139,9 +140,9 @@ func (s *Snapshotter) allRows() (rows []meta.Snapshot, generation uint64, err er
 	return rows, generation, err
 }
 
-// unnamedLayers returns the layers that no row names. A layer has a row before it is made,
-// and until it is gone, and no other gets its ID: so what is on disk first, and in no row
-// after that, has none if it is on disk still.
+// unnamedLayers returns the layers that no row names. A layer has a row before
+// it is made, and until it is gone, and no other gets its ID: so what is on
+// disk first, and in no row after that, has none if it is on disk still.
 func (s *Snapshotter) unnamedLayers(ctx context.Context) ([]driver.ID, error) {
 	there, err := s.driver.Layers(ctx)
 	if err != nil {
@@ -241,8 +242,8 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 	return l
 }
 
-// recordOf returns the record of a row's layer. The error matches ErrLayerMissing where there
-// is no such layer, and else ErrRecord.
+// recordOf returns the record of a row's layer. The error matches
+// ErrLayerMissing where there is no such layer, and else ErrRecord.
 func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver.Record, error) {
 	record, err := r.Record(ctx, layerOf(row))
 	switch {
@@ -256,9 +257,9 @@ func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver
 	return record, err
 }
 
-// inspectCard compares what the record says of the snapshot with the row. That of a
-// snapshot that is not committed may tell the name that a failed commit would have given, and
-// that of a committed one the names before a rename.
+// inspectCard compares what the record says of the snapshot with the row. That
+// of a snapshot that is not committed may tell the name that a failed commit
+// would have given, and that of a committed one the names before a rename.
 func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64, created time.Time) {
 	c, ok, err := readCard(record)
 	switch {
@@ -280,7 +281,8 @@ func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uin
 	}
 }
 
-// inspectUnnamed describes a layer that no row names; not ok when it is gone by now.
+// inspectUnnamed describes a layer that no row names; not ok when it is gone by
+// now.
 func (s *Snapshotter) inspectUnnamed(ctx context.Context, id driver.ID, generation uint64) (l Layer, ok bool) {
 	l = Layer{ID: id}
 	said := ""

@@ -2,15 +2,17 @@ package snapshotter
 
 import "github.com/containerd/errdefs"
 
-// Bounds of the labels of a snapshot, in bytes of names and values. That of one is
-// containerd's; all of them have to fit into a message to those who list them.
+// Bounds of the labels of a snapshot, in bytes of names and values. That of one
+// is containerd's; all of them have to fit into a message to those who list
+// them.
 const (
 	maxLabel  = 4096
 	maxLabels = 1 << 20
 )
 
-// checkLabels returns an error, which matches errdefs.ErrInvalidArgument, when the
-// labels that replace old ones are too large. What was there before may stay.
+// checkLabels returns an error, which matches errdefs.ErrInvalidArgument, when
+// the labels that replace old ones are too large. What was there before may
+// stay.
 func checkLabels(old, labels map[string]string) error {
 	for name, value := range labels {
 		if was, ok := old[name]; ok && was == value {

@@ -124,8 +124,8 @@ func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err erro
 	return name, err
 }
 
-// changing begins a call that changes the snapshot; until done is called nobody else changes
-// or reads it.
+// changing begins a call that changes the snapshot; until done is called nobody
+// else changes or reads it.
 func (s *Snapshotter) changing(ctx context.Context, key string) (done func(), err error) {
 	return s.holding(ctx, key, s.beginChange)
 }
@@ -151,8 +151,8 @@ func (s *Snapshotter) holding(ctx context.Context, key string, begin func() (end
 	return func() { unlock(); end() }, nil
 }
 
-// reading runs fn while nobody changes or removes the snapshot, unless it stands on one of
-// an additional store that cannot be used.
+// reading runs fn while nobody changes or removes the snapshot, unless it
+// stands on one of an additional store that cannot be used.
 func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
 	return s.looking(ctx, key, func(row meta.Snapshot) error {
 		if err := s.view(func(tx *meta.Tx) error { return s.inReach(tx, key) }); err != nil {

@@ -25,8 +25,9 @@ const (
 	lastRetry  = 100 * time.Millisecond
 )
 
-// storeLock is the exclusive right to a store, or a share in the right to read it. The kernel drops it with the
-// process; the file stays, and holds the pid of its owner for others to read.
+// storeLock is the exclusive right to a store, or a share in the right to read
+// it. The kernel drops it with the process; the file stays, and holds the pid
+// of its owner for others to read.
 type storeLock struct {
 	file *os.File
 	// shared: it is the right to read the store, beside others that read it.
@@ -65,11 +66,12 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 	return l, nil
 }
 
-// lockForReading waits until nobody has the store open for writing, and keeps everybody
-// from doing so until it is released: what is read must not change meanwhile. Others may
-// read as well. The lock file is neither made nor written to. Without one it returns nil:
-// on a read-only disk nobody writes, and elsewhere the lock of the database, which package
-// meta takes, keeps writers away.
+// lockForReading waits until nobody has the store open for writing, and keeps
+// everybody from doing so until it is released: what is read must not change
+// meanwhile. Others may read as well. The lock file is neither made nor written
+// to. Without one it returns nil: on a read-only disk nobody writes, and
+// elsewhere the lock of the database, which package meta takes, keeps writers
+// away.
 func lockForReading(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
 	f, err := ownfiles.Open(filepath.Join(root, lockName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,8 +111,8 @@ func waitLock(ctx context.Context, f *os.File, how int, timeout time.Duration) e
 	}
 }
 
-// keeper returns who keeps us from the lock. What a killed process has left in the file
-// says nothing of who reads the store.
+// keeper returns who keeps us from the lock. What a killed process has left in
+// the file says nothing of who reads the store.
 func keeper(f *os.File) Holder {
 	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
 		return Holder{readers: true}
@@ -128,8 +130,8 @@ func (l *storeLock) write(text string) error {
 	return err
 }
 
-// release gives the lock back. What stays of the signature on a full disk says nothing
-// without the lock.
+// release gives the lock back. What stays of the signature on a full disk says
+// nothing without the lock.
 func (l *storeLock) release() error {
 	if l.shared {
 		return l.file.Close()

@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/keylock"
 )
 
-// keyLocks orders the calls on one snapshot: a driver leaves that to its caller. It is
-// [keylock.Locks], with errors that say what was waited for.
+// keyLocks orders the calls on one snapshot: a driver leaves that to its
+// caller. It is [keylock.Locks], with errors that say what was waited for.
 type keyLocks struct{ locks keylock.Locks }
 
 func (k *keyLocks) write(ctx context.Context, names ...string) (unlock func(), err error) {

@@ -75,8 +75,9 @@ func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver
 	return mounts, nil
 }
 
-// toContainerd puts the mounts in containerd's form, where directories and maps of
-// IDs are options. containerd shortens long lists of lower directories itself.
+// toContainerd puts the mounts in containerd's form, where directories and maps
+// of IDs are options. containerd shortens long lists of lower directories
+// itself.
 func toContainerd(mounts []mount.Mount) []ctdmount.Mount {
 	var out []ctdmount.Mount
 	for _, m := range mounts {

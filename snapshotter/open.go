@@ -138,8 +138,9 @@ func (s *Snapshotter) removeStale(ctx context.Context) {
 	}
 }
 
-// checkNothingLost refuses a root that has layers of ours, with or without their records,
-// and no header: it was a store, and as a new one it would have none of its snapshots.
+// checkNothingLost refuses a root that has layers of ours, with or without
+// their records, and no header: it was a store, and as a new one it would have
+// none of its snapshots.
 func checkNothingLost(root string) error {
 	name, err := all.DriverOf(root)
 	if err != nil {
@@ -151,8 +152,8 @@ func checkNothingLost(root string) error {
 	return nil
 }
 
-// openMeta opens the database. That of a fresh store is what an interrupted first
-// opening left, or is missing, and names no snapshot.
+// openMeta opens the database. That of a fresh store is what an interrupted
+// first opening left, or is missing, and names no snapshot.
 func (s *Snapshotter) openMeta(fresh bool) (err error) {
 	path := filepath.Join(s.root, metaName)
 	if !fresh {

@@ -16,7 +16,8 @@ import (
 // repair it.
 var ErrQuarantined = errors.New("it is in quarantine")
 
-// recordQuarantine is the kind of the records of snapshots in quarantine, by name.
+// recordQuarantine is the kind of the records of snapshots in quarantine, by
+// name.
 const recordQuarantine = "quarantine"
 
 // A Quarantine keeps a damaged layer that cannot be repaired from being used.
@@ -85,7 +86,8 @@ func endQuarantine(tx *meta.Tx, key string) error {
 	return err
 }
 
-// quarantined returns the snapshots in quarantine; nil, at no cost, where there are none.
+// quarantined returns the snapshots in quarantine; nil, at no cost, where there
+// are none.
 func quarantined(tx *meta.Tx) (all map[string]Quarantine, err error) {
 	err = tx.WalkRecords(recordQuarantine, func(name string, _ json.RawMessage) error {
 		q, err := quarantineOf(tx, name)
@@ -118,9 +120,9 @@ func quarantineOf(tx *meta.Tx, name string) (*Quarantine, error) {
 	return &q, err
 }
 
-// notQuarantined returns ErrLayerDamaged for a snapshot that is in quarantine, or stands on
-// one that is. An empty name stands on nothing. Records of other snapshots are not read: one
-// of them that is damaged stops nobody else.
+// notQuarantined returns ErrLayerDamaged for a snapshot that is in quarantine,
+// or stands on one that is. An empty name stands on nothing. Records of other
+// snapshots are not read: one of them that is damaged stops nobody else.
 func notQuarantined(tx *meta.Tx, name string) error {
 	if name == "" || !tx.HasRecords(recordQuarantine) {
 		return nil

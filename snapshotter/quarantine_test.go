@@ -75,8 +75,8 @@ func TestOnlyWhatIsCommittedIsPutIntoQuarantine(t *testing.T) {
 	require.NoError(t, s.Release(t.Context(), "none"))
 }
 
-// A record of a quarantine that cannot be read stops what stands on its snapshot, and nobody
-// else.
+// A record of a quarantine that cannot be read stops what stands on its
+// snapshot, and nobody else.
 func TestADamagedQuarantineStopsItsSnapshotOnly(t *testing.T) {
 	s, _ := openFake(t)
 	for _, name := range []string{"rotten", "other"} {

@@ -26,9 +26,10 @@ func (s *Snapshotter) beginChange() (end func(), err error) {
 	return s.calls.begin()
 }
 
-// takeLock takes the lock of the store for writing, or for reading where opts ask for
-// that or the file system takes no writes. The latter is found out by opening the lock
-// file, since no flag of a mount tells for sure: denied is the error of that then.
+// takeLock takes the lock of the store for writing, or for reading where opts
+// ask for that or the file system takes no writes. The latter is found out by
+// opening the lock file, since no flag of a mount tells for sure: denied is the
+// error of that then.
 func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (denied, err error) {
 	if opts.locked != nil {
 		s.lock = opts.locked
@@ -46,10 +47,11 @@ func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (denied, err e
 	return denied, err
 }
 
-// openForReading opens a store in which nothing may change. What an interrupted call
-// left stays as it is; its rows are not ready, so nobody sees them.
+// openForReading opens a store in which nothing may change. What an interrupted
+// call left stays as it is; its rows are not ready, so nobody sees them.
 //
-// denied is the error of opening it for writing, nil when nobody asked for that.
+// denied is the error of opening it for writing, nil when nobody asked for
+// that.
 func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied error) error {
 	head, err := readHeader(s.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +84,8 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied e
 	if s.driver, err = opts.open(ctx, s.root, opts.Driver, opts.DriverOptions); err != nil {
 		return classify(err)
 	}
-	// For what is borrowed already: nothing more can be, as that could not be noted.
+	// For what is borrowed already: nothing more can be, as that could not be
+	// noted.
 	if err := s.openAdditional(ctx, opts); err != nil {
 		return err
 	}
@@ -114,8 +117,8 @@ type survey struct {
 	missing bool
 }
 
-// survey compares rows and layers, and logs the layers that are missing. It changes
-// nothing.
+// survey compares rows and layers, and logs the layers that are missing. It
+// changes nothing.
 func (s *Snapshotter) survey(ctx context.Context) (found survey, err error) {
 	err = s.view(func(tx *meta.Tx) (err error) {
 		if found.rows, err = allRows(tx); err != nil {

@@ -21,10 +21,11 @@ import (
 var ErrSound = errors.New("the database can be opened")
 
 const (
-	// damagedInfix is between the name of a database that was put aside and the time.
+	// damagedInfix is between the name of a database that was put aside and the
+	// time.
 	damagedInfix = ".damaged-"
-	// rebuiltName is a database that is being made. It is nobody's when a store is opened,
-	// which removes it.
+	// rebuiltName is a database that is being made. It is nobody's when a store is
+	// opened, which removes it.
 	rebuiltName = durable.TempPrefix + "rebuilt"
 )
 
@@ -112,8 +113,8 @@ type rebuilder struct {
 	done Rebuilt
 }
 
-// takeLock takes the lock of the store; a dry run that of a reader, which writes nothing.
-// It is nil for a store without a lock file then.
+// takeLock takes the lock of the store; a dry run that of a reader, which
+// writes nothing. It is nil for a store without a lock file then.
 func (b *rebuilder) takeLock(ctx context.Context) (err error) {
 	if b.opts.DryRun {
 		b.lock, err = lockForReading(ctx, b.root, b.opts.LockTimeout)
@@ -165,7 +166,8 @@ func (b *rebuilder) newHeader() (header, error) {
 	return header{Format: formatVersion, Driver: name, Shared: all.Foreign(b.root) != ""}, err
 }
 
-// wasStore returns ErrNotStore for a directory that has neither a header nor layers.
+// wasStore returns ErrNotStore for a directory that has neither a header nor
+// layers.
 func wasStore(root string) error {
 	_, err := os.Lstat(filepath.Join(root, headerName))
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -178,8 +180,8 @@ func wasStore(root string) error {
 	return err
 }
 
-// isSound reports whether the store can be opened with its database, as Open would
-// find. What is no damage is an error.
+// isSound reports whether the store can be opened with its database, as Open
+// would find. What is no damage is an error.
 func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	damaged := func(err error) bool {
 		return errors.Is(err, meta.ErrDamaged) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist)
@@ -220,8 +222,9 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	return true, nil
 }
 
-// believeDatabase decides, by what the records of layers say, whether header or database is
-// that of another store. Where it is the header, that is made again, and the database is sound.
+// believeDatabase decides, by what the records of layers say, whether header or
+// database is that of another store. Where it is the header, that is made
+// again, and the database is sound.
 func (b *rebuilder) believeDatabase(ctx context.Context, head *header, other *otherStore) (sound bool, err error) {
 	var found restorePlan
 	err = b.withDriver(ctx, *head, func(s *Snapshotter) (err error) {
@@ -316,8 +319,9 @@ func (b *rebuilder) addRecords(tx *meta.Tx) error {
 	return b.opts.Records(tx, b.plan.rows)
 }
 
-// swap puts the new database in the place of the old one, which gets a name of its own.
-// A crash in between leaves a store without a database, which can be rebuilt.
+// swap puts the new database in the place of the old one, which gets a name of
+// its own. A crash in between leaves a store without a database, which can be
+// rebuilt.
 func (b *rebuilder) swap(made string, head header) error {
 	path := filepath.Join(b.root, metaName)
 	if _, err := os.Lstat(path); err == nil {

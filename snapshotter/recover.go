@@ -13,11 +13,11 @@ import (
 )
 
 // recover makes rows and layers agree after a crash: what was being made or
-// removed goes. A layer that no row names stays: every step that makes or removes
-// a layer names it in a row first, so the database is older than the layer, or the
-// layer was copied here, or an earlier version left it. One that another engine has
-// made gets a row. What cannot be removed now, a mounted layer say, is logged and
-// stays for the next time.
+// removed goes. A layer that no row names stays: every step that makes or
+// removes a layer names it in a row first, so the database is older than the
+// layer, or the layer was copied here, or an earlier version left it. One that
+// another engine has made gets a row. What cannot be removed now, a mounted
+// layer say, is logged and stays for the next time.
 func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	found, err := s.survey(ctx)
 	if err != nil {
@@ -51,8 +51,9 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	return nil
 }
 
-// keepUnnamed says which layers no row names, and sees to it that no new layer gets one
-// of their names. Without room for that now, the next row that is made does.
+// keepUnnamed says which layers no row names, and sees to it that no new layer
+// gets one of their names. Without room for that now, the next row that is made
+// does.
 func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID, expected bool) error {
 	for _, id := range layers {
 		if !expected {
@@ -87,8 +88,8 @@ func (s *Snapshotter) reserve(tx *meta.Tx) error {
 	return nil
 }
 
-// reconcile removes what is left of a snapshot that was being made or removed, and
-// the layer that another took the place of.
+// reconcile removes what is left of a snapshot that was being made or removed,
+// and the layer that another took the place of.
 func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
 	var err error
 	switch row.State {

@@ -17,10 +17,11 @@ func (s *Snapshotter) rereadable(row meta.Snapshot) bool {
 	return row.Source != "" && s.sources.of(row.Name) != nil
 }
 
-// remake commits a snapshot whose layer can only be applied on its parents: in a
-// new layer over these, from a second reading. Only the transaction that commits
-// puts it in the place of the old one. The other of the two is the row's spare
-// layer, which goes when the store is opened, if it has not gone before.
+// remake commits a snapshot whose layer can only be applied on its parents: in
+// a new layer over these, from a second reading. Only the transaction that
+// commits puts it in the place of the old one. The other of the two is the
+// row's spare layer, which goes when the store is opened, if it has not gone
+// before.
 func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string, info snapshots.Info) error {
 	if !s.rereadable(row) {
 		return classify(fmt.Errorf("commit snapshot %q: %w: apply its layer anew, for it cannot be read again here",
@@ -54,8 +55,9 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	return nil
 }
 
-// announceRemake names the parent in the row of key, and a layer that is still to
-// be made as its spare one. It returns the row with the two in each other's place.
+// announceRemake names the parent in the row of key, and a layer that is still
+// to be made as its spare one. It returns the row with the two in each other's
+// place.
 func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, above []driver.ID, err error) {
 	err = s.update("remake", func(tx *meta.Tx) error {
 		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
@@ -106,8 +108,9 @@ func (s *Snapshotter) reapply(ctx context.Context, row meta.Snapshot) error {
 	return errors.Join(err, layer.Close())
 }
 
-// undoRemake leaves the snapshot as it was before remake, unless its commit counts
-// in spite of the error. made: its layer is not one that was there before.
+// undoRemake leaves the snapshot as it was before remake, unless its commit
+// counts in spite of the error. made: its layer is not one that was there
+// before.
 func (s *Snapshotter) undoRemake(ctx context.Context, fresh meta.Snapshot, made bool) error {
 	err := s.free("remake undo", func(tx *meta.Tx) error {
 		_, err := setRebase(tx, fresh.Name, "")

@@ -13,10 +13,11 @@ import (
 )
 
 // isRemapped reports whether containerd made the committed snapshot name for
-// this map: a copy of its parent in which every file belongs to the host's IDs. That
-// is what its client does with a snapshotter without the capability "remap-ids",
-// before it prepares a snapshot on the copy with the labels of the map all the same;
-// mapped once more, its files would be nobody's. Only the name tells.
+// this map: a copy of its parent in which every file belongs to the host's IDs.
+// That is what its client does with a snapshotter without the capability
+// "remap-ids", before it prepares a snapshot on the copy with the labels of the
+// map all the same; mapped once more, its files would be nobody's. Only the
+// name tells.
 func (s *Snapshotter) isRemapped(name string, m mount.IDMap) bool {
 	if name == "" {
 		return false
@@ -29,8 +30,8 @@ func (s *Snapshotter) isRemapped(name string, m mount.IDMap) bool {
 	return own == remappedName1(parent, m) || own == remappedName2(parent, m)
 }
 
-// engineName is what a client of containerd calls a snapshot that containerd calls
-// NAMESPACE/NUMBER/NAME.
+// engineName is what a client of containerd calls a snapshot that containerd
+// calls NAMESPACE/NUMBER/NAME.
 func engineName(name string) string {
 	_, name = ScopeOf(name)
 	if parts := strings.SplitN(name, "/", 3); len(parts) == 3 {

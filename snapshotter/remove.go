@@ -28,8 +28,8 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 	return s.remove(ctx, key, false)
 }
 
-// remove is Remove. With aside, what is in use and cannot be written to is put out
-// of sight instead of being refused, and its layer removed when it is idle.
+// remove is Remove. With aside, what is in use and cannot be written to is put
+// out of sight instead of being refused, and its layer removed when it is idle.
 func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
 	done, err := s.changing(ctx, key)
@@ -118,7 +118,8 @@ func (s *Snapshotter) pardon(row meta.Snapshot) error {
 	return s.free("pardon", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
 }
 
-// orPardon makes the row of a snapshot ready again when it could not be put aside.
+// orPardon makes the row of a snapshot ready again when it could not be put
+// aside.
 func (s *Snapshotter) orPardon(row meta.Snapshot, err error) error {
 	if err == nil {
 		return nil
@@ -151,8 +152,8 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	return nil
 }
 
-// compact makes the database small again after removals. It is the same without that, so
-// what fails is only said.
+// compact makes the database small again after removals. It is the same without
+// that, so what fails is only said.
 func (s *Snapshotter) compact(ctx context.Context) {
 	if s.readOnly {
 		return

@@ -74,13 +74,14 @@ func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) 
 	return nil
 }
 
-// recordRenamed is the kind of the records that say, by the names that snapshots have now, of
-// which the layers' records may tell the names before.
+// recordRenamed is the kind of the records that say, by the names that
+// snapshots have now, of which the layers' records may tell the names before.
 const recordRenamed = "renamed"
 
-// finishRename has the records of layers tell the name that a snapshot has now, so that who opens
-// the store without its database finds it there: that of its own, and those of the committed
-// snapshots on it. What fails is tried again when the store is opened.
+// finishRename has the records of layers tell the name that a snapshot has now,
+// so that who opens the store without its database finds it there: that of its
+// own, and those of the committed snapshots on it. What fails is tried again
+// when the store is opened.
 func (s *Snapshotter) finishRename(ctx context.Context, name string) {
 	var rows []meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {
@@ -117,7 +118,8 @@ func (s *Snapshotter) finishRename(ctx context.Context, name string) {
 	}
 }
 
-// finishRenames is finishRename for what a killed process, or a full disk, has left to do.
+// finishRenames is finishRename for what a killed process, or a full disk, has
+// left to do.
 func (s *Snapshotter) finishRenames(ctx context.Context) error {
 	var names []string
 	err := s.view(func(tx *meta.Tx) error {

@@ -88,8 +88,9 @@ func TestAQuarantineFollowsARename(t *testing.T) {
 	require.NoError(t, s.Create(t.Context(), "on", "bad"))
 }
 
-// Where a record cannot be written the snapshot has its name all the same. Its layer is not taken
-// for another's, and the record tells the name once the store is opened again.
+// Where a record cannot be written the snapshot has its name all the same. Its
+// layer is not taken for another's, and the record tells the name once the
+// store is opened again.
 func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})

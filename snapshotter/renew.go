@@ -115,8 +115,8 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 	return classify(s.inscribe(ctx, chain[0]))
 }
 
-// renewHints mends an ErrHints of a snapshot's layer; done says that nothing else was
-// wrong with it.
+// renewHints mends an ErrHints of a snapshot's layer; done says that nothing
+// else was wrong with it.
 func (s *Snapshotter) renewHints(ctx context.Context, key string, dryRun bool) (done bool, err error) {
 	hints := func(err error) bool { return errors.Is(err, ErrHints) }
 	err = s.examine(ctx, key, func(_ context.Context, l Layer) error {
@@ -215,8 +215,8 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 	})
 }
 
-// claim has a layer whose record is lost get one again where it looks like another engine's
-// without it: a driver does not replace such a layer.
+// claim has a layer whose record is lost get one again where it looks like
+// another engine's without it: a driver does not replace such a layer.
 func (s *Snapshotter) claim(ctx context.Context, layer string, above []driver.ID) error {
 	is, ok := s.driver.(driver.Recorder)
 	r, again := s.driver.(driver.Rerecorder)
@@ -229,8 +229,9 @@ func (s *Snapshotter) claim(ctx context.Context, layer string, above []driver.ID
 	return r.Rerecord(ctx, driver.ID(layer), above, driver.CreateOptions{})
 }
 
-// announceRenewal names the layer that is to be made as the spare one of the row. It
-// returns the row with the two in each other's place, and the layers below.
+// announceRenewal names the layer that is to be made as the spare one of the
+// row. It returns the row with the two in each other's place, and the layers
+// below.
 func (s *Snapshotter) announceRenewal(key string) (row meta.Snapshot, above []driver.ID, err error) {
 	err = s.update("renew", func(tx *meta.Tx) error {
 		if row, err = ready(tx, key); err != nil {
@@ -275,8 +276,8 @@ func (s *Snapshotter) unpackBeside(ctx context.Context, row meta.Snapshot, above
 	return applied, sealed, err
 }
 
-// undoRenewal removes what was made beside the layer of a row. made: it is not one that
-// was there before.
+// undoRenewal removes what was made beside the layer of a row. made: it is not
+// one that was there before.
 func (s *Snapshotter) undoRenewal(ctx context.Context, beside meta.Snapshot, made bool) error {
 	row := beside
 	row.Layer, row.Spare = beside.Spare, beside.Layer

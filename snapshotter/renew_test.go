@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// renewBase is a crash case: "base" is made anew from what it was unpacked from.
+// renewBase is a crash case: "base" is made anew from what it was unpacked
+// from.
 func renewBase(ctx context.Context, s *Snapshotter) error {
 	return renewFrom(ctx, s, "base", layerTar("base"))
 }
@@ -24,7 +25,8 @@ func renewFrom(ctx context.Context, s *Snapshotter, key, layer string) error {
 	return s.Renew(ctx, key, strings.NewReader(layer), driver.ApplyOptions{DiffID: digest.FromString(layer)})
 }
 
-// replaces reports whether the driver is a [driver.Replacer], under what wraps it.
+// replaces reports whether the driver is a [driver.Replacer], under what wraps
+// it.
 func replaces(d driver.Driver) bool {
 	if f, ok := d.(*faultyDriver); ok {
 		d = f.Driver
@@ -46,7 +48,9 @@ func TestADamagedLayerIsMadeAnewUnderItsChildren(t *testing.T) {
 		active(t, s, "work", "top", layerTar("work"))
 		before := rowsOf(t, s)
 		at := filepath.Join(root, s.Driver().Name(), before["mid"].Layer)
-		if s.Driver().Name() == "aufs" { // the record of a layer is apart; without a directory for it, the layer is another engine's
+		// In aufs the record is apart from the layer. Without a directory for it,
+		// the layer is another engine's.
+		if s.Driver().Name() == "aufs" {
 			at = filepath.Join(root, "aufs", ".layerkeep", "layers", before["mid"].Layer)
 		}
 		for what, damage := range map[string]func(path string) error{

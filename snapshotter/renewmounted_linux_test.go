@@ -16,8 +16,9 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The directory that another took the place of stays while something of the layer, or of
-// one on it, is mounted, and goes with the next opening or the next cleanup after that.
+// The directory that another took the place of stays while something of the
+// layer, or of one on it, is mounted, and goes with the next opening or the
+// next cleanup after that.
 func TestAnOldLayerGoesOnceNothingHasItMounted(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("needs to mount")
@@ -106,8 +107,9 @@ func requireCount(t *testing.T, want int, pattern string, because ...any) {
 	require.Len(t, names, want, because...)
 }
 
-// untilGone has something remove what matches a pattern. It may need several tries: processes of
-// other tests may have a copy of the mount in a namespace of their own for a while.
+// untilGone has something remove what matches a pattern. It may need several
+// tries: processes of other tests may have a copy of the mount in a namespace
+// of their own for a while.
 func untilGone(t *testing.T, pattern string, remove func()) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {

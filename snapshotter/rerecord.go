@@ -82,8 +82,9 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 	return s.driver.Seal(context.WithoutCancel(ctx), layerOf(row))
 }
 
-// asCommitted returns an error that matches ErrRecord where the files of a committed layer are
-// not those of its commit, as far as that has kept what tells: a digest, or their number.
+// asCommitted returns an error that matches ErrRecord where the files of a
+// committed layer are not those of its commit, as far as that has kept what
+// tells: a digest, or their number.
 func (s *Snapshotter) asCommitted(ctx context.Context, row meta.Snapshot) error {
 	if row.Digest == "" {
 		return s.asMany(ctx, row)
@@ -99,8 +100,9 @@ func (s *Snapshotter) asCommitted(ctx context.Context, row meta.Snapshot) error 
 	return err
 }
 
-// ofAnother returns an error that matches ErrRecord for the record of another committed
-// snapshot than that of the row, where no digest tells whose files are beside it.
+// ofAnother returns an error that matches ErrRecord for the record of another
+// committed snapshot than that of the row, where no digest tells whose files
+// are beside it.
 func ofAnother(row meta.Snapshot, record driver.Record) error {
 	c, said, err := readCard(record)
 	if !said || err != nil || c.Kind != meta.Committed || c.Name == row.Name || c.Created.Equal(row.Created) || row.Digest != "" {

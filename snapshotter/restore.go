@@ -86,8 +86,8 @@ func (p restorePlan) write(tx *meta.Tx) error {
 	return tx.RaiseGeneration(p.generation + 1)
 }
 
-// inscribeRenamed has the records of layers with made-up names, and of those on them, tell
-// these.
+// inscribeRenamed has the records of layers with made-up names, and of those on
+// them, tell these.
 func (s *Snapshotter) inscribeRenamed(ctx context.Context, p restorePlan) error {
 	renamed := map[string]bool{}
 	for _, l := range p.layers {
@@ -211,8 +211,8 @@ func (s *Snapshotter) idSet(ctx context.Context) (map[driver.ID]bool, error) {
 	return all, nil
 }
 
-// byHand adds to the error of a record where the files of a layer are that no snapshot names:
-// nothing tells what it was, and nothing here may remove it.
+// byHand adds to the error of a record where the files of a layer are that no
+// snapshot names: nothing tells what it was, and nothing here may remove it.
 func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	placer, ok := s.driver.(driver.Placer)
 	if !ok {
@@ -225,8 +225,8 @@ func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	return fmt.Errorf("%w: take what is still good out of %s, then remove that directory", err, dir)
 }
 
-// planForeign adds the snapshots that layers of another engine are, or will be when the
-// store is opened: ours may stand on them.
+// planForeign adds the snapshots that layers of another engine are, or will be
+// when the store is opened: ours may stand on them.
 func (s *Snapshotter) planForeign(ctx context.Context, named map[string]bool, byLayer map[driver.ID]meta.Snapshot) error {
 	foreign, err := s.foreign(ctx)
 	for _, f := range foreign {
@@ -238,7 +238,8 @@ func (s *Snapshotter) planForeign(ctx context.Context, named map[string]bool, by
 	return err
 }
 
-// compareIDs sorts the numbers that we give by their values: older ones come first.
+// compareIDs sorts the numbers that we give by their values: older ones come
+// first.
 func compareIDs(a, b driver.ID) int {
 	if n := len(a) - len(b); n != 0 {
 		return n
@@ -251,8 +252,8 @@ func compareIDs(a, b driver.ID) int {
 
 // restoreRow makes the row of a layer from its record.
 //
-// A name that several tell is that of the one with the highest generation: the others were
-// removed, and are in use still, or their commits failed.
+// A name that several tell is that of the one with the highest generation: the
+// others were removed, and are in use still, or their commits failed.
 func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newest map[string]uint64, byLayer map[driver.ID]meta.Snapshot) (Restored, meta.Snapshot) {
 	r := Restored{Layer: id}
 	c, ok, err := readCard(record)
@@ -269,7 +270,8 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newes
 	case record.View:
 		row.Kind = meta.View
 	}
-	// What its engine was unpacking into it is not known: it can be removed, not committed.
+	// What its engine was unpacking into it is not known: it can be removed, not
+	// committed.
 	row.Deferred = row.Kind == meta.Active && IsExtraction(row.Name)
 	if row.Name == "" || named[row.Name] || c.Generation < newest[row.Name] {
 		row.Name, r.Renamed = restoredPrefix+string(id), true

@@ -109,7 +109,8 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 	}
 }
 
-// An older copy of the database was put back: it does not name what was made since.
+// An older copy of the database was put back: it does not name what was made
+// since.
 func TestLayersThatAnOlderDatabaseDoesNotNameAreSnapshotsAgain(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
@@ -216,7 +217,8 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.Equal(t, id, s.id)
 }
 
-// Header and database may be of two stores. The records of the layers tell whose they are.
+// Header and database may be of two stores. The records of the layers tell
+// whose they are.
 func TestTheRecordsTellWhetherHeaderOrDatabaseIsOfAnotherStore(t *testing.T) {
 	for _, wrong := range []string{headerName, metaName} {
 		for _, dryRun := range []bool{true, false} {
@@ -383,7 +385,8 @@ func TestTheNewestOfTwoLayersHasTheName(t *testing.T) {
 	requireSound(t, s)
 }
 
-// A deferred layer has nothing in it yet, so it must not become the layer of that name.
+// A deferred layer has nothing in it yet, so it must not become the layer of
+// that name.
 func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
@@ -401,7 +404,8 @@ func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
 	require.NoError(t, sc.Remove(t.Context(), "extract-1"))
 }
 
-// The row of an older copy says that the layer is being made; by now it is committed.
+// The row of an older copy says that the layer is being made; by now it is
+// committed.
 func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	path := filepath.Join(root, metaName)
@@ -431,7 +435,8 @@ func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 	requireSound(t, s)
 }
 
-// Layers without records tell nothing, but a new store over them would hide that they are there.
+// Layers without records tell nothing, but a new store over them would hide
+// that they are there.
 func TestAStoreThatHasLostAllItsRecordsIsNoNewOne(t *testing.T) {
 	for _, header := range []bool{false, true} {
 		t.Run(fmt.Sprintf("with a header: %v", header), func(t *testing.T) {

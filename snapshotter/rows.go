@@ -25,8 +25,8 @@ func (s *Snapshotter) update(point string, fn func(*meta.Tx) error) error {
 	return s.write(point, s.db.Update, fn)
 }
 
-// free is update for a transaction without which nothing could be removed or put back
-// as it was: it has room on a full disk, too.
+// free is update for a transaction without which nothing could be removed or
+// put back as it was: it has room on a full disk, too.
 func (s *Snapshotter) free(point string, fn func(*meta.Tx) error) error {
 	return s.write(point, s.db.Free, fn)
 }
@@ -85,7 +85,8 @@ func classifyMeta(err error) error {
 	}
 }
 
-// allRows returns the rows of all snapshots, in whatever state, in the order of names.
+// allRows returns the rows of all snapshots, in whatever state, in the order of
+// names.
 func allRows(tx *meta.Tx) (rows []meta.Snapshot, err error) {
 	err = tx.WalkSnapshots(func(row meta.Snapshot) error {
 		rows = append(rows, row)

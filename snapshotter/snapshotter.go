@@ -100,8 +100,8 @@ type Snapshotter struct {
 	sweeping sync.Mutex
 	// unnamed are layers that no row named when the store was opened.
 	unnamed []driver.ID
-	// sound: rows and layers were seen to agree, and do since; tidy: nothing is left over
-	// that the driver does not know of; see undisturbed.
+	// sound: rows and layers were seen to agree, and do since; tidy: nothing is
+	// left over that the driver does not know of; see undisturbed.
 	sound, tidy atomic.Bool
 	// inOrder: see OpenedInOrder.
 	inOrder bool

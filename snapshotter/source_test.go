@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// rereading is a scope whose layers can be read again: the source is the content.
+// rereading is a scope whose layers can be read again: the source is the
+// content.
 func rereading(t *testing.T, s *Snapshotter) *Scope {
 	t.Helper()
 	sc, err := s.Scope("eng")
@@ -135,7 +136,8 @@ type closing struct {
 
 func (c closing) Close() error { return c.err }
 
-// TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther stops at each transaction.
+// TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther stops at each
+// transaction.
 func TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther(t *testing.T) {
 	for _, point := range []string{"remake before", "remake after", "commit before", "commit after", "spare before", "spare after"} {
 		t.Run(point, func(t *testing.T) {

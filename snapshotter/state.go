@@ -79,7 +79,8 @@ func (s *Snapshotter) LayerState(ctx context.Context, key string) (LayerState, e
 	if state, err := s.recordedState(ctx, row); state == LayerSound || err != nil {
 		return state, err
 	}
-	// Without the lock, what is being applied looks torn, and what is being removed missing.
+	// Without the lock, what is being applied looks torn, and what is being removed
+	// missing.
 	unlock, ok := s.keys.tryRead(key)
 	if !ok {
 		return LayerSound, nil
@@ -124,12 +125,12 @@ func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context,
 	})
 }
 
-// layerNumbers are the layers in a directory, a bit for each: their names are numbers. nil
-// is for a directory that was not read.
+// layerNumbers are the layers in a directory, a bit for each: their names are
+// numbers. nil is for a directory that was not read.
 type layerNumbers map[uint64]uint64
 
-// readLayerNumbers reads the names in a directory, of which it keeps no more than a few at
-// a time.
+// readLayerNumbers reads the names in a directory, of which it keeps no more
+// than a few at a time.
 func readLayerNumbers(dir string) (layerNumbers, error) {
 	all := layerNumbers{}
 	f, err := os.Open(dir)
@@ -156,7 +157,8 @@ func readLayerNumbers(dir string) (layerNumbers, error) {
 	}
 }
 
-// lacks reports whether the layer of a row should be in the directory and was not.
+// lacks reports whether the layer of a row should be in the directory and was
+// not.
 func (l layerNumbers) lacks(row meta.Snapshot) bool {
 	n, err := strconv.ParseUint(row.Layer, 10, 64)
 	return l != nil && err == nil && row.Store == "" && !row.Foreign && l[n/64]&(1<<(n%64)) == 0

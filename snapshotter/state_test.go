@@ -19,7 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// recordDir is the directory in which a driver has the record of a snapshot's layer.
+// recordDir is the directory in which a driver has the record of a snapshot's
+// layer.
 func recordDir(t *testing.T, s *Snapshotter, key string) string {
 	t.Helper()
 	row, err := s.row(key)
@@ -47,8 +48,8 @@ func states(t *testing.T, s *Snapshotter) map[string]LayerState {
 	return all
 }
 
-// onDisk runs a test with every backend on a store that has a committed "base", "top" on
-// it, and the active "box" and "other" on that.
+// onDisk runs a test with every backend on a store that has a committed "base",
+// "top" on it, and the active "box" and "other" on that.
 func onDisk(t *testing.T, test func(t *testing.T, s *Snapshotter)) {
 	t.Helper()
 	for _, name := range all.Names() {
@@ -117,8 +118,8 @@ func TestDamageOfAParentIsToldOfWhatStandsOnIt(t *testing.T) {
 	})
 }
 
-// The directory of layers is read once for a list, so one that is gone is told of what is
-// committed, too.
+// The directory of layers is read once for a list, so one that is gone is told
+// of what is committed, too.
 func TestACommittedSnapshotWithoutALayerIsToldAsMissing(t *testing.T) {
 	onDisk(t, func(t *testing.T, s *Snapshotter) {
 		if _, ok := s.Driver().(driver.Placer); !ok {

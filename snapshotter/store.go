@@ -36,13 +36,13 @@ type header struct {
 	// Shared: the root is the directory of another engine, whose layers the
 	// driver reads. Its mode is not ours to change.
 	Shared bool `json:"shared,omitempty"`
-	// ID is that of the store, see [Snapshotter.identify]; empty in one of an earlier
-	// version.
+	// ID is that of the store, see [Snapshotter.identify]; empty in one of an
+	// earlier version.
 	ID string `json:"id,omitempty"`
 	// Generation is at most that of the database, see [meta.Tx.Generation].
 	Generation uint64 `json:"generation,omitempty"`
-	// Found is what the driver found out about the store's file system on Kernel, see
-	// [driver.Rememberer].
+	// Found is what the driver found out about the store's file system on Kernel,
+	// see [driver.Rememberer].
 	Found  json.RawMessage `json:"found,omitempty"`
 	Kernel string          `json:"kernel,omitempty"`
 }
@@ -88,8 +88,8 @@ func writeHeader(root string, head header) error {
 
 // prepareRoot makes the root when it is missing, checks that it is a store or
 // can become one of the driver, and returns its path, absolute and without
-// symbolic links, and whether it is another engine's directory. To read a store alone
-// it makes and changes nothing.
+// symbolic links, and whether it is another engine's directory. To read a store
+// alone it makes and changes nothing.
 func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 	root, err := makeRoot(root, opts.ReadOnly)
 	if err != nil {
@@ -151,9 +151,9 @@ func notDirectory(err error) error {
 }
 
 // checkContents refuses a directory that holds other things than a store, or
-// the beginnings of one: a mistyped root must not be taken over. That of another
-// engine is a store when the driver that reads its layers is asked for by name;
-// otherwise it would become one in which these are not seen.
+// the beginnings of one: a mistyped root must not be taken over. That of
+// another engine is a store when the driver that reads its layers is asked for
+// by name; otherwise it would become one in which these are not seen.
 func checkContents(root, driverName string) (shared bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
@@ -197,10 +197,10 @@ func ownEntries() []ownfiles.Entry {
 	return entries
 }
 
-// checkOwner refuses a root that belongs to somebody else: with mode 0700 its owner is the
-// only one who can change the store. That of another engine is as safe as this engine has
-// made it. One that is only read, or that nobody can write to, is as good or bad as its
-// author.
+// checkOwner refuses a root that belongs to somebody else: with mode 0700 its
+// owner is the only one who can change the store. That of another engine is as
+// safe as this engine has made it. One that is only read, or that nobody can
+// write to, is as good or bad as its author.
 func checkOwner(root string, shared, readOnly bool) error {
 	if shared || readOnly || errors.Is(unix.Access(root, unix.W_OK), unix.EROFS) {
 		return nil

@@ -55,8 +55,8 @@ func (s *Snapshotter) streamRows(ctx context.Context, fn func(context.Context, m
 	return nil
 }
 
-// nextBatch reads the next rows, and after the last those that were renamed to before
-// where the stream was.
+// nextBatch reads the next rows, and after the last those that were renamed to
+// before where the stream was.
 func (s *Snapshotter) nextBatch(st *stream) (batch []meta.Snapshot, more bool, err error) {
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
@@ -101,8 +101,8 @@ func ignore(err, harmless error) error {
 // A stream is a reading of all rows that is under way.
 type stream struct {
 	after string // the last name that was read
-	// shown are new names of snapshots that were read under their old ones; passed those
-	// of snapshots that were not read, and would not be.
+	// shown are new names of snapshots that were read under their old ones; passed
+	// those of snapshots that were not read, and would not be.
 	shown  map[string]bool
 	passed []string
 }

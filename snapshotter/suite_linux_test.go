@@ -54,8 +54,8 @@ func containerdSuite(t *testing.T, dir, name string) {
 	})
 }
 
-// requireWritableMounts skips where a backend cannot mount what it writes to: all
-// of the suite works on mounted snapshots.
+// requireWritableMounts skips where a backend cannot mount what it writes to:
+// all of the suite works on mounted snapshots.
 func requireWritableMounts(t *testing.T, dir, name string) {
 	t.Helper()
 	root := freshDir(t, dir)

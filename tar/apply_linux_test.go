@@ -78,8 +78,8 @@ func (b *plainBed) push(*testing.T) {}
 
 func (b *plainBed) tree(t *testing.T) fstest.Tree { return fstest.FromPath(t, b.root) }
 
-// overlayBed is a stack of layers, the last one writable. Those of overlayfs are
-// read through mounts, so that what counts is what the kernel makes of the
+// overlayBed is a stack of layers, the last one writable. Those of overlayfs
+// are read through mounts, so that what counts is what the kernel makes of the
 // encoding, and those of aufs through a model of its module.
 type overlayBed struct {
 	base     string

@@ -61,7 +61,8 @@ func (s *arenas) take() *arena {
 	return a
 }
 
-// close gives the buffers back that nobody holds. Nothing may be allocated afterwards.
+// close gives the buffers back that nobody holds. Nothing may be allocated
+// afterwards.
 func (s *arenas) close() {
 	if s.cur != nil {
 		s.release(s.cur)

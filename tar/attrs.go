@@ -67,8 +67,9 @@ func headerAttrs(hdr *stdtar.Header, enc whiteout.Encoding) (attributes, error) 
 	return a, nil
 }
 
-// hasNamespace reports whether an extended attribute has one of the namespaces of
-// xattr(7). The kernel refuses all others, on every file system that a store can be on.
+// hasNamespace reports whether an extended attribute has one of the namespaces
+// of xattr(7). The kernel refuses all others, on every file system that a store
+// can be on.
 func hasNamespace(name string) bool {
 	return slices.ContainsFunc([]string{"user.", "trusted.", "security.", "system."}, func(space string) bool { return strings.HasPrefix(name, space) })
 }

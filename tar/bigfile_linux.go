@@ -57,8 +57,8 @@ const (
 
 var zeros [holeSize]byte
 
-// copyBody copies a body into an open file. Runs of zeros that fill a page become
-// holes: a layer has no other way to say that a file is sparse.
+// copyBody copies a body into an open file. Runs of zeros that fill a page
+// become holes: a layer has no other way to say that a file is sparse.
 func (u *unpacker) copyBody(fd int, r io.Reader) (int64, error) {
 	if u.buf == nil {
 		u.buf = arenaSpaces.get()
@@ -122,7 +122,8 @@ func zeroRun(b []byte) int {
 	return n
 }
 
-// dataRun is how many bytes at the start of b are before the next page of zeros.
+// dataRun is how many bytes at the start of b are before the next page of
+// zeros.
 func dataRun(b []byte) int {
 	n := 0
 	for n < len(b) {

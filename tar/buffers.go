@@ -2,9 +2,9 @@ package tar
 
 import "sync"
 
-// A bufferPool keeps buffers of one size for the next layer. The runtime clears a new
-// one, which takes longer than all else that a layer of a few files needs. What a buffer
-// from here holds is what it was last used for.
+// A bufferPool keeps buffers of one size for the next layer. The runtime clears
+// a new one, which takes longer than all else that a layer of a few files
+// needs. What a buffer from here holds is what it was last used for.
 type bufferPool struct {
 	size int
 	pool sync.Pool

@@ -11,8 +11,8 @@ type named interface {
 	called() string
 }
 
-// children are what is in a directory. Most directories have little, for which a list takes
-// a tenth of what a map does.
+// children are what is in a directory. Most directories have little, for which
+// a list takes a tenth of what a map does.
 type children[T named] struct {
 	list []T // while there are few
 	many map[string]T
@@ -62,8 +62,8 @@ func (s *children[T]) drop(c T) {
 
 func (s *children[T]) count() int { return len(s.list) + len(s.many) }
 
-// all yields the children in no particular order. The one that was yielded last may be
-// dropped meanwhile.
+// all yields the children in no particular order. The one that was yielded last
+// may be dropped meanwhile.
 func (s *children[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for _, c := range s.many {
@@ -89,8 +89,9 @@ func (s *children[T]) names() []string {
 	return names
 }
 
-// keep replaces the children by those for which it holds, and reports whether that is
-// fewer. A map from which is deleted does not shrink, so there is a new one.
+// keep replaces the children by those for which it holds, and reports whether
+// that is fewer. A map from which is deleted does not shrink, so there is a new
+// one.
 func (s *children[T]) keep(holds func(T) bool) (fewer bool) {
 	var left children[T]
 	for c := range s.all() {

@@ -94,15 +94,16 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 	return &decompressor{Reader: z, input: br}, c, nil
 }
 
-// gzipMembers reads one gzip member after the other, and the padding behind the last.
+// gzipMembers reads one gzip member after the other, and the padding behind the
+// last.
 type gzipMembers struct {
 	z     *gzip.Reader
 	from  *bufio.Reader
 	ended bool
 }
 
-// maxPadding is how many NUL bytes may follow a gzip stream: programs that pad fill up
-// a block, of 10 KiB as a rule.
+// maxPadding is how many NUL bytes may follow a gzip stream: programs that pad
+// fill up a block, of 10 KiB as a rule.
 const maxPadding = 1 << 20
 
 func (g *gzipMembers) Read(p []byte) (int, error) {
@@ -119,7 +120,8 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// next begins the member that follows the one that has just ended, if there is one.
+// next begins the member that follows the one that has just ended, if there is
+// one.
 func (g *gzipMembers) next() error {
 	for padding := 0; ; padding++ {
 		b, err := g.from.ReadByte()
@@ -143,8 +145,8 @@ func (g *gzipMembers) next() error {
 
 var inputBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 
-// A decompressor gives the buffer of its input back when it is closed: it reads in no
-// goroutine of its own, as the one for zstd does.
+// A decompressor gives the buffer of its input back when it is closed: it reads
+// in no goroutine of its own, as the one for zstd does.
 type decompressor struct {
 	io.Reader
 	input *bufio.Reader

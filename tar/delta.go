@@ -94,12 +94,13 @@ func (s *saver) add(depth int, name string, m *mark) {
 	}
 }
 
-// What is read of a saved delta at one time, in bytes: so many in the beginning, and so many
-// more for each mark, of which the longest has some 500.
+// What is read of a saved delta at one time, in bytes: so many in the
+// beginning, and so many more for each mark, of which the longest has some 500.
 const (
 	savedHead = 64 << 10
 	savedEach = 4 << 10
-	// maxSaved is how many bytes it has at most: ten million marks take some 700 MB.
+	// maxSaved is how many bytes it has at most: ten million marks take some 700
+	// MB.
 	maxSaved = 1 << 30
 )
 
@@ -228,8 +229,8 @@ func (l *loader) mark(sm *savedMark) error {
 	return nil
 }
 
-// markAbove says of the marks on the way to a marker that there is one below. Those
-// above one that says so already say so, too.
+// markAbove says of the marks on the way to a marker that there is one below.
+// Those above one that says so already say so, too.
 func markAbove(way []*mark) {
 	for _, m := range slices.Backward(way) {
 		if m.below {
@@ -244,7 +245,8 @@ func isName(name []byte) bool {
 	return len(name) > 0 && len(name) <= maxName && string(name) != "." && string(name) != ".." && !bytes.ContainsAny(name, "/\x00")
 }
 
-// bounded is a reader that fails, rather than to end, when it has given left bytes.
+// bounded is a reader that fails, rather than to end, when it has given left
+// bytes.
 type bounded struct {
 	from io.Reader
 	left int64

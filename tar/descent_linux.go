@@ -6,12 +6,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// A descent is a way down a tree of directories. Only the lowest maxDescent of them
-// are open; one above is opened again, as the directory above, when the way leads
-// back to it. So a tree of any depth takes a fixed number of descriptors.
+// A descent is a way down a tree of directories. Only the lowest maxDescent of
+// them are open; one above is opened again, as the directory above, when the
+// way leads back to it. So a tree of any depth takes a fixed number of
+// descriptors.
 type descent struct{ dirs []*openDir }
 
-// An openDir is a directory of a descent. It is open unless the way is far below.
+// An openDir is a directory of a descent. It is open unless the way is far
+// below.
 type openDir struct {
 	fd int // -1 while it is closed
 	id sys.Identity

@@ -75,8 +75,8 @@ func (c *dirCache) get(n *node) (*dirHandle, error) {
 	return c.put(n, fd), nil
 }
 
-// above returns a handle of the directory that n is in. Where n itself is open, it is
-// the way there: the directories above need not be opened one by one.
+// above returns a handle of the directory that n is in. Where n itself is open,
+// it is the way there: the directories above need not be opened one by one.
 func (c *dirCache) above(n *node) (*dirHandle, error) {
 	below := n.dir.handle
 	if below == nil || n.parent.parent == nil || n.parent.dir.handle != nil {

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// A droppedKind is a kind of PAX records that other programs write, no engine reads, and a
-// layer therefore does not carry. What they say is lost, so there is a warning.
+// A droppedKind is a kind of PAX records that other programs write, no engine
+// reads, and a layer therefore does not carry. What they say is lost, so there
+// is a warning.
 type droppedKind struct {
 	prefix string
 	// what it is, for the warning.
@@ -16,9 +17,10 @@ type droppedKind struct {
 	instead string
 }
 
-// droppedKinds: lists of access control are text with the names of users where the archive
-// was made, and a name means nobody before the image has its own /etc/passwd. GNU tar writes
-// them with --acls, and labels with --selinux; bsdtar writes lists, flags and attributes.
+// droppedKinds: lists of access control are text with the names of users where
+// the archive was made, and a name means nobody before the image has its own
+// /etc/passwd. GNU tar writes them with --acls, and labels with --selinux;
+// bsdtar writes lists, flags and attributes.
 var droppedKinds = []droppedKind{
 	{"SCHILY.acl.", "access control list written as text", "a layer has them as SCHILY.xattr.system.posix_acl_access and _default"},
 	{"SCHILY.fflags", "file flags", "a layer has none"},
@@ -26,8 +28,9 @@ var droppedKinds = []droppedKind{
 	{libarchiveXattr, "extended attribute", "a layer has it as SCHILY.xattr"},
 }
 
-// libarchiveXattr begins the records in which bsdtar writes attributes a second time, packed
-// as base64, under names in which some characters are written like %20.
+// libarchiveXattr begins the records in which bsdtar writes attributes a second
+// time, packed as base64, under names in which some characters are written like
+// %20.
 const libarchiveXattr = "LIBARCHIVE.xattr."
 
 // droppedRecords counts the entries with records of each kind.
@@ -39,7 +42,8 @@ type droppedRecords struct {
 	last int64 // offset of the last entry that was looked at, and one
 }
 
-// see looks at an entry, which is seen again where the stream is read again from it.
+// see looks at an entry, which is seen again where the stream is read again
+// from it.
 func (d *droppedRecords) see(p string, hdr *stdtar.Header, offset int64) {
 	if offset < d.last || len(hdr.PAXRecords) == 0 {
 		return

@@ -105,7 +105,8 @@ func (f Finding) String() string {
 	}
 }
 
-// printable quotes a name that holds what is no text: names come from strangers.
+// printable quotes a name that holds what is no text: names come from
+// strangers.
 func printable(name string) string {
 	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
 		return quoted
@@ -132,7 +133,8 @@ func (c *collector) add(f Finding) {
 	}
 }
 
-// repeated reports whether the path was found unreadable before, and remembers it.
+// repeated reports whether the path was found unreadable before, and remembers
+// it.
 func (c *collector) repeated(f *Finding) bool {
 	key := fmt.Sprint(f.Below, f.Path)
 	if _, known := c.faulty[key]; known {

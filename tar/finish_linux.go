@@ -5,7 +5,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// describe keeps the attributes of a directory until nothing changes in it any more.
+// describe keeps the attributes of a directory until nothing changes in it any
+// more.
 func (u *unpacker) describe(n *node, a *attributes) error {
 	at, err := u.dirAttrs.add(a)
 	n.dir.kept = at + 1
@@ -45,7 +46,8 @@ func (u *unpacker) finish() (*Delta, error) {
 	}, nil
 }
 
-// finishDirs finishes what is below the root: a directory after those that are in it.
+// finishDirs finishes what is below the root: a directory after those that are
+// in it.
 func (u *unpacker) finishDirs() error {
 	type open struct {
 		dir  *node

@@ -17,7 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// requireSameWhenForgetful applies a layer to an empty tree with and without forgetting.
+// requireSameWhenForgetful applies a layer to an empty tree with and without
+// forgetting.
 func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
 	t.Helper()
 	layer := fstest.Layer(t, entries...)
@@ -30,8 +31,8 @@ func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
 	fstest.RequireEqual(t, plain.tree(t), forgetful.tree(t), "forgetful")
 }
 
-// A symbolic link is in the making when its entry is done, so it cannot be found on the
-// disk yet.
+// A symbolic link is in the making when its entry is done, so it cannot be
+// found on the disk yet.
 func TestASymbolicLinkIsNotForgottenBeforeItIsMade(t *testing.T) {
 	requireRoot(t)
 	// The target alone takes more than a quarter of the limit.
@@ -43,8 +44,9 @@ func TestASymbolicLinkIsNotForgottenBeforeItIsMade(t *testing.T) {
 	}
 }
 
-// Hard links to a symbolic link have its target, too. What is taken off for them when
-// they are forgotten must have been added before, or the limit is none.
+// Hard links to a symbolic link have its target, too. What is taken off for
+// them when they are forgotten must have been added before, or the limit is
+// none.
 func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
 	requireRoot(t)
 	for _, forgetful := range []bool{false, true} {
@@ -70,7 +72,8 @@ func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
 	}
 }
 
-// unforgetting is an unpacker that cannot find out whether what it has begun is done.
+// unforgetting is an unpacker that cannot find out whether what it has begun is
+// done.
 type unforgetting struct{ *unpacker }
 
 var errUnforgetting = errors.New("a write failed")
@@ -100,8 +103,8 @@ func TestANameThatIsTooLongIsRefusedAlsoWhereFilesWereForgotten(t *testing.T) {
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// The rest of a stream that has to be read twice is kept on the disk, where its zeros take
-// no space.
+// The rest of a stream that has to be read twice is kept on the disk, where its
+// zeros take no space.
 func TestAStreamThatIsReadTwiceKeepsItsHoles(t *testing.T) {
 	requireRoot(t)
 	b := newPlainBed(t, fstest.ScratchSize(t, fstest.Tmpfs, 32))
@@ -112,8 +115,8 @@ func TestAStreamThatIsReadTwiceKeepsItsHoles(t *testing.T) {
 	require.Equal(t, "x", b.tree(t)["usr/x"].Body)
 }
 
-// Layers of a few names that replace, link and remove each other mean the same whenever
-// files are forgotten.
+// Layers of a few names that replace, link and remove each other mean the same
+// whenever files are forgotten.
 func TestARandomLayerMeansTheSameWheneverFilesAreForgotten(t *testing.T) {
 	requireRoot(t)
 	checks := 60
@@ -155,8 +158,8 @@ func TestARandomLayerMeansTheSameWheneverFilesAreForgotten(t *testing.T) {
 	require.Greater(t, accepted, checks/10)
 }
 
-// randomEntries returns entries of a few names. Those of directories are mostly others than
-// those of files, or few layers would be valid.
+// randomEntries returns entries of a few names. Those of directories are mostly
+// others than those of files, or few layers would be valid.
 func randomEntries(rnd *rand.Rand, n int) (entries []fstest.Entry) {
 	var files []string
 	dir := func() string {

@@ -17,14 +17,14 @@ import (
 const (
 	// fuzzInflated is how much of an uncompressed stream the fuzz target reads.
 	fuzzInflated = 1 << 20
-	// fuzzAllocated bounds what reading it may allocate: the largest window of zstd twice,
-	// the decoder's tables, and what the test itself takes.
+	// fuzzAllocated bounds what reading it may allocate: the largest window of zstd
+	// twice, the decoder's tables, and what the test itself takes.
 	fuzzAllocated = 2*maxWindow + 64<<20
 )
 
-// FuzzDecompress reads any bytes as a stream of any compression, in a bounded amount of
-// memory. The standard library's gzip and zstd's other way of decoding, all at once, give
-// the same bytes, or refuse what is refused.
+// FuzzDecompress reads any bytes as a stream of any compression, in a bounded
+// amount of memory. The standard library's gzip and zstd's other way of
+// decoding, all at once, give the same bytes, or refuse what is refused.
 func FuzzDecompress(f *testing.F) {
 	for _, seed := range compressedSeeds(f) {
 		f.Add(seed)
@@ -93,8 +93,9 @@ func inflate(input []byte) ([]byte, Compression, error) {
 	return got, c, errors.Join(err, rc.Close())
 }
 
-// stdInflate reads gzip members, and the padding behind them, with the standard library,
-// which does not look at the flags that have to be zero (RFC 1952, 2.3.1.2).
+// stdInflate reads gzip members, and the padding behind them, with the standard
+// library, which does not look at the flags that have to be zero (RFC 1952,
+// 2.3.1.2).
 func stdInflate(input []byte) (out []byte, err error) {
 	from := bytes.NewReader(input)
 	z := new(stdgzip.Reader)

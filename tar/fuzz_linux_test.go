@@ -18,8 +18,8 @@ import (
 
 // FuzzUnpack applies any bytes over a small tree, as a plain tree and over a
 // stand-in for an overlay's lower directory. Nothing may panic or hang, nothing
-// outside may change, a refused layer changes nothing at all, and both ways agree
-// on whether a layer is one.
+// outside may change, a refused layer changes nothing at all, and both ways
+// agree on whether a layer is one.
 func FuzzUnpack(f *testing.F) {
 	base, top := rollbackLayers()
 	f.Add(fstest.Layer(f, base...))

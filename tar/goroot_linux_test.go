@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// TestGoTestdataIsReadAsTheStandardLibraryReadsIt goes through the archives that
-// Go's own reader is tested with, good and bad ones.
+// TestGoTestdataIsReadAsTheStandardLibraryReadsIt goes through the archives
+// that Go's own reader is tested with, good and bad ones.
 func TestGoTestdataIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	requireRoot(t)
 	testdata := filepath.Join(runtime.GOROOT(), "src/archive/tar/testdata")

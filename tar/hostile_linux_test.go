@@ -411,8 +411,8 @@ func TestMergeRefusesAnotherEncoding(t *testing.T) {
 	require.Error(t, d.Merge(t.Context(), Target{Root: open(t, newRoot(t, dir+"/root")), Encoding: whiteout.OverlayUser}))
 }
 
-// longPath are entries of which the last leads, through symbolic links, to a path that
-// no diff could write.
+// longPath are entries of which the last leads, through symbolic links, to a
+// path that no diff could write.
 func longPath() []fstest.Entry {
 	part := strings.TrimSuffix(strings.Repeat(strings.Repeat("n", 250)+"/", 16), "/")
 	var entries []fstest.Entry

@@ -20,8 +20,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// What diff writes, apply takes, and makes the same tree of it, whatever the tree: deep,
-// wide, with holes, with names of any bytes. No limit has to be raised for it.
+// What diff writes, apply takes, and makes the same tree of it, whatever the
+// tree: deep, wide, with holes, with names of any bytes. No limit has to be
+// raised for it.
 func TestWhateverIsOnADiskComesBackFromItsLayer(t *testing.T) {
 	base := t.TempDir()
 	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
@@ -47,8 +48,8 @@ func TestWhateverIsOnADiskComesBackFromItsLayer(t *testing.T) {
 	}
 }
 
-// A sparse file is as large on the disk after its layer as before, and its holes are not
-// read. Files of zeros cost next to nothing, too.
+// A sparse file is as large on the disk after its layer as before, and its
+// holes are not read. Files of zeros cost next to nothing, too.
 func TestHolesComeBackAsHoles(t *testing.T) {
 	base := t.TempDir()
 	source := mkdirIn(t, base, "source")
@@ -83,7 +84,8 @@ func mkdirIn(t testingT, base, name string) *os.File {
 	return f
 }
 
-// requireIdentity writes a tree as a layer, applies it, and compares the two trees.
+// requireIdentity writes a tree as a layer, applies it, and compares the two
+// trees.
 func requireIdentity(t testingT, base string, source *os.File, c tar.Compression) *os.File {
 	t.Helper()
 	defer source.Close()

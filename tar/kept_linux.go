@@ -10,9 +10,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
-// A keptAttrs has the attributes of directories until they can be set, which is when
-// nothing changes in the directories any more. They are one after the other in memory,
-// and beyond keptBuffer in a file without a name: extended attributes can be long.
+// A keptAttrs has the attributes of directories until they can be set, which is
+// when nothing changes in the directories any more. They are one after the
+// other in memory, and beyond keptBuffer in a file without a name: extended
+// attributes can be long.
 type keptAttrs struct {
 	open func() (*os.File, error)
 	room *room
@@ -93,8 +94,8 @@ func (a *attributes) append(b []byte) []byte {
 	return b
 }
 
-// readAttrs is the inverse of attrs.append. Bytes may follow; where some lack, it
-// returns io.ErrUnexpectedEOF.
+// readAttrs is the inverse of attrs.append. Bytes may follow; where some lack,
+// it returns io.ErrUnexpectedEOF.
 func readAttrs(b []byte) (a attributes, err error) {
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)

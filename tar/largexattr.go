@@ -2,16 +2,18 @@ package tar
 
 import "fmt"
 
-// What Linux takes of extended attributes on any file system (linux/limits.h), in bytes. A
-// file can get more names than can be listed, one by one, but then nothing tells any of them.
+// What Linux takes of extended attributes on any file system (linux/limits.h),
+// in bytes. A file can get more names than can be listed, one by one, but then
+// nothing tells any of them.
 const (
 	maxXattrName  = 255
 	maxXattrValue = 64 << 10
 	maxXattrNames = 64 << 10 // of all attributes of a file, each with a NUL
 )
 
-// checkXattrs refuses extended attributes that no file can have, and those that only here
-// none can, as they are kept under a longer name. names are those in the layer.
+// checkXattrs refuses extended attributes that no file can have, and those that
+// only here none can, as they are kept under a longer name. names are those in
+// the layer.
 func (a *attributes) checkXattrs(names []string) error {
 	total, onDisk := 0, 0
 	for i, name := range names {

@@ -11,12 +11,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// fullBelow is how much room a file system has at least that is not full, in bytes.
+// fullBelow is how much room a file system has at least that is not full, in
+// bytes.
 const fullBelow = 1 << 20
 
-// explainXattr explains the error of setting the attribute x of a file with the attributes
-// a. ext4 and btrfs say that there is no space where an attribute is larger than they can
-// hold, though the disk may be empty.
+// explainXattr explains the error of setting the attribute x of a file with the
+// attributes a. ext4 and btrfs say that there is no space where an attribute is
+// larger than they can hold, though the disk may be empty.
 func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 		return err
@@ -45,8 +46,8 @@ func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 		ErrLargeXattr, x.Name, len(x.Value), count, others, most)
 }
 
-// largestXattr finds out how many bytes an attribute with a name like this can have on a
-// file that has no others.
+// largestXattr finds out how many bytes an attribute with a name like this can
+// have on a file that has no others.
 func (m *maker) largestXattr(name string) (most int, err error) {
 	m.probing.Lock()
 	defer m.probing.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// What fits into a header that Write writes, Unpack takes; what does not is refused by both
-// Write and Check.
+// What fits into a header that Write writes, Unpack takes; what does not is
+// refused by both Write and Check.
 func TestTheLargestHeaderThatIsWrittenIsRead(t *testing.T) {
 	if !fstest.TmpfsKeepsUserXattrs(t) {
 		t.Skip("a tmpfs keeps no user attributes here (it does since Linux 6.6)")
@@ -65,7 +65,8 @@ func TestAnEscapedNameThatIsTooLongIsSaidToBeSo(t *testing.T) {
 	require.ErrorContains(t, err, name)
 }
 
-// What the file system takes is tried while other files get their times, which is tried, too.
+// What the file system takes is tried while other files get their times, which
+// is tried, too.
 func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
 	dir := fstest.Scratch(t, fstest.Ext4)
 	large := string(make([]byte, 60_000))
@@ -88,7 +89,8 @@ func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
 	}
 }
 
-// Attributes that fit one by one and not together are told apart from a full disk.
+// Attributes that fit one by one and not together are told apart from a full
+// disk.
 func TestAttributesThatDoNotFitTogetherAreSaidToBeTooLarge(t *testing.T) {
 	dir := fstest.Scratch(t, fstest.Ext4)
 	value := strings.Repeat("v", 2500)

@@ -20,7 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
-// The stream that diff writes of a file of zeros, as it is packed by each compression.
+// The stream that diff writes of a file of zeros, as it is packed by each
+// compression.
 func TestZerosAreNoBomb(t *testing.T) {
 	const size = 96 << 20
 	for _, c := range []Compression{None, Gzip, Zstd} {
@@ -52,8 +53,8 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A path of one entry can ask for half a million directories. It must not take the
-// square of that.
+// A path of one entry can ask for half a million directories. It must not take
+// the square of that.
 func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	requireRoot(t)
 	const depth = 5_000
@@ -75,7 +76,8 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	require.False(t, gone)
 }
 
-// A stream that is kept aside, because what comes later decides about an entry, is counted once.
+// A stream that is kept aside, because what comes later decides about an entry,
+// is counted once.
 func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
 	requireRoot(t)
 	inTheWay := []fstest.Entry{fstest.File("f", "a file, in the way")}
@@ -158,8 +160,8 @@ func lookupPath(v diff.View, path string) (diff.Dir, diff.Node, error) {
 	return in, n, err
 }
 
-// memoryLayers are layers of which much has to be known at their ends. Each has far
-// more bytes of that than the limit of the test.
+// memoryLayers are layers of which much has to be known at their ends. Each has
+// far more bytes of that than the limit of the test.
 var memoryLayers = map[string]struct {
 	entries int
 	entry   func(i int) *stdtar.Header
@@ -206,14 +208,14 @@ var memoryLayers = map[string]struct {
 
 const (
 	memoryLimit = 6 << 20
-	// memoryBound is what a process takes at the limit: its buffers, and the limit twice,
-	// as the garbage collector runs when the memory in use has doubled.
+	// memoryBound is what a process takes at the limit: its buffers, and the limit
+	// twice, as the garbage collector runs when the memory in use has doubled.
 	memoryBound = 2*memoryLimit + 56<<20
 	memoryEnv   = "LAYERKEEP_TEST_UNPACK"
 )
 
-// The memory for a layer is bounded, whatever the layer is. It is measured in a process
-// of its own.
+// The memory for a layer is bounded, whatever the layer is. It is measured in a
+// process of its own.
 func TestTheMemoryForALayerIsBounded(t *testing.T) {
 	if name := os.Getenv(memoryEnv); name != "" {
 		unpackMeasured(t, name)
@@ -300,7 +302,8 @@ func TestWhatWasForgottenIsFoundAgain(t *testing.T) {
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// Of each file of the parents that a hard link makes part of the layer, both paths are kept.
+// Of each file of the parents that a hard link makes part of the layer, both
+// paths are kept.
 func TestHardLinksToFilesOfTheParentsCount(t *testing.T) {
 	requireRoot(t)
 	const links = 300

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// hardLink gives an existing file another name. The entry's other attributes are
-// those of the file or wrong, and are ignored (M3).
+// hardLink gives an existing file another name. The entry's other attributes
+// are those of the file or wrong, and are ignored (M3).
 func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 	// A target is looked up as a process chrooted in the layer would: the root's
 	// parent is the root.
@@ -100,7 +100,8 @@ func (u *reading) unknown(p string) error {
 }
 
 // linkLater links to a file that is still being made, without waiting for it.
-// Links to a link go to the first name, so that what waits does not form chains.
+// Links to a link go to the first name, so that what waits does not form
+// chains.
 func (u *unpacker) linkLater(from, parent *node, base string) error {
 	if from.first != nil {
 		from = from.first

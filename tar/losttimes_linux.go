@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// lostTimes finds the modification times of a layer that the file system cannot hold.
-// The kernel puts the nearest that it can in their place and says nothing, and from then
-// on a diff of the layer is not the layer. One warning tells of all of them.
+// lostTimes finds the modification times of a layer that the file system cannot
+// hold. The kernel puts the nearest that it can in their place and says
+// nothing, and from then on a diff of the layer is not the layer. One warning
+// tells of all of them.
 type lostTimes struct {
 	dirfd int // where to try what the file system can hold
 
@@ -60,8 +61,8 @@ func (l *lostTimes) note(path func() string, t time.Time) error {
 	return nil
 }
 
-// learn finds out what times the file system holds, by giving them to a file. No call
-// tells: it depends on how the file system was made.
+// learn finds out what times the file system holds, by giving them to a file.
+// No call tells: it depends on how the file system was made.
 func (l *lostTimes) learn() error {
 	if l.known {
 		return nil

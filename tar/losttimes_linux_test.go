@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// oddTimes are files with times that some file systems cannot hold, and what two of them
-// make of each.
+// oddTimes are files with times that some file systems cannot hold, and what
+// two of them make of each.
 func oddTimes() []fstest.Entry {
 	var entries []fstest.Entry
 	for i, s := range []int64{

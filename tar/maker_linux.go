@@ -30,8 +30,8 @@ type maker struct {
 // probeName starts as a marker does, so no entry of a layer ever has it.
 const probeName = ".wh..probe"
 
-// Names for what is tried while files are made, by several at a time: each has one of its
-// own, and a lock for those who use it.
+// Names for what is tried while files are made, by several at a time: each has
+// one of its own, and a lock for those who use it.
 const (
 	timeProbeName  = ".wh..probe-time"
 	xattrProbeName = ".wh..probe-xattr"
@@ -52,7 +52,8 @@ func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
 	return m, nil
 }
 
-// tryOn calls try with an empty file of that name in a directory, which is removed after it.
+// tryOn calls try with an empty file of that name in a directory, which is
+// removed after it.
 func tryOn(dirfd int, name string, perm uint32, try func(fd int) error) error {
 	fd, err := sys.Openat(dirfd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, perm)
 	if err != nil {
@@ -110,7 +111,8 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 	return err
 }
 
-// setOpen sets the attributes of an open file. has is the mode the file has now.
+// setOpen sets the attributes of an open file. has is the mode the file has
+// now.
 func (m *maker) setOpen(fd int, path func() string, a *attributes, has uint32) error {
 	return m.set(attrs.Open(fd), path, a, has, false)
 }
@@ -121,7 +123,8 @@ func (m *maker) set(f attrs.File, path func() string, a *attributes, has uint32,
 	if len(a.Xattrs) > 0 {
 		o.XattrFailed = func(x attrs.Xattr, err error) error { return m.xattrError(path, a, &x, special, err) }
 	}
-	// This may make a file in the root directory, so it comes before that gets its time.
+	// This may make a file in the root directory, so it comes before that gets its
+	// time.
 	if err := m.noteTime(path, a.Mtime); err != nil {
 		return err
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A mark is what is known of one path beyond the files in the staging directory.
-// Marks form a tree of names.
+// A mark is what is known of one path beyond the files in the staging
+// directory. Marks form a tree of names.
 type mark struct {
 	name     string
 	children children[*mark]
@@ -25,8 +25,8 @@ type mark struct {
 	// Delta.checkAssumed.
 	assumed bool
 	// below: there is a marker here or below, so that the parents may have to lose
-	// something there. Implied and cut say nothing of a directory that the delta does
-	// not have.
+	// something there. Implied and cut say nothing of a directory that the delta
+	// does not have.
 	below bool
 	// count, at the root, is of the marks that the markers made.
 	count *markCount
@@ -34,10 +34,12 @@ type mark struct {
 
 func (m *mark) called() string { return m.name }
 
-// A markCount says how many marks there are, and about how many bytes they take.
+// A markCount says how many marks there are, and about how many bytes they
+// take.
 type markCount struct{ marks, bytes int64 }
 
-// markCost is what a mark takes in bytes, with its place in the directory, beside its name.
+// markCost is what a mark takes in bytes, with its place in the directory,
+// beside its name.
 const markCost = 110
 
 // made is what the markers have made below the root of the marks.
@@ -124,9 +126,9 @@ const (
 )
 
 // readMarker tells the role of an entry with a clean path, and records markers.
-// Their paths are taken as they are: removals happen before any symbolic link of
-// the layer exists, and a directory that is a symbolic link in the parents is no
-// directory (M1).
+// Their paths are taken as they are: removals happen before any symbolic link
+// of the layer exists, and a directory that is a symbolic link in the parents
+// is no directory (M1).
 func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
 	if strings.Contains(p, whiteout.Prefix) {
 		if r, err := readMarkerName(marks, p); r != roleEntry || err != nil {
@@ -147,8 +149,9 @@ func isWhiteoutDevice(hdr *stdtar.Header) bool {
 	return hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0
 }
 
-// pseudoRole tells the role of an entry right below aufs' directory of pseudo-links. Hard
-// links can give it a name in the layer, so only what can have several names is kept.
+// pseudoRole tells the role of an entry right below aufs' directory of
+// pseudo-links. Hard links can give it a name in the layer, so only what can
+// have several names is kept.
 func pseudoRole(hdr *stdtar.Header) role {
 	if hdr.Typeflag == stdtar.TypeDir || isWhiteoutDevice(hdr) {
 		return roleSkip

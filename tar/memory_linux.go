@@ -11,8 +11,8 @@ import (
 )
 
 // keep counts bytes of memory that stay in use until the end of the layer, and
-// enforces the limit on them. After each quarter of the limit it forgets what can be
-// found out again.
+// enforces the limit on them. After each quarter of the limit it forgets what
+// can be found out again.
 func (u *reading) keep(n int64) error {
 	u.kept += n
 	limit := u.limits.Memory
@@ -26,7 +26,8 @@ func (u *reading) keep(n int64) error {
 		return err
 	}
 	used := u.used()
-	// Some room has to be there afterwards, or most of the time goes into forgetting.
+	// Some room has to be there afterwards, or most of the time goes into
+	// forgetting.
 	if used > limit-limit/16 {
 		return invalid("what has to be known of its entries takes more than %d bytes of memory (--limit memory=SIZE allows more)", limit)
 	}
@@ -34,8 +35,9 @@ func (u *reading) keep(n int64) error {
 	return nil
 }
 
-// setTarget sets the target of a symbolic link with a node. The limit is enforced at the
-// next entry: the node must not be forgotten before the link is handed to a writer.
+// setTarget sets the target of a symbolic link with a node. The limit is
+// enforced at the next entry: the node must not be forgotten before the link is
+// handed to a writer.
 func (u *reading) setTarget(n *node, target string) {
 	n.target = target
 	u.kept += int64(len(target))
@@ -64,10 +66,10 @@ func (u *reading) markOf(n *node) *mark {
 	return n.dir.mark
 }
 
-// forget drops the nodes of all files that are no directories: the staging directory
-// has them. The last component of most paths is such a file, so what is kept grows
-// with the number of directories. Hidden files stay, as their names on disk are not
-// those of the layer.
+// forget drops the nodes of all files that are no directories: the staging
+// directory has them. The last component of most paths is such a file, so what
+// is kept grows with the number of directories. Hidden files stay, as their
+// names on disk are not those of the layer.
 func (u *unpacker) forget() error {
 	if err := u.writers.drain(); err != nil {
 		return err

@@ -60,9 +60,9 @@ func (g *merger) clear(l *level, name string, a at) error {
 	return nil
 }
 
-// toPrepare returns the names in a directory of the staging area that prepare has
-// to look at: those with marks and, where a directory must be marked whenever
-// the parents have a file in its place, all directories.
+// toPrepare returns the names in a directory of the staging area that prepare
+// has to look at: those with marks and, where a directory must be marked
+// whenever the parents have a file in its place, all directories.
 func (g *merger) toPrepare(fd int, m *mark, showsThrough bool) ([]string, error) {
 	names := m.names()
 	if !showsThrough || !g.enc.MergesPastFiles() {

@@ -41,8 +41,8 @@ func branch(t *testing.T, dir, names string) string {
 	return dir
 }
 
-// names lists a branch as branch takes it: the directories that hold nothing, and
-// all other files.
+// names lists a branch as branch takes it: the directories that hold nothing,
+// and all other files.
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	tree := fstest.FromPath(t, dir)
@@ -191,8 +191,9 @@ func TestAMergeThatFailsLeavesTheBranchAsItWas(t *testing.T) {
 	require.Equal(t, "back", tree["gone"].Body)
 }
 
-// TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas has errors of the system where
-// marks are written: what is in the way there can neither be moved nor replaced.
+// TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas has errors of the system
+// where marks are written: what is in the way there can neither be moved nor
+// replaced.
 func TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas(t *testing.T) {
 	requireRoot(t)
 	for name, obstacle := range map[string]func(t *testing.T, upper string){

@@ -82,8 +82,8 @@ func randomLayer(rnd *rand.Rand, tree fstest.Tree) (layer []fstest.Entry) {
 	return layer
 }
 
-// pair is a tree kept twice: as a branch over others, and as a plain copy of what
-// they show.
+// pair is a tree kept twice: as a branch over others, and as a plain copy of
+// what they show.
 type pair struct {
 	*plainBed
 	t        *testing.T
@@ -110,8 +110,8 @@ func newPair(t *testing.T, rnd *rand.Rand, base, what string) *pair {
 	return p
 }
 
-// show makes the tree that branches show. Marks of the upper branch, which layers
-// are applied to, hide everything below.
+// show makes the tree that branches show. Marks of the upper branch, which
+// layers are applied to, hide everything below.
 func (p *pair) show(branches ...string) string {
 	p.shown++
 	dst, show := filepath.Join(p.base, fmt.Sprint("shown", p.shown)), aufstest.Show
@@ -138,8 +138,9 @@ func (p *pair) edit() {
 	p.takeTimes()
 }
 
-// takeTimes gives the directories of the plain tree the times that they have in the
-// branches: an edit of a branch changes more times than one of a plain tree does.
+// takeTimes gives the directories of the plain tree the times that they have in
+// the branches: an edit of a branch changes more times than one of a plain tree
+// does.
 func (p *pair) takeTimes() {
 	for path, n := range fstest.FromPath(p.t, p.show(p.branches...)) {
 		if n.Type() == diff.TypeDir {
@@ -167,8 +168,8 @@ func (p *pair) layer() {
 }
 
 // TestBranchesTakeLayersAsPlainTreesDo applies random layers, and makes random
-// edits in between, over any branches, and compares with the same on a plain copy
-// of what the branches show.
+// edits in between, over any branches, and compares with the same on a plain
+// copy of what the branches show.
 func TestBranchesTakeLayersAsPlainTreesDo(t *testing.T) {
 	requireRoot(t)
 	seed := uint64(time.Now().UnixNano())

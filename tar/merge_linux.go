@@ -29,7 +29,8 @@ type merger struct {
 	moved int
 	undo  undoLog
 
-	// The ways down the target, the staging directory, and a directory that is prepared.
+	// The ways down the target, the staging directory, and a directory that is
+	// prepared.
 	dsts, srcs, prepared descent
 }
 
@@ -88,8 +89,8 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 	return g.both(root)
 }
 
-// open opens the directories of a level below those of the one above; src is -1 when
-// the delta has none.
+// open opens the directories of a level below those of the one above; src is -1
+// when the delta has none.
 func (g *merger) open(l *level, dst, src int, name string) error {
 	fd, err := sys.OpenDirat(dst, name)
 	if err != nil {
@@ -105,8 +106,8 @@ func (g *merger) open(l *level, dst, src int, name string) error {
 	return err
 }
 
-// leave closes the directories of a level that is done. After an error merge closes
-// what is open.
+// leave closes the directories of a level that is done. After an error merge
+// closes what is open.
 func (g *merger) leave(l *level) error {
 	if l.src != nil {
 		if err := g.srcs.pop(); err != nil {
@@ -130,8 +131,8 @@ func (g *merger) checkAssumed() error {
 	return g.checkBelow(root, g.delta.marks, nil)
 }
 
-// checkBelow verifies the marks below a directory of the parents; path are the names
-// that lead to it.
+// checkBelow verifies the marks below a directory of the parents; path are the
+// names that lead to it.
 func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 	for _, name := range m.names() {
 		c := m.child(name)
@@ -410,8 +411,8 @@ func (g *merger) belowOf(parent diff.Dir, name string, dst int) (diff.Dir, error
 	return openChild(parent, name)
 }
 
-// lonely returns the names with marks below them of directories that the delta does
-// not have.
+// lonely returns the names with marks below them of directories that the delta
+// does not have.
 func (g *merger) lonely(l *level) (lonely []string, err error) {
 	if l.mark == nil || l.mark.opaque {
 		return nil, nil
@@ -447,8 +448,8 @@ func (g *merger) alone(l *level, name string) error {
 	return nil
 }
 
-// copyUpDir makes a directory that only the parents have in the target, when one
-// of the marks below it has anything to remove.
+// copyUpDir makes a directory that only the parents have in the target, when
+// one of the marks below it has anything to remove.
 func (g *merger) copyUpDir(l *level, name string, m *mark) error {
 	if n, ok, err := lookupChild(l.below, name); err != nil || !ok || !n.IsDir() {
 		return err

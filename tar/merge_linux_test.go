@@ -114,7 +114,8 @@ func (spaces) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A name in a delta is removed where it is merged, so it must be one of that directory.
+// A name in a delta is removed where it is merged, so it must be one of that
+// directory.
 func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
 	load := func(name string) error {
 		text, err := json.Marshal(saved{Version: savedVersion, Encoding: whiteout.Overlay.String(), Marks: []savedMark{
@@ -132,8 +133,8 @@ func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
 	}
 }
 
-// A directory that is made in a layer only because of what may have to be hidden in it goes
-// again where there is nothing to hide.
+// A directory that is made in a layer only because of what may have to be
+// hidden in it goes again where there is nothing to hide.
 func TestAWhiteoutOfNothingLeavesNothing(t *testing.T) {
 	requireRoot(t)
 	b := newOverlayBed(t, fstest.Quick(t))

@@ -110,9 +110,9 @@ func (g *merger) setDirAttrs(fd int, a attributes, before *attributes) error {
 	return g.maker.setOpen(fd, func() string { return "." }, &a, attrs.UnknownMode)
 }
 
-// keepMtime sets the mtime of an open directory, unless it has it: setting it marks
-// the directory as changed, and a backend that goes by such marks would have to
-// compare all its names.
+// keepMtime sets the mtime of an open directory, unless it has it: setting it
+// marks the directory as changed, and a backend that goes by such marks would
+// have to compare all its names.
 func keepMtime(fd int, mtime time.Time) error {
 	st, err := sys.Fstat(fd)
 	if err != nil || time.Unix(st.Mtim.Unix()).Equal(mtime) {
@@ -150,8 +150,8 @@ func listDir(fd int) (list []dirent, err error) {
 	return list, err
 }
 
-// eachName visits the names in an open directory. They may be removed or moved away
-// meanwhile.
+// eachName visits the names in an open directory. They may be removed or moved
+// away meanwhile.
 func eachName(fd int, visit func(dirent) error) error {
 	again, err := sys.OpenDirat(fd, ".") // an offset of its own
 	if err != nil {
@@ -170,9 +170,9 @@ func eachName(fd int, visit func(dirent) error) error {
 	})
 }
 
-// takeAll visits the names in an open directory, each of which visit takes out of it or
-// leaves. What is taken away while a directory is read could hide others, so it is read until
-// nothing was.
+// takeAll visits the names in an open directory, each of which visit takes out
+// of it or leaves. What is taken away while a directory is read could hide
+// others, so it is read until nothing was.
 func takeAll(fd int, visit func(dirent) (taken bool, err error)) error {
 	for again := true; again; {
 		again = false

@@ -22,10 +22,10 @@ const (
 )
 
 // cleanPath brings the name of an entry into the form of diff.Change.Path:
-// relative to the root, without empty, "." and ".." components; "." is the root.
-// An absolute name is taken from the root. A name that leaves the root on its
-// way is refused, even if it came back, and so is one with a component of more
-// than longest bytes that is no marker.
+// relative to the root, without empty, "." and ".." components; "." is the
+// root. An absolute name is taken from the root. A name that leaves the root on
+// its way is refused, even if it came back, and so is one with a component of
+// more than longest bytes that is no marker.
 func cleanPath(name string, maxDepth, longest int) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", invalid("name holds a NUL byte")
@@ -60,8 +60,8 @@ func cleanPath(name string, maxDepth, longest int) (string, error) {
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
-// tooLong is the error for a name over the limit. One that the kernel cannot hold
-// is a fault of the layer, one over a lower limit is not.
+// tooLong is the error for a name over the limit. One that the kernel cannot
+// hold is a fault of the layer, one over a lower limit is not.
 func tooLong(name string, limit int) error {
 	err := fmt.Errorf("a name of %d bytes is over the limit of %d: %w", len(name), limit, syscall.ENAMETOOLONG)
 	if len(name) > maxName {
@@ -70,8 +70,8 @@ func tooLong(name string, limit int) error {
 	return fmt.Errorf("%w: %w", ErrLongName, err)
 }
 
-// samePath is how many bytes of the first of two clean paths are a path that the
-// other begins with as well: a directory above both, or one of them.
+// samePath is how many bytes of the first of two clean paths are a path that
+// the other begins with as well: a directory above both, or one of them.
 func samePath(a, b string) int {
 	n, end := 0, min(len(a), len(b))
 	for block := 4 << 10; block > 0; block /= 16 {

@@ -65,8 +65,8 @@ func (t *parentTree) enter(name string) (diff.Dir, error) {
 	return next, nil
 }
 
-// dirOf is dir for the path of a directory of the layer. Going down a deep tree step
-// by step, it does not look at all of the path each time.
+// dirOf is dir for the path of a directory of the layer. Going down a deep tree
+// step by step, it does not look at all of the path each time.
 func (t *parentTree) dirOf(n *node) (d diff.Dir, err error) {
 	switch {
 	case t.node == n:
@@ -105,8 +105,8 @@ func (t *parentTree) close() {
 }
 
 // lookup returns the attributes of what is at a clean path, not following
-// symbolic links anywhere, the directory that holds it and its name there. ok is
-// false when there is nothing.
+// symbolic links anywhere, the directory that holds it and its name there. ok
+// is false when there is nothing.
 func (t *parentTree) lookup(p string) (n diff.Node, in diff.Dir, name string, ok bool, err error) {
 	dir, name := splitPath(p)
 	in, err = t.dir(dir)

@@ -53,9 +53,9 @@ func (u *reading) resolveDir(p string) (*node, error) {
 	return cur, nil
 }
 
-// nearest returns the directory from which to go on to a path, and the rest of the
-// path: where the last one led, or a directory above that. So a deep tree, whose
-// entries have long paths, is not walked from the root for each.
+// nearest returns the directory from which to go on to a path, and the rest of
+// the path: where the last one led, or a directory above that. So a deep tree,
+// whose entries have long paths, is not walked from the root for each.
 func (u *reading) nearest(p string) (*node, string) {
 	if u.lastNode == nil {
 		return u.root, p
@@ -139,9 +139,9 @@ func (u *reading) conflict(format string, args ...any) error {
 	return invalid(format, args...)
 }
 
-// parentLink looks at what the parents have at a name in a directory, which is about
-// to become a directory: the target of a symbolic link, empty for a directory or
-// nothing, an error for another file.
+// parentLink looks at what the parents have at a name in a directory, which is
+// about to become a directory: the target of a symbolic link, empty for a
+// directory or nothing, an error for another file.
 func (u *reading) parentLink(cur *node, name string) (target string, err error) {
 	in, err := u.parents.dirOf(cur)
 	if err != nil {

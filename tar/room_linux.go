@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A room watches over the free space of the file system while a layer is written to it.
-// A layer that would fill it up is refused before that happens, so that there is room
-// left for others, and for removing things. How many bytes a layer announces says little
-// of that, as they may be zeros and become holes.
+// A room watches over the free space of the file system while a layer is
+// written to it. A layer that would fill it up is refused before that happens,
+// so that there is room left for others, and for removing things. How many
+// bytes a layer announces says little of that, as they may be zeros and become
+// holes.
 type room struct {
 	fd    int
 	since int64 // bytes written since it was looked at last
@@ -20,15 +21,16 @@ type room struct {
 const (
 	// roomEvery is after how many bytes the free space is looked at.
 	roomEvery = 32 << 20
-	// roomKept is how many bytes stay free, or a hundredth of the file system when that is less.
+	// roomKept is how many bytes stay free, or a hundredth of the file system when
+	// that is less.
 	roomKept = 64 << 20
-	// roomFile is about what a file takes beside its body: millions of empty ones fill up
-	// a file system, too.
+	// roomFile is about what a file takes beside its body: millions of empty ones
+	// fill up a file system, too.
 	roomFile = 4 << 10
 )
 
-// take is told that n bytes were or will be written. It returns an error once too little
-// space is free.
+// take is told that n bytes were or will be written. It returns an error once
+// too little space is free.
 func (r *room) take(n int64) error {
 	if r.since += n; r.since < roomEvery {
 		return nil

@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A layer that does not fit ends before the disk is full, also when its files are small.
+// A layer that does not fit ends before the disk is full, also when its files
+// are small.
 func TestALayerThatDoesNotFitLeavesSpaceFree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 200 MB")

@@ -15,9 +15,9 @@ import (
 
 // learnMarkers makes sure that every marker of the stream is known. Removals
 // happen before everything else wherever they stand in the stream, so whoever
-// needs to know whether the parents still have a file has to have seen the whole
-// stream. The rest of it, from the current entry's header on, is read again then:
-// the caller passes errAgain on.
+// needs to know whether the parents still have a file has to have seen the
+// whole stream. The rest of it, from the current entry's header on, is read
+// again then: the caller passes errAgain on.
 //
 // Few layers ever need this; see parentLink and through.
 func (u *reading) learnMarkers() error {

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Whatever system call on a file fails while a layer is unpacked, that says so, or is done
-// nevertheless.
+// Whatever system call on a file fails while a layer is unpacked, that says so,
+// or is done nevertheless.
 func TestNoErrorOfASystemCallVanishesInUnpacking(t *testing.T) {
 	requireRoot(t)
 	calls := fstest.NewCalls(t)
@@ -48,8 +48,8 @@ func TestNoErrorOfASystemCallVanishesInUnpacking(t *testing.T) {
 	}
 }
 
-// Whatever fails while it is merged, that says so and the tree is what it was, or it is
-// done nevertheless.
+// Whatever fails while it is merged, that says so and the tree is what it was,
+// or it is done nevertheless.
 func TestNoErrorOfASystemCallVanishesInMerging(t *testing.T) {
 	requireRoot(t)
 	_, top := rollbackLayers()

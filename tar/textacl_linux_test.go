@@ -8,7 +8,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// One warning tells of all of them, also where the stream is read again from the middle.
+// One warning tells of all of them, also where the stream is read again from
+// the middle.
 func TestTextualListsAreCountedOnce(t *testing.T) {
 	requireRoot(t)
 	const record, list = "SCHILY.acl.access", "user::rw-,group::r--,other::r--"

@@ -15,8 +15,8 @@ const (
 )
 
 // A node is one file that the layer made. The tree of nodes is the applier's
-// memory of the staging directory, so that little there is ever looked up. Nodes
-// of directories stay; those of other files can be forgotten, see forget.
+// memory of the staging directory, so that little there is ever looked up.
+// Nodes of directories stay; those of other files can be forgotten, see forget.
 type node struct {
 	parent *node // nil for the root
 	name   string
@@ -84,7 +84,8 @@ func newNode(parent *node, name string, kind nodeKind) *node {
 	return n
 }
 
-// What a node takes, in bytes beside its names, with its place in the directory.
+// What a node takes, in bytes beside its names, with its place in the
+// directory.
 const (
 	fileCost = 190
 	dirCost  = 200
@@ -112,8 +113,8 @@ func (n *node) child(name string) *node {
 
 func (n *node) add(c *node) { n.dir.children.put(c) }
 
-// isAt reports whether two nodes are of one place: a file that was forgotten and found
-// again has another node.
+// isAt reports whether two nodes are of one place: a file that was forgotten
+// and found again has another node.
 func (n *node) isAt(other *node) bool { return n.parent == other.parent && n.name == other.name }
 
 // path returns the path from the root, "." for the root itself.

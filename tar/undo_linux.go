@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// An undoLog has how to take back what a merge has changed in the target, step by step.
-// The steps stay in memory while they are few; a directory of millions of names has as
-// many, so the others go to a file without a name in the staging directory.
+// An undoLog has how to take back what a merge has changed in the target, step
+// by step. The steps stay in memory while they are few; a directory of millions
+// of names has as many, so the others go to a file without a name in the
+// staging directory.
 type undoLog struct {
 	dirs []undoDir // the directories of the target that were changed
 	buf  []byte    // the last steps
@@ -23,8 +24,8 @@ type undoLog struct {
 	ends []int64 // of each part of the file: steps are not cut
 }
 
-// An undoDir is a directory of the target, named by the one above it. It is not held
-// open, and its path not kept: there may be thousands below each other.
+// An undoDir is a directory of the target, named by the one above it. It is not
+// held open, and its path not kept: there may be thousands below each other.
 type undoDir struct {
 	above int32 // in dirs; -1 of the root
 	name  string
@@ -74,7 +75,8 @@ func (g *merger) note(l *level, s undoStep) error {
 	return nil
 }
 
-// undoDir makes sure that a level has its place among the directories of the log.
+// undoDir makes sure that a level has its place among the directories of the
+// log.
 func (g *merger) undoDir(l *level) error {
 	if l.undo > 0 {
 		return nil

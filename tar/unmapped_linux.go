@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explainOwner explains the error of giving a file to an owner. chown(2) says EINVAL for an
-// id that has no place in the user namespace of this process.
+// explainOwner explains the error of giving a file to an owner. chown(2) says
+// EINVAL for an id that has no place in the user namespace of this process.
 func explainOwner(uid, gid uint32, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
@@ -29,8 +29,8 @@ func explainOwner(uid, gid uint32, err error) error {
 // maxRanges is how many ranges of a map an error lists.
 const maxRanges = 4
 
-// lacksID reports whether the map of this process' user namespace is without an id, and what
-// it has.
+// lacksID reports whether the map of this process' user namespace is without an
+// id, and what it has.
 func lacksID(kind string, id uint32) (ranges string, lacks bool) {
 	m, err := user.ParseIDMapFile("/proc/self/" + kind + "_map")
 	if err != nil {
@@ -39,7 +39,8 @@ func lacksID(kind string, id uint32) (ranges string, lacks bool) {
 	return outside(m, id)
 }
 
-// outside reports whether an id is in no range of a map, and which ranges there are.
+// outside reports whether an id is in no range of a map, and which ranges there
+// are.
 func outside(m []user.IDMap, id uint32) (ranges string, is bool) {
 	var has []string
 	for i, r := range m {
@@ -59,8 +60,8 @@ func outside(m []user.IDMap, id uint32) (ranges string, is bool) {
 	return strings.Join(has, ", "), true
 }
 
-// unmappedACL returns the first id of an access control list that the user namespace of this
-// process lacks, in words, or "".
+// unmappedACL returns the first id of an access control list that the user
+// namespace of this process lacks, in words, or "".
 func unmappedACL(value string) string {
 	for _, item := range parseACL(value) {
 		kind := map[uint16]string{aclUser: "uid", aclGroup: "gid"}[item.tag]

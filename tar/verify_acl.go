@@ -46,8 +46,9 @@ func parseACL(value string) []aclItem {
 	return items
 }
 
-// isNotKept reports whether an ACL is one that the kernel does not keep: an empty
-// one, or an access ACL that has nothing but the three classes of the mode.
+// isNotKept reports whether an ACL is one that the kernel does not keep: an
+// empty one, or an access ACL that has nothing but the three classes of the
+// mode.
 func isNotKept(name, value string) bool {
 	items := parseACL(value)
 	for _, i := range items {
@@ -59,8 +60,8 @@ func isNotKept(name, value string) bool {
 }
 
 // sameACL reports whether an access ACL is the wanted one after chmod(2) has
-// followed, as it does when a layer is applied: that sets the permissions of the
-// owner, of all others, and of the mask or, without one, of the group.
+// followed, as it does when a layer is applied: that sets the permissions of
+// the owner, of all others, and of the mask or, without one, of the group.
 func sameACL(want, got string, mode uint32) bool {
 	a, b := parseACL(want), parseACL(got)
 	if a == nil || len(a) != len(b) {

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// An expected is what one path must be. Of the extended attributes it has one of
-// both: those of a tar, or those of a view.
+// An expected is what one path must be. Of the extended attributes it has one
+// of both: those of a tar, or those of a view.
 type expected struct {
 	stat   diff.Node
 	target string // of a symbolic link
@@ -74,10 +74,10 @@ func (c *comparison) time(p string, want *expected, got *diff.Node) {
 	c.findings.add(f)
 }
 
-// isClamped reports whether a time is what the kernel makes of one that the file
-// system cannot hold: the nearest that it can, in whole seconds. The limits are
-// those of ext4 with small and with large inodes and of xfs without and with
-// bigtime; those of tmpfs and btrfs are out of reach.
+// isClamped reports whether a time is what the kernel makes of one that the
+// file system cannot hold: the nearest that it can, in whole seconds. The
+// limits are those of ext4 with small and with large inodes and of xfs without
+// and with bigtime; those of tmpfs and btrfs are out of reach.
 func isClamped(want, got time.Time) bool {
 	const ext4Last, xfsLast = 1<<34 - 1<<31 - 1, 16299260424
 	if got.Nanosecond() != 0 {

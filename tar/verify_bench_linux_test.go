@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// benchLayer is a layer of 256 MiB: 8,000 files of 16 KiB, which is about the mean
-// of a distribution's files, and 8 of 16 MiB. It is kept in a file.
+// benchLayer is a layer of 256 MiB: 8,000 files of 16 KiB, which is about the
+// mean of a distribution's files, and 8 of 16 MiB. It is kept in a file.
 func benchLayer(b *testing.B) string {
 	b.Helper()
 	rnd := rand.NewChaCha8([32]byte{})
@@ -39,9 +39,9 @@ func benchLayer(b *testing.B) string {
 	return file
 }
 
-// BenchmarkVerify compares the check of a layer of 256 MiB with what nobody can do
-// without: to read and hash the tar once, and to read the files once. All is in
-// the page cache.
+// BenchmarkVerify compares the check of a layer of 256 MiB with what nobody can
+// do without: to read and hash the tar once, and to read the files once. All is
+// in the page cache.
 func BenchmarkVerify(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("needs root: applies a layer")

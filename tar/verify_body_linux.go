@@ -20,7 +20,8 @@ func inodeOf(n *diff.Node) inode { return inode{n.Dev, n.Ino} }
 
 // A body is what is known of the content that a file must have. It has been
 // compared with one file while it streamed by, or has a digest, or is a file of
-// the parents; where a comparison failed, it has a digest too if that could be had.
+// the parents; where a comparison failed, it has a digest too if that could be
+// had.
 type body struct {
 	parents string // the path in the parents, when the content is theirs
 
@@ -43,9 +44,9 @@ const (
 	unreadable
 )
 
-// readBody reads the body of the current entry, and compares it with what has its
-// place in the tree now. That is the right file unless a later entry takes the
-// path: most bodies need not be kept or hashed then.
+// readBody reads the body of the current entry, and compares it with what has
+// its place in the tree now. That is the right file unless a later entry takes
+// the path: most bodies need not be kept or hashed then.
 func (v *verifier) readBody(n *node, size int64) (*body, error) {
 	if v.replay != nil {
 		return &body{hashed: true, sum: v.replay.cur.sum}, nil
@@ -70,8 +71,8 @@ func (v *verifier) makeBuffers() {
 	}
 }
 
-// openAt opens a regular file of the tree that has the size. It returns nil when
-// there is none, or none that can be read: comparing the trees will tell.
+// openAt opens a regular file of the tree that has the size. It returns nil
+// when there is none, or none that can be read: comparing the trees will tell.
 func (v *verifier) openAt(p string, size int64) (io.ReadCloser, diff.Node, error) {
 	now, in, name, ok, err := v.merged.lookup(p)
 	if err == nil && (!ok || !now.IsRegular() || now.Size != size) {
@@ -116,7 +117,8 @@ func (v *verifier) compareBody(b *body, f io.Reader, size int64) error {
 	return nil
 }
 
-// sameChunk returns how many bytes at the start of the chunk the file goes on with.
+// sameChunk returns how many bytes at the start of the chunk the file goes on
+// with.
 func (v *verifier) sameChunk(f io.Reader, chunk []byte) (int, error) {
 	n, err := io.ReadFull(f, v.fromFile[:len(chunk)])
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -134,8 +136,8 @@ func (v *verifier) sameChunk(f io.Reader, chunk []byte) (int, error) {
 }
 
 // hashAfter makes the digest of a body of which so many bytes were found to be
-// those of the file, followed by a chunk, and the rest is still to be read. When the
-// file cannot be read again there is no digest.
+// those of the file, followed by a chunk, and the rest is still to be read.
+// When the file cannot be read again there is no digest.
 func (v *verifier) hashAfter(b *body, same int64, chunk []byte, rest int64) error {
 	h := sha256.New()
 	if same > 0 {

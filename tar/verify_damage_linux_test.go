@@ -79,7 +79,8 @@ func damageFile(name string, do func(p string) error) func(string) error {
 	}
 }
 
-// damageName does something in a directory of the layer and gives that its mtime back.
+// damageName does something in a directory of the layer and gives that its
+// mtime back.
 func damageName(name string, do func(p string) error) func(string) error {
 	return func(dir string) error {
 		return damageFile(filepath.Dir(name), func(string) error { return do(filepath.Join(dir, name)) })(dir)

@@ -188,8 +188,8 @@ func TestVerifyReturnsErrorsThatAreNoDamage(t *testing.T) {
 	require.NotErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// While the tar is read, a damaged file of the parents is a missing one, and is named; any
-// other error is returned.
+// While the tar is read, a damaged file of the parents is a missing one, and is
+// named; any other error is returned.
 func TestDamageOfTheParentsIsAFindingAndOtherErrorsAreNot(t *testing.T) {
 	requireRoot(t)
 	parents, _, _, _ := verified(t, faultBase, faultLayer)

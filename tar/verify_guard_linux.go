@@ -6,9 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// A guardedView is the parents' view while the stream is read: where the disk is
-// damaged it shows nothing, and the damage is a finding. Only what resolving paths
-// needs is guarded.
+// A guardedView is the parents' view while the stream is read: where the disk
+// is damaged it shows nothing, and the damage is a finding. Only what resolving
+// paths needs is guarded.
 type guardedView struct {
 	diff.View
 	v *verifier
@@ -46,7 +46,8 @@ func (d guardedDir) Lookup(name string) (diff.Node, error) {
 	return n, nil
 }
 
-// LookupXattrs returns none of a damaged file, of which nothing is compared then.
+// LookupXattrs returns none of a damaged file, of which nothing is compared
+// then.
 func (d guardedDir) LookupXattrs(name string) (map[string]string, error) {
 	xattrs, err := d.Dir.LookupXattrs(name)
 	if err != nil && isDamage(err) {

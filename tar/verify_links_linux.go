@@ -9,7 +9,8 @@ import (
 
 // fileLinks knows which names are one file, and which should be. A file that
 // should be one goes by its *wanted or, when the layer does not make it, by its
-// inode in the layers below. Only files with several names on either side are in it.
+// inode in the layers below. Only files with several names on either side are
+// in it.
 type fileLinks struct {
 	groups map[any]*linkGroup
 	owners map[inode]linkOwner // of merged

@@ -35,8 +35,9 @@ type wanted struct {
 	linked bool  // the layer gave it a second name
 }
 
-// A wantedXattr is an extended attribute under the name that views show. Of long
-// values only a digest is kept: their bytes would come to many times the names'.
+// A wantedXattr is an extended attribute under the name that views show. Of
+// long values only a digest is kept: their bytes would come to many times the
+// names'.
 type wantedXattr struct {
 	name, value string
 	digest      bool

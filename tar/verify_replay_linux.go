@@ -90,9 +90,9 @@ func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	return nil
 }
 
-// learn records the marker that an entry may be. It reports false when the entry has an
-// error, which ends the stream in its turn, and when there are too many marks, which ends it
-// with the next one.
+// learn records the marker that an entry may be. It reports false when the
+// entry has an error, which ends the stream in its turn, and when there are too
+// many marks, which ends it with the next one.
 func (v *verifier) learn(hdr *stdtar.Header) bool {
 	p, err := cleanPath(hdr.Name, v.limits.PathDepth, v.longest)
 	if err != nil {

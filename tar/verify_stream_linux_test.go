@@ -94,7 +94,8 @@ func TestVerifyKeepsToTheLimits(t *testing.T) {
 	}
 }
 
-// reason is an error without the place: the stream may have been read ahead of it.
+// reason is an error without the place: the stream may have been read ahead of
+// it.
 func reason(err error) string {
 	_, why, _ := strings.Cut(err.Error(), diff.ErrInvalidLayer.Error())
 	return why

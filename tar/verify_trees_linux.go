@@ -10,8 +10,8 @@ import (
 )
 
 // A comparison walks the tree that applying a layer has given, beside the nodes
-// and marks that the layer consists of and the tree of the layers below. It says of
-// each path what Merge makes of it: see merger.
+// and marks that the layer consists of and the tree of the layers below. It
+// says of each path what Merge makes of it: see merger.
 type comparison struct {
 	ctx      context.Context
 	readData bool

@@ -27,9 +27,9 @@ var (
 	errID     = errors.New("owner without an id")
 )
 
-// maxHeader is how many bytes of records an extended header can have: the readers of
-// Go's archive/tar, and so all container engines, refuse more. headerRecords is what the
-// records take that every entry may have.
+// maxHeader is how many bytes of records an extended header can have: the
+// readers of Go's archive/tar, and so all container engines, refuse more.
+// headerRecords is what the records take that every entry may have.
 const (
 	maxHeader     = 1 << 20
 	headerRecords = 512
@@ -48,7 +48,8 @@ func checkSize(h *stdtar.Header) error {
 	return nil
 }
 
-// shortPath is a path for an error, which a very long one would make unreadable.
+// shortPath is a path for an error, which a very long one would make
+// unreadable.
 func shortPath(p string) string {
 	if len(p) > 2*maxShown {
 		return shownName(p)
@@ -126,7 +127,8 @@ func setType(h *stdtar.Header, c *diff.Change) error {
 }
 
 // setDevice takes a device number apart as the kernel puts it together for
-// stat(2) (linux/kdev_t.h, new_encode_dev and the 64-bit form of the C library).
+// stat(2) (linux/kdev_t.h, new_encode_dev and the 64-bit form of the C
+// library).
 func setDevice(h *stdtar.Header, n diff.Node) error {
 	h.Devmajor = int64(n.Rdev>>8&0xfff | n.Rdev>>32&0xfffff000)
 	h.Devminor = int64(n.Rdev&0xff | n.Rdev>>12&0xffffff00)

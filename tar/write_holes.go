@@ -12,8 +12,8 @@ type sparseBody interface {
 	SeekTo(at int64) error
 }
 
-// bodyHoles leads a reader of a body over its holes. They are written as zeros, but to
-// read them takes longer, and fills the page cache.
+// bodyHoles leads a reader of a body over its holes. They are written as zeros,
+// but to read them takes longer, and fills the page cache.
 type bodyHoles struct {
 	body sparseBody // nil when there are none to be found
 	size int64
@@ -31,9 +31,9 @@ func holesOf(body io.Reader, size int64) *bodyHoles {
 	return h
 }
 
-// skip returns how many bytes of a hole there are at an offset, which the body is not at
-// any more, and how many bytes of data follow. The last byte of a file is always data:
-// reading it shows that the file has not shrunk.
+// skip returns how many bytes of a hole there are at an offset, which the body
+// is not at any more, and how many bytes of data follow. The last byte of a
+// file is always data: reading it shows that the file has not shrunk.
 func (h *bodyHoles) skip(at int64) (hole, data int64, err error) {
 	if h.body == nil {
 		return 0, math.MaxInt64, nil

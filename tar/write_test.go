@@ -130,7 +130,8 @@ func TestT5TheBytesOfARichChangeSet(t *testing.T) {
 	require.Equal(t, layer, write(t, tar.WriteOptions{}, richChanges()...), "second run")
 }
 
-// 0001-01-01 is what Go's zero time.Time says, which the standard library writes as 1970.
+// 0001-01-01 is what Go's zero time.Time says, which the standard library
+// writes as 1970.
 func TestA4TheZeroTimeIsWrittenAsItIs(t *testing.T) {
 	zero := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	before := changed("before", strings.Repeat("x", 700))

@@ -22,8 +22,8 @@ type job struct {
 	do    func(m *maker, j *job) error
 }
 
-// shown is the path for errors. That of a directory is put together only for one, as
-// paths of deep trees are long.
+// shown is the path for errors. That of a directory is put together only for
+// one, as paths of deep trees are long.
 func (j *job) shown() string {
 	if j.of != nil {
 		return j.of.path()
@@ -38,8 +38,9 @@ type writers struct {
 	jobs    chan []*job
 	running sync.WaitGroup
 
-	// next are the jobs that are handed over together, of the parsing goroutine. Each
-	// handing over can wake a thread, which can take longer than making a small file.
+	// next are the jobs that are handed over together, of the parsing goroutine.
+	// Each handing over can wake a thread, which can take longer than making a
+	// small file.
 	next      []*job
 	nextBytes int
 
@@ -151,8 +152,8 @@ func (w *writers) add(j *job) {
 	}
 }
 
-// flush hands over what add has put together. It comes before every wait of the parsing
-// goroutine for something that a job does.
+// flush hands over what add has put together. It comes before every wait of the
+// parsing goroutine for something that a job does.
 func (w *writers) flush() {
 	if len(w.next) > 0 {
 		w.jobs <- w.next
@@ -160,8 +161,8 @@ func (w *writers) flush() {
 	}
 }
 
-// addAfter hands over a job that needs a pending node to be there first. It does
-// nothing, and returns false, when the node is there already.
+// addAfter hands over a job that needs a pending node to be there first. It
+// does nothing, and returns false, when the node is there already.
 func (w *writers) addAfter(n *node, j *job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 const (
 	// maxDictionary is the largest dictionary in bytes; "xz -9" has this one.
 	maxDictionary = 64 << 20
-	// maxBlocks is how many blocks are read; xz makes one of at least 24 MiB where it
-	// is not told otherwise, or a single one.
+	// maxBlocks is how many blocks are read; xz makes one of at least 24 MiB where
+	// it is not told otherwise, or a single one.
 	maxBlocks = 10_000
 )
 
@@ -30,14 +30,14 @@ func newXZReader(r *bufio.Reader) (io.Reader, error) {
 	return xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(guard)
 }
 
-// An xzGuard passes an xz stream on to a decompressor that would allocate whatever
-// the headers ask for, and ends it where that is too much. It follows the structure
-// alone (xz-file-format.txt, sections 2 to 4, and the chunks of LZMA2); what is wrong
-// with the content is left to the decompressor.
+// An xzGuard passes an xz stream on to a decompressor that would allocate
+// whatever the headers ask for, and ends it where that is too much. It follows
+// the structure alone (xz-file-format.txt, sections 2 to 4, and the chunks of
+// LZMA2); what is wrong with the content is left to the decompressor.
 type xzGuard struct {
 	from *bufio.Reader
-	// seen are bytes that were looked at and are still to be passed on; unseen is how
-	// many behind them can be passed on as they are.
+	// seen are bytes that were looked at and are still to be passed on; unseen is
+	// how many behind them can be passed on as they are.
 	seen   []byte
 	unseen int
 	// next looks at what follows these.
@@ -79,8 +79,8 @@ func (g *xzGuard) take(n int) ([]byte, error) {
 	return buf[:got], err
 }
 
-// takeInside looks at n bytes of a stream that is not at its end. The decompressor
-// takes an end of input between two blocks for one of the stream.
+// takeInside looks at n bytes of a stream that is not at its end. The
+// decompressor takes an end of input between two blocks for one of the stream.
 func (g *xzGuard) takeInside(n int) ([]byte, error) {
 	buf, err := g.take(n)
 	return buf, unexpected(err)

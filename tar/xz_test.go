@@ -104,8 +104,8 @@ func TestABadXZStreamIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// TestAnXZStreamGetsNoMoreMemoryThanIsSaid needs that the check comes before what it
-// guards: the second block asks for what the first did not.
+// TestAnXZStreamGetsNoMoreMemoryThanIsSaid needs that the check comes before
+// what it guards: the second block asks for what the first did not.
 func TestAnXZStreamGetsNoMoreMemoryThanIsSaid(t *testing.T) {
 	large := xzOf(t, xz.WriterConfig{DictCap: 2 * maxDictionary}, []byte("x"))
 	small := xzOf(t, xz.WriterConfig{DictCap: 4096}, []byte("x"))

@@ -9,10 +9,10 @@ import (
 )
 
 // A headerFix stands below the writer of the standard library, which takes the
-// zero time.Time, 0001-01-01T00:00:00Z, for "no time" and writes 1970 in its place.
-// Builders written in Go do give files that time. So such a header is written with
-// the time one second later, which takes a record of the same length, and kept back
-// until the record has been put right.
+// zero time.Time, 0001-01-01T00:00:00Z, for "no time" and writes 1970 in its
+// place. Builders written in Go do give files that time. So such a header is
+// written with the time one second later, which takes a record of the same
+// length, and kept back until the record has been put right.
 type headerFix struct {
 	w    io.Writer
 	held *bytes.Buffer // nil: everything passes
@@ -47,8 +47,9 @@ func (lw *layerWriter) writeHeader() error {
 	return err
 }
 
-// isLater compares two times by their seconds. The methods of time.Time go wrong where
-// the seconds since year 1 do not fit into 64 bits, and a tar can have such times.
+// isLater compares two times by their seconds. The methods of time.Time go
+// wrong where the seconds since year 1 do not fit into 64 bits, and a tar can
+// have such times.
 func isLater(a, b time.Time) bool {
 	if x, y := a.Unix(), b.Unix(); x != y {
 		return x > y

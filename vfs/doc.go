@@ -4,8 +4,8 @@
 // files (reflink) a copy is cheap. It is the reference every other backend is
 // compared with.
 //
-// NoWriters does not see mounts of processes that this one may not look at, unless a file is
-// open through them.
+// NoWriters does not see mounts of processes that this one may not look at,
+// unless a file is open through them.
 //
 //	d, err := vfs.New(ctx, "/var/lib/layerkeep/vfs", driver.Options{})
 package vfs

@@ -26,16 +26,17 @@ const (
 	manifestFile = "manifest" // what the tree looked like when it was copied
 )
 
-// vfs is the driver: the life of layers with the backend's hooks, and what only it can do.
+// vfs is the driver: the life of layers with the backend's hooks, and what only
+// it can do.
 type vfs struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too: Found, Borrow,
-// CheckHints and the like. As they are one step further down, a hook does not hide the method of
-// the same name that layers have.
+// abilities are the methods of the backend that are those of the driver, too:
+// Found, Borrow, CheckHints and the like. As they are one step further down, a
+// hook does not hide the method of the same name that layers have.
 type abilities struct{ *backend }
 
 // backend has the hooks of [layerlife.Backend].
@@ -74,8 +75,8 @@ type facts struct {
 	UserNS  bool     `json:"userNS"`
 }
 
-// probe finds out what works here, or takes what was known. Without either the slow
-// ways are taken, which need nothing.
+// probe finds out what works here, or takes what was known. Without either the
+// slow ways are taken, which need nothing.
 func (d *backend) probe(ctx context.Context) error {
 	f, known, err := layerdir.Learn(d.opts, func() (facts, error) { return d.try(ctx) })
 	d.xattrs, d.reflink, d.idmap, d.userNS, d.known = f.Xattrs, f.Reflink, f.IDMap, f.UserNS, known
@@ -137,7 +138,8 @@ func (d *backend) Make(ctx context.Context, dir string, l *layerlife.Layer) erro
 	return d.copyParent(ctx, l.Parents[0], dir)
 }
 
-// copyParent fills dir/tree, and the manifest once nothing in it changes any more.
+// copyParent fills dir/tree, and the manifest once nothing in it changes any
+// more.
 func (d *backend) copyParent(ctx context.Context, parent driver.ID, dir string) error {
 	src, err := rootfd.Open(d.store.Path(parent, treeDir), rootfd.Options{})
 	if err != nil {
@@ -164,8 +166,8 @@ func (d *backend) copyParent(ctx context.Context, parent driver.ID, dir string) 
 	return made.save(dir+"/"+manifestFile, stamp)
 }
 
-// tree returns the path of the tree that the layer's view is. The nearest parent has to be there,
-// if it is borrowed.
+// tree returns the path of the tree that the layer's view is. The nearest
+// parent has to be there, if it is borrowed.
 func (d *backend) tree(l layerlife.Layer) (string, error) {
 	if len(l.Parents) > 0 {
 		if err := d.store.CheckLent(l.Parents[0]); err != nil {
@@ -229,9 +231,9 @@ func (d *backend) read() rootfd.Options {
 	return layerdir.ReadOptions(d.opts.Fallbacks)
 }
 
-// Sides opens the trees of the parent and of the layer. A comparison looks at every inode of
-// the tree, and reads only those that changed since they were copied; on a tmpfs, all regular
-// files.
+// Sides opens the trees of the parent and of the layer. A comparison looks at
+// every inode of the tree, and reads only those that changed since they were
+// copied; on a tmpfs, all regular files.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	path, err := d.tree(l)
 	if err != nil {
@@ -286,8 +288,8 @@ func (d *backend) manifest(id driver.ID) (*manifest, error) {
 	return m, err
 }
 
-// errNoClock: what time it is on the store's file system cannot be found out without
-// writing to it.
+// errNoClock: what time it is on the store's file system cannot be found out
+// without writing to it.
 var errNoClock = errors.New("the file system's time is not known")
 
 // now is the file system's own time.
@@ -320,7 +322,8 @@ func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	return err
 }
 
-// Usage counts the whole copy: blocks shared with the parent count on both sides.
+// Usage counts the whole copy: blocks shared with the parent count on both
+// sides.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	return layerdir.Usage(ctx, d.store.Path(l.ID, treeDir))
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// FuzzManifest reads any bytes as a manifest. It is taken if the fields are those of one,
-// however it was cut into reads, and knows the directories that they name and no others.
+// FuzzManifest reads any bytes as a manifest. It is taken if the fields are
+// those of one, however it was cut into reads, and knows the directories that
+// they name and no others.
 func FuzzManifest(f *testing.F) {
 	for _, rest := range []string{
 		"\x00-3\x00999\x002\x007\x00.\x0012\x00a/b\n\x00",

@@ -41,9 +41,9 @@ func (d *backend) hasManifest(id driver.ID, m layerdir.Meta) bool {
 	return !m.View && len(m.Parents) > 0 && !d.store.Lent(id)
 }
 
-// rehint gives a layer with this record a manifest if it has none that can be read. The new
-// one knows no directory, so that all is compared: what was copied unchanged cannot be told
-// any more.
+// rehint gives a layer with this record a manifest if it has none that can be
+// read. The new one knows no directory, so that all is compared: what was
+// copied unchanged cannot be told any more.
 func (d *backend) rehint(_ context.Context, id driver.ID, m *layerdir.Meta) error {
 	path := d.store.Path(id, manifestFile)
 	if !d.hasManifest(id, *m) {

@@ -32,9 +32,9 @@ import (
 // the manifest has for that path.
 //
 // Where the file system does not notice every write through a shared mapping,
-// the change time tells all but the content of regular files; see noticesMapped.
-// Where it does not notice that two files changed places, in a directory that was
-// changed nothing is taken for known; see noticesExchange.
+// the change time tells all but the content of regular files; see
+// noticesMapped. Where it does not notice that two files changed places, in a
+// directory that was changed nothing is taken for known; see noticesExchange.
 type manifest struct {
 	stamp  time.Time
 	dirs   dirIndex
@@ -42,8 +42,9 @@ type manifest struct {
 	swaps  bool // and of exchanged names
 }
 
-// The first field of a manifest. One of the second version ends with a checksum of all
-// that is before it: a stamp that the disk has changed would hide changes from diffs.
+// The first field of a manifest. One of the second version ends with a checksum
+// of all that is before it: a stamp that the disk has changed would hide
+// changes from diffs.
 const (
 	manifestMagic  = "layerkeep vfs manifest 2"
 	manifestMagic1 = "layerkeep vfs manifest 1"
@@ -57,8 +58,8 @@ type recording struct {
 	count int
 }
 
-// The paths of a deep tree come to the square of its depth. What is not recorded is
-// compared with the original, as if it had been moved.
+// The paths of a deep tree come to the square of its depth. What is not
+// recorded is compared with the original, as if it had been moved.
 const (
 	maxRecordedPath = 4 << 10   // bytes of one path
 	maxRecorded     = 256 << 20 // bytes of all
@@ -153,8 +154,8 @@ type fields struct {
 	err  error
 }
 
-// maxField bounds a field, in bytes: the path of 100,000 directories in each other takes
-// a quarter of it. What is longer is no manifest of ours.
+// maxField bounds a field, in bytes: the path of 100,000 directories in each
+// other takes a quarter of it. What is longer is no manifest of ours.
 const maxField = 100 << 20
 
 // next returns a field, which the next call overwrites.
@@ -189,8 +190,8 @@ func (f *fields) number() int64 {
 // noticesMapped reports whether the file system sets the change time at every
 // write through a shared mapping. Those that write to a disk do, as they get a
 // page fault when a clean page is written to; tmpfs does not: a page that was
-// read first is writable already, and nothing tells of the write. It goes by the
-// type, since a trial would end in SIGBUS on a full disk.
+// read first is writable already, and nothing tells of the write. It goes by
+// the type, since a trial would end in SIGBUS on a full disk.
 func noticesMapped(path string) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
@@ -234,10 +235,11 @@ func touch(dir string) (time.Time, error) {
 	return time.Unix(st.Ctim.Unix()), nil
 }
 
-// localTime is the time of a file system that nothing may be written to. Those that
-// notice every change, see noticesMapped, take it from this machine's clock. It returns
-// errNoClock for others: those made from a list of files, such as squashfs and erofs,
-// keep no change times, and that of a server may be another one.
+// localTime is the time of a file system that nothing may be written to. Those
+// that notice every change, see noticesMapped, take it from this machine's
+// clock. It returns errNoClock for others: those made from a list of files,
+// such as squashfs and erofs, keep no change times, and that of a server may be
+// another one.
 func localTime(path string) (time.Time, error) {
 	local, err := noticesMapped(path)
 	if err == nil && !local {

@@ -45,8 +45,8 @@ func (t *tree) Root() (diff.Dir, error) {
 type dir struct {
 	diff.PlainDir
 	tree *tree
-	// path is where it is, of those alone that can be known: a deep tree that somebody has
-	// made would have paths that grow with the square of its depth.
+	// path is where it is, of those alone that can be known: a deep tree that
+	// somebody has made would have paths that grow with the square of its depth.
 	path string
 	// known: it is the directory that was copied to this path.
 	known bool

@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// layered returns a driver with the sealed layer "a", whose tree fill makes, and
-// the tree of "b", a copy of it.
+// layered returns a driver with the sealed layer "a", whose tree fill makes,
+// and the tree of "b", a copy of it.
 func layered(t *testing.T, root string, opts driver.Options, fill func(tree string)) (d *vfs, tree string) {
 	t.Helper()
 	opened, err := New(t.Context(), root, opts)
@@ -207,7 +207,8 @@ func TestAClockThatWentBackOrABadManifestOnlyCostsTime(t *testing.T) {
 	}
 }
 
-// It is found before a diff warns of it, and one that knows nothing warns of nothing.
+// It is found before a diff warns of it, and one that knows nothing warns of
+// nothing.
 func TestABadManifestIsFoundAndWrittenAnew(t *testing.T) {
 	var log bytes.Buffer
 	d, copied := layered(t, filepath.Join(t.TempDir(), "vfs"), driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(root string) {

@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// NoWriters makes copies of the layer's mounts read-only that other mount namespaces have,
-// and then looks at each file of the layer: one can be open for writing through a mount
-// that is gone.
+// NoWriters makes copies of the layer's mounts read-only that other mount
+// namespaces have, and then looks at each file of the layer: one can be open
+// for writing through a mount that is gone.
 func (d *vfs) NoWriters(ctx context.Context, id driver.ID) error {
 	err := d.store.NotWritableElsewhere(ctx, id)
 	if err == nil {
@@ -44,8 +44,8 @@ func (d *backend) noOpenFiles(ctx context.Context, id driver.ID) error {
 	return err
 }
 
-// notOpenForWriting asks for a lease, which the kernel refuses while somebody has the file
-// open for writing. Where there are no leases nothing is known.
+// notOpenForWriting asks for a lease, which the kernel refuses while somebody
+// has the file open for writing. Where there are no leases nothing is known.
 func notOpenForWriting(dir *rootfd.Dir, name string, owner uint32) error {
 	f, err := dir.Open(name)
 	if errors.Is(err, unix.ENOENT) {
@@ -64,8 +64,8 @@ func notOpenForWriting(dir *rootfd.Dir, name string, owner uint32) error {
 	return nil // it ends with the descriptor
 }
 
-// lease takes a lease as the owner of the file where root may not, which is root of a user
-// namespace or has given up CAP_LEASE.
+// lease takes a lease as the owner of the file where root may not, which is
+// root of a user namespace or has given up CAP_LEASE.
 func lease(file uintptr, owner uint32) error {
 	take := func() error {
 		_, err := unix.FcntlInt(file, unix.F_SETLEASE, unix.F_RDLCK)

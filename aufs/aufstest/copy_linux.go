@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyFile copies a file that is no directory with its attributes: what the module's
-// cpup.c does.
+// copyFile copies a file that is no directory with its attributes: what the
+// module's cpup.c does.
 func copyFile(from hit, to string) error { return copyNode(from, to, hasValue) }
 
-// copyNode copies a file that is no directory, with those of its extended attributes
-// whose values keep accepts.
+// copyNode copies a file that is no directory, with those of its extended
+// attributes whose values keep accepts.
 func copyNode(from hit, to string, keep func(value []byte) bool) error {
 	var err error
 	switch from.st.Mode & unix.S_IFMT {
@@ -35,8 +35,8 @@ func copyNode(from hit, to string, keep func(value []byte) bool) error {
 	return copyAttributes(from.path, to, keep)
 }
 
-// hasValue keeps the extended attributes that copy-up keeps: the module takes "no
-// bytes" for "no attribute".
+// hasValue keeps the extended attributes that copy-up keeps: the module takes
+// "no bytes" for "no attribute".
 func hasValue(value []byte) bool { return len(value) > 0 }
 
 // anyValue keeps all.
@@ -59,7 +59,8 @@ func copyBody(from, to string) error {
 	return out.Close()
 }
 
-// copyAttributes gives to the owner, extended attributes, mode and times of from.
+// copyAttributes gives to the owner, extended attributes, mode and times of
+// from.
 func copyAttributes(from, to string, keep func(value []byte) bool) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {

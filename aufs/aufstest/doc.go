@@ -3,7 +3,7 @@
 // disk is made here. An [Editor] is one mount with a writable branch.
 //
 // It is written from what the module (fs/aufs, 6.1) does, and shares no code
-// with package aufs, which reads the result. What it does differently from a plain
-// file system is in docs/aufs.md. Where the kernel has the module, the tests of
-// package aufs make the same edits through it and expect the same.
+// with package aufs, which reads the result. What it does differently from a
+// plain file system is in docs/aufs.md. Where the kernel has the module, the
+// tests of package aufs make the same edits through it and expect the same.
 package aufstest

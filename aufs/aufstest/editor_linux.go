@@ -44,12 +44,12 @@ func New(branchDir string, parents []string) *Editor {
 }
 
 // Apply makes an edit. It returns what the system call through the mount would:
-// EXDEV for the rename of a directory with anything in a lower branch, EPERM for
-// names that start with ".wh.", ENAMETOOLONG for names over 242 bytes.
+// EXDEV for the rename of a directory with anything in a lower branch, EPERM
+// for names that start with ".wh.", ENAMETOOLONG for names over 242 bytes.
 //
-// As in a mount, times that an edit sets are cut to seconds, and the directory in
-// which a copy of a lower file is made gets the time at which that was done, but
-// see [fstest.DirTimes].
+// As in a mount, times that an edit sets are cut to seconds, and the directory
+// in which a copy of a lower file is made gets the time at which that was done,
+// but see [fstest.DirTimes].
 //
 // Paths must not lead through symbolic links.
 func (e *Editor) Apply(edit fstest.Edit) error {
@@ -144,9 +144,9 @@ func (e *Editor) KeepTimes() *Editor {
 	return e
 }
 
-// Live makes the editor take all opaque marks of the writable branch for ones that
-// this mount has made: nothing below them shows. It is for branches that get no
-// whiteouts for what would reappear, see [ShowLive].
+// Live makes the editor take all opaque marks of the writable branch for ones
+// that this mount has made: nothing below them shows. It is for branches that
+// get no whiteouts for what would reappear, see [ShowLive].
 func (e *Editor) Live() *Editor {
 	e.live = true
 	return e
@@ -226,8 +226,9 @@ func (e *Editor) copyUpDir(rel string) error {
 	return errors.Join(err, e.forget(rel))
 }
 
-// renamed makes a copy under a temporary name and gives it its name. The time of
-// the directory changes: the module puts it back before the rename and not after.
+// renamed makes a copy under a temporary name and gives it its name. The time
+// of the directory changes: the module puts it back before the rename and not
+// after.
 func (e *Editor) renamed(rel string, fill func(to string) error) error {
 	e.copies++
 	tmp := filepath.Join(filepath.Dir(rel), fmt.Sprintf("%s%s.%08x", prefix, filepath.Base(rel), e.copies))

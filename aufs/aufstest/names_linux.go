@@ -120,8 +120,8 @@ func (e *Editor) whiteoutOf(rel string) string {
 	return e.up(filepath.Join(filepath.Dir(rel), prefix+filepath.Base(rel)))
 }
 
-// hideLower makes a whiteout where lower branches have something: a hard link of
-// the base file, link_or_create_wh.
+// hideLower makes a whiteout where lower branches have something: a hard link
+// of the base file, link_or_create_wh.
 func (e *Editor) hideLower(rel string) error {
 	if lower, err := e.hasLower(rel); err != nil || !lower {
 		return err
@@ -163,8 +163,8 @@ func (e *Editor) add(edit fstest.Edit) error {
 	return os.Remove(e.whiteoutOf(edit.Path))
 }
 
-// forget says that a file is new: it may have the inode number of a directory that
-// was removed.
+// forget says that a file is new: it may have the inode number of a directory
+// that was removed.
 func (e *Editor) forget(rel string) error {
 	h, _, err := lstat(e.up(rel))
 	delete(e.opaque, inodeOf(h))

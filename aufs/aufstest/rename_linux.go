@@ -86,8 +86,9 @@ func (e *Editor) mayRename(rel, to string) (src, dst []hit, done bool, err error
 	return src, dst, false, err
 }
 
-// mayExchange refuses what the module does: it copies the directory of the second
-// name up, and then wants that of the first one to be in the writable branch.
+// mayExchange refuses what the module does: it copies the directory of the
+// second name up, and then wants that of the first one to be in the writable
+// branch.
 func (e *Editor) mayExchange(rel, to string) error {
 	if err := checkPath(to); err != nil {
 		return err

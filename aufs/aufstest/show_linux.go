@@ -19,7 +19,8 @@ const (
 	linkDir    = ".wh..wh.plnk"
 )
 
-// maxName is AUFS_MAX_NAMELEN: room for the prefix twice and a temporary suffix.
+// maxName is AUFS_MAX_NAMELEN: room for the prefix twice and a temporary
+// suffix.
 const maxName = 242
 
 // A hit is what a branch has at a path.
@@ -42,8 +43,8 @@ func lstat(path string) (hit, bool, error) {
 	return h, true, nil
 }
 
-// marked reports whether a mark is there. What has its name and is no file is an
-// error, as for the module.
+// marked reports whether a mark is there. What has its name and is no file is
+// an error, as for the module.
 func marked(dir, name string) (bool, error) {
 	h, ok, err := lstat(filepath.Join(dir, name))
 	if err == nil && ok && h.st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -56,10 +57,10 @@ func marked(dir, name string) (bool, error) {
 // branches, uppermost first. It returns what is merged under the name: one hit,
 // or several directories. None means that there is nothing.
 //
-// It follows au_lkup_dentry in the module's dentry.c: a whiteout ends the search
-// before its own branch's file, and what is of another type is passed over. An
-// opaque directory does not end the search. The module remembers the last one that
-// it met, and merges nothing below that.
+// It follows au_lkup_dentry in the module's dentry.c: a whiteout ends the
+// search before its own branch's file, and what is of another type is passed
+// over. An opaque directory does not end the search. The module remembers the
+// last one that it met, and merges nothing below that.
 func child(dirs []string, name string) (hits []hit, err error) {
 	if len(name) > maxName {
 		return nil, nil
@@ -139,9 +140,9 @@ func names(dirs []string, find finder) ([]string, error) {
 // branches' files. It is the oracle for whatever reads branches.
 func Show(dst string, branches ...string) error { return show(dst, branches, child, link) }
 
-// ShowLive is Show for a mount in which the opaque marks of the first branch were
-// made, and hide everything below: the tree that a layer is meant to hold before it
-// got whiteouts for what would reappear in the next mount.
+// ShowLive is Show for a mount in which the opaque marks of the first branch
+// were made, and hide everything below: the tree that a layer is meant to hold
+// before it got whiteouts for what would reappear in the next mount.
 func ShowLive(dst string, branches ...string) error {
 	e := New(branches[0], branches[1:]).Live()
 	return show(dst, branches, func(dirs []string, name string) ([]hit, error) {
@@ -160,8 +161,8 @@ func link(from hit, to string) error {
 	return nil
 }
 
-// Copy is Show with copies of the files; those that are hard links of each other
-// stay it.
+// Copy is Show with copies of the files; those that are hard links of each
+// other stay it.
 func Copy(dst string, branches ...string) error {
 	copies := map[inode]string{}
 	return show(dst, branches, child, func(from hit, to string) error {

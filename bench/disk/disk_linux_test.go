@@ -62,7 +62,8 @@ func names(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// What a killed run has left goes, mounts too; what others have made with such a name stays.
+// What a killed run has left goes, mounts too; what others have made with such
+// a name stays.
 func TestTheNextRunRemovesWhatAKilledOneHasLeft(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("mounting is not permitted here")

@@ -1,9 +1,11 @@
-// Package disk makes the places that package bench measures on, small disks of their own in
-// loop devices or the user's own directory, and counts what reaches them: bytes written to
-// the device, blocks and inodes in use, blocks that files share.
+// Package disk makes the places that package bench measures on, small disks of
+// their own in loop devices or the user's own directory, and counts what
+// reaches them: bytes written to the device, blocks and inodes in use, blocks
+// that files share.
 //
-// All that it makes is in one directory of the scratch directory, whose name begins with
-// [Prefix]. What a killed run has left there, mounts included, [Open] removes.
+// All that it makes is in one directory of the scratch directory, whose name
+// begins with [Prefix]. What a killed run has left there, mounts included,
+// [Open] removes.
 package disk
 
 import (

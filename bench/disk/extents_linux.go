@@ -28,8 +28,9 @@ type fiemapExtent struct {
 	_                         [3]uint32
 }
 
-// Extents returns how many bytes of a file lie in blocks, and how many of these the file
-// shares with others (reflinks, snapshots). It writes the file's data first.
+// Extents returns how many bytes of a file lie in blocks, and how many of these
+// the file shares with others (reflinks, snapshots). It writes the file's data
+// first.
 func Extents(f *os.File) (total, shared int64, err error) {
 	var request struct {
 		head    fiemapHeader

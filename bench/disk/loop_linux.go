@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// freeLoops is how often a free loop device is asked for: between the answer and its
-	// use another program may take it.
+	// freeLoops is how often a free loop device is asked for: between the answer
+	// and its use another program may take it.
 	freeLoops = 50
 	loopPause = 20 * time.Millisecond
 )
 
-// mountLoop mounts the file system in an image. The loop device goes when nothing is mounted
-// any more, also after this process was killed.
+// mountLoop mounts the file system in an image. The loop device goes when
+// nothing is mounted any more, also after this process was killed.
 func mountLoop(image, target, kind string) error {
 	loop, err := attach(image)
 	if err != nil {
@@ -33,9 +33,10 @@ func mountLoop(image, target, kind string) error {
 	return nil
 }
 
-// attach gives an image a loop device, which it returns open: it detaches itself when it is
-// closed and nothing is mounted. The image is read and written past the page cache where its
-// file system can do that, so that nothing is kept twice in memory.
+// attach gives an image a loop device, which it returns open: it detaches
+// itself when it is closed and nothing is mounted. The image is read and
+// written past the page cache where its file system can do that, so that
+// nothing is kept twice in memory.
 func attach(image string) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {

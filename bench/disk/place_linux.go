@@ -63,8 +63,9 @@ func options(m *mountinfo.Info) string {
 	return strings.Join(all, ",")
 }
 
-// deviceOf returns the number of the block device below a mount. File systems such as btrfs
-// have a number of their own, which leads to no device; their source is its path.
+// deviceOf returns the number of the block device below a mount. File systems
+// such as btrfs have a number of their own, which leads to no device; their
+// source is its path.
 func deviceOf(m *mountinfo.Info) uint64 {
 	if m.Major > 0 {
 		return unix.Mkdev(uint32(m.Major), uint32(m.Minor))
@@ -123,15 +124,16 @@ func (p *Place) Sync() error {
 	return nil
 }
 
-// The columns of /sys/dev/block/*/stat, see the kernel's Documentation/block/stat.rst.
+// The columns of /sys/dev/block/*/stat, see the kernel's
+// Documentation/block/stat.rst.
 const (
 	sectorsRead    = 2
 	sectorsWritten = 6
 	sector         = 512
 )
 
-// Written returns how many bytes were written to the device since it was made; ok is false
-// where there is no block device.
+// Written returns how many bytes were written to the device since it was made;
+// ok is false where there is no block device.
 func (p *Place) Written() (bytes int64, ok bool) { return p.counter(sectorsWritten) }
 
 // Read returns how many bytes were read from the device, as Written.
@@ -153,8 +155,8 @@ func (p *Place) counter(column int) (int64, bool) {
 	return sectors * sector, err == nil
 }
 
-// Used returns what is in use on the file system. Inodes is 0 where it does not count them,
-// as btrfs: [Place.CountsInodes].
+// Used returns what is in use on the file system. Inodes is 0 where it does not
+// count them, as btrfs: [Place.CountsInodes].
 func (p *Place) Used() (Space, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(p.Dir, &st); err != nil {
@@ -166,7 +168,8 @@ func (p *Place) Used() (Space, error) {
 // CountsInodes reports whether the file system counts the inodes in use.
 func (p *Place) CountsInodes() bool { return p.FileSystem != "btrfs" }
 
-// Room returns the size of the file system and how much of it is free for anybody.
+// Room returns the size of the file system and how much of it is free for
+// anybody.
 func (p *Place) Room() (size, free int64, err error) { return room(p.Dir) }
 
 func room(dir string) (size, free int64, err error) {
@@ -177,8 +180,8 @@ func room(dir string) (size, free int64, err error) {
 	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // they fit
 }
 
-// FreeInodes returns how many more files the file system has room for; ok is false where only
-// its bytes limit that, as on btrfs.
+// FreeInodes returns how many more files the file system has room for; ok is
+// false where only its bytes limit that, as on btrfs.
 func (p *Place) FreeInodes() (n int64, ok bool, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(p.Dir, &st); err != nil {
@@ -187,14 +190,15 @@ func (p *Place) FreeInodes() (n int64, ok bool, err error) {
 	return int64(st.Ffree), st.Files > 0, nil //nolint:gosec // it fits
 }
 
-// drops is how often DropCaches tells the kernel to drop its caches. ext4 keeps the blocks of
-// its metadata in memory as long as its journal refers to them. The kernel gives up these
-// references only after it has looked for memory that nothing refers to, so the second time
-// finds the blocks.
+// drops is how often DropCaches tells the kernel to drop its caches. ext4 keeps
+// the blocks of its metadata in memory as long as its journal refers to them.
+// The kernel gives up these references only after it has looked for memory that
+// nothing refers to, so the second time finds the blocks.
 const drops = 2
 
-// DropCaches forgets what the kernel remembers of files and directories, so that they are
-// read from the device the next time. It needs root of the machine.
+// DropCaches forgets what the kernel remembers of files and directories, so
+// that they are read from the device the next time. It needs root of the
+// machine.
 func (p *Place) DropCaches() error {
 	if err := p.Sync(); err != nil {
 		return err

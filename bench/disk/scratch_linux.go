@@ -26,8 +26,8 @@ type Scratch struct {
 	lock *os.File
 }
 
-// Open makes a directory for a run in dir, and removes what killed runs have left there.
-// While it is open, another Open of dir returns [ErrInUse].
+// Open makes a directory for a run in dir, and removes what killed runs have
+// left there. While it is open, another Open of dir returns [ErrInUse].
 func Open(dir string) (*Scratch, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -47,8 +47,8 @@ func Open(dir string) (*Scratch, error) {
 	return s, nil
 }
 
-// take locks the file. A process that a killed run was just starting has the lock for a
-// moment longer.
+// take locks the file. A process that a killed run was just starting has the
+// lock for a moment longer.
 func take(lock *os.File) error {
 	for start := time.Now(); ; time.Sleep(lockPause) {
 		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -136,8 +136,8 @@ func Remove(dir string) error {
 	return rmtree.Remove(dir)
 }
 
-// removeSubvolumes removes the subvolumes below a directory. Files in one that is read-only
-// could not be removed otherwise.
+// removeSubvolumes removes the subvolumes below a directory. Files in one that
+// is read-only could not be removed otherwise.
 func removeSubvolumes(dir string) error {
 	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -196,16 +196,17 @@ func (s *Scratch) Path(name string) (string, error) {
 	return dir, os.Mkdir(dir, 0o700)
 }
 
-// mkfs has the arguments of the programs that make file systems. All else is as they have it
-// by default, but for work that ext4 would do later, in the middle of what is measured.
+// mkfs has the arguments of the programs that make file systems. All else is as
+// they have it by default, but for work that ext4 would do later, in the middle
+// of what is measured.
 var mkfs = map[string][]string{
 	"ext4":  {"-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"},
 	"xfs":   {"-q", "-m", "reflink=1"},
 	"btrfs": {"-q"},
 }
 
-// Image makes a file system of a kind and a size in bytes, in a loop device, and mounts it.
-// more are further arguments of the program that makes it.
+// Image makes a file system of a kind and a size in bytes, in a loop device,
+// and mounts it. more are further arguments of the program that makes it.
 func (s *Scratch) Image(ctx context.Context, name, kind string, size int64, more ...string) (*Place, error) {
 	target, err := s.Path(name)
 	if err != nil {

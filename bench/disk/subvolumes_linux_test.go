@@ -10,7 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// makeSubvolumes makes subvolumes at two depths, one of them read-only, with files in them.
+// makeSubvolumes makes subvolumes at two depths, one of them read-only, with
+// files in them.
 func makeSubvolumes(t *testing.T, dir *os.File) {
 	t.Helper()
 	require.NoError(t, subvol.Create(dir, "one"))

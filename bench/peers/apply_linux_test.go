@@ -99,8 +99,8 @@ func into(dir, name string, apply func(root string) error) contender {
 	}}
 }
 
-// settle writes back what earlier work left in memory, so that its cost does not
-// fall to whoever comes next.
+// settle writes back what earlier work left in memory, so that its cost does
+// not fall to whoever comes next.
 func settle(tb testing.TB, dir string) {
 	tb.Helper()
 	f, err := os.Open(dir)

@@ -4,7 +4,7 @@
 //
 //	go test -run '^$' -bench . -timeout 30m
 //
-// Every round of a benchmark runs each contender once, in turn, so that noise of
-// the machine meets all of them alike. Reported are each contender's median time
-// in milliseconds, and how many times longer than ours it took ("x-NAME").
+// Every round of a benchmark runs each contender once, in turn, so that noise
+// of the machine meets all of them alike. Reported are each contender's median
+// time in milliseconds, and how many times longer than ours it took ("x-NAME").
 package peers

@@ -19,7 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Subjects returns containerd's snapshotters, to be measured beside the drivers of this module.
+// Subjects returns containerd's snapshotters, to be measured beside the drivers
+// of this module.
 func Subjects() []*bench.Subject {
 	return []*bench.Subject{
 		{
@@ -56,7 +57,8 @@ func newStore(dir string, s snapshots.Snapshotter, err error) (bench.Store, erro
 	return &store{dir: dir, s: s, sealed: map[string]bool{}, views: map[string]string{}}, nil
 }
 
-// committed is the name of a layer once it is sealed. Keys and names are one space.
+// committed is the name of a layer once it is sealed. Keys and names are one
+// space.
 func committed(name string) string { return "committed-" + name }
 
 func (s *store) isSealed(name string) bool {
@@ -160,8 +162,8 @@ func (s *store) look(ctx context.Context, name string) (mounts []mount.Mount, do
 	return mounts, func() { _ = s.s.Remove(context.WithoutCancel(ctx), view) }, err
 }
 
-// Seal commits the layer, and then syncs the file system, which our drivers do and containerd
-// leaves to others.
+// Seal commits the layer, and then syncs the file system, which our drivers do
+// and containerd leaves to others.
 func (s *store) Seal(ctx context.Context, name string) error {
 	if s.isSealed(name) {
 		return nil

@@ -18,7 +18,8 @@ func (p px) String() string {
 	return strings.TrimSuffix(strconv.FormatFloat(float64(p), 'f', 1, 64), ".0")
 }
 
-// farthest bounds what is drawn, so that differences of numbers do not overflow.
+// farthest bounds what is drawn, so that differences of numbers do not
+// overflow.
 const farthest = 1e300
 
 func clamp(v float64) float64 { return min(max(v, -farthest), farthest) }
@@ -36,8 +37,8 @@ type tickMark struct {
 	text string
 }
 
-// newAxis makes an axis that all results fit on. It is logarithmic if asked for and if all
-// medians are positive; else it contains 0.
+// newAxis makes an axis that all results fit on. It is logarithmic if asked for
+// and if all medians are positive; else it contains 0.
 func newAxis(results []*summary, wantLog bool) *axis {
 	a := &axis{log: wantLog}
 	lo, hi := math.Inf(1), math.Inf(-1)
@@ -65,8 +66,8 @@ func newAxis(results []*summary, wantLog bool) *axis {
 
 const mostTicks = 5
 
-// setLog puts the ends of the axis on 1, 2 or 5 times a power of ten, or on powers of two
-// for bytes.
+// setLog puts the ends of the axis on 1, 2 or 5 times a power of ten, or on
+// powers of two for bytes.
 func (a *axis) setLog(lo, hi float64) {
 	base := 10.0
 	a.lo, a.hi = math.Log2(roundLog(lo, false)), math.Log2(roundLog(hi, true))
@@ -91,7 +92,8 @@ func (a *axis) setLog(lo, hi float64) {
 	}
 }
 
-// roundLog rounds a positive number down or up to 1, 2 or 5 times a power of ten.
+// roundLog rounds a positive number down or up to 1, 2 or 5 times a power of
+// ten.
 func roundLog(v float64, up bool) float64 {
 	const almost = 1e-9
 	power := math.Pow(10, math.Floor(math.Log10(v)+almost))
@@ -129,7 +131,8 @@ func (a *axis) setLinear(lo, hi float64) {
 	}
 }
 
-// linearStep rounds up to 1, 2 or 5 times a power of ten; for bytes, to a power of two.
+// linearStep rounds up to 1, 2 or 5 times a power of ten; for bytes, to a power
+// of two.
 func linearStep(v float64, unit string) float64 {
 	if v <= 0 || !isFinite(v) {
 		return 1

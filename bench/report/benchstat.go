@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// Benchstat writes every sample in the format of Go's benchmarks, which benchstat reads:
+// Benchstat writes every sample in the format of Go's benchmarks, which
+// benchstat reads:
 //
 //	place: ext4
 //	filesystem: ext4
@@ -148,7 +149,8 @@ func benchWord(text string) string {
 	}, strings.ToValidUTF8(text, "_"))
 }
 
-// benchUnit is the unit of a metric as benchstat groups it: "first-sec/op", "written-B/op".
+// benchUnit is the unit of a metric as benchstat groups it: "first-sec/op",
+// "written-B/op".
 func benchUnit(metric, unit string) string {
 	name := benchWord(metric)
 	switch unit {

@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// readBack reads the format with the library of benchstat: the values of each benchmark and
-// unit, and the configuration of each.
+// readBack reads the format with the library of benchstat: the values of each
+// benchmark and unit, and the configuration of each.
 func readBack(t testing.TB, r *bench.Report) (values map[string][]float64, config map[string]string) {
 	t.Helper()
 	var b bytes.Buffer

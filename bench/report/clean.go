@@ -6,8 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// cleaned is a copy of a report whose texts are safe to show: each is one line of printable
-// characters, so that none can move a cursor or turn the direction of what follows.
+// cleaned is a copy of a report whose texts are safe to show: each is one line
+// of printable characters, so that none can move a cursor or turn the direction
+// of what follows.
 func cleaned(r *bench.Report) *bench.Report {
 	c := *r
 	c.Version = oneLine(r.Version)

@@ -14,14 +14,15 @@ var ErrNothingInCommon = errors.New("the two reports have no case in common")
 
 // A Comparison says what changed between two reports.
 //
-// Each metric is tested by itself, so of a thousand that did not change about fifty would
-// have p < 0.05 by chance. Q is the p-value after the correction of Benjamini and Hochberg
-// over all tests: of the changes with Q < 0.05, at most one in twenty is expected to be
-// false. Holm's correction, which allows no false one at all, would hide real changes, as it
-// multiplies p by the number of tests, and with five samples on each side p is never less
-// than 0.008.
+// Each metric is tested by itself, so of a thousand that did not change about
+// fifty would have p < 0.05 by chance. Q is the p-value after the correction of
+// Benjamini and Hochberg over all tests: of the changes with Q < 0.05, at most
+// one in twenty is expected to be false. Holm's correction, which allows no
+// false one at all, would hide real changes, as it multiplies p by the number
+// of tests, and with five samples on each side p is never less than 0.008.
 type Comparison struct {
-	// Differences are what differs between the machines, places and programs, in words.
+	// Differences are what differs between the machines, places and programs, in
+	// words.
 	Differences []string `json:"differences,omitempty"`
 	// Tests is the number of tests that the correction is for.
 	Tests int `json:"tests"`
@@ -52,13 +53,15 @@ type Change struct {
 	Unit    string `json:"unit"`
 	Old     Value  `json:"old"`
 	New     Value  `json:"new"`
-	// Ratio is the new median over the old one, nil where one of them is not positive.
+	// Ratio is the new median over the old one, nil where one of them is not
+	// positive.
 	Ratio *float64 `json:"ratio,omitempty"`
-	// P is that of the Mann-Whitney U test, Q the corrected one; nil if there was no test: for
-	// too few samples, and for numbers of inodes, which have no noise.
+	// P is that of the Mann-Whitney U test, Q the corrected one; nil if there was
+	// no test: for too few samples, and for numbers of inodes, which have no noise.
 	P *float64 `json:"p,omitempty"`
 	Q *float64 `json:"q,omitempty"`
-	// Result is one of the constants: [Better], [Worse], [Unchanged], [TooFew], [OtherUnits].
+	// Result is one of the constants: [Better], [Worse], [Unchanged], [TooFew],
+	// [OtherUnits].
 	Result string `json:"result"`
 
 	supported bool
@@ -67,15 +70,15 @@ type Change struct {
 // A Value is one metric of one result.
 type Value struct {
 	Median float64 `json:"median"`
-	// Low and High are the ends of its 95 % confidence interval, nil where there are too few
-	// samples for one.
+	// Low and High are the ends of its 95 % confidence interval, nil where there
+	// are too few samples for one.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
 	N    int      `json:"n"`
 }
 
-// A Mean is the geometric mean, over all places and cases, of the ratios of the main metrics
-// of a subject.
+// A Mean is the geometric mean, over all places and cases, of the ratios of the
+// main metrics of a subject.
 type Mean struct {
 	Subject string  `json:"subject"`
 	Ratio   float64 `json:"ratio"`
@@ -89,7 +92,8 @@ type Missing struct {
 	Case    string `json:"case"`
 }
 
-// Compare compares two reports, the earlier one first. An error matches [ErrNothingInCommon].
+// Compare compares two reports, the earlier one first. An error matches
+// [ErrNothingInCommon].
 func Compare(before, after *bench.Report) (*Comparison, error) {
 	a, b := newIndex(before), newIndex(after)
 	c := &Comparison{Differences: differences(a.report, b.report), OnlyOld: missing(a, b), OnlyNew: missing(b, a)}
@@ -187,8 +191,9 @@ func valueOf(s *summary) Value {
 	return v
 }
 
-// correct computes Q by Benjamini and Hochberg (1995): the p-value of rank k among m is
-// multiplied by m/k, and a lower rank never has a greater Q than a higher one.
+// correct computes Q by Benjamini and Hochberg (1995): the p-value of rank k
+// among m is multiplied by m/k, and a lower rank never has a greater Q than a
+// higher one.
 func (c *Comparison) correct() {
 	var tested []*Change
 	for i := range c.Changes {
@@ -213,7 +218,8 @@ func (c *Comparison) correct() {
 	}
 }
 
-// sort puts what is worse first, then what is better, each the greatest change first.
+// sort puts what is worse first, then what is better, each the greatest change
+// first.
 func (c *Comparison) sort() {
 	rank := map[string]int{Worse: 0, Better: 1, OtherUnits: 2, Unchanged: 3, TooFew: 4}
 	slices.SortStableFunc(c.Changes, func(x, y Change) int {
@@ -221,7 +227,8 @@ func (c *Comparison) sort() {
 	})
 }
 
-// size is how much a metric has changed, up or down; what has no ratio has changed most.
+// size is how much a metric has changed, up or down; what has no ratio has
+// changed most.
 func (c Change) size() float64 {
 	switch {
 	case c.Result != Worse && c.Result != Better:
@@ -268,8 +275,8 @@ func differences(before, after *bench.Report) []string {
 	return all
 }
 
-// controlDifference says that the processor was faster or slower in one of the runs, as
-// the control work shows.
+// controlDifference says that the processor was faster or slower in one of the
+// runs, as the control work shows.
 func controlDifference(before, after bench.Noise) string {
 	was, is := medianOf(before.Control), medianOf(after.Control)
 	ratio := is / was

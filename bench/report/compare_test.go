@@ -11,7 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// manyCases is a report with 40 cases of 10 samples; shift multiplies those of one case.
+// manyCases is a report with 40 cases of 10 samples; shift multiplies those of
+// one case.
 func manyCases(seed uint64, shift map[int]float64) *bench.Report {
 	r := newReport()
 	for i := range 40 {
@@ -45,8 +46,8 @@ func TestAShiftOf20PercentIsFound(t *testing.T) {
 	require.Len(t, changed(c, Unchanged), 38)
 }
 
-// Where nothing changed, the correction lets a false change through in at most one of twenty
-// comparisons, however many cases they have.
+// Where nothing changed, the correction lets a false change through in at most
+// one of twenty comparisons, however many cases they have.
 func TestNoiseIsNotReported(t *testing.T) {
 	const runs = 60
 	wrong := 0
@@ -75,8 +76,8 @@ func TestThreeSamplesAreTooFewToCompare(t *testing.T) {
 	require.Zero(t, c.Tests)
 }
 
-// The example is from Benjamini and Hochberg (1995), section 3.2: of 15 tests, four are
-// significant at 0.05.
+// The example is from Benjamini and Hochberg (1995), section 3.2: of 15 tests,
+// four are significant at 0.05.
 func TestTheCorrectionIsThatOfBenjaminiAndHochberg(t *testing.T) {
 	ps := []float64{0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000}
 	c := &Comparison{}

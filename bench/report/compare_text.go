@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// WriteComparison writes a comparison for a terminal of width columns: what differs between
-// the machines, what is worse, what is better, the mean of each subject, and what is in one
-// report only. A width of 0 is 80.
+// WriteComparison writes a comparison for a terminal of width columns: what
+// differs between the machines, what is worse, what is better, the mean of each
+// subject, and what is in one report only. A width of 0 is 80.
 func WriteComparison(w io.Writer, c *Comparison, width int) error {
 	if width <= 0 {
 		width = 80

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// leastGain is the ratio of geometric means below which nobody would choose by it, however
-// sure it is.
+// leastGain is the ratio of geometric means below which nobody would choose by
+// it, however sure it is.
 const leastGain = 1.03
 
-// A contest compares subjects in the cases of one kind of work in one place. Each of its
-// subjects was measured in each of its cases.
+// A contest compares subjects in the cases of one kind of work in one place.
+// Each of its subjects was measured in each of its cases.
 type contest struct {
 	place, work string
 	kinds       kinds
@@ -18,7 +18,8 @@ type contest struct {
 	subjects    []string
 	results     map[string][]*summary // by subject, in the order of cases
 	costs       map[string][]float64  // lower is better; all are positive
-	// differs caches whether two subjects differ in each case, as the test takes long.
+	// differs caches whether two subjects differ in each case, as the test takes
+	// long.
 	differs map[[2]string][]bool
 }
 
@@ -42,8 +43,9 @@ func (x *index) contests(place string) []*contest {
 	return all
 }
 
-// contest returns nil where no driver was measured. A driver that misses more than half of
-// the cases takes no part, so that it does not keep the others from being compared.
+// contest returns nil where no driver was measured. A driver that misses more
+// than half of the cases takes no part, so that it does not keep the others
+// from being compared.
 func (x *index) contest(place, work string, cases []*caseInfo) *contest {
 	c := &contest{place: place, work: work, kinds: x.kinds, results: map[string][]*summary{}, costs: map[string][]float64{}, differs: map[[2]string][]bool{}}
 	drivers := x.driversOf(place, cases)
@@ -65,8 +67,8 @@ func (x *index) contest(place, work string, cases []*caseInfo) *contest {
 	return c
 }
 
-// driversOf returns the drivers without options that have a result in at least half of the
-// cases, or the one that has most.
+// driversOf returns the drivers without options that have a result in at least
+// half of the cases, or the one that has most.
 func (x *index) driversOf(place string, cases []*caseInfo) []string {
 	var found []string
 	most, best := 0, ""
@@ -115,9 +117,9 @@ func (c *contest) addCase(x *index, one *caseInfo) {
 	}
 }
 
-// costOf is a value as something to be kept low. A geometric mean takes positive values only,
-// so what is zero or less counts as a thousandth of the largest value of the case, or as the
-// least positive one if that is lower.
+// costOf is a value as something to be kept low. A geometric mean takes
+// positive values only, so what is zero or less counts as a thousandth of the
+// largest value of the case, or as the least positive one if that is lower.
 func costOf(r *summary, least, most float64) float64 {
 	v := r.median
 	if v <= 0 {
@@ -132,7 +134,8 @@ func costOf(r *summary, least, most float64) float64 {
 	return v
 }
 
-// times is how many times what b needs a needs: the geometric mean over all cases.
+// times is how many times what b needs a needs: the geometric mean over all
+// cases.
 func (c *contest) times(a, b string) float64 { return c.mean(a, b, nil) }
 
 // mean counts the ratio of a case as 1 where counts says no.
@@ -153,14 +156,15 @@ func (c *contest) mean(a, b string, counts func(i int) bool) float64 {
 	return geometricMean(ratios)
 }
 
-// beats reports whether a is better than b beyond the noise: a case in which the two do not
-// differ counts as a tie.
+// beats reports whether a is better than b beyond the noise: a case in which
+// the two do not differ counts as a tie.
 func (c *contest) beats(a, b string) bool {
 	differs := c.differences(a, b)
 	return c.mean(b, a, func(i int) bool { return differs[i] }) > leastGain
 }
 
-// differences returns for each case whether two subjects differ beyond the noise.
+// differences returns for each case whether two subjects differ beyond the
+// noise.
 func (c *contest) differences(a, b string) []bool {
 	if a > b {
 		a, b = b, a
@@ -184,7 +188,8 @@ func (c *contest) losses(a, b string) (n int) {
 	return n
 }
 
-// tooFew reports whether no case has enough samples of both to tell a difference.
+// tooFew reports whether no case has enough samples of both to tell a
+// difference.
 func (c *contest) tooFew(a, b string) bool {
 	for i := range c.cases {
 		if isEnough(c.results[a][i], c.results[b][i]) {
@@ -205,8 +210,9 @@ func (c *contest) best(names []string) string {
 	return best
 }
 
-// drivers may be recommended as they are. Those that copy the whole image are left out
-// where the numbers do not show what that costs, unless there is no other.
+// drivers may be recommended as they are. Those that copy the whole image are
+// left out where the numbers do not show what that costs, unless there is no
+// other.
 func (c *contest) drivers() []string {
 	var all, sharing []string
 	for _, s := range c.subjects {

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// forms are what a report is kept in: all that was measured, text for benchstat, and a page
-// with plots.
+// forms are what a report is kept in: all that was measured, text for
+// benchstat, and a page with plots.
 var forms = []struct {
 	name  string
 	write func(w io.Writer, r *bench.Report) error
@@ -23,12 +23,12 @@ var forms = []struct {
 	{"bench.html", HTML},
 }
 
-// A Dir is the directory for the report of a run. Until the run has ended, it keeps what was
-// measured so far.
+// A Dir is the directory for the report of a run. Until the run has ended, it
+// keeps what was measured so far.
 type Dir struct{ path string }
 
-// OpenDir makes the directory if it is missing, and tries whether it can be written to: a run
-// takes too long to find out at its end.
+// OpenDir makes the directory if it is missing, and tries whether it can be
+// written to: a run takes too long to find out at its end.
 func OpenDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, err
@@ -43,8 +43,8 @@ func OpenDir(path string) (*Dir, error) {
 // Part is the path of the file that keeps what was measured so far.
 func (d *Dir) Part() string { return filepath.Join(d.path, "bench.part.json") }
 
-// Before returns what an interrupted run has left, nil if there is nothing. An error matches
-// [bench.ErrNotReport] if the file is something else.
+// Before returns what an interrupted run has left, nil if there is nothing. An
+// error matches [bench.ErrNotReport] if the file is something else.
 func (d *Dir) Before() (*bench.Report, error) {
 	r, err := ReadFile(d.Part())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,7 +56,8 @@ func (d *Dir) Before() (*bench.Report, error) {
 // Save keeps what was measured so far.
 func (d *Dir) Save(r *bench.Report) error { return write(d.Part(), r.Write) }
 
-// Finish writes the report of a run that has ended, and removes what was kept of it before.
+// Finish writes the report of a run that has ended, and removes what was kept
+// of it before.
 func (d *Dir) Finish(r *bench.Report) error {
 	for i, path := range d.Files() {
 		if err := write(path, func(w io.Writer) error { return forms[i].write(w, r) }); err != nil {
@@ -83,8 +84,8 @@ func write(path string, fill func(io.Writer) error) error {
 	return durable.Write(durable.OS(), path, 0o644, fill)
 }
 
-// ReadFile reads the JSON of a report. An error matches [bench.ErrNotReport] if the file is
-// something else.
+// ReadFile reads the JSON of a report. An error matches [bench.ErrNotReport] if
+// the file is something else.
 func ReadFile(path string) (*bench.Report, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// A figure shows one metric of one case, or of cases that differ in one number, with a panel
-// for each place.
+// A figure shows one metric of one case, or of cases that differ in one number,
+// with a panel for each place.
 type figure struct {
 	Title  string
 	Metric string // in words
@@ -33,8 +33,8 @@ type dataRow struct {
 	N                                              string
 }
 
-// A sweep is a list of cases that differ in one number only; just one case is a sweep
-// without a parameter.
+// A sweep is a list of cases that differ in one number only; just one case is a
+// sweep without a parameter.
 type sweep struct {
 	title string
 	param string

@@ -8,7 +8,8 @@ import (
 // narrowest is the least width of text, in columns.
 const narrowest = 40
 
-// A grid is a table of text: a column of labels, one of sample counts, and columns of cells.
+// A grid is a table of text: a column of labels, one of sample counts, and
+// columns of cells.
 type grid struct {
 	corner string
 	heads  []string
@@ -17,7 +18,8 @@ type grid struct {
 	rows   [][]string
 }
 
-// write writes the grid, in several parts one below the other if it is wider than width.
+// write writes the grid, in several parts one below the other if it is wider
+// than width.
 func (g *grid) write(b *strings.Builder, width int) {
 	labels := columnWidth(append([]string{g.corner}, g.labels...), width*2/5)
 	counts := columnWidth(append([]string{"n"}, g.counts...), 9)
@@ -111,8 +113,8 @@ func padLeft(text string, n int) string {
 	return strings.Repeat(" ", max(n-utf8.RuneCountInString(text), 0)) + text
 }
 
-// writeParagraph writes words in lines of at most width columns. All lines but the first
-// are indented; a word that is too long for a line is cut.
+// writeParagraph writes words in lines of at most width columns. All lines but
+// the first are indented; a word that is too long for a line is cut.
 func writeParagraph(b *strings.Builder, text string, width, indent int) {
 	column := 0
 	for i, word := range strings.Fields(text) {

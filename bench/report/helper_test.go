@@ -81,7 +81,8 @@ func around(value float64, n int, seed uint64) []float64 {
 	return all
 }
 
-// largeReport has all suites, with sweeps and many subjects, and no real numbers.
+// largeReport has all suites, with sweeps and many subjects, and no real
+// numbers.
 func largeReport() *bench.Report {
 	r := newReport()
 	r.Places = append(r.Places, bench.PlaceInfo{Name: "xfs", FileSystem: "xfs"}, bench.PlaceInfo{Name: "scratch", FileSystem: "btrfs"})

@@ -18,16 +18,16 @@ var pageSource string
 //go:embed page.css
 var pageStyle string
 
-// pageTemplate is parsed once, by the first page. The style is part of this package, so it
-// needs no escaping.
+// pageTemplate is parsed once, by the first page. The style is part of this
+// package, so it needs no escaping.
 var pageTemplate = sync.OnceValue(func() *template.Template {
 	style := func() template.CSS { return template.CSS(pageStyle) } //nolint:gosec // not from a report
 	return template.Must(template.New("page").Funcs(template.FuncMap{"style": style}).Parse(pageSource))
 })
 
-// HTML writes a report as one page that needs nothing else: no script, no font and nothing
-// from the network. It begins with the verdict. Each plot has its numbers in words for screen
-// readers, and in a table beside it.
+// HTML writes a report as one page that needs nothing else: no script, no font
+// and nothing from the network. It begins with the verdict. Each plot has its
+// numbers in words for screen readers, and in a table beside it.
 func HTML(w io.Writer, r *bench.Report) error {
 	p := &page{index: newIndex(r)}
 	p.fill()
@@ -125,8 +125,8 @@ func (p *page) aboutPlace(name string) string {
 	return ""
 }
 
-// chips shows the subjects of an advice, the winner first and then from the best to the worst.
-// Variants that are no option are left out.
+// chips shows the subjects of an advice, the winner first and then from the
+// best to the worst. Variants that are no option are left out.
 func (p *page) chips(a Advice) []chip {
 	var all []chip
 	order := slices.Clone(a.Standings)

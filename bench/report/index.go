@@ -7,8 +7,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// An index finds the results of a report. Everything is in the order of the report, but for
-// subjects.
+// An index finds the results of a report. Everything is in the order of the
+// report, but for subjects.
 type index struct {
 	report *bench.Report
 	places []string
@@ -132,7 +132,8 @@ func (x *index) measured(place string, c *caseInfo) []string {
 	return found
 }
 
-// furtherMetrics are the metrics of cases that are not the main ones of all of them.
+// furtherMetrics are the metrics of cases that are not the main ones of all of
+// them.
 func (x *index) furtherMetrics(place string, cases []*caseInfo) []string {
 	var names []string
 	for _, c := range cases {

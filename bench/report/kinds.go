@@ -8,8 +8,8 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// kinds is what a report says of its subjects, by name. A subject of which it says nothing
-// is a driver.
+// kinds is what a report says of its subjects, by name. A subject of which it
+// says nothing is a driver.
 type kinds map[string]bench.SubjectInfo
 
 func kindsOf(r *bench.Report) kinds {
@@ -39,7 +39,8 @@ func (k kinds) isBare(subject string) bool { return k[subject].Bare }
 // isCopying reports a driver for which each layer is a full copy of its parent.
 func (k kinds) isCopying(subject string) bool { return k[k.baseOf(subject)].Copies }
 
-// isChoice reports a driver that can be recommended, with the mount options it has by itself.
+// isChoice reports a driver that can be recommended, with the mount options it
+// has by itself.
 func (k kinds) isChoice(subject string) bool {
 	s := k[subject]
 	return s.VariantOf == "" && !s.Peer && !s.Reference
@@ -49,7 +50,8 @@ func (k kinds) isCopyingChoice(subject string) bool {
 	return k.isChoice(subject) && k.isCopying(subject)
 }
 
-// bareOf returns the subject among names that is the file system itself, empty if there is none.
+// bareOf returns the subject among names that is the file system itself, empty
+// if there is none.
 func (k kinds) bareOf(names []string) string {
 	if i := slices.IndexFunc(names, k.isBare); i >= 0 {
 		return names[i]
@@ -57,8 +59,9 @@ func (k kinds) bareOf(names []string) string {
 	return ""
 }
 
-// sort returns names in the order of a report: each driver is followed by its variants, then
-// come peers, then what is there to compare with, and the bare file system is last.
+// sort returns names in the order of a report: each driver is followed by its
+// variants, then come peers, then what is there to compare with, and the bare
+// file system is last.
 func (k kinds) sort(names []string) []string {
 	first := map[string]int{}
 	for i, n := range names {

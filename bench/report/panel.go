@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// A panel is one SVG. Its coordinates are pixels at the width that a telephone shows it with;
-// wider screens show several panels side by side and not much larger.
+// A panel is one SVG. Its coordinates are pixels at the width that a telephone
+// shows it with; wider screens show several panels side by side and not much
+// larger.
 type panel struct {
 	ID          int
 	Place       string
@@ -63,8 +64,9 @@ const (
 	colors    = 8
 )
 
-// style is the class of a subject's color, which is the same in all panels. Drivers come
-// first, so that no two of them share a color before all are taken. Variants are drawn hollow.
+// style is the class of a subject's color, which is the same in all panels.
+// Drivers come first, so that no two of them share a color before all are
+// taken. Variants are drawn hollow.
 func (p *page) style(subject string) (class string, shape int) {
 	if p.kinds.isBare(subject) {
 		return "cb", 0
@@ -158,7 +160,8 @@ func (p *page) appendBars(panels []panel, s sweep, metric, place string, value *
 	return append(panels, out)
 }
 
-// bar draws a bar from zero, or from the left end of a logarithmic axis, to the median.
+// bar draws a bar from zero, or from the left end of a logarithmic axis, to the
+// median.
 func (out *panel) bar(m mark, one *summary, at func(float64) px, y float64, value *axis) {
 	zero := at(0)
 	if value.log {
@@ -173,7 +176,8 @@ func (out *panel) bar(m mark, one *summary, at func(float64) px, y float64, valu
 	}
 }
 
-// horizontalAxis draws the grid and the texts below; texts that would touch are left out.
+// horizontalAxis draws the grid and the texts below; texts that would touch are
+// left out.
 func (out *panel) horizontalAxis(a *axis, left, right, top, bottom float64) {
 	var texts []tickMark
 	for _, t := range a.ticks {
@@ -231,8 +235,8 @@ func (p *page) appendLines(panels []panel, s sweep, metric, place string, value 
 	return panels
 }
 
-// lines draws the line of each subject, and returns its numbers in words. at returns where a
-// value of the case i is.
+// lines draws the line of each subject, and returns its numbers in words. at
+// returns where a value of the case i is.
 func (p *page) lines(out *panel, s sweep, metric string, at func(i int, v float64) (x, y px)) (words []string) {
 	for _, subject := range p.subjects {
 		var points, text []string
@@ -273,8 +277,8 @@ func (out *panel) verticalAxis(a *axis, left, right, top, bottom float64) {
 	}
 }
 
-// positions spreads numbers on a logarithmic axis from 0 to 1. Zero has no logarithm: it gets
-// a place of its own, left of all others.
+// positions spreads numbers on a logarithmic axis from 0 to 1. Zero has no
+// logarithm: it gets a place of its own, left of all others.
 func positions(values []float64) []float64 {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, v := range values {

@@ -12,8 +12,8 @@ import (
 const (
 	confidence = 0.95
 	alpha      = 0.05
-	// fewestSamples is what the Mann-Whitney U test needs on each side: with three, no
-	// difference has p < 0.05.
+	// fewestSamples is what the Mann-Whitney U test needs on each side: with three,
+	// no difference has p < 0.05.
 	fewestSamples = 4
 )
 
@@ -25,8 +25,8 @@ type summary struct {
 	sorted  []float64
 	rounds  int
 	median  float64
-	// lo and hi are the ends of the confidence interval of the median, if it is bounded:
-	// with few samples it is not.
+	// lo and hi are the ends of the confidence interval of the median, if it is
+	// bounded: with few samples it is not.
 	lo, hi  float64
 	bounded bool
 }
@@ -61,8 +61,8 @@ func sampleOf(sorted []float64) *benchmath.Sample {
 
 func isFinite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// spread is half of the confidence interval as a share of the median: the wider half. ok is
-// false where that says nothing.
+// spread is half of the confidence interval as a share of the median: the wider
+// half. ok is false where that says nothing.
 func (s *summary) spread() (share float64, ok bool) {
 	if !s.bounded {
 		return 0, false
@@ -75,8 +75,8 @@ func (s *summary) spread() (share float64, ok bool) {
 	return share, isFinite(share)
 }
 
-// perRound returns the median of each round, nil where the samples do not tell which
-// round they are of.
+// perRound returns the median of each round, nil where the samples do not tell
+// which round they are of.
 func (s *summary) perRound() []float64 {
 	if s.rounds < 1 || s.rounds > len(s.samples) || len(s.samples)%s.rounds != 0 {
 		return nil
@@ -100,8 +100,8 @@ func medianOf(values []float64) float64 {
 	return v[mid-1]/2 + v[mid]/2
 }
 
-// pValue is that of the Mann-Whitney U test for two lists of sorted values, 1 where it cannot
-// tell.
+// pValue is that of the Mann-Whitney U test for two lists of sorted values, 1
+// where it cannot tell.
 func pValue(a, b []float64) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 1
@@ -126,8 +126,8 @@ func isEnough(a, b *summary) bool {
 	return areCounts(a, b) || a.n() >= fewestSamples && b.n() >= fewestSamples
 }
 
-// areCounts reports whether the results are numbers of inodes, which have no noise: the same
-// layer takes as many each time, so one sample says all.
+// areCounts reports whether the results are numbers of inodes, which have no
+// noise: the same layer takes as many each time, so one sample says all.
 func areCounts(a, b *summary) bool { return a.unit == bench.Inodes && b.unit == bench.Inodes }
 
 // countsDiffer reports whether all samples of one are below all of the other.
@@ -135,8 +135,8 @@ func countsDiffer(a, b *summary) bool {
 	return a.sorted[len(a.sorted)-1] < b.sorted[0] || b.sorted[len(b.sorted)-1] < a.sorted[0]
 }
 
-// isSupported reports whether a difference that the test has found also shows in the
-// intervals of the medians and in the single rounds.
+// isSupported reports whether a difference that the test has found also shows
+// in the intervals of the medians and in the single rounds.
 func isSupported(a, b *summary) bool {
 	if a.bounded && b.bounded && a.lo <= b.hi && b.lo <= a.hi {
 		return false

@@ -12,8 +12,9 @@ type leftOut struct {
 	Cases                  int
 }
 
-// leftOuts groups the results that are missing. Reasons that differ only in names that are
-// made up for each case, such as a temporary directory, count as equal.
+// leftOuts groups the results that are missing. Reasons that differ only in
+// names that are made up for each case, such as a temporary directory, count as
+// equal.
 func leftOuts(r *bench.Report) []*leftOut {
 	type key struct{ place, subject, reason string }
 	byKey := map[key]*leftOut{}
@@ -37,7 +38,8 @@ func leftOuts(r *bench.Report) []*leftOut {
 	return all
 }
 
-// shortPaths leaves only the last name of long paths, as they push what matters off the line.
+// shortPaths leaves only the last name of long paths, as they push what matters
+// off the line.
 func shortPaths(text string) string {
 	words := strings.Split(text, " ")
 	for i, w := range words {

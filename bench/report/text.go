@@ -9,9 +9,10 @@ import (
 	"github.com/layerkeep/layerkeep/bench"
 )
 
-// Text writes a report for a terminal of width columns: where it was measured and how steady
-// the machine was, a table for each suite in each place, what was left out and why, and the
-// verdict at the end. A width of 0 is 80. No line is wider, unless width is less than 40.
+// Text writes a report for a terminal of width columns: where it was measured
+// and how steady the machine was, a table for each suite in each place, what
+// was left out and why, and the verdict at the end. A width of 0 is 80. No line
+// is wider, unless width is less than 40.
 func Text(w io.Writer, r *bench.Report, width int) error {
 	if width <= 0 {
 		width = 80
@@ -166,8 +167,9 @@ func commonestMain(cases []*caseInfo) string {
 	return best
 }
 
-// table writes one metric of cases; metricOf returns which one it is of a case, empty to
-// leave the case out. Where it is not the one of the title, the row says so.
+// table writes one metric of cases; metricOf returns which one it is of a case,
+// empty to leave the case out. Where it is not the one of the title, the row
+// says so.
 func (t *textReport) table(place string, cases []*caseInfo, title string, metricOf func(*caseInfo) string) {
 	g := grid{corner: "case"}
 	var rows []*caseInfo
@@ -199,8 +201,8 @@ func (t *textReport) table(place string, cases []*caseInfo, title string, metric
 	g.write(&t.out, t.width)
 }
 
-// row adds the cells of a case. The number of samples that most of them have is in a column
-// of its own.
+// row adds the cells of a case. The number of samples that most of them have is
+// in a column of its own.
 func (t *textReport) row(g *grid, place string, c *caseInfo, metric string) {
 	var found []*summary
 	for _, s := range t.subjects {

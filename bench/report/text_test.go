@@ -90,8 +90,8 @@ func TestAResultWithFewSamplesHasNoInterval(t *testing.T) {
 }
 
 func TestSamplesOfFewRoundsProveNothingIfTheRoundsOverlap(t *testing.T) {
-	// 96 samples of three rounds: within a round they are alike, and the rounds differ as
-	// much as the two subjects do.
+	// 96 samples of three rounds: within a round they are alike, and the rounds
+	// differ as much as the two subjects do.
 	samples := func(rounds ...float64) *summary {
 		m := bench.Metric{}
 		for i, value := range rounds {

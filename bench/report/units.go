@@ -20,7 +20,8 @@ var (
 	byteScales = []scale{{1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}, {1, "B"}}
 )
 
-// formatValue writes a value of a metric with three digits: "1.52 ms", "47.4 KiB", "94 %".
+// formatValue writes a value of a metric with three digits: "1.52 ms", "47.4
+// KiB", "94 %".
 func formatValue(v float64, unit string) string {
 	switch unit {
 	case bench.Seconds:
@@ -67,8 +68,8 @@ func digits(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
-// formatSpread writes the confidence interval as a share of the median: "±12%"; "±?" if
-// there are too few samples for one.
+// formatSpread writes the confidence interval as a share of the median: "±12%";
+// "±?" if there are too few samples for one.
 func formatSpread(s *summary) string {
 	share, ok := s.spread()
 	switch {
@@ -80,8 +81,8 @@ func formatSpread(s *summary) string {
 	return fmt.Sprintf("±%.0f%%", 100*share)
 }
 
-// formatRatio writes how many times a value is another: "77.0x". It is empty where that has
-// no meaning.
+// formatRatio writes how many times a value is another: "77.0x". It is empty
+// where that has no meaning.
 func formatRatio(v, to float64) string {
 	ratio := v / to
 	if v <= 0 || to <= 0 || !isFinite(ratio) {
@@ -104,7 +105,8 @@ func parseNumber(text string) (float64, bool) {
 	return v, err == nil && isFinite(v)
 }
 
-// oneLine replaces what could move a terminal's cursor or change the direction of text.
+// oneLine replaces what could move a terminal's cursor or change the direction
+// of text.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -12,20 +12,21 @@ type Advice struct {
 	Place string `json:"place"`
 	// Work is the kind of work: "first writes to small files".
 	Work string `json:"work"`
-	// Cases are the names of the cases that were compared, in all of which each subject of
-	// Standings was measured.
+	// Cases are the names of the cases that were compared, in all of which each
+	// subject of Standings was measured.
 	Cases []string `json:"cases"`
-	// Winner is the driver to choose. It is never a variant, a snapshotter of another
-	// program or the bare file system.
+	// Winner is the driver to choose. It is never a variant, a snapshotter of
+	// another program or the bare file system.
 	Winner string `json:"winner"`
-	// Equal are the other drivers that do not differ from the winner beyond the noise.
+	// Equal are the other drivers that do not differ from the winner beyond the
+	// noise.
 	Equal []string `json:"equal,omitempty"`
-	// RunnerUp is the best driver that the winner beats, and Times how many times what the
-	// winner needs it needs; empty and 0 if there is none.
+	// RunnerUp is the best driver that the winner beats, and Times how many times
+	// what the winner needs it needs; empty and 0 if there is none.
 	RunnerUp string  `json:"runner_up,omitempty"`
 	Times    float64 `json:"times,omitempty"`
-	// Unknown are drivers that have too few samples to be compared. Without Equal and
-	// RunnerUp, the winner is a guess.
+	// Unknown are drivers that have too few samples to be compared. Without Equal
+	// and RunnerUp, the winner is a guess.
 	Unknown []string `json:"unknown,omitempty"`
 	// Cost says in words what the work costs with the winner, for one of the cases.
 	Cost string `json:"cost,omitempty"`
@@ -33,7 +34,8 @@ type Advice struct {
 	Options []Option `json:"options,omitempty"`
 	// Standings has all that was compared, the best first.
 	Standings []Standing `json:"standings"`
-	// Lead says in words who wins, and Sentence says all of it: it begins with Lead.
+	// Lead says in words who wins, and Sentence says all of it: it begins with
+	// Lead.
 	Lead     string `json:"lead"`
 	Sentence string `json:"sentence"`
 }
@@ -55,8 +57,8 @@ type Option struct {
 // A Standing is how one subject did.
 type Standing struct {
 	Subject string `json:"subject"`
-	// Times is how many times what the winner needs it needs: the geometric mean of the
-	// ratios of all cases.
+	// Times is how many times what the winner needs it needs: the geometric mean of
+	// the ratios of all cases.
 	Times float64 `json:"times"`
 	// Differs: the difference from the winner is beyond the noise.
 	Differs bool `json:"differs"`
@@ -67,9 +69,10 @@ type Standing struct {
 // workOverall is the kind of work of the advice that sums up a place.
 const workOverall = "in short"
 
-// Verdict returns an advice for each kind of work in each place where something was measured,
-// by rules that the package's documentation and the sentences state. The first advice of
-// each place, for the work "in short", counts how often each driver is among the best.
+// Verdict returns an advice for each kind of work in each place where something
+// was measured, by rules that the package's documentation and the sentences
+// state. The first advice of each place, for the work "in short", counts how
+// often each driver is among the best.
 func Verdict(r *bench.Report) []Advice { return verdictOf(newIndex(r)) }
 
 func verdictOf(x *index) []Advice {
@@ -124,8 +127,8 @@ func (x *index) advise(c *contest) Advice {
 	return a
 }
 
-// options are the simplest variant among the best ones, and the best driver that copies the
-// image beforehand, where they beat the winner.
+// options are the simplest variant among the best ones, and the best driver
+// that copies the image beforehand, where they beat the winner.
 func (x *index) options(c *contest, winner string) []Option {
 	var variants, copying []string
 	for _, s := range c.subjects {
@@ -147,7 +150,8 @@ func (x *index) options(c *contest, winner string) []Option {
 	return found
 }
 
-// simplest is the one with fewest options among those that the best does not beat.
+// simplest is the one with fewest options among those that the best does not
+// beat.
 func (c *contest) simplest(variants []string) string {
 	best := c.best(variants)
 	simple := best

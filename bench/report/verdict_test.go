@@ -78,7 +78,8 @@ func TestTheSchemeOfHardLinksIsNeverRecommended(t *testing.T) {
 	require.Len(t, a.Standings, 2)
 }
 
-// A peer that copies images beforehand is not said to be fast where that does not show.
+// A peer that copies images beforehand is not said to be fast where that does
+// not show.
 func TestAPeerThatCopiesIsNoFasterThanWhatItHasPaidBefore(t *testing.T) {
 	r := with(newReport(),
 		result("copy-up/chmod/size=1MiB", "overlay2", bench.Seconds, around(50, 10, 1)...),

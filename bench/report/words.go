@@ -178,8 +178,8 @@ func withUnit(s *summary) string {
 	return text
 }
 
-// copyPrice says what a copying driver pays when a container is made, with numbers if the
-// suite that has them was run.
+// copyPrice says what a copying driver pays when a container is made, with
+// numbers if the suite that has them was run.
 func (x *index) copyPrice(place, subject, winner string) string {
 	text := "it copies the whole image whenever a container is made, which first writes and reading do not show"
 	for i := len(x.cases) - 1; i >= 0; i-- {

@@ -22,8 +22,8 @@ const (
 // smallFile is the size in bytes up to which a file counts as small.
 const smallFile = 256 << 10
 
-// workOf returns which kind of work a case belongs to. A suite that is not known is a kind
-// of work of its own.
+// workOf returns which kind of work a case belongs to. A suite that is not
+// known is a kind of work of its own.
 func workOf(c *caseInfo) string {
 	switch c.suite {
 	case "copy-up":
@@ -65,9 +65,9 @@ func copyUpWork(c *caseInfo) string {
 // lifeCycle is the suite that shows what it costs to make a container.
 const lifeCycle = "life-cycle"
 
-// containsPrepare reports whether the numbers of a kind of work contain what it costs to
-// prepare a container. A driver that copies whole images pays there, so it is compared
-// like any other only in such work.
+// containsPrepare reports whether the numbers of a kind of work contain what it
+// costs to prepare a container. A driver that copies whole images pays there,
+// so it is compared like any other only in such work.
 func containsPrepare(work string) bool {
 	switch work {
 	case workSmall, workLarge, workDeep, workAttributes, workNames, workFirst, workRead:

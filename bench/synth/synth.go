@@ -1,5 +1,5 @@
-// Package synth writes layers that do not come from an image: always the same bytes for the
-// same calls, with contents that cannot be compressed.
+// Package synth writes layers that do not come from an image: always the same
+// bytes for the same calls, with contents that cannot be compressed.
 package synth
 
 import (
@@ -13,7 +13,8 @@ import (
 // epoch is the modification time of every entry.
 var epoch = time.Unix(1_700_000_000, 123_456_789)
 
-// A Layer writes the entries of a layer. The first error stays, and ends all that follows.
+// A Layer writes the entries of a layer. The first error stays, and ends all
+// that follows.
 type Layer struct {
 	tar    *tar.Writer
 	random *rand.ChaCha8
@@ -30,8 +31,8 @@ func Write(w io.Writer, fill func(*Layer)) error {
 	return l.err
 }
 
-// Stream returns the layer that fill makes, for one that is read once and need not fit into
-// memory. Close it.
+// Stream returns the layer that fill makes, for one that is read once and need
+// not fit into memory. Close it.
 func Stream(fill func(*Layer)) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(Write(w, fill)) }()
@@ -79,7 +80,8 @@ func (l *Layer) Link(name, target string) {
 // PerDir is how many files Files puts into a directory.
 const PerDir = 100
 
-// Files writes n files of a size below a directory, [PerDir] in each of its directories.
+// Files writes n files of a size below a directory, [PerDir] in each of its
+// directories.
 func (l *Layer) Files(dir string, n int, size int64) {
 	l.Dir(dir)
 	for i := range n {

@@ -69,8 +69,8 @@ func abilityLines(p driver.Properties) []string {
 	return lines
 }
 
-// wrapList joins a list with commas behind a word, in lines of abilityWidth; the
-// second and further ones are indented by as much as the word is long.
+// wrapList joins a list with commas behind a word, in lines of abilityWidth;
+// the second and further ones are indented by as much as the word is long.
 func wrapList(word string, list []string) []string {
 	var lines []string
 	line := word

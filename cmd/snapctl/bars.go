@@ -16,8 +16,8 @@ const barWidth = 48
 // showBars reports whether progress is shown: on a terminal only.
 func (a *app) showBars() bool { return !a.global.quiet && isTerminal(a.Err) }
 
-// newBars starts drawing on standard error, or returns nil where nothing is to be
-// drawn. What is logged meanwhile goes above the bars.
+// newBars starts drawing on standard error, or returns nil where nothing is to
+// be drawn. What is logged meanwhile goes above the bars.
 func (a *app) newBars(ctx context.Context) *mpb.Progress {
 	if !a.showBars() {
 		return nil

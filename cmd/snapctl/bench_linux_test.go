@@ -18,7 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// benchCommand starts a run in a process of its own and waits until it measures.
+// benchCommand starts a run in a process of its own and waits until it
+// measures.
 func benchCommand(t *testing.T, scratch string, args ...string) *exec.Cmd {
 	t.Helper()
 	if !isHostRoot() || !canMount() {
@@ -128,7 +129,8 @@ func TestTimesThatAreLeftAreShort(t *testing.T) {
 	}
 }
 
-// Without a terminal there is a line for each case, and none when nothing is to be said.
+// Without a terminal there is a line for each case, and none when nothing is to
+// be said.
 func TestProgressIsALineForEachCase(t *testing.T) {
 	var errs bytes.Buffer
 	a := &app{streams: streams{Err: &errs}}

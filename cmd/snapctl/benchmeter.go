@@ -26,8 +26,8 @@ func (a *app) columns() int {
 	return width
 }
 
-// A meter shows on standard error how far a run is: on a terminal in one line, else with a
-// line for each case.
+// A meter shows on standard error how far a run is: on a terminal in one line,
+// else with a line for each case.
 type meter struct {
 	a        *app
 	terminal bool

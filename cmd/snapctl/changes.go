@@ -70,9 +70,9 @@ func runChanges(ctx context.Context, a *app, name string) error {
 	})
 }
 
-// writeChanges prints changes as they come and keeps none. After an error it has
-// printed those before it; the object of --json is not closed then, and nothing
-// is printed at all when the error comes first.
+// writeChanges prints changes as they come and keeps none. After an error it
+// has printed those before it; the object of --json is not closed then, and
+// nothing is printed at all when the error comes first.
 func (a *app) writeChanges(key string, changes iter.Seq2[diff.Change, error]) (err error) {
 	out := newLineWriter(a.Out)
 	defer func() { err = errors.Join(err, doing(out.Flush(), "writing to standard output")) }()

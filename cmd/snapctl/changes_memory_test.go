@@ -180,8 +180,8 @@ func TestTheMemoryForListingChangesIsBounded(t *testing.T) {
 			few := cases[0].peak(t, filepath.Join(root, "few"), b.Name, 10)
 			for i, c := range cases {
 				t.Run(c.name, func(t *testing.T) {
-					// On a busy machine the garbage collector lags behind, which only ever adds: the
-					// least of some measurements counts.
+					// On a busy machine the garbage collector lags behind, which only ever adds:
+					// the least of some measurements counts.
 					most, peak := 6<<20+n*(64+c.perChange), math.MaxInt
 					for tries := 0; tries < 3 && peak-few >= most; tries++ {
 						peak = min(peak, c.peak(t, filepath.Join(root, fmt.Sprint(i)), b.Name, n))
@@ -217,8 +217,8 @@ func tryBackend(t *testing.T, b all.Backend, dir string) error {
 	return d.Close()
 }
 
-// peak lists the changes in a process of its own, and returns the bytes of memory
-// that it took.
+// peak lists the changes in a process of its own, and returns the bytes of
+// memory that it took.
 func (c manyChanges) peak(t *testing.T, root, driverName string, n int) int {
 	t.Helper()
 	defer os.RemoveAll(root)

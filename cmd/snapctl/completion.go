@@ -18,8 +18,8 @@ const completionPatience = 300 * time.Millisecond
 // with its description behind a tab.
 type lister func(ctx context.Context, st *store) ([]string, error)
 
-// A position says whether the argument that comes after n others is one of those
-// that a lister knows.
+// A position says whether the argument that comes after n others is one of
+// those that a lister knows.
 type position func(n int) bool
 
 func everyArg(int) bool { return true }

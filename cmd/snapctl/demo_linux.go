@@ -25,7 +25,8 @@ func canMount() bool {
 }
 
 // ownMounts keeps what is mounted from now on inside this mount namespace. It
-// fails where the machine lets one make a user namespace and mount nothing in it.
+// fails where the machine lets one make a user namespace and mount nothing in
+// it.
 func ownMounts() error {
 	if err := openToOurselves(); err != nil {
 		return err
@@ -36,9 +37,9 @@ func ownMounts() error {
 	return nil
 }
 
-// openToOurselves makes /proc/self belong to us. It does not when we may run but
-// not read our own binary (PR_SET_DUMPABLE in prctl(2)), and then nobody could
-// write the maps of a user namespace, or start this program again.
+// openToOurselves makes /proc/self belong to us. It does not when we may run
+// but not read our own binary (PR_SET_DUMPABLE in prctl(2)), and then nobody
+// could write the maps of a user namespace, or start this program again.
 func openToOurselves() error {
 	return doing(unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0), "preparing a user namespace")
 }

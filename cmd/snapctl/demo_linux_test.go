@@ -19,8 +19,9 @@ import (
 
 const nobody = 65534
 
-// binaryForNobody puts this test binary, as snapctl, where any user can run it and
-// nobody but root can read it, and makes a directory for nobody to write to.
+// binaryForNobody puts this test binary, as snapctl, where any user can run it
+// and nobody but root can read it, and makes a directory for nobody to write
+// to.
 func binaryForNobody(t *testing.T) (binary, home string) {
 	t.Helper()
 	if !isHostRoot() {

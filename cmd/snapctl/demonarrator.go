@@ -15,7 +15,8 @@ const (
 	colourOff     = "\x1b[0m"
 )
 
-// A narrator tells the demo's story. The first error of its writer stays in err.
+// A narrator tells the demo's story. The first error of its writer stays in
+// err.
 type narrator struct {
 	w      io.Writer
 	colour bool

@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// Snapshots whose names begin with @SCOPE/ belong to an engine that uses the store
-// through a service. The engine knows nothing of what we do to them.
+// Snapshots whose names begin with @SCOPE/ belong to an engine that uses the
+// store through a service. The engine knows nothing of what we do to them.
 
 // scopeMark begins the names of engines' snapshots.
 const scopeMark = "@"

@@ -10,8 +10,9 @@ import (
 // epochEnv is https://reproducible-builds.org/specs/source-date-epoch/.
 const epochEnv = "SOURCE_DATE_EPOCH"
 
-// sourceDateEpoch returns the time that the environment names, in seconds since 1970, as the
-// latest time of what is written; the zero time when it names none.
+// sourceDateEpoch returns the time that the environment names, in seconds since
+// 1970, as the latest time of what is written; the zero time when it names
+// none.
 func sourceDateEpoch() (time.Time, error) {
 	value := os.Getenv(epochEnv)
 	if value == "" {

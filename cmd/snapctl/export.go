@@ -61,8 +61,9 @@ func newExportCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// warnOfDamage says what is known to be damaged of what was exported: a snapshot in quarantine
-// can be read, so that what is still good can be taken out.
+// warnOfDamage says what is known to be damaged of what was exported: a
+// snapshot in quarantine can be read, so that what is still good can be taken
+// out.
 func (a *app) warnOfDamage(ctx context.Context, st *store, source string) {
 	key := source
 	if img, err := st.Resolve(ctx, source); err == nil {

@@ -34,8 +34,8 @@ func (c contextReader) Read(p []byte) (int, error) {
 }
 
 // interruptible returns a reader of r, a pipe perhaps to which nobody writes,
-// that does not wait any longer once ctx has ended. A regular file, which can be
-// read at random, is returned as it is.
+// that does not wait any longer once ctx has ended. A regular file, which can
+// be read at random, is returned as it is.
 func interruptible(ctx context.Context, r io.Reader) io.Reader {
 	if f, ok := r.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {

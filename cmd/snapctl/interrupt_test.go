@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// runStory runs one command line on a store in dir and returns its exit code and
-// outputs.
+// runStory runs one command line on a store in dir and returns its exit code
+// and outputs.
 func runStory(ctx context.Context, dir string, in io.Reader, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	code = run(ctx, streams{In: in, Out: &stdout, Err: &stderr}, append([]string{"--root", filepath.Join(dir, "store")}, args...))

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jsonExamples returns the example in the long help of each command that has one.
+// jsonExamples returns the example in the long help of each command that has
+// one.
 func jsonExamples(t *testing.T) map[string]string {
 	t.Helper()
 	examples := map[string]string{}
@@ -86,7 +87,8 @@ func addShape(fields map[string]bool, path string, v any) {
 	}
 }
 
-// story runs every command once, in an order in which each has something to say.
+// story runs every command once, in an order in which each has something to
+// say.
 func story(dir string) [][]string {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return [][]string{
@@ -180,7 +182,8 @@ func runJSON(t *testing.T, root string, args []string, want int) string {
 	return string(raw)
 }
 
-// requireShape wants all documented fields but those in empty lists, and no other.
+// requireShape wants all documented fields but those in empty lists, and no
+// other.
 func requireShape(t *testing.T, want, got []string, command string) {
 	t.Helper()
 	require.Subset(t, want, got, command)

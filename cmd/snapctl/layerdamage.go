@@ -36,9 +36,9 @@ func stateIn(damage []snapshotter.LayerDamage, key string) string {
 	return ""
 }
 
-// wayOut is the command that repairs or removes what is damaged; empty for none: it is not
-// known to be damaged. Nothing is kept from which a layer that was not committed could be
-// made again.
+// wayOut is the command that repairs or removes what is damaged; empty for
+// none: it is not known to be damaged. Nothing is kept from which a layer that
+// was not committed could be made again.
 func wayOut(d snapshotter.LayerDamage) string {
 	scope, _ := snapshotter.ScopeOf(d.Key)
 	switch {

@@ -14,7 +14,8 @@ func (a *app) addLimitFlag(cmd *cobra.Command) {
 	completeFlag(cmd, "limit", cobra.NoFileCompletions)
 }
 
-// A limitFlag is the value of --limit. Given again, it adds to what was given before.
+// A limitFlag is the value of --limit. Given again, it adds to what was given
+// before.
 type limitFlag config.Limits
 
 func (f *limitFlag) String() string { return string(*f) }
@@ -31,7 +32,8 @@ func (f *limitFlag) Set(text string) error {
 	return (*config.Limits)(f).Set(text)
 }
 
-// checkLimits refuses limits for a store that a service has open: it has its own.
+// checkLimits refuses limits for a store that a service has open: it has its
+// own.
 func (a *app) checkLimits(st *store) error {
 	if _, here := st.openHere(); here || a.limits == "" {
 		return nil

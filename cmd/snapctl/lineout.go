@@ -7,12 +7,14 @@ import (
 	"time"
 )
 
-// lineDelay is how long a line of output may wait for others to be written with.
+// lineDelay is how long a line of output may wait for others to be written
+// with.
 const lineDelay = 50 * time.Millisecond
 
-// A lineWriter writes lines soon, but not each by itself: the first at once, the
-// others when there are many or when time has passed. A listing that takes long
-// shows what it has found, and one of a million lines costs no million writes.
+// A lineWriter writes lines soon, but not each by itself: the first at once,
+// the others when there are many or when time has passed. A listing that takes
+// long shows what it has found, and one of a million lines costs no million
+// writes.
 type lineWriter struct {
 	mu      sync.Mutex
 	buf     *bufio.Writer

@@ -10,8 +10,9 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 )
 
-// listingLimit is how many snapshots a listing sorts. More of them are printed as they
-// come, so that a list of any length takes no more memory and begins at once.
+// listingLimit is how many snapshots a listing sorts. More of them are printed
+// as they come, so that a list of any length takes no more memory and begins at
+// once.
 const listingLimit = 1000
 
 // A listing prints snapshots as a table, or as one JSON object.
@@ -52,7 +53,8 @@ func (l *listing) end() error {
 	return doing(err, "writing the result to standard output")
 }
 
-// print prints what is pending; it begins the list when nothing was printed yet.
+// print prints what is pending; it begins the list when nothing was printed
+// yet.
 func (l *listing) print() error {
 	print := l.printTable
 	if l.app.global.json {

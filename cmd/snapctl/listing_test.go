@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listOf lists n snapshots, the later by name the older, and returns what is printed, and
-// how many lines were after the first limit of them.
+// listOf lists n snapshots, the later by name the older, and returns what is
+// printed, and how many lines were after the first limit of them.
 func listOf(t *testing.T, n int, asJSON bool) (text string, early int, all []snapshotJSON) {
 	t.Helper()
 	var out bytes.Buffer

@@ -176,8 +176,9 @@ func (st *store) forgetGone(ctx context.Context, a *app) error {
 	return err
 }
 
-// mount records, makes what has to be made, and mounts. After an error all of it
-// is undone; after a crash, the next command that looks at the records does so.
+// mount records, makes what has to be made, and mounts. After an error all of
+// it is undone; after a crash, the next command that looks at the records does
+// so.
 func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, err error) {
 	r, base, err := st.planMount(ctx, opts)
 	if err != nil {

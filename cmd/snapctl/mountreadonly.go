@@ -15,8 +15,9 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A store that is read-only holds no record of a mount that is made from it, and no view.
-// So the layer itself is mounted, and the mount is found again by what is mounted.
+// A store that is read-only holds no record of a mount that is made from it,
+// and no view. So the layer itself is mounted, and the mount is found again by
+// what is mounted.
 
 // mountReadOnly mounts without changing the store.
 func (a *app) mountReadOnly(ctx context.Context, st *store, opts mountOptions) error {
@@ -54,8 +55,8 @@ func (st *store) mountUnrecorded(ctx context.Context, opts mountOptions) (r moun
 	return r, explainMount(mount.All(ctx, mounts, r.Target), r.Target)
 }
 
-// mountable returns the snapshot that name means. One that is mounted writable is
-// refused: what a mount shows must not change below it.
+// mountable returns the snapshot that name means. One that is mounted writable
+// is refused: what a mount shows must not change below it.
 func (st *store) mountable(ctx context.Context, name string) (string, error) {
 	p, err := st.parent(ctx, name)
 	if err == nil {
@@ -74,8 +75,8 @@ func (st *store) mountable(ctx context.Context, name string) (string, error) {
 	return name, nil
 }
 
-// findUnrecorded finds the mount at one of the paths by what is mounted there: a
-// snapshot of this store, read-only. ok is false when it is something else.
+// findUnrecorded finds the mount at one of the paths by what is mounted there:
+// a snapshot of this store, read-only. ok is false when it is something else.
 func (st *store) findUnrecorded(ctx context.Context, paths []string) (r mountRecord, ok bool, err error) {
 	for _, path := range paths {
 		there, err := readOnlyMountAt(path)
@@ -124,8 +125,9 @@ func (e *tableEntry) shows(values []mount.Mount) bool {
 	return err == nil && os.SameFile(ours, mounted)
 }
 
-// umountReadOnly unmounts what is mounted at path without changing the store. The record
-// of a mount that has one stays until the next command that may forget it.
+// umountReadOnly unmounts what is mounted at path without changing the store.
+// The record of a mount that has one stays until the next command that may
+// forget it.
 func (st *store) umountReadOnly(ctx context.Context, path string) (mountRecord, error) {
 	r, err := st.findMount(ctx, path)
 	if err == nil {
@@ -146,8 +148,8 @@ func (st *store) umountReadOnly(ctx context.Context, path string) (mountRecord, 
 	return found, st.unmountOurs(found)
 }
 
-// lookupPaths are the paths under which a mount at path may be known: after a reboot the
-// directory may be gone, or be a link.
+// lookupPaths are the paths under which a mount at path may be known: after a
+// reboot the directory may be gone, or be a link.
 func lookupPaths(path string) ([]string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {

@@ -120,7 +120,8 @@ func (st *store) dropGoneMountsAlone(ctx context.Context) ([]string, error) {
 }
 
 // dropGoneMounts forgets the mounts that are gone, with the views made for
-// them, and returns their targets. In a store that is read-only their records stay.
+// them, and returns their targets. In a store that is read-only their records
+// stay.
 func (st *store) dropGoneMounts(ctx context.Context) ([]string, error) {
 	if st.isReadOnly() {
 		return nil, nil
@@ -146,8 +147,9 @@ func (st *store) dropGoneMounts(ctx context.Context) ([]string, error) {
 	return targets, nil
 }
 
-// forgetMount drops the view that was made for a mount, then its record: in this
-// order, so that the record is there until nothing else is left. Idempotent.
+// forgetMount drops the view that was made for a mount, then its record: in
+// this order, so that the record is there until nothing else is left.
+// Idempotent.
 func (st *store) forgetMount(ctx context.Context, r mountRecord) error {
 	if r.View {
 		if err := st.Remove(ctx, r.Key, false); err != nil && !errdefs.IsNotFound(err) {

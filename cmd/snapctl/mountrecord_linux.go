@@ -36,12 +36,13 @@ func mountsAt(target string) (ids []int, err error) {
 	return ids, doing(err, "looking for the mount at %q", target)
 }
 
-// readOnlyMountAt returns the uppermost mount at target, nil when there is none or it is
-// writable.
+// readOnlyMountAt returns the uppermost mount at target, nil when there is none
+// or it is writable.
 func readOnlyMountAt(target string) (top *tableEntry, err error) {
 	err = eachMountAt(target, func(fields []string) error {
 		top = nil
-		// Options, optional fields, a dash, type, source, and the options of the file system.
+		// Options, optional fields, a dash, type, source, and the options of the file
+		// system.
 		_, rest, ok := strings.Cut(fields[5], " - ")
 		of := strings.Fields(rest)
 		if !ok || len(of) < 3 {
@@ -58,10 +59,10 @@ func readOnlyMountAt(target string) (top *tableEntry, err error) {
 
 func hasOption(list, name string) bool { return slices.Contains(strings.Split(list, ","), name) }
 
-// eachMountAt calls fn with the first five fields and the rest of the line of each mount
-// at target, the uppermost last. It reads /proc/self/mountinfo (proc_pid_mountinfo(5))
-// with no limit on the length of a line: that of an overlay with 500 lower directories
-// can have 100 kB.
+// eachMountAt calls fn with the first five fields and the rest of the line of
+// each mount at target, the uppermost last. It reads /proc/self/mountinfo
+// (proc_pid_mountinfo(5)) with no limit on the length of a line: that of an
+// overlay with 500 lower directories can have 100 kB.
 func eachMountAt(target string, fn func(fields []string) error) error {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 const namespaceEnv = "SNAPCTL_TEST_NAMESPACE"
 
-// enterNamespace runs this test binary again as root of a new user namespace and
-// exits as it did. It returns where that is not needed or not possible.
+// enterNamespace runs this test binary again as root of a new user namespace
+// and exits as it did. It returns where that is not needed or not possible.
 func enterNamespace() {
 	if canMount() || os.Getenv(namespaceEnv) != "" {
 		return

@@ -20,21 +20,22 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Stores that earlier versions have written open unchanged. Each in testdata/stores was made
-// by make.sh there, with a snapctl that was built from the commit that it is named after,
-// and holds the same. says.txt is what those snapctls said of it, all of them the same: the
-// digests of the diffs of all snapshots, and of the exports of both images. What the
-// formats have:
+// Stores that earlier versions have written open unchanged. Each in
+// testdata/stores was made by make.sh there, with a snapctl that was built from
+// the commit that it is named after, and holds the same. says.txt is what those
+// snapctls said of it, all of them the same: the digests of the diffs of all
+// snapshots, and of the exports of both images. What the formats have:
 //
 //   - ca94b8b: the first stores, with a header of format and driver;
 //   - 9703f55: the last ones whose rows have no checksums;
-//   - df2832c: rows have checksums, the header what the driver found out, and there is a
-//     reserve (which make.sh leaves out);
-//   - d496239: stores have an ID, records of layers tell of their snapshots, rows of
-//     committed ones have digests;
+//   - df2832c: rows have checksums, the header what the driver found out, and
+//     there is a reserve (which make.sh leaves out);
+//   - d496239: stores have an ID, records of layers tell of their snapshots,
+//     rows of committed ones have digests;
 //   - 22f138e: there is a copy of the list of images beside the blobs;
 //   - 92c7994: the pages of the database have checksums in meta.db.sums;
-//   - 2820ca6: the last ones whose records of layers and manifests of vfs have no checksums.
+//   - 2820ca6: the last ones whose records of layers and manifests of vfs have
+//     no checksums.
 func TestStoresOfEarlierVersionsOpenUnchanged(t *testing.T) {
 	archives, err := filepath.Glob("testdata/stores/*.tar.gz")
 	require.NoError(t, err)
@@ -63,8 +64,8 @@ func TestStoresOfEarlierVersionsOpenUnchanged(t *testing.T) {
 	}
 }
 
-// requireGrows commits something on what an earlier version has committed, and has it
-// checked.
+// requireGrows commits something on what an earlier version has committed, and
+// has it checked.
 func (s *readStore) requireGrows() {
 	s.t.Helper()
 	require.NoError(s.t, os.WriteFile(s.in("layer.tar"), fstest.Layer(s.t, fstest.File("later", "later"), fstest.Whiteout("srv")), 0o600))
@@ -93,8 +94,8 @@ func saidOf(t *testing.T, path string) map[string]string {
 	return said
 }
 
-// requireHoldsWhatWasSaid compares all snapshots and exports with what an earlier version
-// said of them.
+// requireHoldsWhatWasSaid compares all snapshots and exports with what an
+// earlier version said of them.
 func requireHoldsWhatWasSaid(t *testing.T, s *readStore, want map[string]string) {
 	t.Helper()
 	got := map[string]string{}

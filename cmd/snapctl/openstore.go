@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// openHere opens the store, waiting for another process no longer than that: whoever
-// waits for a store that is open so waits for the whole command.
+// openHere opens the store, waiting for another process no longer than that:
+// whoever waits for a store that is open so waits for the whole command.
 func (a *app) openHere(ctx context.Context, wait time.Duration) (*layerkeep.Local, error) {
 	if a.global.readOnlyGiven && a.global.additionalGiven {
 		return nil, fmt.Errorf("%w: what comes from an additional store could not be recorded, so leave out --additional", snapshotter.ErrReadOnly)

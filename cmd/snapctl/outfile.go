@@ -14,8 +14,9 @@ import (
 )
 
 // writeOut lets write fill the file at path, or standard output for "" and "-".
-// A terminal is refused. A regular file appears whole, under its name, only when
-// write succeeded; before that and after an error what was there is untouched.
+// A terminal is refused. A regular file appears whole, under its name, only
+// when write succeeded; before that and after an error what was there is
+// untouched.
 func (a *app) writeOut(ctx context.Context, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
 		if isTerminal(a.Out) {
@@ -59,8 +60,8 @@ func writeWhole(ctx context.Context, path string, write func(io.Writer) error) e
 	})
 }
 
-// anywhere is for places that are not ours: a directory that may be written to but not
-// read, or whose file system syncs none, is no reason to fail.
+// anywhere is for places that are not ours: a directory that may be written to
+// but not read, or whose file system syncs none, is no reason to fail.
 type anywhere struct{ durable.FS }
 
 func (a anywhere) SyncDir(dir string) error {

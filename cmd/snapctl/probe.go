@@ -46,15 +46,16 @@ func existingParent(path string) string {
 	}
 }
 
-// A probeDir is a scratch directory. It is locked, and the kernel drops the lock with
-// the process, so that the next command knows which ones a killed one has left.
+// A probeDir is a scratch directory. It is locked, and the kernel drops the
+// lock with the process, so that the next command knows which ones a killed one
+// has left.
 type probeDir struct {
 	path string
 	lock *os.File
 }
 
-// makeProbeDir makes a scratch directory in parent, and removes what killed commands
-// have left there.
+// makeProbeDir makes a scratch directory in parent, and removes what killed
+// commands have left there.
 func makeProbeDir(parent string) (*probeDir, error) {
 	removeDeadProbes(parent)
 	for {
@@ -77,8 +78,8 @@ func (d *probeDir) remove() error {
 	return errors.Join(os.RemoveAll(d.path), d.lock.Close())
 }
 
-// lockProbe locks the directory at path. The error is ErrNotExist when it is not there
-// any longer, and EWOULDBLOCK when somebody else has the lock.
+// lockProbe locks the directory at path. The error is ErrNotExist when it is
+// not there any longer, and EWOULDBLOCK when somebody else has the lock.
 func lockProbe(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -102,8 +103,8 @@ func lockProbe(path string) (*os.File, error) {
 	return f, nil
 }
 
-// removeDeadProbes removes the scratch directories of commands that were killed. What
-// cannot be removed stays: it is in nobody's way.
+// removeDeadProbes removes the scratch directories of commands that were
+// killed. What cannot be removed stays: it is in nobody's way.
 func removeDeadProbes(parent string) {
 	if !onlyOwnersRename(parent) {
 		return
@@ -123,8 +124,8 @@ func removeDeadProbes(parent string) {
 	}
 }
 
-// onlyOwnersRename reports whether nobody but root can give one of our directories in
-// dir another name. Where others can, a name proves nothing.
+// onlyOwnersRename reports whether nobody but root can give one of our
+// directories in dir another name. Where others can, a name proves nothing.
 func onlyOwnersRename(dir string) bool {
 	var st unix.Stat_t
 	if unix.Stat(dir, &st) != nil {
@@ -134,7 +135,8 @@ func onlyOwnersRename(dir string) bool {
 	return private || st.Mode&unix.S_ISVTX != 0
 }
 
-// privateDir reports whether path is a directory of this user that is closed to others.
+// privateDir reports whether path is a directory of this user that is closed to
+// others.
 func privateDir(path string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR &&

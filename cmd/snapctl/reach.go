@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// reach opens the store of this command line: through the service that was named,
-// through the one that has it open, or by itself.
+// reach opens the store of this command line: through the service that was
+// named, through the one that has it open, or by itself.
 func (a *app) reach(ctx context.Context, wait time.Duration) (layerkeep.Store, error) {
 	if a.global.address != "" {
 		r, err := a.dial(ctx, client.Dial, a.global.address, wait)
@@ -53,8 +53,8 @@ func (a *app) reach(ctx context.Context, wait time.Duration) (layerkeep.Store, e
 	}
 }
 
-// checkOwner refuses to follow the address in a store of another user: the service
-// there says what is mounted, and could name any directory.
+// checkOwner refuses to follow the address in a store of another user: the
+// service there says what is mounted, and could name any directory.
 func checkOwner(root string, holder snapshotter.Holder) error {
 	info, err := os.Stat(root)
 	if err != nil {
@@ -120,9 +120,9 @@ func (a *app) checkRoot(r *client.Client) error {
 	return nil
 }
 
-// sameStore refuses a service, found through the lock of a store, that has another
-// one: the lock is older than what listens there now. The service may know the
-// store's directory by another path.
+// sameStore refuses a service, found through the lock of a store, that has
+// another one: the lock is older than what listens there now. The service may
+// know the store's directory by another path.
 func (a *app) sameStore(r *client.Client) error {
 	ours, err := os.Stat(a.global.root)
 	if err == nil {

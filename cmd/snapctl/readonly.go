@@ -14,9 +14,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A readOnlyStore is a store of which this command changes nothing: it was asked not to,
-// or the disk is read-only. What would change something is refused here, so that it is
-// also when a service has the store, which could do it.
+// A readOnlyStore is a store of which this command changes nothing: it was
+// asked not to, or the disk is read-only. What would change something is
+// refused here, so that it is also when a service has the store, which could do
+// it.
 type readOnlyStore struct{ layerkeep.Store }
 
 // readOnly makes s read-only if --read-only was given, or if it is open so.
@@ -87,8 +88,8 @@ func (readOnlyStore) DeleteMountRecord(context.Context, string) error {
 	return errReadOnly("remove the record of a mount")
 }
 
-// Export is refused where a service has the store and would keep the layers that it has
-// to make. Those of an image are kept already.
+// Export is refused where a service has the store and would keep the layers
+// that it has to make. Those of an image are kept already.
 func (r readOnlyStore) Export(ctx context.Context, name string, w io.Writer, opts image.ExportOptions) (image.Exported, error) {
 	if r.isServed() {
 		resolved, err := r.Resolve(ctx, name)
@@ -105,8 +106,9 @@ func (r readOnlyStore) Export(ctx context.Context, name string, w io.Writer, opt
 	return r.Store.Export(ctx, name, w, opts)
 }
 
-// Mounts is refused where a service has the store and would prepare the layer for
-// being mounted: one that is active, or that this kernel cannot mount as it is.
+// Mounts is refused where a service has the store and would prepare the layer
+// for being mounted: one that is active, or that this kernel cannot mount as it
+// is.
 func (r readOnlyStore) Mounts(ctx context.Context, key string, opts driver.MountOptions) ([]mount.Mount, error) {
 	if r.isServed() {
 		info, err := r.Stat(ctx, key)
@@ -129,7 +131,8 @@ func (r readOnlyStore) isServed() bool {
 	return served
 }
 
-// refuseReadOnly refuses --read-only for a command that has no use without writing.
+// refuseReadOnly refuses --read-only for a command that has no use without
+// writing.
 func (a *app) refuseReadOnly(command, why string) error {
 	if a.global.readOnly {
 		return usagef("%s: --read-only cannot be used with this command: %s", command, why)

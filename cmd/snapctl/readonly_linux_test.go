@@ -22,8 +22,8 @@ import (
 
 const demoImageName = "layerkeep.dev/demo:1"
 
-// A readStore is a store with an image, and "active", "committed" and "view" on it,
-// which is read while nothing in it may change.
+// A readStore is a store with an image, and "active", "committed" and "view" on
+// it, which is read while nothing in it may change.
 type readStore struct {
 	t    *testing.T
 	root string
@@ -84,8 +84,8 @@ func (s *readStore) must(args ...string) string {
 	return out
 }
 
-// reading are the command lines that read, and give the same whether or not the store
-// can be written to.
+// reading are the command lines that read, and give the same whether or not the
+// store can be written to.
 func (s *readStore) reading() [][]string {
 	list := [][]string{
 		{"ls"}, {"ls", "--json"}, {"tree"}, {"images"}, {"images", "--json"}, {"usage"},
@@ -137,7 +137,8 @@ func (s *readStore) requireUnchangeable() {
 	}
 }
 
-// requireMounts mounts what can be mounted, compares it and unmounts it by its target.
+// requireMounts mounts what can be mounted, compares it and unmounts it by its
+// target.
 func (s *readStore) requireMounts(want map[string]fstest.Tree) {
 	s.t.Helper()
 	for _, name := range s.mountable() {
@@ -215,9 +216,9 @@ func TestAReadOnlyDiskGivesNothingBackAndAllAnswers(t *testing.T) {
 	}
 }
 
-// A file system that is made of a list of files keeps no change times and other inode
-// numbers, and says what files take in its own way. Squashfs keeps no fractions of
-// seconds either; here there are none.
+// A file system that is made of a list of files keeps no change times and other
+// inode numbers, and says what files take in its own way. Squashfs keeps no
+// fractions of seconds either; here there are none.
 func TestAStoreInAnImageOfAFileSystemIsRead(t *testing.T) {
 	for _, name := range []string{"overlay2", "vfs", "aufs"} {
 		for _, kind := range []fstest.FS{fstest.Squashfs, fstest.Erofs} {
@@ -291,8 +292,8 @@ func TestAskedToReadAloneNotATimeInTheStoreChanges(t *testing.T) {
 	}
 }
 
-// A check, and a repair that is only tried, change nothing, also where there is something
-// to repair and what a killed process has left.
+// A check, and a repair that is only tried, change nothing, also where there is
+// something to repair and what a killed process has left.
 func TestWhatOnlyLooksForDamageChangesNothing(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {

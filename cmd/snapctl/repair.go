@@ -207,8 +207,8 @@ func runRebuild(ctx context.Context, a *app, dryRun bool) error {
 	return errors.Join(err, doing(snaps.Close(), "closing the store %s", a.global.root))
 }
 
-// restoreImages restores the images on the snapshots that are there again, but for those
-// that were recovered with the database.
+// restoreImages restores the images on the snapshots that are there again, but
+// for those that were recovered with the database.
 func (a *app) restoreImages(ctx context.Context, images *image.Store, done snapshotter.Rebuilt, recovered []image.Restored, dryRun bool) (repairResult, error) {
 	coming := map[string]bool{}
 	for _, l := range done.Layers {
@@ -241,8 +241,8 @@ func problem(err error) string {
 	return err.Error()
 }
 
-// printRepair prints the result, and returns an error when something could not be
-// repaired.
+// printRepair prints the result, and returns an error when something could not
+// be repaired.
 func (a *app) printRepair(r repairResult, dryRun bool) error {
 	left := 0
 	err := a.result(r, func(w io.Writer) error {

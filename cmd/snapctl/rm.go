@@ -133,8 +133,8 @@ func (st *store) remove(ctx context.Context, key string, force bool) error {
 	return err
 }
 
-// refuseImage refuses a snapshot that is an image; advice says what to do with that, whose name it
-// gets quoted.
+// refuseImage refuses a snapshot that is an image; advice says what to do with
+// that, whose name it gets quoted.
 func (st *store) refuseImage(ctx context.Context, key string, advice func(name string) string) error {
 	images, err := st.imagesByKey(ctx)
 	if err != nil || len(images[key]) == 0 {

@@ -50,8 +50,8 @@ type globalOptions struct {
 	address  string
 	driver   string
 	readOnly bool
-	// additional are the roots of additional stores; additionalGiven: the command line
-	// names them.
+	// additional are the roots of additional stores; additionalGiven: the command
+	// line names them.
 	additional      []string
 	additionalGiven bool
 	// readOnlyGiven: the command line has --read-only.

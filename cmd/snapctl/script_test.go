@@ -22,17 +22,17 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The scripts of testdata/script run for overlay2, and those that tell something of it for
-// each other backend: in a temporary directory or, where the backend does not work there,
-// on a btrfs. They run on a store that each command opens and, with two of the backends,
-// on one that 'snapctl serve' has open all the time. They have $ROOT, the store;
-// $SNAPCTL_ROOT names it too.
+// The scripts of testdata/script run for overlay2, and those that tell
+// something of it for each other backend: in a temporary directory or, where
+// the backend does not work there, on a btrfs. They run on a store that each
+// command opens and, with two of the backends, on one that 'snapctl serve' has
+// open all the time. They have $ROOT, the store; $SNAPCTL_ROOT names it too.
 //
-// Conditions: [mount] mounting works, as root or in a user namespace; [hostroot]
-// root of the machine; [driver:NAME] the backend under test; [writable] it mounts
-// writable snapshots; [quota] it limits sizes; [rootless] it works in a user
-// namespace; [borrows] it can stand on the layers of an additional store; [served] a
-// service has the store.
+// Conditions: [mount] mounting works, as root or in a user namespace;
+// [hostroot] root of the machine; [driver:NAME] the backend under test;
+// [writable] it mounts writable snapshots; [quota] it limits sizes; [rootless]
+// it works in a user namespace; [borrows] it can stand on the layers of an
+// additional store; [served] a service has the store.
 //
 // Commands: see scriptParams.commands.
 func TestScripts(t *testing.T) {
@@ -74,18 +74,20 @@ type scriptParams struct {
 	services *sync.Map
 }
 
-// asksOfTheBackend is in scripts that do not do the same whatever the backend is.
+// asksOfTheBackend is in scripts that do not do the same whatever the backend
+// is.
 var asksOfTheBackend = regexp.MustCompile(`\[!?(driver:\w+|writable|quota|borrows|rootless)\]|\$DRIVER`)
 
-// onAllBackends are scripts in which each backend does something of its own all the same.
+// onAllBackends are scripts in which each backend does something of its own all
+// the same.
 var onAllBackends = []string{"mount.txtar", "gc.txtar", "check.txtar", "repair.txtar"}
 
-// notInShort are scripts that take seconds, and tell of single commands what the others
-// do not need.
+// notInShort are scripts that take seconds, and tell of single commands what
+// the others do not need.
 var notInShort = []string{"damaged.txtar", "nested.txtar", "readonly.txtar", "repair.txtar", "store.txtar", "usage.txtar"}
 
-// scriptsFor returns the scripts that tell something of a backend: all for overlay2, for
-// the others those that ask what the backend is or can.
+// scriptsFor returns the scripts that tell something of a backend: all for
+// overlay2, for the others those that ask what the backend is or can.
 func scriptsFor(t *testing.T, backend string) (scripts []string) {
 	t.Helper()
 	all, err := filepath.Glob("testdata/script/*.txtar")
@@ -104,7 +106,8 @@ func scriptsFor(t *testing.T, backend string) (scripts []string) {
 	return scripts
 }
 
-// scriptDir finds a directory in which the backend works, and what it can there.
+// scriptDir finds a directory in which the backend works, and what it can
+// there.
 func scriptDir(t *testing.T, b all.Backend) (_ string, _ driver.Properties, borrows bool) {
 	t.Helper()
 	dir := t.TempDir()
@@ -251,7 +254,8 @@ func scriptFails(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // lock COMMAND...: runs the script's snapctl command line while another process
-// (this one) has the store open; the command must come with its own expectation.
+// (this one) has the store open; the command must come with its own
+// expectation.
 func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
 	a := &app{streams: streams{Err: os.Stderr}}
 	a.global = globalOptions{root: ts.Getenv(rootEnv), driver: ts.Getenv(driverEnv)}
@@ -261,8 +265,8 @@ func scriptLock(ts *testscript.TestScript, neg bool, args []string) {
 	scriptFails(ts, neg, args)
 }
 
-// serve [DIR...]: starts a service of the store $SNAPCTL_ROOT, with these additional ones,
-// and sets $SOCKET.
+// serve [DIR...]: starts a service of the store $SNAPCTL_ROOT, with these
+// additional ones, and sets $SOCKET.
 func (p scriptParams) scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	root := ts.Getenv(rootEnv)
 	ts.Check(p.serve(root, ts.Defer, func(args ...any) { ts.Fatalf("%v", args) }, args...))

@@ -18,8 +18,8 @@ import (
 )
 
 // layer FILE ENTRY...: writes a layer. An entry is PATH/ for a directory,
-// PATH=TEXT for a file, PATH->TARGET for a symbolic link, PATH=>TARGET for a hard
-// link, PATH*N for a file of N kilobytes.
+// PATH=TEXT for a file, PATH->TARGET for a symbolic link, PATH=>TARGET for a
+// hard link, PATH*N for a file of N kilobytes.
 func scriptLayer(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 1 {
 		ts.Fatalf("usage: layer FILE ENTRY...")
@@ -69,10 +69,11 @@ func incompressible(n int) []byte {
 }
 
 // oci DIR NAME [key=value...] LAYER...: writes an OCI layout directory of layer
-// files; a .gz is taken as compressed. $MANIFEST, $CONFIG, $LAYER1 and so on name
-// the blobs' files afterwards, $CHAIN1 and so on the chainIDs. Settings: type= the
-// media type of all layers, arch= the architecture, diffid= that of the last layer,
-// add=true adds the image to a layout that is there. "" as the name is none.
+// files; a .gz is taken as compressed. $MANIFEST, $CONFIG, $LAYER1 and so on
+// name the blobs' files afterwards, $CHAIN1 and so on the chainIDs. Settings:
+// type= the media type of all layers, arch= the architecture, diffid= that of
+// the last layer, add=true adds the image to a layout that is there. "" as the
+// name is none.
 func scriptOCI(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: oci DIR NAME [key=value...] LAYER...")

@@ -24,8 +24,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// tellStory runs every command once, as text and as JSON, and returns all that it
-// printed, without what differs from one store to another.
+// tellStory runs every command once, as text and as JSON, and returns all that
+// it printed, without what differs from one store to another.
 func tellStory(t *testing.T, serve bool) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -52,8 +52,9 @@ func serveFor(root, driverName string, more ...string) (*served, error) {
 	return s, nil
 }
 
-// snapctlProcess is snapctl in a process of its own, see TestMain. Its environment
-// says SOURCE_DATE_EPOCH, which must not count for the clients of a service.
+// snapctlProcess is snapctl in a process of its own, see TestMain. Its
+// environment says SOURCE_DATE_EPOCH, which must not count for the clients of a
+// service.
 func snapctlProcess(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = "snapctl"
@@ -85,7 +86,8 @@ func (s *served) wait() error {
 	return err
 }
 
-// stop ends the service as its users would, and returns what is wrong with that.
+// stop ends the service as its users would, and returns what is wrong with
+// that.
 func (s *served) stop() error {
 	err := s.cmd.Process.Signal(syscall.SIGTERM)
 	if err == nil {

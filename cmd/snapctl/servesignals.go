@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// serveSignals gives the signals their meaning for a service: SIGTERM and SIGINT
-// end ctx, the second of them the process, and SIGHUP asks for a reload.
+// serveSignals gives the signals their meaning for a service: SIGTERM and
+// SIGINT end ctx, the second of them the process, and SIGHUP asks for a reload.
 func serveSignals(parent context.Context) (ctx context.Context, reload <-chan struct{}, stop func()) {
 	// Their meaning for other commands is no longer wanted: see withSignals.
 	signal.Reset(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

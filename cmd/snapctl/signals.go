@@ -13,11 +13,11 @@ import (
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
 
-// withSignals returns a context that ends at the first SIGINT, SIGTERM or SIGHUP
-// that we were not started to ignore (nohup(1)), so that the running command can
-// put everything back. A second Ctrl-C gives up on that and exits at once; a
-// second SIGTERM does not, because our own parent (see demo) passes one on after
-// the terminal has sent its SIGINT to both.
+// withSignals returns a context that ends at the first SIGINT, SIGTERM or
+// SIGHUP that we were not started to ignore (nohup(1)), so that the running
+// command can put everything back. A second Ctrl-C gives up on that and exits
+// at once; a second SIGTERM does not, because our own parent (see demo) passes
+// one on after the terminal has sent its SIGINT to both.
 //
 // That a reader has gone (snapctl demo | head) must not kill us with mounts and
 // temporary files about either: the write fails instead, see pipeBroke.

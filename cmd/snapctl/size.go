@@ -33,7 +33,8 @@ func (s *sizeFlag) String() string {
 // Type names the flag's type in its help.
 func (*sizeFlag) Type() string { return "SIZE" }
 
-// Set takes a number of bytes, or of units of 1024 with a suffix: 4096, 512M, 2GiB.
+// Set takes a number of bytes, or of units of 1024 with a suffix: 4096, 512M,
+// 2GiB.
 func (s *sizeFlag) Set(text string) error {
 	n, err := config.ParseSize(text)
 	if err == nil {

@@ -18,8 +18,8 @@ import (
 // A store is a store in reach, with what commands make of it.
 type store struct{ layerkeep.Store }
 
-// openHere returns the store that this process has open, also for reading alone; not ok
-// when a service has it.
+// openHere returns the store that this process has open, also for reading
+// alone; not ok when a service has it.
 func (st *store) openHere() (l *layerkeep.Local, ok bool) {
 	s := st.Store
 	if r, is := s.(readOnlyStore); is {

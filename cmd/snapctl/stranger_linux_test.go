@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A trap is what somebody has put in the place of a file or directory of a store, which is
-// at moved now.
+// A trap is what somebody has put in the place of a file or directory of a
+// store, which is at moved now.
 type trap struct {
 	name string
 	set  func(place, moved string) error
@@ -32,12 +32,12 @@ func traps() []trap {
 	}
 }
 
-// canary is in the directories that links lead to: it must never be read as if it were the
-// store's.
+// canary is in the directories that links lead to: it must never be read as if
+// it were the store's.
 const canary = "outside-of-the-store"
 
-// A store on a disk that a stranger has prepared leads nowhere else, nothing waits for
-// ever, and what is refused is named.
+// A store on a disk that a stranger has prepared leads nowhere else, nothing
+// waits for ever, and what is refused is named.
 func TestAStoreThatAStrangerHasPreparedLeadsNowhere(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -67,8 +67,8 @@ func TestAStoreThatAStrangerHasPreparedLeadsNowhere(t *testing.T) {
 	}
 }
 
-// ownPlaces are the store's own files and directories: all that is no file of a layer or
-// blob, and one blob.
+// ownPlaces are the store's own files and directories: all that is no file of a
+// layer or blob, and one blob.
 func ownPlaces(t *testing.T, root, driverName string) (places []string) {
 	t.Helper()
 	trees := map[string]bool{"fs": true, "tree": true, "work": true}
@@ -155,7 +155,8 @@ func (s *readStore) spring(t *testing.T, dir, place string, trap trap) {
 	require.NotZero(t, info2.Mode().Type()&(fs.ModeSymlink|fs.ModeNamedPipe))
 }
 
-// tryingAll are command lines that leave the store as it was, and use everything in it.
+// tryingAll are command lines that leave the store as it was, and use
+// everything in it.
 func (s *readStore) tryingAll() [][]string {
 	list := [][]string{{"--read-only", "ls"}, {"ls"}, {"images"}, {"check", "--read-data"}, {"repair", "--dry-run"}, {"repair", "--rebuild", "--dry-run"}}
 	for _, key := range []string{"active", "committed", "bare", "single", "view", demoImageName} {

@@ -99,8 +99,9 @@ func (st *store) umount(ctx context.Context, r mountRecord) error {
 	return errors.Join(unsynced, st.forgetMount(context.WithoutCancel(ctx), r))
 }
 
-// unmountRecorded unmounts what a record tells of, if it is still mounted. What was
-// written may not be on the disk after unsynced, which keeps nothing from being unmounted.
+// unmountRecorded unmounts what a record tells of, if it is still mounted. What
+// was written may not be on the disk after unsynced, which keeps nothing from
+// being unmounted.
 func (st *store) unmountRecorded(r mountRecord) (unsynced, err error) {
 	state, err := r.state()
 	if err != nil {

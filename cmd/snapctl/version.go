@@ -159,8 +159,8 @@ func probeDrivers(ctx context.Context, a *app) []driverVerdict {
 	return verdicts
 }
 
-// probe is probeDriver for the store of this command line. It writes beside the layers,
-// so what works on a disk that is read-only is not known.
+// probe is probeDriver for the store of this command line. It writes beside the
+// layers, so what works on a disk that is read-only is not known.
 func (a *app) probe(ctx context.Context, b all.Backend) (driver.Properties, error) {
 	if a.global.readOnly {
 		return driver.Properties{}, errUntried

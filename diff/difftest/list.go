@@ -10,7 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// Collect gathers a sequence of changes. Their bodies cannot be opened any more.
+// Collect gathers a sequence of changes. Their bodies cannot be opened any
+// more.
 func Collect(changes iter.Seq2[diff.Change, error]) ([]diff.Change, error) {
 	var all []diff.Change
 	for c, err := range changes {

@@ -31,11 +31,11 @@ type Backend struct {
 	// Found reports whether root holds layers that another engine left, which New
 	// opens; nil for a backend that knows no other engine's.
 	Found func(root string) bool
-	// Records is the path below root of the directory that has one for each layer of
-	// ours; empty for root itself.
+	// Records is the path below root of the directory that has one for each layer
+	// of ours; empty for root itself.
 	Records string
-	// Tree is the directory with the files of a layer, in that of a layer of ours; empty
-	// where Records tells enough.
+	// Tree is the directory with the files of a layer, in that of a layer of ours;
+	// empty where Records tells enough.
 	Tree string
 }
 
@@ -69,8 +69,9 @@ func Foreign(root string) string {
 	return ""
 }
 
-// DriverOf returns the name of a backend of which root/NAME holds layers that this program
-// made, empty when there is none. Docker has directories of the same names.
+// DriverOf returns the name of a backend of which root/NAME holds layers that
+// this program made, empty when there is none. Docker has directories of the
+// same names.
 func DriverOf(root string) (string, error) {
 	for _, b := range Backends() {
 		entries, err := os.ReadDir(filepath.Join(root, b.Name, b.Records))
@@ -89,9 +90,10 @@ func DriverOf(root string) (string, error) {
 	return "", nil
 }
 
-// made reports whether an entry of the directory of a backend is a layer of ours. Those of
-// other engines have neither our records nor a tree of that name, and no numbers for names.
-// A layer that has lost its record is one, too, and a view has nothing else.
+// made reports whether an entry of the directory of a backend is a layer of
+// ours. Those of other engines have neither our records nor a tree of that
+// name, and no numbers for names. A layer that has lost its record is one, too,
+// and a view has nothing else.
 func (b Backend) made(dir string, e fs.DirEntry) bool {
 	path := filepath.Join(dir, e.Name())
 	if exists(filepath.Join(path, layerdir.RecordName)) {

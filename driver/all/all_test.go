@@ -154,7 +154,8 @@ func TestDirectoriesOfOtherEnginesAreNoLayersThatWereMade(t *testing.T) {
 	}
 }
 
-// A layer that has lost its record is one nevertheless, of whatever driver and kind.
+// A layer that has lost its record is one nevertheless, of whatever driver and
+// kind.
 func TestLayersWithoutRecordsAreLayersThatWereMade(t *testing.T) {
 	for _, b := range Backends() {
 		root := filepath.Join(fstest.Scratch(t, fstest.Btrfs), b.Name)

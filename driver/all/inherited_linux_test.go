@@ -24,8 +24,9 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// What the directory above a store passes on to all that is made in it (a default access
-// control list, the group) is no part of a layer, nor is what the umask of the process takes.
+// What the directory above a store passes on to all that is made in it (a
+// default access control list, the group) is no part of a layer, nor is what
+// the umask of the process takes.
 func TestWhatTheDirectoryAbovePassesOnIsInNoLayer(t *testing.T) {
 	for _, fsys := range fstest.All() {
 		for _, b := range all.Backends() {
@@ -74,9 +75,9 @@ func passOn(t *testing.T, dir string) {
 	require.NoError(t, unix.Setxattr(dir, "system.posix_acl_default", list, 0))
 }
 
-// headersIn makes a store in a directory, with layers that are applied and that are written
-// through a mount, and returns the headers of their diffs without the times, by layer and
-// name.
+// headersIn makes a store in a directory, with layers that are applied and that
+// are written through a mount, and returns the headers of their diffs without
+// the times, by layer and name.
 func headersIn(t *testing.T, b all.Backend, dir string) map[string]stdtar.Header {
 	t.Helper()
 	ctx := t.Context()

@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A store is read the same way whether or not something is known of this kernel, and
-// however that mounts overlays.
+// A store is read the same way whether or not something is known of this
+// kernel, and however that mounts overlays.
 func TestADriverThatReadsAloneWritesNothing(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("no permission to mount")

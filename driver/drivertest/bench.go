@@ -22,8 +22,8 @@ const (
 	benchBody  = 4096 // bytes of a file
 )
 
-// million asks for the largest base of the diff, which takes some minutes and up
-// to 9 GB of memory: scratch file systems are in memory.
+// million asks for the largest base of the diff, which takes some minutes and
+// up to 9 GB of memory: scratch file systems are in memory.
 var million = flag.Bool("million", false, "benchmark diffs over a base of 1,000,000 files too")
 
 // Sizes of scratch file systems in MiB; ext4 has an inode for each 16 KiB.

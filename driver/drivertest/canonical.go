@@ -20,8 +20,8 @@ import (
 )
 
 // canonicalListing is the canonical form of the diff below, header by header,
-// and its digest. It was reviewed by hand; a change of it changes the diffIDs of
-// all layers that are exported, so it must never change by accident.
+// and its digest. It was reviewed by hand; a change of it changes the diffIDs
+// of all layers that are exported, so it must never change by accident.
 //
 //go:embed testdata/canonical.txt
 var canonicalListing string

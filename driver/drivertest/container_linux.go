@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// inContainer runs a shell script in dir as root of a new user namespace with the
-// map, or as what this process is without one.
+// inContainer runs a shell script in dir as root of a new user namespace with
+// the map, or as what this process is without one.
 func inContainer(tb testing.TB, m *mount.IDMap, dir, script string) error {
 	tb.Helper()
 	root, err := os.Open(dir)

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// edits reports whether layers can be edited as through a mount: through one, or
-// with the editor that stands for it.
+// edits reports whether layers can be edited as through a mount: through one,
+// or with the editor that stands for it.
 func (s *suite) edits() bool {
 	if !s.props.MountsWritable {
 		return s.Editor != nil
@@ -52,7 +52,8 @@ func (e *editError) Unwrap() error { return e.err }
 
 // applyAll makes edits, until one fails. What a file was linked to is touched
 // without a change: through aufs a new name for a file of the parents is only a
-// pseudo-link until then, which ends with the mount. Elsewhere this does nothing.
+// pseudo-link until then, which ends with the mount. Elsewhere this does
+// nothing.
 func applyAll(e Editor, edits []fstest.Edit) error {
 	for _, edit := range edits {
 		err := e.Apply(edit)

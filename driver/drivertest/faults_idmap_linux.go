@@ -32,8 +32,8 @@ func mappedRoot(st *store) {
 	st.layer("list", faultChain, Dir("./").WithXattr(accessList, acl(aclUser, aclGroup)))
 }
 
-// mappedLayer makes the layer as one that a container with mapped IDs wrote to, with
-// everything that has IDs in it.
+// mappedLayer makes the layer as one that a container with mapped IDs wrote to,
+// with everything that has IDs in it.
 func mappedLayer(st *store) {
 	st.createMapped(faultID, driver.CreateOptions{}, faultChain...)
 	st.mounted(faultID, driver.MountOptions{}, func(root string) error { return inContainer(st.t, idMap(), root, mappedScript) })
@@ -44,8 +44,8 @@ func mappedLayer(st *store) {
 	st.edit(faultID, edits...)
 }
 
-// mappedScript is what the container did. Host and container give different owners the same
-// numbers.
+// mappedScript is what the container did. Host and container give different
+// owners the same numbers.
 const mappedScript = `set -e; umask 022
 printf ! >>d/x; chown 7:7 d/x
 mkdir made; printf n >made/n; chown 1:1 made/n; chmod 4711 made/n; ln -s n made/s; chown -h 1002:2 made/s; chown 1001:1001 made

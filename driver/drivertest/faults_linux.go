@@ -19,12 +19,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// RunFaults lets the system calls on files that a method of the driver makes fail, one at a
-// time, with EIO and, where they write, with ENOSPC. Whichever fails, the method returns
-// that error and the store is as before, or the method does the same as without it, for a
-// reason in the list of spared calls; then the next try works. It runs on the first file
-// system of cfg, on a few calls of each method; with the flag -faults on all, and on some
-// without the fast paths, too.
+// RunFaults lets the system calls on files that a method of the driver makes
+// fail, one at a time, with EIO and, where they write, with ENOSPC. Whichever
+// fails, the method returns that error and the store is as before, or the
+// method does the same as without it, for a reason in the list of spared calls;
+// then the next try works. It runs on the first file system of cfg, on a few
+// calls of each method; with the flag -faults on all, and on some without the
+// fast paths, too.
 func RunFaults(t *testing.T, cfg Config) {
 	if os.Geteuid() != 0 {
 		t.Skip("scratch file systems and files of other owners need root")
@@ -49,8 +50,9 @@ func runFaults(t *testing.T, cfg Config, fs fstest.FS, off driver.Fallbacks, sam
 	}
 }
 
-// faultsTime bounds the time for one operation. Where it is over fewer calls are tried, which
-// the log says; they come in no order, so that these are some of everywhere.
+// faultsTime bounds the time for one operation. Where it is over fewer calls
+// are tried, which the log says; they come in no order, so that these are some
+// of everywhere.
 var faultsTime = flag.Duration("faults", 0, "for how long the calls of one operation are made to fail, one after the other; 0: only a few of them")
 
 // faults lets the calls of one operation fail.
@@ -58,7 +60,8 @@ type faults struct {
 	*store
 	op    faultOp
 	calls *fstest.Calls
-	// done is what the operation returns, and the store afterwards, without a fault.
+	// done is what the operation returns, and the store afterwards, without a
+	// fault.
 	done   any
 	after  []string
 	before []string
@@ -142,8 +145,8 @@ func (f *faults) fail(n int, errno unix.Errno) string {
 	return name
 }
 
-// late reports whether a call failed when the operation was done but for its last step: to put
-// that on disk, or to remove what is not needed any more.
+// late reports whether a call failed when the operation was done but for its
+// last step: to put that on disk, or to remove what is not needed any more.
 func (f *faults) late(name string) bool {
 	return syncs(name) || f.in("internal/durable.osFS.SyncDir", "internal/layerdir.(*Store).syncNames", "aufs.(*store).condemn", "aufs.(*store).erase") ||
 		f.in("aufs.normalize") || // which has written down what it changes

@@ -27,14 +27,15 @@ type faultOp struct {
 	prepare func(st *store)
 	// run may be repeated after an error. It returns what the operation found out.
 	run func(st *store) (any, error)
-	// spoils is the error of the next try where a failure in the middle may leave the layer
-	// as one that has to be made again.
+	// spoils is the error of the next try where a failure in the middle may leave
+	// the layer as one that has to be made again.
 	spoils error
-	// resumes is what an operation other than the next try of this one gets after a failure
-	// in the middle, where the next try goes on with what was begun.
+	// resumes is what an operation other than the next try of this one gets after a
+	// failure in the middle, where the next try goes on with what was begun.
 	resumes error
-	// rewrites: the operation may change how the layer is kept before it is done, not what it
-	// holds, such as a translation that a mount needs, and that goes with the layer.
+	// rewrites: the operation may change how the layer is kept before it is done,
+	// not what it holds, such as a translation that a mount needs, and that goes
+	// with the layer.
 	rewrites bool
 	// sampled: not all of its calls are made to fail.
 	sampled bool
@@ -48,7 +49,8 @@ type sparedCall struct {
 	errno unix.Errno // zero for all
 	in    string     // a function that is at work
 	why   string
-	// leaves is what stays of it in the layer's directory, which goes with the layer.
+	// leaves is what stays of it in the layer's directory, which goes with the
+	// layer.
 	leaves string
 }
 
@@ -124,8 +126,9 @@ func applyOp(entries []Entry, opts driver.ApplyOptions) faultOp {
 	}}
 }
 
-// openOp opens the store once more, and returns what the driver found out of its file
-// system, but not the way it mounts: where one fails, the next one is taken.
+// openOp opens the store once more, and returns what the driver found out of
+// its file system, but not the way it mounts: where one fails, the next one is
+// taken.
 func openOp(st *store) (found any, err error) {
 	d, err := st.New(st.ctx(), st.dir, st.Options)
 	if err != nil {
@@ -144,7 +147,8 @@ var wayFound = regexp.MustCompile(`"Way":\d,?`)
 
 func diffOp(st *store) (any, error) { return writeDiff(st, faultID) }
 
-// writeDiff returns the layer that the driver writes, but for times of this run.
+// writeDiff returns the layer that the driver writes, but for times of this
+// run.
 func writeDiff(st *store, id driver.ID) ([]byte, error) {
 	var buf bytes.Buffer
 	_, err := driver.Diff(st.ctx(), st.d, id, &buf, driver.DiffOptions{MaxTime: EditTime, Warn: func(string, string) {}})

@@ -56,8 +56,8 @@ func (f *faults) describe(id driver.ID) []string {
 	return append(all, fmt.Sprintf("%s: %x", id, sha256.Sum256(changes)))
 }
 
-// names lists what is on disk, but not what a mount keeps beside the layer's own files: the
-// names of that hold numbers of inodes.
+// names lists what is on disk, but not what a mount keeps beside the layer's
+// own files: the names of that hold numbers of inodes.
 func (f *faults) names() (all []string) {
 	f.t.Helper()
 	require.NoError(f.t, filepath.WalkDir(f.dir, func(path string, _ fs.DirEntry, err error) error {
@@ -70,8 +70,8 @@ func (f *faults) names() (all []string) {
 	return all
 }
 
-// settled waits until what was removed is gone. What could not be deleted, and the
-// driver says so, Cleanup deletes.
+// settled waits until what was removed is gone. What could not be deleted, and
+// the driver says so, Cleanup deletes.
 func (f *faults) settled() {
 	f.t.Helper()
 	placer, ok := f.d.(driver.Placer)

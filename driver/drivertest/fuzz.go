@@ -16,11 +16,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// RunFuzz takes bytes for up to [maxFuzzLayers] layers on top of each other, most of
-// them sound, and applies these to every subject, detached too where that can be done.
-// Like in [RunProperties], each has to show what the model shows or refuse what it
-// refuses; all changes and diffs are the same, and a diff that was applied gives itself
-// again. Nothing is mounted: the process of a fuzz target can be killed at any time.
+// RunFuzz takes bytes for up to [maxFuzzLayers] layers on top of each other,
+// most of them sound, and applies these to every subject, detached too where
+// that can be done. Like in [RunProperties], each has to show what the model
+// shows or refuse what it refuses; all changes and diffs are the same, and a
+// diff that was applied gives itself again. Nothing is mounted: the process of
+// a fuzz target can be killed at any time.
 func RunFuzz(f *testing.F, subjects []Subject) {
 	f.Helper()
 	if !fstest.CanOwn(f, f.TempDir()) {
@@ -76,8 +77,8 @@ const (
 	maxFuzzEntries = 16 // of a layer
 )
 
-// Names and targets of which paths of fuzzed layers are made: more than those of
-// random layers, with what is no name, too.
+// Names and targets of which paths of fuzzed layers are made: more than those
+// of random layers, with what is no name, too.
 var (
 	fuzzNames = append([]string{
 		"..", ".", "", ".wh.", ".wh..", ".wh..wh..opq", ".wh..wh.plnk", ".wh..wh.aufs", ".wh.a", ".wh.b", "\xff\n", "ü", " ", "\\",
@@ -89,9 +90,9 @@ var (
 	fuzzXattrs  = append([]string{"trusted.overlay.opaque", "trusted.overlay.metacopy", "trusted.overlay.overlay.opaque", "com.apple.x"}, randomXattrs...)
 )
 
-// A layerDecoder makes layers of bytes, mostly one byte for each choice, so that a
-// small change of the input is a small one of the layers. All that follows the end of
-// the input is zero.
+// A layerDecoder makes layers of bytes, mostly one byte for each choice, so
+// that a small change of the input is a small one of the layers. All that
+// follows the end of the input is zero.
 type layerDecoder struct {
 	input   []byte
 	refused []string // prefixes of attributes that are left out
@@ -126,7 +127,8 @@ func (d *layerDecoder) layers() [][]fstest.Entry {
 	return layers
 }
 
-// path is one of up to three names; of each byte a small value is an ordinary name.
+// path is one of up to three names; of each byte a small value is an ordinary
+// name.
 func (d *layerDecoder) path() string {
 	form := d.next()
 	var names []string
@@ -187,7 +189,8 @@ func (d *layerDecoder) entry(kind byte) fstest.Entry {
 	return e
 }
 
-// takes reports whether every backend takes an attribute on a file of that type.
+// takes reports whether every backend takes an attribute on a file of that
+// type.
 func (d *layerDecoder) takes(name string, e fstest.Entry) bool {
 	for _, prefix := range d.refused {
 		if strings.HasPrefix(name, prefix) {

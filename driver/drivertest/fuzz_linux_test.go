@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/vfs"
 )
 
-// FuzzApply makes layers of bytes and compares what two backends make of them with the
-// model; see [drivertest.RunFuzz].
+// FuzzApply makes layers of bytes and compares what two backends make of them
+// with the model; see [drivertest.RunFuzz].
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{})
 	for seed := range uint64(3) {

@@ -118,8 +118,8 @@ func (s *suite) hostileNames(t *testing.T) {
 	require.Equal(t, before, st.tree("a"))
 }
 
-// deepTree takes a deep tree through the life of layers: it is applied, diffed, sealed,
-// built upon, changed at the bottom, and removed.
+// deepTree takes a deep tree through the life of layers: it is applied, diffed,
+// sealed, built upon, changed at the bottom, and removed.
 func (s *suite) deepTree(t *testing.T) {
 	st := s.open(t)
 	const depth = 1200

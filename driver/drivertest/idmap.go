@@ -14,7 +14,8 @@ import (
 )
 
 // idMap has several ranges, and some IDs mean one thing in the container and
-// another on the host: that something was translated twice, or not at all, shows.
+// another on the host: that something was translated twice, or not at all,
+// shows.
 func idMap() *mount.IDMap {
 	return &mount.IDMap{
 		UIDs: []mount.IDRange{{Container: 0, Host: 1000, Size: 1000}, {Container: 1000, Host: 70_000, Size: 1000}},
@@ -165,8 +166,8 @@ func (s *suite) idMapWhole(t *testing.T) {
 	st.requireMounted("twice", onHost(t, st.tree("plain")), "a child with a map")
 }
 
-// idMapACL does not look at the mount: on an xfs, the kernel copies up access control
-// lists as they are on disk, with the IDs of the container.
+// idMapACL does not look at the mount: on an xfs, the kernel copies up access
+// control lists as they are on disk, with the IDs of the container.
 func (s *suite) idMapACL(t *testing.T) {
 	s.needMounts(t)
 	st := s.open(t)
@@ -193,8 +194,8 @@ func (st *store) requireMounted(id driver.ID, want Tree, what string) {
 	})
 }
 
-// stampTimes gives everything that is written one time, so that two layers can be
-// compared.
+// stampTimes gives everything that is written one time, so that two layers can
+// be compared.
 func (st *store) stampTimes(id driver.ID) {
 	st.t.Helper()
 	var edits []Edit

@@ -14,8 +14,9 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// closedOnExec looks at all descriptors of this process while a driver works: one that a
-// program inherits which an engine starts in a container leads from there to the host.
+// closedOnExec looks at all descriptors of this process while a driver works:
+// one that a program inherits which an engine starts in a container leads from
+// there to the host.
 func (s *suite) closedOnExec(t *testing.T) {
 	inherited := inheritable(t)
 	st := s.open(t)
@@ -49,7 +50,8 @@ func (s *suite) closedOnExec(t *testing.T) {
 	require.Greater(t, looked, 2, "it was looked while a layer was read and written")
 }
 
-// inheritable are the descriptors that a program would inherit, with what they are.
+// inheritable are the descriptors that a program would inherit, with what they
+// are.
 func inheritable(t *testing.T) map[int]string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

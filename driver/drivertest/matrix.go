@@ -31,8 +31,8 @@ type variant struct {
 
 func without(f driver.Fallbacks) driver.Options { return driver.Options{Fallbacks: f} }
 
-// variants are those that tell something of the backend. The whole suite runs on the
-// first of the file systems that it can live on.
+// variants are those that tell something of the backend. The whole suite runs
+// on the first of the file systems that it can live on.
 func (cfg Config) variants(tb testing.TB) []variant {
 	return slices.DeleteFunc(variants(cfg.filesystems(tb)), func(v variant) bool { return v.overlay && !cfg.Overlays })
 }
@@ -104,8 +104,8 @@ func btrfsPlaces() []variant {
 
 // RunMatrix runs the suite on scratch file systems of every kind that the
 // backend can live on, and with every fast path forced off, alone and together.
-// With -short it runs the whole suite once, on the first of them. Without root it
-// skips; see [RunUnprivileged].
+// With -short it runs the whole suite once, on the first of them. Without root
+// it skips; see [RunUnprivileged].
 func RunMatrix(t *testing.T, cfg Config) {
 	if os.Geteuid() != 0 {
 		t.Skip("scratch file systems and files of other owners need root; the part that does not runs in a user namespace")
@@ -129,8 +129,8 @@ func RunMatrix(t *testing.T, cfg Config) {
 	}
 }
 
-// filesystems are those that the suite runs on. It wants user attributes, which a
-// tmpfs of old kernels does not have.
+// filesystems are those that the suite runs on. It wants user attributes, which
+// a tmpfs of old kernels does not have.
 func (cfg Config) filesystems(tb testing.TB) []fstest.FS {
 	list := cfg.wanted()
 	if !slices.Contains(list, fstest.Tmpfs) || fstest.TmpfsKeepsUserXattrs(tb) {

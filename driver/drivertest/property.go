@@ -45,16 +45,16 @@ type subject struct {
 // and checks each against the model and against the others:
 //
 //   - the tree, through View and through a mount, is the model's, also after a
-//     refused layer and for a layer that was unpacked detached and rebased; where
-//     writable layers cannot be mounted, the sealed one is, and the edits are made
-//     by the subject's Editor;
+//     refused layer and for a layer that was unpacked detached and rebased;
+//     where writable layers cannot be mounted, the sealed one is, and the edits
+//     are made by the subject's Editor;
 //   - the changes are the model's, and the bytes of the diff are the same on
 //     every subject and in a second run;
 //   - one subject's diff applied on another gives the same tree;
 //   - sealing changes nothing.
 //
-// A subject without a Dir works on one scratch file system for the whole run, the
-// first that its backend can live on.
+// A subject without a Dir works on one scratch file system for the whole run,
+// the first that its backend can live on.
 //
 // It needs mounts and files of other owners, and skips without.
 func RunProperties(t *testing.T, subjects []Subject) {
@@ -113,8 +113,8 @@ func openSubject(t testing.TB, s Subject) *subject {
 const halfChecks = "50"
 
 // setChecks sets rapid's flags: the number of checks from the environment, and
-// no files in the source tree (the seed is printed). A subject by itself gets half
-// of what several get, as it is among these too.
+// no files in the source tree (the seed is printed). A subject by itself gets
+// half of what several get, as it is among these too.
 func setChecks(t *testing.T, subjects int) {
 	t.Helper()
 	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
@@ -221,8 +221,8 @@ func (r *run) each(fn func(*subject)) {
 	}
 }
 
-// apply applies a layer everywhere, detached too where that can be done. It returns
-// the stream, nil when that was refused.
+// apply applies a layer everywhere, detached too where that can be done. It
+// returns the stream, nil when that was refused.
 func (r *run) apply(id driver.ID, tree *model.Tree, entries []fstest.Entry) []byte {
 	before := tree.Snapshot()
 	for _, e := range entries {

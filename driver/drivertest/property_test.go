@@ -17,8 +17,8 @@ import (
 )
 
 // TestRandomStacksAreTheSameEverywhere compares all backends with the model and
-// with each other; see [drivertest.RunProperties]. What one of them cannot do, it
-// leaves out. For a long run:
+// with each other; see [drivertest.RunProperties]. What one of them cannot do,
+// it leaves out. For a long run:
 //
 //	LAYERKEEP_PROPERTY_CHECKS=10000 go test ./driver/drivertest -timeout 6h
 func TestRandomStacksAreTheSameEverywhere(t *testing.T) {

@@ -21,14 +21,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
-// raceLayer is the layer that a container changes, raceSecret what is in the canary's file.
+// raceLayer is the layer that a container changes, raceSecret what is in the
+// canary's file.
 const (
 	raceLayer  = driver.ID("raced")
 	raceSecret = "the canary's secret"
 )
 
-// A raceOp is an operation on a layer that a container changes at full speed. Its error does
-// not matter: it can only guess what it finds.
+// A raceOp is an operation on a layer that a container changes at full speed.
+// Its error does not matter: it can only guess what it finds.
 type raceOp struct {
 	name string
 	// gone: the mount is gone, and the container has it open still.
@@ -101,8 +102,9 @@ func raceOps() []raceOp {
 	}
 }
 
-// testRaces lets a container swap, rename, link and replace files while each operation runs.
-// What is outside of the store stays as it is and is never read, and nothing waits for a fifo.
+// testRaces lets a container swap, rename, link and replace files while each
+// operation runs. What is outside of the store stays as it is and is never
+// read, and nothing waits for a fifo.
 func (s *suite) testRaces(t *testing.T) {
 	if !s.can.mounts || !s.can.owners {
 		t.Skip("layers cannot be mounted, or devices not made, here")
@@ -148,8 +150,9 @@ func makeCanary(t *testing.T, dir string) {
 	}
 }
 
-// raceOnce does the operation on a store of its own, again and again while that can be
-// repeated, and returns how many changes the container has made meanwhile.
+// raceOnce does the operation on a store of its own, again and again while that
+// can be repeated, and returns how many changes the container has made
+// meanwhile.
 func (s *suite) raceOnce(t *testing.T, op raceOp, canary string, seed int64, most time.Duration) int64 {
 	st := s.open(t)
 	base := st.layer("base", nil, File("a/f", "f"), File("a/d/f", "f"), File("b/f", "b"), File("d/f", "d"), Symlink("s", "a"))
@@ -190,7 +193,8 @@ func (s *suite) raceOnce(t *testing.T, op raceOp, canary string, seed int64, mos
 	return c.made.Load()
 }
 
-// A racer changes the files below a directory as the programs of a container can.
+// A racer changes the files below a directory as the programs of a container
+// can.
 type racer struct {
 	root    int
 	outside string // what links lead to
@@ -214,8 +218,9 @@ func (c *racer) run(stop chan struct{}) {
 	}
 }
 
-// at returns a random directory of the layer, open, and a name in it. As for a container,
-// links lead to nothing outside: the canary is not the racer's to change.
+// at returns a random directory of the layer, open, and a name in it. As for a
+// container, links lead to nothing outside: the canary is not the racer's to
+// change.
 func (c *racer) at() (dir int, name string, err error) {
 	path := "."
 	if c.random.Intn(2) == 0 {
@@ -305,7 +310,8 @@ func (c *racer) freeze(dir int, name string) error {
 	return AddFlag(fd, unix.STATX_ATTR_IMMUTABLE)
 }
 
-// watch opens a fifo for writing, which works only while somebody has it open for reading.
+// watch opens a fifo for writing, which works only while somebody has it open
+// for reading.
 func (c *racer) watch(dir int, name string) {
 	for range 5 {
 		fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

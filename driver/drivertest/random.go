@@ -42,8 +42,8 @@ type random struct {
 	// plainEdits: some of the backends cannot keep all times and attributes that
 	// edits set, so that stacks that are edited have plain ones.
 	plainEdits bool
-	// plain: this stack has times of whole seconds, attributes that have values, and
-	// removes none.
+	// plain: this stack has times of whole seconds, attributes that have values,
+	// and removes none.
 	plain bool
 }
 

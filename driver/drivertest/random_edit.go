@@ -52,8 +52,8 @@ func (r random) edits(tree *model.Tree) []fstest.Edit {
 	return edits
 }
 
-// again makes what was removed once more under its name, the same or with another
-// body of the same attributes.
+// again makes what was removed once more under its name, the same or with
+// another body of the same attributes.
 func (r random) again(removed fstest.Edit, n fstest.Node) (fstest.Edit, bool) {
 	e := fstest.Edit{
 		Path: removed.Path, Mode: n.Perm(), UID: n.UID, GID: n.GID, Mtime: n.Mtime, TouchParents: removed.TouchParents, To: n.Target, Rdev: n.Rdev,
@@ -79,8 +79,8 @@ func (r random) again(removed fstest.Edit, n fstest.Node) (fstest.Edit, bool) {
 	return e, true
 }
 
-// edit draws one edit; ok is false when it is none that every kernel file system
-// answers alike.
+// edit draws one edit; ok is false when it is none that every kernel file
+// system answers alike.
 func (r random) edit(tree *model.Tree, shared map[any]bool) (e fstest.Edit, ok bool) {
 	files := tree.Files()
 	f := pick(r, "file", files)

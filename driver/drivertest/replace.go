@@ -37,7 +37,8 @@ func (st *store) lose(id driver.ID) {
 	}
 }
 
-// damage spoils the layer's directory: all that is in it goes but an empty tree.
+// damage spoils the layer's directory: all that is in it goes but an empty
+// tree.
 func (st *store) damage(id driver.ID) {
 	st.t.Helper()
 	st.lose(id)
@@ -159,8 +160,9 @@ func (s *suite) replaceKilled(t *testing.T) {
 	st.requireTree(want, "a", "after the kill")
 }
 
-// requireNoOld cleans up until no layer is left that another took the place of. Another
-// process may have a copy of a mount of it for a while, in a namespace of its own.
+// requireNoOld cleans up until no layer is left that another took the place of.
+// Another process may have a copy of a mount of it for a while, in a namespace
+// of its own.
 func (st *store) requireNoOld(why string) {
 	st.t.Helper()
 	old := func() []string {

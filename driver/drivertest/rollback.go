@@ -27,8 +27,8 @@ func (s *suite) testRollback(t *testing.T) {
 	}
 }
 
-// smallDisks are sizes in MiB of disks that are soon full, and yet have room for the file
-// system's own structures.
+// smallDisks are sizes in MiB of disks that are soon full, and yet have room
+// for the file system's own structures.
 var smallDisks = map[FS]int{Tmpfs: 16, Ext4: 16, XFS: 300, Btrfs: 128}
 
 // everything is one of each: removed, replaced, merged, linked, made.

@@ -106,7 +106,8 @@ func (s *suite) testLongChain(t *testing.T) {
 	}
 }
 
-// testTooManyLayers makes the longest chain that there can be, of layers without files.
+// testTooManyLayers makes the longest chain that there can be, of layers
+// without files.
 func (s *suite) testTooManyLayers(t *testing.T) {
 	most := s.props.MaxParents
 	require.Positive(t, most, "the number of layers is bounded")

@@ -66,8 +66,8 @@ func (s *suite) bigXattr(t *testing.T) {
 	}
 }
 
-// manyXattrs gives a file as many names of attributes as can be listed, which the file
-// system holds or refuses by name, and looks at what becomes of them.
+// manyXattrs gives a file as many names of attributes as can be listed, which
+// the file system holds or refuses by name, and looks at what becomes of them.
 func (s *suite) manyXattrs(t *testing.T) {
 	st := s.open(t)
 	st.create("a")
@@ -116,7 +116,8 @@ func (s *suite) unmappedOwner(t *testing.T) {
 		require.ErrorIs(t, err, driver.ErrUnsupported)
 		require.Equal(t, want, st.tree("a"), "a refused layer is rolled back")
 	}
-	// An access control list is an extended attribute like others that are forbidden here.
+	// An access control list is an extended attribute like others that are
+	// forbidden here.
 	list := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x05\x00\x00\x00" + // user:5:r--
 		"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
 	st.mustApply("a", File("acl", "").WithMode(0o640).WithXattr("system.posix_acl_access", list))

@@ -18,9 +18,9 @@ import (
 )
 
 // TestTheTestsOfAufsRunAlone builds the tests of package aufs as one static
-// program and runs it where there is nothing else: kernels with aufs are in small
-// virtual machines, which have neither Go nor a network nor programs that make
-// file systems.
+// program and runs it where there is nothing else: kernels with aufs are in
+// small virtual machines, which have neither Go nor a network nor programs that
+// make file systems.
 func TestTheTestsOfAufsRunAlone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program; not with -short")

@@ -24,15 +24,15 @@ type Config struct {
 	// Filesystems are the kinds of file system that the backend can live on, that
 	// of the whole suite first; default: all, a tmpfs first.
 	Filesystems []fstest.FS
-	// Overlays: the kernel's overlay shows the layers, so that the ways of mounting one
-	// and its kinds of attributes matter.
+	// Overlays: the kernel's overlay shows the layers, so that the ways of mounting
+	// one and its kinds of attributes matter.
 	Overlays bool
 	// Editor, where there is one, takes the place of a writable mount as long as
 	// Properties.MountsWritable says that there is none: it makes edits in the
 	// layer id of the store in dir, whose parents, nearest first, are given.
 	Editor func(dir string, id driver.ID, parents []driver.ID) Editor
-	// Places are all files and directories that make up the layer id of the store in dir,
-	// that with its files first; default: the directory id.
+	// Places are all files and directories that make up the layer id of the store
+	// in dir, that with its files first; default: the directory id.
 	Places func(dir string, id driver.ID) []string
 	// ReplacesIdle: a layer is only replaced while nothing that has it is mounted.
 	ReplacesIdle bool

@@ -13,10 +13,10 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// testTimes gives layers times that not every file system can hold. A file system that
-// can has to keep them. Elsewhere the files get the nearest that there is, one warning
-// tells of it, and from then on the layer is what is on the disk: its diff says so, and
-// goes round exactly.
+// testTimes gives layers times that not every file system can hold. A file
+// system that can has to keep them. Elsewhere the files get the nearest that
+// there is, one warning tells of it, and from then on the layer is what is on
+// the disk: its diff says so, and goes round exactly.
 func (s *suite) testTimes(t *testing.T) {
 	zero := time.Time{}.Unix()
 	base := []Entry{Dir("d").WithMtime(zero, 0), File("d/x", "x").WithMtime(zero, 0), File("d/kept", "k").WithMtime(1<<40, 5)}

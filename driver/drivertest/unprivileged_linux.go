@@ -19,10 +19,10 @@ import (
 const insideEnv = "LAYERKEEP_TEST_IN_USERNS"
 
 // RunUnprivileged runs the suite as root of a new user namespace that maps one
-// id only: on a tmpfs of its own, or, for a backend that does not live there, on
-// a scratch file system, which needs root to make. A backend that refuses to work
-// there must not claim Properties.Rootless. It runs the test that calls it again
-// in a child process; that test must do nothing else.
+// id only: on a tmpfs of its own, or, for a backend that does not live there,
+// on a scratch file system, which needs root to make. A backend that refuses to
+// work there must not claim Properties.Rootless. It runs the test that calls it
+// again in a child process; that test must do nothing else.
 func RunUnprivileged(t *testing.T, cfg Config) {
 	if dir := os.Getenv(insideEnv); dir != "" {
 		if cfg.Dir = dir; dir == "-" {

@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// verify compares a layer with a stream that it should hold, and with the layers
-// below it.
+// verify compares a layer with a stream that it should hold, and with the
+// layers below it.
 func verify(ctx context.Context, d driver.Driver, id driver.ID, chain []driver.ID, stream []byte, opts tar.VerifyOptions) (v tar.Verified, err error) {
 	var parents diff.View
 	if len(chain) > 0 {
@@ -42,7 +42,8 @@ func findings(v tar.Verified) string {
 	return strings.Join(lines, "\n")
 }
 
-// requireVerified fails unless [tar.Verify] finds nothing, with data and without.
+// requireVerified fails unless [tar.Verify] finds nothing, with data and
+// without.
 func (st *store) requireVerified(id driver.ID, stream []byte, what string) {
 	st.t.Helper()
 	for _, readData := range []bool{true, false} {
@@ -65,8 +66,8 @@ func (r *run) verify(s *subject, id driver.ID, stream []byte, what string) {
 	}
 }
 
-// verifyEdited fails the run unless Verify finds in an edited layer what the edits
-// have changed since the stream was applied, and nothing else.
+// verifyEdited fails the run unless Verify finds in an edited layer what the
+// edits have changed since the stream was applied, and nothing else.
 func (r *run) verifyEdited(id driver.ID, stream []byte, before, after fstest.Tree) {
 	r.Helper()
 	if stream == nil {
@@ -81,8 +82,8 @@ func (r *run) verifyEdited(id driver.ID, stream []byte, before, after fstest.Tre
 	})
 }
 
-// misjudged says, in words, what findings leave out of the difference of two trees,
-// or have too much.
+// misjudged says, in words, what findings leave out of the difference of two
+// trees, or have too much.
 func misjudged(list []tar.Finding, before, after fstest.Tree) string {
 	found := map[string]bool{}
 	for _, f := range list {
@@ -103,8 +104,8 @@ func misjudged(list []tar.Finding, before, after fstest.Tree) string {
 	return ""
 }
 
-// explained reports whether a change needs no finding of its own: because that of
-// a directory above says it all, or that of another name of the same file.
+// explained reports whether a change needs no finding of its own: because that
+// of a directory above says it all, or that of another name of the same file.
 func explained(found map[string]bool, p, link string, after fstest.Tree) bool {
 	for dir := p; strings.Contains(dir, "/"); {
 		dir = dir[:strings.LastIndexByte(dir, '/')]

@@ -76,8 +76,8 @@ func (s *suite) noWriters(t *testing.T) {
 	}
 }
 
-// copyElsewhere has a mount that nobody uses in another namespace. It must not keep a
-// snapshot from being committed, and nobody may write through it then.
+// copyElsewhere has a mount that nobody uses in another namespace. It must not
+// keep a snapshot from being committed, and nobody may write through it then.
 func (s *suite) copyElsewhere(t *testing.T) {
 	s.needEdits(t)
 	st := s.open(t)
@@ -115,7 +115,8 @@ func (s *suite) writerElsewhere(t *testing.T) {
 	require.Equal(t, []string{"held:"}, st.tree("w").Brief())
 }
 
-// containerElsewhere has a process whose root directory is the layer, and no file open.
+// containerElsewhere has a process whose root directory is the layer, and no
+// file open.
 func (s *suite) containerElsewhere(t *testing.T) {
 	s.needEdits(t)
 	st := s.open(t)
@@ -130,8 +131,8 @@ func (s *suite) containerElsewhere(t *testing.T) {
 	st.seal("w")
 }
 
-// waitsForWriter skips in short mode what waits until a writer has had time to end, when
-// another test does the same.
+// waitsForWriter skips in short mode what waits until a writer has had time to
+// end, when another test does the same.
 func waitsForWriter(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -168,8 +169,8 @@ func (s *suite) writerUnmounted(t *testing.T) {
 	st.seal("w")
 }
 
-// appliedElsewhere has a process that keeps the layer mounted while something is to be
-// applied to it, and then a copy of the mount that nobody uses.
+// appliedElsewhere has a process that keeps the layer mounted while something
+// is to be applied to it, and then a copy of the mount that nobody uses.
 func (s *suite) appliedElsewhere(t *testing.T) {
 	s.needEdits(t)
 	waitsForWriter(t)

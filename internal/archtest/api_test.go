@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// publicAPI lists what other modules can use, one declaration on a line, for Linux.
-// A line that goes away, or changes, breaks programs of others.
+// publicAPI lists what other modules can use, one declaration on a line, for
+// Linux. A line that goes away, or changes, breaks programs of others.
 const publicAPI = moduleRoot + "/api/go.txt"
 
 var update = flag.Bool("update", false, "write api/go.txt anew")
@@ -51,8 +51,8 @@ func lines(text string) map[string]bool {
 	return all
 }
 
-// exported lists the exported declarations of all packages that other modules can import,
-// but for those that only tests need.
+// exported lists the exported declarations of all packages that other modules
+// can import, but for those that only tests need.
 func exported(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -111,8 +111,8 @@ func receiverIsExported(list *ast.FieldList) bool {
 	return found
 }
 
-// withoutComments takes from a specification what says nothing to a compiler, and the
-// values of variables, which may change.
+// withoutComments takes from a specification what says nothing to a compiler,
+// and the values of variables, which may change.
 func withoutComments(spec ast.Spec) ast.Spec {
 	ast.Inspect(spec, func(n ast.Node) bool {
 		switch x := n.(type) {

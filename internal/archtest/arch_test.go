@@ -208,7 +208,8 @@ func TestNothingRunsBeforeMain(t *testing.T) {
 	}
 }
 
-// A pattern that is compiled before main costs every command that never uses it.
+// A pattern that is compiled before main costs every command that never uses
+// it.
 func TestNoPatternIsCompiledBeforeMain(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.isTest() || isTestOnly(s.pkg) || strings.HasPrefix(s.pkg, "scripts/") {
@@ -222,7 +223,8 @@ func TestNoPatternIsCompiledBeforeMain(t *testing.T) {
 	}
 }
 
-// compiles reports whether a declaration calls regexp.MustCompile outside of functions.
+// compiles reports whether a declaration calls regexp.MustCompile outside of
+// functions.
 func compiles(decl ast.Decl) (found bool) {
 	ast.Inspect(decl, func(n ast.Node) bool {
 		if _, inside := n.(*ast.FuncLit); inside {
@@ -235,8 +237,8 @@ func compiles(decl ast.Decl) (found bool) {
 	return found
 }
 
-// Owner and mode are set in an order in which none undoes another, so only the packages that
-// know it call these functions of package sys.
+// Owner and mode are set in an order in which none undoes another, so only the
+// packages that know it call these functions of package sys.
 func TestOnlyOnePlaceSetsOwnersAndModes(t *testing.T) {
 	setters := []string{"Fchown", "Fchownat", "Fchmod", "Fchmodat"}
 	// A mark of a union is a file of its own kind, with one mode.

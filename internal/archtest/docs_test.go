@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A document that names the tests of a promise must not go on naming one that is gone.
+// A document that names the tests of a promise must not go on naming one that
+// is gone.
 func TestTheTestsThatDocumentsNameExist(t *testing.T) {
 	there := map[string]bool{}
 	for _, s := range sources(t) {

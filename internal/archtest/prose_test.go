@@ -33,9 +33,9 @@ func TestDocumentsAreWrapped(t *testing.T) {
 	require.Greater(t, found, 20)
 }
 
-// wideInMarkdown returns the numbers of lines of prose that are too long. Tables, blocks
-// of code, what a program has written, and single words such as links may be as wide as
-// they need.
+// wideInMarkdown returns the numbers of lines of prose that are too long.
+// Tables, blocks of code, what a program has written, and single words such as
+// links may be as wide as they need.
 func wideInMarkdown(text string) (numbers []int) {
 	code, written := false, false
 	for i, line := range strings.Split(text, "\n") {
@@ -75,7 +75,7 @@ func TestCommentsAreWrapped(t *testing.T) {
 	}
 }
 
-// isProse tells a line that a comment consists of from directives and code in it.
+// isProse reports whether a line of a comment is text, not a directive or code.
 func isProse(comment string) bool {
 	return strings.HasPrefix(comment, "// ")
 }

@@ -121,8 +121,8 @@ func TestEveryCodeThatIsCitedIsAStatement(t *testing.T) {
 	require.Greater(t, comments, 15)
 }
 
-// That the Go tests exist which the page names is checked for all documents, see
-// TestTheTestsThatDocumentsNameExist.
+// That the Go tests exist which the page names is checked for all documents,
+// see TestTheTestsThatDocumentsNameExist.
 func TestEveryStatementNamesATestThatExists(t *testing.T) {
 	inSuite := map[string]bool{}
 	for _, s := range sources(t) {
@@ -142,7 +142,8 @@ func TestEveryStatementNamesATestThatExists(t *testing.T) {
 	}
 }
 
-// stringsOf returns the string literals of a file: names of tests are among them.
+// stringsOf returns the string literals of a file: names of tests are among
+// them.
 func stringsOf(f *ast.File) map[string]bool {
 	texts := map[string]bool{}
 	ast.Inspect(f, func(n ast.Node) bool {

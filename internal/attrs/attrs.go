@@ -24,8 +24,9 @@ type Xattr struct{ Name, Value string }
 
 const permissions = 0o7777
 
-// New returns the attributes of a file with that mode, of which the type is left out. The
-// names of xattrs are those in a layer; what the encoding cannot store is left out.
+// New returns the attributes of a file with that mode, of which the type is
+// left out. The names of xattrs are those in a layer; what the encoding cannot
+// store is left out.
 func New(mode, uid, gid uint32, mtime time.Time, xattrs map[string]string, enc whiteout.Encoding) Attrs {
 	a := Attrs{UID: uid, GID: gid, Mode: mode & permissions, Mtime: mtime}
 	for name, value := range xattrs {

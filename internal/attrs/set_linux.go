@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A File is what gets attributes: an open file or directory, or a name in an open directory,
-// which is neither opened nor followed.
+// A File is what gets attributes: an open file or directory, or a name in an
+// open directory, which is neither opened nor followed.
 type File struct {
 	fd          int
 	name        string // empty for fd itself
@@ -22,8 +22,8 @@ type File struct {
 // Open is an open file or directory.
 func Open(fd int) File { return File{fd: fd} }
 
-// Named is a name in an open directory that is no symbolic link. noFchmodat2 makes it do without
-// a system call of Linux 6.6, as older kernels have to.
+// Named is a name in an open directory that is no symbolic link. noFchmodat2
+// makes it do without a system call of Linux 6.6, as older kernels have to.
 func Named(dir int, name string, noFchmodat2 bool) File {
 	return File{fd: dir, name: name, noFchmodat2: noFchmodat2}
 }
@@ -34,8 +34,8 @@ func Link(dir int, name string) File { return File{fd: dir, name: name, link: tr
 // Has is what a file has already, and so need not get.
 type Has struct{ UID, GID, Mode uint32 }
 
-// UnknownMode is the mode of a [Has] where it is not known. UnknownID is the same for an owner
-// or a group; chown(2) has no such ID.
+// UnknownMode is the mode of a [Has] where it is not known. UnknownID is the
+// same for an owner or a group; chown(2) has no such ID.
 const (
 	UnknownMode = ^uint32(0)
 	UnknownID   = ^uint32(0)
@@ -44,17 +44,20 @@ const (
 // Unknown says that nothing is known of the file.
 var Unknown = Has{UnknownID, UnknownID, UnknownMode}
 
-// Options tune [Set]. The zero value sets everything and returns the first error.
+// Options tune [Set]. The zero value sets everything and returns the first
+// error.
 type Options struct {
-	// OwnerFailed explains the error of giving the file to an owner; nil leaves it as it is.
+	// OwnerFailed explains the error of giving the file to an owner; nil leaves it
+	// as it is.
 	OwnerFailed func(uid, gid uint32, err error) error
-	// XattrFailed decides what it means that an extended attribute could not be set: with
-	// nil as its answer, the file goes without. Without it, it is an error.
+	// XattrFailed decides what it means that an extended attribute could not be
+	// set: with nil as its answer, the file goes without. Without it, it is an
+	// error.
 	XattrFailed func(x Xattr, err error) error
 	// KeepTimes leaves the times as they are.
 	KeepTimes bool
-	// Thaw takes the flags of chattr(1) +i and +a away where they keep the owner from being
-	// changed.
+	// Thaw takes the flags of chattr(1) +i and +a away where they keep the owner
+	// from being changed.
 	Thaw bool
 }
 
@@ -85,8 +88,8 @@ func Set(f File, a *Attrs, has Has, o Options) error {
 	return f.SetTimes(a.Mtime)
 }
 
-// Replace is [Set] for an open file or directory of which nothing is known: of its extended
-// attributes it keeps those that are the encoding's own marks.
+// Replace is [Set] for an open file or directory of which nothing is known: of
+// its extended attributes it keeps those that are the encoding's own marks.
 func Replace(fd int, a *Attrs, enc whiteout.Encoding) error {
 	f := Open(fd)
 	if err := f.chown(a, Options{}); err != nil {
@@ -149,7 +152,8 @@ func (f File) chmod(mode uint32) error {
 	return sys.Fchmodat(f.fd, f.name, mode, f.noFchmodat2)
 }
 
-// SetTimes sets the time of the last modification, and that of the last access to the same.
+// SetTimes sets the time of the last modification, and that of the last access
+// to the same.
 func (f File) SetTimes(t time.Time) error {
 	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
 	times := &[2]unix.Timespec{ts, ts}

@@ -74,8 +74,8 @@ func (p place) require(name string, want attrs.Attrs) {
 	}
 }
 
-// all is what loses something in any order but one: chown(2) takes set-user-ID and the
-// capabilities, the access control list sets the group's rights.
+// all is what loses something in any order but one: chown(2) takes set-user-ID
+// and the capabilities, the access control list sets the group's rights.
 func all() attrs.Attrs {
 	return attrs.Attrs{UID: 70000, GID: 5, Mode: 0o6741, Mtime: time.Unix(-5, 123456789), Xattrs: []attrs.Xattr{
 		{Name: "security.capability", Value: capability}, {Name: "system.posix_acl_access", Value: acl}, {Name: "trusted.x", Value: "y"},
@@ -122,7 +122,8 @@ func TestWhatMustNotBeOpenedIsNotFollowedEither(t *testing.T) {
 	require.ErrorIs(t, err, unix.ENODATA)
 }
 
-// TestWhatAFileHasIsNotSetAgain: each call saved counts in a layer of a million files.
+// TestWhatAFileHasIsNotSetAgain: each call saved counts in a layer of a million
+// files.
 func TestWhatAFileHasIsNotSetAgain(t *testing.T) {
 	p := newPlace(t)
 	require.NoError(t, os.WriteFile(filepath.Join(p.path, "f"), nil, 0o600))

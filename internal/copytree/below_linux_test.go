@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// What is copied may be a directory below another, which has one of its own name: hard links are
-// found again by their path in what is copied.
+// What is copied may be a directory below another, which has one of its own
+// name: hard links are found again by their path in what is copied.
 func TestADirectoryBelowAnotherIsCopiedWithItsHardLinks(t *testing.T) {
 	base := t.TempDir()
 	for _, dir := range []string{"src/v/v", "dst"} {

@@ -94,8 +94,8 @@ func (c *copier) through(in, out int, at, length int64) error {
 	return nil
 }
 
-// CanReflink tries to share blocks between two files in dir. It returns an error only where
-// that says nothing of the file system, see [sys.UsedUp].
+// CanReflink tries to share blocks between two files in dir. It returns an
+// error only where that says nothing of the file system, see [sys.UsedUp].
 func CanReflink(dir string) (bool, error) {
 	try := func() error {
 		a, err := os.CreateTemp(dir, ".reflink-")

@@ -26,8 +26,8 @@ type copier struct {
 	buf   []byte
 }
 
-// A place is a name in a directory of what is copied, which may be closed. Its path is put
-// together only where it is needed: those of a deep tree are long.
+// A place is a name in a directory of what is copied, which may be closed. Its
+// path is put together only where it is needed: those of a deep tree are long.
 type place struct {
 	dir  *rootfd.Dir
 	name string

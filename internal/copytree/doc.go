@@ -2,8 +2,8 @@
 // of it: owners, modes, times, extended attributes, hard links, devices, holes.
 // Blocks are shared with the original where the file system can do that.
 //
-// The memory for it grows with the depth of the tree, and a fixed number of descriptors is
-// enough for any.
+// The memory for it grows with the depth of the tree, and a fixed number of
+// descriptors is enough for any.
 //
 // It is not for trees that somebody is writing to, and it knows no whiteouts.
 //
@@ -22,7 +22,7 @@ type Options struct {
 	// number 2 is what the kernel shows in the place of a subvolume that a snapshot
 	// did not take along. It has the time at which it is looked at; the copy has 0.
 	Stubs bool
-	// Made is told of every directory in the copy, "." first: its path, which is only
-	// lent, and inode number. May be nil.
+	// Made is told of every directory in the copy, "." first: its path, which is
+	// only lent, and inode number. May be nil.
 	Made func(path []byte, ino uint64)
 }

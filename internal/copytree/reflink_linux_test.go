@@ -11,7 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A full disk is not taken for one that cannot share blocks: that is remembered.
+// A full disk is not taken for one that cannot share blocks: that is
+// remembered.
 func TestWhetherBlocksCanBeSharedIsNotKnownOfAFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: scratch file systems need it")

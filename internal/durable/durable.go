@@ -3,10 +3,11 @@
 //
 // It does so in the one order that holds on every file system: write a
 // temporary file beside the path, fsync it, close it, rename it over the path,
-// fsync the directory. Where the file system can, the temporary file has no name
-// until it is complete, so that a killed process leaves none. It is for small files of our own and for blobs, not for
-// the trees of layers. The file operations go through [FS], so that tests can
-// make each of them fail ([Faulty]) and see that none was left out ([Tracer]).
+// fsync the directory. Where the file system can, the temporary file has no
+// name until it is complete, so that a killed process leaves none. It is for
+// small files of our own and for blobs, not for the trees of layers. The file
+// operations go through [FS], so that tests can make each of them fail
+// ([Faulty]) and see that none was left out ([Tracer]).
 //
 //	err := durable.WriteFile(durable.OS(), path, data, 0o600)
 package durable
@@ -19,8 +20,9 @@ import (
 	"path/filepath"
 )
 
-// TempPrefix begins the names of temporary files; a number follows. One that a crash has
-// left behind can be removed by whoever owns the directory, see [RemoveStale].
+// TempPrefix begins the names of temporary files; a number follows. One that a
+// crash has left behind can be removed by whoever owns the directory, see
+// [RemoveStale].
 const TempPrefix = ".tmp-"
 
 // A Pending file is being written and not in place yet. Not for concurrent use.

@@ -26,8 +26,8 @@ type File interface {
 	io.WriteCloser
 	Name() string
 	Chmod(fs.FileMode) error
-	// Keep makes the name appear, durably as Sync does; without it the file may be gone
-	// once it is closed.
+	// Keep makes the name appear, durably as Sync does; without it the file may be
+	// gone once it is closed.
 	Keep() error
 	Sync() error
 }
@@ -40,8 +40,8 @@ func OS() FS { return osFS{} }
 
 type osFS struct{}
 
-// CreateTemp makes a file that has no name where that can be done, so that a killed
-// process leaves nothing.
+// CreateTemp makes a file that has no name where that can be done, so that a
+// killed process leaves nothing.
 func (osFS) CreateTemp(dir, prefix string) (File, error) {
 	if f, ok := createUnnamed(dir, prefix); ok {
 		return f, nil

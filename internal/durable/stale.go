@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// pending knows the temporary files that this process is writing. A file is created and
-// added to names with the lock held for reading, so that whoever gets it for writing
-// finds every file that it has seen in a directory.
+// pending knows the temporary files that this process is writing. A file is
+// created and added to names with the lock held for reading, so that whoever
+// gets it for writing finds every file that it has seen in a directory.
 var pending struct {
 	sync.RWMutex
 	names sync.Map
@@ -31,10 +31,10 @@ func begin(fsys FS, dir string) (File, error) {
 
 func end(f File) { pending.names.Delete(f.Name()) }
 
-// RemoveStale removes the temporary files that killed processes have left in dir, and
-// regular files of the other names. What this process is writing stays. It is for
-// a directory in which no other process writes: one that is locked. A missing directory
-// is no error.
+// RemoveStale removes the temporary files that killed processes have left in
+// dir, and regular files of the other names. What this process is writing
+// stays. It is for a directory in which no other process writes: one that is
+// locked. A missing directory is no error.
 func RemoveStale(dir string, others ...string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,8 +49,8 @@ func RemoveStale(dir string, others ...string) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// isStale reports whether a path that was seen is that of a temporary file, and none that
-// this process is writing.
+// isStale reports whether a path that was seen is that of a temporary file, and
+// none that this process is writing.
 func isStale(path string) bool {
 	random, ok := strings.CutPrefix(filepath.Base(path), TempPrefix)
 	if !ok || random == "" || strings.Trim(random, "0123456789") != "" {

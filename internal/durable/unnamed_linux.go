@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// createUnnamed makes a file without a name in dir. It reports false where that, or
-// giving it one later, cannot be done: on some file systems, and without /proc.
+// createUnnamed makes a file without a name in dir. It reports false where
+// that, or giving it one later, cannot be done: on some file systems, and
+// without /proc.
 func createUnnamed(dir, prefix string) (File, bool) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -35,7 +36,7 @@ func (f unnamed) Keep() error {
 	if err != nil {
 		return &os.LinkError{Op: "link", Old: "an unnamed file", New: f.Name(), Err: err}
 	}
-	// The content is on disk. That it has a name is the file's as well, and is what a
-	// file that never was without one has at this point.
+	// The content is on disk. That it has a name is the file's as well, and is what
+	// a file that never was without one has at this point.
 	return f.Sync()
 }

@@ -1,8 +1,10 @@
-// Package errkind gives errors kinds without changing their texts: an error says what went
-// wrong to a person by its text, and to a program by what [errors.Is] finds.
+// Package errkind gives errors kinds without changing their texts: an error
+// says what went wrong to a person by its text, and to a program by what
+// [errors.Is] finds.
 package errkind
 
-// As returns an error with the text of err that matches err and kinds. It returns nil for nil.
+// As returns an error with the text of err that matches err and kinds. It
+// returns nil for nil.
 func As(err error, kinds ...error) error {
 	if err == nil {
 		return nil
@@ -10,9 +12,9 @@ func As(err error, kinds ...error) error {
 	return &kinded{err, append([]error{err}, kinds...)}
 }
 
-// Only returns an error with the text of err that matches kinds and nothing that err matches:
-// that a layer is not found does not mean, for instance, that the snapshot is not. It returns nil
-// for nil.
+// Only returns an error with the text of err that matches kinds and nothing
+// that err matches: that a layer is not found does not mean, for instance, that
+// the snapshot is not. It returns nil for nil.
 func Only(err error, kinds ...error) error {
 	if err == nil {
 		return nil

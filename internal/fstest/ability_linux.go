@@ -49,8 +49,9 @@ var tmpfsXattrs struct {
 	missing error
 }
 
-// TmpfsKeepsUserXattrs reports whether files on a tmpfs can have user attributes,
-// by setting one: Linux 6.6 and later. Where no tmpfs can be mounted it says yes.
+// TmpfsKeepsUserXattrs reports whether files on a tmpfs can have user
+// attributes, by setting one: Linux 6.6 and later. Where no tmpfs can be
+// mounted it says yes.
 func TmpfsKeepsUserXattrs(tb testing.TB) bool {
 	tb.Helper()
 	tmpfsXattrs.Do(func() {

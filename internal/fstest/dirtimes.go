@@ -9,10 +9,10 @@ import (
 )
 
 // DirTimes keeps the promise of [Edit] that directories keep their modification
-// times, on a mount that changes them on its own: aufs gives a directory the time
-// at which a file was copied up into it. Such a time is left alone as long as no
-// edit has set one, so that the code under test has to see through it. After that
-// nobody can tell what the time was, and it is set again.
+// times, on a mount that changes them on its own: aufs gives a directory the
+// time at which a file was copied up into it. Such a time is left alone as long
+// as no edit has set one, so that the code under test has to see through it.
+// After that nobody can tell what the time was, and it is set again.
 type DirTimes struct {
 	// Root is the directory in which times are set.
 	Root string

@@ -187,7 +187,8 @@ func punch(p string, offset, size int64) error {
 	return f.Close()
 }
 
-// clone shares the blocks of a file where that can be done, and copies elsewhere.
+// clone shares the blocks of a file where that can be done, and copies
+// elsewhere.
 func clone(p, from string) error {
 	src, err := os.Open(from)
 	if err != nil {

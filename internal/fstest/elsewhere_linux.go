@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Elsewhere starts a shell in a mount namespace of its own, with a copy of all mounts, and
-// returns its process ID when it has run the script. It lives until end is called, or the
-// test ends. The test is skipped where no such namespace can be made.
+// Elsewhere starts a shell in a mount namespace of its own, with a copy of all
+// mounts, and returns its process ID when it has run the script. It lives until
+// end is called, or the test ends. The test is skipped where no such namespace
+// can be made.
 func Elsewhere(t *testing.T, script string) (pid int, end func()) {
 	t.Helper()
 	shell := func(script string) *exec.Cmd {
@@ -21,7 +22,8 @@ func Elsewhere(t *testing.T, script string) (pid int, end func()) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 		return cmd
 	}
-	// Nothing of the script is in this, so that a fault in the script is no reason to skip.
+	// Nothing of the script is in this, so that a fault in the script is no reason
+	// to skip.
 	if out, err := shell("").CombinedOutput(); err != nil {
 		t.Skipf("no mount namespace can be made here: %v %s", err, out)
 	}

@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileCalls are the system calls that can be made to fail, by number. Those that read or
-// write count only where they do so to a file or directory: the runtime makes others.
+// fileCalls are the system calls that can be made to fail, by number. Those
+// that read or write count only where they do so to a file or directory: the
+// runtime makes others.
 var fileCalls = map[uint32]string{
 	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_MKDIRAT: "mkdirat", unix.SYS_MKNODAT: "mknodat",
 	unix.SYS_SYMLINKAT: "symlinkat", unix.SYS_LINKAT: "linkat", unix.SYS_UNLINKAT: "unlinkat", unix.SYS_READLINKAT: "readlinkat",
@@ -50,13 +51,14 @@ type Calls struct {
 	run      chan func()
 	ended    chan any
 	where    []string
-	// goroutine begins what runtime.Stack says of the thread's goroutine: "goroutine 7 ".
+	// goroutine begins what runtime.Stack says of the thread's goroutine:
+	// "goroutine 7 ".
 	goroutine string
 }
 
-// NewCalls starts the thread, which lives as long as the test. A filter of system calls
-// asks this process about each that is made there; the test is skipped where it cannot be
-// had.
+// NewCalls starts the thread, which lives as long as the test. A filter of
+// system calls asks this process about each that is made there; the test is
+// skipped where it cannot be had.
 func NewCalls(tb testing.TB) *Calls {
 	tb.Helper()
 	c := &Calls{run: make(chan func()), ended: make(chan any)}
@@ -101,9 +103,10 @@ func (c *Calls) call(fn func()) {
 	ended = nil
 }
 
-// Fail calls fn on the thread and lets the nth of the system calls on files that fn makes
-// there fail with errno, counted from 1; none for 0. It returns how many there were and the
-// name of the one that failed. What other goroutines do does not count.
+// Fail calls fn on the thread and lets the nth of the system calls on files
+// that fn makes there fail with errno, counted from 1; none for 0. It returns
+// how many there were and the name of the one that failed. What other
+// goroutines do does not count.
 func (c *Calls) Fail(tb testing.TB, n int, errno unix.Errno, fn func()) (made int, failed string) {
 	tb.Helper()
 	j := &callJudge{errno: errno, fails: func(number int, _ string) bool {
@@ -116,9 +119,10 @@ func (c *Calls) Fail(tb testing.TB, n int, errno unix.Errno, fn func()) (made in
 	return j.made, j.failed
 }
 
-// FailIn is Fail for the first system call of that name that is made while the function
-// called in is at work, which is written as Where does it; failed is false if there was none.
-// How many calls come before it may depend on what else the machine does.
+// FailIn is Fail for the first system call of that name that is made while the
+// function called in is at work, which is written as Where does it; failed is
+// false if there was none. How many calls come before it may depend on what
+// else the machine does.
 func (c *Calls) FailIn(tb testing.TB, name, in string, errno unix.Errno, fn func()) (failed bool) {
 	tb.Helper()
 	j := &callJudge{errno: errno}
@@ -145,13 +149,15 @@ func (c *Calls) judge(tb testing.TB, j *callJudge, fn func()) {
 	}
 }
 
-// Where returns the functions that were at work when the last system call failed, the
-// innermost first, those of this module without its path: "tar.(*Delta).Merge".
+// Where returns the functions that were at work when the last system call
+// failed, the innermost first, those of this module without its path:
+// "tar.(*Delta).Merge".
 func (c *Calls) Where() []string { return c.where }
 
 const module = "github.com/layerkeep/layerkeep/"
 
-// stack remembers where the thread is, which waits for the answer to a system call.
+// stack remembers where the thread is, which waits for the answer to a system
+// call.
 func (c *Calls) stack() {
 	c.where = nil
 	all := make([]byte, 4<<20)
@@ -170,8 +176,8 @@ func (c *Calls) stack() {
 	}
 }
 
-// filterCalls makes the kernel ask the listener about each of fileCalls that this thread
-// makes (seccomp_unotify(2)).
+// filterCalls makes the kernel ask the listener about each of fileCalls that
+// this thread makes (seccomp_unotify(2)).
 func filterCalls() (listener int, err error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return -1, err
@@ -181,9 +187,9 @@ func filterCalls() (listener int, err error) {
 		return -1, err
 	}
 	number := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0} // seccomp_data.nr
-	// The runtime wakes its poller by a write that it does not count as a system call: this
-	// process cannot stop for a collection of garbage before it has been answered, and where
-	// it has begun to stop nobody is there to answer.
+	// The runtime wakes its poller by a write that it does not count as a system
+	// call: this process cannot stop for a collection of garbage before it has been
+	// answered, and where it has begun to stop nobody is there to answer.
 	filter := []unix.SockFilter{
 		number,
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: uint8(1 + 2*len(wakers)), K: unix.SYS_WRITE},

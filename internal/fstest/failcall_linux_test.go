@@ -46,8 +46,8 @@ func TestACallCanBeMadeToFailByWhoMakesIt(t *testing.T) {
 	require.Contains(t, calls.Where(), "os.WriteFile")
 }
 
-// The runtime's own writes are not asked about: a collection of garbage would wait for the
-// answer, and who answers for the collection.
+// The runtime's own writes are not asked about: a collection of garbage would
+// wait for the answer, and who answers for the collection.
 func TestACollectionOfGarbageDoesNotWaitForAnAnswer(t *testing.T) {
 	calls := NewCalls(t)
 	done, ended := make(chan struct{}), make(chan struct{})

@@ -10,23 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsFailing reports an error of writing back to a [FailingDisk]. Like a thin disk, it says
-// that it has no room, though the file system has; on Linux 5.10 a loop device
-// makes an input/output error of it.
+// IsFailing reports an error of writing back to a [FailingDisk]. Like a thin
+// disk, it says that it has no room, though the file system has; on Linux 5.10
+// a loop device makes an input/output error of it.
 func IsFailing(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EIO)
 }
 
-// A FailingDisk is an ext4 whose disk can be made to refuse blocks that were never
-// used: writes to it succeed, and are lost when the kernel writes them back.
+// A FailingDisk is an ext4 whose disk can be made to refuse blocks that were
+// never used: writes to it succeed, and are lost when the kernel writes them
+// back.
 type FailingDisk struct {
 	// Dir is a directory on it.
 	Dir    string
 	filler string
 }
 
-// NewFailingDisk mounts such a disk; see [Scratch]. It works until Fail. Blocks that are
-// in use go on working, so that what was there before stays readable.
+// NewFailingDisk mounts such a disk; see [Scratch]. It works until Fail. Blocks
+// that are in use go on working, so that what was there before stays readable.
 func NewFailingDisk(tb testing.TB) *FailingDisk {
 	tb.Helper()
 	const mib = 64

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inventory lists every path below a directory with all that writing would change: its
-// inode, attributes, times but that of the last access, and the digest of its content.
+// Inventory lists every path below a directory with all that writing would
+// change: its inode, attributes, times but that of the last access, and the
+// digest of its content.
 func Inventory(tb testing.TB, root string) map[string]string {
 	tb.Helper()
 	list := map[string]string{}

@@ -183,8 +183,8 @@ func Encode(entries []Entry) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// binaryTime writes the time of a header as GNU tar writes one that octal digits
-// cannot say. The standard library writes the zero time.Time as 1970.
+// binaryTime writes the time of a header as GNU tar writes one that octal
+// digits cannot say. The standard library writes the zero time.Time as 1970.
 func binaryTime(header []byte, seconds int64) {
 	field, sum := header[136:148], header[148:156]
 	for i := range field {

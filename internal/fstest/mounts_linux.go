@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// MountsBelow lists the mount points of this mount namespace below a directory, which is not
-// one of them.
+// MountsBelow lists the mount points of this mount namespace below a directory,
+// which is not one of them.
 func MountsBelow(tb testing.TB, dir string) (targets []string) {
 	tb.Helper()
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
@@ -22,7 +22,8 @@ func MountsBelow(tb testing.TB, dir string) (targets []string) {
 	return targets
 }
 
-// RequireNothingIn wants a directory to be empty, and nothing to be mounted below it.
+// RequireNothingIn wants a directory to be empty, and nothing to be mounted
+// below it.
 func RequireNothingIn(tb testing.TB, dir string) {
 	tb.Helper()
 	require.Empty(tb, MountsBelow(tb, dir))

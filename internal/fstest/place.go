@@ -2,8 +2,8 @@ package fstest
 
 import "testing"
 
-// Place returns a directory on which works returns nil: dir, or one on a scratch
-// btrfs. Where it does on neither the test is skipped, and told why.
+// Place returns a directory on which works returns nil: dir, or one on a
+// scratch btrfs. Where it does on neither the test is skipped, and told why.
 func Place(tb testing.TB, dir string, works func(dir string) error) string {
 	tb.Helper()
 	err := works(dir)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Remount makes the file system of [Scratch] that dir is the directory of read-only, as
-// ext4 does to itself after an error, or writable again.
+// Remount makes the file system of [Scratch] that dir is the directory of
+// read-only, as ext4 does to itself after an error, or writable again.
 func Remount(tb testing.TB, dir string, readOnly bool) {
 	tb.Helper()
 	flags := uintptr(unix.MS_REMOUNT)
@@ -23,10 +23,10 @@ func Remount(tb testing.TB, dir string, readOnly bool) {
 	}
 }
 
-// FailExt4 makes an ext4 of [Scratch] that dir is the directory of do what it does by
-// itself after an error: nothing can be written to it any more. By the flags of
-// its mount it is writable all the same on newer kernels (6.18). The test is skipped where the kernel
-// cannot be told to.
+// FailExt4 makes an ext4 of [Scratch] that dir is the directory of do what it
+// does by itself after an error: nothing can be written to it any more. By the
+// flags of its mount it is writable all the same on newer kernels (6.18). The
+// test is skipped where the kernel cannot be told to.
 func FailExt4(tb testing.TB, dir string) {
 	tb.Helper()
 	if err := unix.Mount("", filepath.Dir(dir), "", unix.MS_REMOUNT, "errors=remount-ro"); err != nil {
@@ -46,9 +46,9 @@ func FailExt4(tb testing.TB, dir string) {
 	}
 }
 
-// MountFrozen mounts the file system of [Scratch] that dir is the directory of anew,
-// from a device that takes no writes: not even the journal of an ext4 is looked at. It
-// is not for a tmpfs.
+// MountFrozen mounts the file system of [Scratch] that dir is the directory of
+// anew, from a device that takes no writes: not even the journal of an ext4 is
+// looked at. It is not for a tmpfs.
 func MountFrozen(tb testing.TB, dir string, fs FS) {
 	tb.Helper()
 	target := filepath.Dir(dir)
@@ -68,8 +68,8 @@ const (
 	Erofs    FS = "erofs"
 )
 
-// Packed makes a file system of a directory, mounts it and returns where. The test is
-// skipped where the program for it is missing, or the kernel lacks it.
+// Packed makes a file system of a directory, mounts it and returns where. The
+// test is skipped where the program for it is missing, or the kernel lacks it.
 func Packed(tb testing.TB, fs FS, from string) string {
 	tb.Helper()
 	dir := mountDir(tb)

@@ -11,10 +11,11 @@ const (
 	XFS   FS = "xfs"
 	Btrfs FS = "btrfs"
 
-	// Ext4SmallInodes has inodes of 128 bytes, as mke2fs made them for small disks: its
-	// times have 32 bits and no fractions.
+	// Ext4SmallInodes has inodes of 128 bytes, as mke2fs made them for small disks:
+	// its times have 32 bits and no fractions.
 	Ext4SmallInodes FS = "ext4 with small inodes"
-	// XFSNoBigtime is made with bigtime=0, as by default before xfsprogs 5.15: its times have 32 bits.
+	// XFSNoBigtime is made with bigtime=0, as by default before xfsprogs 5.15: its
+	// times have 32 bits.
 	XFSNoBigtime FS = "xfs without bigtime"
 )
 

@@ -16,8 +16,8 @@ import (
 )
 
 // Scratch mounts a new, empty file system and returns a directory on it, root
-// owned, 0700. It is unmounted when the test ends. The test is skipped, and told
-// what is missing, where the file system cannot be made or mounted.
+// owned, 0700. It is unmounted when the test ends. The test is skipped, and
+// told what is missing, where the file system cannot be made or mounted.
 func Scratch(tb testing.TB, fs FS) string {
 	tb.Helper()
 	return ScratchSize(tb, fs, defaultMiB)
@@ -39,8 +39,8 @@ func ScratchSize(tb testing.TB, fs FS, sizeMiB int) string {
 	return scratch
 }
 
-// mountDir is TempDir for mounts and images of loop devices: where the process is
-// killed, a later test run finds and removes what is below.
+// mountDir is TempDir for mounts and images of loop devices: where the process
+// is killed, a later test run finds and removes what is below.
 func mountDir(tb testing.TB) string {
 	tb.Helper()
 	if os.Getenv(testrun.RunEnv) != "" {
@@ -144,7 +144,8 @@ func mountImage(tb testing.TB, dir string, fs FS, sizeMiB int) string {
 const loopWait = Patience
 
 // mountLoop mounts an image through a loop device that detaches itself. There
-// are few of them and other test processes use them too, so it tries for a while.
+// are few of them and other test processes use them too, so it tries for a
+// while.
 func mountLoop(tb testing.TB, fs FS, image, target, options string) {
 	tb.Helper()
 	for start := time.Now(); ; time.Sleep(200 * time.Millisecond) {

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// maxShort is how long a directory for temporary files may be, in bytes, so that
-	// what is in one below it still has a path that a socket can have: 107 bytes.
+	// maxShort is how long a directory for temporary files may be, in bytes, so
+	// that what is in one below it still has a path that a socket can have: 107
+	// bytes.
 	maxShort = 48
 	// shm is a tmpfs that every user of a Linux machine can write to.
 	shm = "/dev/shm"

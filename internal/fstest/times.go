@@ -10,8 +10,8 @@ type Times struct {
 	Unit time.Duration
 }
 
-// Keep returns what becomes of a time: the nearest of the limits where it is outside, else
-// what is left of it in whole units.
+// Keep returns what becomes of a time: the nearest of the limits where it is
+// outside, else what is left of it in whole units.
 func (ts Times) Keep(t time.Time) time.Time {
 	switch sec := t.Unix(); {
 	case sec <= ts.First:

@@ -29,12 +29,14 @@ type lock struct {
 	writers int
 }
 
-// ErrWanted is the cause of the end of a context that [Locks.Yielding] has returned.
+// ErrWanted is the cause of the end of a context that [Locks.Yielding] has
+// returned.
 var ErrWanted = errors.New("somebody waits for the name alone")
 
-// Yielding is RLock for a long reading that can be given up: the context that it returns
-// ends, with the cause ErrWanted, when somebody begins to wait for the name alone. A
-// further read with that context, by who has the name already, cannot wait for ever.
+// Yielding is RLock for a long reading that can be given up: the context that
+// it returns ends, with the cause ErrWanted, when somebody begins to wait for
+// the name alone. A further read with that context, by who has the name
+// already, cannot wait for ever.
 func (k *Locks) Yielding(ctx context.Context, name string, patience time.Duration) (_ context.Context, unlock func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := k.enter(name)
@@ -66,8 +68,8 @@ func (k *Locks) Yielding(ctx context.Context, name string, patience time.Duratio
 	return ctx, func() { l.sem.Release(1); end() }, nil
 }
 
-// want counts who waits for a name alone, and tells those that give way; got is called
-// when the wait is over.
+// want counts who waits for a name alone, and tells those that give way; got is
+// called when the wait is over.
 func (k *Locks) want(l *lock) (got func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -87,8 +89,9 @@ func (k *Locks) Lock(ctx context.Context, name string) (unlock func(), err error
 	return k.acquire(ctx, name, maxReaders)
 }
 
-// LockAll is Lock for several names. They are taken in sorted order, so that two callers with
-// the same names cannot wait for each other. An error names the one that was waited for.
+// LockAll is Lock for several names. They are taken in sorted order, so that
+// two callers with the same names cannot wait for each other. An error names
+// the one that was waited for.
 func (k *Locks) LockAll(ctx context.Context, names ...string) (unlock func(), err error) {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	var held []func()
@@ -113,8 +116,8 @@ func (k *Locks) RLock(ctx context.Context, name string) (unlock func(), err erro
 	return k.acquire(ctx, name, 1)
 }
 
-// TryRLock is RLock for a caller that does not wait; not ok while somebody writes, or
-// waits to.
+// TryRLock is RLock for a caller that does not wait; not ok while somebody
+// writes, or waits to.
 func (k *Locks) TryRLock(name string) (unlock func(), ok bool) {
 	l := k.enter(name)
 	if !l.sem.TryAcquire(1) {

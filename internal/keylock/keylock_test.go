@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A reader that gives way may read the name again inside. Nobody waits for ever, also
-// when a writer comes in just then.
+// A reader that gives way may read the name again inside. Nobody waits for
+// ever, also when a writer comes in just then.
 func TestAReaderThatGivesWayAndAWriterNeverWaitForEachOther(t *testing.T) {
 	var locks Locks
 	ctx, cancel := context.WithTimeout(t.Context(), fstest.Patience)
@@ -68,8 +68,8 @@ func TestAReaderThatGivesWayAndAWriterNeverWaitForEachOther(t *testing.T) {
 	require.Zero(t, locks.Len())
 }
 
-// A writer has told that it waits before there was a reader, and does not wait yet: the
-// reader that comes in between has to give way all the same.
+// A writer has told that it waits before there was a reader, and does not wait
+// yet: the reader that comes in between has to give way all the same.
 func TestAReaderGivesWayToAWriterThatIsAboutToWait(t *testing.T) {
 	var locks Locks
 	l := locks.enter("name")

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// What is in place, and may not be on disk because the directory could not be synced, is not
-// said to be safe by the next try only because it is in place.
+// What is in place, and may not be on disk because the directory could not be
+// synced, is not said to be safe by the next try only because it is in place.
 func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for name, op := range map[string]func(s *Store) error{
@@ -63,8 +63,8 @@ func TestAMountThatCannotBeLookedAtIsAnError(t *testing.T) {
 	require.Positive(t, looked)
 }
 
-// When the mark that something is being merged cannot be removed, the layer is torn from then
-// on, and the call that could not remove it says so.
+// When the mark that something is being merged cannot be removed, the layer is
+// torn from then on, and the call that could not remove it says so.
 func TestALayerWhoseMarkStaysIsTorn(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for _, sync := range []bool{false, true} {

@@ -24,8 +24,8 @@ func EmptyRoot(path string) error {
 	return EmptyAttrs(int(f.Fd()), whiteout.Plain)
 }
 
-// EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own marks
-// stay.
+// EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own
+// marks stay.
 func EmptyAttrs(fd int, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}, enc)
 }

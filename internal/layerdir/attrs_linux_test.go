@@ -117,8 +117,8 @@ func TestWhatAFullDiskDoesNotLetOneTryIsRemembered(t *testing.T) {
 	}
 }
 
-// A layer that is in the making while the disk fails a write has no name that could be
-// marked: it is torn as soon as it has one.
+// A layer that is in the making while the disk fails a write has no name that
+// could be marked: it is torn as soon as it has one.
 func TestALayerMadeWhileTheDiskFailsIsTorn(t *testing.T) {
 	s := open(t)
 	require.NoError(t, s.Create("a", Meta{}, func(string) error {

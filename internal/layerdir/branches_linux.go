@@ -11,11 +11,12 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// sysfsAUFS has a directory si_ID for each aufs; the mount table names the ID only.
+// sysfsAUFS has a directory si_ID for each aufs; the mount table names the ID
+// only.
 const sysfsAUFS = "/sys/fs/aufs"
 
-// BranchUse reports whether, in this mount namespace, the directory at path is a
-// branch of an aufs: MountedWritable if it can be written to through it.
+// BranchUse reports whether, in this mount namespace, the directory at path is
+// a branch of an aufs: MountedWritable if it can be written to through it.
 func BranchUse(path string) (Use, error) {
 	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
 	if err != nil {
@@ -38,9 +39,9 @@ func Sources(fsType string) (map[string]bool, error) {
 	return sources, nil
 }
 
-// BranchWritableElsewhere reports whether the directory at path is a writable branch of an
-// aufs that is not mounted in this mount namespace. With the module's parameter brs=1 none
-// is seen.
+// BranchWritableElsewhere reports whether the directory at path is a writable
+// branch of an aufs that is not mounted in this mount namespace. With the
+// module's parameter brs=1 none is seen.
 func BranchWritableElsewhere(path string) (bool, error) {
 	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
 	if err != nil {
@@ -49,8 +50,8 @@ func BranchWritableElsewhere(path string) (bool, error) {
 	return writableElsewhere(table, path, sysfsAUFS)
 }
 
-// writableElsewhere is BranchWritableElsewhere with a mount table and a directory like
-// sysfsAUFS.
+// writableElsewhere is BranchWritableElsewhere with a mount table and a
+// directory like sysfsAUFS.
 func writableElsewhere(table []*mountinfo.Info, path, sysfs string) (bool, error) {
 	entries, err := os.ReadDir(sysfs)
 	if errors.Is(err, fs.ErrNotExist) { // a kernel without aufs
@@ -128,8 +129,8 @@ func branchesOf(m *mountinfo.Info, sysfs string) ([]string, error) {
 	return readBranches(filepath.Join(sysfs, "si_"+id))
 }
 
-// readBranches reads br0, br1 and so on of a directory, and leaves out brid0 and
-// others. An aufs that was unmounted meanwhile has none.
+// readBranches reads br0, br1 and so on of a directory, and leaves out brid0
+// and others. An aufs that was unmounted meanwhile has none.
 func readBranches(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

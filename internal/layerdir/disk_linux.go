@@ -51,7 +51,8 @@ func unmountBelow(dir string) error {
 }
 
 // mountsBelow lists what is mounted below a directory in this mount namespace,
-// in the order in which it was mounted. What is missing, or is a link, has nothing.
+// in the order in which it was mounted. What is missing, or is a link, has
+// nothing.
 func mountsBelow(dir string) ([]*mountinfo.Info, error) {
 	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,8 +67,8 @@ func mountsBelow(dir string) ([]*mountinfo.Info, error) {
 	})
 }
 
-// NothingMountedBelow returns [driver.ErrBusy] when something is mounted below a
-// directory: it is somebody else's, and must not be deleted with the layer.
+// NothingMountedBelow returns [driver.ErrBusy] when something is mounted below
+// a directory: it is somebody else's, and must not be deleted with the layer.
 func NothingMountedBelow(dir string) error {
 	found, err := mountsBelow(dir)
 	if err == nil && len(found) > 0 {
@@ -99,8 +100,8 @@ func UsageWithout(ctx context.Context, path string, without ...string) (driver.U
 	return usage(ctx, path, without, func(*rootfd.Dir, string) error { return nil })
 }
 
-// UsageVisiting is Usage that shows visit every file on the way: by its directory
-// and name, path itself by an empty name.
+// UsageVisiting is Usage that shows visit every file on the way: by its
+// directory and name, path itself by an empty name.
 func UsageVisiting(ctx context.Context, path string, visit func(dir *rootfd.Dir, name string) error) (driver.Usage, error) {
 	return usage(ctx, path, nil, visit)
 }
@@ -195,8 +196,8 @@ const (
 )
 
 // Mounted reports whether, in this mount namespace, something is mounted from
-// the layer: a bind of one of its directories, an overlay or aufs with the layer's
-// path as its source, or an overlay with an upper directory in it.
+// the layer: a bind of one of its directories, an overlay or aufs with the
+// layer's path as its source, or an overlay with an upper directory in it.
 func (s *Store) Mounted(id driver.ID) (Use, error) {
 	path := s.Path(id)
 	use := Unmounted
@@ -227,9 +228,9 @@ func isReadOnly(options string) bool {
 // isUnion reports whether the mount is of a kind whose source is but a name.
 func isUnion(m *mountinfo.Info) bool { return m.FSType == "overlay" || m.FSType == "aufs" }
 
-// isMountOf reports whether m, a mount that a process with the root directory root sees,
-// is one of the layer at path. A mount that cannot be reached, as another is above it, is
-// none.
+// isMountOf reports whether m, a mount that a process with the root directory
+// root sees, is one of the layer at path. A mount that cannot be reached, as
+// another is above it, is none.
 func isMountOf(root string, m *mountinfo.Info, path string) (bool, error) {
 	if isUnion(m) {
 		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/"), nil
@@ -255,8 +256,8 @@ func isMountOf(root string, m *mountinfo.Info, path string) (bool, error) {
 	return false, err
 }
 
-// outOfReach reports whether a path leads nowhere for this process, or its file system has
-// nobody who would answer.
+// outOfReach reports whether a path leads nowhere for this process, or its file
+// system has nobody who would answer.
 func outOfReach(err error) bool {
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.ENOTCONN, unix.ESTALE, unix.ESRCH, unix.ELOOP, unix.ENAMETOOLONG} {
 		if errors.Is(err, errno) {
@@ -285,8 +286,8 @@ func UserNS(dir string) (bool, error) {
 	return false, nil
 }
 
-// cannot reports whether a call that was tried has told that it does not work here, and
-// not that something is wrong.
+// cannot reports whether a call that was tried has told that it does not work
+// here, and not that something is wrong.
 func cannot(err error) bool {
 	return sys.Refused(err) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }

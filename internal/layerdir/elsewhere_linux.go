@@ -21,16 +21,17 @@ import (
 )
 
 const (
-	// endingPatience is how long a process may take to end whose mounts are copies: what
-	// runs in a container often ends when its mount is gone already.
+	// endingPatience is how long a process may take to end whose mounts are copies:
+	// what runs in a container often ends when its mount is gone already.
 	endingPatience = 3 * time.Second
 	endingPause    = 20 * time.Millisecond
 )
 
-// NotWritableElsewhere sees to it that nobody can write to the layer through a mount in
-// another mount namespace, see SilenceElsewhere. It returns [driver.ErrBusy] when somebody
-// can, with the process that shows it. Processes that this one may not look at are not
-// seen, nor are namespaces that no process is in.
+// NotWritableElsewhere sees to it that nobody can write to the layer through a
+// mount in another mount namespace, see SilenceElsewhere. It returns
+// [driver.ErrBusy] when somebody can, with the process that shows it. Processes
+// that this one may not look at are not seen, nor are namespaces that no
+// process is in.
 func (s *Store) NotWritableElsewhere(ctx context.Context, id driver.ID) error {
 	return AwaitNoWriters(ctx, func() error {
 		holders, _, err := s.SilenceElsewhere(id)
@@ -41,8 +42,8 @@ func (s *Store) NotWritableElsewhere(ctx context.Context, id driver.ID) error {
 	})
 }
 
-// AwaitNoWriters calls find until it no longer returns [driver.ErrBusy], for as long as
-// processes may take to end.
+// AwaitNoWriters calls find until it no longer returns [driver.ErrBusy], for as
+// long as processes may take to end.
 func AwaitNoWriters(ctx context.Context, find func() error) error {
 	for start := time.Now(); ; {
 		err := find()
@@ -57,7 +58,8 @@ func AwaitNoWriters(ctx context.Context, find func() error) error {
 	}
 }
 
-// HeldBy returns [driver.ErrBusy] with processes that have a layer mounted, nil for none.
+// HeldBy returns [driver.ErrBusy] with processes that have a layer mounted, nil
+// for none.
 func HeldBy(holders []string) error {
 	if len(holders) == 0 {
 		return nil
@@ -65,11 +67,12 @@ func HeldBy(holders []string) error {
 	return fmt.Errorf("%w: it is in use in another mount namespace, by %s", driver.ErrBusy, strings.Join(holders, " and "))
 }
 
-// SilenceElsewhere makes read-only what other mount namespaces have of the layer that is
-// writable: copies of a mount, which they have got with all others when they were made, and
-// nobody uses. It returns a process for each namespace in which that is not so: the layer
-// is the root directory there, as in a container, or has files open for writing. seen says
-// that some namespace has the layer mounted, read-only by now or not.
+// SilenceElsewhere makes read-only what other mount namespaces have of the
+// layer that is writable: copies of a mount, which they have got with all
+// others when they were made, and nobody uses. It returns a process for each
+// namespace in which that is not so: the layer is the root directory there, as
+// in a container, or has files open for writing. seen says that some namespace
+// has the layer mounted, read-only by now or not.
 func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err error) {
 	others, err := otherNamespaces()
 	if err != nil {
@@ -88,8 +91,8 @@ func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err
 	return holders, seen, nil
 }
 
-// NotMountedElsewhere returns [driver.ErrBusy], with a process that shows it, when another
-// mount namespace has one of the layers mounted, in whatever way.
+// NotMountedElsewhere returns [driver.ErrBusy], with a process that shows it,
+// when another mount namespace has one of the layers mounted, in whatever way.
 func (s *Store) NotMountedElsewhere(ids ...driver.ID) error {
 	others, err := otherNamespaces()
 	if err != nil {
@@ -113,8 +116,8 @@ func (s *Store) NotMountedElsewhere(ids ...driver.ID) error {
 	return nil
 }
 
-// silence makes the mounts read-only, and reports whether they are now. A process that has
-// ended has none.
+// silence makes the mounts read-only, and reports whether they are now. A
+// process that has ended has none.
 func silence(pid int, targets []string) bool {
 	for _, target := range targets {
 		if err := mount.MakeReadOnlyFor(pid, target); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -135,8 +138,8 @@ func processName(pid int) string {
 	return fmt.Sprintf("process %d (%s)", pid, strings.ToValidUTF8(strings.TrimSpace(string(name)), "?"))
 }
 
-// mountedIn returns where a namespace has the layer mounted writable, and whether it has
-// it mounted at all.
+// mountedIn returns where a namespace has the layer mounted writable, and
+// whether it has it mounted at all.
 func (s *Store) mountedIn(n namespace, id driver.ID) (writable []string, mounted bool, failed error) {
 	path := s.Path(id)
 	if !bytes.Contains(n.table, []byte(inMountTable.Replace(Label(path)))) && !bytes.Contains(n.table, []byte("/"+string(id)+"/")) {
@@ -160,8 +163,9 @@ func (s *Store) mountedIn(n namespace, id driver.ID) (writable []string, mounted
 	return writable, mounted, failed
 }
 
-// anotherStore reports whether a union of another mount namespace is of a layer in another
-// store that has the same path there, as where an engine runs in a container.
+// anotherStore reports whether a union of another mount namespace is of a layer
+// in another store that has the same path there, as where an engine runs in a
+// container.
 func anotherStore(root string, m *mountinfo.Info, path string) bool {
 	if !isUnion(m) {
 		return false

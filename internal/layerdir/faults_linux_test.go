@@ -23,8 +23,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// faultOps are what is done to a store in which each system call fails once. Each returns
-// what it found out. The store has the layers of faultStore.
+// faultOps are what is done to a store in which each system call fails once.
+// Each returns what it found out. The store has the layers of faultStore.
 var faultOps = map[string]func(s *Store, other string) (any, error){
 	"open":              func(s *Store, _ string) (any, error) { return closed(Open(s.root)) },
 	"open read-only":    func(s *Store, _ string) (any, error) { return closed(OpenReadOnly(s.root)) },
@@ -154,7 +154,8 @@ func closed(s *Store, err error) (any, error) {
 	return ids, errors.Join(err, s.Close())
 }
 
-// scratch tries something in a directory that is removed afterwards, whatever is left in it.
+// scratch tries something in a directory that is removed afterwards, whatever
+// is left in it.
 func scratch[T any](other string, try func(dir string) (T, error)) (any, error) {
 	dir := filepath.Join(other, "scratch")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -172,8 +173,8 @@ func missing[T any](v T, err error) (any, error) {
 	return v, err
 }
 
-// faultStore makes a store with a layer in each state, perhaps with a leftover, and a directory
-// beside it with attributes.
+// faultStore makes a store with a layer in each state, perhaps with a leftover,
+// and a directory beside it with attributes.
 func faultStore(t *testing.T, leftover bool) (s *Store, other string) {
 	t.Helper()
 	s, err := Open(filepath.Join(t.TempDir(), "store"))
@@ -203,8 +204,8 @@ func faultStore(t *testing.T, leftover bool) (s *Store, other string) {
 	return s, other
 }
 
-// state lists what is in a store and beside it, with what matters of it. What may be left
-// over is cleaned up if the store knows of it.
+// state lists what is in a store and beside it, with what matters of it. What
+// may be left over is cleaned up if the store knows of it.
 func state(t *testing.T, s *Store, other string) []string {
 	t.Helper()
 	s.background.Wait()
@@ -236,9 +237,9 @@ func state(t *testing.T, s *Store, other string) []string {
 	return all
 }
 
-// Whatever system call on a file fails, the operation says so or is done nevertheless, and
-// no failed sync goes unsaid. Then the next try works, or says for good that the layer is
-// torn.
+// Whatever system call on a file fails, the operation says so or is done
+// nevertheless, and no failed sync goes unsaid. Then the next try works, or
+// says for good that the layer is torn.
 func TestNoErrorOfASystemCallVanishes(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for name, op := range faultOps {

@@ -27,8 +27,8 @@ func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Us
 	return m.UsageOr(func() (driver.Usage, error) { return Usage(ctx, s.Path(id, tree)) })
 }
 
-// Unpacking makes the directory that a layer is unpacked into, after all that has to be asked
-// before. done closes and removes it.
+// Unpacking makes the directory that a layer is unpacked into, after all that
+// has to be asked before. done closes and removes it.
 func (s *Store) Unpacking(id driver.ID) (m Meta, staging *os.File, done func(), err error) {
 	if m, err = s.Writable(id); err != nil {
 		return m, nil, nil, err

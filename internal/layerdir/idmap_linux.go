@@ -9,7 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// An idMapProber tries whether mounts can have mapped IDs, as [mount.Mounter] does.
+// An idMapProber tries whether mounts can have mapped IDs, as [mount.Mounter]
+// does.
 type idMapProber interface {
 	ProbeIDMap(ctx context.Context, dir string, overlay bool) error
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A mapper answers the question for mounts with mapped IDs with an error of its own.
+// A mapper answers the question for mounts with mapped IDs with an error of its
+// own.
 type mapper struct{ err error }
 
 func (m mapper) ProbeIDMap(context.Context, string, bool) error { return m.err }

@@ -10,10 +10,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// Learn returns what try finds out of a store's file system. A full disk, on which
-// nothing can be tried, is no reason not to open a store that exists: f is what was
-// known before then, or, where nothing was, its zero value, and known is false.
-// Nothing is tried in a store that is opened for reading alone, since that writes.
+// Learn returns what try finds out of a store's file system. A full disk, on
+// which nothing can be tried, is no reason not to open a store that exists: f
+// is what was known before then, or, where nothing was, its zero value, and
+// known is false. Nothing is tried in a store that is opened for reading alone,
+// since that writes.
 func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, err error) {
 	if opts.ReadOnly {
 		f, known = Remembered[F](opts)
@@ -30,8 +31,8 @@ func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, 
 	return f, known, nil
 }
 
-// Excused reports whether a store is to be opened although trying what works on it
-// ended with err.
+// Excused reports whether a store is to be opened although trying what works on
+// it ended with err.
 func Excused(opts driver.Options, err error) bool { return opts.Existing && durable.NoRoom(err) }
 
 // Found is what [driver.Rememberer] returns of facts that are known.
@@ -46,9 +47,9 @@ func Found(known bool, facts any) json.RawMessage {
 	return raw
 }
 
-// UserOverlay reports whether overlay's own attributes have to be in the namespace
-// "user." here, because this process is root of a user namespace alone. path is a
-// directory of ours; it takes no space to find out.
+// UserOverlay reports whether overlay's own attributes have to be in the
+// namespace "user." here, because this process is root of a user namespace
+// alone. path is a directory of ours; it takes no space to find out.
 func UserOverlay(path string) bool {
 	err := unix.Setxattr(path, trustedProbe, nil, 0)
 	if err == nil {

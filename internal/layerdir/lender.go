@@ -22,17 +22,18 @@ const (
 	maxLentParents = MaxParents
 )
 
-// A lender is another store of the same driver, whose layers ours may stand on. What is
-// in it is believed no more than a layer tar.
+// A lender is another store of the same driver, whose layers ours may stand on.
+// What is in it is believed no more than a layer tar.
 type lender struct {
 	dir string
 	// tree is the directory of a layer that has its files.
 	tree string
 }
 
-// Borrow makes the layers in dir known, where another store of the same driver has its
-// own: its sealed layer N is PREFIX.N here, see [driver.Borrower]. tree is the directory
-// of a layer that has its files. It is called before the store is used.
+// Borrow makes the layers in dir known, where another store of the same driver
+// has its own: its sealed layer N is PREFIX.N here, see [driver.Borrower]. tree
+// is the directory of a layer that has its files. It is called before the store
+// is used.
 func (s *Store) Borrow(prefix, dir, tree string) error {
 	id := driver.ID(prefix)
 	if err := id.Validate(); err != nil || strings.Contains(prefix, ".") {
@@ -76,9 +77,9 @@ func (s *Store) Lent(id driver.ID) bool {
 	return ok
 }
 
-// CheckLent returns an error for layers of other stores that are not there, or that are
-// no directories there: whoever made such a store could have a link lead anywhere. Layers
-// of this store it does not look at.
+// CheckLent returns an error for layers of other stores that are not there, or
+// that are no directories there: whoever made such a store could have a link
+// lead anywhere. Layers of this store it does not look at.
 func (s *Store) CheckLent(ids ...driver.ID) error {
 	if len(s.lenders) == 0 {
 		return nil
@@ -114,8 +115,9 @@ func isDirectory(path string) error {
 	return nil
 }
 
-// loadLent is Load for a layer of another store: sealed, and with the parents' IDs as they
-// are here. What would matter for a writable layer alone is left out.
+// loadLent is Load for a layer of another store: sealed, and with the parents'
+// IDs as they are here. What would matter for a writable layer alone is left
+// out.
 func (s *Store) loadLent(id driver.ID) (m Meta, err error) {
 	if err := s.CheckLent(id); err != nil {
 		return m, err

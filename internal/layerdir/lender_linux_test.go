@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// lentStore makes a store that borrows the layers of another directory as "x.NAME", and returns both.
+// lentStore makes a store that borrows the layers of another directory as
+// "x.NAME", and returns both.
 func lentStore(t *testing.T) (s *Store, dir string) {
 	t.Helper()
 	s, dir = open(t), filepath.Join(t.TempDir(), "layers")

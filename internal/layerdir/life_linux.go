@@ -12,14 +12,15 @@ import (
 )
 
 // SealWith writes the file system to disk and then, last, the mark that the
-// layer is sealed. For a layer that is sealed already only that mark is put on disk once
-// more. prepare is called before, with the record, which it may
-// change. settle is called when everything is on disk; it sets the record's Usage
-// and does what makes the layer immutable. What they do must be repeatable.
-// Idempotent. Returns [driver.ErrUnsupported] for a view, [driver.ErrTooManyLayers] for a
-// layer on which none could stand, see StackAtMost, [driver.ErrBusy] for a
-// layer that is mounted writable and [driver.ErrTorn] for one in which Merging
-// was interrupted, or that was not sealed when the disk failed a write.
+// layer is sealed. For a layer that is sealed already only that mark is put on
+// disk once more. prepare is called before, with the record, which it may
+// change. settle is called when everything is on disk; it sets the record's
+// Usage and does what makes the layer immutable. What they do must be
+// repeatable. Idempotent. Returns [driver.ErrUnsupported] for a view,
+// [driver.ErrTooManyLayers] for a layer on which none could stand, see
+// StackAtMost, [driver.ErrBusy] for a layer that is mounted writable and
+// [driver.ErrTorn] for one in which Merging was interrupted, or that was not
+// sealed when the disk failed a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -62,8 +63,8 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	return nil
 }
 
-// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that is
-// more than allowed, and when something is mounted in it.
+// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that
+// is more than allowed, and when something is mounted in it.
 func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 	use, err := s.Mounted(id)
 	switch {
@@ -119,8 +120,8 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	return durable.OS().SyncDir(s.Path(id))
 }
 
-// unmark removes the file by which Merging says that it is under way. Where that fails,
-// the layer is torn for everybody from then on.
+// unmark removes the file by which Merging says that it is under way. Where
+// that fails, the layer is torn for everybody from then on.
 func unmark(mark string) error {
 	return asTorn(os.Remove(mark))
 }
@@ -133,7 +134,8 @@ func asTorn(err error) error {
 	return fmt.Errorf("%w: %w", driver.ErrTorn, err)
 }
 
-// OpenStaging is Staging for a directory that is opened. done closes and removes it.
+// OpenStaging is Staging for a directory that is opened. done closes and
+// removes it.
 func (s *Store) OpenStaging(id driver.ID) (staging *os.File, done func(), err error) {
 	dir, remove, err := s.Staging(id)
 	if err != nil {

@@ -66,8 +66,8 @@ func TestALayerIsNotSealedWhenAStepFails(t *testing.T) {
 	require.False(t, m.Sealed)
 }
 
-// A layer with as many parents as a stack can have could be sealed, and then nothing could
-// stand on it.
+// A layer with as many parents as a stack can have could be sealed, and then
+// nothing could stand on it.
 func TestALayerOnWhichNoneCouldStandIsNotSealed(t *testing.T) {
 	s := lifeStore(t)
 	nothing := func(*Meta) error { return nil }
@@ -188,7 +188,8 @@ func TestAMergeThatFailsLeavesTheLayerAsItWas(t *testing.T) {
 	}
 }
 
-// A layer stands on those that its record names; what cannot be read may stand on any.
+// A layer stands on those that its record names; what cannot be read may stand
+// on any.
 func TestLayersThatStandOnAnother(t *testing.T) {
 	s := lifeStore(t)
 	require.NoError(t, os.WriteFile(s.Path("torn", RecordName), []byte("{"), 0o600))

@@ -22,10 +22,11 @@ const (
 	RecordName  = "layer.json"
 	metaVersion = 1
 	mergingName = "merging"
-	// maxRecord bounds a record, in bytes: 500 parents and all labels take a fraction of it.
+	// maxRecord bounds a record, in bytes: 500 parents and all labels take a
+	// fraction of it.
 	maxRecord = 16 << 20
-	// tornName is a file in a layer's directory: the disk has lost something that may
-	// have been in the layer.
+	// tornName is a file in a layer's directory: the disk has lost something that
+	// may have been in the layer.
 	tornName = "torn"
 )
 
@@ -59,13 +60,13 @@ type Meta struct {
 	IDMap *mount.IDMap `json:"idmap,omitempty"`
 	// Note is what the driver's caller keeps here.
 	Note json.RawMessage `json:"note,omitempty"`
-	// Sum is a checksum of all before it, the last field; empty in records of earlier
-	// versions.
+	// Sum is a checksum of all before it, the last field; empty in records of
+	// earlier versions.
 	Sum string `json:"sum,omitempty"`
 }
 
-// UsageOr returns what the layer took when it was sealed, and what measure says of one that is
-// not; nothing for a view.
+// UsageOr returns what the layer took when it was sealed, and what measure says
+// of one that is not; nothing for a view.
 func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error) {
 	switch {
 	case m.View:
@@ -139,13 +140,14 @@ func (s *Store) Save(id driver.ID, m Meta) error {
 	return m.write(s.Path(id))
 }
 
-// syncRecord puts a record on disk that is in place. An earlier call may have put it there
-// and then failed to sync the directory: the next one must not say that it is safe only
-// because it is there.
+// syncRecord puts a record on disk that is in place. An earlier call may have
+// put it there and then failed to sync the directory: the next one must not say
+// that it is safe only because it is there.
 func (s *Store) syncRecord(id driver.ID) error { return durable.OS().SyncDir(s.Path(id)) }
 
-// Become renames a layer's record to a path on the same file system, which takes no
-// room on a full disk. Nothing but removing the layer can be done with it then.
+// Become renames a layer's record to a path on the same file system, which
+// takes no room on a full disk. Nothing but removing the layer can be done with
+// it then.
 func (s *Store) Become(id driver.ID, path string) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -168,8 +170,8 @@ func sumField(record []byte) string {
 	return fmt.Sprintf(`,"sum":"%08x"`, crc32.Checksum(record, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// isIntact reports whether a record is as it was written, as far as it can tell. A flipped bit
-// may leave another record, of other parents say.
+// isIntact reports whether a record is as it was written, as far as it can
+// tell. A flipped bit may leave another record, of other parents say.
 func (m Meta) isIntact(raw []byte) bool {
 	if m.Sum == "" {
 		return true

@@ -8,7 +8,8 @@ import (
 )
 
 // maxMountLine is what package mountinfo, which reads with a bufio.Scanner, can
-// take of a line. That of an overlay with 500 lower directories may have 100 kB.
+// take of a line. That of an overlay with 500 lower directories may have 100
+// kB.
 const maxMountLine = 32 << 10
 
 // mounts lists the mounts of this mount namespace that the filter keeps. Of a

@@ -16,8 +16,8 @@ type namespace struct {
 	table []byte // as in proc_pid_mountinfo(5)
 }
 
-// otherNamespaces returns every mount namespace that a process is in, as far as they can
-// be looked at, but that of this thread.
+// otherNamespaces returns every mount namespace that a process is in, as far as
+// they can be looked at, but that of this thread.
 func otherNamespaces() ([]namespace, error) {
 	own, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
@@ -50,9 +50,9 @@ func otherNamespaces() ([]namespace, error) {
 	return found, nil
 }
 
-// NamespaceLives reports whether a process lives in the mount namespace of a name as
-// readlink(2) gives it: "mnt:[4026531841]". Processes that this one may not look at do not
-// count; to root all show.
+// NamespaceLives reports whether a process lives in the mount namespace of a
+// name as readlink(2) gives it: "mnt:[4026531841]". Processes that this one may
+// not look at do not count; to root all show.
 func NamespaceLives(name string) (bool, error) {
 	processes, err := processes()
 	if err != nil {
@@ -91,8 +91,8 @@ func processes() ([]int, error) {
 	return pids, nil
 }
 
-// isHidden reports whether an error about a process says that it has ended, which of a
-// mount table is said by EINVAL, or that it is not ours to look at.
+// isHidden reports whether an error about a process says that it has ended,
+// which of a mount table is said by EINVAL, or that it is not ours to look at.
 func isHidden(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
 		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)

@@ -11,8 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// CheckOwners tries, in dir, whether files can be given to root, as almost every
-// layer asks for. Returns an error matching [driver.ErrUnsupported] when not.
+// CheckOwners tries, in dir, whether files can be given to root, as almost
+// every layer asks for. Returns an error matching [driver.ErrUnsupported] when
+// not.
 func CheckOwners(dir string) (err error) {
 	path := dir + "/.owner"
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

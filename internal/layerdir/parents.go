@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Inherited is what is so for a layer as soon as it is so for one of its parents;
-// see [Meta].
+// Inherited is what is so for a layer as soon as it is so for one of its
+// parents; see [Meta].
 type Inherited struct{ Metacopy, Escaped bool }
 
 // Inherit adds what is so for the parents.
@@ -28,11 +28,13 @@ type sealedRecord struct {
 // maxSealed is how many records CheckParents remembers, some 300 bytes each.
 const maxSealed = 10_000
 
-// MaxParents is how many parents a layer can have where nothing else bounds them: a layer's
-// record names all of its parents, so what they take grows with the square of their number.
+// MaxParents is how many parents a layer can have where nothing else bounds
+// them: a layer's record names all of its parents, so what they take grows with
+// the square of their number.
 const MaxParents = 1000
 
-// CheckDepth returns [driver.ErrTooManyLayers] for more parents than can be stacked.
+// CheckDepth returns [driver.ErrTooManyLayers] for more parents than can be
+// stacked.
 func CheckDepth(parents []driver.ID, most int) error {
 	if len(parents) > most {
 		return fmt.Errorf("%w: %d parents, at most %d", driver.ErrTooManyLayers, len(parents), most)
@@ -42,9 +44,10 @@ func CheckDepth(parents []driver.ID, most int) error {
 
 // CheckParents returns what a layer has from its parents. Returns
 // [driver.ErrTooManyLayers] for more than StackAtMost says,
-// [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent. As the record of
-// a sealed layer does not change, it is read once: otherwise an image of many layers
-// would have the records of all, each with a list of all below it, read for each.
+// [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent. As the
+// record of a sealed layer does not change, it is read once: otherwise an image
+// of many layers would have the records of all, each with a list of all below
+// it, read for each.
 func (s *Store) CheckParents(parents []driver.ID) (Inherited, error) {
 	if s.most > 0 {
 		if err := CheckDepth(parents, s.most); err != nil {
@@ -70,7 +73,8 @@ func (s *Store) checkParent(id driver.ID) (Inherited, error) {
 		m, err := s.loadLent(id)
 		return Inherited{m.Metacopy, m.Escaped}, err
 	}
-	// Asked before it is read, so that what is remembered can be too old, not too new.
+	// Asked before it is read, so that what is remembered can be too old, not too
+	// new.
 	file, err := os.Stat(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Inherited{}, fmt.Errorf("%s: %w", id, driver.ErrNotFound)

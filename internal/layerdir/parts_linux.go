@@ -6,8 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Parts are what a driver can do whose layers are whole directories of a Store: it is a
-// [driver.Recorder], [driver.Rerecorder], [driver.Replacer] and [driver.Placer].
+// Parts are what a driver can do whose layers are whole directories of a Store:
+// it is a [driver.Recorder], [driver.Rerecorder], [driver.Replacer] and
+// [driver.Placer].
 type Parts struct {
 	Recorder
 	Rerecorder
@@ -15,7 +16,8 @@ type Parts struct {
 	Placer
 }
 
-// Parts returns those of the driver of that name. tree and look are as for Rerecorder.
+// Parts returns those of the driver of that name. tree and look are as for
+// Rerecorder.
 func (s *Store) Parts(name, tree string, look func(ctx context.Context, id driver.ID, m *Meta) error) Parts {
 	return Parts{s.Recorder(name), s.Rerecorder(name, tree, look), s.Replacer(name), Placer{s}}
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// Plain looks at a layer's directory before the first use of the layer: it must be a
-// directory, and have nothing but directories and files in it. Whoever has prepared a
-// store could have a link lead anywhere, and that would be mounted into a container. What
-// comes later is our own. The error matches [ownfiles.ErrUnsafe], or [driver.ErrNotFound]
-// where there is no directory. Who uses the directory without its record asks it.
+// Plain looks at a layer's directory before the first use of the layer: it must
+// be a directory, and have nothing but directories and files in it. Whoever has
+// prepared a store could have a link lead anywhere, and that would be mounted
+// into a container. What comes later is our own. The error matches
+// [ownfiles.ErrUnsafe], or [driver.ErrNotFound] where there is no directory.
+// Who uses the directory without its record asks it.
 func (s *Store) Plain(id driver.ID) error {
 	s.mu.Lock()
 	known := s.plainOnes[id]
@@ -48,8 +49,8 @@ func (s *Store) Plain(id driver.ID) error {
 	return nil
 }
 
-// plainParents is Plain for parents, of which each is mounted, or read, with the layer. One
-// that is missing is for others to find.
+// plainParents is Plain for parents, of which each is mounted, or read, with
+// the layer. One that is missing is for others to find.
 func (s *Store) plainParents(parents []driver.ID) error {
 	for _, p := range parents {
 		if err := s.Plain(p); err != nil && !errors.Is(err, driver.ErrNotFound) {

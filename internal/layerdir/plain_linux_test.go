@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// storeOfStranger has the layers "base" and "top", with a directory "vol/fs" each.
+// storeOfStranger has the layers "base" and "top", with a directory "vol/fs"
+// each.
 func storeOfStranger(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "layers")
@@ -41,8 +42,8 @@ func openOf(t *testing.T, root string) *Store {
 	return s
 }
 
-// Before a layer is used the first time, its directory and those of its parents are looked
-// at: what leads elsewhere is refused by name.
+// Before a layer is used the first time, its directory and those of its parents
+// are looked at: what leads elsewhere is refused by name.
 func TestALayerThatLeadsElsewhereIsRefused(t *testing.T) {
 	for _, place := range []string{"top", "top/vol", "top/vol/fs", "top/layer.json", "base", "base/vol", "base/vol/fs"} {
 		for kind, set := range map[string]func(path, moved string) error{

@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// OverlayInMemory finds out what this kernel's overlay can do without writing to the
-// store in root: it tries on a tmpfs. What it finds holds for overlays of lower
-// directories on any file system; about upper directories in the store it says nothing.
+// OverlayInMemory finds out what this kernel's overlay can do without writing
+// to the store in root: it tries on a tmpfs. What it finds holds for overlays
+// of lower directories on any file system; about upper directories in the store
+// it says nothing.
 func OverlayInMemory(ctx context.Context, root string, opts driver.Options) (f mount.Features, err error) {
 	err = InMemory(root, opts, func(mr mount.Mounter, dir string) error {
 		f, err = mr.Probe(ctx, dir, opts.Fallbacks.UserXattr)
@@ -23,8 +24,8 @@ func OverlayInMemory(ctx context.Context, root string, opts driver.Options) (f m
 	return f, err
 }
 
-// InMemory is [mount.Mounter.InMemory] over the nearest directory that exists at root or
-// above it.
+// InMemory is [mount.Mounter.InMemory] over the nearest directory that exists
+// at root or above it.
 func InMemory(root string, opts driver.Options, fn func(mr mount.Mounter, dir string) error) error {
 	dir := root
 	for dir != filepath.Dir(dir) {
@@ -36,8 +37,8 @@ func InMemory(root string, opts driver.Options, fn func(mr mount.Mounter, dir st
 	return mount.Mounter{First: opts.Fallbacks.MountWay}.InMemory(dir, fn)
 }
 
-// UserOverlayInMemory is [UserOverlay] without a directory to write to: it tries on a
-// file in memory.
+// UserOverlayInMemory is [UserOverlay] without a directory to write to: it
+// tries on a file in memory.
 func UserOverlayInMemory() bool {
 	fd, err := unix.MemfdCreate("layerkeep-probe", unix.MFD_CLOEXEC)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // procSelf is where a process finds its open files and its mounts.
 const procSelf = "/proc/thread-self"
 
-// needProc returns an error where /proc is not mounted, or hidden. Without it an open file
-// has no path, and nothing tells what is mounted.
+// needProc returns an error where /proc is not mounted, or hidden. Without it
+// an open file has no path, and nothing tells what is mounted.
 func needProc(self string) error {
 	if runtime.GOOS != "linux" {
 		return nil

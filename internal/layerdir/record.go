@@ -16,7 +16,8 @@ type Recorder struct {
 	driver string // its name, for errors
 }
 
-// Recorder returns the part of the driver of that name that is a [driver.Recorder].
+// Recorder returns the part of the driver of that name that is a
+// [driver.Recorder].
 func (s *Store) Recorder(driver string) Recorder { return Recorder{s, driver} }
 
 // Record implements [driver.Recorder].
@@ -61,8 +62,9 @@ func (s *Store) Record(id driver.ID) (driver.Record, error) {
 	return r, err
 }
 
-// Note puts a note of the caller's into the record of a layer: durably where the layer
-// is sealed, else with the mark that it is, so that it costs no write of its own.
+// Note puts a note of the caller's into the record of a layer: durably where
+// the layer is sealed, else with the mark that it is, so that it costs no write
+// of its own.
 func (s *Store) Note(id driver.ID, note json.RawMessage) error {
 	if err := s.own(id); err != nil {
 		return err

@@ -13,14 +13,15 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Replacer is a [driver.Replacer] for a driver that has a Store and whose layers are
-// whole directories of it.
+// A Replacer is a [driver.Replacer] for a driver that has a Store and whose
+// layers are whole directories of it.
 type Replacer struct {
 	store  *Store
 	driver string // its name, for errors
 }
 
-// Replacer returns the part of the driver of that name that is a [driver.Replacer].
+// Replacer returns the part of the driver of that name that is a
+// [driver.Replacer].
 func (s *Store) Replacer(driver string) Replacer { return Replacer{s, driver} }
 
 // Replace implements [driver.Replacer].
@@ -35,11 +36,12 @@ func (r Replacer) Replace(ctx context.Context, id, made driver.ID) error {
 	return nil
 }
 
-// Replace puts the directory of the sealed layer made in the place of that of id.
+// Replace puts the directory of the sealed layer made in the place of that of
+// id.
 //
-// First it takes the name by which Cleanup will know the old directory; then the two
-// are exchanged. So at every moment there is a directory id, and what is beside it under
-// that name, old or new, belongs to nobody.
+// First it takes the name by which Cleanup will know the old directory; then
+// the two are exchanged. So at every moment there is a directory id, and what
+// is beside it under that name, old or new, belongs to nobody.
 func (s *Store) Replace(id, made driver.ID) error {
 	if err := errors.Join(s.own(id), s.own(made), id.Validate(), made.Validate()); err != nil {
 		return err

@@ -104,7 +104,8 @@ func TestAnOverlayOfALayerIsRecognised(t *testing.T) {
 	}
 }
 
-// Layers of two stores have the same names, and on a node there may be several stores.
+// Layers of two stores have the same names, and on a node there may be several
+// stores.
 func TestAnOverlayInAnotherStoreKeepsNoOldLayer(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a store/overlay2", "other/overlay2"} {
@@ -157,7 +158,8 @@ func mountElsewhere(t *testing.T, dir, options string) (end func()) {
 	return end
 }
 
-// A container has a mount namespace of its own, and what it has mounted is not in ours.
+// A container has a mount namespace of its own, and what it has mounted is not
+// in ours.
 func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "old")
@@ -196,7 +198,8 @@ func TestAnOldLayerStaysWhileThisMountNamespaceHasIt(t *testing.T) {
 	require.False(t, mounted)
 }
 
-// Layers of another store may have the same names, also in directories that are called alike.
+// Layers of another store may have the same names, also in directories that are
+// called alike.
 func TestAnOverlayOfAnotherStoreThatIsMountedKeepsNoOldLayer(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "new")

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Exchange puts each of two directories in the place of the other, in one step. Returns
-// [driver.ErrUnsupported] where the file system cannot do that.
+// Exchange puts each of two directories in the place of the other, in one step.
+// Returns [driver.ErrUnsupported] where the file system cannot do that.
 func Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == nil {
@@ -28,12 +28,14 @@ func Exchange(a, b string) error {
 	return link
 }
 
-// oldMounted reports whether something may still be mounted of what the layer id was
-// before another directory took its place. That directory is now called name.
+// oldMounted reports whether something may still be mounted of what the layer
+// id was before another directory took its place. That directory is now called
+// name.
 //
-// A bind shows in the mount table under the new name. An overlay names the directories
-// that it was made of as text, which does not tell the old layer from the new one: so
-// every overlay of the layer, or of one that stands on it, keeps the old one.
+// A bind shows in the mount table under the new name. An overlay names the
+// directories that it was made of as text, which does not tell the old layer
+// from the new one: so every overlay of the layer, or of one that stands on it,
+// keeps the old one.
 func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	own, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
@@ -55,8 +57,9 @@ func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	}), nil
 }
 
-// sameRoot reports whether a process has our root directory, in which paths lead where they
-// lead us. In a container somebody else has made what is at a path.
+// sameRoot reports whether a process has our root directory, in which paths
+// lead where they lead us. In a container somebody else has made what is at a
+// path.
 func sameRoot(pid int) bool {
 	ours, err := os.Stat("/")
 	if err != nil {
@@ -66,8 +69,9 @@ func sameRoot(pid int) bool {
 	return err == nil && os.SameFile(ours, theirs)
 }
 
-// inTable reports whether a mount table has a bind of what is called name, or an overlay
-// of one of the layers. Paths tells whether those in the table are paths for us.
+// inTable reports whether a mount table has a bind of what is called name, or
+// an overlay of one of the layers. Paths tells whether those in the table are
+// paths for us.
 func (s *Store) inTable(table []byte, paths bool, name string, ids []driver.ID) bool {
 	for raw := range bytes.Lines(table) {
 		line := string(raw)
@@ -87,9 +91,9 @@ func (s *Store) standingOn(id driver.ID) ([]driver.ID, error) {
 	return StandingOn(id, all, s.Load), nil
 }
 
-// StandingOn returns a layer and those of all that have it among their parents, as load
-// says. Of a layer whose record cannot be read nothing can be mounted anew, but what is
-// mounted of it may have the layer.
+// StandingOn returns a layer and those of all that have it among their parents,
+// as load says. Of a layer whose record cannot be read nothing can be mounted
+// anew, but what is mounted of it may have the layer.
 func StandingOn(id driver.ID, all []driver.ID, load func(driver.ID) (Meta, error)) []driver.ID {
 	ids := []driver.ID{id}
 	for _, other := range all {
@@ -104,10 +108,10 @@ func isUnionLine(line []byte) bool {
 	return bytes.Contains(line, []byte(" - overlay ")) || bytes.Contains(line, []byte(" - aufs "))
 }
 
-// namesOne reports whether a line of a mount table has one of the layers as its source
-// or among its directories. These may be relative to the store: containerd shortens
-// long lists. The store may have another path in another mount namespace, but for
-// the last directory.
+// namesOne reports whether a line of a mount table has one of the layers as its
+// source or among its directories. These may be relative to the store:
+// containerd shortens long lists. The store may have another path in another
+// mount namespace, but for the last directory.
 func (s *Store) namesOne(line string, ids []driver.ID) bool {
 	base := filepath.Base(s.root) + "/"
 	for _, id := range ids {
@@ -123,10 +127,10 @@ func (s *Store) namesOne(line string, ids []driver.ID) bool {
 	return false
 }
 
-// ofAnotherStore reports whether a line of a mount table that names layers means those of
-// another store, whose layers have the same names: all the directories in it that are
-// called like ours are there, and none is ours. What is relative, or cannot be looked at,
-// may be ours.
+// ofAnotherStore reports whether a line of a mount table that names layers
+// means those of another store, whose layers have the same names: all the
+// directories in it that are called like ours are there, and none is ours. What
+// is relative, or cannot be looked at, may be ours.
 func (s *Store) ofAnotherStore(line string) bool {
 	ours, err := os.Stat(s.root)
 	if err != nil {
@@ -156,8 +160,8 @@ func (s *Store) ofAnotherStore(line string) bool {
 	return len(others) > 0
 }
 
-// isRelativeLayer reports whether a word of a mount table may name a directory of a layer
-// from the store on, as containerd shortens long lists: 7/fs.
+// isRelativeLayer reports whether a word of a mount table may name a directory
+// of a layer from the store on, as containerd shortens long lists: 7/fs.
 func isRelativeLayer(word string) bool {
 	return strings.Contains(word, "/") && !strings.HasPrefix(word, "/")
 }

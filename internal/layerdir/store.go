@@ -23,8 +23,8 @@ import (
 const (
 	newPrefix   = ".new-"
 	trashPrefix = ".trash-"
-	// oldPrefix begins the names of directories that another took the place of. The ID of
-	// the layer follows, see oldOf.
+	// oldPrefix begins the names of directories that another took the place of. The
+	// ID of the layer follows, see oldOf.
 	oldPrefix = ".old-"
 )
 
@@ -41,9 +41,11 @@ type Store struct {
 
 	// dir is open as long as the store is, see sync.
 	dir *os.File
-	// lenders are other stores, by the prefix that their layers have here, see Borrow.
+	// lenders are other stores, by the prefix that their layers have here, see
+	// Borrow.
 	lenders map[string]lender
-	// syncing is held while dir is synced and what its answer means is written down.
+	// syncing is held while dir is synced and what its answer means is written
+	// down.
 	syncing sync.Mutex
 	// doubtful: that could not be written down, see doubt; guarded by syncing.
 	doubtful bool
@@ -74,8 +76,8 @@ type Store struct {
 	background sync.WaitGroup
 }
 
-// Open opens the store in root, an absolute path, creating it when missing. Its mode is
-// 0700, and nothing that it has from above goes on to the layers.
+// Open opens the store in root, an absolute path, creating it when missing. Its
+// mode is 0700, and nothing that it has from above goes on to the layers.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -103,20 +105,21 @@ func newStore(root string, dir *os.File) *Store {
 	}
 }
 
-// OwnBelow says that a directory of a layer has directories and files of the backend's own
-// in it, and nothing of the layer's; before the store is used.
+// OwnBelow says that a directory of a layer has directories and files of the
+// backend's own in it, and nothing of the layer's; before the store is used.
 func (s *Store) OwnBelow(name string) { s.below = name }
 
-// StackAtMost says how many parents a layer can have, for CheckParents, and so that one with
-// as many is not sealed; before the store is used.
+// StackAtMost says how many parents a layer can have, for CheckParents, and so
+// that one with as many is not sealed; before the store is used.
 func (s *Store) StackAtMost(layers int) { s.most = layers }
 
 // DeleteWith makes the store delete directories with remove instead of
 // [rmtree.Remove], whose contract it has to keep; before the store is used.
 func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 
-// SettleWith makes the store put the names of its layers on disk with settle, which gets
-// the store's directory, instead of syncing that; before the store is used.
+// SettleWith makes the store put the names of its layers on disk with settle,
+// which gets the store's directory, instead of syncing that; before the store
+// is used.
 func (s *Store) SettleWith(settle func(dir *os.File) error) { s.settle = settle }
 
 // syncNames puts the names of layers on disk.
@@ -196,8 +199,8 @@ func (s *Store) CreateWith(id driver.ID, meta *Meta, fill func(dir string) error
 }
 
 // Staging makes an empty directory, mode 0700, on the layers' file system. done
-// removes it if it is still there under that name; an interrupted process leaves
-// it to Cleanup.
+// removes it if it is still there under that name; an interrupted process
+// leaves it to Cleanup.
 func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	if err := s.own(id); err != nil {
 		return "", nil, err
@@ -256,8 +259,8 @@ func (s *Store) Remove(id driver.ID) error {
 	return nil
 }
 
-// syncRemoved puts on disk what was removed. It is called again for a layer that is
-// missing: an earlier call may have failed here.
+// syncRemoved puts on disk what was removed. It is called again for a layer
+// that is missing: an earlier call may have failed here.
 func (s *Store) syncRemoved() error {
 	if !s.unsynced.Swap(false) {
 		return nil
@@ -323,10 +326,10 @@ func (s *Store) cleanup(ctx context.Context) (kept bool, err error) {
 	return kept, errors.Join(errs...)
 }
 
-// sweep removes the temporary files that killed processes have left in layers, whose
-// records they were to become. That was before the store was opened, so once is enough.
-// It reports whether all is done: a layer that cannot be read is no reason to keep what
-// else there is to delete.
+// sweep removes the temporary files that killed processes have left in layers,
+// whose records they were to become. That was before the store was opened, so
+// once is enough. It reports whether all is done: a layer that cannot be read
+// is no reason to keep what else there is to delete.
 func (s *Store) sweep(ctx context.Context, entries []fs.DirEntry) bool {
 	if s.swept.Load() {
 		return true

@@ -11,8 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// When the disk has failed, each layer that is not sealed is marked, or the error says that one
-// could not be: and then nothing is said to be on disk before all are.
+// When the disk has failed, each layer that is not sealed is marked, or the
+// error says that one could not be: and then nothing is said to be on disk
+// before all are.
 func TestADoubtfulLayerIsMarkedOrTheErrorSaysSo(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	s := lifeStore(t)
@@ -39,7 +40,8 @@ func TestADoubtfulLayerIsMarkedOrTheErrorSaysSo(t *testing.T) {
 	require.GreaterOrEqual(t, said, 4, "opening, syncing, closing a mark, syncing its directory")
 }
 
-// That the marks are there now does not mean that what came later is on the disk.
+// That the marks are there now does not mean that what came later is on the
+// disk.
 func TestADoubtfulStoreIsSyncedOnceMore(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for n, failed := 1, ""; failed != "syncfs"; n++ {

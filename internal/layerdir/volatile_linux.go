@@ -12,16 +12,18 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// volatileName is a file in the directory of a layer that is, or was, mounted without syncs. It
-// holds the ID of the boot in which that was: when the machine has stopped since, some of what was
-// written may be lost, and some not, and nothing else tells.
+// volatileName is a file in the directory of a layer that is, or was, mounted
+// without syncs. It holds the ID of the boot in which that was: when the
+// machine has stopped since, some of what was written may be lost, and some
+// not, and nothing else tells.
 const volatileName = "volatile"
 
 // maxBootID bounds the file, in bytes; the kernel's IDs have 36.
 const maxBootID = 128
 
-// MarkVolatile says of a layer, before it is mounted without syncs, that what is written to it
-// lasts until the machine stops. From then on the layer is torn, unless it was sealed before.
+// MarkVolatile says of a layer, before it is mounted without syncs, that what
+// is written to it lasts until the machine stops. From then on the layer is
+// torn, unless it was sealed before.
 func (s *Store) MarkVolatile(id driver.ID) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -46,8 +48,8 @@ func (s *Store) markedVolatile(id driver.ID) ([]byte, error) {
 	return boot, err
 }
 
-// notStopped returns [driver.ErrTorn] for a layer that was mounted without syncs when the machine
-// stopped.
+// notStopped returns [driver.ErrTorn] for a layer that was mounted without
+// syncs when the machine stopped.
 func (s *Store) notStopped(id driver.ID) error {
 	marked, err := s.markedVolatile(id)
 	if err != nil || marked == nil {

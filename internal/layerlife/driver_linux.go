@@ -22,7 +22,8 @@ type Driver struct {
 // New returns the driver of a backend, whose layers are in the store.
 func New(store Store, b Backend) *Driver { return &Driver{store, b} }
 
-// Failed says what was being done to which layer when err happened. It returns nil for nil.
+// Failed says what was being done to which layer when err happened. It returns
+// nil for nil.
 func (d *Driver) Failed(doing string, id driver.ID, err error) error {
 	if err == nil {
 		return nil
@@ -84,8 +85,8 @@ func (d *Driver) load(id driver.ID) (Layer, error) {
 	return Layer{id, m}, err
 }
 
-// ApplyDiff implements [driver.Driver]: the stream is unpacked beside the layer and, once all of it
-// is there and right, moved in.
+// ApplyDiff implements [driver.Driver]: the stream is unpacked beside the layer
+// and, once all of it is there and right, moved in.
 func (d *Driver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	applied, err := d.apply(ctx, id, layer, opts)
 	if err != nil {
@@ -176,8 +177,8 @@ func (d *Driver) NoWriters(ctx context.Context, id driver.ID) error {
 // SeesUnmounted implements [driver.WriterFinder].
 func (d *Driver) SeesUnmounted() bool { return false }
 
-// Remove implements [driver.Driver]: the layer is renamed out of the way and deleted in the
-// background.
+// Remove implements [driver.Driver]: the layer is renamed out of the way and
+// deleted in the background.
 func (d *Driver) Remove(_ context.Context, id driver.ID) error {
 	return d.Failed("remove", id, d.store.RemoveIdle(id))
 }

@@ -1,13 +1,15 @@
 // Package ownfiles opens the files that a store keeps for itself.
 //
-// A store may be on a disk that somebody else has prepared: that of an old machine, a
-// shared volume. A link in the place of a file would lead out of the store, a fifo would
-// make its reader wait for ever, and a device can act on being opened. So each of the
-// store's own files and directories must be what it is named for, or it is refused by
-// name. Nothing is repaired and nothing removed: whose it is only a person can say.
+// A store may be on a disk that somebody else has prepared: that of an old
+// machine, a shared volume. A link in the place of a file would lead out of the
+// store, a fifo would make its reader wait for ever, and a device can act on
+// being opened. So each of the store's own files and directories must be what
+// it is named for, or it is refused by name. Nothing is repaired and nothing
+// removed: whose it is only a person can say.
 //
-// It does not guard against somebody who changes these files while the store is open; nor
-// does it tell a file from a hard link to one that is elsewhere on the same file system.
+// It does not guard against somebody who changes these files while the store is
+// open; nor does it tell a file from a hard link to one that is elsewhere on
+// the same file system.
 package ownfiles
 
 import (
@@ -22,7 +24,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnsafe: something in the store is not a file or directory of the store's own.
+// ErrUnsafe: something in the store is not a file or directory of the store's
+// own.
 var ErrUnsafe = errors.New("not safe to use")
 
 // ErrTooLong: a file has more bytes than any that the store writes.
@@ -35,8 +38,9 @@ type Entry struct {
 	Dir bool
 }
 
-// Check looks at entries of a directory; missing ones are fine. It returns ErrUnsafe,
-// naming the path, for what is of another type, a symbolic link included.
+// Check looks at entries of a directory; missing ones are fine. It returns
+// ErrUnsafe, naming the path, for what is of another type, a symbolic link
+// included.
 func Check(dir string, entries ...Entry) error {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name)
@@ -54,8 +58,9 @@ func Check(dir string, entries ...Entry) error {
 	return nil
 }
 
-// CheckOwner returns ErrUnsafe for what belongs to another user than this process or root,
-// who could change it. In a user namespace what has no owner there belongs to others, too.
+// CheckOwner returns ErrUnsafe for what belongs to another user than this
+// process or root, who could change it. In a user namespace what has no owner
+// there belongs to others, too.
 func CheckOwner(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -69,8 +74,9 @@ func CheckOwner(path string) error {
 		"or, if you trust what is in it, give it to yourself (chown)", ErrUnsafe, path, st.Uid)
 }
 
-// CheckAll looks at all that is in a directory of the store's own, in which there are
-// directories and regular files only. It returns ErrUnsafe for anything else.
+// CheckAll looks at all that is in a directory of the store's own, in which
+// there are directories and regular files only. It returns ErrUnsafe for
+// anything else.
 func CheckAll(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -114,11 +120,12 @@ func kind(mode fs.FileMode) string {
 	return "a device"
 }
 
-// CheckFile returns ErrUnsafe for what [os.Lstat] has found to be no regular file.
+// CheckFile returns ErrUnsafe for what [os.Lstat] has found to be no regular
+// file.
 func CheckFile(path string, info fs.FileInfo) error { return checkType(path, info, false) }
 
-// OpenFile is [os.OpenFile] for a regular file, or one that it makes. It returns ErrUnsafe
-// for anything else under that name, which it does not open.
+// OpenFile is [os.OpenFile] for a regular file, or one that it makes. It
+// returns ErrUnsafe for anything else under that name, which it does not open.
 func OpenFile(path string, flag int, perm fs.FileMode) (f *os.File, err error) {
 	for range maxTries {
 		info, err := os.Lstat(path)
@@ -148,8 +155,8 @@ func OpenFile(path string, flag int, perm fs.FileMode) (f *os.File, err error) {
 // maxTries is how often a file may come and go while it is opened.
 const maxTries = 100
 
-// openFound opens what was a regular file a moment ago. Whoever puts something else there
-// now gains nothing but an error.
+// openFound opens what was a regular file a moment ago. Whoever puts something
+// else there now gains nothing but an error.
 func openFound(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	if flag&os.O_EXCL == 0 {
 		flag &^= os.O_CREATE
@@ -174,8 +181,8 @@ func openFound(path string, flag int, perm fs.FileMode) (*os.File, error) {
 // Open is [OpenFile] for reading.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
 
-// Read returns the content of a file of at most limit bytes, and ErrTooLong for a longer
-// one.
+// Read returns the content of a file of at most limit bytes, and ErrTooLong for
+// a longer one.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {

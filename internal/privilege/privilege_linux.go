@@ -25,15 +25,17 @@ var needed = []cap.Value{
 	cap.NET_BIND_SERVICE, // metrics at a port below 1024
 }
 
-// GiveUp takes from all threads of this process, and so from the programs that it starts,
-// the capabilities that work on layers does not take, and sets no_new_privs: no program
-// gives more than the process has. What a sandbox does not let it give up stays.
+// GiveUp takes from all threads of this process, and so from the programs that
+// it starts, the capabilities that work on layers does not take, and sets
+// no_new_privs: no program gives more than the process has. What a sandbox does
+// not let it give up stays.
 func GiveUp() error {
 	if _, err := cap.Prctlw(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil && !sys.Refused(err) {
 		return fmt.Errorf("set no_new_privs: %w", err)
 	}
 	others := notNeeded()
-	// Taking them out of the bounding set is a right of its own, which goes with the rest.
+	// Taking them out of the bounding set is a right of its own, which goes with
+	// the rest.
 	if err := cap.DropBound(others...); err != nil && !sys.Refused(err) {
 		return fmt.Errorf("give up capabilities for programs: %w", err)
 	}

@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// refuse has the kernel answer system calls of all threads with an error, as a sandbox does.
+// refuse has the kernel answer system calls of all threads with an error, as a
+// sandbox does.
 func refuse(errno uint32, calls ...uint32) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err

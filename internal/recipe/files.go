@@ -14,8 +14,8 @@ import (
 // maxLinks is how many symbolic links the path of an entry may lead through.
 const maxLinks = 255
 
-// files are the bodies of regular files in a view, by the names that a tar has for them. It
-// is a [storage.FileGetter].
+// files are the bodies of regular files in a view, by the names that a tar has
+// for them. It is a [storage.FileGetter].
 type files struct {
 	view diff.View
 	// dir is the directory that the last file was in, by its name in the tar.
@@ -77,8 +77,8 @@ func (f *files) open(name string) (io.ReadCloser, error) {
 	return f.dir.Open(base)
 }
 
-// enter makes dir the directory of these names. A symbolic link leads where it leads the
-// applier, which never leaves the tree.
+// enter makes dir the directory of these names. A symbolic link leads where it
+// leads the applier, which never leaves the tree.
 func (f *files) enter(parts []string) error {
 	err := f.Close()
 	if err != nil {

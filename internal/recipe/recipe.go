@@ -1,7 +1,8 @@
-// Package recipe writes the very tar again that a layer was unpacked from. Beside the
-// files of the layer that takes the headers and the padding, byte for byte, and the order
-// of the entries: the recipe. It is tar-split's description of a tar, one JSON object in a
-// line for each piece, which containers/storage and Docker keep for the same purpose.
+// Package recipe writes the very tar again that a layer was unpacked from.
+// Beside the files of the layer that takes the headers and the padding, byte
+// for byte, and the order of the entries: the recipe. It is tar-split's
+// description of a tar, one JSON object in a line for each piece, which
+// containers/storage and Docker keep for the same purpose.
 package recipe
 
 import (
@@ -19,11 +20,12 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// ErrDiffers: the tree is not what the tar was unpacked to, or the recipe is damaged.
+// ErrDiffers: the tree is not what the tar was unpacked to, or the recipe is
+// damaged.
 var ErrDiffers = errors.New("the layer is not what its recipe describes")
 
-// maxPiece is how many bytes the headers of one entry may have, each of which the format
-// bounds to a megabyte; maxLine is that in base64, with a name.
+// maxPiece is how many bytes the headers of one entry may have, each of which
+// the format bounds to a megabyte; maxLine is that in base64, with a name.
 const (
 	maxPiece = 5 << 20
 	maxLine  = 8 << 20
@@ -32,8 +34,9 @@ const (
 // ErrTooLong: the headers of one entry have more bytes than a recipe takes.
 var ErrTooLong = fmt.Errorf("the headers of an entry have more than %d bytes", maxPiece)
 
-// Write reads a tar to its end and writes its recipe to w, a fraction of the bytes that the
-// headers have once it is compressed. Returns ErrTooLong for a tar that cannot be described.
+// Write reads a tar to its end and writes its recipe to w, a fraction of the
+// bytes that the headers have once it is compressed. Returns ErrTooLong for a
+// tar that cannot be described.
 func Write(w io.Writer, tar io.Reader) error {
 	out := bufio.NewWriter(w)
 	lines := json.NewEncoder(out)
@@ -47,8 +50,8 @@ func Write(w io.Writer, tar io.Reader) error {
 	return out.Flush()
 }
 
-// packer is a [storage.Packer]. tar-split's own remembers each name, to refuse one that
-// comes twice; here the digest of what comes of the recipe tells.
+// packer is a [storage.Packer]. tar-split's own remembers each name, to refuse
+// one that comes twice; here the digest of what comes of the recipe tells.
 type packer struct{ lines *json.Encoder }
 
 // AddEntry implements [storage.Packer].
@@ -59,9 +62,9 @@ func (p packer) AddEntry(e storage.Entry) (int, error) {
 	return 0, p.lines.Encode(e)
 }
 
-// Tar writes to w the tar that a recipe describes, with the bodies of the files that view
-// shows. Returns ErrDiffers when a file is missing or has another checksum. That the tar is
-// the one that was meant only its digest tells.
+// Tar writes to w the tar that a recipe describes, with the bodies of the files
+// that view shows. Returns ErrDiffers when a file is missing or has another
+// checksum. That the tar is the one that was meant only its digest tells.
 func Tar(ctx context.Context, w io.Writer, recipe io.Reader, view diff.View) error {
 	bodies := &files{view: view}
 	pieces := &unpacker{ctx: ctx, lines: bufio.NewReaderSize(recipe, 64<<10)}

@@ -18,8 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/recipe"
 )
 
-// written is a tar with what no other program would write in the same way: a GNU header,
-// names in several forms, padding behind the end.
+// written is a tar with what no other program would write in the same way: a
+// GNU header, names in several forms, padding behind the end.
 func written(t *testing.T, pad int) []byte {
 	t.Helper()
 	var b bytes.Buffer

@@ -1,5 +1,5 @@
-// Package resultdoc keeps what long test runs have found in the documents of the
-// project: between two marker lines that have a name.
+// Package resultdoc keeps what long test runs have found in the documents of
+// the project: between two marker lines that have a name.
 //
 //	<!-- begin: power cuts -->
 //	a table that a run wrote
@@ -12,14 +12,15 @@ import (
 	"strings"
 )
 
-// Part returns what stands between the marker lines for name in the document at path.
+// Part returns what stands between the marker lines for name in the document at
+// path.
 func Part(path, name string) (string, error) {
 	_, part, _, err := cut(path, name)
 	return part, err
 }
 
-// Replace replaces what stands between the marker lines for name. A process that is killed
-// meanwhile leaves the document as it was.
+// Replace replaces what stands between the marker lines for name. A process
+// that is killed meanwhile leaves the document as it was.
 func Replace(path, name, text string) error {
 	before, _, after, err := cut(path, name)
 	if err != nil {

@@ -13,11 +13,12 @@ import (
 )
 
 const (
-	// maxOpen is how many directories on the way down are held open. Of those above, the
-	// parents are found again by "..".
+	// maxOpen is how many directories on the way down are held open. Of those
+	// above, the parents are found again by "..".
 	maxOpen = 32
-	// maxAgain is how often directories of a tree are listed once more because names have come
-	// meanwhile. Somebody who makes new ones all the time must not keep this going for ever.
+	// maxAgain is how often directories of a tree are listed once more because
+	// names have come meanwhile. Somebody who makes new ones all the time must not
+	// keep this going for ever.
 	maxAgain = 1000
 	// maxShown is how many names of a path an error shows: of those at its end.
 	maxShown = 16
@@ -25,9 +26,10 @@ const (
 
 var errMounted = errors.New("something is mounted there")
 
-// Remove removes what is at path with all that is below it. Symbolic links in the
-// directories above are followed, as they are the caller's own; what is missing is no
-// error. When something cannot be removed the rest is, and the first error is returned.
+// Remove removes what is at path with all that is below it. Symbolic links in
+// the directories above are followed, as they are the caller's own; what is
+// missing is no error. When something cannot be removed the rest is, and the
+// first error is returned.
 func Remove(path string) error {
 	path = filepath.Clean(path)
 	if quick(path) {
@@ -46,15 +48,15 @@ func Remove(path string) error {
 	return r.remove(filepath.Base(path))
 }
 
-// quick removes a file or an empty directory, and finds out that something is gone. What
-// fails is tried again in the other way.
+// quick removes a file or an empty directory, and finds out that something is
+// gone. What fails is tried again in the other way.
 func quick(path string) bool {
 	err := (&level{fd: unix.AT_FDCWD}).unlinkOnce(entry{name: path})
 	return err == nil || errors.Is(err, unix.ENOENT)
 }
 
-// A remover is on its way through one tree. The first of its levels is the directory that
-// the tree is in, whose only name to remove is that of the tree.
+// A remover is on its way through one tree. The first of its levels is the
+// directory that the tree is in, whose only name to remove is that of the tree.
 type remover struct {
 	path   string
 	buf    []byte // for lists of names
@@ -79,8 +81,8 @@ type level struct {
 	thawed bool
 }
 
-// An entry is a name in a directory. Its list says that it is of a directory, which need
-// not be so any more.
+// An entry is a name in a directory. Its list says that it is of a directory,
+// which need not be so any more.
 type entry struct {
 	name  string
 	isDir bool
@@ -112,7 +114,8 @@ func (r *remover) remove(name string) error {
 	return r.first
 }
 
-// next returns a name to remove in the directory, if there is one left in this listing.
+// next returns a name to remove in the directory, if there is one left in this
+// listing.
 func (l *level) next(buf []byte) (e entry, ok bool, err error) {
 	for more := true; len(l.pending) == 0; {
 		more, err = sys.ReadDirOnce(l.fd, buf, func(name string, typ uint8) error {
@@ -130,7 +133,8 @@ func (l *level) next(buf []byte) (e entry, ok bool, err error) {
 	return e, true, nil
 }
 
-// name removes a name in the directory at the top, or enters the directory that it is of.
+// name removes a name in the directory at the top, or enters the directory that
+// it is of.
 func (r *remover) name(e entry) {
 	l := r.top()
 	err := l.unlink(e)
@@ -149,8 +153,8 @@ func (r *remover) name(e entry) {
 
 func notEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) }
 
-// unlink removes a name that is no directory, or an empty one. What +i or +a keeps is
-// thawed and tried once more.
+// unlink removes a name that is no directory, or an empty one. What +i or +a
+// keeps is thawed and tried once more.
 func (l *level) unlink(e entry) error {
 	err := l.unlinkOnce(e)
 	if errors.Is(err, unix.EPERM) && !l.thawed {
@@ -214,8 +218,8 @@ func (l *level) shut() {
 	l.fd, l.pending = -1, nil
 }
 
-// leave removes the directory at the top, of which all names were looked at, and goes up.
-// It stays where names have come meanwhile.
+// leave removes the directory at the top, of which all names were looked at,
+// and goes up. It stays where names have come meanwhile.
 func (r *remover) leave() error {
 	l, above := r.top(), r.levels[len(r.levels)-2]
 	if above.fd < 0 {
@@ -243,7 +247,8 @@ func (r *remover) leave() error {
 	return nil
 }
 
-// giveUp goes up to the next directory that is open, from one whose way up is lost.
+// giveUp goes up to the next directory that is open, from one whose way up is
+// lost.
 func (r *remover) giveUp() {
 	for {
 		l := r.top()
@@ -274,7 +279,8 @@ func (l *level) open(below int) error {
 	return err
 }
 
-// note keeps the first error, with the path of a name in the directory at the top.
+// note keeps the first error, with the path of a name in the directory at the
+// top.
 func (r *remover) note(name string, err error) {
 	if r.first != nil {
 		return
@@ -286,8 +292,8 @@ func (r *remover) note(name string, err error) {
 	r.first = &fs.PathError{Op: "remove", Path: r.shown(name), Err: err}
 }
 
-// shown is the path of a name in the directory at the top. Of a very long one the middle
-// is missing.
+// shown is the path of a name in the directory at the top. Of a very long one
+// the middle is missing.
 func (r *remover) shown(name string) string {
 	names := []string{r.path}
 	below := r.levels[1:]

@@ -133,7 +133,8 @@ func TestTheDirectoryOfATreeKeepsItsFlags(t *testing.T) {
 	require.ErrorIs(t, os.Mkdir(filepath.Join(dir, "new"), 0o755), unix.EPERM, "it is immutable still")
 }
 
-// Whoever has a layer mounted can put a link in the place of a directory at any moment.
+// Whoever has a layer mounted can put a link in the place of a directory at any
+// moment.
 func TestSwappedLinksLeadNowhere(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(dir, "outside")
@@ -196,7 +197,8 @@ func TestSwappedLinksLeadNowhere(t *testing.T) {
 	}
 }
 
-// A directory that is moved while what is in it is removed has another one above it.
+// A directory that is moved while what is in it is removed has another one
+// above it.
 func TestAMovedDirectoryTakesNothingElseWithIt(t *testing.T) {
 	dir := t.TempDir()
 	deep := "tree/a/b"
@@ -263,7 +265,8 @@ func TestWhatIsMountedInATreeIsNotEntered(t *testing.T) {
 	require.NoError(t, rmtree.Remove(tree))
 }
 
-// Others can be removed although many cannot, which come first in the list or last.
+// Others can be removed although many cannot, which come first in the list or
+// last.
 func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may remove all; tested without root")
@@ -286,7 +289,8 @@ func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 	require.NoError(t, rmtree.Remove(tree))
 }
 
-// What cannot be removed is given up once, however deep it is, and all else goes.
+// What cannot be removed is given up once, however deep it is, and all else
+// goes.
 func TestWhatCannotBeRemovedDeepInATreeIsGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	tree, deep := filepath.Join(dir, "tree"), ""

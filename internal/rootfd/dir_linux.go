@@ -24,7 +24,8 @@ const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLO
 // However deep a tree is, a walk through it holds few descriptors: see held.
 type Dir struct {
 	tree *tree
-	// at and name say where it was opened: a root has no at, and its path for a name.
+	// at and name say where it was opened: a root has no at, and its path for a
+	// name.
 	at   *Dir
 	name string
 	// up is the directory above it, nil where that is not known.
@@ -72,9 +73,10 @@ func openRoot(at int, path, shown string, opts Options) (*Dir, error) {
 	return &Dir{fd: fd, name: shown, tree: t}, nil
 }
 
-// Fd returns the descriptor, which stays the Dir's own, and -1 when it cannot be had. Its
-// file offset is that of the listing. The Dir keeps it until it is closed, so a walk that
-// asks every directory for it holds as many as the tree is deep; see Use.
+// Fd returns the descriptor, which stays the Dir's own, and -1 when it cannot
+// be had. Its file offset is that of the listing. The Dir keeps it until it is
+// closed, so a walk that asks every directory for it holds as many as the tree
+// is deep; see Use.
 func (d *Dir) Fd() int {
 	if d.acquire() != nil {
 		return -1
@@ -84,8 +86,8 @@ func (d *Dir) Fd() int {
 	return d.fd
 }
 
-// Use calls fn, which must not use the Dir otherwise, with the descriptor. It stays the
-// Dir's own and is open until fn returns.
+// Use calls fn, which must not use the Dir otherwise, with the descriptor. It
+// stays the Dir's own and is open until fn returns.
 func (d *Dir) Use(fn func(fd int) error) error {
 	if err := d.acquire(); err != nil {
 		return d.wrap("open", "", err)
@@ -103,12 +105,13 @@ func (d *Dir) with(call func(fd int) error) error {
 	return retry(func() error { return call(d.fd) })
 }
 
-// Path returns the path by which the directory was opened, for messages: of a very long
-// one the middle is missing.
+// Path returns the path by which the directory was opened, for messages: of a
+// very long one the middle is missing.
 func (d *Dir) Path() string { return d.join("") }
 
-// Below returns the path by which the directory was opened from top, and "." for top itself.
-// Both may be closed. A walk down a deep tree asks for it only where it has to: it can be long.
+// Below returns the path by which the directory was opened from top, and "."
+// for top itself. Both may be closed. A walk down a deep tree asks for it only
+// where it has to: it can be long.
 func (d *Dir) Below(top *Dir) string {
 	var names []string
 	for ; d != top && d.at != nil; d = d.at {
@@ -162,7 +165,8 @@ func (d *Dir) Readlink(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", d.wrap("readlink", name, err)
 	}
-	// The kernel holds targets below PATH_MAX; some file systems allow exactly that.
+	// The kernel holds targets below PATH_MAX; some file systems allow exactly
+	// that.
 	buf := make([]byte, 256)
 	for {
 		var n int

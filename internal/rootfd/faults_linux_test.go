@@ -13,8 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// readOps are all functions of the package that read. Each returns what it found out of a
-// directory with "f", a regular file, "l", a symbolic link, and "d/e", directories.
+// readOps are all functions of the package that read. Each returns what it
+// found out of a directory with "f", a regular file, "l", a symbolic link, and
+// "d/e", directories.
 var readOps = map[string]func(d *rootfd.Dir) (any, error){
 	"Stat":         func(d *rootfd.Dir) (any, error) { return d.Stat() },
 	"Lookup":       func(d *rootfd.Dir) (any, error) { return d.Lookup("f") },
@@ -64,7 +65,8 @@ func pathOf(d *rootfd.Dir, err error) (any, error) {
 	return st, errors.Join(err, d.Close())
 }
 
-// Each function returns the error of each of its system calls, and works the next time.
+// Each function returns the error of each of its system calls, and works the
+// next time.
 func TestEachFunctionReturnsTheErrorOfEachOfItsSystemCalls(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	root := fstest.Quick(t)

@@ -23,8 +23,8 @@ type File struct {
 }
 
 // Open opens a regular file for reading. Anything else gives an error, without
-// having been opened for reading, whoever swaps it meanwhile: a device can act on being
-// opened and a fifo can wait.
+// having been opened for reading, whoever swaps it meanwhile: a device can act
+// on being opened and a fifo can wait.
 func (d *Dir) Open(name string) (*File, error) {
 	if err := checkName(name); err != nil {
 		return nil, d.wrap("open", name, err)

@@ -10,15 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// maxHeld is how many descriptors a walk down one tree holds. Of the directories further
-// up the descriptors are let go, and opened again as the directory above the one that is
-// closed then.
+// maxHeld is how many descriptors a walk down one tree holds. Of the
+// directories further up the descriptors are let go, and opened again as the
+// directory above the one that is closed then.
 const maxHeld = 64
 
 var errMoved = errors.New("a directory was moved while the tree was read")
 
-// held are the directories of a tree with a descriptor, but for its root, in the order in
-// which they were opened.
+// held are the directories of a tree with a descriptor, but for its root, in
+// the order in which they were opened.
 type held struct {
 	mu   sync.Mutex
 	dirs []*Dir
@@ -33,7 +33,8 @@ func (h *held) add(d *Dir) {
 	h.trim(d)
 }
 
-// trim lets go of what is beyond maxHeld, the oldest first, but not of the newest.
+// trim lets go of what is beyond maxHeld, the oldest first, but not of the
+// newest.
 func (h *held) trim(newest *Dir) {
 	for i := 0; len(h.dirs) > maxHeld && i < len(h.dirs); {
 		if h.dirs[i] != newest && h.dirs[i].letGo() {
@@ -55,8 +56,8 @@ func (h *held) remove(d *Dir) {
 	}
 }
 
-// letGo closes the descriptor of a directory that nobody uses at the moment and that can be
-// found again. The caller has locked what is held.
+// letGo closes the descriptor of a directory that nobody uses at the moment and
+// that can be found again. The caller has locked what is held.
 func (d *Dir) letGo() bool {
 	if d.below == nil || !d.use.TryLock() {
 		return false
@@ -77,8 +78,8 @@ func (d *Dir) letGo() bool {
 	return true
 }
 
-// acquire holds on to the descriptor, until d.use.RUnlock. It opens it again where it was
-// let go.
+// acquire holds on to the descriptor, until d.use.RUnlock. It opens it again
+// where it was let go.
 func (d *Dir) acquire() error {
 	for {
 		d.use.RLock()
@@ -96,8 +97,8 @@ func (d *Dir) acquire() error {
 	}
 }
 
-// restore opens a directory again that somebody uses while what is below it is still open:
-// from there, or by its name in the one above it.
+// restore opens a directory again that somebody uses while what is below it is
+// still open: from there, or by its name in the one above it.
 func (d *Dir) restore() error {
 	fd, err := d.fromBelow()
 	if err == nil {
@@ -117,7 +118,8 @@ func (d *Dir) restore() error {
 	return d.take(fd)
 }
 
-// fromBelow opens the directory above an open one that nobody opens again just now.
+// fromBelow opens the directory above an open one that nobody opens again just
+// now.
 func (d *Dir) fromBelow() (int, error) {
 	h := &d.tree.held
 	h.mu.Lock()
@@ -167,8 +169,8 @@ func (h *held) again(d *Dir) {
 	}
 }
 
-// leaveTree ends that a directory is held, and gives the one above it its descriptor back
-// where that was let go: a walk that comes up goes on there.
+// leaveTree ends that a directory is held, and gives the one above it its
+// descriptor back where that was let go: a walk that comes up goes on there.
 func (d *Dir) leaveTree() {
 	up := d.up
 	if up == nil {
@@ -188,8 +190,8 @@ func (d *Dir) leaveTree() {
 	}
 }
 
-// apart makes a directory one whose directory above is not known: that is closed, and
-// nobody can ask it for this one.
+// apart makes a directory one whose directory above is not known: that is
+// closed, and nobody can ask it for this one.
 func (d *Dir) apart() {
 	d.tree.held.remove(d)
 	d.up = nil

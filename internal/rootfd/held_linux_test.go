@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// deepTree makes directories called d, each in the one before, with a file f in each
-// hundredth.
+// deepTree makes directories called d, each in the one before, with a file f in
+// each hundredth.
 func deepTree(t *testing.T, depth int) string {
 	t.Helper()
 	tree := filepath.Join(t.TempDir(), "tree")
@@ -52,8 +52,8 @@ func fewDescriptors(t *testing.T, n int) {
 	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) })
 }
 
-// walk reads a tree as differ and others do: each directory's names, what is below, and
-// then the directory once more.
+// walk reads a tree as differ and others do: each directory's names, what is
+// below, and then the directory once more.
 func walk(d *rootfd.Dir) (dirs, files int, err error) {
 	names, err := d.Names()
 	if err != nil {
@@ -101,8 +101,8 @@ func TestAWalkOfAnyDepthHoldsFewDescriptors(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// Whoever reads a tree on several processors uses upper directories while lower ones are
-// open.
+// Whoever reads a tree on several processors uses upper directories while lower
+// ones are open.
 func TestUpperDirectoriesAreUsedWhileLowerOnesAreOpen(t *testing.T) {
 	tree := deepTree(t, 500)
 	before := fstest.OpenDescriptors(t)
@@ -146,7 +146,8 @@ func TestUpperDirectoriesAreUsedWhileLowerOnesAreOpen(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// Directories whose descriptor somebody has keep it, and the others still find theirs.
+// Directories whose descriptor somebody has keep it, and the others still find
+// theirs.
 func TestADirectoryIsFoundThoughOthersKeepTheirDescriptors(t *testing.T) {
 	tree := deepTree(t, 300)
 	root, err := rootfd.Open(tree, rootfd.Options{})
@@ -171,8 +172,8 @@ func TestADirectoryIsFoundThoughOthersKeepTheirDescriptors(t *testing.T) {
 	}
 }
 
-// A container moves directories at any moment. What is found above one then need not be
-// what it was below before.
+// A container moves directories at any moment. What is found above one then
+// need not be what it was below before.
 func TestADirectoryThatWasMovedIsNotTakenForAnother(t *testing.T) {
 	tree := deepTree(t, 200)
 	root, err := rootfd.Open(tree, rootfd.Options{})
@@ -185,7 +186,8 @@ func TestADirectoryThatWasMovedIsNotTakenForAnother(t *testing.T) {
 		defer next.Close()
 		chain = append(chain, next)
 	}
-	// The directory 12 is under another one, and what has its name and its place is new.
+	// The directory 12 is under another one, and what has its name and its place is
+	// new.
 	require.NoError(t, os.Mkdir(filepath.Join(tree, "elsewhere"), 0o755))
 	old := filepath.Join(tree, strings.Repeat("d/", 11))
 	require.NoError(t, os.Rename(filepath.Join(old, "d"), filepath.Join(tree, "elsewhere/d")))

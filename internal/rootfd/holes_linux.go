@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NextData finds the next part of an open file of the given size, from an offset on, that
-// is no hole. It is empty, at the end of the file, when all that follows is one. Where the
-// file system does not know, all of the file is data. It changes the file's offset.
+// NextData finds the next part of an open file of the given size, from an
+// offset on, that is no hole. It is empty, at the end of the file, when all
+// that follows is one. Where the file system does not know, all of the file is
+// data. It changes the file's offset.
 func NextData(fd int, at, size int64) (start, end int64, err error) {
 	start, err = unix.Seek(fd, at, unix.SEEK_DATA)
 	switch {

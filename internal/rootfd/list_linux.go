@@ -29,7 +29,8 @@ func (d *Dir) Names() ([]string, error) {
 	return names, err
 }
 
-// Entries lists the children like Names, with what the listing alone tells of them.
+// Entries lists the children like Names, with what the listing alone tells of
+// them.
 func (d *Dir) Entries() ([]Entry, error) {
 	var entries []Entry
 	err := d.list(func(name string, typ uint32, ino uint64) {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A Way is the path of a directory below the root of a tree: one name of it, below the rest. Of
-// a deep tree the directories on the way share theirs, so that they do not grow with the square
-// of its depth. The root is nil.
+// A Way is the path of a directory below the root of a tree: one name of it,
+// below the rest. Of a deep tree the directories on the way share theirs, so
+// that they do not grow with the square of its depth. The root is nil.
 type Way struct {
 	Up   *Way
 	Name string

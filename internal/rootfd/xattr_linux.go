@@ -20,8 +20,8 @@ type xattrArgs struct {
 	flags uint32
 }
 
-// haveXattrat tells whether listxattrat(2) and getxattrat(2) work here: since Linux
-// 6.13, and unless a filter of system calls refuses one of them.
+// haveXattrat tells whether listxattrat(2) and getxattrat(2) work here: since
+// Linux 6.13, and unless a filter of system calls refuses one of them.
 var haveXattrat = sync.OnceValue(func() bool {
 	_, err := listxattrat(unix.AT_FDCWD, "/", 0, nil)
 	if sys.Refused(err) {
@@ -43,8 +43,8 @@ func (d *Dir) LookupXattrs(name string) (map[string]string, error) {
 	return d.xattrs(name)
 }
 
-// XattrNames returns the names of all extended attributes of a child of any type,
-// or, for an empty name, of the directory itself.
+// XattrNames returns the names of all extended attributes of a child of any
+// type, or, for an empty name, of the directory itself.
 func (d *Dir) XattrNames(name string) ([]string, error) {
 	if name != "" {
 		if err := checkName(name); err != nil {
@@ -172,8 +172,8 @@ func listxattrat(fd int, name string, flags int, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// getxattrat needs a buf on the heap: its address goes through an integer, which
-// a moving stack would not follow.
+// getxattrat needs a buf on the heap: its address goes through an integer,
+// which a moving stack would not follow.
 func getxattrat(fd int, name, attr string, buf []byte) (int, error) {
 	path, err := unix.BytePtrFromString(name)
 	if err != nil {

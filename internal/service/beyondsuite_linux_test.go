@@ -151,8 +151,8 @@ func (s *served) names(filter string) []string {
 	return names
 }
 
-// TestLayersThatAnEngineUnpacksWithoutParentsAreThoseOfASequence does what containerd
-// does with the capability "rebase" and its own applier.
+// TestLayersThatAnEngineUnpacksWithoutParentsAreThoseOfASequence does what
+// containerd does with the capability "rebase" and its own applier.
 func TestLayersThatAnEngineUnpacksWithoutParentsAreThoseOfASequence(t *testing.T) {
 	layers := [][]fstest.Entry{
 		{fstest.Dir("d").WithMode(0o750), fstest.File("d/a", "1"), fstest.File("d/b", "1"), fstest.Dir("o"), fstest.File("o/x", "1")},
@@ -211,8 +211,8 @@ func (s *served) unpack(layers [][]fstest.Entry, parallel bool) error {
 	return nil
 }
 
-// withoutDirTimes forgets the times of directories, which the engine's applier sets
-// to now where there is no entry.
+// withoutDirTimes forgets the times of directories, which the engine's applier
+// sets to now where there is no entry.
 func withoutDirTimes(tree fstest.Tree) fstest.Tree {
 	for path, n := range tree {
 		if n.Mode&unix.S_IFMT == unix.S_IFDIR {

@@ -37,7 +37,8 @@ func levelOf(method string, code codes.Code) slog.Level {
 	}
 }
 
-// subject says what a call is about: the operation and the names in its request.
+// subject says what a call is about: the operation and the names in its
+// request.
 func subject(method string, req any) []slog.Attr {
 	service, op := path.Split(strings.TrimPrefix(method, "/"))
 	attrs := []slog.Attr{slog.String("op", op), slog.String("service", strings.TrimSuffix(service, "/"))}

@@ -18,12 +18,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/service/grpcerr"
 )
 
-// errStopping ends the calls that are still in flight when the service has waited
-// for them long enough.
+// errStopping ends the calls that are still in flight when the service has
+// waited for them long enough.
 var errStopping = fmt.Errorf("the service is stopping: %w", errdefs.ErrUnavailable)
 
-// calls is what every gRPC call passes through, whatever the endpoint: a record in
-// the log, the right status for errors, the namespace of the engine, an end
+// calls is what every gRPC call passes through, whatever the endpoint: a record
+// in the log, the right status for errors, the namespace of the engine, an end
 // when the service stops, refusal when the store is gone, and recovery from a
 // panic, so that one request cannot end the service.
 type calls struct {
@@ -108,8 +108,8 @@ func (c *calls) explain(ctx context.Context, method string, err error) error {
 	return err
 }
 
-// Calls about the service itself, which do not need the store; Watch of the health
-// service and reflection last as long as the client likes.
+// Calls about the service itself, which do not need the store; Watch of the
+// health service and reflection last as long as the client likes.
 var (
 	serviceMethods = []string{
 		"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List",
@@ -121,7 +121,8 @@ var (
 	}
 )
 
-// checkMethod may read for hours, and changes nothing: a stop does not wait for it.
+// checkMethod may read for hours, and changes nothing: a stop does not wait for
+// it.
 const checkMethod = "/layerkeep.store.v1.Store/Check"
 
 // holdMethod keeps names for a client until that ends; it does nothing itself.
@@ -132,8 +133,8 @@ func ofOurs(method string) bool {
 	return endless(method) || slices.Contains(serviceMethods, method)
 }
 
-// seenStream keeps the first message of a stream for the log, and has the context
-// that ends with the service.
+// seenStream keeps the first message of a stream for the log, and has the
+// context that ends with the service.
 type seenStream struct {
 	grpc.ServerStream
 	ctx   context.Context //nolint:containedctx // what a stream has

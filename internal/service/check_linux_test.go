@@ -23,7 +23,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// Engines at work beside a check are no damage, and damage is found beside them.
+// Engines at work beside a check are no damage, and damage is found beside
+// them.
 func TestACheckThroughTheServiceFindsDamageAlone(t *testing.T) {
 	onMountingDrivers(t, func(t *testing.T, name, root string) {
 		s := start(t, root, name, nil)
@@ -79,7 +80,8 @@ func TestACheckThroughTheServiceFindsDamageAlone(t *testing.T) {
 	})
 }
 
-// turnover makes, commits, builds upon and removes a snapshot as an engine does.
+// turnover makes, commits, builds upon and removes a snapshot as an engine
+// does.
 func (s *served) turnover(ctx context.Context, key string) error {
 	if _, err := s.engine.Prepare(ctx, key, "base"); err != nil {
 		return err

@@ -24,9 +24,9 @@ type unfinished struct {
 
 func unfinishedName(readData bool) string { return checkName(readData) + ".unfinished" }
 
-// toResume returns how far the last regular check came, nothing where it came to its end. One
-// that was given up so long ago that the next is due begins anew: what it has looked at may
-// have rotted since.
+// toResume returns how far the last regular check came, nothing where it came
+// to its end. One that was given up so long ago that the next is due begins
+// anew: what it has looked at may have rotted since.
 func (s *Server) toResume(readData bool, every time.Duration) (u unfinished) {
 	err := s.store.DB().View(func(tx *meta.Tx) error {
 		return tx.GetRecord(checkRecords, unfinishedName(readData), &u)

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// checkRecords is the kind of the records that keep the last result of each kind of
-	// check, so that a restart neither forgets it nor begins a new one.
+	// checkRecords is the kind of the records that keep the last result of each
+	// kind of check, so that a restart neither forgets it nor begins a new one.
 	checkRecords = "checks"
 	// checkAgain is how long a service waits after a check that failed.
 	checkAgain = time.Hour
@@ -22,8 +22,8 @@ const (
 	maxLoggedFindings = 100
 )
 
-// firstCheck is how long a service runs before it checks the store by itself: engines have
-// other things to do first. A test does not wait for it.
+// firstCheck is how long a service runs before it checks the store by itself:
+// engines have other things to do first. A test does not wait for it.
 var firstCheck = time.Minute
 
 // regularChecks are what the checks that the service makes by itself need.
@@ -67,8 +67,8 @@ func (s *Server) lastCheck(readData bool) (last metrics.LastCheck, ok bool) {
 	return last, ok && err == nil
 }
 
-// checkRegularly shows the results of earlier checks, and checks the store as the
-// configuration says until ctx ends.
+// checkRegularly shows the results of earlier checks, and checks the store as
+// the configuration says until ctx ends.
 func (s *Server) checkRegularly(ctx context.Context) {
 	for _, readData := range []bool{false, true} {
 		if last, ok := s.lastCheck(readData); ok {
@@ -99,8 +99,8 @@ func (s *Server) checkRegularly(ctx context.Context) {
 	}
 }
 
-// untilCheck is how long it is until the next check is due: not at all after a clock that
-// was set back, or where one was cut short.
+// untilCheck is how long it is until the next check is due: not at all after a
+// clock that was set back, or where one was cut short.
 func (s *Server) untilCheck(every time.Duration) time.Duration {
 	if len(s.toResume(s.config.Checks.ReadData, every).After) > 0 {
 		return 0

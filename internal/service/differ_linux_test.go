@@ -26,8 +26,8 @@ import (
 )
 
 // busyStore is the content store of an engine. Once it is told what to call, it
-// lets one message of a stream pass and calls that. It then sends nothing more of
-// a blob until the stream ends, and goes on with an upload.
+// lets one message of a stream pass and calls that. It then sends nothing more
+// of a blob until the stream ends, and goes on with an upload.
 type busyStore struct {
 	contentapi.ContentServer
 	store content.Store

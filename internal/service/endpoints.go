@@ -46,7 +46,8 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	store := storeservice.New(s.local, storeservice.Options{Version: s.version, Collected: s.collected, Checked: s.checked})
 	s.checks.store = store
 	main := s.newGRPC(scope)
-	// Who can use an engine's socket can change what the engine has, and nothing else.
+	// Who can use an engine's socket can change what the engine has, and nothing
+	// else.
 	store.Register(main)
 	// Layers lie in the content store of one engine; the others apply and compare
 	// themselves.
@@ -76,8 +77,8 @@ func (s *Server) assemble(ctx context.Context, sockets Sockets) error {
 	return nil
 }
 
-// warnOfNetwork says what an address of the network means, which can only be a loopback
-// one.
+// warnOfNetwork says what an address of the network means, which can only be a
+// loopback one.
 func (s *Server) warnOfNetwork(ctx context.Context, option string, l net.Listener) {
 	if l != nil && l.Addr().Network() != "unix" {
 		s.log.WarnContext(ctx, "every user of this machine, and every container in its network, can read this; a unix socket can be closed to them",

@@ -96,8 +96,8 @@ func TestManyEnginesPreparingAndRemovingAtOnceLeakNothing(t *testing.T) {
 	})
 }
 
-// calls are those of an engine; where the driver cannot mount what can be written
-// to, which an engine needs, they are those of a tool, which does not.
+// calls are those of an engine; where the driver cannot mount what can be
+// written to, which an engine needs, they are those of a tool, which does not.
 func (s *served) calls(t *testing.T) (prepare, commit func(key, parent string) error, remove func(string) error) {
 	t.Helper()
 	ctx := asEngine(t)

@@ -32,7 +32,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// served is a store with a server of it, and a client of that as an engine is one.
+// served is a store with a server of it, and a client of that as an engine is
+// one.
 type served struct {
 	t       *testing.T
 	root    string

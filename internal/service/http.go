@@ -48,8 +48,8 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
-// guarded lets Docker's calls through while the store is there, and keeps a panic
-// in one of them from ending more than the call.
+// guarded lets Docker's calls through while the store is there, and keeps a
+// panic in one of them from ending more than the call.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.calls.working.begin()()
@@ -73,8 +73,8 @@ func refuse(w http.ResponseWriter, code int, message string) {
 	_, _ = w.Write(body) // nobody is left to tell
 }
 
-// abort ends the answer of a handler that panicked, visibly for who reads it: what
-// was sent of it must not pass for the whole.
+// abort ends the answer of a handler that panicked, visibly for who reads it:
+// what was sent of it must not pass for the whole.
 func (s *Server) abort(r *http.Request) {
 	p := recover()
 	if p == nil {

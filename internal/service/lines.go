@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// A lineListener knows the connections that came through it. A server of gRPC does
-// not know those on which nothing was said yet, and would wait for them at its end.
+// A lineListener knows the connections that came through it. A server of gRPC
+// does not know those on which nothing was said yet, and would wait for them at
+// its end.
 type lineListener struct {
 	net.Listener
 	mu    sync.Mutex

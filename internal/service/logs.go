@@ -13,16 +13,16 @@ import (
 	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
-// Logs is the log of a service, whose file can be opened anew and whose level can
-// change while it runs.
+// Logs is the log of a service, whose file can be opened anew and whose level
+// can change while it runs.
 type Logs struct {
 	*slog.Logger
 	level slog.LevelVar
 	out   logFile
 }
 
-// OpenLogs opens the log that the configuration asks for; fallback is written to
-// when it names no file. The caller closes it.
+// OpenLogs opens the log that the configuration asks for; fallback is written
+// to when it names no file. The caller closes it.
 func OpenLogs(c config.Config, fallback io.Writer) (*Logs, error) {
 	l := &Logs{out: logFile{path: c.LogFile, fallback: fallback}}
 	if err := l.out.reopen(); err != nil {
@@ -48,8 +48,8 @@ func (l *Logs) SetLevel(name string) {
 	l.level.Set(level)
 }
 
-// Reopen opens the file anew, for one that was renamed. After an error it goes on
-// with the old one.
+// Reopen opens the file anew, for one that was renamed. After an error it goes
+// on with the old one.
 func (l *Logs) Reopen() error { return l.out.reopen() }
 
 // Close closes the file.

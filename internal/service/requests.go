@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The adapters of package contrib take every request for whole, and send lists in
-// messages of 100 however large these become.
+// The adapters of package contrib take every request for whole, and send lists
+// in messages of 100 however large these become.
 
 // Bounds of one message of a list. Who reads it may take no more than the 4 MiB
 // that are usual with gRPC.

@@ -21,8 +21,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/service/config"
 )
 
-// Who has the socket of an engine, a build service say, can change what that engine has, and
-// neither see nor remove what others have.
+// Who has the socket of an engine, a build service say, can change what that
+// engine has, and neither see nor remove what others have.
 func TestTheSocketOfAnEngineHasNothingOfTheStore(t *testing.T) {
 	other := filepath.Join(fstest.ShortDir(t), "other.sock")
 	s := start(t, t.TempDir(), "vfs", func(c *config.Config) { c.Engines = map[string]string{"buildkit": other} })

@@ -10,9 +10,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/errkind"
 )
 
-// ErrRootGone says that the directory of the store is not the one that was opened: its
-// file system was unmounted, or something was mounted over it. Calls are refused
-// until it is back, because an engine would be told that nothing exists.
+// ErrRootGone says that the directory of the store is not the one that was
+// opened: its file system was unmounted, or something was mounted over it.
+// Calls are refused until it is back, because an engine would be told that
+// nothing exists.
 var ErrRootGone = fmt.Errorf("the directory of the store is gone: %w", errdefs.ErrUnavailable)
 
 // A rootGuard notices when the directory of the store is another one.

@@ -22,11 +22,11 @@ type RunOptions struct {
 	Read func() (config.Config, error)
 }
 
-// Run opens the store that the configuration names, serves it until ctx ends and
-// closes it. It tells systemd of what it does, and takes the sockets that systemd
-// has opened. Errors are those of [snapshotter.Open], [Listen] and
-// [Server.ServeAll], and [snapshotter.ErrReadOnly] for a store on a disk that is
-// read-only, which engines cannot use.
+// Run opens the store that the configuration names, serves it until ctx ends
+// and closes it. It tells systemd of what it does, and takes the sockets that
+// systemd has opened. Errors are those of [snapshotter.Open], [Listen] and
+// [Server.ServeAll], and [snapshotter.ErrReadOnly] for a store on a disk that
+// is read-only, which engines cannot use.
 func Run(ctx context.Context, opts RunOptions) (err error) {
 	if opts.Logs != nil {
 		opts.Logger = opts.Logs.Logger

@@ -23,8 +23,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// EngineScope is the scope of the snapshots that the engine on the default socket
-// makes, a containerd mostly.
+// EngineScope is the scope of the snapshots that the engine on the default
+// socket makes, a containerd mostly.
 const EngineScope = "containerd"
 
 // Options tune a [Server].
@@ -70,8 +70,8 @@ type endpoint[S any] struct {
 	listener net.Listener
 }
 
-// New returns a server of the store, which stays the caller's and is closed after
-// Serve. Nothing is served before that.
+// New returns a server of the store, which stays the caller's and is closed
+// after Serve. Nothing is served before that.
 func New(store *snapshotter.Snapshotter, opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -123,10 +123,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return s.ServeAll(ctx, Sockets{Main: l})
 }
 
-// ServeAll answers on the sockets, and closes them, until ctx ends or one of them
-// fails. Then it takes no new calls, lets those in flight end, cancels them when
-// that takes longer than the StopTimeout of the configuration, and returns when
-// none is left. The error is that of a socket, or says that calls were cancelled.
+// ServeAll answers on the sockets, and closes them, until ctx ends or one of
+// them fails. Then it takes no new calls, lets those in flight end, cancels
+// them when that takes longer than the StopTimeout of the configuration, and
+// returns when none is left. The error is that of a socket, or says that calls
+// were cancelled.
 func (s *Server) ServeAll(ctx context.Context, sockets Sockets) error {
 	defer s.engine.Close()
 	if err := s.assemble(ctx, sockets); err != nil {

@@ -190,8 +190,8 @@ func (g *gated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// applying begins to apply the layer to a new snapshot and returns when the call
-// is under way.
+// applying begins to apply the layer to a new snapshot and returns when the
+// call is under way.
 func applying(t *testing.T, s *served, key string, layer *gated) <-chan error {
 	t.Helper()
 	tool := s.tool()

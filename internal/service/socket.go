@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// ErrAddressInUse says that another process listens on the socket, or something that is no
-// socket is in its place.
+// ErrAddressInUse says that another process listens on the socket, or something
+// that is no socket is in its place.
 var ErrAddressInUse = errors.New("address in use")
 
 const (
@@ -29,10 +29,10 @@ const (
 	acceptPause = 50 * time.Millisecond
 )
 
-// Listen listens on the unix socket at path, which gets mode 0600, and makes its
-// directory if it is missing. It takes the place of a socket on which nobody
-// listens any more; for one on which somebody does, and for what is no socket,
-// the error matches [ErrAddressInUse].
+// Listen listens on the unix socket at path, which gets mode 0600, and makes
+// its directory if it is missing. It takes the place of a socket on which
+// nobody listens any more; for one on which somebody does, and for what is no
+// socket, the error matches [ErrAddressInUse].
 //
 // When the socket is removed or replaced, the listener makes it anew: engines
 // know nothing but the path, and would never come back otherwise. Close removes

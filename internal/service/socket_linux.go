@@ -21,10 +21,11 @@ const (
 	dialPatience = time.Second
 )
 
-// lockSocket keeps other processes of ours from making the socket at path, so that
-// two that find a stale one do not remove each other's new one. The lock is on a
-// file beside it, which only its owner can open: whoever can open the directory
-// could keep us from a lock on that for ever. The file is there while it is locked.
+// lockSocket keeps other processes of ours from making the socket at path, so
+// that two that find a stale one do not remove each other's new one. The lock
+// is on a file beside it, which only its owner can open: whoever can open the
+// directory could keep us from a lock on that for ever. The file is there while
+// it is locked.
 func lockSocket(path string) (unlock func() error, err error) {
 	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 	deadline := time.Now().Add(lockPatience)
@@ -78,8 +79,8 @@ func tryLock(name string) (_ *os.File, err error) {
 	return f, nil
 }
 
-// pin keeps the inode of the file at path from being used again, so that another
-// file there can be told from it.
+// pin keeps the inode of the file at path from being used again, so that
+// another file there can be told from it.
 func pin(path string) (fs.FileInfo, io.Closer, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -93,8 +94,8 @@ func pin(path string) (fs.FileInfo, io.Closer, error) {
 	return info, f, nil
 }
 
-// restrict sets the mode that the socket's file is born with, whatever the umask:
-// it must not be open to others even for a moment.
+// restrict sets the mode that the socket's file is born with, whatever the
+// umask: it must not be open to others even for a moment.
 func restrict(_, _ string, c syscall.RawConn) error {
 	var err error
 	ctlErr := c.Control(func(fd uintptr) { err = unix.Fchmod(int(fd), socketMode) })

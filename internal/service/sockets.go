@@ -32,8 +32,8 @@ type place struct {
 	put           func(net.Listener)
 }
 
-// places lists where to listen, in the order in which descriptors of systemd that
-// have other names are taken.
+// places lists where to listen, in the order in which descriptors of systemd
+// that have other names are taken.
 func (s *Sockets) places(c config.Config) []place {
 	places := []place{{"address", c.Address, func(l net.Listener) { s.Main = l }}}
 	for _, name := range slices.Sorted(maps.Keys(c.Engines)) {
@@ -147,8 +147,8 @@ func (a *Activation) MainAddress(c config.Config) string {
 	return a.listeners[at].Addr().String()
 }
 
-// OpenSockets listens on all addresses of the configuration, or takes the sockets
-// that systemd has opened for them. The caller closes them.
+// OpenSockets listens on all addresses of the configuration, or takes the
+// sockets that systemd has opened for them. The caller closes them.
 func OpenSockets(c config.Config, a *Activation, log *slog.Logger) (_ Sockets, err error) {
 	s := Sockets{Engines: map[string]net.Listener{}, Graphdrivers: map[string]net.Listener{}}
 	places := s.places(c)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// ErrCutShort says that calls were cancelled when the service stopped, because they took
-// longer than it may wait for them.
+// ErrCutShort says that calls were cancelled when the service stopped, because
+// they took longer than it may wait for them.
 var ErrCutShort = errors.New("calls in flight were cancelled")
 
-// shutDown ends all servers: no new calls, those in flight end by themselves or,
-// after the timeout, are cancelled.
+// shutDown ends all servers: no new calls, those in flight end by themselves
+// or, after the timeout, are cancelled.
 func (s *Server) shutDown(ctx context.Context, sockets Sockets) error {
 	s.notify(ctx, notifyStopping)
 	s.health.Shutdown()
@@ -50,8 +50,9 @@ func (s *Server) shutDown(ctx context.Context, sockets Sockets) error {
 // also ends waiting for a message of the client.
 const lastPatience = 2 * time.Second
 
-// finished waits until no call is left, and a while for the clients to go; done is
-// closed when they have. It returns false when ctx ended before the calls did.
+// finished waits until no call is left, and a while for the clients to go; done
+// is closed when they have. It returns false when ctx ended before the calls
+// did.
 func (s *Server) finished(ctx context.Context, done <-chan struct{}) bool {
 	for {
 		select {

@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// TestContainerdsSuitePassesThroughTheSocket runs it as an engine's proxy calls us.
+// TestContainerdsSuitePassesThroughTheSocket runs it as an engine's proxy calls
+// us.
 func TestContainerdsSuitePassesThroughTheSocket(t *testing.T) {
 	onMountingDrivers(t, func(t *testing.T, name, root string) {
 		if testing.Short() {
@@ -33,7 +34,8 @@ func TestContainerdsSuitePassesThroughTheSocket(t *testing.T) {
 	})
 }
 
-// onMountingDrivers is onEveryDriver for those with which engines can work here.
+// onMountingDrivers is onEveryDriver for those with which engines can work
+// here.
 func onMountingDrivers(t *testing.T, test func(t *testing.T, name, root string)) {
 	t.Helper()
 	if !fstest.CanMount(t) {
@@ -51,8 +53,8 @@ func onMountingDrivers(t *testing.T, test func(t *testing.T, name, root string))
 	})
 }
 
-// useTempDir makes os.MkdirTemp use dir, where the suite makes its roots. t.Setenv
-// would forbid its tests to run side by side.
+// useTempDir makes os.MkdirTemp use dir, where the suite makes its roots.
+// t.Setenv would forbid its tests to run side by side.
 func useTempDir(t *testing.T, dir string) {
 	t.Helper()
 	old, had := os.LookupEnv("TMPDIR")

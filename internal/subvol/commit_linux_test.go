@@ -15,8 +15,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// The kernel's thread that commits transactions can miss that it was woken, and then sleeps
-// on for half a minute. Commits side by side, and one right after the other, show it.
+// The kernel's thread that commits transactions can miss that it was woken, and
+// then sleeps on for half a minute. Commits side by side, and one right after
+// the other, show it.
 func TestNoCommitWaitsForTheKernelsThreadToWakeByItself(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: scratch file systems need it")

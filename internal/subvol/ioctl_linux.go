@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directions of ioctl(2) requests. Architectures differ in the bits: they are taken
-// from requests of each kind, the sizes of which do not reach so high.
+// Directions of ioctl(2) requests. Architectures differ in the bits: they are
+// taken from requests of each kind, the sizes of which do not reach so high.
 const (
 	directions = 7 << 29
 
@@ -58,7 +58,8 @@ type volArgsV2 struct {
 // maxComponent is NAME_MAX.
 const maxComponent = 255
 
-// checkName refuses what is not one component of a path; the kernel does so too.
+// checkName refuses what is not one component of a path; the kernel does so
+// too.
 func checkName(op, name string) error {
 	if len(name) > maxComponent {
 		return &os.PathError{Op: op, Path: name, Err: unix.ENAMETOOLONG}
@@ -75,15 +76,17 @@ func Sync(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_SYNC", request(none, 8, 0), nil)
 }
 
-// commitPatience is how long the kernel's thread may take for a commit before this process
-// makes it. On a slow disk that only costs the difference between the two.
+// commitPatience is how long the kernel's thread may take for a commit before
+// this process makes it. On a slow disk that only costs the difference between
+// the two.
 const commitPatience = 100 * time.Millisecond
 
-// Commit puts on disk what was changed in the directories of the file system of f, and
-// waits for it. Unlike [Sync] it does not write out what was written to files, unless the
-// kernel's thread that commits is late: that thread can miss that it was woken while it
-// ends its last commit, and would sleep on until its next regular one, half a minute
-// later (transaction_kthread in the kernel's fs/btrfs/disk-io.c, up to 6.18 at least).
+// Commit puts on disk what was changed in the directories of the file system of
+// f, and waits for it. Unlike [Sync] it does not write out what was written to
+// files, unless the kernel's thread that commits is late: that thread can miss
+// that it was woken while it ends its last commit, and would sleep on until its
+// next regular one, half a minute later (transaction_kthread in the kernel's
+// fs/btrfs/disk-io.c, up to 6.18 at least).
 func Commit(f *os.File) error {
 	done := make(chan error, 1)
 	go func() { done <- commitByThread(f) }()
@@ -108,8 +111,8 @@ func commitByThread(f *os.File) error {
 	return ioctl(f, "BTRFS_IOC_WAIT_SYNC", request(write, 22, size), unsafe.Pointer(&transaction))
 }
 
-// AwaitFreed waits until what a destroyed subvolume took is free. Returns an error
-// matching [errors.ErrUnsupported] before Linux 6.13.
+// AwaitFreed waits until what a destroyed subvolume took is free. Returns an
+// error matching [errors.ErrUnsupported] before Linux 6.13.
 func AwaitFreed(f *os.File, id uint64) error {
 	args := struct {
 		id          uint64

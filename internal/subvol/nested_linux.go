@@ -62,8 +62,8 @@ func (i Item) nested() (Nested, error) {
 const maxClimb = 1 << 16
 
 // OpenDir opens a directory by its inode number, from the root of its subvolume
-// on, name by name. Nobody may be moving directories meanwhile: it would then be
-// another one, or an error.
+// on, name by name. Nobody may be moving directories meanwhile: it would then
+// be another one, or an error.
 func OpenDir(vol *os.File, ino uint64) (*os.File, error) {
 	names, err := PathOf(vol, ino)
 	if err != nil {
@@ -109,9 +109,10 @@ func PathOf(vol *os.File, ino uint64) (names []string, err error) {
 	return names, nil
 }
 
-// DestroyAll removes a subvolume from an open directory, and before it those that
-// are in it. Read-only ones that hold others are made writable, and full ones lose
-// their limit. It returns the IDs of what was removed, also with an error.
+// DestroyAll removes a subvolume from an open directory, and before it those
+// that are in it. Read-only ones that hold others are made writable, and full
+// ones lose their limit. It returns the IDs of what was removed, also with an
+// error.
 func DestroyAll(dir *os.File, name string) ([]uint64, error) {
 	vol, err := openVol(dir, name)
 	if err != nil {
@@ -132,7 +133,8 @@ func DestroyAll(dir *os.File, name string) ([]uint64, error) {
 	return append(ids, info.ID), nil
 }
 
-// openVol opens a subvolume by its name in a directory; ENOTDIR for what is none.
+// openVol opens a subvolume by its name in a directory; ENOTDIR for what is
+// none.
 func openVol(dir *os.File, name string) (*os.File, error) {
 	if err := checkName("open", name); err != nil {
 		return nil, err
@@ -158,9 +160,9 @@ type inner struct {
 	in int // what holds it directly, in the list; -1 for the outermost
 }
 
-// destroyNested removes what is in a subvolume, the innermost first. It keeps no
-// more than two directories open however deep they are in each other: whoever may
-// make a subvolume may make many.
+// destroyNested removes what is in a subvolume, the innermost first. It keeps
+// no more than two directories open however deep they are in each other:
+// whoever may make a subvolume may make many.
 func destroyNested(vol *os.File) (ids []uint64, err error) {
 	info, err := InfoOf(vol)
 	if err != nil {
@@ -179,7 +181,8 @@ func destroyNested(vol *os.File) (ids []uint64, err error) {
 	return ids, nil
 }
 
-// allNested lists what is in a subvolume, directly or not, each after what holds it.
+// allNested lists what is in a subvolume, directly or not, each after what
+// holds it.
 func allNested(f *os.File, id uint64) (list []inner, err error) {
 	for at := -1; at < len(list); at++ {
 		if at >= 0 {

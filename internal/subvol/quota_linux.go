@@ -53,9 +53,9 @@ func eachQuota(f *os.File, k Key, visit func(Item) error) error {
 	return err
 }
 
-// EnableQuota switches quotas on: simple ones need Linux 6.7, and return an error
-// matching [errors.ErrUnsupported] before. Others count what there is first: it
-// waits for that.
+// EnableQuota switches quotas on: simple ones need Linux 6.7, and return an
+// error matching [errors.ErrUnsupported] before. Others count what there is
+// first: it waits for that.
 func EnableQuota(f *os.File, simple bool) error {
 	args := struct{ cmd, status uint64 }{cmd: 1}
 	if simple {
@@ -110,8 +110,8 @@ func Limit(f *os.File, id, bytes uint64) error {
 	return limits{qgroup: id, flags: limitExclusive, maxExclusive: bytes}.set(f)
 }
 
-// unlimit takes from the subvolume that f is in every limit, as whoever makes one
-// can give it any.
+// unlimit takes from the subvolume that f is in every limit, as whoever makes
+// one can give it any.
 func unlimit(f *os.File) error {
 	info, err := InfoOf(f)
 	if err != nil {
@@ -153,9 +153,9 @@ func QgroupOf(f *os.File, id uint64) (q Qgroup, ok bool, err error) {
 	return q, ok, err
 }
 
-// DestroyQgroup removes what is counted for a subvolume that is no more. Returns
-// EBUSY while the kernel is still freeing the subvolume; from Linux 6.11 on it
-// then removes it by itself. None is no error.
+// DestroyQgroup removes what is counted for a subvolume that is no more.
+// Returns EBUSY while the kernel is still freeing the subvolume; from Linux
+// 6.11 on it then removes it by itself. None is no error.
 func DestroyQgroup(f *os.File, id uint64) error {
 	args := struct{ create, qgroup uint64 }{qgroup: id}
 	err := ioctl(f, "BTRFS_IOC_QGROUP_CREATE", request(write, 42, unsafe.Sizeof(args)), unsafe.Pointer(&args))

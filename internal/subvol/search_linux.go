@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Cursor goes through the items of a tree, in the order of their keys. It sees
-// what was committed, and what later transactions wrote to the tree, but not what
-// the kernel still holds back: see syncfs(2).
+// A Cursor goes through the items of a tree, in the order of their keys. It
+// sees what was committed, and what later transactions wrote to the tree, but
+// not what the kernel still holds back: see syncfs(2).
 type Cursor struct {
 	f     *os.File
 	query Query
@@ -26,8 +26,8 @@ type Cursor struct {
 	err   error
 }
 
-// struct btrfs_ioctl_search_args_v2: a struct btrfs_ioctl_search_key, the size of
-// the buffer, the buffer. In that, items each behind a struct
+// struct btrfs_ioctl_search_args_v2: a struct btrfs_ioctl_search_key, the size
+// of the buffer, the buffer. In that, items each behind a struct
 // btrfs_ioctl_search_header.
 const (
 	searchHeader = 112
@@ -36,7 +36,8 @@ const (
 	itemHeader   = 32
 )
 
-// Buffer sizes: an item is smaller than a node of the tree, which has 64 KiB at most.
+// Buffer sizes: an item is smaller than a node of the tree, which has 64 KiB at
+// most.
 const (
 	smallBuffer = 2 << 10
 	bigBuffer   = 128 << 10
@@ -72,8 +73,8 @@ func (c *Cursor) Close() {
 	c.buf, c.rest, c.left, c.more, c.item = nil, nil, 0, false, Item{}
 }
 
-// Next goes to the next item, the first one at first. It returns false after the
-// last one and after an error.
+// Next goes to the next item, the first one at first. It returns false after
+// the last one and after an error.
 func (c *Cursor) Next() bool {
 	if c.err != nil {
 		return false

@@ -79,8 +79,8 @@ func getFlags(vol *os.File) (uint64, error) {
 	return flags, err
 }
 
-// SetReadOnly makes a subvolume read-only or writable, durably. What is so already
-// costs no commit.
+// SetReadOnly makes a subvolume read-only or writable, durably. What is so
+// already costs no commit.
 func SetReadOnly(vol *os.File, readOnly bool) error {
 	flags, err := getFlags(vol)
 	if err != nil || (flags&readOnlyFlag != 0) == readOnly {

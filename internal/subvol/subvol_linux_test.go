@@ -229,8 +229,8 @@ func TestALimitIsKeptAndGoesWithTheSubvolume(t *testing.T) {
 	}
 }
 
-// fullOnesAreDestroyed destroys subvolumes that are at their limit, in which the
-// kernel has no room for removing a name.
+// fullOnesAreDestroyed destroys subvolumes that are at their limit, in which
+// the kernel has no room for removing a name.
 func fullOnesAreDestroyed(t *testing.T, dir *os.File) {
 	t.Helper()
 	outer := create(t, dir, "outer")

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// callOps are all functions of the package. They find a directory with "f", a regular file
-// with a user attribute, "d", an empty directory, and "p", a fifo.
+// callOps are all functions of the package. They find a directory with "f", a
+// regular file with a user attribute, "d", an empty directory, and "p", a fifo.
 var callOps = map[string]func(dir, file int) error{
 	"Openat":            func(dir, _ int) error { return closed(sys.Openat(dir, "f", unix.O_RDONLY, 0)) },
 	"OpenDirat":         func(dir, _ int) error { return closed(sys.OpenDirat(dir, "d")) },
@@ -77,8 +77,9 @@ func callBed(t *testing.T, dir string) (d, file int) {
 	return d, file
 }
 
-// Each function returns the error of each of its system calls, leaves what there is as it
-// was, and works the next time; a call that a signal interrupts is made again.
+// Each function returns the error of each of its system calls, leaves what
+// there is as it was, and works the next time; a call that a signal interrupts
+// is made again.
 func TestEachFunctionReturnsTheErrorOfEachOfItsSystemCalls(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	root := fstest.Quick(t)

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clearFlags takes flags of chattr(1) from an open file or directory. Where there are none
-// of them, or the file system has no such flags, nothing is to do.
+// clearFlags takes flags of chattr(1) from an open file or directory. Where
+// there are none of them, or the file system has no such flags, nothing is to
+// do.
 func clearFlags(fd int, which uint32) error {
 	var flags uint32
 	err := retry(func() (err error) {
@@ -27,8 +28,8 @@ func clearFlags(fd int, which uint32) error {
 	return pathErr("FS_IOC_SETFLAGS", fdName(fd), err)
 }
 
-// noFlags reports whether a file system has no such flags: each of them says so in its
-// own way.
+// noFlags reports whether a file system has no such flags: each of them says so
+// in its own way.
 func noFlags(err error) bool {
 	return Refused(err) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }

@@ -9,8 +9,8 @@ import (
 // An Identity tells a file from all others that there are.
 type Identity struct{ Dev, Ino uint64 }
 
-// Identify says what a descriptor is of, and whether something is mounted there, as far as
-// the kernel tells.
+// Identify says what a descriptor is of, and whether something is mounted
+// there, as far as the kernel tells.
 func Identify(fd int) (id Identity, mounted bool, err error) {
 	var x unix.Statx_t
 	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) })
@@ -24,8 +24,8 @@ func Identify(fd int) (id Identity, mounted bool, err error) {
 
 var errMoved = errors.New("a directory was moved meanwhile")
 
-// OpenAbove opens the directory above an open one for reading. It is an error when that is
-// another one than id says. It returns -1 with an error.
+// OpenAbove opens the directory above an open one for reading. It is an error
+// when that is another one than id says. It returns -1 with an error.
 func OpenAbove(below int, id Identity) (int, error) {
 	fd, err := OpenDirat(below, "..")
 	if err != nil {

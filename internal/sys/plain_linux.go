@@ -11,13 +11,14 @@ var ErrNotPlain = errors.New("neither a regular file nor a directory")
 
 var errNoProc = errors.New("/proc is not mounted here, or hidden")
 
-// OpenPlain opens a regular file or directory for reading, as it stands when the call
-// looks at it, and returns its attributes. Anything else is never opened, whoever swaps
-// what the name is of meanwhile: a device can act on being opened, and a fifo can wait.
-// The error matches [ErrNotPlain] then. A symbolic link is not followed.
+// OpenPlain opens a regular file or directory for reading, as it stands when
+// the call looks at it, and returns its attributes. Anything else is never
+// opened, whoever swaps what the name is of meanwhile: a device can act on
+// being opened, and a fifo can wait. The error matches [ErrNotPlain] then. A
+// symbolic link is not followed.
 //
-// A descriptor with O_PATH holds on to what is there without opening it, and the name that
-// it has in /proc leads to just that.
+// A descriptor with O_PATH holds on to what is there without opening it, and
+// the name that it has in /proc leads to just that.
 func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 	held, err := Openat(dirfd, name, unix.O_PATH, 0)
 	if err != nil {
@@ -27,9 +28,10 @@ func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 	return reopenPlain(held, name)
 }
 
-// OpenPlainBeneath is [OpenPlain] for a slash-separated path, whose symbolic links are
-// followed as long as they stay beneath dirfd: one that leads out of it, or is absolute,
-// gives EXDEV. An error matching [Refused] says that openat2(2) cannot be used here.
+// OpenPlainBeneath is [OpenPlain] for a slash-separated path, whose symbolic
+// links are followed as long as they stay beneath dirfd: one that leads out of
+// it, or is absolute, gives EXDEV. An error matching [Refused] says that
+// openat2(2) cannot be used here.
 func OpenPlainBeneath(dirfd int, path string) (fd int, st unix.Stat_t, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,

@@ -80,8 +80,8 @@ func TestLinksBeneathADirectoryAreFollowedAndNoOthers(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// A container puts a device in the place of a file between any two calls. Opening a device
-// can act on the machine.
+// A container puts a device in the place of a file between any two calls.
+// Opening a device can act on the machine.
 func TestADeviceThatIsSwappedInIsNotOpened(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), []byte("body"), 0o600))

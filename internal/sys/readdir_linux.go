@@ -19,11 +19,13 @@ func ReadDir(fd int, visit func(name string, typ uint8) error) error {
 	}
 }
 
-// DirBuffer is how many bytes of a directory [ReadDir] reads at a time: some hundred names.
+// DirBuffer is how many bytes of a directory [ReadDir] reads at a time: some
+// hundred names.
 const DirBuffer = 32 << 10
 
-// ReadDirOnce is ReadDir of as many names as one call puts into the buffer, which has room
-// for the longest name at least. It reports whether there may be more.
+// ReadDirOnce is ReadDir of as many names as one call puts into the buffer,
+// which has room for the longest name at least. It reports whether there may be
+// more.
 func ReadDirOnce(fd int, buf []byte, visit func(name string, typ uint8) error) (more bool, err error) {
 	var n int
 	err = retry(func() (err error) {

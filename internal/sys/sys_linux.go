@@ -122,16 +122,17 @@ func Fchmod(fd int, mode uint32) error {
 	return pathErr("fchmod", fdName(fd), retry(func() error { return unix.Fchmod(fd, mode) }))
 }
 
-// Refused reports whether a system call can have failed because the kernel lacks it
-// (ENOSYS) or a filter of system calls forbids it (EPERM, and EACCES with some
-// filters). The older way decides then; it fails alike where that was not why.
+// Refused reports whether a system call can have failed because the kernel
+// lacks it (ENOSYS) or a filter of system calls forbids it (EPERM, and EACCES
+// with some filters). The older way decides then; it fails alike where that was
+// not why.
 func Refused(err error) bool {
 	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 }
 
-// UsedUp reports whether an error says nothing of what the machine can do, only that
-// something is used up now, or that the disk fails. Taken for a missing feature, it would
-// be remembered as one.
+// UsedUp reports whether an error says nothing of what the machine can do, only
+// that something is used up now, or that the disk fails. Taken for a missing
+// feature, it would be remembered as one.
 func UsedUp(err error) bool {
 	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO} {
 		if errors.Is(err, e) {
@@ -141,10 +142,11 @@ func UsedUp(err error) bool {
 	return false
 }
 
-// Fchmodat changes the mode of name in dirfd, which is no symbolic link, without
-// opening it for reading: opening a device can have effects. fchmodat2(2) needs
-// Linux 6.6; before, with noFchmodat2, and where a filter of system calls refuses
-// it (older container engines do not know it), an O_PATH descriptor and /proc do it.
+// Fchmodat changes the mode of name in dirfd, which is no symbolic link,
+// without opening it for reading: opening a device can have effects.
+// fchmodat2(2) needs Linux 6.6; before, with noFchmodat2, and where a filter of
+// system calls refuses it (older container engines do not know it), an O_PATH
+// descriptor and /proc do it.
 func Fchmodat(dirfd int, name string, mode uint32, noFchmodat2 bool) error {
 	if !noFchmodat2 {
 		err := retry(func() error { return unix.Fchmodat(dirfd, name, mode, unix.AT_SYMLINK_NOFOLLOW) })

@@ -37,8 +37,8 @@ func Lsetxattrat(dirfd int, file, name string, value []byte) error {
 	return pathErr("lsetxattr "+name, file, retry(func() error { return unix.Lsetxattr(path, name, value, 0) }))
 }
 
-// Lremovexattrat removes an extended attribute of a name in dirfd, which is neither
-// opened nor followed.
+// Lremovexattrat removes an extended attribute of a name in dirfd, which is
+// neither opened nor followed.
 func Lremovexattrat(dirfd int, file, name string) error {
 	path := procAt(dirfd, file)
 	return pathErr("lremovexattr "+name, file, retry(func() error { return unix.Lremovexattr(path, name) }))

@@ -22,8 +22,9 @@ type child struct {
 	alone  chan struct{}           // closed once there are no processes below
 }
 
-// startChild starts a command, with some variables set anew, that is killed when
-// the calling thread ends. The caller has locked its goroutine to its thread.
+// startChild starts a command, with some variables set anew, that is killed
+// when the calling thread ends. The caller has locked its goroutine to its
+// thread.
 func startChild(args, set []string, out *os.File) (*child, error) {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
@@ -82,8 +83,8 @@ func (c *child) signal(sig syscall.Signal) {
 	_ = unix.PidfdSendSignal(c.fd, sig, nil, 0) // it may have ended
 }
 
-// letRestEnd gives what is left below time to end: a process that was told to end
-// may be about to.
+// letRestEnd gives what is left below time to end: a process that was told to
+// end may be about to.
 func (c *child) letRestEnd() {
 	select {
 	case <-c.alone:
@@ -120,7 +121,8 @@ func (c *child) killRest() (left []string, err error) {
 	}
 }
 
-// killChild kills a child of this process, and no other process with its number.
+// killChild kills a child of this process, and no other process with its
+// number.
 func killChild(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {

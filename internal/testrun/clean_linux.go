@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// detachWait is how long the kernel may take to free a loop device after the last
-// unmount.
+// detachWait is how long the kernel may take to free a loop device after the
+// last unmount.
 const detachWait = 10 * time.Second
 
-// Clean unmounts everything below dir and detaches the loop devices whose images
-// are there, wherever they are mounted. When something stays mounted below dir it
-// returns an error: who removes dir then removes what is mounted.
+// Clean unmounts everything below dir and detaches the loop devices whose
+// images are there, wherever they are mounted. When something stays mounted
+// below dir it returns an error: who removes dir then removes what is mounted.
 func Clean(dir string) error {
 	dir = resolved(dir)
 	loops, err := loopsOf(dir)
@@ -59,8 +59,8 @@ func noneBelow(dir string) error {
 // below reports whether a path is dir or below it.
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// mountsOf returns the mount points below dir and those of the loop devices, the
-// last one first.
+// mountsOf returns the mount points below dir and those of the loop devices,
+// the last one first.
 func mountsOf(dir string, loops []string) ([]string, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return !below(m.Mountpoint, dir) && !slices.Contains(loops, m.Source), false

@@ -2,18 +2,19 @@
 // that nothing of it stays: not after a passing run, not after one that was
 // killed. It is for tests only.
 //
-// A run has a directory, $TMPDIR/lktUID/ID, in which its leader holds a lock. All
-// temporary directories of the run are below it, and so are mount points and the
-// images of loop devices; /dev/shm/lktUID/ID is its part in memory, with a lock of
-// its own. The locks are free once the leader is dead, however it died, and after a
-// restart of the machine. Every run begins with a [Sweep]: it takes the locks that are free and
-// removes what the dead runs have left. Nothing else is ever touched.
+// A run has a directory, $TMPDIR/lktUID/ID, in which its leader holds a lock.
+// All temporary directories of the run are below it, and so are mount points
+// and the images of loop devices; /dev/shm/lktUID/ID is its part in memory,
+// with a lock of its own. The locks are free once the leader is dead, however
+// it died, and after a restart of the machine. Every run begins with a [Sweep]:
+// it takes the locks that are free and removes what the dead runs have left.
+// Nothing else is ever touched.
 //
 // The leader is the command scripts/testrun, which runs scripts/test. It starts
 // every test binary through a watcher, see [Watch]: one directory for each test
 // binary, a limit for hanging, and an end for all processes that it has left. A
-// test binary that somebody runs without them makes a run of its own for scratch
-// file systems, see [Local].
+// test binary that somebody runs without them makes a run of its own for
+// scratch file systems, see [Local].
 //
 //	testrun run -- scripts/test ./...        # leads a run
 //	go test -exec 'testrun watch --' ./...   # in there

@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// grace is how long a command that was told to end may take before it is killed.
+// grace is how long a command that was told to end may take before it is
+// killed.
 const grace = 10 * time.Second
 
-// Lead cleans up after dead runs and runs a command as a run of its own, with busy
-// threads computing beside it. When it returns nothing of the run is left. It
-// returns the command's exit status.
+// Lead cleans up after dead runs and runs a command as a run of its own, with
+// busy threads computing beside it. When it returns nothing of the run is left.
+// It returns the command's exit status.
 func Lead(args []string, busy int) int {
 	runtime.LockOSThread() // the command is killed when this thread ends
 	removed, err := Sweep()
@@ -78,8 +79,8 @@ func makeTemp(dir string) error {
 	return os.Chmod(dir, 0o777|os.ModeSticky)
 }
 
-// burn computes on so many threads until it is told to end, or until the process
-// has ended.
+// burn computes on so many threads until it is told to end, or until the
+// process has ended.
 func burn(threads int) (stop func()) {
 	done := make(chan struct{})
 	for range threads {

@@ -16,8 +16,8 @@ import (
 // endWait is how long a killed process may take to go.
 const endWait = time.Minute
 
-// endProcesses kills the processes of a run and waits until they are gone: those
-// that were started with its directory in [RunEnv].
+// endProcesses kills the processes of a run and waits until they are gone:
+// those that were started with its directory in [RunEnv].
 func endProcesses(run string) error {
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		pids, err := processesOf(run)
@@ -35,8 +35,8 @@ func endProcesses(run string) error {
 	}
 }
 
-// processesOf returns the processes that were started with the run's directory in
-// [RunEnv].
+// processesOf returns the processes that were started with the run's directory
+// in [RunEnv].
 func processesOf(run string) ([]int, error) {
 	return processes(func(pid int) bool { return pid != os.Getpid() && isOf(pid, run) })
 }

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// RemoveAll is os.RemoveAll, for directories that a test made unreadable and for
-// read-only subvolumes too.
+// RemoveAll is os.RemoveAll, for directories that a test made unreadable and
+// for read-only subvolumes too.
 func RemoveAll(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil

@@ -169,8 +169,9 @@ func take(lock *os.File) error {
 	return nil
 }
 
-// startMemory makes the run's directory in memory, where that can be had. It has a
-// lock of its own: who shares the memory need not see the run's directory.
+// startMemory makes the run's directory in memory, where that can be had. It
+// has a lock of its own: who shares the memory need not see the run's
+// directory.
 func (r *Run) startMemory(id string) {
 	if makeBase(memoryBase()) != nil {
 		return
@@ -197,8 +198,8 @@ func (r *Run) End() error {
 	return errors.Join(err, clear(r.Dir), r.lock.Close())
 }
 
-// clear removes a directory of a run: last the link and the lock, which say whose
-// it is, so that what cannot be removed now is found again.
+// clear removes a directory of a run: last the link and the lock, which say
+// whose it is, so that what cannot be removed now is found again.
 func clear(dir string) error {
 	if err := Clean(dir); err != nil {
 		return err

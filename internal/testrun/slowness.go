@@ -16,8 +16,8 @@ const (
 	slowest = 12
 )
 
-// slowness says by how much longer a computation takes now, on every processor at
-// a time, than on a quiet machine: 1 when it is as fast.
+// slowness says by how much longer a computation takes now, on every processor
+// at a time, than on a quiet machine: 1 when it is as fast.
 func slowness() float64 {
 	start := time.Now()
 	var all sync.WaitGroup

@@ -39,8 +39,9 @@ func sweepBase(base string) (removed []string, err error) {
 	return removed, err
 }
 
-// sweep removes a directory of a run if the run is dead. That in memory has its own
-// lock, because the run's directory may be one that this process does not see.
+// sweep removes a directory of a run if the run is dead. That in memory has its
+// own lock, because the run's directory may be one that this process does not
+// see.
 func sweep(dir string) (bool, error) {
 	if !ours(dir) {
 		return false, nil

@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// Tests are those of a package whose tests mount, for its TestMain. Where no run
-// is led they get one of their own, so that a later run removes what they have
-// left when they were killed.
+// Tests are those of a package whose tests mount, for its TestMain. Where no
+// run is led they get one of their own, so that a later run removes what they
+// have left when they were killed.
 type Tests struct{ M interface{ Run() int } }
 
 // Run runs the tests.

@@ -17,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits say when a test binary counts as hanging, on a quiet machine. On a busy
-// one all is longer, by the slowness that is measured when a limit is reached.
+// Limits say when a test binary counts as hanging, on a quiet machine. On a
+// busy one all is longer, by the slowness that is measured when a limit is
+// reached.
 type Limits struct {
 	// Silence is how long it may say nothing. With -test.v every test says that it
 	// begins and ends, so this is a limit for one test.
@@ -49,8 +50,8 @@ type watcher struct {
 // failed. Watch returns the exit status.
 func Watch(args []string, limits Limits) int {
 	runtime.LockOSThread() // the binary is killed when this thread ends
-	// Writing for a reader that has gone must not kill the watcher. An ignored signal
-	// would stay ignored in the binary; one that is noted does not.
+	// Writing for a reader that has gone must not kill the watcher. An ignored
+	// signal would stay ignored in the binary; one that is noted does not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	w := &watcher{run: os.Getenv(RunEnv), limits: limits, start: time.Now(), said: make(chan struct{})}
 	code, err := w.watch(args)
@@ -126,7 +127,8 @@ func leaderOf(run string) (<-chan struct{}, error) {
 	return gone, nil
 }
 
-// makeDirectories makes those of the binary. Names are short: sockets are below.
+// makeDirectories makes those of the binary. Names are short: sockets are
+// below.
 func (w *watcher) makeDirectories() error {
 	for n := 1; ; n++ {
 		w.temp = filepath.Join(w.run, strconv.Itoa(n))

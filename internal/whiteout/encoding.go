@@ -50,8 +50,9 @@ func (e Encoding) XattrPrefix() string {
 	}
 }
 
-// Xattr returns the full name of one of the encoding's own attributes; e.Xattr("opaque")
-// is "trusted.overlay.opaque" for Overlay. It is empty when the encoding has none.
+// Xattr returns the full name of one of the encoding's own attributes;
+// e.Xattr("opaque") is "trusted.overlay.opaque" for Overlay. It is empty when
+// the encoding has none.
 func (e Encoding) Xattr(name string) string {
 	if p := e.XattrPrefix(); p != "" {
 		return p + name
@@ -61,9 +62,9 @@ func (e Encoding) Xattr(name string) string {
 
 const escape = "overlay."
 
-// notCarried reports attributes that are never part of a layer: the label of the
-// host's own policy (A5), the names under which XFS lists POSIX ACLs a second
-// time, in its own format, and the properties of btrfs, such as
+// notCarried reports attributes that are never part of a layer: the label of
+// the host's own policy (A5), the names under which XFS lists POSIX ACLs a
+// second time, in its own format, and the properties of btrfs, such as
 // "btrfs.compression", which say how a file is kept and which no other file
 // system takes.
 func notCarried(name string) bool {
@@ -134,9 +135,9 @@ func (e Encoding) IsWhiteoutNode(mode uint32, rdev uint64) bool {
 	return (e == Overlay || e == OverlayUser) && mode&typeMask == char && rdev == 0
 }
 
-// MergesPastFiles reports whether a directory that is not opaque merges with one
-// further below although a layer between has another file of that name. Overlayfs
-// ends the search there; aufs passes over what is of another type.
+// MergesPastFiles reports whether a directory that is not opaque merges with
+// one further below although a layer between has another file of that name.
+// Overlayfs ends the search there; aufs passes over what is of another type.
 func (e Encoding) MergesPastFiles() bool { return e == AUFS }
 
 // Opacity is what a directory says of the layers below it.

@@ -10,7 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// markMode is what aufs gives its marks: WH_MASK in the kernel module's whout.c.
+// markMode is what aufs gives its marks: WH_MASK in the kernel module's
+// whout.c.
 const markMode = 0o444
 
 // Whiteout makes the mark that removes name in the directory dirfd. A mark that
@@ -171,7 +172,8 @@ func (e Encoding) Redirect(fd int) (string, error) {
 }
 
 // IsWhiteout reports whether name in the directory dirfd, with the given stat,
-// is a whiteout of its own name in either form. dir is the directory's own opacity.
+// is a whiteout of its own name in either form. dir is the directory's own
+// opacity.
 func (e Encoding) IsWhiteout(dirfd int, name string, mode uint32, rdev uint64, size int64, dir Opacity) (bool, error) {
 	if e.IsWhiteoutNode(mode, rdev) {
 		return true, nil

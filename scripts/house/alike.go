@@ -13,10 +13,11 @@ import (
 const (
 	// shingle is how many tokens in a row are compared as one.
 	shingle = 6
-	// fewest is how many tokens a function has at least to count: short ones are alike by
-	// chance.
+	// fewest is how many tokens a function has at least to count: short ones are
+	// alike by chance.
 	fewest = 40
-	// enough is the share of common shingles from which on two functions are a pair.
+	// enough is the share of common shingles from which on two functions are a
+	// pair.
 	enough = 0.5
 )
 
@@ -31,8 +32,8 @@ type function struct {
 	shingles map[string]bool
 }
 
-// pairs finds functions that are alike. Names of variables and values of literals do not
-// count, and the names of what is called do.
+// pairs finds functions that are alike. Names of variables and values of
+// literals do not count, and the names of what is called do.
 func (h *house) pairs() []pair {
 	var all []function
 	h.each(func(_ string, f *file) {
@@ -67,8 +68,8 @@ func (h *house) pairs() []pair {
 	return found
 }
 
-// normalized are the tokens of a piece of source, with one word for every name that nothing is
-// called by or selected from, and one for every literal.
+// normalized are the tokens of a piece of source, with one word for every name
+// that nothing is called by or selected from, and one for every literal.
 func normalized(source []byte) []string {
 	var s scanner.Scanner
 	files := token.NewFileSet()
@@ -112,8 +113,9 @@ func likeness(a, b map[string]bool) float64 {
 	return float64(both) / float64(len(a)+len(b)-both)
 }
 
-// placesOf lists where an operation is declared: methods and functions of that name, or of
-// that name in lower case, methods of interfaces, and calls of the protocol.
+// placesOf lists where an operation is declared: methods and functions of that
+// name, or of that name in lower case, methods of interfaces, and calls of the
+// protocol.
 func (h *house) placesOf(operation string) []string {
 	var places []string
 	is := func(name string) bool { return strings.EqualFold(name, operation) }

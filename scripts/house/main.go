@@ -1,6 +1,7 @@
-// Command house counts what a simpler design should make less of: lines, packages, exported
-// names, long functions, functions that say the same thing, and the places that one operation
-// touches. It reads the source alone and needs nothing built.
+// Command house counts what a simpler design should make less of: lines,
+// packages, exported names, long functions, functions that say the same thing,
+// and the places that one operation touches. It reads the source alone and
+// needs nothing built.
 //
 //	go run ./scripts/house [-operation Usage] [-pairs] [DIR]
 package main
@@ -134,7 +135,8 @@ func (h *house) print(w *os.File, operation string, showPairs bool) {
 	}
 }
 
-// lines counts lines that have more than a comment on them, of code and of tests.
+// lines counts lines that have more than a comment on them, of code and of
+// tests.
 func (h *house) lines() (code, tests int) {
 	for _, files := range h.packages {
 		for _, f := range files {
@@ -160,8 +162,9 @@ func (h *house) lines() (code, tests int) {
 	return code, tests
 }
 
-// exported counts the names that a program which imports the module can use: of packages that
-// are neither commands nor internal, with the methods of exported types.
+// exported counts the names that a program which imports the module can use: of
+// packages that are neither commands nor internal, with the methods of exported
+// types.
 func (h *house) exported() (n int) {
 	h.each(func(dir string, f *file) {
 		if f.ast.Name.Name == "main" || slices.Contains(strings.Split(filepath.ToSlash(dir), "/"), "internal") {
@@ -199,7 +202,8 @@ func exportedIn(s ast.Spec) (n int) {
 	return n
 }
 
-// receiver is the name of the type that a method belongs to, empty for a function.
+// receiver is the name of the type that a method belongs to, empty for a
+// function.
 func receiver(d *ast.FuncDecl) string {
 	if d.Recv == nil {
 		return ""

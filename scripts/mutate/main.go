@@ -1,14 +1,15 @@
-// Mutate tests the tests: it changes the source of packages in one small place at a time,
-// and runs the package's own tests, the short ones first, and last those of a backend that let
-// each system call fail. A change that none notices has survived.
+// Mutate tests the tests: it changes the source of packages in one small place
+// at a time, and runs the package's own tests, the short ones first, and last
+// those of a backend that let each system call fail. A change that none notices
+// has survived.
 //
 //	mutate [-n COUNT] [-seed SEED] [-least PERCENT] [-explained FILE] PACKAGE...
 //
-// The changes: an error that is not returned, a condition that is negated, an operator
-// that is replaced by its neighbor, true for false. COUNT of them are chosen at random for
-// each package; a seed repeats a choice. Nothing in the source tree is written to. It exits
-// with 1 when fewer than PERCENT of all were noticed; survivors that FILE explains count as
-// noticed.
+// The changes: an error that is not returned, a condition that is negated, an
+// operator that is replaced by its neighbor, true for false. COUNT of them are
+// chosen at random for each package; a seed repeats a choice. Nothing in the
+// source tree is written to. It exits with 1 when fewer than PERCENT of all
+// were noticed; survivors that FILE explains count as noticed.
 package main
 
 import (

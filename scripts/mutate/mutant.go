@@ -130,7 +130,8 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 	}
 }
 
-// besideErrors finds the results that are returned beside err in "if err != nil".
+// besideErrors finds the results that are returned beside err in "if err !=
+// nil".
 func (f *finder) besideErrors(n *ast.IfStmt) {
 	cond, ok := n.Cond.(*ast.BinaryExpr)
 	if !ok || cond.Op != token.NEQ || f.textOf(cond.Y) != "nil" {
@@ -145,8 +146,8 @@ func (f *finder) besideErrors(n *ast.IfStmt) {
 	}
 }
 
-// besideAll marks the results of a return statement that surely returns an error: nobody
-// looks at them.
+// besideAll marks the results of a return statement that surely returns an
+// error: nobody looks at them.
 func (f *finder) besideAll(r *ast.ReturnStmt) {
 	for _, result := range r.Results {
 		f.beside[result] = true

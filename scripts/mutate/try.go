@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// timeout is how long the tests of a package may take with a change: one that makes a loop
-// endless is noticed by that.
+// timeout is how long the tests of a package may take with a change: one that
+// makes a loop endless is noticed by that.
 const timeout = 20 * time.Minute
 
 type goPackage struct {
@@ -58,7 +58,8 @@ func contains(m mutant, text string) bool {
 	return strings.Contains(fmt.Sprintf("%s:%d %s", filepath.Base(m.file), m.line, m.name()), text)
 }
 
-// passes makes sure that the tests pass without a change: else each would seem noticed.
+// passes makes sure that the tests pass without a change: else each would seem
+// noticed.
 func (p goPackage) passes() error {
 	out, err := p.test()
 	if err == nil {
@@ -75,8 +76,8 @@ func (p goPackage) test(more ...string) ([]byte, error) {
 	return exec.Command("go", append(args, p.ImportPath)...).CombinedOutput()
 }
 
-// faultSuite is the test of a backend that lets system calls fail, by default some of each
-// operation.
+// faultSuite is the test of a backend that lets system calls fail, by default
+// some of each operation.
 const faultSuite = "TestNoErrorOfASystemCallVanishes"
 
 func (p goPackage) testFaults(more ...string) ([]byte, error) {
@@ -107,8 +108,9 @@ func (t tally) String() string {
 	return fmt.Sprintf("%d noticed, %d survived for a reason, %d survived (%.0f %%)", t.noticed, t.explained, t.survived, t.percent())
 }
 
-// try runs the short tests with each mutant, and all where these do not notice it, in the end
-// with many more system calls that fail. A mutant that does not build counts for nothing.
+// try runs the short tests with each mutant, and all where these do not notice
+// it, in the end with many more system calls that fail. A mutant that does not
+// build counts for nothing.
 func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, err error) {
 	dir, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -143,7 +145,8 @@ func (p goPackage) try(mutants []mutant, reasons map[string]string) (t tally, er
 	return t, nil
 }
 
-// write writes the changed file and the overlay for the go command that names it.
+// write writes the changed file and the overlay for the go command that names
+// it.
 func (m mutant) write(dir string) (overlay string, err error) {
 	changed := filepath.Join(dir, "changed.go")
 	if err := os.WriteFile(changed, m.text(), 0o600); err != nil {

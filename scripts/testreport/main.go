@@ -1,7 +1,7 @@
 // Testreport turns the stream of `go test -json` into something to read: the
-// closing line of every package as go test prints it, below it one line for each
-// suite, and at the end every failure with its output and every skipped test
-// with its reason. It exits with 1 when anything failed.
+// closing line of every package as go test prints it, below it one line for
+// each suite, and at the end every failure with its output and every skipped
+// test with its reason. It exits with 1 when anything failed.
 //
 //	go test -json ./... | testreport -label "as root" -skips skips.txt
 package main

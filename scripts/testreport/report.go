@@ -133,8 +133,8 @@ func (r *report) pkgEvent(e event) {
 	}
 }
 
-// endPackage prints go test's own closing line of the package, or everything the
-// package said when it failed, and below it the suites.
+// endPackage prints go test's own closing line of the package, or everything
+// the package said when it failed, and below it the suites.
 func (r *report) endPackage(e event, s *pkgState) {
 	unfinished := r.unfinished(e.Package)
 	if len(unfinished) > 0 {
@@ -162,8 +162,8 @@ func (r *report) endPackage(e event, s *pkgState) {
 	}
 }
 
-// closingLine prints the closing line; a test binary that was run without go test
-// has none, so it gets one of the same form.
+// closingLine prints the closing line; a test binary that was run without go
+// test has none, so it gets one of the same form.
 func (r *report) closingLine(e event, s *pkgState) {
 	closed := false
 	for _, line := range s.output {

@@ -1,6 +1,6 @@
-// Testrun runs the tests so that nothing of them stays on the machine, also when
-// they are killed; package internal/testrun says how. It is what scripts/test
-// runs itself and every test binary through.
+// Testrun runs the tests so that nothing of them stays on the machine, also
+// when they are killed; package internal/testrun says how. It is what
+// scripts/test runs itself and every test binary through.
 //
 //	testrun run [-busy N] [-remove DIR] -- COMMAND
 //	                                    clean up after dead runs, then run COMMAND
@@ -43,8 +43,8 @@ func usage() {
 	os.Exit(2)
 }
 
-// lead runs a command as a test run and then removes a directory, "" for none. It
-// is where this program is before the run has a place for it.
+// lead runs a command as a test run and then removes a directory, "" for none.
+// It is where this program is before the run has a place for it.
 func lead(args []string, busy int, remove string) int {
 	code := testrun.Lead(args, busy)
 	if remove == "" {

@@ -5,11 +5,12 @@ import (
 	"fmt"
 )
 
-// keyBorrowed counts the rows whose layers are in other stores; missing for none.
+// keyBorrowed counts the rows whose layers are in other stores; missing for
+// none.
 var keyBorrowed = []byte("borrowed")
 
-// Borrowed returns how many rows have a Store, those that this transaction has added not
-// counted.
+// Borrowed returns how many rows have a Store, those that this transaction has
+// added not counted.
 func (tx *Tx) Borrowed() (int64, error) {
 	raw := tx.at(tx.bucket(bucketStore), keyBorrowed).Get(keyBorrowed)
 	switch len(raw) {
@@ -21,7 +22,8 @@ func (tx *Tx) Borrowed() (int64, error) {
 	return 0, fmt.Errorf("%w: its number of snapshots of other stores is unreadable", ErrDamaged)
 }
 
-// checkBorrowed returns ErrDamaged unless the database says that it has n rows with a Store.
+// checkBorrowed returns ErrDamaged unless the database says that it has n rows
+// with a Store.
 func (tx *Tx) checkBorrowed(n int64) error {
 	said, err := tx.Borrowed()
 	if err != nil {
@@ -38,8 +40,8 @@ func (tx *Tx) checkBorrowed(n int64) error {
 	return nil
 }
 
-// countBorrowed writes the number of rows that have a Store, and the version that goes
-// with it, where a transaction has changed it.
+// countBorrowed writes the number of rows that have a Store, and the version
+// that goes with it, where a transaction has changed it.
 func (tx *Tx) countBorrowed() error {
 	if tx.borrowed == 0 {
 		return nil

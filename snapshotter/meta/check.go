@@ -7,10 +7,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Check looks at every page of the database: whether each is used once, or free, and
-// keys are in order. It calls found for each fault. That takes a moment for each page, in
-// which nothing is written: the library compares pages with a list of free ones that each
-// transaction changes.
+// Check looks at every page of the database: whether each is used once, or
+// free, and keys are in order. It calls found for each fault. That takes a
+// moment for each page, in which nothing is written: the library compares pages
+// with a list of free ones that each transaction changes.
 func (db *DB) Check(found func(error)) error {
 	var faults []error
 	err := db.check(func(err error) { faults = append(faults, err) })
@@ -23,8 +23,8 @@ func (db *DB) Check(found func(error)) error {
 func (db *DB) check(found func(error)) error {
 	db.writing.Lock()
 	defer db.writing.Unlock()
-	// The library's own check reads pages in a goroutine of its own, in which a page that is
-	// not as it should be would end the process.
+	// The library's own check reads pages in a goroutine of its own, in which a
+	// page that is not as it should be would end the process.
 	if err := db.look(); errors.Is(err, ErrDamaged) {
 		found(err)
 		return nil

@@ -7,9 +7,9 @@ import (
 	"hash/crc32"
 )
 
-// A value ends with a member of its own: the checksum of the key and of all before
-// the member. So a row is still the JSON object that earlier versions read, and a
-// value that one of them wrote has none and is taken as it is.
+// A value ends with a member of its own: the checksum of the key and of all
+// before the member. So a row is still the JSON object that earlier versions
+// read, and a value that one of them wrote has none and is taken as it is.
 const (
 	sumBegin = `,"sum":"`
 	sumEnd   = `"}`
@@ -40,8 +40,8 @@ func addSum(key string, raw []byte) []byte {
 	return append(out, sumEnd...)
 }
 
-// takeSum returns a value without its checksum, and ErrDamaged if that is not the
-// one of the value under this key.
+// takeSum returns a value without its checksum, and ErrDamaged if that is not
+// the one of the value under this key.
 func takeSum(key string, raw []byte) ([]byte, error) {
 	cut := len(raw) - sumLen
 	if cut <= 0 || !bytes.HasPrefix(raw[cut:], []byte(sumBegin)) || !bytes.HasSuffix(raw, []byte(sumEnd)) {

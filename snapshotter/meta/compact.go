@@ -13,22 +13,23 @@ import (
 )
 
 const (
-	// compactedName is a database that is being made. It is nobody's when a store is
-	// opened.
+	// compactedName is a database that is being made. It is nobody's when a store
+	// is opened.
 	compactedName = durable.TempPrefix + "compacted"
-	// A file is made anew when this many bytes of it are free, and more than the rest.
-	// Each transaction writes the list of free pages, eight bytes for each, and the next
-	// opening reads it. Since more pages were freed than are copied, copying costs no
-	// more than freeing them did.
+	// A file is made anew when this many bytes of it are free, and more than the
+	// rest. Each transaction writes the list of free pages, eight bytes for each,
+	// and the next opening reads it. Since more pages were freed than are copied,
+	// copying costs no more than freeing them did.
 	compactFrom = 4 << 20
 	// compactStep bounds a transaction of the copy, in bytes.
 	compactStep = 1 << 20
 )
 
-// Compact makes the file anew where more than half of it is free, and reports whether it
-// did. That takes room for the copy, and nothing runs beside it: where a transaction is
-// running it does nothing. The copy is complete and on disk before it takes the place of
-// the file with one rename, so a crash leaves one of the two, which hold the same.
+// Compact makes the file anew where more than half of it is free, and reports
+// whether it did. That takes room for the copy, and nothing runs beside it:
+// where a transaction is running it does nothing. The copy is complete and on
+// disk before it takes the place of the file with one rename, so a crash leaves
+// one of the two, which hold the same.
 func (db *DB) Compact() (done bool, err error) {
 	if db.readOnly {
 		return false, ErrReadOnly
@@ -90,8 +91,8 @@ func (db *DB) replace() (err error) {
 	old, oldGuard := db.bolt, db.guard
 	db.bolt, db.guard = b, g
 	if err := durable.OS().SyncDir(filepath.Dir(db.path)); err != nil {
-		// Whether it is the copy that is found after a power cut is not known, so nothing
-		// may be written to it.
+		// Whether it is the copy that is found after a power cut is not known, so
+		// nothing may be written to it.
 		err = fmt.Errorf("%w: %w", errBroken, err)
 		db.broken.Store(&err)
 		return err
@@ -99,8 +100,8 @@ func (db *DB) replace() (err error) {
 	return errors.Join(old.Close(), oldGuard.Close())
 }
 
-// copyTo writes all rows to a new database, whose generation goes on from that of the old
-// one.
+// copyTo writes all rows to a new database, whose generation goes on from that
+// of the old one.
 func (db *DB) copyTo(path string) error {
 	to, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoSync: true, OpenFile: ownfiles.OpenFile})
 	if err != nil {

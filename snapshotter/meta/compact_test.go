@@ -102,7 +102,8 @@ func TestNothingIsLostThatIsWrittenAroundACompaction(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// What cannot be made smaller stays as it is and goes on working: on a full disk say.
+// What cannot be made smaller stays as it is and goes on working: on a full
+// disk say.
 func TestACompactionThatFailsLeavesTheDatabase(t *testing.T) {
 	path, db, left := emptied(t)
 	before := sizeOf(t, path)

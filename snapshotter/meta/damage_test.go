@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// filled makes a database of several pages of rows, with a list of free pages, and
-// returns what is in it.
+// filled makes a database of several pages of rows, with a list of free pages,
+// and returns what is in it.
 func filled(t *testing.T) (path string, rows []meta.Snapshot) {
 	t.Helper()
 	path = filepath.Join(fstest.MemoryDir(t), "meta.db")
@@ -56,8 +56,8 @@ func all(t *testing.T, db *meta.DB) (rows []meta.Snapshot) {
 	return rows
 }
 
-// use opens a database, reads all of it and writes to it. What it returns has been
-// read without an error.
+// use opens a database, reads all of it and writes to it. What it returns has
+// been read without an error.
 func use(path string) (rows []meta.Snapshot, err error) {
 	db, err := meta.Open(path)
 	if err != nil {
@@ -88,8 +88,8 @@ func use(path string) (rows []meta.Snapshot, err error) {
 	})
 }
 
-// A damaged file gives an error, or what was in it: never a panic, a fault, a hang
-// or another row.
+// A damaged file gives an error, or what was in it: never a panic, a fault, a
+// hang or another row.
 func requireErrorOrTruth(t *testing.T, in, what string, raw []byte, truth []meta.Snapshot) (refused bool) {
 	t.Helper()
 	path := filepath.Join(in, "meta.db")
@@ -172,8 +172,8 @@ func TestEveryOtherDamageGivesAnErrorOrTheRows(t *testing.T) {
 	}
 }
 
-// One of the two first pages in the place of the other: each is sound in itself, and two
-// old ones would give the rows of the transaction before.
+// One of the two first pages in the place of the other: each is sound in
+// itself, and two old ones would give the rows of the transaction before.
 func TestAFirstPageInThePlaceOfTheOtherIsRefused(t *testing.T) {
 	good, truth, _ := material(t)
 	in := fstest.MemoryDir(t)

@@ -18,9 +18,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// Version is the version of the schema that this package writes; VersionBorrowed that of a
-// database as long as it has rows whose layers are in other stores, so that a program that
-// does not know these leaves it alone.
+// Version is the version of the schema that this package writes;
+// VersionBorrowed that of a database as long as it has rows whose layers are in
+// other stores, so that a program that does not know these leaves it alone.
 const (
 	Version         = 1
 	VersionBorrowed = 2
@@ -42,7 +42,8 @@ var (
 	ErrInUse = errors.New("database is in use")
 	// ErrDamaged: the file is no database, or none of ours.
 	ErrDamaged = errors.New("database is damaged")
-	// ErrReadOnly: the database was opened with [OpenReadOnly]. Matches syscall.EROFS.
+	// ErrReadOnly: the database was opened with [OpenReadOnly]. Matches
+	// syscall.EROFS.
 	ErrReadOnly = fmt.Errorf("database is open for reading alone: %w", syscall.EROFS)
 )
 
@@ -88,19 +89,20 @@ type DB struct {
 	unfinished atomic.Int64
 }
 
-// Create opens the database at path, and makes it, with mode 0600, when it is missing
-// or holds nothing yet, not even a version. For the rest see [Open].
+// Create opens the database at path, and makes it, with mode 0600, when it is
+// missing or holds nothing yet, not even a version. For the rest see [Open].
 func Create(path string) (*DB, error) { return open(path, access{create: true}) }
 
 // Open opens the database at path. Returns an error matching io/fs.ErrNotExist
-// when there is none, ErrNewer for a schema it does not know, ErrInUse when another
-// process has it open and ErrDamaged for what is no database of ours, or no whole
-// one; the file is as before then.
+// when there is none, ErrNewer for a schema it does not know, ErrInUse when
+// another process has it open and ErrDamaged for what is no database of ours,
+// or no whole one; the file is as before then.
 func Open(path string) (*DB, error) { return open(path, access{}) }
 
-// OpenReadOnly is [Open] for reading alone: it needs no permission to write, and nothing
-// of the file changes. Several processes can have the database open so; as long as one
-// has, Open returns ErrInUse. [DB.Update] returns ErrReadOnly.
+// OpenReadOnly is [Open] for reading alone: it needs no permission to write,
+// and nothing of the file changes. Several processes can have the database open
+// so; as long as one has, Open returns ErrInUse. [DB.Update] returns
+// ErrReadOnly.
 func OpenReadOnly(path string) (*DB, error) { return open(path, access{readOnly: true}) }
 
 // An access says how a database is opened.
@@ -142,8 +144,9 @@ func open(path string, how access) (*DB, error) {
 	return &DB{path: path, readOnly: how.readOnly, bolt: b, guard: g}, nil
 }
 
-// guardOpened returns the guard of a file that the library has open: a new one, where it
-// has just been made, or where the library has written a list of free pages.
+// guardOpened returns the guard of a file that the library has open: a new one,
+// where it has just been made, or where the library has written a list of free
+// pages.
 func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
 	if g != nil {
 		if m, err := g.now(); err == nil && m.txid == g.state.txid {
@@ -156,8 +159,8 @@ func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
 	return newPageGuard(path)
 }
 
-// checkFile keeps from the library what it would take for a new database, and reports
-// whether there is to be one.
+// checkFile keeps from the library what it would take for a new database, and
+// reports whether there is to be one.
 func checkFile(path string, create bool) (fresh bool, err error) {
 	info, err := os.Lstat(path) // what is no file is refused when it is opened
 	switch {
@@ -256,8 +259,8 @@ func ignoreClosed(err error) error {
 }
 
 // View runs fn in a read-only transaction: one moment of the database. Returns
-// ErrDamaged, like Update, where it turns out that the file is not what it should
-// be.
+// ErrDamaged, like Update, where it turns out that the file is not what it
+// should be.
 func (db *DB) View(fn func(*Tx) error) error {
 	return db.run(func() error {
 		return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, db: db}) })
@@ -307,8 +310,8 @@ func (db *DB) runLocked(call func() error) error {
 	return err
 }
 
-// withErrno gives an error of the library the errno of a full disk, of which it keeps
-// no more than the text when the file cannot be made longer.
+// withErrno gives an error of the library the errno of a full disk, of which it
+// keeps no more than the text when the file cannot be made longer.
 func withErrno(err error) error {
 	if err == nil {
 		return nil
@@ -326,7 +329,7 @@ func withErrno(err error) error {
 type Tx struct {
 	bolt *bbolt.Tx
 	db   *DB
-	// unfinished is by how many rows more this transaction has, borrowed by how many more
-	// of other stores.
+	// unfinished is by how many rows more this transaction has, borrowed by how
+	// many more of other stores.
 	unfinished, borrowed int64
 }

@@ -15,10 +15,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// FuzzRows puts any rows into a database, behind its back: each line of the input is a
-// name and a value, with a space between. Reading it, and what is found from one row to
-// the next, ends with what the rows say or an error. A row that is taken has a layer whose
-// name can be part of a path, and is the same when it is written and read again.
+// FuzzRows puts any rows into a database, behind its back: each line of the
+// input is a name and a value, with a space between. Reading it, and what is
+// found from one row to the next, ends with what the rows say or an error. A
+// row that is taken has a layer whose name can be part of a path, and is the
+// same when it is written and read again.
 func FuzzRows(f *testing.F) {
 	f.Add([]byte(`a {"id":1,"layer":"1","kind":"committed","state":"ready"}` + "\n" +
 		`b {"id":2,"layer":"2","parent":"a","kind":"active","state":"pending","spare":"7","labels":{"k":"v"}}`))
@@ -71,8 +72,8 @@ func FuzzRows(f *testing.F) {
 // maxFuzzRows keeps a database of the fuzz target small.
 const maxFuzzRows = 20
 
-// putRows writes rows as the library under the database takes them, and returns their
-// names.
+// putRows writes rows as the library under the database takes them, and returns
+// their names.
 func putRows(t *testing.T, path string, input []byte) (names []string) {
 	t.Helper()
 	raw, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})

@@ -15,12 +15,13 @@ import (
 
 // A pageGuard vouches for the pages of an open database, see SumsSuffix.
 //
-// Either every page was looked at when the file was opened: nothing is left to do then.
-// Or a mark said that they need not be: each page is then compared with its checksum
-// before the library touches it, unless it was written since. Which these are is known
-// without watching the library write: it never changes a page that is in use. Free pages
-// and pages beyond the end are the only ones it writes, and each transaction says in the
-// list of free pages which ones the next may take.
+// Either every page was looked at when the file was opened: nothing is left to
+// do then. Or a mark said that they need not be: each page is then compared
+// with its checksum before the library touches it, unless it was written since.
+// Which these are is known without watching the library write: it never changes
+// a page that is in use. Free pages and pages beyond the end are the only ones
+// it writes, and each transaction says in the list of free pages which ones the
+// next may take.
 type pageGuard struct {
 	path string
 	file *os.File
@@ -38,7 +39,8 @@ type pageGuard struct {
 	known []uint32
 	// seen pages are as they should be.
 	seen bitset
-	// leaves are pages of the last transaction that hold rows, and need no second look.
+	// leaves are pages of the last transaction that hold rows, and need no second
+	// look.
 	leaves bitset
 	// written are pages that may have changed since the mark, or since known.
 	written bitset
@@ -50,8 +52,8 @@ type pageGuard struct {
 	damage error
 }
 
-// newPageGuard looks at every page of the file, or only at what opening it touches where
-// its mark says that this is enough.
+// newPageGuard looks at every page of the file, or only at what opening it
+// touches where its mark says that this is enough.
 func newPageGuard(path string) (*pageGuard, error) {
 	f, err := ownfiles.Open(path)
 	if err != nil {
@@ -79,8 +81,8 @@ func (g *pageGuard) begin() error {
 	return g.scan(g.state)
 }
 
-// trusted reports whether the mark is that of the file, and what opening touches is as
-// it says.
+// trusted reports whether the mark is that of the file, and what opening
+// touches is as it says.
 func (g *pageGuard) trusted() bool {
 	sums, err := openSums(sumsPath(g.path))
 	if err != nil {
@@ -100,8 +102,8 @@ func (g *pageGuard) trusted() bool {
 	return false
 }
 
-// openingPages compares the pages that opening reads: the root, whose rows are the
-// buckets, and the bucket with the version.
+// openingPages compares the pages that opening reads: the root, whose rows are
+// the buckets, and the bucket with the version.
 func (g *pageGuard) openingPages() error {
 	_, err := g.visit(g.state.root, keyRange{toEnd: true})
 	if err != nil {
@@ -153,8 +155,8 @@ func (g *pageGuard) lazy() (bool, error) {
 // errSuspect: a page is not that of its checksum.
 var errSuspect = errors.New("a page is not as it was written")
 
-// page returns the kind of a page, its bytes with the further pages that belong to it,
-// and the number of its elements, after comparing it.
+// page returns the kind of a page, its bytes with the further pages that belong
+// to it, and the number of its elements, after comparing it.
 func (g *pageGuard) page(id uint64) (flags uint16, raw []byte, count int, err error) {
 	raw = make([]byte, g.size)
 	if err := g.readPages(id, raw); err != nil {
@@ -228,8 +230,8 @@ func (g *pageGuard) freed(m metaPage) error {
 	}, func(what string) error { return fmt.Errorf("page %d %s: %w", m.freelist, what, errSuspect) })
 }
 
-// committed is called after each writing transaction, before the next begins, with its
-// error. One that failed has written no page that is in use.
+// committed is called after each writing transaction, before the next begins,
+// with its error. One that failed has written no page that is in use.
 func (g *pageGuard) committed(failed error) {
 	if g == nil {
 		return
@@ -263,8 +265,9 @@ func (g *pageGuard) now() (metaPage, error) {
 	return currentMeta(g.file, info.Size())
 }
 
-// leave writes the mark and the checksums of pages that were written, once the library
-// has closed the file. Without room for it there is none, which costs only time.
+// leave writes the mark and the checksums of pages that were written, once the
+// library has closed the file. Without room for it there is none, which costs
+// only time.
 func (g *pageGuard) leave(stamp string) error {
 	m, err := g.now()
 	if err != nil {

@@ -10,11 +10,12 @@ import (
 	"slices"
 )
 
-// The file is made of pages. Two of them, written in turn, say where the tree and
-// the list of free pages are. The library follows page numbers as it finds them: a
-// circle would fill the memory, and a page that is in use and free would be
-// overwritten. So the pages that are in use are read once before the library opens
-// the file, unless a mark says that they were found sound, see SumsSuffix.
+// The file is made of pages. Two of them, written in turn, say where the tree
+// and the list of free pages are. The library follows page numbers as it finds
+// them: a circle would fill the memory, and a page that is in use and free
+// would be overwritten. So the pages that are in use are read once before the
+// library opens the file, unless a mark says that they were found sound, see
+// SumsSuffix.
 //
 // The format is that of go.etcd.io/bbolt, internal/common: a header of 16 bytes
 // (number, flags, count, how many further pages belong to it), then that many
@@ -38,11 +39,11 @@ const (
 	noFreelist  = ^uint64(0)
 )
 
-// checkPages returns ErrDamaged for a file whose tree of pages is not one: a page
-// that is there twice, or of the wrong kind, or beyond the end, or free as well.
-// What the pages hold is left to the library, to the rows' checksums and to
-// [Tx.CheckRows]. root is where to begin; the walk that is returned has the checksums of
-// all pages it came to.
+// checkPages returns ErrDamaged for a file whose tree of pages is not one: a
+// page that is there twice, or of the wrong kind, or beyond the end, or free as
+// well. What the pages hold is left to the library, to the rows' checksums and
+// to [Tx.CheckRows]. root is where to begin; the walk that is returned has the
+// checksums of all pages it came to.
 func checkPages(f io.ReaderAt, root metaPage) (*pageWalk, error) {
 	w := &pageWalk{
 		file: f, size: int64(root.pageSize), end: root.pages,
@@ -62,10 +63,11 @@ type metaPage struct {
 	txid                  uint64
 }
 
-// currentMeta returns the newer of the two pages. Both are valid at all times, also
-// after a power cut, as what counts in one of them is within one sector of a disk. The
-// library would take the other where one is not. But that may be the one before, in
-// which what was acknowledged last is still to be made or removed.
+// currentMeta returns the newer of the two pages. Both are valid at all times,
+// also after a power cut, as what counts in one of them is within one sector of
+// a disk. The library would take the other where one is not. But that may be
+// the one before, in which what was acknowledged last is still to be made or
+// removed.
 func currentMeta(f io.ReaderAt, fileSize int64) (best metaPage, err error) {
 	first, err := readMeta(f, 0)
 	if err != nil {
@@ -101,8 +103,8 @@ func readMeta(f io.ReaderAt, at int64) (metaPage, error) {
 		txid:     order.Uint64(body[48:]),
 	}
 	sizeOK := bits.OnesCount32(m.pageSize) == 1 && m.pageSize >= minPageSize && m.pageSize <= maxPageSize
-	// A page that a disk has written to the place of the other one is sound in itself, and
-	// would give the state of one transaction before.
+	// A page that a disk has written to the place of the other one is sound in
+	// itself, and would give the state of one transaction before.
 	which := uint64(0)
 	if at != 0 {
 		which = 1
@@ -125,9 +127,9 @@ type pageWalk struct {
 	buf  []byte
 }
 
-// page reads a page that nobody has named yet, the further ones that belong to it
-// included, and returns its header's values and the bytes. The next call uses
-// them again.
+// page reads a page that nobody has named yet, the further ones that belong to
+// it included, and returns its header's values and the bytes. The next call
+// uses them again.
 func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err error) {
 	if id >= w.end {
 		return 0, 0, nil, w.bad(id, "is beyond the end")
@@ -159,7 +161,8 @@ func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err err
 	return order.Uint16(w.buf[8:]), int(order.Uint16(w.buf[10:])), w.buf, nil
 }
 
-// fill makes buf hold pages from id on, of which it holds the first ones already.
+// fill makes buf hold pages from id on, of which it holds the first ones
+// already.
 func (w *pageWalk) fill(id, have, want uint64) error {
 	w.buf = slices.Grow(w.buf[:int64(have)*w.size], int(int64(want-have)*w.size))[:int64(want)*w.size] //nolint:gosec // within the file's size
 	if have == want {
@@ -202,8 +205,8 @@ func (w *pageWalk) tree(root uint64) error {
 
 var errBounds = errors.New("has elements beyond its end")
 
-// within reports whether n bytes from a position relative to an element are in the
-// page.
+// within reports whether n bytes from a position relative to an element are in
+// the page.
 func within(raw []byte, element int, pos, n uint64) bool {
 	return uint64(element)+pos+n <= uint64(len(raw)) //nolint:gosec // not negative
 }
@@ -297,7 +300,8 @@ func (w *pageWalk) free(id uint64) error {
 	}, func(what string) error { return w.bad(id, what) })
 }
 
-// eachFree calls fn with each page of a list of free pages, which are all below end.
+// eachFree calls fn with each page of a list of free pages, which are all below
+// end.
 func eachFree(raw []byte, flags uint16, n int, end uint64, fn func(uint64) error, bad func(string) error) error {
 	if flags != flagFreelist {
 		return bad("is no list of free pages")

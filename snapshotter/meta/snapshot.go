@@ -36,8 +36,9 @@ const (
 	Ready State = "ready"
 	// Removing: its layer is being removed.
 	Removing State = "removing"
-	// Aside: it was removed, and its name is free, but its layer is still in use. The
-	// row has a name that nobody asks for. Nothing stands on it but others like it.
+	// Aside: it was removed, and its name is free, but its layer is still in use.
+	// The row has a name that nobody asks for. Nothing stands on it but others like
+	// it.
 	Aside State = "aside"
 )
 
@@ -57,8 +58,8 @@ type Snapshot struct {
 	// Layer is the driver's ID of its layer. Set by CreateSnapshot where it is
 	// empty.
 	Layer string `json:"layer"`
-	// Store is the ID of the store that the layer is in, empty for this one. Origin is
-	// the name that the snapshot has there.
+	// Store is the ID of the store that the layer is in, empty for this one. Origin
+	// is the name that the snapshot has there.
 	Store  string `json:"store,omitempty"`
 	Origin string `json:"origin,omitempty"`
 	// Foreign: another engine made the layer.
@@ -71,8 +72,8 @@ type Snapshot struct {
 	// Source says where the layer in it came from, in words of whoever applied it,
 	// and is empty once it is committed.
 	Source string `json:"source,omitempty"`
-	// Spare is the driver's ID of a layer that belongs to this row beside Layer: one
-	// that is being made to take its place, or whose place it took. It is to be
+	// Spare is the driver's ID of a layer that belongs to this row beside Layer:
+	// one that is being made to take its place, or whose place it took. It is to be
 	// removed.
 	Spare string `json:"spare,omitempty"`
 	// Deferred: the layer of Source needs its parents, so nothing of it is there
@@ -86,12 +87,13 @@ type Snapshot struct {
 	Updated time.Time         `json:"updated"`
 	// Usage is set when the snapshot is committed.
 	Usage Usage `json:"usage,omitzero"`
-	// Digest is that of the snapshot's changes as a layer tar when it was committed;
-	// empty when nobody read them then.
+	// Digest is that of the snapshot's changes as a layer tar when it was
+	// committed; empty when nobody read them then.
 	Digest string `json:"digest,omitempty"`
 }
 
-// above returns the name of the snapshot that this one keeps from being removed.
+// above returns the name of the snapshot that this one keeps from being
+// removed.
 func (s Snapshot) above() string {
 	if s.Parent != "" {
 		return s.Parent
@@ -117,7 +119,8 @@ func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
 	return tx.WalkSnapshotsFrom("", fn)
 }
 
-// WalkSnapshotsFrom is WalkSnapshots for the rows whose names begin with prefix.
+// WalkSnapshotsFrom is WalkSnapshots for the rows whose names begin with
+// prefix.
 func (tx *Tx) WalkSnapshotsFrom(prefix string, fn func(Snapshot) error) error {
 	return tx.WalkSnapshotsAfter(prefix, "", fn)
 }
@@ -139,10 +142,10 @@ func (tx *Tx) WalkSnapshotsAfter(prefix, after string, fn func(Snapshot) error) 
 	})
 }
 
-// CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that is
-// given is never given to another row afterwards. Returns
-// ErrExists when the name is taken, ErrNotFound when the parent is missing and
-// ErrInvalidName for a name that cannot be one.
+// CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that
+// is given is never given to another row afterwards. Returns ErrExists when the
+// name is taken, ErrNotFound when the parent is missing and ErrInvalidName for
+// a name that cannot be one.
 func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if err := checkName(s.Name); err != nil {
 		return Snapshot{}, err
@@ -178,9 +181,10 @@ func (tx *Tx) ahead(layer string) (n uint64, ahead bool) {
 	return n, err == nil && n > tx.snapshots().Sequence()
 }
 
-// CheckRows returns ErrDamaged where what is kept beside the rows, and has no checksum,
-// does not agree with them: a row is not found by its name or among the children of
-// its parent, or IDs would be given a second time. rows are all there are.
+// CheckRows returns ErrDamaged where what is kept beside the rows, and has no
+// checksum, does not agree with them: a row is not found by its name or among
+// the children of its parent, or IDs would be given a second time. rows are all
+// there are.
 func (tx *Tx) CheckRows(rows []Snapshot) error {
 	if err := tx.checkRows(rows); err != nil {
 		return err
@@ -238,8 +242,8 @@ func (tx *Tx) NewLayer() (string, error) {
 	return fmt.Sprint(id), err
 }
 
-// ReserveLayer keeps a layer that has the name of one of ours to come from being
-// met. Numbers that no store gets to are left alone.
+// ReserveLayer keeps a layer that has the name of one of ours to come from
+// being met. Numbers that no store gets to are left alone.
 func (tx *Tx) ReserveLayer(layer string) error {
 	if n, ahead := tx.ahead(layer); ahead {
 		return tx.snapshots().SetSequence(n)
@@ -262,10 +266,10 @@ func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 	return tx.put(s)
 }
 
-// RenameSnapshot replaces the row called old by s, which has another name and the
-// same ID; the rows that have it as their parent follow.
-// Returns ErrNotFound when old is missing, ErrExists when the new name is
-// taken and ErrInvalidName when it cannot be one.
+// RenameSnapshot replaces the row called old by s, which has another name and
+// the same ID; the rows that have it as their parent follow. Returns
+// ErrNotFound when old is missing, ErrExists when the new name is taken and
+// ErrInvalidName when it cannot be one.
 func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
 	if err := checkName(s.Name); err != nil {
 		return err
@@ -426,8 +430,8 @@ func decode(name string, raw []byte) (Snapshot, error) {
 	return s, nil
 }
 
-// isLayer reports whether the ID of a layer can be one. It becomes part of a path, and whoever
-// made the database may have had something else in mind.
+// isLayer reports whether the ID of a layer can be one. It becomes part of a
+// path, and whoever made the database may have had something else in mind.
 func isLayer(id string) bool {
 	return len(id) <= maxLayer && id[0] != '.' && !strings.ContainsAny(id, "/\x00")
 }

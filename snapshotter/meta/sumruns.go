@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// writeRuns writes checksums, which come by rising page, into their places, those of
-// neighbours with one call.
+// writeRuns writes checksums, which come by rising page, into their places,
+// those of neighbours with one call.
 func writeRuns(f *os.File, sums iter.Seq2[uint64, uint32]) error {
 	var run []byte
 	var begin uint64

@@ -15,25 +15,27 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// SumsSuffix follows the path of the database in that of the file with the checksums
-// of its pages.
+// SumsSuffix follows the path of the database in that of the file with the
+// checksums of its pages.
 //
-// Looking at every page when a database is opened costs what grows with the store. So a
-// store that is closed in order leaves a mark: which state of which file was found
-// sound, and a checksum for each page of it. As long as the mark is that of the file,
-// opening looks at no page but the first two, the root and the list of free pages, and
-// every other page is compared with its checksum before the library touches it for the
-// first time, see pageGuard. So a bit that has flipped meanwhile is found when it
-// matters, and never followed.
+// Looking at every page when a database is opened costs what grows with the
+// store. So a store that is closed in order leaves a mark: which state of which
+// file was found sound, and a checksum for each page of it. As long as the mark
+// is that of the file, opening looks at no page but the first two, the root and
+// the list of free pages, and every other page is compared with its checksum
+// before the library touches it for the first time, see pageGuard. So a bit
+// that has flipped meanwhile is found when it matters, and never followed.
 //
-// The file is only ever a reason to look less. It is written without a sync and may be
-// lost, torn or stale. A mark that is not that of the file, and a page that is not that
-// of its checksum, lead to the look at every page that says what is damage and what is
-// not. The mark names:
+// The file is only ever a reason to look less. It is written without a sync and
+// may be lost, torn or stale. A mark that is not that of the file, and a page
+// that is not that of its checksum, lead to the look at every page that says
+// what is damage and what is not. The mark names:
 //
-//   - the number of the last transaction: after any other, a crash included, it is void;
-//   - inode, length and change time of the file, which no program can set: a copy that
-//     was put back, or a file that was edited, is none that was found sound;
+//   - the number of the last transaction: after any other, a crash included, it
+//     is void;
+//   - inode, length and change time of the file, which no program can set: a
+//     copy that was put back, or a file that was edited, is none that was found
+//     sound;
 //   - the stamp of whoever closed it, see [DB.Settle].
 const SumsSuffix = ".sums"
 
@@ -75,8 +77,8 @@ type sumsFile struct {
 	mark mark
 }
 
-// openSums opens the file for reading. A missing one, and one that is not whole, has no
-// mark.
+// openSums opens the file for reading. A missing one, and one that is not
+// whole, has no mark.
 func openSums(path string) (*sumsFile, error) {
 	f, err := ownfiles.Open(path)
 	if err != nil {
@@ -120,8 +122,9 @@ func (s *sumsFile) Close() error {
 
 func sumOffset(page uint64) int64 { return sumsHeader + sumSize*int64(page) } //nolint:gosec // within a file
 
-// writeSums writes the checksums of pages, which come by rising page, and then the mark. What the file says
-// of other pages stays, unless it is to be made anew.
+// writeSums writes the checksums of pages, which come by rising page, and then
+// the mark. What the file says of other pages stays, unless it is to be made
+// anew.
 func writeSums(path string, m mark, sums iter.Seq2[uint64, uint32], anew bool) error {
 	raw, err := json.Marshal(m)
 	if err != nil || len(raw) > sumsHeader-8 {
@@ -146,8 +149,8 @@ func writeSums(path string, m mark, sums iter.Seq2[uint64, uint32], anew bool) e
 	return errors.Join(err, f.Close())
 }
 
-// pageSum is the checksum of a page. Its number is in it, so that a page in the place of
-// another is found.
+// pageSum is the checksum of a page. Its number is in it, so that a page in the
+// place of another is found.
 func pageSum(page uint64, raw []byte) uint32 {
 	return crc32.Update(crc32.Checksum(binary.LittleEndian.AppendUint64(nil, page), castagnoli), castagnoli, raw)
 }

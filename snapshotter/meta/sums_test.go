@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// settle closes a database with a mark, as an opened store does that found it sound.
+// settle closes a database with a mark, as an opened store does that found it
+// sound.
 func settle(t *testing.T, db *DB) {
 	t.Helper()
 	require.NoError(t, db.View(func(tx *Tx) error {
@@ -64,8 +65,8 @@ func largeChains(t *testing.T, n, label int) (path string) {
 
 func snapshotName(i int) string { return fmt.Sprintf("snapshot %06d", i) }
 
-// requireSums requires that the mark is that of the file, and each checksum that of its
-// page.
+// requireSums requires that the mark is that of the file, and each checksum
+// that of its page.
 func requireSums(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -193,8 +194,8 @@ func TestTheMarkFollowsWhatIsWritten(t *testing.T) {
 	}
 }
 
-// remark makes the mark that of the file as it is now: its bits flipped on the disk, which
-// no change time tells.
+// remark makes the mark that of the file as it is now: its bits flipped on the
+// disk, which no change time tells.
 func remark(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -210,8 +211,9 @@ func remark(t *testing.T, path string) {
 	require.NoError(t, writeSums(sumsPath(path), m, func(func(uint64, uint32) bool) {}, false))
 }
 
-// Bits that flip in a file that was found sound give an error or the rows, whatever is
-// read first, and never another row: as when every page is looked at.
+// Bits that flip in a file that was found sound give an error or the rows,
+// whatever is read first, and never another row: as when every page is looked
+// at.
 func TestEveryBitThatFlipsUnderAMarkGivesAnErrorOrTheRows(t *testing.T) {
 	path := chains(t, 120)
 	db := reopen(t, path)
@@ -341,7 +343,8 @@ func wanted(tx *Tx, name string, want Snapshot, there bool) error {
 	return err
 }
 
-// What is wrong with the checksums alone costs a look at all pages, and is no damage.
+// What is wrong with the checksums alone costs a look at all pages, and is no
+// damage.
 func TestDamagedChecksumsAreNoDamage(t *testing.T) {
 	path := chains(t, 200)
 	good, err := os.ReadFile(sumsPath(path))
@@ -363,7 +366,8 @@ func TestDamagedChecksumsAreNoDamage(t *testing.T) {
 	}
 }
 
-// A mark that is made for it may lead to any page: to an error, not into a circle.
+// A mark that is made for it may lead to any page: to an error, not into a
+// circle.
 func TestACircleUnderAMarkThatWasMadeForItIsRefused(t *testing.T) {
 	path := chains(t, 500)
 	raw, err := os.ReadFile(path)
@@ -428,7 +432,8 @@ func TestAnUnfinishedRowKeepsADatabaseFromBeingSettled(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// Another copy of the file, an edited one and one that was not closed in order have no mark.
+// Another copy of the file, an edited one and one that was not closed in order
+// have no mark.
 func TestAMarkIsOfOneStateOfOneFile(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, path string){
 		"copied": func(t *testing.T, path string) {

@@ -9,8 +9,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// damage is the panic of a transaction that comes upon a damaged page. The accessors of a
-// Tx have no errors for that: every one of them may.
+// damage is the panic of a transaction that comes upon a damaged page. The
+// accessors of a Tx have no errors for that: every one of them may.
 type damage struct{ err error }
 
 // catchDamage runs fn and returns the error of a damaged page.
@@ -27,9 +27,9 @@ func catchDamage(fn func() error) (err error) {
 	return fn()
 }
 
-// touch sees to it that the pages of a bucket that hold keys of a range can be touched,
-// and returns the last key of the last of them, nil for a bucket that has none or was
-// looked at before.
+// touch sees to it that the pages of a bucket that hold keys of a range can be
+// touched, and returns the last key of the last of them, nil for a bucket that
+// has none or was looked at before.
 func (tx *Tx) touch(b *bbolt.Bucket, r keyRange) (last []byte) {
 	if tx.db == nil || b == nil {
 		return nil
@@ -54,9 +54,9 @@ func (tx *Tx) touch(b *bbolt.Bucket, r keyRange) (last []byte) {
 	return nil
 }
 
-// rescan looks at every page and row after all, because of a page that is not that of
-// its checksum. It may be the checksum that is wrong: of a file that was not written to
-// its end. What it returns is the damage that was found.
+// rescan looks at every page and row after all, because of a page that is not
+// that of its checksum. It may be the checksum that is wrong: of a file that
+// was not written to its end. What it returns is the damage that was found.
 func (db *DB) rescan(because error) error {
 	g := db.guard
 	g.scanning.Lock()
@@ -64,7 +64,8 @@ func (db *DB) rescan(because error) error {
 	if lazy, err := g.lazy(); !lazy || err != nil {
 		return err
 	}
-	// Of its own: in a transaction that writes, rows and what is beside them may be apart.
+	// Of its own: in a transaction that writes, rows and what is beside them may be
+	// apart.
 	err := db.bolt.View(func(b *bbolt.Tx) error {
 		m := metaPage{
 			pageSize: uint32(g.size), freelist: noFreelist, //nolint:gosec // it was one
@@ -121,8 +122,8 @@ func (tx *Tx) at(b *bbolt.Bucket, key []byte) *bbolt.Bucket {
 	return b
 }
 
-// each calls fn for the rows of a bucket from a key on, until it returns an error, which
-// each returns, or not more.
+// each calls fn for the rows of a bucket from a key on, until it returns an
+// error, which each returns, or not more.
 func (tx *Tx) each(b *bbolt.Bucket, from []byte, fn func(k, v []byte) (more bool, err error)) error {
 	touched := tx.touch(b, keyRange{from: from, to: from, last: true})
 	c := b.Cursor()

@@ -7,7 +7,8 @@ import (
 	"sort"
 )
 
-// A keyRange says which keys of a tree are going to be touched, both ends included.
+// A keyRange says which keys of a tree are going to be touched, both ends
+// included.
 type keyRange struct {
 	from, to []byte
 	// toEnd: there is no to.
@@ -18,14 +19,15 @@ type keyRange struct {
 	last bool
 }
 
-// maxDepth is far above the depth of any tree: each level holds at least twice the rows.
+// maxDepth is far above the depth of any tree: each level holds at least twice
+// the rows.
 const maxDepth = 64
 
-// visit compares the pages that the library may touch on its way to the keys of a range
-// in the tree below root: those on the way, the next leaf, which a cursor goes on to at
-// the end of one, and for writing the pages beside each of them, which a page that gets
-// too small is merged with. It returns the last key of the last leaf in the range, where
-// that is wanted.
+// visit compares the pages that the library may touch on its way to the keys of
+// a range in the tree below root: those on the way, the next leaf, which a
+// cursor goes on to at the end of one, and for writing the pages beside each of
+// them, which a page that gets too small is merged with. It returns the last
+// key of the last leaf in the range, where that is wanted.
 func (g *pageGuard) visit(root uint64, r keyRange) (last []byte, err error) {
 	return g.descend(root, r, maxDepth)
 }
@@ -80,7 +82,8 @@ func (g *pageGuard) children(raw []byte, below []uint64, r keyRange, depth int) 
 	if !r.writing {
 		return last, nil
 	}
-	// The second leaf that follows counts where the transaction has emptied the first.
+	// The second leaf that follows counts where the transaction has emptied the
+	// first.
 	for _, i := range []int{first - 1, end + 2} {
 		if i < 0 || i >= len(below) || g.isLeaf(below[i]) {
 			continue
@@ -112,7 +115,8 @@ func branchOf(raw []byte, count int, key []byte) int {
 	return max(i-1, 0)
 }
 
-// branchKey and leafKey return keys of pages whose elements are within their bounds.
+// branchKey and leafKey return keys of pages whose elements are within their
+// bounds.
 func branchKey(raw []byte, i int) []byte {
 	at := pageHeader + i*branchElement
 	e, order := raw[at:], binary.NativeEndian

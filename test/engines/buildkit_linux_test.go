@@ -37,7 +37,8 @@ RUN mv /srv /moved && echo more >> /data/sub/file
 COPY --link rootfs/etc/conf.d/3 /data/sub/third
 `
 
-// buildContext makes a directory with what buildStages copies, and all of it old.
+// buildContext makes a directory with what buildStages copies, and all of it
+// old.
 func buildContext(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,8 +77,8 @@ type builder struct {
 	args         []string
 }
 
-// newBuilder starts a buildkitd with the snapshotter on a socket of a service, or
-// with its own overlayfs when there is none.
+// newBuilder starts a buildkitd with the snapshotter on a socket of a service,
+// or with its own overlayfs when there is none.
 func newBuilder(t testing.TB, snapshotter string) *builder {
 	t.Helper()
 	dir, state := fstest.ShortDir(t), workDir(t, "")
@@ -121,8 +122,8 @@ func (b *builder) buildctl(args ...string) (output, progress string, err error) 
 	return out.String(), said.String(), nil
 }
 
-// build builds stages with the files of dir and returns the layers of the image,
-// and what was said.
+// build builds stages with the files of dir and returns the layers of the
+// image, and what was said.
 func (b *builder) build(t testing.TB, dir, stages string) (layers []layerTree, progress string) {
 	t.Helper()
 	temp := t.TempDir()

@@ -48,8 +48,8 @@ func TestUnpackAsBuiltIn(t *testing.T) {
 	}
 }
 
-// requireRebased requires that a layer other than the first was prepared without a
-// parent: the log of the service says one call a line.
+// requireRebased requires that a layer other than the first was prepared
+// without a parent: the log of the service says one call a line.
 func (l *life) requireRebased(t testing.TB) {
 	t.Helper()
 	alone := 0

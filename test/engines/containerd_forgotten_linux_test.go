@@ -9,9 +9,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// TestForgottenMountKeepsNoSnapshots removes an image of which a view is mounted still,
-// where containerd does not know of it. Nothing of it is a snapshot any more, the mount
-// shows all of it, and when that is gone, so are the layers.
+// TestForgottenMountKeepsNoSnapshots removes an image of which a view is
+// mounted still, where containerd does not know of it. Nothing of it is a
+// snapshot any more, the mount shows all of it, and when that is gone, so are
+// the layers.
 func TestForgottenMountKeepsNoSnapshots(t *testing.T) {
 	requirements(t, containerd2+"/containerd", containerd2+"/ctr")
 	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {

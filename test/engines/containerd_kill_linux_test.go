@@ -57,8 +57,9 @@ func (l *life) killDuringImports(t *testing.T) {
 	l.did(t, "kill -9 during import")
 }
 
-// killAfter imports in all namespaces, kills the service a while after the first
-// layer was begun, starts it anew, and returns whether an import was still going on.
+// killAfter imports in all namespaces, kills the service a while after the
+// first layer was begun, starts it anew, and returns whether an import was
+// still going on.
 func (l *life) killAfter(t *testing.T, after time.Duration) bool {
 	t.Helper()
 	before := l.s.layerDirs(t)

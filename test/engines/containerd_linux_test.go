@@ -26,10 +26,10 @@ type containerd struct {
 
 var versionNumber = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)`)
 
-// newContainerdAt starts a containerd: of the tools' directory named, or the one
-// in PATH when tools is empty. Its files are in dir, its sockets, of which the
-// first is containerd.sock, in sockets. fragment is TOML that is added to its
-// configuration, of version 2 for a containerd 1 and 3 for a containerd 2.
+// newContainerdAt starts a containerd: of the tools' directory named, or the
+// one in PATH when tools is empty. Its files are in dir, its sockets, of which
+// the first is containerd.sock, in sockets. fragment is TOML that is added to
+// its configuration, of version 2 for a containerd 1 and 3 for a containerd 2.
 func newContainerdAt(t testing.TB, tools, dir, sockets, fragment string) *containerd {
 	t.Helper()
 	c := configureContainerd(t, tools, dir, sockets, fragment)
@@ -117,8 +117,8 @@ func (c *containerd) try(args ...string) (string, error) {
 	return tryEnv(c.env, c.ctrBinary, append([]string{"--address", c.address}, args...)...)
 }
 
-// endTasks ends the containers that a failed test left running, whose shims would
-// outlive the daemon.
+// endTasks ends the containers that a failed test left running, whose shims
+// would outlive the daemon.
 func (c *containerd) endTasks() {
 	if c.ended() {
 		return
@@ -129,7 +129,8 @@ func (c *containerd) endTasks() {
 	}
 }
 
-// requireGone ends the daemon and requires that it has left no mount and no process.
+// requireGone ends the daemon and requires that it has left no mount and no
+// process.
 func (c *containerd) requireGone(t testing.TB) {
 	t.Helper()
 	c.stop(t)

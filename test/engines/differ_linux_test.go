@@ -9,9 +9,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Layers that say something which only their parents give a meaning to, and which
-// containerd's own applier refuses or takes for something else when it unpacks
-// them side by side: they are unpacked again when they get their parents.
+// Layers that say something which only their parents give a meaning to, and
+// which containerd's own applier refuses or takes for something else when it
+// unpacks them side by side: they are unpacked again when they get their
+// parents.
 func TestLayersThatNeedTheirParentsUnpackSideBySide(t *testing.T) {
 	requirements(t, containerd2+"/containerd", containerd2+"/ctr")
 	l := newLife(t, containerd2, "overlay2", settings{rebase: true, unpacks: 4, differ: true})

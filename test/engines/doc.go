@@ -6,7 +6,7 @@
 // builds, and say what is missing when they are skipped. Nothing is fetched:
 // the images are made here and come from a registry on the loopback address.
 //
-// What worked is recorded, by engine, version, backend and operation, and is the
-// table in docs/engines.md. A full run fails when the table says something
+// What worked is recorded, by engine, version, backend and operation, and is
+// the table in docs/engines.md. A full run fails when the table says something
 // else; go test ./test/engines -update writes it anew.
 package engines

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// TestDockerBuildsWithItsOwnBuildKitHere: the BuildKit in Docker 20.10 works with
-// layers of the graph driver in ways of its own: it writes to them without
+// TestDockerBuildsWithItsOwnBuildKitHere: the BuildKit in Docker 20.10 works
+// with layers of the graph driver in ways of its own: it writes to them without
 // having asked for one that is read-write, and makes others on them later.
 func TestDockerBuildsWithItsOwnBuildKitHere(t *testing.T) {
 	for _, backend := range []string{"overlay2", "btrfs"} {

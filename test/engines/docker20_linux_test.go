@@ -93,8 +93,8 @@ func (d *docker20) did(t testing.TB, operation string) {
 	did(t, "docker", d.version, d.backend, operation)
 }
 
-// tree returns what the layers of an image show: the plugin is asked to mount the
-// topmost.
+// tree returns what the layers of an image show: the plugin is asked to mount
+// the topmost.
 func (d *docker20) tree(t testing.TB, image string) fstest.Tree {
 	t.Helper()
 	snapshot := d.run(t, "image", "inspect", "--format", "{{.GraphDriver.Data.Snapshot}}", image)
@@ -104,7 +104,8 @@ func (d *docker20) tree(t testing.TB, image string) fstest.Tree {
 	return fstest.FromPath(t, dir)
 }
 
-// call makes a call of the plugin protocol, and returns the directory in its answer.
+// call makes a call of the plugin protocol, and returns the directory in its
+// answer.
 func (d *docker20) call(t testing.TB, method, id string) (dir string) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -121,8 +122,8 @@ func (d *docker20) call(t testing.TB, method, id string) (dir string) {
 	return answer.Dir
 }
 
-// removeAll removes all containers and images, and requires that nothing of them
-// is left.
+// removeAll removes all containers and images, and requires that nothing of
+// them is left.
 func (d *docker20) removeAll(t testing.TB) {
 	t.Helper()
 	if ids := strings.Fields(d.run(t, "ps", "-aq")); len(ids) > 0 {
@@ -137,8 +138,8 @@ func (d *docker20) removeAll(t testing.TB) {
 	d.did(t, "remove and gc")
 }
 
-// TestDockerKeepsItsLayersHere is the life of images and containers with the graph
-// driver plugin.
+// TestDockerKeepsItsLayersHere is the life of images and containers with the
+// graph driver plugin.
 func TestDockerKeepsItsLayersHere(t *testing.T) {
 	for _, backend := range []string{"overlay2", "btrfs", "vfs"} {
 		t.Run(backend, func(t *testing.T) {

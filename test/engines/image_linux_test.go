@@ -80,8 +80,8 @@ func layers(t testing.TB) [][]fstest.Entry {
 	return [][]fstest.Entry{base, changes, attributes, last}
 }
 
-// hardLink is a hard link whose entry has the attributes of the file, as tars have
-// them: engines' appliers do not ignore what it says.
+// hardLink is a hard link whose entry has the attributes of the file, as tars
+// have them: engines' appliers do not ignore what it says.
 func hardLink(name, target string) fstest.Entry {
 	return fstest.Link(name, target).WithMode(0o644).WithOwner(0, 0).WithMtime(fstest.Epoch.Unix(), int64(fstest.Epoch.Nanosecond()))
 }
@@ -92,8 +92,8 @@ func testImage(t testing.TB) image {
 	return makeImage(t, layers(t))
 }
 
-// makeImage writes an image of these layers as an OCI layout, and has skopeo make
-// an archive of it.
+// makeImage writes an image of these layers as an OCI layout, and has skopeo
+// make an archive of it.
 func makeImage(t testing.TB, layers [][]fstest.Entry) image {
 	t.Helper()
 	dir := t.TempDir()
@@ -168,7 +168,8 @@ func (img image) push(t testing.TB, registry, name string) string {
 	return reference
 }
 
-// newRegistry starts a registry on the loopback address and returns its address.
+// newRegistry starts a registry on the loopback address and returns its
+// address.
 func newRegistry(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -96,8 +96,8 @@ func readLayer(t testing.TB, data []byte) layerTree {
 	}
 }
 
-// requireSameLayers requires that layers are equal but for the times of what was
-// written since: no two builds write at the same time.
+// requireSameLayers requires that layers are equal but for the times of what
+// was written since: no two builds write at the same time.
 func requireSameLayers(t testing.TB, want, got []layerTree, since time.Time) {
 	t.Helper()
 	since = since.Truncate(time.Second)

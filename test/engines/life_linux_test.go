@@ -138,8 +138,8 @@ func (l *life) runsOn(t testing.TB, name string) {
 	l.did(t, "restart of the service")
 }
 
-// reconnects waits until the engine speaks to a service that was started anew. For
-// about a second after a failure it does not try.
+// reconnects waits until the engine speaks to a service that was started anew.
+// For about a second after a failure it does not try.
 func (c *containerd) reconnects(t testing.TB) {
 	t.Helper()
 	eventually(t, readyWithin, func() error {
@@ -224,16 +224,16 @@ func (l *life) removeImage(t testing.TB, name string) {
 	l.c.ctr(t, "images", "rm", "--sync", name)
 }
 
-// requireEmpty collects garbage, and requires that nothing is left in the store,
-// on the disk, among the mounts and processes.
+// requireEmpty collects garbage, and requires that nothing is left in the
+// store, on the disk, among the mounts and processes.
 func (l *life) requireEmpty(t testing.TB) {
 	t.Helper()
 	l.requireEmptyIn(t, "default")
 }
 
-// requireEmptyIn is requireEmpty for other namespaces of containerd. It collects
-// until nothing is left on disk: the mount manager of containerd 2 unmounts only after
-// the collection in which what it has mounted was removed.
+// requireEmptyIn is requireEmpty for other namespaces of containerd. It
+// collects until nothing is left on disk: the mount manager of containerd 2
+// unmounts only after the collection in which what it has mounted was removed.
 func (l *life) requireEmptyIn(t testing.TB, namespaces ...string) {
 	t.Helper()
 	for _, namespace := range namespaces {

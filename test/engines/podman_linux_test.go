@@ -62,7 +62,8 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-// podman runs a podman command that has to succeed, with directories of its own.
+// podman runs a podman command that has to succeed, with directories of its
+// own.
 func podman(t testing.TB, args ...string) string {
 	t.Helper()
 	dir := fstest.ShortDir(t)
@@ -71,8 +72,9 @@ func podman(t testing.TB, args ...string) string {
 	return out
 }
 
-// podmanIn runs a podman command with its images in root, and what it needs while it runs
-// in dir, which has a short path: podman takes a --runroot of 50 bytes.
+// podmanIn runs a podman command with its images in root, and what it needs
+// while it runs in dir, which has a short path: podman takes a --runroot of 50
+// bytes.
 func podmanIn(t testing.TB, dir, root, storage string, args ...string) (string, error) {
 	t.Helper()
 	conf := filepath.Join(dir, "containers.conf")

@@ -18,10 +18,10 @@ import (
 	"github.com/layerkeep/layerkeep/test/robustness/cutdisk"
 )
 
-// These tests cut the power after an engine has said that an image is there. What is
-// promised is tested in every run: with our snapshotter nothing is lost. A long run also
-// makes the same cuts under engines that use their own, to know what people have without
-// us, and can write the table of the document.
+// These tests cut the power after an engine has said that an image is there.
+// What is promised is tested in every run: with our snapshotter nothing is
+// lost. A long run also makes the same cuts under engines that use their own,
+// to know what people have without us, and can write the table of the document.
 
 const (
 	durability    = "../../docs/durability.md"
@@ -40,7 +40,8 @@ type unpacker struct {
 	ours bool
 	// programs are what it needs, see requirements.
 	programs []string
-	// begin makes it ready in a directory, which may have what it left there before a cut.
+	// begin makes it ready in a directory, which may have what it left there before
+	// a cut.
 	begin func(t testing.TB, dir string) (unpacking, error)
 }
 
@@ -78,7 +79,8 @@ func beginWithLayerkeep(t testing.TB, dir string) (unpacking, error) {
 	return u, c.comesUp(t)
 }
 
-// beginContainerd returns begin for a containerd with its own overlayfs snapshotter.
+// beginContainerd returns begin for a containerd with its own overlayfs
+// snapshotter.
 func beginContainerd(flags ...string) func(testing.TB, string) (unpacking, error) {
 	return func(t testing.TB, dir string) (unpacking, error) {
 		t.Helper()
@@ -157,8 +159,8 @@ func cutImageOf(t testing.TB, random *rand.Rand) (img image, files map[string]st
 	return makeImage(t, layers), files
 }
 
-// whole counts the files that are somewhere below dir, in the directory of a layer, with
-// their content.
+// whole counts the files that are somewhere below dir, in the directory of a
+// layer, with their content.
 func whole(t testing.TB, dir string, files map[string]string) int {
 	t.Helper()
 	found := map[string]bool{}
@@ -247,8 +249,9 @@ func cutSeed(t testing.TB) (seed uint64) {
 	return seed
 }
 
-// cut has the program unpack the image on a disk that records, and cuts the power so long
-// after it has said that it is there. The first cut of each wait loses all that it can.
+// cut has the program unpack the image on a disk that records, and cuts the
+// power so long after it has said that it is there. The first cut of each wait
+// loses all that it can.
 func (u unpacker) cut(t *testing.T, fs cutdisk.FileSystem, img image, files map[string]string,
 	waits []time.Duration, cuts int, random *rand.Rand,
 ) []cutTally {
@@ -295,8 +298,8 @@ func (u unpacker) cut(t *testing.T, fs cutdisk.FileSystem, img image, files map[
 	return tallies
 }
 
-// unpackOn unpacks the image on a disk and returns what reached it, and how much of that
-// had so long after the program has said that the image is there.
+// unpackOn unpacks the image on a disk and returns what reached it, and how
+// much of that had so long after the program has said that the image is there.
 func (u unpacker) unpackOn(t *testing.T, fs cutdisk.FileSystem, diskImage, memory, target string, img image,
 	waits []time.Duration,
 ) (log *cutdisk.Log, ends []int) {
@@ -336,7 +339,8 @@ func (u unpacker) unpackOn(t *testing.T, fs cutdisk.FileSystem, diskImage, memor
 	return log, ends
 }
 
-// lists starts the program on what a cut has left and asks it whether it has the image.
+// lists starts the program on what a cut has left and asks it whether it has
+// the image.
 func (u unpacker) lists(t *testing.T, target string) (bool, error) {
 	t.Helper()
 	at, err := u.begin(t, target)
@@ -347,7 +351,8 @@ func (u unpacker) lists(t *testing.T, target string) (bool, error) {
 	return at.listed()
 }
 
-// requireOrSkip skips a test for what this machine lacks, and fails it for other errors.
+// requireOrSkip skips a test for what this machine lacks, and fails it for
+// other errors.
 func requireOrSkip(t *testing.T, err error) {
 	t.Helper()
 	if errors.Is(err, cutdisk.ErrUnsupported) {

@@ -29,8 +29,8 @@ type recorder struct {
 
 var record recorder
 
-// did records, once the test t has passed, that an operation of an engine worked
-// with a backend. It is called after the outcome was checked.
+// did records, once the test t has passed, that an operation of an engine
+// worked with a backend. It is called after the outcome was checked.
 func did(t testing.TB, engine, version, backend, operation string) {
 	t.Helper()
 	t.Cleanup(func() {

@@ -32,8 +32,8 @@ func TestContainersWithMappedIDs(t *testing.T) {
 	})
 }
 
-// copies runs a container on the copy that containerd makes of an image for a map
-// when the snapshotter is not said to map IDs.
+// copies runs a container on the copy that containerd makes of an image for a
+// map when the snapshotter is not said to map IDs.
 func (l *life) copies(t *testing.T) {
 	l.imports(t)
 	mapped := l.works(t, "mapped", append([]string{"--remap-labels"}, idMap...)...)
@@ -45,8 +45,8 @@ func (l *life) copies(t *testing.T) {
 	l.requireEmpty(t)
 }
 
-// newRemapped is newLife with directories that root of a user namespace reaches,
-// and without a part of the configuration.
+// newRemapped is newLife with directories that root of a user namespace
+// reaches, and without a part of the configuration.
 func newRemapped(t testing.TB, backend, without string) *life {
 	t.Helper()
 	l := &life{img: makeImage(t, smallLayers(t))}
@@ -109,8 +109,8 @@ func (l *life) remaps(t *testing.T) {
 	l.did(t, "mapped IDs")
 }
 
-// withoutCapabilities takes them out of a tree, since on the host they say whose
-// root has them.
+// withoutCapabilities takes them out of a tree, since on the host they say
+// whose root has them.
 func withoutCapabilities(tree fstest.Tree) fstest.Tree {
 	delete(tree["usr/bin/capable"].Xattrs, "security.capability")
 	return tree
@@ -149,7 +149,8 @@ func (l *life) layer(t testing.TB, id string) string {
 	return l.c.ctr(t, "snapshots", "--snapshotter", snapshotter, "diff", "--media-type", "application/vnd.oci.image.layer.v1.tar", id)
 }
 
-// committed commits the snapshot of a container that has ended, and returns what that shows.
+// committed commits the snapshot of a container that has ended, and returns
+// what that shows.
 func (l *life) committed(t testing.TB, id string) fstest.Tree {
 	t.Helper()
 	snapshots := func(args ...string) string {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// The tools that scripts/build-test-tools builds; the script has the same names.
+// The tools that scripts/build-test-tools builds; the script has the same
+// names.
 const (
 	containerd17 = "containerd-1.7.35"
 	containerd2  = "containerd-2.4.2"
@@ -72,7 +73,8 @@ func table(results []result) string {
 	return b.String()
 }
 
-// parseTable is the inverse of table. Lines that are none of its rows are an error.
+// parseTable is the inverse of table. Lines that are none of its rows are an
+// error.
 func parseTable(text string) ([]result, error) {
 	var columns []string
 	var results []result

@@ -24,8 +24,8 @@ type service struct {
 	args          []string
 }
 
-// newService starts a service on a new store. More flags may be given; a "{dir}"
-// in one stands for a directory with a short path of this service.
+// newService starts a service on a new store. More flags may be given; a
+// "{dir}" in one stands for a directory with a short path of this service.
 func newService(t testing.TB, backend string, args ...string) *service {
 	t.Helper()
 	return newServiceAt(t, filepath.Join(workDir(t, backend), "store"), backend, args...)

@@ -49,7 +49,8 @@ Failed on host: `+"`diff ended with 2`"+`.
 `, got.String())
 }
 
-// The results of one kernel take the place of its own, and leave those of others.
+// The results of one kernel take the place of its own, and leave those of
+// others.
 func TestAColumnIsReplacedByItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kernels.md")
 	require.NoError(t, os.WriteFile(path, []byte("a\n<!-- begin: x -->\n<!-- end: x -->\nb\n"), 0o600))

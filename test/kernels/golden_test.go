@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// goldens are digests that must be the same everywhere, and where each was seen.
+// goldens are digests that must be the same everywhere, and where each was
+// seen.
 type goldens struct {
 	seen map[string]map[string][]string // name -> digest -> places
 }

@@ -101,8 +101,8 @@ func goldenLayers() [][]entry {
 }
 
 // stackLayers is an image of n layers, each of which shows when it is missing:
-// layer i adds the file 100+i and removes the file 50+i. The first layer adds the
-// files that the next ones remove.
+// layer i adds the file 100+i and removes the file 50+i. The first layer adds
+// the files that the next ones remove.
 func stackLayers(n int) [][]entry {
 	layers := make([][]entry, n)
 	for i := 52; i <= 100; i++ {

@@ -33,7 +33,8 @@ var kernels = []machine{
 	{"sid", []string{"--suite", "sid"}},
 }
 
-// changedDefaults is a kernel whose overlay is set as some distributions set it.
+// changedDefaults is a kernel whose overlay is set as some distributions set
+// it.
 var changedDefaults = machine{"6.12 with changed defaults", []string{
 	"--suite", "trixie",
 	"--parameter", "overlay.redirect_dir=Y", "--parameter", "overlay.metacopy=Y",
@@ -70,8 +71,8 @@ type round struct {
 	parts map[string][]string
 }
 
-// on runs programs on a machine, each as a subtest with the tests that ran there
-// as subtests in turn.
+// on runs programs on a machine, each as a subtest with the tests that ran
+// there as subtests in turn.
 func (s *round) on(t *testing.T, m machine, runs ...run) {
 	runs = slices.DeleteFunc(runs, func(r run) bool { return *only != "" && r.suite != *only })
 	if *chosen != "" && !slices.Contains(strings.Split(*chosen, ","), m.name) {
@@ -102,8 +103,8 @@ func (s *round) on(t *testing.T, m machine, runs ...run) {
 	})
 }
 
-// write puts a column into the part of the document that it belongs to: at once, as other
-// machines may take hours, or never end.
+// write puts a column into the part of the document that it belongs to: at
+// once, as other machines may take hours, or never end.
 func (s *round) write(t *testing.T, c *column) {
 	t.Helper()
 	require.Empty(t, *only, "%s is not written: only a part ran", document)
@@ -135,8 +136,8 @@ func (l suiteLog) replay(t *testing.T) {
 	})
 }
 
-// ours are digests of what is written by Layerkeep alone. A change that makes them others
-// changes layers that people have: it has to be meant.
+// ours are digests of what is written by Layerkeep alone. A change that makes
+// them others changes layers that people have: it has to be meant.
 var ours = map[string]string{
 	"diff":       "344fc87ece8e3f3a647b5382c2382cba667847af48efd4d5ee2205f554405ab9",
 	"diff-moved": "120682f0dd1e39f4c24f2fa5a15bcb32e3cd31ba1d9d6eaf0b6ff2ea235c2562",
@@ -213,9 +214,9 @@ func namesOf(machines []machine) (names []string) {
 	return names
 }
 
-// allSuites are the smoke script on the three backends and the short suites with
-// more arguments. How many layers one mount can have is a question for overlay2
-// alone; fewer will do for the others where time is short.
+// allSuites are the smoke script on the three backends and the short suites
+// with more arguments. How many layers one mount can have is a question for
+// overlay2 alone; fewer will do for the others where time is short.
 func allSuites(p *programs, dir, others string, more ...string) []run {
 	runs := []run{smoke(dir, "1+60+130+500", "overlay2"), smoke(dir, others, "vfs"), onFileSystems("smoke", others, "btrfs:btrfs")}
 	return append(runs, p.shortTests(more...)...)

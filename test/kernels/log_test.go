@@ -51,8 +51,8 @@ var (
 	endLine   = regexp.MustCompile(`^ *--- (PASS|FAIL|SKIP): (.*) \((\d+\.\d+)s\)$`)
 )
 
-// parseLog reads the output of go test -v. What a test prints without a line end
-// may stand before a line of the testing package.
+// parseLog reads the output of go test -v. What a test prints without a line
+// end may stand before a line of the testing package.
 func parseLog(r io.Reader) (*log, error) {
 	l := &log{golden: map[string]string{}}
 	byName := map[string]*result{}
@@ -88,8 +88,8 @@ func parseLog(r io.Reader) (*log, error) {
 	return l, scanner.Err()
 }
 
-// markParents finds the tests that have subtests. The names of all levels above a
-// subtest are parents, whether they ran themselves or not.
+// markParents finds the tests that have subtests. The names of all levels above
+// a subtest are parents, whether they ran themselves or not.
 func markParents(results []*result, byName map[string]*result) {
 	for _, t := range results {
 		for name := t.name; strings.Contains(name, "/"); {

@@ -37,7 +37,8 @@ type machine struct {
 }
 
 // execute runs the programs on the machine and returns the exact release of its
-// kernel and what each run said. Where no such machine can be had, t is skipped.
+// kernel and what each run said. Where no such machine can be had, t is
+// skipped.
 func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suiteLog) {
 	t.Helper()
 	if m.options == nil {
@@ -79,9 +80,10 @@ func (m machine) execute(t *testing.T, p *programs, runs []run) (string, []suite
 	return release, logs
 }
 
-// logProgress logs every minute how far the programs in an emulated machine have
-// come, by what they have said so far in the file live: a test that says nothing
-// counts as hanging. A program that hangs there is ended by scripts/test-vm.
+// logProgress logs every minute how far the programs in an emulated machine
+// have come, by what they have said so far in the file live: a test that says
+// nothing counts as hanging. A program that hangs there is ended by
+// scripts/test-vm.
 func logProgress(t *testing.T, live string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	ticks := time.NewTicker(time.Minute)
@@ -105,9 +107,9 @@ func logProgress(t *testing.T, live string) (stop func()) {
 	}
 }
 
-// runScript runs scripts/test-vm, which ends when this test does, and returns its
-// exit status and what it said. Each line is logged as it comes: a first run may
-// take long, and a test that says nothing counts as hanging.
+// runScript runs scripts/test-vm, which ends when this test does, and returns
+// its exit status and what it said. Each line is logged as it comes: a first
+// run may take long, and a test that says nothing counts as hanging.
 func runScript(t *testing.T, env []string, args ...string) (int, string) {
 	t.Helper()
 	return runScriptWith(t, func(line string) { t.Log(line) }, env, args...)

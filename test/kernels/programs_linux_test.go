@@ -21,8 +21,8 @@ type programs struct {
 	tests []string // names of packages
 }
 
-// build compiles the test binaries of some packages, and snapctl, and writes the
-// images.
+// build compiles the test binaries of some packages, and snapctl, and writes
+// the images.
 func build(t *testing.T, packages []string, stacks []int) *programs {
 	t.Helper()
 	p := &programs{dir: t.TempDir(), tests: packages}
@@ -63,8 +63,8 @@ func (p *programs) files(t *testing.T) []string {
 }
 
 // slow are the tests of the short suites that are left out in emulated machines
-// unless a long run is asked for: each takes half a minute there or more, the conformance
-// suites ten and more, or the kernel has no part in what it tests.
+// unless a long run is asked for: each takes half a minute there or more, the
+// conformance suites ten and more, or the kernel has no part in what it tests.
 var slow = strings.Join([]string{
 	"TestConformance", "TestEveryStatement", "TestContainerdSuite", "TenThousandFiles", "RandomEdits", "Gibibyte",
 	"FiveHundredLayers", "DeepDirectories", "AnEngineFilled", "AtAnyStep", "KilledProcess",
@@ -76,8 +76,8 @@ var slow = strings.Join([]string{
 	"ManyCallsBorrow", "AMillionChangedInodes", "LongSymlinksDoNotMultiply",
 }, "|")
 
-// slower are further tests that "make test" leaves out in emulated machines, where each
-// takes a minute or so. "make test-kernels" runs them.
+// slower are further tests that "make test" leaves out in emulated machines,
+// where each takes a minute or so. "make test-kernels" runs them.
 const slower = "RenamingADirectory|FiveHundredLowers|LongNamesOfManyLayers"
 
 // shortTests are the short suites of the packages, with more arguments.
@@ -89,6 +89,6 @@ func (p *programs) shortTests(more ...string) []run {
 	return runs
 }
 
-// busybox is the shell that runs the scripts here too, so that they see the same
-// programs everywhere.
+// busybox is the shell that runs the scripts here too, so that they see the
+// same programs everywhere.
 var busybox = sync.OnceValues(func() (string, error) { return exec.LookPath("busybox") })

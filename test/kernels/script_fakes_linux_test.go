@@ -127,8 +127,8 @@ func (s *scriptTest) ownImage(options ...string) []string {
 	return append(append([]string{"--image", s.image, "--disk", "1"}, options...), s.prog)
 }
 
-// require runs the script, which has to end with the status and to say why in its
-// last line, and has to leave nothing.
+// require runs the script, which has to end with the status and to say why in
+// its last line, and has to leave nothing.
 func (s *scriptTest) require(status int, why string, args ...string) {
 	s.Helper()
 	got, said := runScript(s.T, s.env, args...)

@@ -187,7 +187,8 @@ func TestAKernelThatDoesNotBootIsToldFromOneThatDoes(t *testing.T) {
 	})
 }
 
-// An emulated kernel dies now and then while it boots, by a fault of the emulator.
+// An emulated kernel dies now and then while it boots, by a fault of the
+// emulator.
 func TestAKernelThatDiesWhileItBootsIsBootedAgain(t *testing.T) {
 	for _, c := range []struct {
 		fake          string
@@ -260,8 +261,8 @@ func TestAFaultThatTheKernelFoundInItselfFailsTheRun(t *testing.T) {
 }
 
 func TestASignalLeavesNothing(t *testing.T) {
-	// A shell cannot trap what is ignored where it starts, as SIGHUP is under nohup(1).
-	// What this process catches is not ignored in those that it starts.
+	// A shell cannot trap what is ignored where it starts, as SIGHUP is under
+	// nohup(1). What this process catches is not ignored in those that it starts.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGHUP)
 	defer signal.Stop(caught)

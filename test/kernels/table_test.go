@@ -71,8 +71,9 @@ func (n *count) String() string {
 	return strings.Join(append(parts, fmt.Sprintf("%.0f s", n.seconds)), ", ")
 }
 
-// A table has the results of several kernels. Each column is replaced by itself, so that
-// a run of one kernel, or one that was interrupted, keeps the others.
+// A table has the results of several kernels. Each column is replaced by
+// itself, so that a run of one kernel, or one that was interrupted, keeps the
+// others.
 type table struct {
 	columns []string
 	cells   map[string]map[string]string // by column and row
@@ -103,8 +104,8 @@ func (t *table) set(c *column, when time.Time) {
 	}
 }
 
-// String is the table as Markdown, one row for each suite, and below it the tests that
-// failed.
+// String is the table as Markdown, one row for each suite, and below it the
+// tests that failed.
 func (t *table) String() string {
 	var b strings.Builder
 	line := func(first string, cell func(column string) string) {
@@ -192,7 +193,8 @@ func (t *table) addLine(cells []string) error {
 	return nil
 }
 
-// writeColumn replaces a column of the table that the document has under a name.
+// writeColumn replaces a column of the table that the document has under a
+// name.
 func writeColumn(document, name string, c *column, order []string, when time.Time) error {
 	text, err := resultdoc.Part(document, name)
 	if err != nil {

@@ -75,7 +75,8 @@ func makeFile(t *testing.T, dir int, name string) {
 	require.NoError(t, unix.Close(fd))
 }
 
-// makeHoles makes a file that has a few bytes at its beginning, its middle and its end alone.
+// makeHoles makes a file that has a few bytes at its beginning, its middle and
+// its end alone.
 func makeHoles(t *testing.T, dir string, n int) {
 	f, err := os.Create(filepath.Join(dir, "holes"))
 	require.NoError(t, err)
@@ -165,7 +166,8 @@ type store struct {
 	snapctl, root, driver string
 }
 
-// run runs a command, which must succeed in little memory, and returns what it printed.
+// run runs a command, which must succeed in little memory, and returns what it
+// printed.
 func (s *store) run(name string, in io.Reader, out io.Writer, args ...string) string {
 	cmd := exec.CommandContext(s.t.Context(), s.snapctl, append([]string{"--root", s.root, "--driver", s.driver, "-q", name}, args...)...)
 	var text, said bytes.Buffer

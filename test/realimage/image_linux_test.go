@@ -37,8 +37,8 @@ func TestARealImage(t *testing.T) {
 	}
 }
 
-// unpackWithUmoci returns the tree of the image, or of one made from it, as umoci
-// unpacks it where umoci is right.
+// unpackWithUmoci returns the tree of the image, or of one made from it, as
+// umoci unpacks it where umoci is right.
 func unpackWithUmoci(t *testing.T, reference string) fstest.Tree {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")

@@ -26,7 +26,8 @@ var built struct {
 	err error
 }
 
-// snapctl builds the command as it is shipped, or is that in $LAYERKEEP_SNAPCTL.
+// snapctl builds the command as it is shipped, or is that in
+// $LAYERKEEP_SNAPCTL.
 func snapctl(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("LAYERKEEP_SNAPCTL"); path != "" {

@@ -13,11 +13,11 @@ import (
 	"github.com/layerkeep/layerkeep/test/robustness/cutdisk"
 )
 
-// These tests are the controls: each makes something lose what was acknowledged, and
-// fails unless that is found.
+// These tests are the controls: each makes something lose what was
+// acknowledged, and fails unless that is found.
 
-// A disk that lies about flushes does lose what was acknowledged. A test that does
-// not see that would see no fault of a command either.
+// A disk that lies about flushes does lose what was acknowledged. A test that
+// does not see that would see no fault of a command either.
 func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
 	requirements(t)
 	if testing.Short() {
@@ -47,8 +47,8 @@ func TestALyingDiskIsCaughtLosingWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// A faultySync is a place of the product at which something is synced, and what stands
-// there in a command that forgets to.
+// A faultySync is a place of the product at which something is synced, and what
+// stands there in a command that forgets to.
 type faultySync struct {
 	name, file, right, wrong string
 }

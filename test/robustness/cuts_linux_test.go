@@ -94,7 +94,8 @@ func (r *recording) after(t *testing.T, m moment, c cutdisk.Cut) (findings []fin
 	return findings
 }
 
-// keep copies the image of a cut to where it can be looked at, if it is to be kept.
+// keep copies the image of a cut to where it can be looked at, if it is to be
+// kept.
 func (r *recording) keep(t *testing.T, image string) string {
 	t.Helper()
 	dir := os.Getenv(keepEnv)

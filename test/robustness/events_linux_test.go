@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// events are changes below a directory: files and directories that are made, renamed,
-// removed and written to.
+// events are changes below a directory: files and directories that are made,
+// renamed, removed and written to.
 type events struct {
 	file  *os.File
 	names map[uint32]string
@@ -20,14 +20,15 @@ type events struct {
 
 const watched = unix.IN_CREATE | unix.IN_MODIFY | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_DELETE
 
-// watch begins to see what changes in the directories below root: those that are
-// there, without the trees of layers.
+// watch begins to see what changes in the directories below root: those that
+// are there, without the trees of layers.
 func watch(root string) (*events, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	// Reading a descriptor that does not block waits in the runtime, and Close ends it.
+	// Reading a descriptor that does not block waits in the runtime, and Close ends
+	// it.
 	e := &events{file: os.NewFile(uintptr(fd), "inotify"), names: map[uint32]string{}}
 	const depth = 3 // content/blobs/sha256
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -57,8 +58,8 @@ func watch(root string) (*events, error) {
 	return e, nil
 }
 
-// count calls seen with the number of changes so far after each, until the events
-// are closed.
+// count calls seen with the number of changes so far after each, until the
+// events are closed.
 func (e *events) count(seen func(n int)) {
 	buf := make([]byte, 64<<10)
 	for n := 0; ; {

@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// A harm is a way in which something of a store gets damaged while nobody has it open.
-// What a layer is must be found again by the commands of mend.
+// A harm is a way in which something of a store gets damaged while nobody has
+// it open. What a layer is must be found again by the commands of mend.
 type harm struct {
 	name string
 	do   func(s store, h hurt) error
@@ -37,7 +37,8 @@ var (
 	importAgain   = []string{"import"} // of the images that are there
 )
 
-// harmsOfLayers are those that a layer which has a blob is made whole again after.
+// harmsOfLayers are those that a layer which has a blob is made whole again
+// after.
 var harmsOfLayers = []harm{
 	{"remove a file of a layer", removeFile, [][]string{readAndRepair}},
 	{"change a file of a layer", changeFile, [][]string{readAndRepair}},
@@ -67,7 +68,8 @@ var rebuild = []string{"repair", "--rebuild"}
 // layers is the directory that has the layers of a store.
 func (s store) layers() string { return filepath.Join(s.root, s.driver) }
 
-// layerOf returns the directory of a snapshot's layer, by the name in its record.
+// layerOf returns the directory of a snapshot's layer, by the name in its
+// record.
 func (s store) layerOf(key string) (string, error) {
 	records, err := filepath.Glob(filepath.Join(s.layers(), "*", "layer.json"))
 	if err != nil {
@@ -178,7 +180,8 @@ func renameInRecord(_ store, h hurt) error {
 	return os.WriteFile(h.record(), bytes.Replace(raw, []byte(name), []byte(name+"not-"), 1), 0o600)
 }
 
-// zeroDatabase leaves a database of zeros, as a file system does that has lost its data.
+// zeroDatabase leaves a database of zeros, as a file system does that has lost
+// its data.
 func zeroDatabase(s store, _ hurt) error {
 	path := filepath.Join(s.root, "meta.db")
 	info, err := os.Stat(path)
@@ -197,8 +200,8 @@ func syncAll(path string) error {
 	return errors.Join(unix.Syncfs(int(dir.Fd())), dir.Close())
 }
 
-// besides are names in the directory of layers that are no layers, but for those that
-// are always there.
+// besides are names in the directory of layers that are no layers, but for
+// those that are always there.
 func (s store) besides() (names []string, layers int, err error) {
 	entries, err := os.ReadDir(s.layers())
 	for _, e := range entries {

@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/resultdoc"
 )
 
-// What was acknowledged is there when a command, or the service that it goes through,
-// is killed, and what was not is there whole or not at all.
+// What was acknowledged is there when a command, or the service that it goes
+// through, is killed, and what was not is there whole or not at all.
 func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	requirements(t)
 	if testing.Short() {
@@ -77,8 +77,8 @@ func (s *story) again(dir string, round int, v variant) *story {
 	return &other
 }
 
-// live does all of the story. In each command a process is killed: the command, or
-// the service that it goes through.
+// live does all of the story. In each command a process is killed: the command,
+// or the service that it goes through.
 func (s *story) live(t *testing.T, random *rand.Rand, v variant, k *killOutcome) {
 	t.Helper()
 	s.makeDirectories(t)
@@ -118,8 +118,8 @@ func (s *story) live(t *testing.T, random *rand.Rand, v variant, k *killOutcome)
 	require.Empty(t, s.checker(t).leftovers())
 }
 
-// interrupt runs a command and kills a process at a change in the store. It reports
-// whether that was at work then, and the command's error.
+// interrupt runs a command and kills a process at a change in the store. It
+// reports whether that was at work then, and the command's error.
 func (s *story) interrupt(t *testing.T, d deed, how variant, at int) (killed bool, failed error) {
 	t.Helper()
 	var v *service
@@ -164,9 +164,9 @@ func (s *story) interrupt(t *testing.T, d deed, how variant, at int) (killed boo
 	return killed, failed
 }
 
-// requireSound requires that a store is as before a command or as after it, for each
-// thing in it; as after when the command has succeeded, and as before when it has said
-// that it was interrupted.
+// requireSound requires that a store is as before a command or as after it, for
+// each thing in it; as after when the command has succeeded, and as before when
+// it has said that it was interrupted.
 func (s *story) requireSound(t *testing.T, k *killOutcome, before state, d deed, v variant, failed error) state {
 	t.Helper()
 	what := fmt.Sprintf("%v after %v (served: %t, error: %v)", d.args, v.signal, v.served, failed)
@@ -189,8 +189,9 @@ func (s *story) requireSound(t *testing.T, k *killOutcome, before state, d deed,
 	return found
 }
 
-// requireMended requires that a command which was killed while it mended a store has lost
-// nothing: what was not damaged is there, and all is where the command has succeeded.
+// requireMended requires that a command which was killed while it mended a
+// store has lost nothing: what was not damaged is there, and all is where the
+// command has succeeded.
 func (s *story) requireMended(t *testing.T, k *killOutcome, d deed, v variant, failed error) {
 	t.Helper()
 	c := s.checker(t)
@@ -213,8 +214,8 @@ func (s *story) requireMended(t *testing.T, k *killOutcome, d deed, v variant, f
 	require.Empty(t, findings, "%v after %v (served: %t, error: %v)", d.args, v.signal, v.served, failed)
 }
 
-// mend does a command again that was killed while it mended the store. Then nothing is
-// left of the damage.
+// mend does a command again that was killed while it mended the store. Then
+// nothing is left of the damage.
 func (s *story) mend(t *testing.T, d deed) {
 	t.Helper()
 	out, said, err := s.store.both(d.args...)
@@ -225,8 +226,9 @@ func (s *story) mend(t *testing.T, d deed) {
 	require.Empty(t, s.checker(t).clean(d.after), "%v, done again", d.args)
 }
 
-// finish does a command that was interrupted, as far as that is still to be done. A
-// layer that looks whole may be torn all the same, so it is applied again.
+// finish does a command that was interrupted, as far as that is still to be
+// done. A layer that looks whole may be torn all the same, so it is applied
+// again.
 func (s *story) finish(t *testing.T, before, found state, d deed, failed error) {
 	t.Helper()
 	inDoubt := failed != nil && d.args[0] == "apply"

@@ -19,8 +19,8 @@ var killPlaces = []struct {
 type killOutcome struct {
 	fs, backend, signal string
 	served              bool
-	// kills is how many commands were run to be interrupted, hits how often a process
-	// was at work when it got the signal.
+	// kills is how many commands were run to be interrupted, hits how often a
+	// process was at work when it got the signal.
 	kills, hits, broken int
 }
 
@@ -51,7 +51,8 @@ func (s *kills) add(k *killOutcome) {
 	s.all = append(s.all, k)
 }
 
-// complete reports whether processes were killed on each of the backends that the table has.
+// complete reports whether processes were killed on each of the backends that
+// the table has.
 func (s *kills) complete() bool {
 	backends := map[string]bool{}
 	for _, k := range s.all {

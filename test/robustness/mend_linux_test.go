@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// harmLayer damages a layer of an image, or of a snapshot that was exported, and has it
-// made whole again.
+// harmLayer damages a layer of an image, or of a snapshot that was exported,
+// and has it made whole again.
 func (w *workload) harmLayer() {
 	w.t.Helper()
 	w.exported = slices.DeleteFunc(w.exported, func(key string) bool { return w.now.snapshots[key].kind != "committed" })
@@ -41,7 +41,8 @@ func (w *workload) harmLayer() {
 	})
 }
 
-// harmBlob damages the blob of a layer of an image, and has it made whole again.
+// harmBlob damages the blob of a layer of an image, and has it made whole
+// again.
 func (w *workload) harmBlob() {
 	w.t.Helper()
 	blobs := w.images[0].blobs
@@ -67,8 +68,8 @@ func (w *workload) harmStore() {
 	w.exported = nil // a record of a layer does not tell what was found out later
 }
 
-// harmed damages something, notes what can still be read then, and mends it with one of
-// the commands that can. What is whole is known from before.
+// harmed damages something, notes what can still be read then, and mends it
+// with one of the commands that can. What is whole is known from before.
 func (w *workload) harmed(h harm, what hurt, change func(*state)) {
 	w.t.Helper()
 	if w.service != nil { // a repair needs the store alone, and what is open may be cached
@@ -94,8 +95,8 @@ func (w *workload) harmed(h harm, what hurt, change func(*state)) {
 	require.Empty(w.t, c.clean(w.now), "after %s and %v", h.name, args)
 }
 
-// heal imports the images that are there again, by a service in one of two cases. Each
-// heals what it meets; all is whole after the last.
+// heal imports the images that are there again, by a service in one of two
+// cases. Each heals what it meets; all is whole after the last.
 func (w *workload) heal(restored func(*state)) {
 	w.t.Helper()
 	if w.random.IntN(2) == 0 {
@@ -151,8 +152,8 @@ func (w *workload) readable(key string) snapshot {
 	return row
 }
 
-// clean says what a store that was mended lacks of what is whole, and what is left in it
-// of the damage and of the repair.
+// clean says what a store that was mended lacks of what is whole, and what is
+// left in it of the damage and of the repair.
 func (c *checker) clean(whole state) []finding {
 	for _, args := range [][]string{{"gc"}, {"check", "--read-data"}} {
 		if out, said, err := c.both(args...); err != nil {
@@ -174,9 +175,9 @@ func (c *checker) clean(whole state) []finding {
 	return append(findings, compare(whole, whole, found, "mending what was damaged")...)
 }
 
-// leftBesides is besides without the replaced layers that a later gc deletes. Mounts of
-// snapshots are copied into the mount namespace of every process on the machine that
-// makes itself one, and keep such a layer until it ends.
+// leftBesides is besides without the replaced layers that a later gc deletes.
+// Mounts of snapshots are copied into the mount namespace of every process on
+// the machine that makes itself one, and keep such a layer until it ends.
 func (c *checker) leftBesides() (names []string, layers int, err error) {
 	for start := time.Now(); ; time.Sleep(time.Second) {
 		names, layers, err = c.besides()
@@ -190,9 +191,9 @@ func (c *checker) leftBesides() (names []string, layers int, err error) {
 	}
 }
 
-// mend does what somebody does after a cut in a store that was damaged: a repair, and
-// imports of what only the images' sources have. The next repair finds nothing, or
-// repairs what a blob that is there again tells.
+// mend does what somebody does after a cut in a store that was damaged: a
+// repair, and imports of what only the images' sources have. The next repair
+// finds nothing, or repairs what a blob that is there again tells.
 func (c *checker) mend(whole state) []finding {
 	if out, said, err := c.both(readAndRepair...); err != nil && !strings.Contains(out, "import the image again") {
 		return failed(fmt.Errorf("snapctl repair: %w: %s%s", err, out, said))

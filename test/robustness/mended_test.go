@@ -6,8 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// While a layer is made whole, what stands on it is between two states: a copy of the
-// damaged layer differs from the new one. What stands beside it does not change.
+// While a layer is made whole, what stands on it is between two states: a copy
+// of the damaged layer differs from the new one. What stands beside it does not
+// change.
 func TestWhatStandsOnALayerThatIsBeingMendedMayDiffer(t *testing.T) {
 	whole := newState()
 	for name, parent := range map[string]string{"base": "", "top": "base", "tip": "top", "beside": ""} {

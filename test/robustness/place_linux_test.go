@@ -62,7 +62,8 @@ func (fs fileSystem) mountDevice(t *testing.T, device, target string) {
 	requireOrSkip(t, fs.MountDevice(device, target))
 }
 
-// requireOrSkip skips a test for what this machine lacks, and fails it for other errors.
+// requireOrSkip skips a test for what this machine lacks, and fails it for
+// other errors.
 func requireOrSkip(t *testing.T, err error) {
 	t.Helper()
 	if errors.Is(err, cutdisk.ErrUnsupported) {

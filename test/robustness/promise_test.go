@@ -20,7 +20,8 @@ type snapshot struct {
 	diff string
 }
 
-// unreadable takes the place of the digest of what is damaged so that it cannot be read.
+// unreadable takes the place of the digest of what is damaged so that it cannot
+// be read.
 const unreadable = "unreadable"
 
 // A state is what a store holds, and the files that were exported from it.
@@ -28,8 +29,8 @@ type state struct {
 	snapshots map[string]snapshot
 	images    map[string]string // the digest of the manifest, by name
 	files     map[string]string // the digest of the content, by path
-	// whole is what a store that was damaged on purpose held before, and holds again
-	// when it is repaired; nil for one that was not.
+	// whole is what a store that was damaged on purpose held before, and holds
+	// again when it is repaired; nil for one that was not.
 	whole *state
 	// closed: it cannot be opened before it is rebuilt.
 	closed bool
@@ -73,9 +74,9 @@ type finding struct {
 
 func (f finding) String() string { return string(f.damage) + ": " + f.what }
 
-// mending returns what may be found while a store that was damaged is being mended: each
-// thing as damaged, or whole. While it is being damaged, nothing is promised of what that
-// changes, but that it is there.
+// mending returns what may be found while a store that was damaged is being
+// mended: each thing as damaged, or whole. While it is being damaged, nothing
+// is promised of what that changes, but that it is there.
 func mending(before, after state) (_, _ state, whole *state) {
 	switch {
 	case before.whole != nil:
@@ -98,8 +99,8 @@ func mending(before, after state) (_, _ state, whole *state) {
 	return before, after, after.whole
 }
 
-// halfMended is a damaged store in which something may be whole again: the diff of what
-// stands on that is another one, until it is made whole itself.
+// halfMended is a damaged store in which something may be whole again: the diff
+// of what stands on that is another one, until it is made whole itself.
 func (s state) halfMended(whole state) state {
 	s = s.clone()
 	damaged := func(name string) bool { return s.snapshots[name] != whole.snapshots[name] }
@@ -120,9 +121,10 @@ func (s state) halfMended(whole state) state {
 	return s
 }
 
-// compare says how a store that was found breaks what was promised before, when a
-// step from before to after was under way. What that step changes may be as it was
-// before or as it is after. Some steps leave something when they are interrupted.
+// compare says how a store that was found breaks what was promised before, when
+// a step from before to after was under way. What that step changes may be as
+// it was before or as it is after. Some steps leave something when they are
+// interrupted.
 func compare(before, after, found state, doing string) []finding {
 	findings := compareKind("snapshot", before.snapshots, after.snapshots, found.snapshots,
 		func(name string) bool { return strings.Contains(doing, "import") && isOfImport(name) },
@@ -138,8 +140,8 @@ func compare(before, after, found state, doing string) []finding {
 
 func never(string) bool { return false }
 
-// isOfImport reports whether a snapshot is one that an import works in. The next
-// import, and gc, remove it.
+// isOfImport reports whether a snapshot is one that an import works in. The
+// next import, and gc, remove it.
 func isOfImport(name string) bool { return strings.HasPrefix(name, "import-") }
 
 // same reports whether a snapshot is what was promised.
@@ -150,8 +152,9 @@ func (s snapshot) same(got snapshot) bool {
 	return s == got
 }
 
-// inDoubt lists the snapshots to which a layer was being applied. Each is as it was
-// before, or as it is after, or torn and then never becomes a committed one.
+// inDoubt lists the snapshots to which a layer was being applied. Each is as it
+// was before, or as it is after, or torn and then never becomes a committed
+// one.
 func inDoubt(before, after state) map[string]bool {
 	doubt := map[string]bool{}
 	for name, b := range before.snapshots {

@@ -70,7 +70,8 @@ func recordWith(t *testing.T, program string, fs fileSystem, backend string, hon
 	return r
 }
 
-// ends are the numbers of records in the log at which the steps were acknowledged.
+// ends are the numbers of records in the log at which the steps were
+// acknowledged.
 func (r *recording) ends(t *testing.T) []int {
 	t.Helper()
 	var ends []int
@@ -90,8 +91,8 @@ type moment struct {
 	at, done int
 }
 
-// randomMoments are moments of cuts: one half when a step was acknowledged, the others
-// inside a step, most of these when most can be lost. They are sorted.
+// randomMoments are moments of cuts: one half when a step was acknowledged, the
+// others inside a step, most of these when most can be lost. They are sorted.
 func (r *recording) randomMoments(t *testing.T, n int, random *rand.Rand) []moment {
 	t.Helper()
 	ends := r.ends(t)
@@ -112,8 +113,8 @@ func (r *recording) randomMoments(t *testing.T, n int, random *rand.Rand) []mome
 	return moments
 }
 
-// beforeFlush moves a place in the log to just before the next flush that has writes
-// before it.
+// beforeFlush moves a place in the log to just before the next flush that has
+// writes before it.
 func (r *recording) beforeFlush(at int) int {
 	for n := at; n < len(r.log.Records); n++ {
 		if r.log.Records[n].Kind == cutdisk.Flush && len(r.log.Tail(n)) > 0 {
@@ -123,8 +124,8 @@ func (r *recording) beforeFlush(at int) int {
 	return at
 }
 
-// around returns what was promised at a moment, and what is after the step that was
-// under way then, with its name.
+// around returns what was promised at a moment, and what is after the step that
+// was under way then, with its name.
 func (r *recording) around(m moment) (before, after state, doing string) {
 	before, doing = newState(), "nothing"
 	if m.done > 0 {

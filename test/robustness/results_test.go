@@ -63,8 +63,8 @@ func (o *outcome) row() string {
 // named is how the row of a file system and backend begins.
 func (o *outcome) named() string { return fmt.Sprintf("| %s | %s |", o.fs, o.backend) }
 
-// merge returns a table of cuts with the outcomes in it. The rows that it has of other
-// file systems and backends stay, so that a run may be made in parts.
+// merge returns a table of cuts with the outcomes in it. The rows that it has
+// of other file systems and backends stay, so that a run may be made in parts.
 func (r *results) merge(table string) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

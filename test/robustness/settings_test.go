@@ -42,8 +42,8 @@ func numberOfCuts(t *testing.T) int {
 	}
 }
 
-// seedOf returns the seed of a run, and logs it. It is that of the day, so that what fails
-// does so again while somebody looks for the reason.
+// seedOf returns the seed of a run, and logs it. It is that of the day, so that
+// what fails does so again while somebody looks for the reason.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
 	year, month, day := now().UTC().Date()
@@ -57,8 +57,8 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// randomFor returns random numbers that depend on the seed and a name, so that each
-// subtest has its own whichever run beside it.
+// randomFor returns random numbers that depend on the seed and a name, so that
+// each subtest has its own whichever run beside it.
 func randomFor(seed uint64, name string) *rand.Rand {
 	second := uint64(14695981039346656037) // FNV-1a, which is the same in every process
 	for _, c := range []byte(name) {

@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/image"
 )
 
-// importImage imports an image, through the client of a service in one of two cases.
+// importImage imports an image, through the client of a service in one of two
+// cases.
 func (w *workload) importImage(img ociImage) {
 	w.t.Helper()
 	change := func(s *state) {
@@ -52,8 +53,8 @@ func (w *workload) otherImage() {
 	w.removed(func(s *state) { delete(s.images, img.name) }, "rmi", img.name)
 }
 
-// layer makes a snapshot, applies a layer to it and commits it; now and then it stops
-// before the end.
+// layer makes a snapshot, applies a layer to it and commits it; now and then it
+// stops before the end.
 func (w *workload) layer() {
 	w.t.Helper()
 	parent, key, name, layer := w.parent(), w.newName("work"), w.newName("layer"), randomLayer(w.t, w.random)
@@ -97,8 +98,8 @@ func (w *workload) layerByClient(until int, parent, key, name string, layer []by
 	}
 }
 
-// edit mounts a new writable snapshot, changes files in it, unmounts it and commits
-// it. Nobody was promised anything of its content while it was mounted.
+// edit mounts a new writable snapshot, changes files in it, unmounts it and
+// commits it. Nobody was promised anything of its content while it was mounted.
 func (w *workload) edit() {
 	w.t.Helper()
 	parent, key, name := w.images[0].chain[1], w.newName("box"), w.newName("boxed")
@@ -125,7 +126,8 @@ func (w *workload) edit() {
 	}, "commit", name, key)
 }
 
-// export writes an image or a snapshot to a file on the same disk, which may be there.
+// export writes an image or a snapshot to a file on the same disk, which may be
+// there.
 func (w *workload) export() {
 	w.t.Helper()
 	source := w.parent()
@@ -212,15 +214,17 @@ func (w *workload) startOrStop() {
 	w.did("stop the service", nothing)
 }
 
-// The rows of bulk take more than the database has to have free to be made small again.
+// The rows of bulk take more than the database has to have free to be made
+// small again.
 const (
 	bulkRows   = 48
 	bulkLabels = 32
 	bulkLabel  = 4000 // bytes
 )
 
-// bulk makes many snapshots with long labels, removes them all and collects garbage, which
-// makes the database small again. Of the first two only the ends are acknowledged here.
+// bulk makes many snapshots with long labels, removes them all and collects
+// garbage, which makes the database small again. Of the first two only the ends
+// are acknowledged here.
 func (w *workload) bulk() {
 	w.t.Helper()
 	if w.service == nil {

@@ -34,8 +34,8 @@ func harmed(key string, do func(store, hurt) error) func(store) error {
 	}
 }
 
-// A story is what is done to a store again and again, each time with processes that
-// are killed elsewhere.
+// A story is what is done to a store again and again, each time with processes
+// that are killed elsewhere.
 type story struct {
 	store  store
 	files  string
@@ -45,8 +45,8 @@ type story struct {
 	sockets string
 }
 
-// tell makes the story and does it once without any kill, to know what is after each
-// command and how much it does.
+// tell makes the story and does it once without any kill, to know what is after
+// each command and how much it does.
 func tell(t *testing.T, dir, backend string, images [2]ociImage, layer string) *story {
 	t.Helper()
 	s := &story{store: store{snapctl(t), filepath.Join(dir, "told"), backend}, files: filepath.Join(dir, "told-files"), images: images, sockets: fstest.ShortDir(t)}
@@ -91,8 +91,8 @@ func tell(t *testing.T, dir, backend string, images [2]ociImage, layer string) *
 	return s
 }
 
-// damaged asks for what can be read of a store that was damaged; otherwise is what a store
-// holds that cannot be opened.
+// damaged asks for what can be read of a store that was damaged; otherwise is
+// what a store holds that cannot be opened.
 func (s *story) damaged(t *testing.T, otherwise state) state {
 	t.Helper()
 	c := s.checker(t)

@@ -30,12 +30,13 @@ type checker struct {
 	byClient bool
 	// harmed: it was damaged on purpose, so that some of it may not be readable.
 	harmed bool
-	// open is the service that has read the store, where the client goes on with it.
+	// open is the service that has read the store, where the client goes on with
+	// it.
 	open *service
 }
 
-// check looks at a store, and then uses it. It says which promises were broken; doing
-// is what was under way.
+// check looks at a store, and then uses it. It says which promises were broken;
+// doing is what was under way.
 func (c *checker) check(before, after state, doing string) (findings []finding) {
 	before, after, whole := mending(before, after)
 	c.harmed = whole != nil
@@ -79,7 +80,8 @@ func (c *checker) check(before, after state, doing string) (findings []finding) 
 	return c.use(found)
 }
 
-// decide commits a snapshot that is in doubt: either it is whole, or that is refused.
+// decide commits a snapshot that is in doubt: either it is whole, or that is
+// refused.
 func (c *checker) decide(name string, before, after state) []finding {
 	decided := name + "-decided"
 	if _, err := c.try("commit", decided, name); err != nil {
@@ -164,8 +166,8 @@ func (c *checker) close() error {
 	return v.stop()
 }
 
-// list runs the commands that list things. The first that opens the store tells of
-// layers without a row.
+// list runs the commands that list things. The first that opens the store tells
+// of layers without a row.
 func (c *checker) list(found *state) []finding {
 	out, said, err := c.both("--json", "ls")
 	if err != nil {
@@ -206,7 +208,8 @@ func (c *checker) info(found state) []finding {
 	return nil
 }
 
-// read reads all snapshots, images and exported files. What cannot be read is torn.
+// read reads all snapshots, images and exported files. What cannot be read is
+// torn.
 func (c *checker) read(v *service, found *state) (findings []finding) {
 	broken := func(what, name string, err error) {
 		if !c.harmed {
@@ -254,8 +257,8 @@ func (c *checker) read(v *service, found *state) (findings []finding) {
 	return findings
 }
 
-// use does the next things that somebody would do, and in the end removes all: nothing
-// may be left.
+// use does the next things that somebody would do, and in the end removes all:
+// nothing may be left.
 func (c *checker) use(found state) []finding {
 	active := ""
 	for _, key := range sorted(found.snapshots) {
@@ -332,8 +335,8 @@ func (c *checker) useByClient(active string) (err error) {
 	return c.removeByClient(v)
 }
 
-// removeByClient removes all snapshots that are not of images, those first that others
-// stand on no longer, and then all images.
+// removeByClient removes all snapshots that are not of images, those first that
+// others stand on no longer, and then all images.
 func (c *checker) removeByClient(v *service) error {
 	ctx := c.t.Context()
 	var own []string

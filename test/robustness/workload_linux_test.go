@@ -70,8 +70,8 @@ func (w *workload) run() {
 	w.collect()
 }
 
-// did notes that a step was acknowledged, before anything else is done, and then
-// what it changed.
+// did notes that a step was acknowledged, before anything else is done, and
+// then what it changed.
 func (w *workload) did(name string, change func(s *state)) {
 	w.t.Helper()
 	position, err := w.disk.Position()

@@ -1,11 +1,12 @@
-// Run measures the drivers of this module and containerd's snapshotters in the same run, as
-// 'snapctl bench' does the drivers alone, and writes the same report.
+// Run measures the drivers of this module and containerd's snapshotters in the
+// same run, as 'snapctl bench' does the drivers alone, and writes the same
+// report.
 //
 //	run [-quick] [-drivers LIST] [-suite LIST] [-scratch DIR] [-fs LIST] [-case-time DURATION]
 //	    [-out DIR]
 //
-// With -out, an interrupted run goes on where it was when it is started again with the same
-// options.
+// With -out, an interrupted run goes on where it was when it is started again
+// with the same options.
 package main
 
 import (

@@ -32,7 +32,8 @@ func Works(tb testing.TB, dir, name string) error {
 }
 
 // Place returns a directory on which the backend called name works: dir, or one
-// on a scratch btrfs. Where it does on neither the test is skipped, and told why.
+// on a scratch btrfs. Where it does on neither the test is skipped, and told
+// why.
 func Place(tb testing.TB, dir, name string) string {
 	tb.Helper()
 	return fstest.Place(tb, dir, func(dir string) error { return Works(tb, dir, name) })
@@ -41,9 +42,9 @@ func Place(tb testing.TB, dir, name string) string {
 // inShort is the backend that stands for all with -short: most people use it.
 const inShort = "overlay2"
 
-// SkipInShort skips a test of the backend called name with -short, unless the backend is the
-// one that stands for all. For tests of what is above the backends: these have suites
-// of their own.
+// SkipInShort skips a test of the backend called name with -short, unless the
+// backend is the one that stands for all. For tests of what is above the
+// backends: these have suites of their own.
 func SkipInShort(tb testing.TB, name string) {
 	tb.Helper()
 	if testing.Short() && name != inShort {

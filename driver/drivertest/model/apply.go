@@ -46,7 +46,8 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", diff.ErrInvalidLayer, fmt.Sprintf(format, args...))
 }
 
-// checkName refuses a name that leaves the root on its way, even if it comes back.
+// checkName refuses a name that leaves the root on its way, even if it comes
+// back.
 func checkName(name string) error {
 	depth := 0
 	for _, c := range strings.Split(name, "/") {
@@ -211,7 +212,8 @@ func checkIDs(e fstest.Entry) error {
 	return nil
 }
 
-// checkXattrs refuses attributes that no file on Linux can have, or none tells of.
+// checkXattrs refuses attributes that no file on Linux can have, or none tells
+// of.
 func checkXattrs(e fstest.Entry) error {
 	if e.Type == stdtar.TypeLink {
 		return nil

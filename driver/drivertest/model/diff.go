@@ -111,8 +111,8 @@ func differ(o, n *inode) bool {
 
 // regroup finds the files all of whose names are in the diff because of their
 // links: those that join names which were not one file, and, of each old file,
-// those that it was split into, if more than one of them is unchanged otherwise.
-// Names that only the old tree has do not matter.
+// those that it was split into, if more than one of them is unchanged
+// otherwise. Names that only the old tree has do not matter.
 func (c *comparison) regroup() {
 	heirs := map[*inode][]*inode{}
 	for n, names := range c.new.links() {

@@ -221,8 +221,8 @@ func metadata() []Case {
 	}
 }
 
-// WithXattrs gives an entry n extended attributes without values, with names of so many
-// bytes.
+// WithXattrs gives an entry n extended attributes without values, with names of
+// so many bytes.
 func WithXattrs(e Entry, n, length int) Entry {
 	e.Xattrs = make(map[string]string, n)
 	for i := range n {
@@ -232,7 +232,8 @@ func WithXattrs(e Entry, n, length int) Entry {
 	return e
 }
 
-// longName is the longest name that every backend takes; see Properties.MaxName.
+// longName is the longest name that every backend takes; see
+// Properties.MaxName.
 const longName = 242
 
 func special() []Case {

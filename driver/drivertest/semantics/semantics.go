@@ -1,6 +1,7 @@
 // Package semantics is docs/semantics.md, what a layer means, as a table: every
-// statement of that page that can be said as layers and edits has a [Case] with the
-// result written out by hand. The model is tested with it, and so is every backend.
+// statement of that page that can be said as layers and edits has a [Case] with
+// the result written out by hand. The model is tested with it, and so is every
+// backend.
 package semantics
 
 import (

@@ -27,8 +27,8 @@ var names = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 })
 
-// Check says what is wrong with c, all of it at once; errors match [ErrInvalid].
-// Addresses lose their "unix://".
+// Check says what is wrong with c, all of it at once; errors match
+// [ErrInvalid]. Addresses lose their "unix://".
 func (c *Config) Check() error {
 	for _, address := range []*string{&c.Address, &c.ContainerdAddress, &c.MetricsAddress, &c.PprofAddress} {
 		*address = socketPath(*address)
@@ -100,8 +100,9 @@ func (c *Config) sockets() [][2]string {
 	return sockets
 }
 
-// socketPath is the path in an address, which may be written as unix:PATH or unix://PATH.
-// The path of a path is the path itself, however many slashes it begins with.
+// socketPath is the path in an address, which may be written as unix:PATH or
+// unix://PATH. The path of a path is the path itself, however many slashes it
+// begins with.
 func socketPath(address string) string {
 	path, is := strings.CutPrefix(address, "unix:")
 	if !is {

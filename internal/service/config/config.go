@@ -4,7 +4,8 @@ import (
 	"time"
 )
 
-// DefaultPath is the file that is read when no other is named; it may be missing.
+// DefaultPath is the file that is read when no other is named; it may be
+// missing.
 const DefaultPath = "/etc/layerkeep/config.toml"
 
 // DefaultAddress is the socket of the service.
@@ -17,11 +18,11 @@ type Config struct {
 	// store's own.
 	Root   string `toml:"root"`
 	Driver string `toml:"driver"`
-	// Metacopy: with overlay2, changing the owner or the mode of a file of the image copies
-	// its attributes alone, see driver.Options.
+	// Metacopy: with overlay2, changing the owner or the mode of a file of the
+	// image copies its attributes alone, see driver.Options.
 	Metacopy bool `toml:"metacopy"`
-	// Additional are the directories of additional stores, whose images are used and
-	// which are only read.
+	// Additional are the directories of additional stores, whose images are used
+	// and which are only read.
 	Additional []string `toml:"additional"`
 
 	// Address is the unix socket of the service; the engine behind it has the

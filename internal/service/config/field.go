@@ -17,8 +17,8 @@ type Value interface {
 
 // A Field is one setting: a flag and a key of the file.
 type Field struct {
-	// Key is the flag, and the key in the file, where Table is empty; else it is that of
-	// the table, a dash and the key in it.
+	// Key is the flag, and the key in the file, where Table is empty; else it is
+	// that of the table, a dash and the key in it.
 	Key, Table string
 	// Help says what it is, in one line; the name of its argument is in
 	// backquotes.

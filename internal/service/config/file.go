@@ -39,8 +39,8 @@ func (c *Config) Load(path string) error {
 	return nil
 }
 
-// LoadDefault is Load of [DefaultPath], which may be missing. It returns the path
-// that was read, or "".
+// LoadDefault is Load of [DefaultPath], which may be missing. It returns the
+// path that was read, or "".
 func (c *Config) LoadDefault() (string, error) {
 	err := c.Load(DefaultPath)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,7 +1,8 @@
 package config
 
-// A Flag is a setting on the command line. It keeps what was given until the file
-// has been read, since a flag wins over the file. It is a value for package pflag.
+// A Flag is a setting on the command line. It keeps what was given until the
+// file has been read, since a flag wins over the file. It is a value for
+// package pflag.
 type Flag struct {
 	// Field is the setting with its default.
 	Field Field

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzFile reads any bytes as a configuration. One that is valid is written as a file
-// that says the same.
+// FuzzFile reads any bytes as a configuration. One that is valid is written as
+// a file that says the same.
 func FuzzFile(f *testing.F) {
 	c := Default()
 	var b bytes.Buffer

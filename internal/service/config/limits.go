@@ -9,9 +9,10 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Limits bound what one layer may ask for, as text: NAME=VALUE, separated by commas.
-// The names are entries, bytes, ratio, depth, header and memory; bytes, header and
-// memory are sizes as [ParseSize] reads them. What is not named has its default.
+// Limits bound what one layer may ask for, as text: NAME=VALUE, separated by
+// commas. The names are entries, bytes, ratio, depth, header and memory; bytes,
+// header and memory are sizes as [ParseSize] reads them. What is not named has
+// its default.
 type Limits string
 
 type limitName struct {

@@ -10,8 +10,8 @@ import (
 // sizeUnits are the suffixes of a size, in powers of 1024.
 const sizeUnits = "KMGTPE"
 
-// ParseSize returns the bytes that a text means: a number of them, or of units of 1024
-// with a suffix: 4096, 512M, 2GiB.
+// ParseSize returns the bytes that a text means: a number of them, or of units
+// of 1024 with a suffix: 4096, 512M, 2GiB.
 func ParseSize(text string) (int64, error) {
 	digits, suffix := text, ""
 	if i := strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
@@ -39,7 +39,8 @@ func sizeUnit(suffix string) (int64, bool) {
 	return 1 << (10 * (i + 1)), true
 }
 
-// A Size is a number of bytes that is written as ParseSize reads it; empty is 0.
+// A Size is a number of bytes that is written as ParseSize reads it; empty
+// is 0.
 type Size int64
 
 // UnmarshalText reads what ParseSize reads, and the empty text.
@@ -58,7 +59,8 @@ func (s *Size) UnmarshalText(text []byte) error {
 // MarshalText is the inverse of UnmarshalText.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String returns the size as text, in the largest unit that gives a whole number.
+// String returns the size as text, in the largest unit that gives a whole
+// number.
 func (s Size) String() string {
 	if s <= 0 {
 		return ""

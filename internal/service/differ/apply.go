@@ -19,13 +19,14 @@ import (
 )
 
 // Apply unpacks the layer that desc describes, from the engine's content store,
-// into the active snapshot of the scope that mounts are those of, and returns the
-// descriptor of the uncompressed layer.
+// into the active snapshot of the scope that mounts are those of, and returns
+// the descriptor of the uncompressed layer.
 //
 // Errors match errdefs.ErrNotImplemented for mounts that are not ours and media
-// types that are not read, ErrNotFound for a blob that the engine does not have,
-// ErrUnavailable when the engine cannot be reached, [driver.ErrInvalidLayer] and
-// [driver.ErrDigest]. After an error the snapshot is as before.
+// types that are not read, ErrNotFound for a blob that the engine does not
+// have, ErrUnavailable when the engine cannot be reached,
+// [driver.ErrInvalidLayer] and [driver.ErrDigest]. After an error the snapshot
+// is as before.
 func (d *Differ) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, opts ...diff.ApplyOpt) (ocispec.Descriptor, error) {
 	var config diff.ApplyConfig
 	for _, opt := range opts {
@@ -122,8 +123,8 @@ func (d *Differ) measure(ctx context.Context, desc ocispec.Descriptor) (driver.A
 	return driver.Applied{DiffID: hash.Digest(), Bytes: n}, b.finish(err)
 }
 
-// ratioFloor is how many bytes may come of nothing before a ratio counts, as when a
-// layer is applied.
+// ratioFloor is how many bytes may come of nothing before a ratio counts, as
+// when a layer is applied.
 const ratioFloor = 64 << 20
 
 // bound is how many bytes a layer of so many compressed ones may have.

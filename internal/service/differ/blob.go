@@ -26,9 +26,9 @@ const (
 )
 
 // A blob is the stream of a blob in the engine's content store. It is received
-// and verified beside the one who reads it. Where its size or digest is not that
-// of the descriptor it ends with an error that matches [driver.ErrDigest] instead
-// of io.EOF, so whoever unpacks it cannot finish on wrong content.
+// and verified beside the one who reads it. Where its size or digest is not
+// that of the descriptor it ends with an error that matches [driver.ErrDigest]
+// instead of io.EOF, so whoever unpacks it cannot finish on wrong content.
 type blob struct {
 	desc   ocispec.Descriptor
 	cancel context.CancelFunc
@@ -140,8 +140,8 @@ func (b *blob) next() ([]byte, bool) {
 }
 
 // finish reads the blob to its end, when err says nothing of the disk or the
-// caller. A blob that is not what its digest says is the reason for whatever else
-// is wrong with the layer.
+// caller. A blob that is not what its digest says is the reason for whatever
+// else is wrong with the layer.
 func (b *blob) finish(err error) error {
 	if err != nil && !errors.Is(err, driver.ErrInvalidLayer) && !errors.Is(err, driver.ErrDigest) {
 		return err

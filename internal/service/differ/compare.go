@@ -18,17 +18,17 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Compare makes the layer that turns what lower shows into what upper shows, puts
-// it into the engine's content store and returns its descriptor. Both are mounts
-// of snapshots of the scope, of any kind; lower may be empty. The default media
-// type is that of a gzipped layer.
+// Compare makes the layer that turns what lower shows into what upper shows,
+// puts it into the engine's content store and returns its descriptor. Both are
+// mounts of snapshots of the scope, of any kind; lower may be empty. The
+// default media type is that of a gzipped layer.
 //
-// When the content store has the layer already, that is success. After an error,
-// and when ctx ends, nothing is left in the content store.
+// When the content store has the layer already, that is success. After an
+// error, and when ctx ends, nothing is left in the content store.
 //
 // Errors match errdefs.ErrNotImplemented for mounts that are not ours and media
-// types that are not written, ErrUnavailable when the engine cannot be reached or
-// another call is writing under the same reference.
+// types that are not written, ErrUnavailable when the engine cannot be reached
+// or another call is writing under the same reference.
 func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts ...ctddiff.Opt) (ocispec.Descriptor, error) {
 	job, err := d.newJob(ctx, opts)
 	if err != nil {

@@ -36,9 +36,10 @@ var (
 	_ diff.Comparer = (*Differ)(nil)
 )
 
-// New returns a differ for the snapshots of a scope of the store, which reads and
-// writes the content store of the engine. It is the one that gives the store a
-// layer again which had to wait for its parents, see [snapshotter.Scope.OnReopen].
+// New returns a differ for the snapshots of a scope of the store, which reads
+// and writes the content store of the engine. It is the one that gives the
+// store a layer again which had to wait for its parents, see
+// [snapshotter.Scope.OnReopen].
 func New(store *snapshotter.Snapshotter, scope *snapshotter.Scope, engine *Engine, opts Options) *Differ {
 	d := &Differ{store: store, scope: scope, engine: engine, log: opts.Logger, limits: opts.Limits}
 	if d.log == nil {

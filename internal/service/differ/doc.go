@@ -9,7 +9,8 @@
 //	d := differ.New(store, scope, engine, differ.Options{})
 //	diffapi.RegisterDiffServer(server, diffservice.FromApplierAndComparer(d, d))
 //
-// What it is not made for it leaves to the next differ in the engine's list, with
-// an error that matches errdefs.ErrNotImplemented: mounts of other snapshotters,
-// and media types that it does not know, those of encrypted layers for instance.
+// What it is not made for it leaves to the next differ in the engine's list,
+// with an error that matches errdefs.ErrNotImplemented: mounts of other
+// snapshotters, and media types that it does not know, those of encrypted
+// layers for instance.
 package differ

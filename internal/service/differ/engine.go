@@ -83,9 +83,9 @@ func NewEngine(address string) (*Engine, error) {
 // Close ends the connection and the calls on it. Idempotent.
 func (e *Engine) Close() error { return e.close() }
 
-// outgoing gives the context of a call on us what the engine needs for calls back
-// on it: the namespace, and the lease when there is one. It waits for an engine
-// that is being restarted.
+// outgoing gives the context of a call on us what the engine needs for calls
+// back on it: the namespace, and the lease when there is one. It waits for an
+// engine that is being restarted.
 func (e *Engine) outgoing(ctx context.Context) (context.Context, error) {
 	namespace, ok := namespaces.Namespace(ctx)
 	if !ok {

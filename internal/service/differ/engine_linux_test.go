@@ -40,8 +40,8 @@ func inNamespace(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, testNamespace)
 }
 
-// A testEngine is what the differ sees of containerd: its own content store, with
-// its metadata, behind its own service on a socket.
+// A testEngine is what the differ sees of containerd: its own content store,
+// with its metadata, behind its own service on a socket.
 type testEngine struct {
 	t      testing.TB
 	socket string

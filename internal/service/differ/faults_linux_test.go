@@ -26,8 +26,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A gate stands between the differ and containerd's content service: it lets some
-// messages of a stream through and then does what a test wants.
+// A gate stands between the differ and containerd's content service: it lets
+// some messages of a stream through and then does what a test wants.
 type gate struct {
 	contentapi.ContentServer
 	reads, writes int                         // let through
@@ -120,9 +120,9 @@ func TestAnEngineThatFailsInTheMiddleLeavesNothing(t *testing.T) {
 	})
 }
 
-// A caller that hangs up while the engine is busy: the call ends, and all that it
-// started does. An engine that hangs, too, and never ends an upload by itself, is
-// not waited for without end.
+// A caller that hangs up while the engine is busy: the call ends, and all that
+// it started does. An engine that hangs, too, and never ends an upload by
+// itself, is not waited for without end.
 func TestACallerThatHangsUpLeavesNothing(t *testing.T) {
 	cancelNow := func(cancel context.CancelFunc) func(context.Context) error {
 		return func(ctx context.Context) error {

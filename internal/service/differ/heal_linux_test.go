@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// pulled makes the snapshots of an image of two layers as containerd names them, and
-// returns these names and the blobs.
+// pulled makes the snapshots of an image of two layers as containerd names
+// them, and returns these names and the blobs.
 func (r *rig) pulled() (names []string, blobs []ocispec.Descriptor) {
 	r.t.Helper()
 	parent, chainID := "", digest.Digest("")
@@ -48,8 +48,9 @@ func (r *rig) lose(name string) {
 	}
 }
 
-// unpackAgain does what containerd does with a layer whose snapshot it has not found. It
-// ends with the removal, since its own database knows the name of the snapshot.
+// unpackAgain does what containerd does with a layer whose snapshot it has not
+// found. It ends with the removal, since its own database knows the name of the
+// snapshot.
 func (r *rig) unpackAgain(n int, name, parent string, blob ocispec.Descriptor) {
 	r.t.Helper()
 	key := fmt.Sprintf("default/%d/extract-%d %s", 50+n, n, filepath.Base(name))
@@ -89,7 +90,8 @@ func TestALostLayerThatAnEngineUnpacksAgainIsHealed(t *testing.T) {
 	})
 }
 
-// Engines unpack layers side by side, the upper one first if that is how it goes.
+// Engines unpack layers side by side, the upper one first if that is how it
+// goes.
 func TestLostLayersAreHealedInWhateverOrderTheyCome(t *testing.T) {
 	r := newRig(t, "overlay2")
 	names, blobs := r.pulled()

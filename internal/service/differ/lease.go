@@ -24,10 +24,11 @@ const (
 )
 
 // protect keeps a blob that is about to be committed from the engine's garbage
-// collection for a short time. Who asks for a layer holds a lease until something
-// refers to it, but containerd does not hand the lease on to a proxied differ.
-// The caller calls drop when the blob does not get there. The end of ctx does not
-// interrupt it: the engine could still make the lease after the call was given up.
+// collection for a short time. Who asks for a layer holds a lease until
+// something refers to it, but containerd does not hand the lease on to a
+// proxied differ. The caller calls drop when the blob does not get there. The
+// end of ctx does not interrupt it: the engine could still make the lease after
+// the call was given up.
 func (e *Engine) protect(ctx context.Context, blob digest.Digest) (drop func(), err error) {
 	drop = func() {}
 	if _, ok := leases.FromContext(ctx); ok {

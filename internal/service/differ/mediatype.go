@@ -6,9 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Docker's media types of layers, from the distribution project's "Image Manifest
-// Version 2, Schema 2", and the image-spec's for layers that must not be pushed,
-// which it has deprecated but images have.
+// Docker's media types of layers, from the distribution project's "Image
+// Manifest Version 2, Schema 2", and the image-spec's for layers that must not
+// be pushed, which it has deprecated but images have.
 const (
 	dockerLayer        = "application/vnd.docker.image.rootfs.diff.tar"
 	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"

@@ -14,8 +14,8 @@ const (
 	sendAhead = 3
 )
 
-// errUpload says that the goroutine that sends has given up, and why is known to
-// close.
+// errUpload says that the goroutine that sends has given up, and why is known
+// to close.
 var errUpload = errors.New("the upload has failed")
 
 // An upload writes to w in large pieces, beside the one who writes to it. It

@@ -29,8 +29,8 @@ func sourceOf(ctx context.Context, desc ocispec.Descriptor) (string, error) {
 	return string(text), err
 }
 
-// reopen reads a layer for the second time, for a commit that can only now, with
-// the parents, apply it.
+// reopen reads a layer for the second time, for a commit that can only now,
+// with the parents, apply it.
 func (d *Differ) reopen(ctx context.Context, from string) (io.ReadCloser, driver.ApplyOptions, error) {
 	var s source
 	if err := json.Unmarshal([]byte(from), &s); err != nil {

@@ -18,8 +18,8 @@ import (
 
 const extractKey = "default/7/extract-12 sha256:abc"
 
-// What only the parents can give a meaning to: an entry below a symbolic link of
-// theirs, a hard link to a file of theirs.
+// What only the parents can give a meaning to: an entry below a symbolic link
+// of theirs, a hard link to a file of theirs.
 var needParents = map[string][]fstest.Entry{
 	"below a symbolic link": {fstest.File("lib/b", "b")},
 	"a hard link":           {fstest.Link("etc/alias", "etc/hostname")},

@@ -28,8 +28,8 @@ type rig struct {
 	engine *testEngine
 }
 
-// stopEngine returns when the engine is away, and the differ knows that: a call on a connection
-// that has ended, and is not known to have, is lost.
+// stopEngine returns when the engine is away, and the differ knows that: a call
+// on a connection that has ended, and is not known to have, is lost.
 func (r *rig) stopEngine() {
 	r.t.Helper()
 	r.engine.stop()

@@ -26,11 +26,11 @@ const (
 )
 
 // A transfer is the stream on which one upload goes to the engine's content
-// store. It lives longer than the call it is made for: cancelling a stream tells
-// the engine to stop, but nobody learns when it has. The engine may create the
-// upload, or write to it, after a request to remove it, and what it writes then
-// stays. So the stream of a call whose caller has gone is closed in good order:
-// the engine's answer says that it is done with the upload.
+// store. It lives longer than the call it is made for: cancelling a stream
+// tells the engine to stop, but nobody learns when it has. The engine may
+// create the upload, or write to it, after a request to remove it, and what it
+// writes then stays. So the stream of a call whose caller has gone is closed in
+// good order: the engine's answer says that it is done with the upload.
 type transfer struct {
 	store    content.Store
 	ref      string
@@ -104,8 +104,8 @@ func (s tellingStream) Send(req *contentapi.WriteContentRequest) error {
 	}
 }
 
-// close ends the stream and returns when the engine has done with it, or has not
-// said so in time. Nothing may be sending on the stream any more.
+// close ends the stream and returns when the engine has done with it, or has
+// not said so in time. Nothing may be sending on the stream any more.
 func (t *transfer) close() {
 	defer t.cancel()
 	if t.stream == nil {
@@ -123,8 +123,8 @@ func (t *transfer) close() {
 	}
 }
 
-// discard ends the stream and removes the upload, also after the caller has gone.
-// It returns err with what went wrong in addition.
+// discard ends the stream and removes the upload, also after the caller has
+// gone. It returns err with what went wrong in addition.
 func (t *transfer) discard(err error) error {
 	t.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), abortPatience)

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// endedStream is a stream that the engine has ended, for a reason or without one,
-// after some answers that nobody has received yet.
+// endedStream is a stream that the engine has ended, for a reason or without
+// one, after some answers that nobody has received yet.
 type endedStream struct {
 	contentapi.Content_WriteClient
 	answers int

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// counting is a content service that counts the blobs that are being read, each of
-// which waits until open is closed.
+// counting is a content service that counts the blobs that are being read, each
+// of which waits until open is closed.
 type counting struct {
 	contentapi.ContentServer
 	open     chan struct{}
@@ -97,8 +97,8 @@ func TestOnlySoManyLayersAreReadAtATime(t *testing.T) {
 	require.Equal(t, atOnce, most)
 }
 
-// An apply may wait for a commit of the same snapshot, so that commit must not wait
-// for the turn of an apply.
+// An apply may wait for a commit of the same snapshot, so that commit must not
+// wait for the turn of an apply.
 func TestACommitReadsALayerAgainWhileAllTurnsAreTaken(t *testing.T) {
 	r := newRig(t, "overlay2")
 	r.extract(t, needParents["a hard link"])

@@ -101,8 +101,8 @@ func TestContainerdsOwnApplierGivesTheSameTree(t *testing.T) {
 	})
 }
 
-// benchLayer is a layer like that of a language's runtime: many small files, some
-// large ones; about 200 MiB.
+// benchLayer is a layer like that of a language's runtime: many small files,
+// some large ones; about 200 MiB.
 func benchLayer(b *testing.B) []byte {
 	b.Helper()
 	entries := []fstest.Entry{fstest.Dir("./")}
@@ -117,9 +117,9 @@ func benchLayer(b *testing.B) []byte {
 	return fstest.Layer(b, entries...)
 }
 
-// BenchmarkApply applies a layer as containerd would with this differ and with its
-// own one ("walking" in its configuration), both from a content store; for ours
-// that is behind a socket.
+// BenchmarkApply applies a layer as containerd would with this differ and with
+// its own one ("walking" in its configuration), both from a content store; for
+// ours that is behind a socket.
 //
 // All files go to the file system of TMPDIR.
 func BenchmarkApply(b *testing.B) {
@@ -151,8 +151,8 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkCompare makes the layer of ten changes over 12,000 files as containerd
-// would with this differ and with its own one.
+// BenchmarkCompare makes the layer of ten changes over 12,000 files as
+// containerd would with this differ and with its own one.
 func BenchmarkCompare(b *testing.B) {
 	r := newRig(b, "overlay2")
 	r.prepare("base-active", "")
@@ -176,8 +176,8 @@ func BenchmarkCompare(b *testing.B) {
 	}
 }
 
-// BenchmarkRead reads a blob through the engine's socket: the way that containerd's
-// own client does it, and ours.
+// BenchmarkRead reads a blob through the engine's socket: the way that
+// containerd's own client does it, and ours.
 func BenchmarkRead(b *testing.B) {
 	r := newRig(b, "vfs")
 	desc := r.engine.put(ocispec.MediaTypeImageLayer, incompressible(b, 128))

@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// containerd calls a proxied differ with its own client, which says the namespace
-// in a header.
+// containerd calls a proxied differ with its own client, which says the
+// namespace in a header.
 func TestContainerdsClientReachesTheDiffer(t *testing.T) {
 	onBackends(t, func(t *testing.T, r *rig) {
 		socket := filepath.Join(r.engine.dir, "differ")

@@ -29,12 +29,12 @@ func (d *Driver) serveApply(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, response{Size: size})
 }
 
-// apply fills a new layer and commits it. It returns the bytes of the files that
-// the layer has changed.
+// apply fills a new layer and commits it. It returns the bytes of the files
+// that the layer has changed.
 //
-// Once it has begun, the layer cannot be applied to again, for a second call for
-// the same layer is one that Docker repeats after it was cut off: it brings only
-// what was left of the stream then.
+// Once it has begun, the layer cannot be applied to again, for a second call
+// for the same layer is one that Docker repeats after it was cut off: it brings
+// only what was left of the stream then.
 func (d *Driver) apply(ctx context.Context, id, parent string, body io.Reader) (int64, error) {
 	if err := d.fill(ctx, id, parent, body); err != nil {
 		return 0, err

@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// requestPatience is how long a client may take for the next piece of a small request.
-// Docker sends it at once.
+// requestPatience is how long a client may take for the next piece of a small
+// request. Docker sends it at once.
 const requestPatience = 30 * time.Second
 
-// A body is that of a request, of which the next piece must come within a time: a client
-// that stops in the middle would otherwise hold a layer, and the call, for ever.
+// A body is that of a request, of which the next piece must come within a time:
+// a client that stops in the middle would otherwise hold a layer, and the call,
+// for ever.
 type body struct {
 	io.ReadCloser
 	control  *http.ResponseController
 	patience time.Duration
-	// stalled is set when the time was over: the server ends the context of the call as
-	// well, and its error would tell nothing.
+	// stalled is set when the time was over: the server ends the context of the
+	// call as well, and its error would tell nothing.
 	stalled error
 }
 
@@ -38,8 +39,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// done lets the connection wait for the next request as long as it likes, and adds to the
-// error of the call that the client has stalled.
+// done lets the connection wait for the next request as long as it likes, and
+// adds to the error of the call that the client has stalled.
 func (b *body) done(err error) error {
 	_ = b.control.SetReadDeadline(time.Time{})
 	if err != nil && b.stalled != nil {

@@ -27,8 +27,8 @@ func (d *Driver) writeChanges(ctx context.Context, l layer, parent string, w io.
 // changeList writes changes, in the order of [diff.Compare], as the value of a
 // response, each as it comes.
 //
-// A directory in which a name was added or removed counts as changed, even where
-// its times were put back; the root is never listed.
+// A directory in which a name was added or removed counts as changed, even
+// where its times were put back; the root is never listed.
 type changeList struct {
 	w     io.Writer
 	count int

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// attempts is how often the changes of a layer that is being written to are read,
-// when what was there a moment ago is gone.
+// attempts is how often the changes of a layer that is being written to are
+// read, when what was there a moment ago is gone.
 const attempts = 5
 
 // serveDiff answers with the changes of a layer as a tar.

@@ -30,16 +30,16 @@ type Options struct {
 }
 
 // A Driver answers Docker's calls from a store. It is an http.Handler, safe for
-// concurrent use: calls on one layer run one after the other, but for those that
-// only read.
+// concurrent use: calls on one layer run one after the other, but for those
+// that only read.
 type Driver struct {
 	store *snapshotter.Snapshotter
 	scope *snapshotter.Scope
 	name  string
 	log   *slog.Logger
 	mux   *http.ServeMux
-	// ids order the calls that change one layer. Nobody holds two at once, so that hostile
-	// IDs cannot make calls wait for each other.
+	// ids order the calls that change one layer. Nobody holds two at once, so that
+	// hostile IDs cannot make calls wait for each other.
 	ids    keylock.Locks
 	mounts *mountTable
 

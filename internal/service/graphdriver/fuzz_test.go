@@ -18,17 +18,17 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// fuzzCalls are the calls that the fuzz target makes. Get is left out: it mounts, and the
-// process of a fuzz target can be killed at any time.
+// fuzzCalls are the calls that the fuzz target makes. Get is left out: it
+// mounts, and the process of a fuzz target can be killed at any time.
 var fuzzCalls = []string{
 	"Plugin.Activate", "GraphDriver.Init", "GraphDriver.Capabilities", "GraphDriver.Create", "GraphDriver.CreateReadWrite",
 	"GraphDriver.Remove", "GraphDriver.Put", "GraphDriver.Exists", "GraphDriver.Status", "GraphDriver.GetMetadata",
 	"GraphDriver.DiffSize", "GraphDriver.Diff", "GraphDriver.Changes", "GraphDriver.ApplyDiff", "GraphDriver.Cleanup", "NoCall",
 }
 
-// FuzzRequests makes a call with any query and body. It ends, with a status of 200 exactly
-// if nothing is said of an error; what it makes has an ID that can be part of a path, and
-// nothing beside the store changes.
+// FuzzRequests makes a call with any query and body. It ends, with a status of
+// 200 exactly if nothing is said of an error; what it makes has an ID that can
+// be part of a path, and nothing beside the store changes.
 func FuzzRequests(f *testing.F) {
 	for call := range fuzzCalls {
 		f.Add(byte(call), "id=new&parent=base", []byte(`{"ID":"base","Parent":""}`))

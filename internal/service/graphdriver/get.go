@@ -11,7 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// get mounts a layer and returns where: to be written to, unless it is committed.
+// get mounts a layer and returns where: to be written to, unless it is
+// committed.
 func (d *Driver) get(ctx context.Context, req request) (response, error) {
 	if err := checkMountLabel(req.MountLabel); err != nil {
 		return response{}, err
@@ -37,7 +38,8 @@ func (d *Driver) get(ctx context.Context, req request) (response, error) {
 	return response{Dir: dir}, nil
 }
 
-// put ends what get began. A layer that is not mounted, or not there, is no error.
+// put ends what get began. A layer that is not mounted, or not there, is no
+// error.
 func (d *Driver) put(ctx context.Context, req request) (response, error) {
 	if err := checkID(req.ID); err != nil {
 		return response{}, err

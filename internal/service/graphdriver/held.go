@@ -9,12 +9,13 @@ import (
 // maxHeld is how much of a response is held back, in bytes.
 const maxHeld = 1 << 20
 
-// readPatience is how long a client may take to read the next piece of a response, or to
-// send that of a layer: as long as that is not over, nobody can remove the layer.
+// readPatience is how long a client may take to read the next piece of a
+// response, or to send that of a layer: as long as that is not over, nobody can
+// remove the layer.
 const readPatience = 5 * time.Minute
 
-// held is a response whose beginning waits, so that it can still become an error,
-// or be written anew.
+// held is a response whose beginning waits, so that it can still become an
+// error, or be written anew.
 type held struct {
 	w         http.ResponseWriter
 	mediaType string

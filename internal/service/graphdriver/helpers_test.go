@@ -66,7 +66,8 @@ func newPlugin(t testing.TB, driverName string) *plugin {
 	return p
 }
 
-// start makes a driver over the store and a server of it, as a new process would.
+// start makes a driver over the store and a server of it, as a new process
+// would.
 func (p *plugin) start() {
 	p.t.Helper()
 	d, err := New(p.t.Context(), p.store, Options{
@@ -132,8 +133,8 @@ func (p *plugin) call(method string, req any) answer {
 	return p.answer(method, bytes.NewReader(raw))
 }
 
-// answer posts a request and returns what comes back, which is an error when the
-// status says so, and only then.
+// answer posts a request and returns what comes back, which is an error when
+// the status says so, and only then.
 func (p *plugin) answer(path string, body io.Reader) answer {
 	p.t.Helper()
 	status, raw, err := p.post(path, body)
@@ -205,7 +206,8 @@ func (p *plugin) shows(id string) (tree fstest.Tree) {
 	return tree
 }
 
-// mountsWritable skips the test where layers cannot be mounted to be written to.
+// mountsWritable skips the test where layers cannot be mounted to be written
+// to.
 func (p *plugin) mountsWritable() {
 	p.t.Helper()
 	if !p.store.Driver().Properties().MountsWritable {

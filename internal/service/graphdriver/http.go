@@ -111,8 +111,8 @@ func (d *Driver) record(ctx context.Context, op, id string, start time.Time, err
 	d.log.LogAttrs(context.WithoutCancel(ctx), level, "graph driver call", attrs...)
 }
 
-// statusOf is the status with which a call fails. Docker takes any but 200 for a
-// failure, shows what the response says of it, and does not try again.
+// statusOf is the status with which a call fails. Docker takes any but 200 for
+// a failure, shows what the response says of it, and does not try again.
 func statusOf(err error) int {
 	switch {
 	case errdefs.IsNotFound(err):

@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// labelApplying is on a layer to which a layer tar is being applied, or was when
-// the process ended. Its value says nothing.
+// labelApplying is on a layer to which a layer tar is being applied, or was
+// when the process ended. Its value says nothing.
 const labelApplying = "containerd.io/snapshot/layerkeep.graph.applying"
 
 // A layer is what the store has under an ID of Docker's.
@@ -31,8 +31,8 @@ func (l layer) parent() string { return l.info.Parent }
 // name is the layer's name in the scope.
 func (l layer) name() string { return l.info.Name }
 
-// find returns the layer. The caller holds its lock, or is prepared for it to be
-// committed, and so renamed, at any time.
+// find returns the layer. The caller holds its lock, or is prepared for it to
+// be committed, and so renamed, at any time.
 func (d *Driver) find(ctx context.Context, id string) (layer, error) {
 	if err := checkID(id); err != nil {
 		return layer{}, err

@@ -26,8 +26,8 @@ const (
 	patience = time.Second
 )
 
-// A mountTable knows the mount points of layers, DIR/ID, and how many users each
-// has. Its methods on one ID are called under that layer's lock.
+// A mountTable knows the mount points of layers, DIR/ID, and how many users
+// each has. Its methods on one ID are called under that layer's lock.
 type mountTable struct {
 	dir string
 
@@ -198,8 +198,8 @@ func (t *mountTable) release(id string) error {
 	return t.drop(id)
 }
 
-// drop unmounts the layer, whoever uses it. Nothing mounted is no error. When it
-// fails, the layer is one that is mounted and has no users.
+// drop unmounts the layer, whoever uses it. Nothing mounted is no error. When
+// it fails, the layer is one that is mounted and has no users.
 func (t *mountTable) drop(id string) error {
 	target := t.target(id)
 	err := unmount(target)

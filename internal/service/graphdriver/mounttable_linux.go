@@ -12,8 +12,8 @@ import (
 const mountTablePath = "/proc/thread-self/mountinfo"
 
 // mountedBelow returns the names in dir on which something is mounted. It reads
-// no more than the mount points, so that lines of any length will do: that of an
-// overlay names hundreds of directories.
+// no more than the mount points, so that lines of any length will do: that of
+// an overlay names hundreds of directories.
 func mountedBelow(dir string) ([]string, error) {
 	table, err := os.ReadFile(mountTablePath)
 	if err != nil {

@@ -19,8 +19,8 @@ func (d *Driver) activate(context.Context, struct{}) (response, error) {
 	return response{Implements: []string{"GraphDriver"}}, nil
 }
 
-// init begins the work with an engine that has just started, which knows nothing
-// of mounts that an earlier one has asked for.
+// init begins the work with an engine that has just started, which knows
+// nothing of mounts that an earlier one has asked for.
 func (d *Driver) init(_ context.Context, req initRequest) (response, error) {
 	if len(req.Opts) > 0 {
 		return response{}, fmt.Errorf("storage options of the daemon are not supported, found %q: %w", req.Opts, errdefs.ErrInvalidArgument)

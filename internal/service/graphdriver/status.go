@@ -36,8 +36,8 @@ func (d *Driver) status(ctx context.Context, _ struct{}) (response, error) {
 	}}, nil
 }
 
-// metadata tells of one layer, for "docker inspect", with the names that Docker's
-// own drivers use where there are any.
+// metadata tells of one layer, for "docker inspect", with the names that
+// Docker's own drivers use where there are any.
 func (d *Driver) metadata(ctx context.Context, req request) (response, error) {
 	l, err := d.find(ctx, req.ID)
 	if err != nil {

@@ -105,8 +105,9 @@ func TestAReaderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
 	p.do("Remove", request{ID: "l"})
 }
 
-// A client that stops in the middle of a layer, or of a request, does not hold the layer for
-// ever. The next request of a connection may come as late as it likes.
+// A client that stops in the middle of a layer, or of a request, does not hold
+// the layer for ever. The next request of a connection may come as late as it
+// likes.
 func TestASenderThatStallsDoesNotKeepALayerForEver(t *testing.T) {
 	p := newPlugin(t, "vfs")
 	p.do("Create", request{ID: "l"})

@@ -28,8 +28,8 @@ func answer(ctx context.Context, err error) error {
 	return ToGRPC(err)
 }
 
-// DialOptions make a client ask for names, and return errors as [FromGRPC] does,
-// from calls and from streams.
+// DialOptions make a client ask for names, and return errors as [FromGRPC]
+// does, from calls and from streams.
 func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(unaryClient), grpc.WithChainStreamInterceptor(streamClient),

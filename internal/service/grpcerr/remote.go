@@ -12,15 +12,16 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrNoAnswer matches errors of calls that the service did not answer: it is not
-// there, went away in the middle, or something else answered in its place.
+// ErrNoAnswer matches errors of calls that the service did not answer: it is
+// not there, went away in the middle, or something else answered in its place.
 var ErrNoAnswer = errors.New("no answer from the service")
 
-// FromGRPC returns the error of a call as the server meant it: with its text, and
-// matching what it matches there, as far as it has a name in this package. An
-// error that did not come from the service, such as that of a lost connection,
-// matches [ErrNoAnswer], and context.Canceled or context.DeadlineExceeded if that
-// is its code. It returns nil and io.EOF as they are.
+// FromGRPC returns the error of a call as the server meant it: with its text,
+// and matching what it matches there, as far as it has a name in this package.
+// An error that did not come from the service, such as that of a lost
+// connection, matches [ErrNoAnswer], and context.Canceled or
+// context.DeadlineExceeded if that is its code. It returns nil and io.EOF as
+// they are.
 func FromGRPC(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err

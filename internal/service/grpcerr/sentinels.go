@@ -30,8 +30,8 @@ type sentinel struct {
 	code codes.Code
 }
 
-// sentinels lists what travels by name. Where an error matches several, all names
-// travel.
+// sentinels lists what travels by name. Where an error matches several, all
+// names travel.
 func sentinels() []sentinel {
 	return append(append(systemErrors(), ownErrors()...), kinds()...)
 }
@@ -112,8 +112,8 @@ func ownErrors() []sentinel {
 	}
 }
 
-// kinds are errors of general packages. Those of errdefs come first, as packages
-// of ours add them to say what kind of error theirs is.
+// kinds are errors of general packages. Those of errdefs come first, as
+// packages of ours add them to say what kind of error theirs is.
 func kinds() []sentinel {
 	return []sentinel{
 		{"KIND_NOT_FOUND", errdefs.ErrNotFound, codes.NotFound},

@@ -66,8 +66,9 @@ func codeIn(sentinels []sentinel, err error) codes.Code {
 }
 
 // ToGRPC returns err as an error that gRPC sends with the right code. It keeps
-// matching what err matches, so that the interceptors still find the names of that.
-// It returns nil for nil, and an error that has a status already as it is.
+// matching what err matches, so that the interceptors still find the names of
+// that. It returns nil for nil, and an error that has a status already as it
+// is.
 func ToGRPC(err error) error {
 	if err == nil {
 		return nil

@@ -45,7 +45,8 @@ type LastCheck struct {
 	Bytes    int64     `json:"bytes"`
 }
 
-// A Check is a check of the whole store that has ended, completely unless Err says why not.
+// A Check is a check of the whole store that has ended, completely unless Err
+// says why not.
 type Check struct {
 	Last LastCheck
 	Err  error
@@ -59,8 +60,8 @@ func (m *Metrics) ObserveCheck(c Check) {
 	}
 }
 
-// ShowCheck shows the result of the last check of its kind, which may be one of an earlier
-// process.
+// ShowCheck shows the result of the last check of its kind, which may be one of
+// an earlier process.
 func (m *Metrics) ShowCheck(c LastCheck) {
 	kind := strconv.FormatBool(c.ReadData)
 	m.checks.ended.WithLabelValues(kind).Set(float64(c.Ended.UnixMilli()) / 1000)

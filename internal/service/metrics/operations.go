@@ -97,7 +97,8 @@ type Collection struct {
 	Err              error
 }
 
-// ObserveGC counts a garbage collection. What it removed before it failed counts.
+// ObserveGC counts a garbage collection. What it removed before it failed
+// counts.
 func (m *Metrics) ObserveGC(c Collection) {
 	m.collections.runs.WithLabelValues(codeOf(c.Err)).Inc()
 	m.collections.duration.Observe(c.Duration.Seconds())

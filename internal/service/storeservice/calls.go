@@ -46,8 +46,8 @@ func (c *calls) begin(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// Cancel implements the call of that name. One that is over, or has not begun, is
-// no error.
+// Cancel implements the call of that name. One that is over, or has not begun,
+// is no error.
 func (s *Service) Cancel(_ context.Context, req *storev1.CancelRequest) (*storev1.CancelResponse, error) {
 	s.calls.mu.Lock()
 	defer s.calls.mu.Unlock()

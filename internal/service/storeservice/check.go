@@ -23,8 +23,9 @@ const (
 // errChecking: one check runs already. Two would only read the disk in turns.
 var errChecking = fmt.Errorf("%w: another check of the store is running", errdefs.ErrUnavailable)
 
-// Check implements the call of that name. Findings are sent while no snapshot is locked, so
-// that a client that does not read keeps nobody but other checks from going on.
+// Check implements the call of that name. Findings are sent while no snapshot
+// is locked, so that a client that does not read keeps nobody but other checks
+// from going on.
 func (s *Service) Check(req *storev1.CheckRequest, stream storev1.Store_CheckServer) error {
 	switch {
 	case len(req.GetNames()) > maxCheckNames:
@@ -68,8 +69,8 @@ func (s *Service) Check(req *storev1.CheckRequest, stream storev1.Store_CheckSer
 	return stream.Send(&storev1.CheckResponse{Summary: storewire.FromSummary(sum)})
 }
 
-// RunCheck is [check.Background] of the store beside its other users. Returns an error that
-// matches errdefs.ErrUnavailable while another one runs.
+// RunCheck is [check.Background] of the store beside its other users. Returns
+// an error that matches errdefs.ErrUnavailable while another one runs.
 func (s *Service) RunCheck(ctx context.Context, opts check.Options, rate int64, found func(check.Finding)) (check.Summary, error) {
 	if !s.checking.TryLock() {
 		return check.Summary{}, errChecking

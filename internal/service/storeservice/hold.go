@@ -18,8 +18,9 @@ const (
 	maxHeldName = 8 << 10 // bytes: a path, escaped
 )
 
-// holds are the names that clients keep from each other. A client takes all that
-// it wants at once or waits holding nothing, so no two wait for each other.
+// holds are the names that clients keep from each other. A client takes all
+// that it wants at once or waits holding nothing, so no two wait for each
+// other.
 type holds struct {
 	mu     sync.Mutex
 	taken  map[string]bool

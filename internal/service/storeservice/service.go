@@ -20,7 +20,8 @@ type Options struct {
 	Version string
 	// Collected is told of every garbage collection that has ended; nil: nobody.
 	Collected func(Collection)
-	// Checked is told of every check of the whole store that has ended; nil: nobody.
+	// Checked is told of every check of the whole store that has ended; nil:
+	// nobody.
 	Checked func(Checked)
 }
 
@@ -51,12 +52,12 @@ type Service struct {
 	checking sync.Mutex
 }
 
-// New returns a service of the store, which stays the caller's: it closes the store when no call
-// is in flight any more.
+// New returns a service of the store, which stays the caller's: it closes the
+// store when no call is in flight any more.
 func New(store layerkeep.Store, opts Options) *Service { return &Service{store: store, opts: opts} }
 
-// Register makes a server offer the service. The server needs the interceptors of
-// package grpcerr for clients to tell errors apart.
+// Register makes a server offer the service. The server needs the interceptors
+// of package grpcerr for clients to tell errors apart.
 func (s *Service) Register(server grpc.ServiceRegistrar) { storev1.RegisterStoreServer(server, s) }
 
 // Info implements the call of that name.

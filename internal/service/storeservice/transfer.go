@@ -73,9 +73,9 @@ func (s *Service) Export(req *storev1.ExportRequest, stream storev1.Store_Export
 // reportEvery is how often a client is told how it goes.
 const reportEvery = 100 * time.Millisecond
 
-// A report is an image.Progress that tells a client from time to time, so that a
-// client that does not listen keeps nobody waiting. What it keeps meanwhile does
-// not grow with the bytes of an image, but with its layers.
+// A report is an image.Progress that tells a client from time to time, so that
+// a client that does not listen keeps nobody waiting. What it keeps meanwhile
+// does not grow with the bytes of an image, but with its layers.
 type report struct {
 	mu      sync.Mutex
 	steps   []*storev1.Progress

@@ -23,8 +23,8 @@ type chunk struct {
 	err  error
 }
 
-// newUpload reads the data of messages until an error, and io.EOF for the end. The
-// goroutine ends with the stream, at the latest when its handler returns.
+// newUpload reads the data of messages until an error, and io.EOF for the end.
+// The goroutine ends with the stream, at the latest when its handler returns.
 func newUpload(ctx context.Context, first []byte, recv func() ([]byte, error)) *upload {
 	u := &upload{ctx: ctx, chunks: make(chan chunk), rest: first}
 	go func() {

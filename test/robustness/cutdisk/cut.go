@@ -6,8 +6,9 @@ import (
 	"math/rand/v2"
 )
 
-// A Cut is a power cut: which record of a log was the last that was done, and what
-// of the records after the last flush before it is on the disk all the same.
+// A Cut is a power cut: which record of a log was the last that was done, and
+// what of the records after the last flush before it is on the disk all the
+// same.
 type Cut struct {
 	// At is the number of records that were done.
 	At int
@@ -34,9 +35,10 @@ func (k Kept) write(w io.WriterAt, r Record) error {
 	return err
 }
 
-// RandomCut cuts after n records. One in four cuts loses all that it can, one in four
-// nothing; the others lose any subset, and tear some of the rest: of a write that is
-// longer than a sector only the beginning or only the end is there.
+// RandomCut cuts after n records. One in four cuts loses all that it can, one
+// in four nothing; the others lose any subset, and tear some of the rest: of a
+// write that is longer than a sector only the beginning or only the end is
+// there.
 func (l *Log) RandomCut(n int, sector int64, random *rand.Rand) Cut {
 	tail := l.Tail(n)
 	c := Cut{At: n, Kept: make([]Kept, len(tail))}
@@ -59,8 +61,8 @@ func (l *Log) RandomCut(n int, sector int64, random *rand.Rand) Cut {
 	return c
 }
 
-// String says what the cut does: "after record 120: of 14 since the last flush 5 are
-// lost and 2 torn".
+// String says what the cut does: "after record 120: of 14 since the last flush
+// 5 are lost and 2 torn".
 func (c Cut) String() string {
 	lost, torn := 0, 0
 	for _, k := range c.Kept {
@@ -84,8 +86,8 @@ func (c Cut) Loses(l *Log) bool {
 	return false
 }
 
-// CutKeeping cuts after n records so that of those that may be lost the first are kept,
-// up to the one before last, and all others are lost.
+// CutKeeping cuts after n records so that of those that may be lost the first
+// are kept, up to the one before last, and all others are lost.
 func (l *Log) CutKeeping(n, last int) Cut {
 	first := l.Durable(n)
 	c := Cut{At: n, Kept: make([]Kept, n-first)}

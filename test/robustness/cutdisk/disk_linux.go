@@ -27,8 +27,8 @@ const (
 	Lying Honesty = false
 )
 
-// ErrUnsupported says that this machine cannot have such a disk. The error has the
-// reason.
+// ErrUnsupported says that this machine cannot have such a disk. The error has
+// the reason.
 var ErrUnsupported = errors.New("no disk that records can be made here")
 
 // patience is how long the kernel may take to free a detached loop device.
@@ -42,13 +42,13 @@ type Disk struct {
 	file, log string
 	server    *exec.Cmd
 	life      io.Closer
-	// loop keeps the device, which detaches itself when nobody has it open: also when
-	// this process is killed, and then it would have no path to be found by.
+	// loop keeps the device, which detaches itself when nobody has it open: also
+	// when this process is killed, and then it would have no path to be found by.
 	loop *os.File
 }
 
-// Start makes a device of an image, which changes with it. Its files are in dir,
-// which should be in memory.
+// Start makes a device of an image, which changes with it. Its files are in
+// dir, which should be in memory.
 func Start(dir, image string, honesty Honesty) (*Disk, error) {
 	d := &Disk{file: filepath.Join(dir, "disk"), log: filepath.Join(dir, "log")}
 	for _, empty := range []string{d.file, d.log} {
@@ -160,7 +160,8 @@ func (d *Disk) Close() error {
 	return errors.Join(d.loop.Close(), d.end())
 }
 
-// end unmounts the file and ends the serving process, which ends by itself then.
+// end unmounts the file and ends the serving process, which ends by itself
+// then.
 func (d *Disk) end() error {
 	err := unix.Unmount(d.file, 0)
 	for start := time.Now(); errors.Is(err, unix.EBUSY) && time.Since(start) < patience; time.Sleep(time.Millisecond) {
@@ -172,8 +173,8 @@ func (d *Disk) end() error {
 	return errors.Join(err, ignoreExit(d.server.Wait()))
 }
 
-// ignoreExit leaves out that the serving process ended with 1, as it does when it is
-// told to end before its file is unmounted.
+// ignoreExit leaves out that the serving process ended with 1, as it does when
+// it is told to end before its file is unmounted.
 func ignoreExit(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {

@@ -52,8 +52,8 @@ func mount(t *testing.T, device, target string) {
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(target, 0)) })
 }
 
-// A file is written and synced, then another is written. A cut that loses all it can
-// keeps the first, and it loses the second.
+// A file is written and synced, then another is written. A cut that loses all
+// it can keeps the first, and it loses the second.
 func TestWhatWasSyncedIsThereAfterACut(t *testing.T) {
 	d, memory, target := start(t, cutdisk.Honest)
 	writeSynced(t, filepath.Join(target, "synced"))
@@ -84,8 +84,8 @@ func TestALyingDiskLosesWhatWasSynced(t *testing.T) {
 
 const dieEnv = "LAYERKEEP_TEST_START_A_DISK_AND_DIE"
 
-// A process is killed that has a disk. Its device must not stay: nothing tells later
-// whose it was.
+// A process is killed that has a disk. Its device must not stay: nothing tells
+// later whose it was.
 func TestTheDeviceOfAKilledProcessGoes(t *testing.T) {
 	if dir := os.Getenv(dieEnv); dir != "" {
 		d, err := cutdisk.Start(dir, filepath.Join(dir, "image"), cutdisk.Honest)

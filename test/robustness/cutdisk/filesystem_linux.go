@@ -13,16 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A FileSystem is one that a disk can have, and that is mounted again after a cut.
+// A FileSystem is one that a disk can have, and that is mounted again after a
+// cut.
 type FileSystem struct {
 	Name string
-	// MiB is its size: the smallest that mkfs takes and that holds what the tests make.
+	// MiB is its size: the smallest that mkfs takes and that holds what the tests
+	// make.
 	MiB int
 	// Mkfs are the options of mkfs.
 	Mkfs []string
-	// Sector is what a cut never tears, in bytes. xfs needs 512. ext4 and btrfs need
-	// more: the checksums of their superblocks are over 1024 and 4096 bytes, and a
-	// file system whose superblock is torn is not mounted.
+	// Sector is what a cut never tears, in bytes. xfs needs 512. ext4 and btrfs
+	// need more: the checksums of their superblocks are over 1024 and 4096 bytes,
+	// and a file system whose superblock is torn is not mounted.
 	Sector int64
 }
 
@@ -36,15 +38,15 @@ func FileSystems() []FileSystem {
 }
 
 const (
-	// loopPatience is how long to wait for a free loop device, or for one to be freed, on
-	// a machine where other tests use many.
+	// loopPatience is how long to wait for a free loop device, or for one to be
+	// freed, on a machine where other tests use many.
 	loopPatience = 2 * time.Minute
 	// startPatience is how long a process may take to be started.
 	startPatience = 10 * time.Second
 )
 
-// Make makes the file system in a new image. The error matches [ErrUnsupported] where
-// mkfs is not installed.
+// Make makes the file system in a new image. The error matches [ErrUnsupported]
+// where mkfs is not installed.
 func (fs FileSystem) Make(image string) error {
 	program, err := exec.LookPath("mkfs." + fs.Name)
 	if err != nil {
@@ -63,8 +65,8 @@ func (fs FileSystem) Make(image string) error {
 	return nil
 }
 
-// MountDevice mounts a block device. The error matches [ErrUnsupported] where the kernel
-// has no such file system.
+// MountDevice mounts a block device. The error matches [ErrUnsupported] where
+// the kernel has no such file system.
 func (fs FileSystem) MountDevice(device, target string) error {
 	err := unix.Mount(device, target, fs.Name, 0, "")
 	if errors.Is(err, unix.ENODEV) {
@@ -76,9 +78,9 @@ func (fs FileSystem) MountDevice(device, target string) error {
 	return nil
 }
 
-// MountImage mounts an image through a loop device that detaches itself. All loop
-// devices may be in use for a while. Another error is that of the file system, with what
-// the kernel said last.
+// MountImage mounts an image through a loop device that detaches itself. All
+// loop devices may be in use for a while. Another error is that of the file
+// system, with what the kernel said last.
 func (fs FileSystem) MountImage(image, target string) error {
 	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		out, err := exec.Command("mount", "-t", fs.Name, "-o", "loop", image, target).CombinedOutput()
@@ -94,10 +96,11 @@ func (fs FileSystem) MountImage(image, target string) error {
 	}
 }
 
-// Unmount unmounts what nothing may use any more. A process of another test may have a
-// copy of the mount in a namespace of its own, which keeps the file system in use; it
-// goes with the mount point, which is made anew. A process that is just being started by
-// another test holds this one's descriptors for a moment.
+// Unmount unmounts what nothing may use any more. A process of another test may
+// have a copy of the mount in a namespace of its own, which keeps the file
+// system in use; it goes with the mount point, which is made anew. A process
+// that is just being started by another test holds this one's descriptors for a
+// moment.
 func Unmount(target string) error {
 	err := unix.Unmount(target, 0)
 	for start := time.Now(); errors.Is(err, unix.EBUSY) && time.Since(start) < startPatience; time.Sleep(time.Millisecond) {
@@ -109,9 +112,9 @@ func Unmount(target string) error {
 	return errors.Join(os.Remove(target), os.Mkdir(target, 0o700))
 }
 
-// UnmountImage is [Unmount] for an image that MountImage has mounted. It waits for the
-// loop device and removes the image: another image of the same file system cannot be
-// mounted before.
+// UnmountImage is [Unmount] for an image that MountImage has mounted. It waits
+// for the loop device and removes the image: another image of the same file
+// system cannot be mounted before.
 func UnmountImage(image, target string) error {
 	if err := Unmount(target); err != nil {
 		return err

@@ -97,8 +97,8 @@ type device interface {
 	flush() error
 }
 
-// mountFile mounts a FUSE file system whose root is a file over the file at path.
-// It returns the descriptor through which the kernel asks.
+// mountFile mounts a FUSE file system whose root is a file over the file at
+// path. It returns the descriptor through which the kernel asks.
 func mountFile(path string) (int, error) {
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -111,8 +111,9 @@ func mountFile(path string) (int, error) {
 	return fd, nil
 }
 
-// serveFUSE answers the kernel, one request after the other, until the file system
-// is unmounted. ready is called once the kernel has been told what it talks to.
+// serveFUSE answers the kernel, one request after the other, until the file
+// system is unmounted. ready is called once the kernel has been told what it
+// talks to.
 func serveFUSE(fd int, d device, ready func() error) error {
 	buf := make([]byte, maxWrite+diskBlock)
 	for {

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// Index returns the number of records that were whole in the log at a position; see
-// [Disk.Position]. One that was being written then was not acknowledged yet.
+// Index returns the number of records that were whole in the log at a position;
+// see [Disk.Position]. One that was being written then was not acknowledged
+// yet.
 func (l *Log) Index(position int64) (int, error) {
 	n, found := slices.BinarySearch(l.ends, position)
 	switch {
@@ -18,8 +19,8 @@ func (l *Log) Index(position int64) (int, error) {
 	return n, nil
 }
 
-// Durable returns how many of the first n records are on the disk whatever happens:
-// those up to the last flush.
+// Durable returns how many of the first n records are on the disk whatever
+// happens: those up to the last flush.
 func (l *Log) Durable(n int) int {
 	for ; n > 0; n-- {
 		if l.Records[n-1].Kind == Flush {

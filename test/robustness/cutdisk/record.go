@@ -17,9 +17,9 @@ const (
 	Write Kind = iota + 1
 	// Zero makes a range of the disk read as zeros: a discard, or a write of zeros.
 	Zero
-	// Flush says that all before it is on the disk for good. A write that the kernel
-	// wants to be durable by itself (FUA) is a write and a flush, as the disk says
-	// that it knows no other.
+	// Flush says that all before it is on the disk for good. A write that the
+	// kernel wants to be durable by itself (FUA) is a write and a flush, as the
+	// disk says that it knows no other.
 	Flush
 )
 
@@ -34,8 +34,8 @@ type Record struct {
 
 const recordHeader = 24 // bytes: kind, zero, offset, length
 
-// append writes a record at the end of a log. Who asks for the log's length meanwhile may
-// see a part of it.
+// append writes a record at the end of a log. Who asks for the log's length
+// meanwhile may see a part of it.
 func (r Record) append(log *os.File) error {
 	b := make([]byte, recordHeader, recordHeader+len(r.Data))
 	binary.LittleEndian.PutUint32(b, uint32(r.Kind))

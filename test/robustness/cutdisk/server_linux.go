@@ -25,10 +25,11 @@ type settings struct {
 	Lying            bool
 }
 
-// Main serves a disk, and never returns, when this process was started for that.
+// Main serves a disk, and never returns, when this process was started for
+// that.
 //
-// It must not be the process that mounts what is on the disk: a process that waits
-// for its own answer cannot even be killed.
+// It must not be the process that mounts what is on the disk: a process that
+// waits for its own answer cannot even be killed.
 func Main() {
 	text := os.Getenv(serveEnv)
 	if text == "" {
@@ -66,7 +67,8 @@ func serve(text string) error {
 	})
 }
 
-// A recorder is the disk: an image as it is now, and the log of how it came to it.
+// A recorder is the disk: an image as it is now, and the log of how it came to
+// it.
 type recorder struct {
 	image, log *os.File
 	bytes      int64

@@ -12,8 +12,8 @@ const pageSize = 4096
 
 type page [pageSize]byte
 
-// A State is what a disk holds: the pages that are not zero, by their number. It
-// moves through a log from one flush to a later one.
+// A State is what a disk holds: the pages that are not zero, by their number.
+// It moves through a log from one flush to a later one.
 type State struct {
 	pages map[int64]*page
 	bytes int64
@@ -76,8 +76,8 @@ func (s *State) apply(r Record) {
 	}
 }
 
-// WriteImage writes the disk as it is after the cut c into a new file, which gets
-// holes where the disk is empty.
+// WriteImage writes the disk as it is after the cut c into a new file, which
+// gets holes where the disk is empty.
 func (s *State) WriteImage(l *Log, c Cut, path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
