@@ -134,7 +134,7 @@ func (r *run) rounds(ctx context.Context, what string, c Case, all []*running) e
 	share := r.share()
 	for n := first; n <= most; n++ {
 		r.tell(what, n)
-		lives := false
+		lives, start := false, time.Now()
 		for _, one := range all {
 			if one.trial == nil || one.result.Skipped != "" {
 				continue
@@ -147,12 +147,27 @@ func (r *run) rounds(ctx context.Context, what string, c Case, all []*running) e
 			}
 			lives = lives || one.result.Skipped == ""
 		}
+		fewest = fewestFor(time.Since(start), fewest)
 		late := !r.until.IsZero() && time.Now().After(r.until)
 		if !lives || n >= 1 && late || n >= fewest && (time.Since(begun) > share || isPrecise(all)) {
 			break
 		}
 	}
 	return nil
+}
+
+// fewestFor returns the least number of rounds for a case of which one round of
+// all subjects took that long: a run over three file systems must end some day.
+// The report shows the number beside each result.
+func fewestFor(round time.Duration, fewest int) int {
+	switch {
+	case round >= 3*time.Minute:
+		return 1
+	case round >= time.Minute:
+		return min(fewest, fewestQuick)
+	default:
+		return fewest
+	}
 }
 
 // round does one round for one subject. A subject whose round fails has no
