@@ -142,7 +142,7 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 	if errors.Is(err, ErrInvalid) {
 		// What the database knows is all that there is: it must not keep the rest of a
 		// repair from being done.
-		r := Restored{Name: backupName, Err: fmt.Errorf("%w: the names of images that the database does not have are lost", err)}
+		r := Restored{Name: backupName, Err: fmt.Errorf("%w: the names of the images that the database does not have are lost", err)}
 		if dryRun {
 			return []Restored{r}, nil
 		}

@@ -266,7 +266,7 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 		require.NoError(t, os.WriteFile(s.backupPath(), list[:len(list)/2], 0o600))
 		snaps := rebuild(false)
 		require.Len(t, told, 1, "the images lack their config")
-		require.ErrorContains(t, told[0].Err, "names of images")
+		require.ErrorContains(t, told[0].Err, "names of the images")
 		_, err = snaps.Stat(t.Context(), lacking.Snapshot)
 		require.NoError(t, err)
 		require.NoError(t, snaps.Close())
@@ -310,7 +310,7 @@ func TestImagesWhoseNamesAreLostGetOthers(t *testing.T) {
 						problems = append(problems, r.Err.Error())
 					}
 				}
-				require.Contains(t, strings.Join(problems, "\n"), "names of images")
+				require.Contains(t, strings.Join(problems, "\n"), "names of the images")
 				if !complete {
 					require.Contains(t, strings.Join(problems, "\n"), "needs 3 of the snapshots")
 					return

@@ -13,8 +13,7 @@ import (
 // A card is what the record of a layer says of its snapshot: enough to make the
 // row again when the database is lost. It is written when the snapshot is made,
 // committed or renamed, and when the parent of a committed one is renamed, so
-// labels that were changed since are the older ones. Created does not change
-// with a name.
+// labels that were changed since are the older ones.
 type card struct {
 	// Store is the ID of the store that the layer was made in.
 	Store string `json:"store,omitempty"`

@@ -233,7 +233,7 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 	if row.Kind == meta.Committed && !record.Sealed {
 		l.fault("%w: its snapshot is committed, and it was never sealed", ErrRecord)
 	}
-	s.inspectCard(&l, record, generation, row.Created)
+	s.inspectCard(&l, record, generation)
 	if k, ok := s.driver.(driver.HintKeeper); ok {
 		if err := k.CheckHints(ctx, l.ID); canBeDamage(err) && ctx.Err() == nil {
 			l.fault("%w: %w", ErrHints, err)
@@ -260,7 +260,7 @@ func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver
 // inspectCard compares what the record says of the snapshot with the row. That
 // of a snapshot that is not committed may tell the name that a failed commit
 // would have given, and that of a committed one the names before a rename.
-func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64, created time.Time) {
+func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64) {
 	c, ok, err := readCard(record)
 	switch {
 	case err != nil:
@@ -275,8 +275,7 @@ func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uin
 	if s.id != "" && c.Store != "" && c.Store != s.id {
 		l.fault("%w: it was made in the store %s, this is %s", ErrRecord, c.Store, s.id)
 	}
-	same := c.Kind == l.Kind && (c.Name == l.Name && c.Parent == l.Parent || c.Created.Equal(created))
-	if l.Kind == meta.Committed && !same {
+	if l.Kind == meta.Committed && (c.Kind != l.Kind || c.Name != l.Name || c.Parent != l.Parent) && !s.isRenamed(l.Name, l.Parent) {
 		l.fault("%w: it was %s %q on %q, now it is %s %q on %q", ErrRecord, c.Kind, c.Name, c.Parent, l.Kind, l.Name, l.Parent)
 	}
 }

@@ -118,6 +118,19 @@ func (s *Snapshotter) finishRename(ctx context.Context, name string) {
 	}
 }
 
+// isRenamed reports whether one of the snapshots was renamed and finishRename
+// has still to do its work. When nobody can tell, it was not.
+func (s *Snapshotter) isRenamed(names ...string) (is bool) {
+	_ = s.view(func(tx *meta.Tx) error {
+		for _, name := range names {
+			var none struct{}
+			is = is || name != "" && tx.GetRecord(recordRenamed, name, &none) == nil
+		}
+		return nil
+	})
+	return is
+}
+
 // finishRenames is finishRename for what a killed process, or a full disk, has
 // left to do.
 func (s *Snapshotter) finishRenames(ctx context.Context) error {

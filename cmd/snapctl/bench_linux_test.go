@@ -151,5 +151,5 @@ func TestACanceledBenchmarkSaysThatItWasKept(t *testing.T) {
 	dir, err := report.OpenDir(t.TempDir())
 	require.NoError(t, err)
 	err = explainBench(context.Canceled, bench.Options{}, dir)
-	require.Contains(t, faultLine(err), "goes on from there")
+	require.Contains(t, faultLine(err), "run the same command again")
 }

@@ -83,7 +83,7 @@ func TestHelpListsEveryExitCode(t *testing.T) {
 
 func TestAnErrorIsOneLineWithAdvice(t *testing.T) {
 	err := doing(errors.Join(driver.ErrBusy, errors.New("and\nmore \x1b[31m")), "removing %q", "a\nb")
-	require.Equal(t, `snapctl: removing "a\nb": layer is busy; and; more \x1b[31m (unmount it first, then run it again)`, faultLine(err))
+	require.Equal(t, `snapctl: removing "a\nb": layer is busy; and; more \x1b[31m (unmount it first, then run this again)`, faultLine(err))
 	require.Equal(t, `snapctl: x (do y)`, faultLine(fmt.Errorf("%w", advise(errors.New("x"), "do y"))))
 }
 

@@ -48,7 +48,7 @@ func TestSnapshotsComeOutAsTheyWentIn(t *testing.T) {
 		Rebase: true, Explain: true, NativeDiff: true, SharesPages: true, Reflink: true, BreaksHardlinks: true, RenameDir: true,
 		MountsWritable: true, Quota: true, Idmap: true, Rootless: true, MaxName: 1, MaxParents: 2, XattrNamespaces: []string{"user."},
 		MountWay: mount.WayStrings, RefusedXattr: "trusted.overlay.",
-		MountTimes: time.Second, KeepsXattrs: true,
+		MountTimes: time.Second, KeepsXattrs: true, Volatile: true,
 	}
 	for i, v := 0, reflect.ValueOf(props); i < v.NumField(); i++ {
 		require.False(t, v.Field(i).IsZero(), "the test sets %s", v.Type().Field(i).Name)
