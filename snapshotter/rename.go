@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/containerd/errdefs"
 
@@ -78,44 +79,66 @@ func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) 
 // snapshots have now, of which the layers' records may tell the names before.
 const recordRenamed = "renamed"
 
-// finishRename has the records of layers tell the name that a snapshot has now,
-// so that who opens the store without its database finds it there: that of its
-// own, and those of the committed snapshots on it. What fails is tried again
-// when the store is opened.
+// finishRename writes the name that a snapshot has now into the records of
+// layers, so that it is found there when the database is lost: into that of its
+// own layer, and into those of the committed snapshots on it. What fails is
+// tried again when the store is opened.
 func (s *Snapshotter) finishRename(ctx context.Context, name string) {
-	var rows []meta.Snapshot
-	err := s.view(func(tx *meta.Tx) error {
-		row, err := tx.Snapshot(name)
-		if errors.Is(err, meta.ErrNotFound) {
-			return nil // it was removed meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		rows = append(rows, row)
-		for _, child := range tx.Children(row) {
-			row, err := tx.Snapshot(child)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row)
-		}
-		return nil
-	})
-	for i, row := range rows {
-		ours := row.State == meta.Ready && !row.Foreign && row.Store == ""
-		if ours && (i == 0 || row.Kind == meta.Committed) {
-			err = errors.Join(err, s.inscribeNow(ctx, row))
-		}
-	}
+	// Of two renames, of a snapshot and of one on it, the later one to come here
+	// reads both names as they are.
+	s.renaming.Lock()
+	defer s.renaming.Unlock()
+	err := s.inscribeNames(ctx, name)
 	if err == nil {
 		err = s.free("renamed", func(tx *meta.Tx) error { return tx.DeleteRecord(recordRenamed, name) })
 	}
 	if err != nil {
 		s.sound.Store(false)
-		s.log.WarnContext(ctx, "records of layers still tell the name that a snapshot had before, until the store is opened again",
+		s.log.WarnContext(ctx, "records of layers still contain the name that a snapshot had before, until the store is opened again",
 			"snapshot", name, "error", err)
 	}
+}
+
+func (s *Snapshotter) inscribeNames(ctx context.Context, name string) error {
+	row, err := s.row(name)
+	if errdefs.IsNotFound(err) {
+		return nil // it was removed meanwhile
+	}
+	if err == nil {
+		err = s.inscribeNow(ctx, row)
+	}
+	if err != nil {
+		return err
+	}
+	var children []string
+	err = s.view(func(tx *meta.Tx) error {
+		children = tx.Children(row)
+		return nil
+	})
+	errs := []error{err}
+	for _, child := range children {
+		errs = append(errs, s.inscribeChild(ctx, child))
+	}
+	return errors.Join(errs...)
+}
+
+// inscribeChild writes the record of a committed snapshot's layer again.
+func (s *Snapshotter) inscribeChild(ctx context.Context, key string) error {
+	// Whoever changes it may be waiting for the snapshot that was renamed, so it
+	// is not waited for here.
+	unlock, ok := s.keys.tryRead(key)
+	if !ok {
+		return fmt.Errorf("snapshot %q: %w: somebody works on it", key, driver.ErrBusy)
+	}
+	defer unlock()
+	row, err := s.row(key)
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil // it was removed, or is being made or removed
+	case err != nil, row.Kind != meta.Committed, row.Foreign, row.Store != "":
+		return err
+	}
+	return s.inscribeNow(ctx, row)
 }
 
 // isRenamed reports whether one of the snapshots was renamed and finishRename

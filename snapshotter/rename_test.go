@@ -1,10 +1,14 @@
 package snapshotter
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/layerkeep/layerkeep/driver"
@@ -118,6 +122,32 @@ func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
 		require.False(t, tx.HasRecords(recordRenamed))
 		return nil
 	}))
+}
+
+// Each of two renames, of a snapshot and of one on it, writes both names into the
+// record of the upper one.
+func TestRenamesAtTheSameTimeLeaveNoOldName(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	commit(t, s, "base 0", "", "base")
+	commit(t, s, "top 0", "base 0", "top")
+	const times = 30
+	var all sync.WaitGroup
+	for _, name := range []string{"base", "top"} {
+		all.Go(func() {
+			for i := range times {
+				assert.NoError(t, s.Rename(context.Background(), fmt.Sprint(name, " ", i), fmt.Sprint(name, " ", i+1)))
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, []string{fmt.Sprint("base ", times), fmt.Sprint("top ", times)}, namesOf(t, s))
+	for _, l := range inspect(t, s) {
+		require.Empty(t, l.Faults, l.Name)
+	}
+	require.NoError(t, s.Close())
+	s = openAt(t, root, Options{open: disk.open})
+	requireSound(t, s)
 }
 
 // inspect returns what Inspect says.
