@@ -26,11 +26,6 @@ func (s *store) CreateWith(id driver.ID, m *layerdir.Meta, fill func(branch stri
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	if !m.View {
-		if err := layerdir.CheckDepth(m.Parents, maxParents); err != nil {
-			return err
-		}
-	}
 	s.names.Lock()
 	defer s.names.Unlock()
 	if err := s.vacant(id); err != nil {

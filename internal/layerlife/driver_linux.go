@@ -46,11 +46,20 @@ func (d *Driver) create(ctx context.Context, id driver.ID, parents []driver.ID, 
 	if err := errors.Join(ctx.Err(), d.store.Changeable()); err != nil {
 		return err
 	}
+	can := d.backend.Properties()
+	most := can.MaxParents
+	if opts.View {
+		most++ // it has no directory of its own to be stacked
+	}
+	if can.MaxParents > 0 {
+		if err := layerdir.CheckDepth(parents, most); err != nil {
+			return err
+		}
+	}
 	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
 		return err
 	}
-	can := d.backend.Properties()
 	switch {
 	case opts.View && len(parents) == 0:
 		return fmt.Errorf("%w: a view needs a parent", driver.ErrUnsupported)
