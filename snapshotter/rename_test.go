@@ -124,8 +124,8 @@ func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
 	}))
 }
 
-// Each of two renames, of a snapshot and of one on it, writes both names into the
-// record of the upper one.
+// Each of two renames, of a snapshot and of one on it, writes both names into
+// the record of the upper one.
 func TestRenamesAtTheSameTimeLeaveNoOldName(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
