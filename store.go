@@ -68,8 +68,8 @@ type Store interface {
 	// is on disk when Commit returns.
 	Commit(ctx context.Context, name, key string, labels map[string]string) error
 	// Rename gives a snapshot another name. Snapshots over it follow, and
-	// mounts of it go on. A snapshot of an image or of an engine cannot be
-	// renamed.
+	// mounts of it go on. The layers of images and the snapshots of engines
+	// cannot be renamed.
 	Rename(ctx context.Context, key, name string) error
 	// Remove removes a snapshot. A snapshot of an image, or with snapshots over
 	// it, cannot be removed. A service refuses to remove a snapshot of an

@@ -2,11 +2,14 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/layerkeep/layerkeep/driver"
+	"github.com/layerkeep/layerkeep/internal/errkind"
+	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
 // An InUseError says that a snapshot belongs to an image.
@@ -28,11 +31,31 @@ func (s *Store) RemoveSnapshot(ctx context.Context, key string) error {
 	return s.unneeded(ctx, key, func() error { return s.snaps.Remove(ctx, key) })
 }
 
-// RenameSnapshot gives a snapshot another name, see
-// [snapshotter.Snapshotter.Rename]. It returns the errors of RemoveSnapshot
-// too: an image knows its snapshot by name.
+// RenameSnapshot renames a snapshot, see [snapshotter.Snapshotter.Rename]. It
+// returns the errors of RemoveSnapshot, and one that matches
+// errdefs.ErrFailedPrecondition for a snapshot that an import made: images, and
+// later imports, find their layers by name.
 func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
-	return s.unneeded(ctx, key, func() error { return s.snaps.Rename(ctx, key, name) })
+	return s.unneeded(ctx, key, func() error {
+		err := s.snaps.DB().View(func(tx *meta.Tx) error {
+			row, err := tx.Snapshot(key)
+			switch {
+			case errors.Is(err, meta.ErrNotFound):
+				return nil // the snapshotter says so
+			case err != nil:
+				return err
+			case row.Labels[LabelImporting] != "":
+				return fmt.Errorf("rename snapshot %q: %w: an import is filling it", key, driver.ErrBusy)
+			case isLayer(row):
+				return errkind.As(fmt.Errorf("rename snapshot %q: it is a layer of an image, and images find their layers by name", key), errdefs.ErrFailedPrecondition)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return s.snaps.Rename(ctx, key, name)
+	})
 }
 
 // unneeded runs do while no image shows the snapshot and no import or export

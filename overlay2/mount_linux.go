@@ -23,7 +23,7 @@ import (
 //
 // In a store that is read-only, the upper directory of a writable layer becomes
 // the uppermost of the lower ones: the kernel takes no upper directory there.
-func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
+func (d *backend) Mounts(ctx context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	id, m := l.ID, l.Meta
 	if err := d.mountable(l); err != nil {
 		return nil, err
@@ -44,18 +44,22 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 		res.Overlay.Lower = dirs[1:]
 		res.Overlay.Upper = dirs[0]
 		res.Overlay.Work = d.store.Path(id, workDir)
-		if opts.Volatile && d.features.Volatile {
+	}
+	if len(res.Overlay.Lower) > mount.MaxLower {
+		return nil, fmt.Errorf("%w: %d layers, at most %d", driver.ErrUnsupported, len(dirs), mount.MaxLower)
+	}
+	if writable {
+		if err := rmtree.Remove(res.Overlay.Work + "/work/incompat"); err != nil {
+			return nil, err
+		}
+		if opts.Volatile && !opts.ReadOnly && d.features.Volatile {
 			if err := d.store.MarkVolatile(id); err != nil {
 				return nil, err
 			}
 			res.Options = append(res.Options, "volatile")
-		}
-		if err := rmtree.Remove(res.Overlay.Work + "/work/incompat"); err != nil {
+		} else if err := d.store.EndVolatile(ctx, id); err != nil {
 			return nil, err
 		}
-	}
-	if len(res.Overlay.Lower) > mount.MaxLower {
-		return nil, fmt.Errorf("%w: %d layers, at most %d", driver.ErrUnsupported, len(dirs), mount.MaxLower)
 	}
 	return []mount.Mount{res}, nil
 }

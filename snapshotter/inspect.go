@@ -275,7 +275,7 @@ func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uin
 	if s.id != "" && c.Store != "" && c.Store != s.id {
 		l.fault("%w: it was made in the store %s, this is %s", ErrRecord, c.Store, s.id)
 	}
-	if l.Kind == meta.Committed && (c.Kind != l.Kind || c.Name != l.Name || c.Parent != l.Parent) && !s.isRenamed(l.Name, l.Parent) {
+	if l.Kind == meta.Committed && (c.Kind != l.Kind || !s.isNamed(c.Name, l.Name) || !s.isNamed(c.Parent, l.Parent)) {
 		l.fault("%w: it was %s %q on %q, now it is %s %q on %q", ErrRecord, c.Kind, c.Name, c.Parent, l.Kind, l.Name, l.Parent)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
@@ -12,19 +12,16 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// Rename gives a snapshot of any kind another name. Its layer stays in place,
-// so mounts go on. Snapshots above it have it as their parent under the new
-// name.
+// Rename gives a snapshot of any kind another name. Its layer stays where it
+// is, so what is mounted goes on, and the snapshots that are built on it have
+// it as their parent under the new name. Rename waits for calls that work on
+// one of these.
 //
-// Errors match:
-//
-//   - errdefs.ErrNotFound when there is no snapshot key;
-//   - errdefs.ErrAlreadyExists when the name is taken;
-//   - errdefs.ErrInvalidArgument when the name is malformed;
-//   - errdefs.ErrFailedPrecondition and [driver.ErrUnsupported] for a layer of
-//     another engine or store, which decides its name.
-//
-// After an error the snapshot is as before.
+// Errors match errdefs.ErrNotFound when there is no snapshot called key,
+// ErrAlreadyExists when the name is taken, ErrInvalidArgument when it is not a
+// valid name, and ErrFailedPrecondition and [driver.ErrUnsupported] for a layer
+// of another engine or store, which has its name from there. After an error the
+// snapshot is as before.
 func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) {
 	defer s.observe(Event{Op: OpRename, Key: key, Name: name}).end(&err)
 	end, err := s.beginChange()
@@ -32,62 +29,112 @@ func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) 
 		return err
 	}
 	defer end()
-	unlock, err := s.keys.write(ctx, name, key)
-	if err != nil {
+	for {
+		children, err := s.childrenOf(key)
+		if err != nil {
+			return err
+		}
+		again, err := s.renameWith(ctx, key, name, children)
+		if !again {
+			return err
+		}
+	}
+}
+
+// childrenOf returns the names of the snapshots on another, in every state.
+func (s *Snapshotter) childrenOf(key string) (names []string, err error) {
+	err = s.view(func(tx *meta.Tx) error {
+		row, err := tx.Snapshot(key)
+		if errors.Is(err, meta.ErrNotFound) {
+			return nil // the rename will say so
+		}
+		names = tx.Children(row)
 		return err
+	})
+	return names, err
+}
+
+// renameWith is Rename while nobody works on the snapshots on it: such a call
+// knows its parent by the old name. again: there is another one now.
+func (s *Snapshotter) renameWith(ctx context.Context, key, name string, children []string) (again bool, err error) {
+	unlock, err := s.keys.write(ctx, append([]string{name, key}, children...)...)
+	if err != nil {
+		return false, err
 	}
 	defer unlock()
 	if err := s.settle(ctx, name); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.borrow(ctx, key); err != nil { // so that it is refused by what it is
-		return err
+		return false, err
 	}
-	var row meta.Snapshot
 	err = s.streams.rename(key, name, func() error {
-		return s.update("rename", func(tx *meta.Tx) (err error) {
-			if row, err = ready(tx, key); err != nil {
-				return err
-			}
-			if row.Foreign || row.Store != "" {
-				return fail(errdefs.ErrFailedPrecondition, "rename snapshot %q: %w: it has its name from where its layer was made", key, driver.ErrUnsupported)
-			}
-			q, err := quarantineOf(tx, key)
+		return s.update("rename", func(tx *meta.Tx) error {
+			row, err := ready(tx, key)
 			if err != nil {
 				return err
 			}
-			row.Name, row.Updated = name, now()
-			if err := tx.RenameSnapshot(key, row); err != nil {
-				return err
-			}
-			if q != nil {
-				if err := errors.Join(tx.PutRecord(recordQuarantine, name, q), endQuarantine(tx, key)); err != nil {
-					return err
+			for _, child := range tx.Children(row) {
+				if !slices.Contains(children, child) {
+					again = true
+					return errAgain
 				}
 			}
-			return tx.PutRecord(recordRenamed, name, struct{}{})
+			return renameRow(tx, row, name)
 		})
 	})
+	if err == nil {
+		s.finishRename(context.WithoutCancel(ctx), name)
+	}
+	return again, err
+}
+
+var errAgain = errors.New("another snapshot was made on it meanwhile")
+
+// renameRow renames the row, and what else goes by its name.
+func renameRow(tx *meta.Tx, row meta.Snapshot, name string) error {
+	key := row.Name
+	if row.Foreign || row.Store != "" {
+		return fail(errdefs.ErrFailedPrecondition, "rename snapshot %q: %w: it has its name from where its layer was made", key, driver.ErrUnsupported)
+	}
+	q, err := quarantineOf(tx, key)
 	if err != nil {
 		return err
 	}
-	s.finishRename(context.WithoutCancel(ctx), name)
-	return nil
+	row.Name, row.Updated = name, now()
+	if err := tx.RenameSnapshot(key, row); err != nil {
+		return err
+	}
+	if q != nil {
+		if err := errors.Join(tx.PutRecord(recordQuarantine, name, q), endQuarantine(tx, key)); err != nil {
+			return err
+		}
+	}
+	was := renamed{Was: key}
+	if err := tx.GetRecord(recordRenamed, key, &was); err == nil { // what a rename before has still to write
+		err = tx.DeleteRecord(recordRenamed, key)
+		if err != nil {
+			return err
+		}
+	} else if !errors.Is(err, meta.ErrNotFound) {
+		return err
+	}
+	return tx.PutRecord(recordRenamed, name, was)
 }
 
 // recordRenamed is the kind of the records that say, by the names that
-// snapshots have now, of which the layers' records may tell the names before.
+// snapshots have now, which names the records of layers may still contain.
 const recordRenamed = "renamed"
+
+type renamed struct {
+	Was string `json:"was"`
+}
 
 // finishRename writes the name that a snapshot has now into the records of
 // layers, so that it is found there when the database is lost: into that of its
 // own layer, and into those of the committed snapshots on it. What fails is
-// tried again when the store is opened.
+// tried again when the store is opened. The caller has locked all of them.
 func (s *Snapshotter) finishRename(ctx context.Context, name string) {
-	// Of two renames, of a snapshot and of one on it, the later one to come here
-	// reads both names as they are.
-	s.renaming.Lock()
-	defer s.renaming.Unlock()
 	err := s.inscribeNames(ctx, name)
 	if err == nil {
 		err = s.free("renamed", func(tx *meta.Tx) error { return tx.DeleteRecord(recordRenamed, name) })
@@ -104,54 +151,44 @@ func (s *Snapshotter) inscribeNames(ctx context.Context, name string) error {
 	if errdefs.IsNotFound(err) {
 		return nil // it was removed meanwhile
 	}
-	if err == nil {
-		err = s.inscribeNow(ctx, row)
-	}
 	if err != nil {
 		return err
 	}
-	var children []string
-	err = s.view(func(tx *meta.Tx) error {
-		children = tx.Children(row)
-		return nil
-	})
-	errs := []error{err}
+	errs := []error{s.inscribeFound(ctx, row)}
+	children, err := s.childrenOf(name)
+	errs = append(errs, err)
 	for _, child := range children {
-		errs = append(errs, s.inscribeChild(ctx, child))
+		row, err := s.row(child)
+		switch {
+		case errdefs.IsNotFound(err): // it is being made or removed
+		case err != nil:
+			errs = append(errs, err)
+		case row.Kind == meta.Committed && !row.Foreign && row.Store == "":
+			errs = append(errs, s.inscribeFound(ctx, row))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// inscribeChild writes the record of a committed snapshot's layer again.
-func (s *Snapshotter) inscribeChild(ctx context.Context, key string) error {
-	// Whoever changes it may be waiting for the snapshot that was renamed, so it
-	// is not waited for here.
-	unlock, ok := s.keys.tryRead(key)
-	if !ok {
-		return fmt.Errorf("snapshot %q: %w: somebody works on it", key, driver.ErrBusy)
+// inscribeFound is inscribeNow, if the layer is there: that it is missing is
+// damage, of which a check tells and after which a repair writes its record.
+func (s *Snapshotter) inscribeFound(ctx context.Context, row meta.Snapshot) error {
+	err := s.inscribeNow(ctx, row)
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil
 	}
-	defer unlock()
-	row, err := s.row(key)
-	switch {
-	case errdefs.IsNotFound(err):
-		return nil // it was removed, or is being made or removed
-	case err != nil, row.Kind != meta.Committed, row.Foreign, row.Store != "":
-		return err
-	}
-	return s.inscribeNow(ctx, row)
+	return err
 }
 
-// isRenamed reports whether one of the snapshots was renamed and finishRename
-// has still to do its work. When nobody can tell, it was not.
-func (s *Snapshotter) isRenamed(names ...string) (is bool) {
-	_ = s.view(func(tx *meta.Tx) error {
-		for _, name := range names {
-			var none struct{}
-			is = is || name != "" && tx.GetRecord(recordRenamed, name, &none) == nil
-		}
-		return nil
-	})
-	return is
+// isNamed reports whether a name in the record of a layer is that of a snapshot
+// now, or that from before a rename of which the records do not all tell yet.
+func (s *Snapshotter) isNamed(inRecord, now string) bool {
+	if inRecord == now {
+		return true
+	}
+	var before renamed
+	err := s.view(func(tx *meta.Tx) error { return tx.GetRecord(recordRenamed, now, &before) })
+	return err == nil && before.Was == inRecord
 }
 
 // finishRenames is finishRename for what a killed process, or a full disk, has

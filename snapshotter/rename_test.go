@@ -150,6 +150,90 @@ func TestRenamesAtTheSameTimeLeaveNoOldName(t *testing.T) {
 	requireSound(t, s)
 }
 
+// Calls on a snapshot know its parent by name while the driver works.
+func TestARenameWaitsForWorkOnWhatIsBuiltOnTheSnapshot(t *testing.T) {
+	s, _ := openFake(t)
+	commit(t, s, "base", "", "base")
+	active(t, s, "work", "base", "work")
+	active(t, s, "busy", "base", "busy")
+	var renames sync.WaitGroup
+	began := make(chan struct{})
+	s.hook = func(point string) error {
+		if point != "commit before" {
+			return nil
+		}
+		s.hook = nil
+		renames.Go(func() {
+			close(began)
+			assert.NoError(t, s.Rename(context.Background(), "base", "renamed"))
+		})
+		<-began
+		_, err := s.Stat(context.Background(), "base")
+		return err
+	}
+	require.NoError(t, s.Commit(t.Context(), "done", "work"))
+	renames.Wait()
+	commit(t, s, "base", "", "another")
+	require.NoError(t, s.Remove(t.Context(), "busy"))
+	for name, parent := range map[string]string{"done": "renamed", "renamed": "", "base": ""} {
+		require.Equal(t, parent, rowsOf(t, s)[name].Parent, name)
+	}
+	for _, l := range inspect(t, s) {
+		require.Empty(t, l.Faults, l.Name)
+	}
+	requireSound(t, s)
+}
+
+func TestSnapshotsCanBeMadeOnOneThatIsRenamed(t *testing.T) {
+	s, _ := openFake(t)
+	commit(t, s, "base 0", "", "base")
+	const times = 40
+	var all sync.WaitGroup
+	all.Go(func() {
+		for i := range times {
+			assert.NoError(t, s.Rename(context.Background(), fmt.Sprint("base ", i), fmt.Sprint("base ", i+1)))
+		}
+	})
+	for worker := range 2 {
+		all.Go(func() {
+			for i := range times {
+				key := fmt.Sprint(worker, " ", i)
+				parent := fmt.Sprint("base ", i)
+				err := s.Create(context.Background(), key, parent)
+				if errdefs.IsNotFound(err) {
+					continue // it has another name by now
+				}
+				assert.NoError(t, err)
+				assert.NoError(t, s.Commit(context.Background(), key+" done", key))
+			}
+		})
+	}
+	all.Wait()
+	for name, row := range rowsOf(t, s) {
+		if row.Parent != "" {
+			require.Equal(t, fmt.Sprint("base ", times), row.Parent, name)
+		}
+	}
+	for _, l := range inspect(t, s) {
+		require.Empty(t, l.Faults, l.Name)
+	}
+	requireSound(t, s)
+}
+
+func TestALayerThatIsMissingKeepsNoRenameUnfinished(t *testing.T) {
+	root, disk := memDir(t), newFakeDisk()
+	s := openAt(t, root, Options{open: disk.open})
+	commit(t, s, "base", "", "base")
+	commit(t, s, "top", "base", "top")
+	delete(disk.layers, layerOf(rowsOf(t, s)["top"]))
+	require.NoError(t, s.Rename(t.Context(), "base", "renamed"))
+	require.NoError(t, s.db.View(func(tx *meta.Tx) error {
+		require.False(t, tx.HasRecords(recordRenamed))
+		return nil
+	}))
+	require.Len(t, inspect(t, s)[1].Faults, 1)
+}
+
 // inspect returns what Inspect says.
 func inspect(t *testing.T, s *Snapshotter) []Layer {
 	t.Helper()

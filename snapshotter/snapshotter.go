@@ -96,8 +96,6 @@ type Snapshotter struct {
 	streams streams
 	// heals are layers that wait for those below to be made anew.
 	heals heals
-	// renaming is held while names are written into the records of layers.
-	renaming sync.Mutex
 	// sweeping is held by whoever removes what was put aside.
 	sweeping sync.Mutex
 	// unnamed are layers that no row named when the store was opened.

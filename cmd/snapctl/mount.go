@@ -37,13 +37,13 @@ prepare'. --uidmap and --gidmap map the owners of files in the mount of KEY or o
 view, as in 'snapctl prepare'.
 
 With --volatile, writing is much faster and fsync(2) does nothing. What is written is on
-the disk when the snapshot is committed, and not before. If the machine stops or
-restarts before that, the snapshot can only be removed. Use it for builds, and for
-other work that can be repeated. Backends without this feature make a normal mount;
-'snapctl version' says which backends have it.
+the disk when the snapshot is committed, or mounted again without --volatile, and not
+before. If the machine stops or restarts before that, the snapshot can only be removed.
+Use it for builds, and for other work that can be repeated. Backends without this
+feature make a normal mount; 'snapctl version' says which backends have it.
 
-In a read-only store everything is mounted read-only, and --rw, --uidmap and --gidmap
-are refused. The mount is not recorded: 'snapctl ls' does not list it. 'snapctl umount'
+In a read-only store everything is mounted read-only, and --rw, --volatile, --uidmap and
+--gidmap are refused. The mount is not recorded: 'snapctl ls' does not list it. 'snapctl umount'
 still finds it by what is mounted at TARGET, and umount(8) works too.`
 
 const mountJSON = `{

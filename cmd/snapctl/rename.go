@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+
 	"github.com/spf13/cobra"
 )
 
 const renameLong = `Give the snapshot KEY the name NEW. No other snapshot may have this name. Snapshots that
-were made on KEY stay on it. KEY must not be mounted, and must not belong to an image or
-an engine.
+were made on KEY stay on it. KEY must not be mounted. The snapshots of an image's layers
+and of engines cannot be renamed. If other stores use this one with --additional, do not
+rename what they use: they find it by its name.
 
 The command prints NEW.`
 

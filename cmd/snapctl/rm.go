@@ -134,7 +134,7 @@ func (st *store) remove(ctx context.Context, key string, force bool) error {
 }
 
 // refuseImage refuses a snapshot that is an image; advice says what to do with
-// that, whose name it gets quoted.
+// the image, whose name it gets quoted.
 func (st *store) refuseImage(ctx context.Context, key string, advice func(name string) string) error {
 	images, err := st.imagesByKey(ctx)
 	if err != nil || len(images[key]) == 0 {

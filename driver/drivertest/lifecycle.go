@@ -312,8 +312,12 @@ func (s *suite) mountTwice(t *testing.T) {
 		})
 	}
 	require.Contains(t, st.tree("writable"), "v")
+	st.mounted("writable", driver.MountOptions{}, func(root string) error {
+		return os.WriteFile(filepath.Join(root, "w"), nil, 0o600)
+	})
 	st.seal("writable")
 	require.Contains(t, st.tree("writable"), "v")
+	require.Contains(t, st.tree("writable"), "w")
 }
 
 func (s *suite) writeThroughMount(t *testing.T) {

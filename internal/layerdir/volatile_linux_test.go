@@ -56,6 +56,20 @@ func TestWhatIsSealedIsOnDiskThoughItWasWrittenWithoutSyncs(t *testing.T) {
 	require.True(t, r.Sealed)
 }
 
+func TestALayerThatIsMountedWithSyncsAgainIsOnDisk(t *testing.T) {
+	s := lifeStore(t)
+	boots(t, s, "one")
+	require.NoError(t, s.EndVolatile(t.Context(), "open"), "it was never marked")
+	require.NoError(t, s.MarkVolatile("open"))
+	require.NoError(t, s.EndVolatile(t.Context(), "open"))
+	require.NoFileExists(t, s.Path("open", volatileName))
+	require.NoError(t, s.MarkVolatile("open"))
+	boots(t, s, "two")
+	require.NoError(t, s.EndVolatile(t.Context(), "open"))
+	_, err := s.Writable("open")
+	require.ErrorIs(t, err, driver.ErrTorn, "that does not bring back what is lost")
+}
+
 func TestALayerIsNotMarkedWhereNothingTellsTheBoot(t *testing.T) {
 	s := lifeStore(t)
 	s.bootFile = filepath.Join(t.TempDir(), "none")
