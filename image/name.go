@@ -79,7 +79,7 @@ func shorten(domain, path string) (string, string) {
 }
 
 func badName(s string) error {
-	return fmt.Errorf("%w: %q is no image name (want [domain/]path[:tag], lower case)", ErrInvalid, s)
+	return fmt.Errorf("%w: %q is not an image name; an image name is [domain/]path[:tag] in lower case", ErrInvalid, s)
 }
 
 // splitDomain takes the first component for a domain under the same conditions

@@ -72,7 +72,7 @@ func parseRanges(text string) ([]IDRange, error) {
 		for i, field := range fields {
 			v, err := strconv.ParseUint(field, 10, 32)
 			if err != nil {
-				return nil, fmt.Errorf("%w: %.64q: %.64q is no number of 32 bits", ErrIDMap, part, field)
+				return nil, fmt.Errorf("%w: %.64q: %.64q is not a number of 32 bits", ErrIDMap, part, field)
 			}
 			n[i] = uint32(v)
 		}

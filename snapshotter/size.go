@@ -25,7 +25,7 @@ func SizeLimit(labels map[string]string) (int64, error) {
 	}
 	limit, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || limit < 1 {
-		return 0, fail(errdefs.ErrInvalidArgument, "label %s: %q is no number of bytes", LabelSize, text)
+		return 0, fail(errdefs.ErrInvalidArgument, "label %s: %q is not a number of bytes", LabelSize, text)
 	}
 	return limit, nil
 }

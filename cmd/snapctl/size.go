@@ -69,7 +69,7 @@ func (st *store) checkQuota(ctx context.Context, a *app, limit sizeFlag) error {
 		}
 	}
 	if len(able) == 0 {
-		return advise(err, "no backend on this file system supports it; use a --root on btrfs ('snapctl version' shows what each backend supports)")
+		return advise(err, "no backend on this file system supports it; use a --root on btrfs; 'snapctl version' shows what each backend supports")
 	}
 	return advise(err, "make another store, with --root and with --driver "+strings.Join(able, " or ")+", which supports it")
 }

@@ -63,7 +63,7 @@ func (n limitName) parse(value string) (int64, error) {
 	}
 	v, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || v < 1 || n.name == "depth" && v > 1<<30 {
-		return 0, fmt.Errorf("%q is no number of at least 1", value)
+		return 0, fmt.Errorf("%q is not a number of at least 1", value)
 	}
 	return v, nil
 }

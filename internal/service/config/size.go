@@ -20,7 +20,7 @@ func ParseSize(text string) (int64, error) {
 	unit, ok := sizeUnit(suffix)
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if !ok || err != nil || n < 1 || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("%q is no size: it is a number of bytes, or one with K, M, G, T, P or E, at least 1", text)
+		return 0, fmt.Errorf("%q is not a size; a size is a number of bytes of at least 1, also with K, M, G, T, P or E", text)
 	}
 	return n * unit, nil
 }

@@ -74,11 +74,11 @@ var sizes = sync.OnceValue(func() *regexp.Regexp {
 func parseSize(text string) (int64, error) {
 	m := sizes().FindStringSubmatch(strings.ToLower(text))
 	if m == nil {
-		return 0, fmt.Errorf("%q is no size: %w", text, errdefs.ErrInvalidArgument)
+		return 0, fmt.Errorf("%q is not a size: %w", text, errdefs.ErrInvalidArgument)
 	}
 	number, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no size: %w", text, errdefs.ErrInvalidArgument)
+		return 0, fmt.Errorf("%q is not a size: %w", text, errdefs.ErrInvalidArgument)
 	}
 	if m[2] != "" {
 		number *= math.Pow(1024, float64(1+strings.Index("kmgtp", m[2])))
