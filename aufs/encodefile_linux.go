@@ -14,9 +14,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// file translates what is no directory: by a hard link, which costs no space,
-// or by a copy where overlay would take one of its attributes for its own, or
-// where it cannot be linked.
+// file translates a file that is not a directory. It makes a hard link, which
+// costs no space. It makes a copy if a link is not possible, or if overlay
+// would take one of the file's attributes for its own. It returns errUnfit for
+// a character device 0:0, and tooManyLinks if the file can have no more names.
 func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error {
 	if e.enc.IsWhiteoutNode(st.Mode, st.Rdev) {
 		return fmt.Errorf("%w: %s is a character device 0:0, a whiteout to overlay", errUnfit, e.shown(src, name))

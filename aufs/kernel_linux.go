@@ -32,9 +32,10 @@ var optionSets = [][]string{{"dio", "dirperm1", "acl"}, {"dio", "dirperm1"}, {"d
 
 const procFilesystems = "/proc/filesystems"
 
-// probeKernel finds out whether aufs can be mounted here, by mounting it in
-// dir, an empty directory, in which it leaves what it made. It loads no module.
-// An error is one of the machine that says nothing of aufs.
+// probeKernel finds out whether this kernel can mount aufs, by mounting it in
+// dir, an empty directory. It does not clean dir up, and it loads no module.
+// If aufs cannot be mounted, kernel.lacks says why, and the error is nil. It
+// returns an error only if it found out nothing, for example on a full disk.
 func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter) (kernel, error) {
 	k := kernel{xino: xinoPlaces(dir)}
 	if k.lacks = listed(filesystems); k.lacks != nil {

@@ -19,8 +19,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// copyMerged copies the tree that the branches show to the directory tree,
-// which it makes, by the way that a layer of all of it would take.
+// copyMerged makes the directory tree and copies the merged tree of the
+// branches into it. It writes the merged tree as a layer tar and unpacks the
+// tar. It copies directly what no layer can hold: sockets, some devices.
 func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
 	view, err := openStack(branches, layerdir.ReadOptions(opts.Fallbacks))
 	if err != nil {

@@ -12,9 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// Replace implements [driver.Replacer]. An aufs would not notice that one of
-// its branches is another directory now, and a translation has files of the old
-// one: so nothing that has the layer may be mounted.
+// Replace implements [driver.Replacer]. It returns ErrBusy while the layer, or
+// a layer over it, is mounted: an aufs mount would not notice that one of its
+// branches is now another directory. It also drops the translations that have
+// files of the old branch.
 func (d *backend) Replace(ctx context.Context, id, made driver.ID) error {
 	if err := d.replace(ctx, id, made); err != nil {
 		return fmt.Errorf("aufs: replace layer %s: %w", id, err)

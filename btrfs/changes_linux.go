@@ -12,11 +12,11 @@ import (
 // A changeSet says which inodes of a subvolume changed since a transaction, and
 // in which directories they are. A million of them take some 25 MB.
 //
-// Whatever changes a file or a directory writes its inode, and the kernel puts
-// the number of the transaction into it: content, attributes, links, a new
-// name; and of a directory, the names in it. So, unlike the number of the leaf
-// that an inode is in, that of the inode says exactly what changed, if more
-// than somebody may ask: a read can change it, by setting the access time.
+// The kernel writes the number of the transaction into an inode when the
+// content, the attributes, the links or the name of the file change, and for a
+// directory also when a name in it changes. So this number tells which inodes
+// may have changed. (The number of a leaf does not: many inodes share a leaf.)
+// It can tell too many, because a read that sets the access time counts too.
 type changeSet struct {
 	base uint64
 	// inodes that changed and have a name, sorted by number, which is shifted by

@@ -24,8 +24,8 @@ func (d *btrfs) Remove(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-// Leftovers implements [driver.Placer]. What a removed layer took is free, and
-// its quota group gone, only after a Cleanup.
+// Leftovers implements [driver.Placer]. It is also true after a Remove, until a
+// Cleanup: only Cleanup frees the space of a removed layer and its quota group.
 func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Parts.Leftovers() }
 
 // Cleanup deletes what Remove put aside and interrupted calls left behind, in

@@ -94,7 +94,8 @@
 //     unpacked.
 //   - delta: a layer tar that is completely unpacked in staging, with its
 //     whiteouts and opaque marks in memory. See [tar.Delta].
-//   - merge: to move a delta into a layer. A merge happens whole or not at all.
+//   - merge: to move a delta into a layer. If a merge fails, it is undone. If
+//     it is interrupted, or cannot be undone, the layer is torn.
 //   - escaped attribute: an attribute of a layer whose name overlay would take
 //     for its own, stored under a longer name: "trusted.overlay.overlay.opaque"
 //     on disk is "trusted.overlay.opaque" in the mount.

@@ -19,11 +19,10 @@ import (
 // this image. Import returns the image under its first name.
 //
 // Import does not unpack layers that the store already has, unless they are
-// damaged. It finds damage by their records, their root directories and the
-// sizes of their blobs. It unpacks a damaged layer again in place, see
-// [snapshotter.Snapshotter.Renew], and writes a damaged blob again. It also
-// writes a manifest, config or blob again that turns out to be damaged when it
-// is read. opts.Warn is called for each of these.
+// damaged. For such a layer it checks the record and the root directory, and
+// reads the blob. It unpacks a damaged layer again in place, see
+// [snapshotter.Snapshotter.Renew]. It replaces a damaged blob, manifest or
+// config. opts.Warn is called for each of these.
 //
 // For a source with several images the reference behind its path or opts.Image
 // must choose one; otherwise Import returns ErrAmbiguous.

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// An expected is what one path must be. Of the extended attributes it has one
-// of both: those of a tar, or those of a view.
+// An expected is what one path must be. It has the extended attributes of a
+// tar, in kept, or those of the view of the layers below, in shown; never both.
 type expected struct {
 	stat   diff.Node
 	target string // of a symbolic link

@@ -18,8 +18,9 @@ type applyOptions struct {
 }
 
 const applyLong = `Unpack a layer over the content of the active snapshot KEY. The layer is a tar stream,
-uncompressed or compressed with gzip, zstd, xz or bzip2; - reads standard input. A
-layer is applied whole: after an error KEY is unchanged. KEY must not be mounted.
+uncompressed or compressed with gzip, zstd, xz or bzip2; - reads standard input. After
+an error KEY is unchanged, unless the error says that KEY is torn. A kill or a power cut
+can also leave KEY torn: then it can only be removed. KEY must not be mounted.
 
 --limit bounds what the layer may demand. LIMITS is a list of NAME=VALUE, separated by
 commas. A layer that exceeds a limit is invalid (exit code 6). The defaults are:

@@ -27,10 +27,10 @@ a committed layer with the digest that 'snapctl commit' recorded (for layers of 
 reads the layer, and counts it as not compared.
 
 When a service has the store open, the check runs in the service. Engines and other
-commands do not wait for it. What they change during the check is not damage. The
-command counts and leaves out what was removed, or was being changed each time it
-looked. It does not check what was made since the start. While it compares the pages of
-the database, nothing can be written to the database.
+commands do not wait for it, except that nothing can be written to the database while
+the check compares its pages. What they change during the check is not damage. The check
+leaves out, and counts, what was removed since its start and what was being changed each
+time it looked. It leaves out, and does not count, what was made since its start.
 
 The command prints each damaged thing on one line, and the exit code is then 8. With --background
 it reads at most RATE bytes per second, and uses the processor and the disk only when

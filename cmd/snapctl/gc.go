@@ -44,6 +44,9 @@ func runGC(ctx context.Context, a *app) error {
 	return a.withStore(ctx, func(st *store) error {
 		result, err := st.gc(ctx)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = advise(err, "what was removed before stays removed; run this again for the rest")
+			}
 			return doing(err, "collecting garbage in the store %s", a.global.root)
 		}
 		return a.result(result, func(w io.Writer) error {

@@ -18,8 +18,8 @@ type importOptions struct {
 
 const importLong = `Import an image into the store: verify its layers, unpack them into committed
 snapshots, and give the image a name. The command skips layers that the store already
-has. It checks their records, their root directories and the sizes of their blobs, and
-unpacks a damaged layer again in place.
+has. For these it checks the record and the root directory, and reads the blob. It
+unpacks a damaged layer again in place, and replaces a damaged blob.
 
 SOURCE is an OCI layout directory, a directory of skopeo's dir:, an OCI archive, or the
 archive of 'docker save'. An archive may be compressed; - reads standard input. SOURCE

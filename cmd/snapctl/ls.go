@@ -10,13 +10,15 @@ import (
 )
 
 const lsLong = `List the snapshots, oldest first, with their images and with the directories where
-snapctl has mounted them. Snapshots of engines are called @ENGINE/NAME. When there are
+snapctl has mounted them. Snapshots of engines are called @ENGINE/KEY. When there are
 more than 1000 snapshots, they are listed in the order of their keys instead, while
 they are read.
 
 For a damaged snapshot a word follows its kind. A snapshot that is not committed can be
-torn (a kill in the middle of applying a layer, or a failed write of the disk),
-missing, unreadable, or unknown (it could not be checked). 'snapctl info' says more.
+torn (a kill in the middle of applying a layer, a failed write of the disk, or a stop
+of the machine after a mount with --volatile), missing, unreadable, quarantined (a
+repair could not mend it) or unknown (it could not be checked). 'snapctl info' says
+more.
 For a committed snapshot the list only shows that the directory of the layer is missing
 (not with aufs); 'snapctl check' checks committed snapshots.`
 

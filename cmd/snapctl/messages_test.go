@@ -16,8 +16,8 @@ import (
 
 var updateMessages = flag.Bool("update-messages", false, "write testdata/messages.txt anew")
 
-// messagesOf are command lines that fail, in the order in which they run. DIR is
-// a directory with an image, a layer, and the store in use.
+// messagesOf are command lines that fail, in the order in which they run. DIR
+// is a directory with an image, a layer, and the store in use.
 var messagesOf = []string{
 	"nosuch",
 	"rm",
@@ -92,8 +92,8 @@ var messagesOf = []string{
 // temporary are names that are others each time.
 var temporary = regexp.MustCompile(`\.tmp-\d+`)
 
-// This keeps all messages in one file, so that a change of one is read as people
-// will read it: what failed, on what, why, and what to do.
+// This keeps all messages in one file, so that a change of one is read as
+// people will read it: what failed, on what, why, and what to do.
 func TestMessagesAreAsTheyWereRead(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root: other messages say so")

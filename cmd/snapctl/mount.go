@@ -96,7 +96,7 @@ func newMountCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.rw, "rw", "", "make a new writable snapshot `KEY` on NAME and mount it")
 	completeFlag(cmd, "rw", cobra.NoFileCompletions)
-	cmd.Flags().BoolVar(&opts.volatile, "volatile", false, "write faster: nothing is safe on the disk before the snapshot is committed")
+	cmd.Flags().BoolVar(&opts.volatile, "volatile", false, "write faster: nothing is safe on the disk before a commit, or a mount without --volatile")
 	addSizeFlag(cmd, &opts.size)
 	addIDMapFlags(cmd, &opts.ids)
 	return cmd

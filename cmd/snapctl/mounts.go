@@ -15,7 +15,8 @@ const mountsLong = `Print how to mount the snapshot KEY by hand, as mount(8) com
 in this order. Without TARGET the commands contain the word TARGET; replace it with an
 absolute path. A committed snapshot and a view give read-only mounts.
 
-snapctl does not know about such a mount: unmount it before you commit or remove KEY.`
+snapctl keeps no record of such a mount: 'snapctl ls' does not list it, and only
+umount(8) unmounts it. Unmount it before you commit or remove KEY.`
 
 const mountsJSON = `{
   "key": "work",

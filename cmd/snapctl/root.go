@@ -69,7 +69,8 @@ commands use the store through that service.
 To start, run 'snapctl demo': it shows all of this on a small image of its own.
 
 A NAME is an image or a snapshot. If both have the same name, the image is used. A
-PARENT is an image or a committed snapshot. A KEY is a snapshot.
+PARENT is an image or a committed snapshot. A KEY is a snapshot; 'info', 'changes',
+'diff' and 'usage' also take the name of an image there, and use its snapshot.
 
 A store on a read-only disk can be read. With --read-only the command treats any store
 as read-only.

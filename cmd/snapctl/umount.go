@@ -12,7 +12,7 @@ import (
 
 const umountLong = `Unmount what 'snapctl mount' mounted at TARGET. If that command made a view, remove the
 view too. A writable snapshot stays. Its changes are on the disk when the command
-returns.
+returns, unless it was mounted with --volatile (see 'snapctl help mount').
 
 A read-only store may have no record of the mount. The command then unmounts a snapshot
 of the store that is mounted read-only at TARGET. If there is a record, it stays until

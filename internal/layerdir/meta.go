@@ -65,8 +65,8 @@ type Meta struct {
 	Sum string `json:"sum,omitempty"`
 }
 
-// UsageOr returns what the layer took when it was sealed, and what measure says
-// of one that is not; nothing for a view.
+// UsageOr returns the usage that the record has kept since the layer was
+// sealed. If it has none, UsageOr calls measure. A view has the usage 0.
 func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error) {
 	switch {
 	case m.View:

@@ -17,9 +17,9 @@ type Layer struct {
 	layerdir.Meta
 }
 
-// A Backend is what differs between backends. Its methods are called with a
-// layer that is there, and in a state in which that may be done to it; what
-// they return needs to name neither the backend nor the layer.
+// A Backend has the methods in which backends differ. The caller checks first
+// that the layer exists and that its state allows the call. The caller also
+// adds the names of the backend and the layer to errors.
 type Backend interface {
 	// Name and Properties are those of the [driver.Driver].
 	Name() string

@@ -23,10 +23,10 @@ type RunOptions struct {
 }
 
 // Run opens the store that the configuration names, serves it until ctx ends
-// and closes it. It tells systemd of what it does, and takes the sockets that
-// systemd has opened. Errors are those of [snapshotter.Open], [Listen] and
-// [Server.ServeAll], and [snapshotter.ErrReadOnly] for a store on a disk that
-// is read-only, which engines cannot use.
+// and closes it. It tells systemd when the service is ready, reloads or stops,
+// and uses the sockets that systemd has opened. Run returns the errors of
+// [snapshotter.Open], [Listen] and [Server.ServeAll]. It returns
+// [snapshotter.ErrReadOnly] for a read-only store, which engines cannot use.
 func Run(ctx context.Context, opts RunOptions) (err error) {
 	if opts.Logs != nil {
 		opts.Logger = opts.Logs.Logger

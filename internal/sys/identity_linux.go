@@ -9,8 +9,9 @@ import (
 // An Identity tells a file from all others that there are.
 type Identity struct{ Dev, Ino uint64 }
 
-// Identify says what a descriptor is of, and whether something is mounted
-// there, as far as the kernel tells.
+// Identify returns the device and inode number of an open file. mounted reports
+// whether the file is the root of a mount. It is false if a filter of system
+// calls forbids statx(2), which alone tells.
 func Identify(fd int) (id Identity, mounted bool, err error) {
 	var x unix.Statx_t
 	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) })

@@ -23,12 +23,12 @@ const (
 	contentType = "content"
 )
 
-// protect keeps a blob that is about to be committed from the engine's garbage
-// collection for a short time. Who asks for a layer holds a lease until
-// something refers to it, but containerd does not hand the lease on to a
-// proxied differ. The caller calls drop when the blob does not get there. The
-// end of ctx does not interrupt it: the engine could still make the lease after
-// the call was given up.
+// protect makes a lease that keeps the engine's garbage collection from a blob
+// for a minute. The caller calls protect before it commits the blob, and calls
+// drop if the commit fails. containerd's client has a lease of its own, but
+// containerd does not pass it on to a proxied differ. If ctx has a lease, or
+// the content store has none, protect does nothing. It does not stop when ctx
+// ends, because the engine could still make the lease after that.
 func (e *Engine) protect(ctx context.Context, blob digest.Digest) (drop func(), err error) {
 	drop = func() {}
 	if _, ok := leases.FromContext(ctx); ok {

@@ -23,9 +23,9 @@ const (
 // errChecking: one check runs already. Two would only read the disk in turns.
 var errChecking = fmt.Errorf("%w: another check of the store is running", errdefs.ErrUnavailable)
 
-// Check implements the call of that name. Findings are sent while no snapshot
-// is locked, so that a client that does not read keeps nobody but other checks
-// from going on.
+// Check implements the call of that name. It sends a finding only while it
+// holds no lock of a snapshot. So a client that stops reading makes other
+// checks wait, and no other calls.
 func (s *Service) Check(req *storev1.CheckRequest, stream storev1.Store_CheckServer) error {
 	switch {
 	case len(req.GetNames()) > maxCheckNames:

@@ -161,8 +161,8 @@ func refuseMark(name string) error {
 	return nil
 }
 
-// refuseScoped keeps what an engine relies on from being changed behind its
-// back.
+// refuseScoped returns errdefs.ErrFailedPrecondition for a snapshot of an
+// engine, which only that engine may change.
 func refuseScoped(key string) error {
 	if scope, _ := snapshotter.ScopeOf(key); scope != "" {
 		return fmt.Errorf("%w: snapshot %q belongs to the engine %q", errdefs.ErrFailedPrecondition, key, scope)
