@@ -17,8 +17,9 @@ import (
 // MaxAdditional is the largest number of additional stores of one store.
 const MaxAdditional = 16
 
-// storeIDs are the IDs that stores have. One is the beginning of layer IDs and
-// stands in messages, so that of an additional store is not taken as it comes.
+// storeIDs matches the IDs that a store can have. An ID becomes the beginning
+// of layer IDs and appears in messages, so the ID of an additional store is
+// checked before it is used.
 var storeIDs = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`)
 })
@@ -43,9 +44,10 @@ func (s *Snapshotter) Lender(_ context.Context, key string) (string, error) {
 	return row.Store, err
 }
 
-// openAdditional opens the additional stores. One that cannot be opened now,
-// because its disk is not there for example, is no reason not to open the
-// store: what stands on it waits. What the caller has got wrong is.
+// openAdditional opens the additional stores. When one cannot be opened now,
+// for example because its disk is not there, openAdditional logs that and
+// returns nil: only the snapshots over its snapshots cannot be used. It returns
+// an error for a mistake of the caller.
 func (s *Snapshotter) openAdditional(ctx context.Context, opts Options) error {
 	if n := len(opts.Additional); n > MaxAdditional {
 		return fail(errdefs.ErrInvalidArgument, "%d additional stores, at most %d", n, MaxAdditional)
@@ -65,7 +67,7 @@ func (s *Snapshotter) openAdditional(ctx context.Context, opts Options) error {
 	return nil
 }
 
-// notNow is an error that may be another one the next time.
+// notNow wraps an error that may not occur the next time.
 type notNow struct{ error }
 
 func (s *Snapshotter) addStore(ctx context.Context, dir string, opts Options) error {
@@ -111,8 +113,8 @@ func (s *Snapshotter) addStore(ctx context.Context, dir string, opts Options) er
 	return nil
 }
 
-// otherPlace refuses a directory that is this store, or an additional one
-// already.
+// otherPlace returns an error for a directory that is this store or is already
+// an additional store.
 func (s *Snapshotter) otherPlace(root string) error {
 	info, err := os.Stat(root)
 	if err != nil {
@@ -127,7 +129,7 @@ func (s *Snapshotter) otherPlace(root string) error {
 	return nil
 }
 
-// twice is the error of a store that is open already.
+// twice returns the error for a store that is already open.
 func (s *Snapshotter) twice(open *Snapshotter) error {
 	if open == s {
 		return fail(errdefs.ErrInvalidArgument, "it is the store %s itself, or a copy of it", s.root)
@@ -135,7 +137,9 @@ func (s *Snapshotter) twice(open *Snapshotter) error {
 	return fail(errdefs.ErrInvalidArgument, "it is given twice, as %s too, or one is a copy of the other", open.root)
 }
 
-// otherID refuses a store whose layers could be mistaken for those of another.
+// otherID returns an error for a store whose ID is missing or malformed, or is
+// also the ID of another open store: its layers could be mistaken for those of
+// the other.
 func (s *Snapshotter) otherID(other *Snapshotter) error {
 	switch {
 	case other.id == "":
@@ -151,7 +155,7 @@ func (s *Snapshotter) otherID(other *Snapshotter) error {
 	return nil
 }
 
-// store returns the additional store of an ID, nil for none.
+// store returns the additional store with this ID, or nil.
 func (s *Snapshotter) store(id string) *Snapshotter {
 	for _, other := range s.others {
 		if other.id == id {

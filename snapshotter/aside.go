@@ -10,15 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// asidePrefix begins the names of rows that are [meta.Aside]: no scope is
-// called so.
+// asidePrefix begins the names of rows in the state [meta.Aside]. No scope has
+// this name.
 const asidePrefix = "@/removed/"
 
 func isAside(name string) bool { return strings.HasPrefix(name, asidePrefix) }
 
-// moveAside gives the row of a removed snapshot a name that nobody asks for,
-// and takes its labels, which other packages would go by. The layers that are
-// in use with it are those of its chain, whose rows it keeps.
+// moveAside gives the row of a removed snapshot a reserved name, and removes
+// its labels, because other packages act on labels. Mounts of the snapshot also
+// use the layers of its parents, so the row stays as their child.
 func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
 	old := row.Name
 	row.Name = fmt.Sprint(asidePrefix, row.ID)
@@ -26,8 +26,8 @@ func moveAside(tx *meta.Tx, row *meta.Snapshot) error {
 	return tx.RenameSnapshot(old, *row)
 }
 
-// putAside is moveAside in a transaction of its own. The row is as before after
-// an error.
+// putAside is moveAside in a transaction of its own. After an error *row is
+// unchanged.
 func (s *Snapshotter) putAside(row *meta.Snapshot) error {
 	var moved meta.Snapshot
 	err := s.free("put aside", func(tx *meta.Tx) error {
@@ -40,8 +40,9 @@ func (s *Snapshotter) putAside(row *meta.Snapshot) error {
 	return err
 }
 
-// sweep removes the layers of snapshots that were put aside and are idle now.
-// What is in use still, or cannot be removed, stays for the next time.
+// sweep removes the layers of snapshots that were put aside and are no longer
+// in use. What is still in use, or cannot be removed, stays until the next
+// call.
 func (s *Snapshotter) sweep(ctx context.Context) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
@@ -53,13 +54,13 @@ func (s *Snapshotter) sweep(ctx context.Context) {
 		}
 		again = false
 		for _, row := range idle {
-			// A parent is on top when this one is gone.
+			// Its parent may have no other child, and can then be removed too.
 			again = s.sweepOne(ctx, row) && row.Parent != "" || again
 		}
 	}
 }
 
-// tops returns the rows put aside on which none stands.
+// tops returns the rows that were put aside and have no children.
 func (s *Snapshotter) tops() (rows []meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		return tx.WalkSnapshotsFrom(asidePrefix, func(row meta.Snapshot) error {

@@ -15,27 +15,29 @@ import (
 )
 
 const (
-	// LabelChainID is on a committed snapshot that was made from a verified
-	// layer. Its value is the chainID of the layer and all layers below it, and
-	// the snapshot has the same name. Snapshots of that name have the same
-	// content in every store.
+	// LabelChainID is on a committed snapshot that was made from a verified layer.
+	// Its value is the chainID of the layer and all layers below it, and the
+	// snapshot has the same name. Snapshots with this name have the same content in
+	// every store.
 	LabelChainID = "layerkeep.dev/image.layer"
 
-	// borrowedPrefix begins the names of borrowed snapshots whose own names are
-	// taken here. ID and layer follow. No scope is called so.
+	// borrowedPrefix begins the name of a borrowed snapshot when its own name is
+	// taken in this store. The ID of the other store and the layer follow. No scope
+	// has this name.
 	borrowedPrefix = "@/additional/"
 
-	// maxBorrowed is the longest chain that is borrowed.
+	// maxBorrowed is the largest number of snapshots in a chain that is borrowed.
 	maxBorrowed = 1000
 )
 
-// A borrowed snapshot is a row of ours whose layer is in an additional store.
-// It is made when a call names a committed snapshot that this store lacks and
-// an additional one has, with rows for what it stands on. It takes nothing, and
-// removing it removes nothing.
+// A borrowed snapshot is a row of this store whose layer is in an additional
+// store. The row is made when a call names a committed snapshot that this store
+// lacks and an additional store has. The parents of the snapshot get rows too.
+// A borrowed snapshot takes no space for a layer, and removing it removes no
+// layer.
 
-// borrow makes the snapshot name and what it stands on borrowed ones where only
-// an additional store has it.
+// borrow makes rows for the snapshot name and its parents when only an
+// additional store has them.
 func (s *Snapshotter) borrow(ctx context.Context, name string) error {
 	if !s.mayBorrow(name) {
 		return nil
@@ -48,20 +50,21 @@ func (s *Snapshotter) borrow(ctx context.Context, name string) error {
 	if err != nil || !lacks {
 		return err
 	}
-	if from, _ := s.lookUp(ctx, name); from == nil { // no transaction for what nobody has
+	if from, _ := s.lookUp(ctx, name); from == nil { // an Update would be wasted when no store has it
 		return nil
 	}
 	return s.update("borrow", func(tx *meta.Tx) error { return s.borrowIn(ctx, tx, name) })
 }
 
-// mayBorrow: what belongs to an engine, and what has a reserved name, is never
-// borrowed by that name.
+// mayBorrow reports whether a snapshot of this name may be borrowed. Names of
+// engines' snapshots and reserved names may not.
 func (s *Snapshotter) mayBorrow(name string) bool {
 	return len(s.others) > 0 && !s.readOnly && name != "" && !strings.HasPrefix(name, scopeMark)
 }
 
-// lacks reports whether there is no snapshot of that name, or one that is
-// borrowed from a store that has it no more and on which nothing stands.
+// lacks reports whether this store has no snapshot of that name. It also
+// returns true for a borrowed snapshot without children whose store no longer
+// has it.
 func (s *Snapshotter) lacks(tx *meta.Tx, name string) (bool, error) {
 	row, err := tx.Snapshot(name)
 	if errors.Is(err, meta.ErrNotFound) {
@@ -71,7 +74,7 @@ func (s *Snapshotter) lacks(tx *meta.Tx, name string) (bool, error) {
 	return stale, err
 }
 
-// borrowIn is borrow in a transaction.
+// borrowIn is borrow inside a transaction.
 func (s *Snapshotter) borrowIn(ctx context.Context, tx *meta.Tx, name string) error {
 	if !s.mayBorrow(name) {
 		return nil
@@ -84,7 +87,7 @@ func (s *Snapshotter) borrowIn(ctx context.Context, tx *meta.Tx, name string) er
 	if from == nil {
 		return nil
 	}
-	if _, err := tx.Snapshot(name); err == nil { // the stale one
+	if _, err := tx.Snapshot(name); err == nil { // the stale row
 		if err := tx.DeleteSnapshot(name); err != nil {
 			return err
 		}
@@ -99,8 +102,9 @@ func (s *Snapshotter) borrowIn(ctx context.Context, tx *meta.Tx, name string) er
 }
 
 // lookUp returns the first additional store that has a committed snapshot of
-// that name, and its rows, nearest first; nil where none has. What is wrong
-// with one is logged: it is no reason to fail for who may mean something else.
+// that name, and the rows of its chain, nearest first. It returns nil when no
+// store has one. It logs errors of a store and goes on, because the caller may
+// mean another snapshot.
 func (s *Snapshotter) lookUp(ctx context.Context, name string) (from *Snapshotter, chain []meta.Snapshot) {
 	for _, other := range s.others {
 		chain, err := other.lend(name)
@@ -114,8 +118,8 @@ func (s *Snapshotter) lookUp(ctx context.Context, name string) (from *Snapshotte
 	return nil, nil
 }
 
-// lend returns the rows of a committed snapshot and of what it stands on, for
-// another store.
+// lend returns the rows of a committed snapshot and its parents, nearest first,
+// for another store that borrows them.
 func (s *Snapshotter) lend(name string) (chain []meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		for next := name; next != ""; {
@@ -144,20 +148,22 @@ func (s *Snapshotter) lend(name string) (chain []meta.Snapshot, err error) {
 	return chain, err
 }
 
-// lentLayer is the ID that the layer of a row has in a store that borrows it.
+// lentLayer returns the ID that the layer of a row has in a store that borrows
+// it.
 func (s *Snapshotter) lentLayer(row meta.Snapshot) driver.ID {
 	return driver.ID(s.id + "." + row.Layer)
 }
 
-// borrowRow makes the row of ours for one of an additional store, over parent,
-// and returns its name. One that is there and holds the same does as well.
+// borrowRow makes the row for a snapshot of an additional store, over parent,
+// and returns its name. It makes no row when this store already has a snapshot
+// with the same content; then it returns the name of that one.
 func (s *Snapshotter) borrowRow(tx *meta.Tx, from *Snapshotter, there meta.Snapshot, parent string) (string, error) {
 	row := meta.Snapshot{
 		Name: there.Name, Layer: string(from.lentLayer(there)), Store: from.id, Origin: there.Name, Parent: parent,
 		Kind: meta.Committed, State: meta.Ready, Labels: lentLabels(there.Labels), Created: there.Created, Updated: now(),
 	}
 	other := fmt.Sprint(borrowedPrefix, from.id, "/", there.Layer)
-	if strings.HasPrefix(row.Name, scopeMark) { // it must not show up in a scope of ours
+	if strings.HasPrefix(row.Name, scopeMark) { // or it would appear in a scope of this store
 		row.Name = other
 	}
 	for {
@@ -179,8 +185,8 @@ func (s *Snapshotter) borrowRow(tx *meta.Tx, from *Snapshotter, there meta.Snaps
 	}
 }
 
-// holdsSame reports whether a snapshot that is there holds what a borrowed one
-// would.
+// holdsSame reports whether the snapshot known, which this store has, has the
+// content that borrowed would have.
 func (s *Snapshotter) holdsSame(known, borrowed meta.Snapshot) bool {
 	if known.State != meta.Ready || known.Kind != meta.Committed || s.elsewhere(known) != nil {
 		return false
@@ -192,8 +198,8 @@ func (s *Snapshotter) holdsSame(known, borrowed meta.Snapshot) bool {
 	return verified(known) && verified(borrowed) && known.Name == borrowed.Name
 }
 
-// lentLabels are the labels of a snapshot that mean something in another store,
-// too.
+// lentLabels returns the labels of a snapshot that are also valid in another
+// store.
 func lentLabels(labels map[string]string) map[string]string {
 	labels = maps.Clone(labels)
 	for _, label := range append(fixedLabels(), LabelForeign) {

@@ -44,7 +44,7 @@ func (s *Snapshotter) View(ctx context.Context, key, parent string, opts ...snap
 	return s.create(ctx, creation{kind: meta.View, key: key, parent: parent, mounted: true}, opts)
 }
 
-// A creation is a snapshot that is to be made.
+// A creation describes a snapshot that is to be made.
 type creation struct {
 	kind        meta.Kind
 	key, parent string
@@ -84,7 +84,8 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	if err := s.settle(ctx, c.key); err != nil {
 		return nil, err
 	}
-	// In a transaction of its own: what is remembered of chains must not be undone.
+	// This is a transaction of its own. If announce borrowed the parent and then
+	// failed, its rows would be undone, but s.chains would still have them.
 	if err := s.borrow(ctx, c.parent); err != nil {
 		return nil, err
 	}
@@ -94,8 +95,9 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	}
 	mounts, err := s.build(ctx, c, row, above)
 	if errors.Is(err, errTaken) {
-		s.sound.Store(false) // the next opening says whose it is
-		// What has the name is not this row's to remove.
+		s.sound.Store(false) // the next opening reports that layer
+		// The layer with this ID does not belong to this row, so only the row is
+		// removed.
 		return nil, errors.Join(err, s.forget(row))
 	}
 	if err != nil {
@@ -104,8 +106,8 @@ func (s *Snapshotter) create(ctx context.Context, c creation, opts []snapshots.O
 	return toContainerd(mounts), nil
 }
 
-// announce writes the pending row, which holds the key and the parent while the
-// driver works.
+// announce writes the pending row. While the driver works, the row reserves the
+// key and keeps the parent from being removed.
 func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID, err error) {
 	t := now()
 	row = meta.Snapshot{
@@ -125,7 +127,7 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 		if above, err = s.parents(tx, c.parent); err != nil {
 			return err
 		}
-		if IsExtraction(c.key) { // which is there to be committed
+		if IsExtraction(c.key) { // an extraction will be committed, so check its depth now
 			if err := checkDepth(c.key, above, s.driver.Properties().MaxParents); err != nil {
 				return err
 			}
@@ -139,8 +141,8 @@ func (s *Snapshotter) announce(c creation) (row meta.Snapshot, above []driver.ID
 	return row, above, err
 }
 
-// checkParent returns an error unless name is empty or a committed snapshot;
-// for one of another kind, an error of the kind given.
+// checkParent returns nil when name is empty or is a committed snapshot. When
+// the snapshot is not committed, it returns an error of the given kind.
 func checkParent(tx *meta.Tx, name string, kind error) error {
 	if name == "" {
 		return nil
@@ -155,8 +157,8 @@ func checkParent(tx *meta.Tx, name string, kind error) error {
 	return nil
 }
 
-// build makes the layer of a pending row and turns the row ready. That
-// transaction is the moment at which the snapshot exists.
+// build makes the layer of a pending row and sets the row ready. The snapshot
+// exists from that transaction on.
 func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, above []driver.ID) (mounts []mount.Mount, err error) {
 	note, err := s.note(row)
 	if err != nil {
@@ -186,18 +188,19 @@ func (s *Snapshotter) build(ctx context.Context, c creation, row meta.Snapshot, 
 	return mounts, err
 }
 
-// errTaken: there is a layer with the ID of one that was to be made.
+// errTaken: a layer already exists with the ID of a layer that was to be made.
 var errTaken = errors.New("something else has the name")
 
-// taken is errTaken for a row. It is not that the snapshot exists, which
-// engines would be content with: the next one to be made has another ID.
+// taken wraps errTaken for a row. Its kind is not ErrAlreadyExists, because
+// engines would then use the snapshot as if it existed. A new attempt gets
+// another layer ID.
 func taken(row meta.Snapshot) error {
 	return fail(errdefs.ErrUnavailable, "make snapshot %q: %w of layer %s: try again", row.Name, errTaken, row.Layer)
 }
 
 // discard removes the layer and the row of a snapshot that does not exist for
-// callers: one that never came to be, or one whose removal was interrupted.
-// What fails here is done when the key is used again or the store is opened.
+// callers: its creation failed, or its removal was interrupted. What fails here
+// is tried again when the key is used again or the store is opened.
 func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	ctx = context.WithoutCancel(ctx)
 	if spare, err := s.outlived(ctx, row); err != nil {
@@ -215,9 +218,9 @@ func (s *Snapshotter) discard(ctx context.Context, row meta.Snapshot) error {
 	return s.forget(row)
 }
 
-// outlived reports whether the layer of a row that says that it is being made
-// or removed has gone on since: the database is an older copy, and the layer
-// not its to remove.
+// outlived reports whether a layer is newer than its pending or removing row.
+// That happens when an older copy of the database was put back. The layer must
+// then stay.
 func (s *Snapshotter) outlived(ctx context.Context, row meta.Snapshot) (bool, error) {
 	r, ok := s.driver.(driver.Recorder)
 	if !ok || row.Foreign || row.Store != "" {
@@ -225,14 +228,14 @@ func (s *Snapshotter) outlived(ctx context.Context, row meta.Snapshot) (bool, er
 	}
 	record, err := r.Record(ctx, layerOf(row))
 	if err != nil {
-		return false, nil //nolint:nilerr // what cannot be read is not finished
+		return false, nil //nolint:nilerr // a layer with an unreadable record is not finished
 	}
 	if row.State == meta.Pending && record.Sealed {
 		return true, nil
 	}
 	c, ok, err := readCard(record)
 	if err != nil || !ok {
-		return false, nil //nolint:nilerr // it tells nothing
+		return false, nil //nolint:nilerr // without a card there is no generation to compare
 	}
 	var generation uint64
 	err = s.view(func(tx *meta.Tx) (err error) {
@@ -247,8 +250,8 @@ func (s *Snapshotter) forget(row meta.Snapshot) error {
 	return s.free("discard", func(tx *meta.Tx) error { return tx.DeleteSnapshot(row.Name) })
 }
 
-// settle finishes what an earlier call could not on a name that the caller has
-// locked: a row there that is not ready belongs to nobody.
+// settle finishes what an earlier call left on a name. The caller has locked
+// the name, so no call is working on a row there that is not ready.
 func (s *Snapshotter) settle(ctx context.Context, name string) error {
 	var stale *meta.Snapshot
 	err := s.view(func(tx *meta.Tx) error {

@@ -14,18 +14,19 @@ import (
 // wants to change or remove the snapshot.
 var ErrGivenUp = errors.New("the snapshot is being changed")
 
-// examinePatience is how long an examination waits for somebody who is changing
-// the snapshot, such as one who unpacks a layer.
+// examinePatience is how long an examination waits for another call that is
+// changing the snapshot, for example one that unpacks a layer.
 const examinePatience = 10 * time.Second
 
 // Examine calls look with the layer of a snapshot, in the form of Inspect, in a
 // store that is in use. During look no other call can change or remove the
-// snapshot. But no other call waits for look: when one wants to change the
-// snapshot, the context of look ends, and Examine returns ErrGivenUp as soon as
-// look returns. look must use that context for its own calls on the snapshot.
+// snapshot. No other call has to wait for look to finish by itself: when a call
+// wants to change the snapshot, the context of look ends, and Examine returns
+// ErrGivenUp as soon as look returns. look must use that context for its own
+// calls on the snapshot.
 //
-// For a snapshot that no longer exists Examine does not call look, and the
-// error matches errdefs.ErrNotFound.
+// Examine does not call look for a snapshot that no longer exists. The error
+// then matches errdefs.ErrNotFound.
 func (s *Snapshotter) Examine(ctx context.Context, key string, look func(context.Context, Layer) error) error {
 	end, err := s.calls.begin()
 	if err != nil {

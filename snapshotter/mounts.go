@@ -66,7 +66,8 @@ func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver
 	if err != nil {
 		return nil, fmt.Errorf("mounts of snapshot %q: %w", row.Name, err)
 	}
-	// A view of nothing is an ordinary empty layer to the driver.
+	// A view without a parent is stored as an ordinary empty layer, so the driver
+	// does not know that it is read-only.
 	opts.ReadOnly = opts.ReadOnly || row.Kind != meta.Active
 	mounts, err := s.driver.Mount(ctx, layerOf(row), opts)
 	if err != nil {
@@ -75,9 +76,9 @@ func (s *Snapshotter) mounts(ctx context.Context, row meta.Snapshot, opts driver
 	return mounts, nil
 }
 
-// toContainerd puts the mounts in containerd's form, where directories and maps
-// of IDs are options. containerd shortens long lists of lower directories
-// itself.
+// toContainerd converts mounts to containerd's form, in which overlay
+// directories and maps of IDs are options. containerd itself shortens long
+// lists of lower directories.
 func toContainerd(mounts []mount.Mount) []ctdmount.Mount {
 	var out []ctdmount.Mount
 	for _, m := range mounts {

@@ -21,15 +21,15 @@ import (
 var ErrSound = errors.New("the database can be opened")
 
 const (
-	// damagedInfix is between the name of a database that was put aside and the
-	// time.
+	// damagedInfix is between the name of a damaged database that was kept and the
+	// time of the rebuild.
 	damagedInfix = ".damaged-"
-	// rebuiltName is a database that is being made. It is nobody's when a store is
-	// opened, which removes it.
+	// rebuiltName is the name of a new database until it is complete. Open removes
+	// a file of this name, which a killed process has left.
 	rebuiltName = durable.TempPrefix + "rebuilt"
 )
 
-// A Rebuilt is what [Rebuild] has done, or would do.
+// A Rebuilt describes what [Rebuild] has done, or would do.
 type Rebuilt struct {
 	Layers []Restored
 	// Old is the path of the old database, empty when there is none.
@@ -67,7 +67,7 @@ func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotte
 	}
 	root, err := makeRoot(root, true)
 	if err == nil {
-		err = wasStore(root) // before anything is made in it
+		err = wasStore(root) // checked before anything is made in it
 	}
 	if err == nil {
 		err = ownfiles.Check(root, ownEntries()...)
@@ -91,7 +91,7 @@ func Rebuild(ctx context.Context, root string, opts RebuildOptions) (*Snapshotte
 		}
 		return nil, b.done, err
 	}
-	opts.locked, opts.restoring = b.lock, true // nobody else gets in between
+	opts.locked, opts.restoring = b.lock, true // the lock stays taken, so no other process opens the store in between
 	s, err := Open(ctx, root, opts.Options)
 	if err == nil {
 		err = s.inscribeRenamed(ctx, b.plan)
@@ -113,8 +113,8 @@ type rebuilder struct {
 	done Rebuilt
 }
 
-// takeLock takes the lock of the store; a dry run that of a reader, which
-// writes nothing. It is nil for a store without a lock file then.
+// takeLock locks the store. A dry run takes the lock of a reader, which writes
+// nothing. In a dry run the lock is nil when the store has no lock file.
 func (b *rebuilder) takeLock(ctx context.Context) (err error) {
 	if b.opts.DryRun {
 		b.lock, err = lockForReading(ctx, b.root, b.opts.LockTimeout)
@@ -157,7 +157,7 @@ func (b *rebuilder) run(ctx context.Context) error {
 	return b.replace(ctx, head)
 }
 
-// newHeader makes the header of a store that has lost its own.
+// newHeader makes the header for a store that has lost its header.
 func (b *rebuilder) newHeader() (header, error) {
 	name, err := all.DriverOf(b.root)
 	if err == nil && name == "" {
@@ -180,8 +180,8 @@ func wasStore(root string) error {
 	return err
 }
 
-// isSound reports whether the store can be opened with its database, as Open
-// would find. What is no damage is an error.
+// isSound reports whether Open could open the store with its database. It
+// returns false for damage, and an error for everything else.
 func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	damaged := func(err error) bool {
 		return errors.Is(err, meta.ErrDamaged) || errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist)
@@ -222,9 +222,9 @@ func (b *rebuilder) isSound(ctx context.Context, head *header) (bool, error) {
 	return true, nil
 }
 
-// believeDatabase decides, by what the records of layers say, whether header or
-// database is that of another store. Where it is the header, that is made
-// again, and the database is sound.
+// believeDatabase is called when header and database have the IDs of different
+// stores. The records of the layers decide which of the two is wrong. When it
+// is the header, the header is made again and the database is sound.
 func (b *rebuilder) believeDatabase(ctx context.Context, head *header, other *otherStore) (sound bool, err error) {
 	var found restorePlan
 	err = b.withDriver(ctx, *head, func(s *Snapshotter) (err error) {
@@ -238,7 +238,8 @@ func (b *rebuilder) believeDatabase(ctx context.Context, head *header, other *ot
 	return b.isSound(ctx, head)
 }
 
-// withDriver opens the store's driver for fn, of a store without a database.
+// withDriver opens the driver of the store, and calls fn with a Snapshotter
+// that has this driver and no database.
 func (b *rebuilder) withDriver(ctx context.Context, head header, fn func(*Snapshotter) error) error {
 	opts := b.opts
 	opts.DriverOptions.Existing, opts.DriverOptions.Known, opts.DriverOptions.ReadOnly = true, head.known(), b.opts.DryRun
@@ -254,7 +255,7 @@ func (b *rebuilder) withDriver(ctx context.Context, head header, fn func(*Snapsh
 	return errors.Join(fn(s), d.Close())
 }
 
-// replace makes a new database and puts it in the place of the old one.
+// replace makes a new database and puts it in the position of the old one.
 func (b *rebuilder) replace(ctx context.Context, head header) error {
 	err := b.withDriver(ctx, head, func(s *Snapshotter) (err error) {
 		b.plan, err = s.planRestore(ctx, nil)
@@ -274,7 +275,8 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 		head.ID = b.plan.store
 	}
 	made := filepath.Join(b.root, rebuiltName)
-	// Opening makes the reserve again. Nobody else uses the store.
+	// The space of the reserve is free while the database is written. Open makes
+	// the reserve again. No other process uses the store.
 	err = meta.WithReserve(filepath.Join(b.root, metaName), new(sync.Mutex), func() error { return b.write(made, &head) })
 	if err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(made)))
@@ -282,9 +284,9 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 	return b.swap(made, head)
 }
 
-// write makes the whole new database.
+// write makes the complete new database.
 func (b *rebuilder) write(path string, head *header) error {
-	if err := ignoreMissing(os.Remove(path)); err != nil { // of a try that was killed
+	if err := ignoreMissing(os.Remove(path)); err != nil { // left by a killed process
 		return err
 	}
 	db, err := meta.Create(path)
@@ -319,9 +321,9 @@ func (b *rebuilder) addRecords(tx *meta.Tx) error {
 	return b.opts.Records(tx, b.plan.rows)
 }
 
-// swap puts the new database in the place of the old one, which gets a name of
-// its own. A crash in between leaves a store without a database, which can be
-// rebuilt.
+// swap gives the old database another name, and renames the new one to the name
+// of the old one. A crash between the two steps leaves a store without a
+// database, which can be rebuilt.
 func (b *rebuilder) swap(made string, head header) error {
 	path := filepath.Join(b.root, metaName)
 	if _, err := os.Lstat(path); err == nil {

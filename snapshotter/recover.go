@@ -12,12 +12,16 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// recover makes rows and layers agree after a crash: what was being made or
-// removed goes. A layer that no row names stays: every step that makes or
-// removes a layer names it in a row first, so the database is older than the
-// layer, or the layer was copied here, or an earlier version left it. One that
-// another engine has made gets a row. What cannot be removed now, a mounted
-// layer say, is logged and stays for the next time.
+// recover makes rows and layers agree after a crash. It removes snapshots whose
+// creation or removal was interrupted.
+//
+// A layer that no row names stays. Every step that makes or removes a layer
+// first names it in a row. So when no row names a layer, the database is older
+// than the layer, or somebody copied the layer here, or an earlier version left
+// it. A layer of another engine gets a row.
+//
+// What cannot be removed now, for example a mounted layer, is logged and stays
+// until the store is opened again.
 func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	found, err := s.survey(ctx)
 	if err != nil {
@@ -39,7 +43,8 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	if err := s.finishRenames(ctx); err != nil {
 		return err
 	}
-	// What had a row when this began is adopted, or its removal was just finished.
+	// A layer that had a row at the start already has a snapshot, or its removal
+	// was just finished.
 	foreign := slices.DeleteFunc(found.foreign, func(f driver.Foreign) bool { return known[f.ID] })
 	if err := s.adopt(ctx, foreign); durable.NoRoom(err) {
 		s.log.WarnContext(ctx, "no room for snapshots of another engine's layers", "error", err)
@@ -51,9 +56,9 @@ func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	return nil
 }
 
-// keepUnnamed says which layers no row names, and sees to it that no new layer
-// gets one of their names. Without room for that now, the next row that is made
-// does.
+// keepUnnamed logs the layers that no row names, unless they are expected. It
+// reserves their IDs, so that no new layer gets one of them. When the disk has
+// no room for that, the next call that makes a row reserves them.
 func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID, expected bool) error {
 	for _, id := range layers {
 		if !expected {
@@ -78,7 +83,7 @@ func (s *Snapshotter) keepUnnamed(ctx context.Context, layers []driver.ID, expec
 	return err
 }
 
-// reserve keeps the names of unnamed layers from new ones.
+// reserve keeps the IDs of unnamed layers from being given to new layers.
 func (s *Snapshotter) reserve(tx *meta.Tx) error {
 	for _, id := range s.unnamed {
 		if err := tx.ReserveLayer(string(id)); err != nil {
@@ -88,8 +93,8 @@ func (s *Snapshotter) reserve(tx *meta.Tx) error {
 	return nil
 }
 
-// reconcile removes what is left of a snapshot that was being made or removed,
-// and the layer that another took the place of.
+// reconcile removes what is left of a snapshot whose creation or removal was
+// interrupted, and the spare layer of a snapshot that is ready.
 func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
 	var err error
 	switch row.State {
@@ -98,14 +103,14 @@ func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
 			return nil
 		}
 		err = s.dropSpare(ctx, row)
-	case meta.Aside: // sweep sees to it
+	case meta.Aside: // sweep removes it
 		return nil
 	case meta.Pending, meta.Removing:
 		s.log.InfoContext(ctx, "finish interrupted work", "key", row.Name, "state", row.State)
 		err = s.discard(ctx, row)
 	}
 	if row.State == meta.Removing && row.Kind != meta.Active && errors.Is(err, driver.ErrBusy) {
-		err = s.putAside(&row) // its name at least can be free
+		err = s.putAside(&row) // so that at least its name is free
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "interrupted work cannot be finished yet", "key", row.Name, "state", row.State, "error", err)
@@ -113,7 +118,7 @@ func (s *Snapshotter) reconcile(ctx context.Context, row meta.Snapshot) error {
 	return ctx.Err()
 }
 
-// dropSpare removes the layer that a row has beside its own.
+// dropSpare removes the spare layer of a row.
 func (s *Snapshotter) dropSpare(ctx context.Context, row meta.Snapshot) error {
 	if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {
 		return classify(fmt.Errorf("remove layer %s: %w", row.Spare, err))

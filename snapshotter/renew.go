@@ -49,7 +49,8 @@ func (s *Snapshotter) usable(ctx context.Context, row meta.Snapshot) error {
 	return nil
 }
 
-// recorded is usable for the record alone.
+// recorded is usable without reading the files of the layer: it checks only the
+// record.
 func (s *Snapshotter) recorded(ctx context.Context, row meta.Snapshot) error {
 	if err := s.elsewhere(row); err != nil {
 		return err
@@ -115,8 +116,8 @@ func (s *Snapshotter) Reinscribe(ctx context.Context, key string, dryRun bool) e
 	return classify(s.inscribe(ctx, chain[0]))
 }
 
-// renewHints mends an ErrHints of a snapshot's layer; done says that nothing
-// else was wrong with it.
+// renewHints repairs an ErrHints of a snapshot's layer. done reports that it
+// was the only fault of the layer.
 func (s *Snapshotter) renewHints(ctx context.Context, key string, dryRun bool) (done bool, err error) {
 	hints := func(err error) bool { return errors.Is(err, ErrHints) }
 	err = s.examine(ctx, key, func(_ context.Context, l Layer) error {
@@ -183,7 +184,7 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 	case row.Kind != meta.Committed:
 		return driver.Applied{}, fail(errdefs.ErrFailedPrecondition, "it is %s, not committed", row.Kind)
 	}
-	if row.Spare != "" { // of an earlier try
+	if row.Spare != "" { // from an earlier attempt
 		if err := s.dropSpare(ctx, row); err != nil {
 			return driver.Applied{}, err
 		}
@@ -215,8 +216,9 @@ func (s *Snapshotter) renew(ctx context.Context, key string, layer io.Reader, op
 	})
 }
 
-// claim has a layer whose record is lost get one again where it looks like
-// another engine's without it: a driver does not replace such a layer.
+// claim writes the record of a layer again when the record is lost and the
+// layer looks like one of another engine. A driver does not replace a layer of
+// another engine.
 func (s *Snapshotter) claim(ctx context.Context, layer string, above []driver.ID) error {
 	is, ok := s.driver.(driver.Recorder)
 	r, again := s.driver.(driver.Rerecorder)
@@ -224,14 +226,14 @@ func (s *Snapshotter) claim(ctx context.Context, layer string, above []driver.ID
 		return nil
 	}
 	if record, err := is.Record(ctx, driver.ID(layer)); err != nil || !record.Foreign {
-		return nil //nolint:nilerr // replacing it says what there is to say
+		return nil //nolint:nilerr // Replace will return the error
 	}
 	return r.Rerecord(ctx, driver.ID(layer), above, driver.CreateOptions{})
 }
 
-// announceRenewal names the layer that is to be made as the spare one of the
-// row. It returns the row with the two in each other's place, and the layers
-// below.
+// announceRenewal writes the ID of the layer that is to be made into the row,
+// as its spare layer. It returns the row with Layer and Spare exchanged, and
+// the layers below.
 func (s *Snapshotter) announceRenewal(key string) (row meta.Snapshot, above []driver.ID, err error) {
 	err = s.update("renew", func(tx *meta.Tx) error {
 		if row, err = ready(tx, key); err != nil {
@@ -252,7 +254,8 @@ func (s *Snapshotter) announceRenewal(key string) (row meta.Snapshot, above []dr
 	return row, above, err
 }
 
-// unpackBeside makes and seals the layer of a row from its tar.
+// unpackBeside makes and seals a layer from its tar. row.Layer is the new
+// layer.
 func (s *Snapshotter) unpackBeside(ctx context.Context, row meta.Snapshot, above []driver.ID, layer io.Reader, opts driver.ApplyOptions,
 ) (applied driver.Applied, sealed meta.Snapshot, err error) {
 	err = s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{})
@@ -276,8 +279,9 @@ func (s *Snapshotter) unpackBeside(ctx context.Context, row meta.Snapshot, above
 	return applied, sealed, err
 }
 
-// undoRenewal removes what was made beside the layer of a row. made: it is not
-// one that was there before.
+// undoRenewal removes the layer that was made beside the layer of a row. made
+// is false when the layer existed before, with the same ID: then only the row
+// changes.
 func (s *Snapshotter) undoRenewal(ctx context.Context, beside meta.Snapshot, made bool) error {
 	row := beside
 	row.Layer, row.Spare = beside.Spare, beside.Layer

@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A Restored is a layer that no snapshot had, and what became of it.
+// A Restored describes a layer that no snapshot had, and what became of it.
 type Restored struct {
 	Layer driver.ID
 	// Name is the name of the snapshot that the layer has become. It is empty
@@ -31,12 +31,13 @@ type Restored struct {
 // lost.
 var ErrNoRecord = errors.New("its record is lost, so its name and its parents are unknown")
 
-// restoredPrefix begins the made-up names of snapshots; the layer's ID follows.
+// restoredPrefix begins the generated name of a snapshot; the ID of its layer
+// follows.
 const restoredPrefix = "restored-"
 
-// Restore gives layers that no row names their snapshots again, from the
-// records of the layers. With dryRun it only says what it would do. A layer
-// that cannot become a snapshot stays as it is.
+// Restore makes snapshots again for layers that no row names, from the records
+// of the layers. With dryRun it only says what it would do. A layer that cannot
+// become a snapshot stays as it is.
 func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, error) {
 	begin := s.beginChange
 	if dryRun {
@@ -76,7 +77,8 @@ func (s *Snapshotter) Restore(ctx context.Context, dryRun bool) ([]Restored, err
 // opened and that no row names now.
 func (s *Snapshotter) Unnamed() int { return len(s.unnamed) }
 
-// write adds the rows to a database.
+// write adds the rows to a database. It also raises the generation of the
+// database above that of every record.
 func (p restorePlan) write(tx *meta.Tx) error {
 	for _, row := range p.rows {
 		if _, err := tx.CreateSnapshot(row); err != nil {
@@ -86,8 +88,9 @@ func (p restorePlan) write(tx *meta.Tx) error {
 	return tx.RaiseGeneration(p.generation + 1)
 }
 
-// inscribeRenamed has the records of layers with made-up names, and of those on
-// them, tell these.
+// inscribeRenamed writes the generated names into the records of committed
+// layers. It updates the records of layers that got such a name, and of their
+// children, whose records name the parent.
 func (s *Snapshotter) inscribeRenamed(ctx context.Context, p restorePlan) error {
 	renamed := map[string]bool{}
 	for _, l := range p.layers {
@@ -103,7 +106,7 @@ func (s *Snapshotter) inscribeRenamed(ctx context.Context, p restorePlan) error 
 	return nil
 }
 
-// measure adds to the rows of committed snapshots what their layers take.
+// measure sets Usage in the planned rows of committed snapshots.
 func (s *Snapshotter) measure(ctx context.Context, p restorePlan) error {
 	for i, row := range p.rows {
 		if row.Kind != meta.Committed {
@@ -118,17 +121,18 @@ func (s *Snapshotter) measure(ctx context.Context, p restorePlan) error {
 	return nil
 }
 
-// A restorePlan is what Restore would do.
+// A restorePlan lists what Restore will do.
 type restorePlan struct {
 	layers []Restored
 	rows   []meta.Snapshot // to be made, parents first
-	// generation is the highest that a record tells of.
+	// generation is the highest generation in the records.
 	generation uint64
-	// store is the ID that records tell of, the last one.
+	// store is the store ID in the records. When they differ, it is the last one
+	// that was read.
 	store string
 }
 
-// planRestore looks at the records of all layers that none of rows has.
+// planRestore reads the records of all layers that are in none of the rows.
 func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (restorePlan, error) {
 	var p restorePlan
 	recorder, ok := s.driver.(driver.Recorder)
@@ -157,7 +161,7 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 	for _, id := range ids {
 		record, err := recorder.Record(ctx, id)
 		if errors.Is(err, driver.ErrNotFound) {
-			if still == nil { // once: all records may be lost
+			if still == nil { // at most once: all records may be lost
 				if still, err = s.idSet(ctx); err != nil {
 					return p, err
 				}
@@ -198,7 +202,7 @@ func (s *Snapshotter) planRestore(ctx context.Context, rows []meta.Snapshot) (re
 	return p, nil
 }
 
-// idSet are the layers on disk.
+// idSet returns the IDs of the layers on disk.
 func (s *Snapshotter) idSet(ctx context.Context) (map[driver.ID]bool, error) {
 	ids, err := s.driver.Layers(ctx)
 	if err != nil {
@@ -211,8 +215,9 @@ func (s *Snapshotter) idSet(ctx context.Context) (map[driver.ID]bool, error) {
 	return all, nil
 }
 
-// byHand adds to the error of a record where the files of a layer are that no
-// snapshot names: nothing tells what it was, and nothing here may remove it.
+// byHand adds the directory of a layer to the error of its record. No snapshot
+// names this layer, and without a record nobody knows what it was. So the
+// program may not remove it, and the user has to do it.
 func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	placer, ok := s.driver.(driver.Placer)
 	if !ok {
@@ -225,8 +230,9 @@ func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	return fmt.Errorf("%w: take what is still good out of %s, then remove that directory", err, dir)
 }
 
-// planForeign adds the snapshots that layers of another engine are, or will be
-// when the store is opened: ours may stand on them.
+// planForeign adds the layers of another engine that have no row to named and
+// byLayer. They become committed snapshots when the store is opened, and layers
+// of this store may have them as parents.
 func (s *Snapshotter) planForeign(ctx context.Context, named map[string]bool, byLayer map[driver.ID]meta.Snapshot) error {
 	foreign, err := s.foreign(ctx)
 	for _, f := range foreign {
@@ -238,8 +244,8 @@ func (s *Snapshotter) planForeign(ctx context.Context, named map[string]bool, by
 	return err
 }
 
-// compareIDs sorts the numbers that we give by their values: older ones come
-// first.
+// compareIDs orders the IDs that a store assigns, which are numbers, by their
+// value. So older layers come first.
 func compareIDs(a, b driver.ID) int {
 	if n := len(a) - len(b); n != 0 {
 		return n
@@ -252,8 +258,9 @@ func compareIDs(a, b driver.ID) int {
 
 // restoreRow makes the row of a layer from its record.
 //
-// A name that several tell is that of the one with the highest generation: the
-// others were removed, and are in use still, or their commits failed.
+// When several records have the same name, the one with the highest generation
+// gets it. The others are snapshots that were removed and whose layers are
+// still in use, or snapshots whose commits failed.
 func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newest map[string]uint64, byLayer map[driver.ID]meta.Snapshot) (Restored, meta.Snapshot) {
 	r := Restored{Layer: id}
 	c, ok, err := readCard(record)
@@ -270,8 +277,8 @@ func restoreRow(id driver.ID, record driver.Record, named map[string]bool, newes
 	case record.View:
 		row.Kind = meta.View
 	}
-	// What its engine was unpacking into it is not known: it can be removed, not
-	// committed.
+	// The record does not say which layer an engine was unpacking into this
+	// snapshot. So the snapshot can be removed, but not committed.
 	row.Deferred = row.Kind == meta.Active && IsExtraction(row.Name)
 	if row.Name == "" || named[row.Name] || c.Generation < newest[row.Name] {
 		row.Name, r.Renamed = restoredPrefix+string(id), true

@@ -19,7 +19,7 @@ import (
 // words are stable, so scripts may use them.
 type LayerState string
 
-// The states. Only the first is no damage.
+// The states. Every state except LayerSound is damage or unknown.
 const (
 	LayerSound LayerState = ""
 	// LayerTorn: see ErrLayerTorn.
@@ -45,7 +45,7 @@ type LayerDamage struct {
 	What string
 }
 
-// stateOf returns the state that an error of usable or recorded stands for.
+// stateOf returns the state for an error of usable or recorded.
 func stateOf(err error) LayerState {
 	switch {
 	case err == nil:
@@ -79,8 +79,8 @@ func (s *Snapshotter) LayerState(ctx context.Context, key string) (LayerState, e
 	if state, err := s.recordedState(ctx, row); state == LayerSound || err != nil {
 		return state, err
 	}
-	// Without the lock, what is being applied looks torn, and what is being removed
-	// missing.
+	// The key must be locked: while a call applies to the layer it looks torn, and
+	// while a call removes it it looks missing.
 	unlock, ok := s.keys.tryRead(key)
 	if !ok {
 		return LayerSound, nil
@@ -115,9 +115,9 @@ func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context,
 	}
 	return s.streamRows(ctx, func(ctx context.Context, row meta.Snapshot) error {
 		state := LayerSound
-		if row.Kind != meta.Committed || there.lacks(row) { // or it was made since
+		if row.Kind != meta.Committed || there.lacks(row) { // it may have been made since then
 			var err error
-			if state, err = s.LayerState(ctx, row.Name); err != nil && !errdefs.IsNotFound(err) { // it went meanwhile
+			if state, err = s.LayerState(ctx, row.Name); err != nil && !errdefs.IsNotFound(err) { // it was removed meanwhile
 				return err
 			}
 		}
@@ -125,12 +125,12 @@ func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context,
 	})
 }
 
-// layerNumbers are the layers in a directory, a bit for each: their names are
-// numbers. nil is for a directory that was not read.
+// layerNumbers is the set of layers in a directory, one bit for each. The names
+// of layers are numbers. A nil map means that the directory was not read.
 type layerNumbers map[uint64]uint64
 
-// readLayerNumbers reads the names in a directory, of which it keeps no more
-// than a few at a time.
+// readLayerNumbers reads the names in a directory, streamBatch names at a time,
+// so that memory does not grow with the directory.
 func readLayerNumbers(dir string) (layerNumbers, error) {
 	all := layerNumbers{}
 	f, err := os.Open(dir)
@@ -157,8 +157,8 @@ func readLayerNumbers(dir string) (layerNumbers, error) {
 	}
 }
 
-// lacks reports whether the layer of a row should be in the directory and was
-// not.
+// lacks reports whether the layer of a row should have been in the directory
+// but was not there.
 func (l layerNumbers) lacks(row meta.Snapshot) bool {
 	n, err := strconv.ParseUint(row.Layer, 10, 64)
 	return l != nil && err == nil && row.Store == "" && !row.Foreign && l[n/64]&(1<<(n%64)) == 0

@@ -9,41 +9,44 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Comparing all rows with all layers, and looking for what killed calls have
-// left, costs what grows with the store. It tells nothing new of a store that
-// was in order when it was closed, and in which nothing has happened since:
+// Opening a store normally compares all rows with all layers and looks for what
+// killed calls have left. The time for that grows with the store. Open skips
+// this work for a store that was in order when it was closed and that nothing
+// has changed since. It knows so when all of these are true:
 //
 //   - The database has the mark of its last closing, so there was no
-//     transaction since. Every step that makes or removes a layer begins with
-//     one, so a process that was killed, or a power cut, in the middle of a
-//     step has left a database without one.
-//   - The directory of the layers has the inode, the length, the links and the
-//     times that it had, so no name has appeared in it or gone: neither by a
-//     call that makes no transaction, such as one that unpacks a layer, nor by
-//     hand.
-//   - The lock has no name of a process that was killed, which may have left
-//     something in a layer.
+//     transaction since then. Every step that makes or removes a layer begins
+//     with a transaction. So when a process was killed in the middle of a step,
+//     or the power failed, the database has no mark.
+//   - The directory of the layers has the same inode number, length, number of
+//     links and times as at the closing. So no name was added to it or removed
+//     from it. This catches changes by hand, and calls that make no
+//     transaction, such as a call that unpacks a layer.
+//   - The lock file does not name a process that was killed. Such a process may
+//     have left something in a layer.
 //
-// In order means that the last comparison has found nothing that is missing or
-// that no row names, that no row says that it is being made or removed, and
-// that all that was to be deleted is. Where one of these is not so, opening
-// compares and cleans up as it does after a crash; nothing is deleted that a
-// comparison would not have deleted.
+// A store is in order when the last comparison found no layer missing and no
+// layer without a row, when no row is pending or removing, and when everything
+// that was to be deleted is deleted. When one of these is false, Open compares
+// and cleans up as it does after a crash. Without the comparison Open deletes
+// nothing that it would not have deleted after one.
 
-// stampOf describes the directory of a driver's layers, empty when nobody can
-// tell.
+// stampOf describes the directory of a driver's layers. It returns the empty
+// string when driverName is empty or the directory cannot be read.
 func stampOf(root, driverName string) string {
 	var st unix.Stat_t
 	if driverName == "" || unix.Stat(filepath.Join(root, driverName), &st) != nil {
 		return ""
 	}
-	// Links or length tell of a layer that appears or goes within one tick of the
-	// clock that files get their times from: a layer is a directory.
+	// The times of files have the resolution of a kernel clock. A layer that
+	// appears or disappears within one tick of it does not change them. But a layer
+	// is a directory, so it changes the number of links or the length.
 	modified, changed := times(&st)
 	return fmt.Sprint(driverName, st.Ino, st.Nlink, st.Size, modified, changed)
 }
 
-// stamp is stampOf the open store, empty when it is not in order.
+// stamp returns the stampOf of the open store, or the empty string when the
+// store is not in order.
 func (s *Snapshotter) stamp() string {
 	p, ok := s.driver.(driver.Placer)
 	if !ok || !s.sound.Load() || !s.tidy.Load() || p.Leftovers() || p.Place() != filepath.Join(s.root, s.driver.Name()) {
@@ -53,8 +56,8 @@ func (s *Snapshotter) stamp() string {
 }
 
 // undisturbed reports whether the store is as it was when it was closed in
-// order. before is what stampOf said before the driver was opened, which tries
-// what works there.
+// order. before is the result of stampOf from before the driver was opened,
+// because a driver that is opened tries things in this directory.
 func (s *Snapshotter) undisturbed(before string) bool {
 	p, ok := s.driver.(driver.Placer)
 	if !ok || p.Place() != filepath.Join(s.root, s.driver.Name()) || s.lock != nil && s.lock.killed {
@@ -64,20 +67,21 @@ func (s *Snapshotter) undisturbed(before string) bool {
 	return ok && stamp != "" && stamp == before
 }
 
-// needsCleanup reports whether there may be something for the driver's Cleanup.
+// needsCleanup reports whether the driver's Cleanup may have something to
+// delete.
 func (s *Snapshotter) needsCleanup() bool {
 	p, ok := s.driver.(driver.Placer)
 	return !ok || !s.tidy.Load() || p.Leftovers()
 }
 
 // OpenedInOrder reports whether the last process closed the store properly and
-// nothing has changed it since. Then what other packages keep in the store is
-// complete too.
+// nothing has changed the store since. Then the data of other packages in the
+// store is complete too.
 func (s *Snapshotter) OpenedInOrder() bool { return s.inOrder }
 
-// leaveMark has the database remember, when it is closed, that the store is in
-// order. The driver is closed already, so that nothing is being deleted any
-// more.
+// leaveMark tells the database that the store is in order. The database records
+// it when it is closed. The caller has closed the driver already, so nothing is
+// being deleted any more.
 func (s *Snapshotter) leaveMark() {
 	if s.readOnly || s.driver == nil {
 		return
