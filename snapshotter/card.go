@@ -10,27 +10,29 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A card is what the record of a layer says of its snapshot: enough to make the
-// row again when the database is lost. It is written when the snapshot is made,
-// committed or renamed, and when the parent of a committed one is renamed, so
-// labels that were changed since are the older ones.
+// A card is the part of a layer's record that describes its snapshot. It has
+// enough to make the row again when the database is lost. It is written when
+// the snapshot is made, committed or renamed, and when the parent of a
+// committed snapshot is renamed. So it does not have labels that were changed
+// after that.
 type card struct {
 	// Store is the ID of the store that the layer was made in.
 	Store string `json:"store,omitempty"`
-	// Generation is one that the database had before it had this row.
+	// Generation is a generation of the database from before it had this row.
 	Generation uint64            `json:"generation,omitempty"`
 	Name       string            `json:"name"`
 	Parent     string            `json:"parent,omitempty"`
 	Kind       meta.Kind         `json:"kind"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Created    time.Time         `json:"created"`
-	// Digest is that of the row: without it nobody could tell after a loss of the
-	// database whether the layer is what was committed. It is added after the
-	// commit has read the sealed layer.
+	// Digest is the digest in the row. Without it in the card, nobody could tell
+	// after a loss of the database whether the layer still is what was committed.
+	// It is added after the commit has read the sealed layer.
 	Digest string `json:"digest,omitempty"`
 }
 
-// note is the card of a row for a driver, nil for one that takes none.
+// note returns the card of a row as JSON. It returns nil for a driver that
+// stores no records.
 func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	if _, ok := s.driver.(driver.Recorder); !ok {
 		return nil, nil
@@ -50,13 +52,14 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// inscribe has the driver record what a row is going to be once its layer is
-// sealed.
+// inscribe gives the driver the card of a row. The driver stores it in the
+// record when the layer is sealed.
 func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
 	return s.inscribeBy(ctx, row, driver.Recorder.Note)
 }
 
-// inscribeNow has the driver record what a row is.
+// inscribeNow gives the driver the card of a row, and the driver stores it at
+// once.
 func (s *Snapshotter) inscribeNow(ctx context.Context, row meta.Snapshot) error {
 	return s.inscribeBy(ctx, row, driver.Recorder.NoteNow)
 }
@@ -73,8 +76,8 @@ func (s *Snapshotter) inscribeBy(ctx context.Context, row meta.Snapshot, put fun
 	return put(r, ctx, layerOf(row), note)
 }
 
-// readCard decodes what note has made, or says that there is none in a record:
-// it is of an earlier version or of another engine.
+// readCard decodes the card in a record. ok is false when the record has none,
+// because an earlier version or another engine wrote it.
 func readCard(r driver.Record) (c card, ok bool, err error) {
 	if r.Note == nil {
 		return card{}, false, nil

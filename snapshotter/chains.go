@@ -10,24 +10,25 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// chains remembers the layers of the snapshots that were last used as parents.
-// An image of n layers is made by n commits, each on the one before: without
-// it, they would read n*n/2 rows.
+// chains caches the layers of the snapshots that were last used as parents. An
+// image of n layers is made by n commits, each over the one before. Without the
+// cache they would read n*n/2 rows.
 //
-// What a committed snapshot stands on never changes, and none of it can be
-// removed as long as the snapshot is there. So the row of the snapshot itself
-// tells whether what is remembered is true.
+// The parents of a committed snapshot never change, and none of them can be
+// removed while the snapshot exists. So a cache entry is valid when the row of
+// the snapshot itself is the same as in the entry.
 type chains struct {
 	mu sync.Mutex
-	// last are the chains, the one used last at the end.
+	// last are the chains, the most recently used at the end.
 	last []chain
 }
 
-// maxChains is how many are remembered, each of up to some hundred IDs.
+// maxChains is the largest number of cached chains. Each has up to a few
+// hundred IDs.
 const maxChains = 64
 
-// A chain is a committed snapshot, by what no other has, and its layers,
-// nearest first.
+// A chain has the fields of a committed snapshot that identify it, and its
+// layers, nearest first.
 type chain struct {
 	id                  uint64
 	name, layer, parent string
@@ -39,8 +40,8 @@ func (c chain) isOf(row meta.Snapshot) bool {
 	return c.id == row.ID && c.name == row.Name && c.layer == row.Layer && c.parent == row.Parent && c.created.Equal(row.Created)
 }
 
-// find returns the layers of a row, which the caller must not change; nil when
-// they are not known.
+// find returns the layers of a row, or nil when the row is not in the cache.
+// The caller must not change them.
 func (c *chains) find(row meta.Snapshot) []driver.ID {
 	c.mu.Lock()
 	defer c.mu.Unlock()

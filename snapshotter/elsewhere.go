@@ -17,15 +17,16 @@ import (
 // the snapshot works again as soon as the store is given again.
 var ErrElsewhere = errors.New("it is in an additional store that cannot be used")
 
-// lentDamage is the ErrElsewhere of the snapshot key.
+// lentDamage makes the ErrElsewhere of the snapshot key.
 func lentDamage(key, store, why string) error {
 	return errkind.Only(
 		fmt.Errorf("snapshot %q: %w: it is in the additional store %s, %s", key, ErrLayerDamaged, store, why),
 		ErrLayerDamaged, ErrElsewhere, ErrLayerMissing, errdefs.ErrDataLoss)
 }
 
-// elsewhere returns an error for a borrowed snapshot whose store is not open,
-// or has another layer in its place; nil for one of our own.
+// elsewhere returns an error for a borrowed snapshot when its store is not
+// open, or has another layer under its name. It returns nil for a snapshot of
+// this store.
 func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
 	if row.Store == "" {
 		return nil
@@ -45,9 +46,9 @@ func (s *Snapshotter) elsewhere(row meta.Snapshot) error {
 	return nil
 }
 
-// inReach returns an error when the snapshot, or one that it stands on, is
-// borrowed and cannot be used now. It costs nothing in a store that borrows
-// nothing.
+// inReach returns an error when the snapshot or one of its parents is borrowed
+// and cannot be used now. In a store without borrowed snapshots it reads no
+// rows.
 func (s *Snapshotter) inReach(tx *meta.Tx, name string) error {
 	if n, err := tx.Borrowed(); n == 0 || err != nil {
 		return err
@@ -64,7 +65,8 @@ func (s *Snapshotter) inReach(tx *meta.Tx, name string) error {
 	return nil
 }
 
-// errLent refuses to change the layer of a borrowed snapshot.
+// errLent is the error of a call that would change the layer of a borrowed
+// snapshot.
 func errLent(row meta.Snapshot) error {
 	return fail(errdefs.ErrFailedPrecondition, "snapshot %q: %w: its layer is in the additional store %s, which has to be repaired itself",
 		row.Name, driver.ErrReadOnly, row.Store)

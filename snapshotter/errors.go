@@ -49,7 +49,7 @@ var ErrReadOnly = driver.ErrReadOnly
 // errClosed is returned by every method after Close.
 var errClosed = errkind.As(errors.New("store is closed"), errdefs.ErrUnavailable)
 
-// fail makes an error of a kind of errdefs with a message of its own.
+// fail makes an error with a message of its own and a kind of errdefs.
 func fail(kind error, format string, args ...any) error {
 	return errkind.As(fmt.Errorf(format, args...), kind)
 }
@@ -60,7 +60,7 @@ func classify(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrLayerDamaged):
-		return err // errdefs knows these
+		return err // errdefs already recognizes these
 	case errors.Is(err, driver.ErrNotFound):
 		return errkind.As(err, errdefs.ErrNotFound)
 	case errors.Is(err, driver.ErrReadOnly):
@@ -82,7 +82,7 @@ func classify(err error) error {
 	}
 }
 
-// exhausted gives the error of a full disk its kind.
+// exhausted gives the error of a full disk the kind ErrResourceExhausted.
 func exhausted(err error) error {
 	if durable.NoRoom(err) {
 		return errkind.As(err, errdefs.ErrResourceExhausted)

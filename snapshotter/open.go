@@ -19,8 +19,8 @@ import (
 
 const metaName = "meta.db"
 
-// openDriver opens the driver called name, or the best one when name is empty,
-// for the store in root.
+// openDriver opens a driver for the store in root: the driver called name, or
+// the best one when name is empty.
 type openDriver func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error)
 
 // Open opens the store in the directory root. It makes a store when root is
@@ -60,13 +60,13 @@ func Open(ctx context.Context, root string, opts Options) (*Snapshotter, error) 
 		opts.open = s.selectDriver
 	}
 	if err := s.open(ctx, root, opts); err != nil {
-		s.bg.wait() // it must not touch what the next owner of the lock makes
+		s.bg.wait() // or it could touch what the next owner of the lock makes
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", root, err), s.release())
 	}
 	return s, nil
 }
 
-// open fills s; what it has opened when it fails is released by the caller.
+// open fills s. After an error the caller releases what open has opened.
 func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error {
 	root, shared, err := prepareRoot(root, opts)
 	if err != nil {
@@ -105,8 +105,8 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 		return classify(err)
 	}
 	if fresh {
-		// Last, so that a header means that the metadata is there, and that a
-		// missing database is never taken for an empty one.
+		// The header is written last. So a store with a header also has a database, and
+		// a missing database is never taken for an empty one.
 		head.Format, head.Driver, head.Shared = formatVersion, s.driver.Name(), shared
 		head.find(s.driver)
 		if err := writeHeader(s.root, head); err != nil {
@@ -131,16 +131,17 @@ func (s *Snapshotter) open(ctx context.Context, root string, opts Options) error
 	return s.recover(ctx, opts.restoring)
 }
 
-// removeStale removes what killed processes were writing beside the database.
+// removeStale removes temporary files beside the database that killed processes
+// left.
 func (s *Snapshotter) removeStale(ctx context.Context) {
 	if err := durable.RemoveStale(s.root, rebuiltName); err != nil {
 		s.log.WarnContext(ctx, "temporary files of killed processes stay", "error", err)
 	}
 }
 
-// checkNothingLost refuses a root that has layers of ours, with or without
-// their records, and no header: it was a store, and as a new one it would have
-// none of its snapshots.
+// checkNothingLost returns an error for a root that has layers of this program,
+// with or without their records, but no header. It was a store. A new store in
+// it would have none of its snapshots.
 func checkNothingLost(root string) error {
 	name, err := all.DriverOf(root)
 	if err != nil {
@@ -152,8 +153,9 @@ func checkNothingLost(root string) error {
 	return nil
 }
 
-// openMeta opens the database. That of a fresh store is what an interrupted
-// first opening left, or is missing, and names no snapshot.
+// openMeta opens the database. For a fresh store it makes the database, or
+// takes the one that an interrupted first opening left; that one must contain
+// no snapshots.
 func (s *Snapshotter) openMeta(fresh bool) (err error) {
 	path := filepath.Join(s.root, metaName)
 	if !fresh {
@@ -170,12 +172,13 @@ func (s *Snapshotter) openMeta(fresh bool) (err error) {
 	}))
 }
 
-// openedMeta gives an error of opening the database the matching kind of ours.
+// openedMeta gives an error of opening the database the matching error of this
+// package.
 func openedMeta(err error) error {
 	switch {
 	case errors.Is(err, meta.ErrNewer):
 		return fmt.Errorf("%w: %w", ErrNewerStore, err)
-	case errors.Is(err, meta.ErrInUse): // by a reader of a store without a lock file
+	case errors.Is(err, meta.ErrInUse): // by a process that reads a store without a lock file
 		return errkind.As(fmt.Errorf("%w: %w", ErrLocked, err), errdefs.ErrUnavailable)
 	case errors.Is(err, meta.ErrDamaged), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -201,7 +204,7 @@ func (s *Snapshotter) Close() error {
 	return s.release()
 }
 
-// release closes what is open, the lock last.
+// release closes everything that is open, the lock last.
 func (s *Snapshotter) release() error {
 	var errs []error
 	if s.driver != nil {

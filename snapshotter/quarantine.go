@@ -16,8 +16,8 @@ import (
 // repair it.
 var ErrQuarantined = errors.New("it is in quarantine")
 
-// recordQuarantine is the kind of the records of snapshots in quarantine, by
-// name.
+// recordQuarantine is the kind of the records of quarantines. Their names are
+// the names of the snapshots.
 const recordQuarantine = "quarantine"
 
 // A Quarantine keeps a damaged layer that cannot be repaired from being used.
@@ -86,8 +86,7 @@ func endQuarantine(tx *meta.Tx, key string) error {
 	return err
 }
 
-// quarantined returns the snapshots in quarantine; nil, at no cost, where there
-// are none.
+// quarantined returns the snapshots in quarantine, or nil when there are none.
 func quarantined(tx *meta.Tx) (all map[string]Quarantine, err error) {
 	err = tx.WalkRecords(recordQuarantine, func(name string, _ json.RawMessage) error {
 		q, err := quarantineOf(tx, name)
@@ -103,7 +102,7 @@ func quarantined(tx *meta.Tx) (all map[string]Quarantine, err error) {
 	return all, err
 }
 
-// quarantineOf returns the quarantine of a snapshot, nil for none.
+// quarantineOf returns the quarantine of a snapshot, or nil.
 func quarantineOf(tx *meta.Tx, name string) (*Quarantine, error) {
 	var q Quarantine
 	err := tx.GetRecord(recordQuarantine, name, &q)
@@ -115,14 +114,15 @@ func quarantineOf(tx *meta.Tx, name string) (*Quarantine, error) {
 	}
 	row, err := tx.Snapshot(name)
 	if errors.Is(err, meta.ErrNotFound) || err == nil && row.ID != q.ID {
-		return nil, nil // it was removed
+		return nil, nil // that snapshot was removed
 	}
 	return &q, err
 }
 
-// notQuarantined returns ErrLayerDamaged for a snapshot that is in quarantine,
-// or stands on one that is. An empty name stands on nothing. Records of other
-// snapshots are not read: one of them that is damaged stops nobody else.
+// notQuarantined returns ErrLayerDamaged when a snapshot or one of its parents
+// is in quarantine. It returns nil for an empty name. It reads only the
+// quarantine records of this chain, so a damaged record affects no other
+// snapshots.
 func notQuarantined(tx *meta.Tx, name string) error {
 	if name == "" || !tx.HasRecords(recordQuarantine) {
 		return nil

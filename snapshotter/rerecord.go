@@ -46,7 +46,7 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 		return fmt.Errorf("%w: its record cannot be made from its row", driver.ErrUnsupported)
 	}
 	if is, ok := s.driver.(driver.Recorder); ok && row.Kind == meta.Committed {
-		if record, err := is.Record(ctx, layerOf(row)); err == nil { // else it is lost
+		if record, err := is.Record(ctx, layerOf(row)); err == nil { // otherwise the record is lost
 			if err := ofAnother(row, record); err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 	if opts.Note, err = s.note(row); err != nil {
 		return err
 	}
-	if row.Kind != meta.Committed { // else it has neither any more
+	if row.Kind != meta.Committed { // a commit ends both labels
 		if opts.Size, err = s.checkSize(row.Kind, key, row.Labels); err != nil {
 			return err
 		}
@@ -82,9 +82,9 @@ func (s *Snapshotter) rerecord(ctx context.Context, key string, dryRun bool) err
 	return s.driver.Seal(context.WithoutCancel(ctx), layerOf(row))
 }
 
-// asCommitted returns an error that matches ErrRecord where the files of a
-// committed layer are not those of its commit, as far as that has kept what
-// tells: a digest, or their number.
+// asCommitted returns an error that matches ErrRecord when the files of a
+// committed layer differ from those at its commit. It compares the digest when
+// the commit recorded one, and otherwise the number of files.
 func (s *Snapshotter) asCommitted(ctx context.Context, row meta.Snapshot) error {
 	if row.Digest == "" {
 		return s.asMany(ctx, row)
@@ -100,19 +100,19 @@ func (s *Snapshotter) asCommitted(ctx context.Context, row meta.Snapshot) error 
 	return err
 }
 
-// ofAnother returns an error that matches ErrRecord for the record of another
-// committed snapshot than that of the row, where no digest tells whose files
-// are beside it.
+// ofAnother returns an error that matches ErrRecord when the record is that of
+// another committed snapshot. It returns nil when the row has a digest, because
+// the digest then shows whose files these are.
 func ofAnother(row meta.Snapshot, record driver.Record) error {
 	c, said, err := readCard(record)
 	if !said || err != nil || c.Kind != meta.Committed || c.Name == row.Name || row.Digest != "" {
-		return nil //nolint:nilerr // what cannot be read names no other
+		return nil //nolint:nilerr // an unreadable record names no other snapshot
 	}
 	return fmt.Errorf("%w: it is that of snapshot %q, and nothing tells whose files these are", ErrRecord, c.Name)
 }
 
 func (s *Snapshotter) asMany(ctx context.Context, row meta.Snapshot) error {
-	if row.Usage.Inodes == 0 { // a row of an early version
+	if row.Usage.Inodes == 0 { // the row of an early version
 		return nil
 	}
 	is, err := s.driver.Usage(ctx, layerOf(row))

@@ -54,17 +54,17 @@ type Options struct {
 	// the layer again to record a digest of it. Zero means DefaultDigestLimit;
 	// a negative value means no digest.
 	DigestLimit int64
-	// Observer is called after every call; nil: none.
+	// Observer is called after every call. It can be nil.
 	Observer Observer
 	// Address is the unix socket on which this process serves the store.
 	// Processes that find the store locked read it from the lock, see [Holder].
 	Address string
 
-	// restoring: layers that no row names are expected.
+	// restoring: Open expects layers that no row names, and does not log them.
 	restoring bool
-	// locked is the lock of the store where the caller has it already.
+	// locked is the lock of the store when the caller already has it.
 	locked *storeLock
-	// open makes the driver; nil takes it from driver/all. For tests.
+	// open opens the driver; nil means to take it from driver/all. For tests.
 	open openDriver
 	// hook is called before and after every metadata transaction. For tests.
 	hook func(point string) error
@@ -75,33 +75,34 @@ type Options struct {
 // time. Calls on different snapshots do not wait for each other.
 type Snapshotter struct {
 	root string
-	id   string // of the store; empty when there was no room for one
+	id   string // ID of the store; empty when the disk had no room for one
 	// readOnly: nothing in the store may change.
 	readOnly bool
 	log      *slog.Logger
 	db       *meta.DB
 	driver   driver.Driver
-	// others are the additional stores, in the order in which they are asked.
+	// others are the additional stores, in the order in which they are searched.
 	others []*Snapshotter
-	lock   *storeLock // nil where there is none to take, see lockForReading
+	lock   *storeLock // nil when there is no lock file to lock, see lockForReading
 	hook   func(point string) error
-	// digestLimit is Options.DigestLimit, -1 for no digests.
+	// digestLimit is Options.DigestLimit, negative for no digests.
 	digestLimit int64
-	// observer is told of calls; nil: nobody.
+	// observer is called after every call, unless it is nil.
 	observer Observer
-	// sources read layers once more, by scope.
+	// sources has the functions that read layers again, by scope.
 	sources sources
 	keys    keyLocks
 	chains  chains
 	streams streams
-	// heals are layers that wait for those below to be made anew.
+	// heals are layers that wait until the layers below them are repaired.
 	heals heals
-	// sweeping is held by whoever removes what was put aside.
+	// sweeping is held while layers of removed snapshots are removed.
 	sweeping sync.Mutex
 	// unnamed are layers that no row named when the store was opened.
 	unnamed []driver.ID
-	// sound: rows and layers were seen to agree, and do since; tidy: nothing is
-	// left over that the driver does not know of; see undisturbed.
+	// sound: rows and layers were compared and agree, and nothing since then has
+	// made them differ. tidy: there are no leftovers on disk, except those that the
+	// driver knows of. See undisturbed.
 	sound, tidy atomic.Bool
 	// inOrder: see OpenedInOrder.
 	inOrder bool

@@ -26,28 +26,29 @@ const (
 	rootMode      = 0o700
 )
 
-// header is the store's own file: what must be known before anything else in
-// the store may be read.
+// header is the content of the file layerkeep.json. It has what a program must
+// know before it reads anything else in the store.
 type header struct {
 	// Format is the version of the layout of the whole store.
 	Format int `json:"format"`
 	// Driver is the name of the driver that wrote the layers.
 	Driver string `json:"driver"`
-	// Shared: the root is the directory of another engine, whose layers the
-	// driver reads. Its mode is not ours to change.
+	// Shared: the root is the directory of another engine, whose layers the driver
+	// reads. Then the store does not change its mode.
 	Shared bool `json:"shared,omitempty"`
-	// ID is that of the store, see [Snapshotter.identify]; empty in one of an
-	// earlier version.
+	// ID is the ID of the store, see [Snapshotter.identify]. It is empty in the
+	// header of an earlier version.
 	ID string `json:"id,omitempty"`
-	// Generation is at most that of the database, see [meta.Tx.Generation].
+	// Generation is a generation that the database had: the present one is the same
+	// or higher. See [meta.Tx.Generation].
 	Generation uint64 `json:"generation,omitempty"`
-	// Found is what the driver found out about the store's file system on Kernel,
-	// see [driver.Rememberer].
+	// Found is what the driver found out about the store's file system when it ran
+	// on the kernel release Kernel, see [driver.Rememberer].
 	Found  json.RawMessage `json:"found,omitempty"`
 	Kernel string          `json:"kernel,omitempty"`
 }
 
-// readHeader returns fs.ErrNotExist for a root that is no store yet.
+// readHeader returns fs.ErrNotExist for a root that is not a store yet.
 func readHeader(root string) (header, error) {
 	path := filepath.Join(root, headerName)
 	raw, err := ownfiles.Read(path, maxHeader)
@@ -57,7 +58,7 @@ func readHeader(root string) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	// The format alone first: a newer one may have other fields.
+	// Decode only the format first: a newer format may have other fields.
 	var version struct {
 		Format int `json:"format"`
 	}
@@ -86,10 +87,10 @@ func writeHeader(root string, head header) error {
 	return durable.WriteFile(durable.OS(), filepath.Join(root, headerName), append(raw, '\n'), 0o600)
 }
 
-// prepareRoot makes the root when it is missing, checks that it is a store or
-// can become one of the driver, and returns its path, absolute and without
-// symbolic links, and whether it is another engine's directory. To read a store
-// alone it makes and changes nothing.
+// prepareRoot makes the root when it is missing, and checks that it is a store
+// or can become one. It returns the path, absolute and with symbolic links
+// resolved, and whether the directory belongs to another engine. With
+// Options.ReadOnly it changes nothing.
 func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 	root, err := makeRoot(root, opts.ReadOnly)
 	if err != nil {
@@ -112,8 +113,8 @@ func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 		return "", false, err
 	}
 	if !shared && !opts.ReadOnly && info.Mode().Perm() != rootMode {
-		// Layers hold setuid programs and secrets; only we may enter. That the file
-		// system is read-only is for takeLock to say.
+		// Layers contain setuid programs and secrets, so only the owner may enter. On a
+		// read-only file system takeLock handles EROFS.
 		if err := os.Chmod(root, rootMode); err != nil && !errors.Is(err, syscall.EROFS) {
 			return "", false, err
 		}
@@ -121,7 +122,7 @@ func prepareRoot(root string, opts Options) (_ string, shared bool, _ error) {
 	return root, shared, nil
 }
 
-// makeRoot makes the root where it is missing, unless it is only to be found.
+// makeRoot makes the root when it is missing. With find it only finds it.
 func makeRoot(root string, find bool) (string, error) {
 	if root == "" {
 		return "", fmt.Errorf("%w: the root is empty", ErrNotStore)
@@ -150,10 +151,13 @@ func notDirectory(err error) error {
 	return err
 }
 
-// checkContents refuses a directory that holds other things than a store, or
-// the beginnings of one: a mistyped root must not be taken over. That of
-// another engine is a store when the driver that reads its layers is asked for
-// by name; otherwise it would become one in which these are not seen.
+// checkContents returns an error for a directory that has files of something
+// else. So a mistyped root does not become a store. It accepts a store, an
+// empty directory, and what an interrupted first opening left.
+//
+// The directory of another engine is accepted only when driverName is the
+// driver that reads its layers. With another driver it would become a store
+// that does not show these layers.
 func checkContents(root, driverName string) (shared bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
@@ -161,7 +165,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	}
 	if slices.Contains(names, headerName) {
 		head, err := readHeader(root)
-		return err == nil && head.Shared, nil // what is wrong with it is told later
+		return err == nil && head.Shared, nil // reading it again later returns the error
 	}
 	if foreign := all.Foreign(root); foreign != "" {
 		if driverName != foreign {
@@ -183,7 +187,7 @@ func checkContents(root, driverName string) (shared bool, err error) {
 	return false, nil
 }
 
-// ownEntries are the files and directories that a store has in its root.
+// ownEntries returns the files and directories that a store has in its root.
 func ownEntries() []ownfiles.Entry {
 	entries := []ownfiles.Entry{
 		{Name: headerName}, {Name: metaName}, {Name: metaName + meta.SumsSuffix}, {Name: lockName}, {Name: "content", Dir: true},
@@ -197,10 +201,13 @@ func ownEntries() []ownfiles.Entry {
 	return entries
 }
 
-// checkOwner refuses a root that belongs to somebody else: with mode 0700 its
-// owner is the only one who can change the store. That of another engine is as
-// safe as this engine has made it. One that is only read, or that nobody can
-// write to, is as good or bad as its author.
+// checkOwner returns an error for a root that belongs to another user. The mode
+// of the root is 0700, so its owner is the only user who can change the store.
+//
+// checkOwner does not check three kinds of root. The directory of another
+// engine is as safe as that engine made it. A store that is opened for reading,
+// or that is on a read-only file system, does not become safer by a change of
+// its owner.
 func checkOwner(root string, shared, readOnly bool) error {
 	if shared || readOnly || errors.Is(unix.Access(root, unix.W_OK), unix.EROFS) {
 		return nil
