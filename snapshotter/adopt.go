@@ -19,7 +19,8 @@ import (
 // after the ID of the layer. Only [Snapshotter.Remove] removes the layer.
 const LabelForeign = "containerd.io/snapshot/layerkeep.foreign"
 
-// foreign lists the layers of another engine, nil for a driver that knows none.
+// foreign lists the layers of another engine. It returns nil for a driver that
+// is not a [driver.Adopter].
 func (s *Snapshotter) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	a, ok := s.driver.(driver.Adopter)
 	if !ok {
@@ -32,8 +33,8 @@ func (s *Snapshotter) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	return list, nil
 }
 
-// adopt makes committed snapshots of layers of another engine that have no
-// rows, all in one transaction. The layers come parents first.
+// adopt makes committed snapshots for the foreign layers that have no rows, all
+// in one transaction. list has parents before their children.
 func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
 	if len(list) == 0 {
 		return nil
@@ -46,7 +47,8 @@ func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
 		}
 		t := now()
 		for i, f := range list {
-			// Listed by age, parents come before their children.
+			// Each gets a later time than the one before, so that in a list sorted by age
+			// the parents come first.
 			row, err := s.adoptLayer(tx, f, rows, t.Add(time.Duration(i)))
 			if errors.Is(err, errNotAdopted) {
 				s.log.WarnContext(ctx, "layer of another engine passed over", "layer", f.ID, "error", err)
@@ -66,8 +68,8 @@ func (s *Snapshotter) adopt(ctx context.Context, list []driver.Foreign) error {
 	return err
 }
 
-// errNotAdopted: a layer cannot become a snapshot, which is no fault of the
-// store.
+// errNotAdopted: a layer cannot become a snapshot. The store itself is not
+// damaged.
 var errNotAdopted = errors.New("it cannot be a snapshot")
 
 func (s *Snapshotter) adoptLayer(tx *meta.Tx, f driver.Foreign, rows map[driver.ID]meta.Snapshot, t time.Time) (meta.Snapshot, error) {
@@ -89,7 +91,7 @@ func (s *Snapshotter) adoptLayer(tx *meta.Tx, f driver.Foreign, rows map[driver.
 	return row, err
 }
 
-// rowsByLayer returns all rows, in whatever state.
+// rowsByLayer returns all rows, in every state, by their layers.
 func rowsByLayer(tx *meta.Tx) (map[driver.ID]meta.Snapshot, error) {
 	rows := map[driver.ID]meta.Snapshot{}
 	err := tx.WalkSnapshots(func(row meta.Snapshot) error {
@@ -100,8 +102,8 @@ func rowsByLayer(tx *meta.Tx) (map[driver.ID]meta.Snapshot, error) {
 }
 
 // removeLayer removes the layer of a row that does not exist for callers, and
-// its spare one. It may be that the layer was never made and that its name is
-// that of another engine's layer: this one stays.
+// its spare layer. The layer may never have been made, and a foreign layer may
+// have its ID. removeLayer does not remove a foreign layer then.
 func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error {
 	if row.Spare != "" {
 		if err := s.drop(ctx, driver.ID(row.Spare)); err != nil {
@@ -117,8 +119,8 @@ func (s *Snapshotter) removeLayer(ctx context.Context, row meta.Snapshot) error 
 	return s.dropLayer(ctx, row)
 }
 
-// foreignUsage is Usage of a layer of another engine: it is counted when
-// somebody asks for the first time.
+// foreignUsage returns the usage of a foreign layer. It is measured at the
+// first request and then stored in the row.
 func (s *Snapshotter) foreignUsage(ctx context.Context, row meta.Snapshot) (snapshots.Usage, error) {
 	usage, err := s.driver.Usage(ctx, layerOf(row))
 	if err != nil {

@@ -52,14 +52,15 @@ func (s *Snapshotter) note(row meta.Snapshot) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// inscribe gives the driver the card of a row. The driver stores it in the
-// record when the layer is sealed.
+// inscribe gives the driver the card of a row. The driver writes it to the
+// record at once when the layer is sealed, and otherwise when it seals the
+// layer.
 func (s *Snapshotter) inscribe(ctx context.Context, row meta.Snapshot) error {
 	return s.inscribeBy(ctx, row, driver.Recorder.Note)
 }
 
-// inscribeNow gives the driver the card of a row, and the driver stores it at
-// once.
+// inscribeNow gives the driver the card of a row. The driver writes it to the
+// record at once, also for a layer that is not sealed.
 func (s *Snapshotter) inscribeNow(ctx context.Context, row meta.Snapshot) error {
 	return s.inscribeBy(ctx, row, driver.Recorder.NoteNow)
 }

@@ -42,9 +42,9 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	return s.commit(ctx, name, key, true, opts)
 }
 
-// CommitApplied is Commit for a snapshot to which exactly one layer was applied
-// that is still available elsewhere. It records no digest, because the layer on
-// disk can be compared with that.
+// CommitApplied is Commit for a snapshot to which exactly one layer was
+// applied, and this layer is still available elsewhere. It records no digest,
+// because the layer on disk can be compared with the original.
 func (s *Snapshotter) CommitApplied(ctx context.Context, name, key string, opts ...snapshots.Opt) error {
 	return s.commit(ctx, name, key, false, opts)
 }
@@ -62,7 +62,7 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 		return err
 	}
 	seen.Parent = info.Parent
-	for _, label := range fixedLabels() { // nobody writes to it any more
+	for _, label := range fixedLabels() { // the layer is not written to any more, so they mean nothing
 		delete(info.Labels, label)
 	}
 	unlock, err := s.keys.write(ctx, name, key)
@@ -98,7 +98,7 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 	}
 	if digested {
 		err := s.noWriters(ctx, row)
-		if err == nil { // which takes a walk through the layer
+		if err == nil { // carried walks through the layer, so it comes last
 			err = s.carried(ctx, row)
 		}
 		if err != nil {
@@ -118,7 +118,7 @@ func (s *Snapshotter) commit(ctx context.Context, name, key string, digested boo
 	return s.publish(key, committed)
 }
 
-// committedRow is what the row of an active snapshot becomes.
+// committedRow returns the row that the row of an active snapshot becomes.
 func committedRow(row meta.Snapshot, name string, labels map[string]string) meta.Snapshot {
 	row.Name, row.Kind, row.Labels = name, meta.Committed, labels
 	row.Source, row.Deferred = "", false
@@ -130,9 +130,9 @@ func committedRow(row meta.Snapshot, name string, labels map[string]string) meta
 	return row
 }
 
-// seal makes the layer of a row immutable, and returns what the row is to be,
-// with what the layer takes. That is not cancelled any more once the layer is
-// sealed, which cannot go back to being written to.
+// seal makes the layer of a row immutable. It returns committed with the disk
+// usage of the layer. Once the layer is sealed, a cancelled context does not
+// end the call, because a sealed layer cannot become writable again.
 func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (meta.Snapshot, error) {
 	settler, ok := s.driver.(driver.Settler)
 	if ok && row.Source == "" && IsExtraction(row.Name) {
@@ -151,8 +151,9 @@ func (s *Snapshotter) seal(ctx context.Context, row, committed meta.Snapshot) (m
 	return committed, err
 }
 
-// noWriters makes sure that nobody can write to the layer of a row once it is
-// sealed. A layer that an engine unpacks is one that no program runs in.
+// noWriters returns an error when a process could still write to the layer of a
+// row after it is sealed. It does not check a layer that an engine unpacks,
+// because no container runs in that one.
 func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 	finder, ok := s.driver.(driver.WriterFinder)
 	if !ok || IsExtraction(row.Name) {
@@ -164,9 +165,9 @@ func (s *Snapshotter) noWriters(ctx context.Context, row meta.Snapshot) error {
 	return nil
 }
 
-// stackable makes sure that something can stand on the layer of a row once it
-// is committed, before anything is done for that: the driver only says so when
-// it seals.
+// stackable returns an error when no layer could be made over the layer of a
+// row. commit calls it before it changes anything: the driver returns this
+// error only when it seals.
 func (s *Snapshotter) stackable(row meta.Snapshot, parent string) error {
 	most := s.driver.Properties().MaxParents
 	if most == 0 {
@@ -193,22 +194,22 @@ func checkDepth(key string, above []driver.ID, most int) error {
 	return classify(fmt.Errorf("commit snapshot %q: %w: it would be layer %d of its stack, which has at most %d", key, driver.ErrTooManyLayers, len(above)+1, most))
 }
 
-// carried makes sure that the layer of a row can be written as a layer: what is
-// committed is there to be exported, and cannot be mended any more. What came
-// as a layer can be.
+// carried returns an error when the layer of a row has a file that no layer tar
+// can contain. Committed snapshots must be exportable, and can no longer be
+// corrected. It does not check a layer that was unpacked from a layer tar.
 func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
 	if row.Source != "" || IsExtraction(row.Name) {
 		return nil
 	}
 	err := tar.Check(ctx, driver.Changes(ctx, s.driver, layerOf(row), nil))
 	if !errors.Is(err, diff.ErrNotCarried) {
-		return nil // what else is wrong, sealing tells
+		return nil // sealing returns any other error
 	}
 	return classify(fmt.Errorf("commit snapshot %q: %w", row.Name, err))
 }
 
-// committable checks all that can be checked before the disk is touched, in
-// the order in which containerd's stores do.
+// committable checks what can be checked without the disk, in the same order as
+// containerd's own stores.
 func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		if _, err := tx.Snapshot(name); !errors.Is(err, meta.ErrNotFound) {
@@ -235,17 +236,17 @@ func (s *Snapshotter) committable(name, key, parent string) (row meta.Snapshot, 
 	return row, err
 }
 
-// publish is the commit point: the transaction that makes a sealed layer a
-// committed snapshot.
+// publish runs the transaction that makes a sealed layer a committed snapshot.
 func (s *Snapshotter) publish(key string, row meta.Snapshot) error {
 	return s.streams.rename(key, row.Name, func() error {
 		return s.update("commit", func(tx *meta.Tx) error { return tx.RenameSnapshot(key, row) })
 	})
 }
 
-// rebase gives the layer its parent. The row names it first, so that the parent
-// stays and a crash leaves a trace; the transaction that commits makes it the
-// parent.
+// rebase gives the layer its parent. First it writes the parent into the row,
+// as Rebase. So the parent cannot be removed, and after a crash the row shows
+// what happened. The transaction of the commit makes it the parent of the
+// snapshot.
 func (s *Snapshotter) rebase(ctx context.Context, row meta.Snapshot, parent string) (meta.Snapshot, error) {
 	rebaser, ok := s.driver.(driver.Rebaser)
 	if !ok || !s.driver.Properties().Rebase {
@@ -289,8 +290,8 @@ func setRebase(tx *meta.Tx, key, parent string) (meta.Snapshot, error) {
 	return row, tx.UpdateSnapshot(row)
 }
 
-// keepParent records, when a commit fails after its rebase, that the layer of
-// the still active snapshot has its parent now.
+// keepParent is called when a commit fails after its rebase. It records that
+// the layer of the still active snapshot now has its parent.
 func (s *Snapshotter) keepParent(row meta.Snapshot) error {
 	if row.Rebase == "" {
 		return nil

@@ -21,19 +21,19 @@ import (
 // snapshots still work.
 var ErrLayerDamaged = errors.New("layer is damaged")
 
-// layerDamage is the ErrLayerDamaged of the snapshot key. It matches nothing
-// that the error of the driver matches: that a layer is not found does not mean
-// that the snapshot is not.
+// layerDamage makes the ErrLayerDamaged of the snapshot key. It matches none of
+// the errors that cause matches. For example a driver.ErrNotFound of a layer
+// does not mean that the snapshot is not found.
 func layerDamage(key string, cause error) error {
 	return errkind.Only(
 		fmt.Errorf("snapshot %q: %w: %w; 'snapctl check' tells more, 'snapctl repair' repairs it or says what is lost", key, ErrLayerDamaged, cause),
 		ErrLayerDamaged, errdefs.ErrDataLoss)
 }
 
-// damaged returns an error of the driver about a layer as what it means for the
-// snapshot name, which exists: ErrLayerDamaged where its layer, or one below,
-// turns out to be missing or unreadable; else the error itself, with its kind.
-// It looks at the layers only after an error that damage can have.
+// damaged translates an error of the driver on a layer of the snapshot name,
+// which exists. It returns ErrLayerDamaged when the layer, or a layer below it,
+// turns out to be missing or unreadable. Otherwise it returns the error itself,
+// with its kind. It reads the layers only after an error that damage can cause.
 func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error {
 	if !canBeDamage(err) || ctx.Err() != nil {
 		return classify(err)
@@ -42,7 +42,7 @@ func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error
 	if chainErr != nil { // it was removed meanwhile
 		return classify(err)
 	}
-	for i := len(chain) - 1; i >= 0; i-- { // the lowest is the one to blame
+	for i := len(chain) - 1; i >= 0; i-- { // the lowest damaged layer is the cause
 		if cause := s.usable(ctx, chain[i]); IsDamage(cause) && !errors.Is(cause, ErrLayerTorn) {
 			if store := chain[i].Store; store != "" {
 				return lentDamage(chain[i].Name, store, fmt.Sprintf("which is damaged itself (%v): check and repair that store", cause))
@@ -56,8 +56,7 @@ func (s *Snapshotter) damaged(ctx context.Context, name string, err error) error
 	return classify(err)
 }
 
-// canBeDamage reports whether an error of a driver may come from a damaged
-// layer.
+// canBeDamage reports whether a damaged layer can cause this error of a driver.
 func canBeDamage(err error) bool {
 	if err == nil || errors.Is(err, errdefs.ErrDataLoss) || durable.NoRoom(err) {
 		return false
@@ -88,7 +87,7 @@ func IsDamage(err error) bool {
 // that data is lost.
 func IsDiskError(err error) bool { return errors.Is(err, syscall.EIO) || isUnclean(err) }
 
-// ignoreKnown leaves out what usable says in other words.
+// ignoreKnown drops an error that usable reports in other words.
 func ignoreKnown(err error) error {
 	if errors.Is(err, driver.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -96,8 +95,7 @@ func ignoreKnown(err error) error {
 	return err
 }
 
-// chain returns the row of a snapshot that exists and those of its parents,
-// nearest first.
+// chain returns the rows of a snapshot and its parents, nearest first.
 func (s *Snapshotter) chain(name string) (rows []meta.Snapshot, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		if _, err := ready(tx, name); err != nil {

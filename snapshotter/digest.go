@@ -19,16 +19,17 @@ import (
 // reads the layer again for a digest, unless Options.DigestLimit is set.
 const DefaultDigestLimit = 64 << 20
 
-// digestAt adds to the row of a sealed layer the digest of its changes, by
-// which it can be told later whether it still is what was committed. That costs
-// reading them, right after they were written. So it is left out where the
-// layer is large, and where it came from somewhere and can be compared with
-// that.
+// digestAt adds the digest of the changes to the row of a sealed layer. With it
+// a later check can tell whether the layer still is what was committed. The
+// digest costs one reading of the changes, right after they were written. So
+// digestAt skips a large layer. A layer that came from a layer tar needs none,
+// since it can be compared with the tar.
 func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	if row.Usage.Bytes > s.digestLimit {
 		return
 	}
-	// What it takes on disk says little of sparse files, and of many empty ones.
+	// Count the bytes that are read. The disk usage is far from that for sparse
+	// files, and for many empty files.
 	left := s.digestLimit
 	sum, err := s.contentDigest(ctx, *row, func(n int) error {
 		if left -= int64(n); left < 0 {
@@ -40,15 +41,16 @@ func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 		return
 	}
 	if err != nil {
-		// The commit itself has gone well. A layer that no tar can hold is no fault.
+		// The commit itself has succeeded. A layer that no layer tar can contain is not
+		// damaged.
 		s.log.WarnContext(ctx, "no digest of the committed layer is kept", "layer", row.Layer, "error", err)
 		return
 	}
 	row.Digest = sum.String()
 }
 
-// inscribeDigest has the record of a sealed layer tell the digest, too. On a
-// full disk the row alone does.
+// inscribeDigest writes the digest into the record of a sealed layer too. On a
+// full disk only the row has the digest.
 func (s *Snapshotter) inscribeDigest(ctx context.Context, row meta.Snapshot) error {
 	if row.Digest == "" {
 		return nil
@@ -61,11 +63,13 @@ func (s *Snapshotter) inscribeDigest(ctx context.Context, row meta.Snapshot) err
 	return err
 }
 
-// errTooLong: a layer has more to read than a digest of it is worth.
+// errTooLong: the layer is longer than the limit up to which it is read for a
+// digest.
 var errTooLong = errors.New("longer than the limit for digests")
 
-// contentDigest returns the digest of the changes of a snapshot as a layer tar;
-// read is told of its bytes, and may end it.
+// contentDigest returns the digest of the changes of a snapshot as a layer tar.
+// It calls read with the number of bytes of each write to the digest; an error
+// of read ends it.
 func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (digest.Digest, error) {
 	sum := digest.Canonical.Digester()
 	_, err := driver.Diff(ctx, s.driver, layerOf(row), teller{sum.Hash(), read}, driver.DiffOptions{
@@ -74,7 +78,7 @@ func (s *Snapshotter) contentDigest(ctx context.Context, row meta.Snapshot, read
 	return sum.Digest(), err
 }
 
-// teller tells of the bytes that go through it.
+// teller is a writer that calls tell with the number of bytes of each write.
 type teller struct {
 	w    io.Writer
 	tell func(int) error
@@ -105,8 +109,8 @@ func (s *Snapshotter) ContentDigest(ctx context.Context, key string, read func(i
 	return sum, err
 }
 
-// wholeDigest is contentDigest that compares the trees as if nothing was known
-// of them.
+// wholeDigest is contentDigest without hints of the driver: it compares the
+// whole trees.
 func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read func(int) error) (sum digest.Digest, err error) {
 	var parent diff.View
 	if row.Parent != "" {
@@ -132,9 +136,9 @@ func (s *Snapshotter) wholeDigest(ctx context.Context, row meta.Snapshot, read f
 	return digester.Digest(), err
 }
 
-// readView is a view that tells of the bytes that are read from it. It has the
-// methods of a [diff.View] and no others, so nothing that a driver knows of it
-// counts.
+// readView is a view that calls read with the number of bytes that are read
+// from it. It has only the methods of a [diff.View], so a comparison finds no
+// hints in it.
 type readView struct {
 	diff.View
 	read func(int) error

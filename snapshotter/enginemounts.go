@@ -7,16 +7,19 @@ import (
 	ctdmount "github.com/containerd/containerd/v2/core/mount"
 )
 
-// engineMounts puts mounts in the form that engines can read as well as mount.
+// engineMounts changes mounts so that engines can also interpret their options.
 //
-// BuildKit takes overlay mounts apart to merge layers (COPY --link), and
-// refuses any option but the directories, "index=off", "userxattr" and
-// "redirect_dir=". It also works on the upper directories themselves, and
-// refuses redirects in them; it and other engines expect that renaming a
-// directory of the parents gives EXDEV, as on their own overlays. So redirects
-// are followed here and none is made. As that is said explicitly, the kernel
-// makes no metacopies either, whatever its default; an inode number or a UUID
-// is of no consequence to a layer.
+// BuildKit splits overlay mounts into their directories to merge layers (COPY
+// --link). It refuses all options except the directories, "index=off",
+// "userxattr" and "redirect_dir=". It also works on the upper directories
+// themselves, and refuses redirects in them. BuildKit and other engines expect
+// that renaming a directory of the parents returns EXDEV, as on their own
+// overlays.
+//
+// So these mounts follow redirects and make none. Because redirect_dir is given
+// explicitly, the kernel makes no metacopies either, whatever its default is.
+// The options for inode numbers and UUIDs make no difference to a layer, so
+// they are left out.
 func engineMounts(mounts []ctdmount.Mount) []ctdmount.Mount {
 	out := slices.Clone(mounts)
 	for i, m := range out {
@@ -43,8 +46,10 @@ func engineOverlay(options []string) []string {
 	return out
 }
 
-// withoutUpper makes the upper directory of a read-only overlay, that of a view
-// of nothing, the uppermost of the lower ones: "ro" is among what is left out.
+// withoutUpper changes a read-only overlay that has an upper directory, which
+// is a view without a parent: the upper directory becomes the uppermost lower
+// directory. engineOverlay removes "ro", without which the upper directory
+// would be writable.
 func withoutUpper(options []string) []string {
 	upper := value(options, "upperdir=")
 	if upper == "" || !slices.Contains(options, "ro") {
@@ -55,7 +60,7 @@ func withoutUpper(options []string) []string {
 		switch name, lower, _ := strings.Cut(o, "="); name {
 		case "upperdir", "workdir":
 		case "lowerdir":
-			// The list has colons between its directories, which are escaped in them.
+			// Colons separate the directories, so a colon in a directory is escaped.
 			out = append(out, "lowerdir="+strings.ReplaceAll(upper, ":", `\:`)+":"+lower)
 		default:
 			out = append(out, o)
@@ -64,7 +69,8 @@ func withoutUpper(options []string) []string {
 	return out
 }
 
-// value returns what follows prefix in the option that has it, empty for none.
+// value returns the rest of the option that begins with prefix, or the empty
+// string.
 func value(options []string, prefix string) string {
 	for _, o := range options {
 		if v, ok := strings.CutPrefix(o, prefix); ok {

@@ -5,7 +5,7 @@ import "time"
 // An Op is what a call does to a store, as in [Event].
 type Op string
 
-// The operations that events tell of.
+// The operations in events.
 const (
 	OpPrepare Op = "prepare"
 	OpView    Op = "view"
@@ -40,7 +40,7 @@ type Event struct {
 // call. It must be quick and safe for concurrent use.
 type Observer func(Event)
 
-// observe begins an event, which end completes.
+// observe begins an event. The method end completes it.
 func (s *Snapshotter) observe(e Event) *observation {
 	e.Start = time.Now()
 	return &observation{Event: e, observer: s.observer}
@@ -52,8 +52,8 @@ type observation struct {
 	observer Observer
 }
 
-// end tells the observer how the call has ended. To be deferred, with the error
-// that the call returns.
+// end calls the observer with the result of the call. Defer it, with the
+// address of the error that the call returns.
 func (o *observation) end(err *error) {
 	if o.observer == nil {
 		return

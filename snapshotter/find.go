@@ -69,16 +69,16 @@ func (s *Snapshotter) find(ctx context.Context, mounts []ctdmount.Mount, prefix 
 			s.log.DebugContext(ctx, "mounts of a snapshot cannot be compared", "key", row.Name, "error", err)
 			continue
 		case err != nil, placesOf(toContainerd(own)).equal(want), placesOf(engineMounts(toContainerd(own))).equal(want):
-			// A layer that waits for its parents cannot be mounted now, but its upper
-			// directory is in no other mounts.
+			// A detached layer cannot be mounted now. But no other snapshot has its upper
+			// directory, so this is the snapshot.
 			return row, nil
 		}
 	}
 	return meta.Snapshot{}, fail(errdefs.ErrNotFound, "these mounts are of no snapshot here")
 }
 
-// candidates returns the snapshots whose own layer is named, and the views of
-// parents whose layer is; those come first of which the own layer is.
+// candidates returns the active snapshots and views whose own layer is in
+// named, followed by the views whose parent's layer is in named.
 func (s *Snapshotter) candidates(named map[string]bool, prefix string) (own []meta.Snapshot, err error) {
 	if len(named) == 0 {
 		return nil, nil
@@ -105,8 +105,8 @@ func (s *Snapshotter) candidates(named map[string]bool, prefix string) (own []me
 	return append(own, views...), err
 }
 
-// layersIn returns the layers that paths in the mounts name: each is a
-// component of a path below the driver's directory.
+// layersIn returns the names in the paths of the mounts below the driver's
+// directory. The IDs of the layers are among them.
 func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
 	named := map[string]bool{}
 	for _, m := range mounts {
@@ -120,8 +120,8 @@ func (s *Snapshotter) layersIn(mounts []ctdmount.Mount) map[string]bool {
 	return named
 }
 
-// names returns the components of a path below the driver's directory, nothing
-// for another one.
+// names returns the components of a path below the driver's directory, and nil
+// for any other path.
 func (s *Snapshotter) names(path string) []string {
 	rest, ok := strings.CutPrefix(path, filepath.Join(s.root, s.driver.Name())+"/")
 	if !ok || filepath.Clean(path) != path {
@@ -130,11 +130,11 @@ func (s *Snapshotter) names(path string) []string {
 	return strings.Split(rest, "/")
 }
 
-// places are the directories that make up mounts, which is what tells them from
-// others.
+// places are the directories of mounts. Two mounts with the same places show
+// the same tree.
 type places struct {
 	upper string
-	// lower are those below upper, uppermost first.
+	// lower are the directories below upper, uppermost first.
 	lower []string
 	// others are what is bound, and options that name branches.
 	others []string
@@ -164,7 +164,7 @@ func placesOf(mounts []ctdmount.Mount) places {
 			continue
 		}
 		if m.Type == "bind" && slices.Contains(m.Options, "remount") {
-			continue // says nothing of directories
+			continue // it does not name a directory
 		}
 		if m.Type == "bind" || m.Type == "" {
 			p.others = append(p.others, filepath.Clean(m.Source))
@@ -193,8 +193,8 @@ func (p *places) overlay(options []string) {
 	}
 }
 
-// splitLower splits the directories of lowerdir=, in which a backslash keeps a
-// colon from being a separator.
+// splitLower splits the directories of lowerdir=. A colon after a backslash is
+// part of a directory.
 func splitLower(value string) []string {
 	var dirs []string
 	add := func(dir string) {
@@ -216,7 +216,7 @@ func splitLower(value string) []string {
 	return dirs
 }
 
-// unescape takes away the backslashes that overlayfs's parser needs.
+// unescape removes the backslashes that overlayfs's parser needs.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s

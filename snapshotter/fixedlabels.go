@@ -8,15 +8,15 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// fixedLabels lists the labels that say how a snapshot was made, and so cannot
-// be changed until it is committed, which ends what they mean.
+// fixedLabels lists the labels that say how a snapshot was made. They cannot be
+// changed. The commit removes them.
 func fixedLabels() []string {
 	return []string{LabelSize, snapshots.LabelSnapshotUIDMapping, snapshots.LabelSnapshotGIDMapping}
 }
 
-// keepFixed puts the fixed labels of a snapshot into those that replace its
-// others: one that would change is an error, and where nothing is said of it,
-// nothing changes.
+// keepFixed adds the fixed labels of a snapshot to the labels that replace its
+// old ones. It returns an error when a fixed label would change or is to be
+// removed by its fieldpath.
 func keepFixed(old, labels map[string]string, fieldpaths []string) (map[string]string, error) {
 	labels = maps.Clone(labels)
 	for _, label := range fixedLabels() {

@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// known returns what the driver found out before on this kernel, nil for
-// nothing.
+// known returns what a driver has found out on this kernel release before, or
+// nil.
 func (h header) known() json.RawMessage {
 	if h.Kernel == "" || h.Kernel != kernelRelease() {
 		return nil
@@ -20,8 +20,8 @@ func (h header) known() json.RawMessage {
 	return h.Found
 }
 
-// find adds what the driver has found out to the header, and reports whether
-// that is news.
+// find puts what the driver has found out into the header, and reports whether
+// the header has changed.
 func (h *header) find(d driver.Driver) bool {
 	r, ok := d.(driver.Rememberer)
 	if !ok {
@@ -35,8 +35,9 @@ func (h *header) find(d driver.Driver) bool {
 	return true
 }
 
-// remember keeps in the header what the driver has found out, and other news.
-// Without the room for it there is only the less to go by the next time.
+// remember writes what the driver has found out to the header file. With news
+// it writes the header also when only other fields have changed. On a full disk
+// it writes nothing, and the next opening has to find out again.
 func (s *Snapshotter) remember(ctx context.Context, h header, news bool) error {
 	if !h.find(s.driver) && !news {
 		return nil
@@ -49,7 +50,8 @@ func (s *Snapshotter) remember(ctx context.Context, h header, news bool) error {
 	return err
 }
 
-// compact is JSON without spaces, as the header's are not those of the driver.
+// compact removes the spaces of JSON. The header is indented, and what the
+// driver returns is not.
 func compact(raw json.RawMessage) []byte {
 	var b bytes.Buffer
 	if json.Compact(&b, raw) != nil {

@@ -13,14 +13,14 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// heals are layers that wait for those below to be made anew. The zero value is
-// ready.
+// heals are layers that wait until the layers below them are repaired. The zero
+// value is ready for use.
 type heals struct {
-	mu      sync.Mutex // held while layers are made anew
+	mu      sync.Mutex // held while layers are made again
 	waiting map[string]heal
 }
 
-// A heal says where the layer of a snapshot can be read.
+// A heal says from where the layer of a snapshot can be read again.
 type heal struct {
 	row    meta.Snapshot
 	reopen Reopen
@@ -57,8 +57,9 @@ func (sc *Scope) Heal(ctx context.Context, key, source string, diffID digest.Dig
 	}
 }
 
-// extracted returns the chainID that ends the key under which an engine unpacks
-// a layer: "extract-NUMBER CHAINID".
+// extracted returns the chainID at the end of the key under which an engine
+// unpacks a layer. The last component of such a key is "extract-NUMBER
+// CHAINID".
 func extracted(key string) (digest.Digest, bool) {
 	if !IsExtraction(key) {
 		return "", false
@@ -68,8 +69,8 @@ func extracted(key string) (digest.Digest, bool) {
 	return d, d.Validate() == nil
 }
 
-// damagedAs returns the committed snapshots of a layer whose layers are
-// damaged.
+// damagedAs returns the committed snapshots of the layer chainID, among those
+// whose names begin with prefix, whose layers are damaged.
 func (s *Snapshotter) damagedAs(ctx context.Context, prefix string, chainID digest.Digest) (damaged []meta.Snapshot, err error) {
 	var rows []meta.Snapshot
 	err = s.view(func(tx *meta.Tx) error {
@@ -88,8 +89,8 @@ func (s *Snapshotter) damagedAs(ctx context.Context, prefix string, chainID dige
 	return damaged, err
 }
 
-// heal makes the layers of the rows anew, and then those that have waited for
-// them.
+// heal makes the layers of the rows again, and then the layers that were
+// waiting for them.
 func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal) error {
 	s.heals.mu.Lock()
 	defer s.heals.mu.Unlock()
@@ -109,11 +110,11 @@ func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal)
 		again = false
 		for name, h := range s.heals.waiting {
 			if h.row.Parent != "" && s.whole(ctx, h.row.Parent) != nil {
-				continue // its turn comes
+				continue // its parent has to be repaired first
 			}
 			delete(s.heals.waiting, name)
 			if s.recorded(ctx, h.row) == nil {
-				continue // somebody was faster
+				continue // another call has repaired it
 			}
 			err := s.renewFrom(ctx, h)
 			again = again || err == nil
@@ -123,8 +124,8 @@ func (s *Snapshotter) heal(ctx context.Context, rows []meta.Snapshot, from heal)
 	return errors.Join(errs...)
 }
 
-// isOf reports whether a layer of the diffID on the row's parent has the
-// chainID that ends the row's name.
+// isOf reports whether the row's name ends in the chainID that a layer with
+// this diffID has over the row's parent.
 func (h heal) isOf(row meta.Snapshot) bool {
 	chainID := path.Base(row.Name)
 	if row.Parent == "" {

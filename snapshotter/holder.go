@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// maxAddress bounds the address in a signature, in bytes. A socket's path is
-// shorter than that anyway (unix(7)).
+// maxAddress is the largest length of the address in a signature, in bytes. The
+// path of a unix socket is always shorter, see unix(7).
 const maxAddress = 1024
 
 // A Holder is the process that has a store open.
@@ -27,7 +27,7 @@ type Holder struct {
 	// for none.
 	Address string
 
-	// readers: it is processes that have the store open for reading alone.
+	// readers: processes have the store open for reading only.
 	readers bool
 }
 
@@ -40,8 +40,9 @@ func HolderOf(root string) (h Holder, ok bool) {
 		return Holder{}, false
 	}
 	defer f.Close()
-	// Whoever died has left a signature, but no lock. Ours is gone with f; for that
-	// moment somebody who opens the store has to try again.
+	// A process that was killed has left a signature, but holds no lock. When this
+	// call takes the shared lock, it is released with f. A process that opens the
+	// store at that moment has to try again.
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
 		return Holder{}, false
 	}
@@ -63,7 +64,7 @@ func (h Holder) String() string {
 	return who
 }
 
-// advice is String, and what to do.
+// advice returns String and what the user can do.
 func (h Holder) advice() string {
 	if h.Address != "" {
 		return h.String() + ": use that address, or stop the service"
@@ -74,8 +75,8 @@ func (h Holder) advice() string {
 	return h.String() + ": wait until it ends"
 }
 
-// sign makes the signature of a process: its pid and, if it has one, its
-// address, a line each.
+// sign makes the signature of a process. It has the process ID on the first
+// line, and the address, if there is one, on the second.
 func sign(pid int, address string) (string, error) {
 	text := strconv.Itoa(pid) + "\n"
 	if address == "" {
@@ -87,8 +88,8 @@ func sign(pid int, address string) (string, error) {
 	return text + address + "\n", nil
 }
 
-// holder reads the signature in a lock file. What is not a whole line does not
-// count.
+// holder reads the signature in a lock file. It ignores a line that is not
+// complete.
 func holder(f *os.File) Holder {
 	raw, err := io.ReadAll(io.NewSectionReader(f, 0, maxAddress+64))
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// identify finds out which store this is: header and database have the same ID,
-// which the records of layers have, too. A store of an earlier version gets one
-// now, or, on a full disk, another time.
+// identify sets head.ID to the ID of the store, which header, database and
+// records of layers have. A store of an earlier version gets an ID now. On a
+// full disk it gets one at a later opening.
 func (s *Snapshotter) identify(ctx context.Context, head *header) error {
 	if err := s.recognize(ctx, head); err != nil {
 		return err
@@ -36,7 +36,8 @@ func (s *Snapshotter) identify(ctx context.Context, head *header) error {
 	return err
 }
 
-// otherStore is an ErrDamaged: header and database have the IDs of two stores.
+// otherStore is an ErrDamaged: header and database have the IDs of different
+// stores.
 type otherStore struct{ header, database string }
 
 func (o *otherStore) Error() string {
@@ -46,8 +47,8 @@ func (o *otherStore) Error() string {
 
 func (o *otherStore) Unwrap() error { return ErrDamaged }
 
-// recognize compares the header with the database, and completes it from there.
-// It changes nothing on disk.
+// recognize compares the header with the database, and sets ID and Generation
+// of head to those of the database. It changes nothing on disk.
 func (s *Snapshotter) recognize(ctx context.Context, head *header) error {
 	var known string
 	var generation uint64

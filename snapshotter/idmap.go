@@ -34,8 +34,8 @@ func IDMap(labels map[string]string) (*mount.IDMap, error) {
 	return &m, nil
 }
 
-// checkIDMap returns the map for a new snapshot, or an error when it cannot
-// have one.
+// checkIDMap returns the map for a new snapshot, or an error when the snapshot
+// cannot have one.
 func (s *Snapshotter) checkIDMap(c creation) (*mount.IDMap, error) {
 	key := c.key
 	m, err := IDMap(c.labels)
@@ -53,8 +53,9 @@ func (s *Snapshotter) checkIDMap(c creation) (*mount.IDMap, error) {
 	return m, nil
 }
 
-// inContainerd puts one mount in containerd's form. containerd does not map the
-// IDs of a bind that is read-only, so that is done in two steps.
+// inContainerd converts one mount to containerd's form. containerd does not map
+// the IDs of a read-only bind mount, so that becomes a bind mount and a
+// remount.
 func inContainerd(m mount.Mount) []ctdmount.Mount {
 	if m.Type != "bind" || m.IDMap == nil || !m.ReadOnly {
 		return []ctdmount.Mount{{Type: m.Type, Source: m.Source, Options: m.Strings()}}

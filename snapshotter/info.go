@@ -167,7 +167,7 @@ func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, fs ...str
 	return nil
 }
 
-// fields makes an Info filterable by kind, name, parent and labels.NAME.
+// fields lets filters use kind, name, parent and labels.NAME of an Info.
 func fields(info snapshots.Info) filters.Adaptor {
 	return filters.AdapterFunc(func(path []string) (string, bool) {
 		if len(path) == 0 {

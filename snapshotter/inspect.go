@@ -89,7 +89,7 @@ func (s *Snapshotter) Survey(ctx context.Context) ([]Layer, error) {
 	return s.layers(ctx, func(row meta.Snapshot, _ map[string]meta.Snapshot, _ uint64) Layer { return newLayer(row) })
 }
 
-// layers returns all of them, with what look says of those that have snapshots.
+// layers returns all layers. For a layer that has a snapshot it calls look.
 func (s *Snapshotter) layers(ctx context.Context, look func(row meta.Snapshot, rows map[string]meta.Snapshot, generation uint64) Layer) ([]Layer, error) {
 	end, err := s.calls.begin()
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Snapshotter) layers(ctx context.Context, look func(row meta.Snapshot, r
 		byName[row.Name] = row
 	}
 	// IDs rise with time, but a commit may give a snapshot a parent that was made
-	// after it.
+	// after it. So sort by depth.
 	depth := depths(rows)
 	slices.SortStableFunc(rows, func(a, b meta.Snapshot) int { return depth[a.Name] - depth[b.Name] })
 	var layers []Layer
@@ -140,9 +140,10 @@ func (s *Snapshotter) allRows() (rows []meta.Snapshot, generation uint64, err er
 	return rows, generation, err
 }
 
-// unnamedLayers returns the layers that no row names. A layer has a row before
-// it is made, and until it is gone, and no other gets its ID: so what is on
-// disk first, and in no row after that, has none if it is on disk still.
+// unnamedLayers returns the layers that no row names. It first lists the layers
+// on disk and then reads the rows. A layer has a row before it is made and
+// until it is gone, and no other layer gets its ID. So a listed layer that is
+// in no row has none if it still exists.
 func (s *Snapshotter) unnamedLayers(ctx context.Context) ([]driver.ID, error) {
 	there, err := s.driver.Layers(ctx)
 	if err != nil {
@@ -163,7 +164,8 @@ func (s *Snapshotter) unnamedLayers(ctx context.Context) ([]driver.ID, error) {
 	return slices.Sorted(maps.Keys(unnamed)), nil
 }
 
-// depths counts for each row those below it, and itself.
+// depths returns for each row the number of rows from it down to the lowest,
+// both included.
 func depths(rows []meta.Snapshot) map[string]int {
 	depth := map[string]int{}
 	byName := map[string]meta.Snapshot{}
@@ -179,7 +181,7 @@ func depths(rows []meta.Snapshot) map[string]int {
 		if d, ok := depth[name]; ok {
 			return d
 		}
-		depth[name] = 0 // keeps a circle, which only damage can make, from hanging us
+		depth[name] = 0 // ends the recursion in a circle, which only damage can cause
 		depth[name] = 1 + deep(row.Parent)
 		return depth[name]
 	}
@@ -189,7 +191,7 @@ func depths(rows []meta.Snapshot) map[string]int {
 	return depth
 }
 
-// newLayer is what a row says of its layer.
+// newLayer returns what a row says about its layer.
 func newLayer(row meta.Snapshot) Layer {
 	return Layer{
 		ID: layerOf(row), Name: row.Name, Kind: row.Kind, Parent: row.Parent, Labels: row.Labels,
@@ -217,7 +219,7 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 		l.fault("%w", err)
 		return l
 	}
-	if row.Store != "" { // what it says beside is of that store
+	if row.Store != "" { // the rest of the record belongs to the other store
 		return l
 	}
 	if record.Torn {
@@ -243,7 +245,7 @@ func (s *Snapshotter) inspectRow(ctx context.Context, row meta.Snapshot, rows ma
 }
 
 // recordOf returns the record of a row's layer. The error matches
-// ErrLayerMissing where there is no such layer, and else ErrRecord.
+// ErrLayerMissing when there is no such layer, and otherwise ErrRecord.
 func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver.Record, error) {
 	record, err := r.Record(ctx, layerOf(row))
 	switch {
@@ -257,9 +259,10 @@ func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver
 	return record, err
 }
 
-// inspectCard compares what the record says of the snapshot with the row. That
-// of a snapshot that is not committed may tell the name that a failed commit
-// would have given, and that of a committed one the names before a rename.
+// inspectCard compares the card in the record with the row. It compares names
+// only for a committed snapshot, and then accepts the names from before a
+// rename. The card of another snapshot may have the name from a commit that
+// failed.
 func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64) {
 	c, ok, err := readCard(record)
 	switch {
@@ -280,8 +283,8 @@ func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uin
 	}
 }
 
-// inspectUnnamed describes a layer that no row names; not ok when it is gone by
-// now.
+// inspectUnnamed describes a layer that no row names. ok is false when the
+// layer no longer exists.
 func (s *Snapshotter) inspectUnnamed(ctx context.Context, id driver.ID, generation uint64) (l Layer, ok bool) {
 	l = Layer{ID: id}
 	said := ""

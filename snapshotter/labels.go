@@ -2,17 +2,17 @@ package snapshotter
 
 import "github.com/containerd/errdefs"
 
-// Bounds of the labels of a snapshot, in bytes of names and values. That of one
-// is containerd's; all of them have to fit into a message to those who list
-// them.
+// Limits for the labels of a snapshot, in bytes of names and values. The limit
+// for one label is that of containerd. All labels of a snapshot must fit into
+// one message of a service that lists snapshots.
 const (
 	maxLabel  = 4096
 	maxLabels = 1 << 20
 )
 
 // checkLabels returns an error, which matches errdefs.ErrInvalidArgument, when
-// the labels that replace old ones are too large. What was there before may
-// stay.
+// the labels that replace old labels are too large. Labels that were too large
+// before may stay.
 func checkLabels(old, labels map[string]string) error {
 	for name, value := range labels {
 		if was, ok := old[name]; ok && was == value {

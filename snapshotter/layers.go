@@ -106,7 +106,8 @@ func (s *Snapshotter) Provider(ctx context.Context, key, path string) (string, e
 	return name, nil
 }
 
-// nameOf finds the snapshot of a layer among key and its parents.
+// nameOf returns the name of the snapshot of a layer, among key and its
+// parents.
 func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		chain, err := tx.Chain(key)
@@ -124,13 +125,14 @@ func (s *Snapshotter) nameOf(key string, layer driver.ID) (name string, err erro
 	return name, err
 }
 
-// changing begins a call that changes the snapshot; until done is called nobody
-// else changes or reads it.
+// changing begins a call that changes the snapshot. Until done is called, no
+// other call changes or reads it.
 func (s *Snapshotter) changing(ctx context.Context, key string) (done func(), err error) {
 	return s.holding(ctx, key, s.beginChange)
 }
 
-// mending is changing for what only says what it would do with dryRun.
+// mending is changing for a call that has a dry run. A dry run is allowed in a
+// store that is open for reading only.
 func (s *Snapshotter) mending(ctx context.Context, key string, dryRun bool) (done func(), err error) {
 	if dryRun {
 		return s.holding(ctx, key, s.calls.begin)
@@ -151,8 +153,9 @@ func (s *Snapshotter) holding(ctx context.Context, key string, begin func() (end
 	return func() { unlock(); end() }, nil
 }
 
-// reading runs fn while nobody changes or removes the snapshot, unless it
-// stands on one of an additional store that cannot be used.
+// reading runs fn while no other call changes or removes the snapshot. It
+// returns an error when the snapshot or one of its parents is in an additional
+// store that cannot be used.
 func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
 	return s.looking(ctx, key, func(row meta.Snapshot) error {
 		if err := s.view(func(tx *meta.Tx) error { return s.inReach(tx, key) }); err != nil {
@@ -162,7 +165,8 @@ func (s *Snapshotter) reading(ctx context.Context, key string, fn func(meta.Snap
 	})
 }
 
-// looking is reading for what looks at the damage itself.
+// looking is reading for calls that examine damage: it also runs fn when the
+// additional store cannot be used.
 func (s *Snapshotter) looking(ctx context.Context, key string, fn func(meta.Snapshot) error) error {
 	end, err := s.calls.begin()
 	if err != nil {

@@ -19,25 +19,26 @@ import (
 
 const (
 	lockName = "lock"
-	// flock(2) cannot be waited for with a deadline, so it is tried again and
-	// again, at first quickly: most commands hold a store only briefly.
+	// flock(2) cannot wait with a deadline, so lockStore tries again and again. At
+	// first it tries often, because most commands hold the lock only briefly.
 	firstRetry = 5 * time.Millisecond
 	lastRetry  = 100 * time.Millisecond
 )
 
-// storeLock is the exclusive right to a store, or a share in the right to read
-// it. The kernel drops it with the process; the file stays, and holds the pid
-// of its owner for others to read.
+// storeLock is the exclusive lock of a store, or a shared lock of a process
+// that reads it. The kernel releases it when the process ends. The file stays.
+// While the store is open for writing it contains the process ID of the owner.
 type storeLock struct {
 	file *os.File
-	// shared: it is the right to read the store, beside others that read it.
+	// shared: the lock is that of a reader.
 	shared bool
-	// killed: the one that had it last did not come to give it back.
+	// killed: the process that had the lock before did not release it.
 	killed bool
 }
 
-// lockStore waits for the lock until the timeout or the context ends, and signs
-// it with the address where its holder answers, if any.
+// lockStore waits for the lock until the timeout or the context ends, and then
+// writes the signature: the process ID, and the address on which this process
+// serves the store, if any.
 func lockStore(ctx context.Context, root, address string, timeout time.Duration) (*storeLock, error) {
 	signature, err := sign(os.Getpid(), address)
 	if err != nil {
@@ -58,20 +59,21 @@ func lockStore(ctx context.Context, root, address string, timeout time.Duration)
 		l.killed = true
 	}
 	err = l.write(signature)
-	// A full disk is no reason to refuse who may want to free some of it. The lock
-	// holds without a signature.
+	// Accept a full disk: the caller may want to delete something. The lock is
+	// valid without a signature.
 	if err != nil && !durable.NoRoom(err) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return l, nil
 }
 
-// lockForReading waits until nobody has the store open for writing, and keeps
-// everybody from doing so until it is released: what is read must not change
-// meanwhile. Others may read as well. The lock file is neither made nor written
-// to. Without one it returns nil: on a read-only disk nobody writes, and
-// elsewhere the lock of the database, which package meta takes, keeps writers
-// away.
+// lockForReading waits until no process has the store open for writing. Until
+// the lock is released, no process can open it for writing, so nothing that is
+// read changes. Other processes may read too.
+//
+// lockForReading neither makes nor writes the lock file. When there is none it
+// returns nil. On a read-only disk no process writes. Elsewhere the lock of the
+// database, which package meta takes, keeps writers out.
 func lockForReading(ctx context.Context, root string, timeout time.Duration) (*storeLock, error) {
 	f, err := ownfiles.Open(filepath.Join(root, lockName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,8 +113,9 @@ func waitLock(ctx context.Context, f *os.File, how int, timeout time.Duration) e
 	}
 }
 
-// keeper returns who keeps us from the lock. What a killed process has left in
-// the file says nothing of who reads the store.
+// keeper returns the process that has the lock. When it is held by readers, the
+// file may have the signature of a process that was killed, so keeper ignores
+// it.
 func keeper(f *os.File) Holder {
 	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
 		return Holder{readers: true}
@@ -120,8 +123,9 @@ func keeper(f *os.File) Holder {
 	return holder(f)
 }
 
-// write replaces what the file says. A reader in between sees nothing, and of a
-// signature that was cut short, by a full disk or a kill, its whole lines.
+// write replaces the content of the file. A process that reads it meanwhile
+// finds an empty file, or, when a full disk or a kill cut the signature short,
+// its complete lines.
 func (l *storeLock) write(text string) error {
 	if err := l.file.Truncate(0); err != nil {
 		return err
@@ -130,8 +134,8 @@ func (l *storeLock) write(text string) error {
 	return err
 }
 
-// release gives the lock back. What stays of the signature on a full disk says
-// nothing without the lock.
+// release releases the lock. On a full disk the signature may stay; without the
+// lock it has no meaning.
 func (l *storeLock) release() error {
 	if l.shared {
 		return l.file.Close()

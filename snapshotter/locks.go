@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/keylock"
 )
 
-// keyLocks orders the calls on one snapshot: a driver leaves that to its
-// caller. It is [keylock.Locks], with errors that say what was waited for.
+// keyLocks orders the calls on one snapshot, as drivers require of their
+// caller. It is [keylock.Locks], with errors that name the snapshot.
 type keyLocks struct{ locks keylock.Locks }
 
 func (k *keyLocks) write(ctx context.Context, names ...string) (unlock func(), err error) {
@@ -40,14 +40,15 @@ func waiting(err error, name string) error {
 }
 
 // calls counts the running calls, so that Close can wait for them. The zero
-// value is ready.
+// value is ready for use.
 type calls struct {
 	mu     sync.Mutex
 	closed bool
 	wg     sync.WaitGroup
 }
 
-// begin admits a call; end must be called when it returns.
+// begin registers a call. The caller calls end when the call returns. After
+// close it returns errClosed.
 func (c *calls) begin() (end func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,8 +59,8 @@ func (c *calls) begin() (end func(), err error) {
 	return c.wg.Done, nil
 }
 
-// close refuses further calls and waits for the running ones. It reports
-// whether this was the first close.
+// close makes begin fail from now on, and waits for the running calls. It
+// reports whether this was the first close.
 func (c *calls) close() bool {
 	c.mu.Lock()
 	first := !c.closed
@@ -69,8 +70,8 @@ func (c *calls) close() bool {
 	return first
 }
 
-// background runs one piece of work beside the calls, and once more when it is
-// asked for while running. The zero value is ready.
+// background runs one function at a time in the background. A request that
+// comes while it runs makes it run once more. The zero value is ready for use.
 type background struct {
 	mu             sync.Mutex
 	running, again bool
@@ -102,5 +103,5 @@ func (b *background) next() bool {
 	return b.running
 }
 
-// wait returns when nothing runs any more.
+// wait returns when nothing is running.
 func (b *background) wait() { b.wg.Wait() }

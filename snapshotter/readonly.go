@@ -26,10 +26,10 @@ func (s *Snapshotter) beginChange() (end func(), err error) {
 	return s.calls.begin()
 }
 
-// takeLock takes the lock of the store for writing, or for reading where opts
-// ask for that or the file system takes no writes. The latter is found out by
-// opening the lock file, since no flag of a mount tells for sure: denied is the
-// error of that then.
+// takeLock takes the lock of the store for writing. It takes the lock for
+// reading when opts says so, or when the file system refuses writes. It learns
+// the latter by opening the lock file, because no flag of a mount shows it
+// reliably. denied is the error of that attempt.
 func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (denied, err error) {
 	if opts.locked != nil {
 		s.lock = opts.locked
@@ -47,18 +47,18 @@ func (s *Snapshotter) takeLock(ctx context.Context, opts Options) (denied, err e
 	return denied, err
 }
 
-// openForReading opens a store in which nothing may change. What an interrupted
-// call left stays as it is; its rows are not ready, so nobody sees them.
+// openForReading opens a store in which nothing may change. What interrupted
+// calls left stays. Its rows are not ready, so callers do not see it.
 //
-// denied is the error of opening it for writing, nil when nobody asked for
-// that.
+// denied is the error of opening the store for writing, and nil when
+// Options.ReadOnly is set.
 func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied error) error {
 	head, err := readHeader(s.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := checkNothingLost(s.root); err != nil {
 			return err
 		}
-		if denied != nil { // a new store was asked for
+		if denied != nil { // the caller asked for a new store
 			return denied
 		}
 		return errkind.As(fmt.Errorf("%w: it has no %s, and a store that is read-only cannot be made", ErrNotStore, headerName), ErrReadOnly)
@@ -84,8 +84,8 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied e
 	if s.driver, err = opts.open(ctx, s.root, opts.Driver, opts.DriverOptions); err != nil {
 		return classify(err)
 	}
-	// For what is borrowed already: nothing more can be, as that could not be
-	// noted.
+	// The additional stores serve snapshots that are already borrowed. No more can
+	// be borrowed, because that would need new rows.
 	if err := s.openAdditional(ctx, opts); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (s *Snapshotter) openForReading(ctx context.Context, opts Options, denied e
 	return err
 }
 
-// existing makes the options those for the driver that the header names.
+// existing sets the options for the driver that the header names.
 func (o *Options) existing(head header) error {
 	if o.Driver != "" && o.Driver != head.Driver {
 		return fmt.Errorf("%w: it was made with %s, not %s", ErrOtherDriver, head.Driver, o.Driver)
@@ -107,18 +107,18 @@ func (o *Options) existing(head header) error {
 	return nil
 }
 
-// A survey is what there is when a store is opened.
+// A survey is what Open finds in a store.
 type survey struct {
 	rows    []meta.Snapshot
 	foreign []driver.Foreign
 	// unnamed are the layers that no row names.
 	unnamed map[driver.ID]bool
-	// missing: the layer of a row is not there.
+	// missing: the layer of a row does not exist.
 	missing bool
 }
 
-// survey compares rows and layers, and logs the layers that are missing. It
-// changes nothing.
+// survey compares rows and layers, and logs the missing layers. It changes
+// nothing.
 func (s *Snapshotter) survey(ctx context.Context) (found survey, err error) {
 	err = s.view(func(tx *meta.Tx) (err error) {
 		if found.rows, err = allRows(tx); err != nil {

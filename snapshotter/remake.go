@@ -12,22 +12,22 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// rereadable reports whether the layer in the snapshot can be read once more.
+// rereadable reports whether the layer in the snapshot can be read again.
 func (s *Snapshotter) rereadable(row meta.Snapshot) bool {
 	return row.Source != "" && s.sources.of(row.Name) != nil
 }
 
-// remake commits a snapshot whose layer can only be applied on its parents: in
-// a new layer over these, from a second reading. Only the transaction that
-// commits puts it in the place of the old one. The other of the two is the
-// row's spare layer, which goes when the store is opened, if it has not gone
-// before.
+// remake commits a snapshot whose layer can only be applied over its parents.
+// It reads the layer again and applies it to a new layer over the parents. The
+// transaction of the commit puts the new layer in the row instead of the old
+// one. The row names the other of the two as its spare layer. remake removes it
+// at the end; if that fails, opening the store removes it.
 func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string, info snapshots.Info) error {
 	if !s.rereadable(row) {
 		return classify(fmt.Errorf("commit snapshot %q: %w: apply its layer anew, for it cannot be read again here",
 			row.Name, driver.ErrNeedsParents))
 	}
-	if row.Spare != "" { // of an earlier try
+	if row.Spare != "" { // from an earlier attempt
 		if err := s.dropSpare(ctx, row); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
-		s.sound.Store(s.sound.Load() && !errors.Is(err, errTaken)) // see create
+		s.sound.Store(s.sound.Load() && !errors.Is(err, errTaken)) // as in create
 		return errors.Join(err, s.undoRemake(ctx, fresh, !errors.Is(err, errTaken)))
 	}
 	fresh.Name = name
@@ -55,9 +55,9 @@ func (s *Snapshotter) remake(ctx context.Context, row meta.Snapshot, name string
 	return nil
 }
 
-// announceRemake names the parent in the row of key, and a layer that is still
-// to be made as its spare one. It returns the row with the two in each other's
-// place.
+// announceRemake writes the parent into the row of key, and the ID of a layer
+// that is still to be made as its spare layer. It returns the row with Layer
+// and Spare exchanged, and the layers below.
 func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, above []driver.ID, err error) {
 	err = s.update("remake", func(tx *meta.Tx) error {
 		if err := checkParent(tx, parent, errdefs.ErrFailedPrecondition); err != nil {
@@ -83,7 +83,8 @@ func (s *Snapshotter) announceRemake(key, parent string) (row meta.Snapshot, abo
 	return row, above, err
 }
 
-// rebuild makes and seals the layer of a row from a second reading, see seal.
+// rebuild makes the layer of a row from a second reading, and seals it. See
+// seal.
 func (s *Snapshotter) rebuild(ctx context.Context, row, committed meta.Snapshot, above []driver.ID) (meta.Snapshot, error) {
 	err := s.driver.Create(ctx, layerOf(row), above, driver.CreateOptions{})
 	if errors.Is(err, driver.ErrExists) {
@@ -108,9 +109,10 @@ func (s *Snapshotter) reapply(ctx context.Context, row meta.Snapshot) error {
 	return errors.Join(err, layer.Close())
 }
 
-// undoRemake leaves the snapshot as it was before remake, unless its commit
-// counts in spite of the error. made: its layer is not one that was there
-// before.
+// undoRemake restores the snapshot as it was before remake. When the commit
+// took effect in spite of its error, undoRemake finds no row and changes
+// nothing. made is false when the new layer existed before, with the same ID:
+// then only the row changes.
 func (s *Snapshotter) undoRemake(ctx context.Context, fresh meta.Snapshot, made bool) error {
 	err := s.free("remake undo", func(tx *meta.Tx) error {
 		_, err := setRebase(tx, fresh.Name, "")
@@ -121,7 +123,7 @@ func (s *Snapshotter) undoRemake(ctx context.Context, fresh meta.Snapshot, made 
 	}
 	old := fresh
 	old.Layer, old.Spare = fresh.Spare, fresh.Layer
-	if !made { // what has the name is not this row's to remove
+	if !made { // the layer with this ID does not belong to this row
 		return s.forgetSpare(old)
 	}
 	if err := s.dropSpare(ctx, old); err != nil {

@@ -13,25 +13,27 @@ import (
 )
 
 // isRemapped reports whether containerd made the committed snapshot name for
-// this map: a copy of its parent in which every file belongs to the host's IDs.
-// That is what its client does with a snapshotter without the capability
-// "remap-ids", before it prepares a snapshot on the copy with the labels of the
-// map all the same; mapped once more, its files would be nobody's. Only the
-// name tells.
+// this map: a copy of its parent in which the files already have the owners of
+// the host.
+//
+// The client of containerd makes such a copy when a snapshotter does not have
+// the capability "remap-ids". Then it prepares a snapshot over the copy, and
+// still sets the labels of the map. A second mapping would leave the files
+// without valid owners. Only the name shows that the snapshot is such a copy.
 func (s *Snapshotter) isRemapped(name string, m mount.IDMap) bool {
 	if name == "" {
 		return false
 	}
 	row, err := s.row(name)
 	if err != nil || row.Parent == "" {
-		return false // the caller finds out what is wrong with it
+		return false // the caller will find out what is wrong with it
 	}
 	own, parent := engineName(name), engineName(row.Parent)
 	return own == remappedName1(parent, m) || own == remappedName2(parent, m)
 }
 
-// engineName is what a client of containerd calls a snapshot that containerd
-// calls NAMESPACE/NUMBER/NAME.
+// engineName returns the name that a client of containerd uses for a snapshot.
+// In containerd its name is NAMESPACE/NUMBER/NAME.
 func engineName(name string) string {
 	_, name = ScopeOf(name)
 	if parts := strings.SplitN(name, "/", 3); len(parts) == 3 {
@@ -40,7 +42,8 @@ func engineName(name string) string {
 	return name
 }
 
-// remappedName1 is how the client of containerd 1 names a copy.
+// remappedName1 returns the name that the client of containerd 1 gives to a
+// copy.
 func remappedName1(parent string, m mount.IDMap) string {
 	uid, gid, err := m.ToHost(0, 0)
 	if err != nil {
@@ -49,14 +52,15 @@ func remappedName1(parent string, m mount.IDMap) string {
 	return fmt.Sprintf("%s-%d-%d", parent, uid, gid)
 }
 
-// A specRange is how a range is written in the OCI runtime specification.
+// A specRange is an ID range in the form of the OCI runtime specification.
 type specRange struct {
 	Container uint32 `json:"containerID"`
 	Host      uint32 `json:"hostID"`
 	Size      uint32 `json:"size"`
 }
 
-// remappedName2 is how the client of containerd 2 does.
+// remappedName2 returns the name that the client of containerd 2 gives to a
+// copy.
 func remappedName2(parent string, m mount.IDMap) string {
 	var copied struct {
 		Parent string

@@ -28,8 +28,9 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 	return s.remove(ctx, key, false)
 }
 
-// remove is Remove. With aside, what is in use and cannot be written to is put
-// out of sight instead of being refused, and its layer removed when it is idle.
+// remove is Remove. With aside it does not refuse a view or committed snapshot
+// that is in use: it hides its row, and the layer is removed when it is no
+// longer in use.
 func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
 	done, err := s.changing(ctx, key)
@@ -41,7 +42,7 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 		return err
 	}
 	if !aside {
-		s.sweep(ctx) // what was in use above it may be idle now
+		s.sweep(ctx) // the mounts above it may be gone now
 	}
 	row, err := s.condemn(key, aside)
 	if err != nil {
@@ -73,15 +74,17 @@ func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err e
 		return tx.DeleteSnapshot(key)
 	}
 	if err := s.free("remove", forget); err != nil {
-		// The snapshot is gone; only its row is left, and nobody sees that.
+		// The snapshot is gone. Only its row is left, in the state removing, which
+		// callers do not see.
 		s.log.WarnContext(ctx, "row of removed snapshot stays until the store is opened again", "key", key, "error", err)
 	}
 	return nil
 }
 
-// condemn marks the row, so that nobody finds the snapshot or puts a child on
-// it while the driver works. With aside it puts out of sight at once what only
-// removed snapshots stand on: their mounts may need its layer.
+// condemn sets the row removing. So no call finds the snapshot or makes a child
+// of it while the driver works. When the snapshot has children that were put
+// aside, their mounts may need its layer: with aside, condemn then puts the row
+// aside too, and without, it returns an error.
 func (s *Snapshotter) condemn(key string, aside bool) (row meta.Snapshot, err error) {
 	err = s.free("condemn", func(tx *meta.Tx) error {
 		if row, err = ready(tx, key); err != nil {
@@ -105,8 +108,9 @@ func (s *Snapshotter) condemn(key string, aside bool) (row meta.Snapshot, err er
 	return row, err
 }
 
-// gone reports whether the layer is not there any more, although removing it
-// has ended with an error: the name went, and what came after that failed.
+// gone reports whether the layer no longer exists although its removal returned
+// an error. That happens when the layer was renamed away and a later step
+// failed.
 func (s *Snapshotter) gone(ctx context.Context, row meta.Snapshot) bool {
 	_, err := s.driver.Mount(context.WithoutCancel(ctx), layerOf(row), driver.MountOptions{})
 	return errors.Is(err, driver.ErrNotFound)
@@ -118,7 +122,7 @@ func (s *Snapshotter) pardon(row meta.Snapshot) error {
 	return s.free("pardon", func(tx *meta.Tx) error { return tx.UpdateSnapshot(row) })
 }
 
-// orPardon makes the row of a snapshot ready again when it could not be put
+// orPardon makes a row ready again when err says that it could not be put
 // aside.
 func (s *Snapshotter) orPardon(row meta.Snapshot, err error) error {
 	if err == nil {
@@ -152,8 +156,8 @@ func (s *Snapshotter) Cleanup(ctx context.Context) (err error) {
 	return nil
 }
 
-// compact makes the database small again after removals. It is the same without
-// that, so what fails is only said.
+// compact makes the file of the database smaller after removals. The store
+// works the same without that, so an error is only logged.
 func (s *Snapshotter) compact(ctx context.Context) {
 	if s.readOnly {
 		return
@@ -169,14 +173,15 @@ func (s *Snapshotter) compact(ctx context.Context) {
 	}
 }
 
-// keepRoom makes the reserve again where removals used it.
+// keepRoom makes the reserve again when removals have used it.
 func (s *Snapshotter) keepRoom(ctx context.Context) {
 	if err := s.db.Reserve(); err != nil {
 		s.log.WarnContext(ctx, "no room is kept for removals on a full disk", "error", err)
 	}
 }
 
-// cleanLater runs the driver's cleanup beside the calls. Close waits for it.
+// cleanLater runs sweep and the driver's Cleanup in the background. Close waits
+// for it.
 func (s *Snapshotter) cleanLater(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	s.bg.run(func() {

@@ -41,12 +41,12 @@ func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) 
 	}
 }
 
-// childrenOf returns the names of the snapshots on another, in every state.
+// childrenOf returns the names of the children of a snapshot, in every state.
 func (s *Snapshotter) childrenOf(key string) (names []string, err error) {
 	err = s.view(func(tx *meta.Tx) error {
 		row, err := tx.Snapshot(key)
 		if errors.Is(err, meta.ErrNotFound) {
-			return nil // the rename will say so
+			return nil // the transaction of the rename returns the error
 		}
 		names = tx.Children(row)
 		return err
@@ -54,8 +54,9 @@ func (s *Snapshotter) childrenOf(key string) (names []string, err error) {
 	return names, err
 }
 
-// renameWith is Rename while nobody works on the snapshots on it: such a call
-// knows its parent by the old name. again: there is another one now.
+// renameWith is Rename while the children are locked. Without the lock, calls
+// on them would know their parent by the old name. again is true when there is
+// a new child, which is not locked.
 func (s *Snapshotter) renameWith(ctx context.Context, key, name string, children []string) (again bool, err error) {
 	unlock, err := s.keys.write(ctx, append([]string{name, key}, children...)...)
 	if err != nil {
@@ -65,7 +66,7 @@ func (s *Snapshotter) renameWith(ctx context.Context, key, name string, children
 	if err := s.settle(ctx, name); err != nil {
 		return false, err
 	}
-	if err := s.borrow(ctx, key); err != nil { // so that it is refused by what it is
+	if err := s.borrow(ctx, key); err != nil { // a snapshot of an additional store gets a row, so that the right error is returned
 		return false, err
 	}
 	err = s.streams.rename(key, name, func() error {
@@ -91,7 +92,7 @@ func (s *Snapshotter) renameWith(ctx context.Context, key, name string, children
 
 var errAgain = errors.New("another snapshot was made on it meanwhile")
 
-// renameRow renames the row, and what else goes by its name.
+// renameRow renames the row, and the records that have its name.
 func renameRow(tx *meta.Tx, row meta.Snapshot, name string) error {
 	key := row.Name
 	if row.Foreign || row.Store != "" {
@@ -111,7 +112,7 @@ func renameRow(tx *meta.Tx, row meta.Snapshot, name string) error {
 		}
 	}
 	was := renamed{Was: key}
-	if err := tx.GetRecord(recordRenamed, key, &was); err == nil { // what a rename before has still to write
+	if err := tx.GetRecord(recordRenamed, key, &was); err == nil { // the rename before this one is not yet in all records of layers
 		err = tx.DeleteRecord(recordRenamed, key)
 		if err != nil {
 			return err
@@ -122,18 +123,19 @@ func renameRow(tx *meta.Tx, row meta.Snapshot, name string) error {
 	return tx.PutRecord(recordRenamed, name, was)
 }
 
-// recordRenamed is the kind of the records that say, by the names that
-// snapshots have now, which names the records of layers may still contain.
+// recordRenamed is the kind of the records of unfinished renames. The name of a
+// record is the present name of a snapshot. Its value is the earlier name,
+// which the records of layers may still contain.
 const recordRenamed = "renamed"
 
 type renamed struct {
 	Was string `json:"was"`
 }
 
-// finishRename writes the name that a snapshot has now into the records of
-// layers, so that it is found there when the database is lost: into that of its
-// own layer, and into those of the committed snapshots on it. What fails is
-// tried again when the store is opened. The caller has locked all of them.
+// finishRename writes the present name of a snapshot into the record of its
+// layer and into the records of its committed children. So the name is found
+// there when the database is lost. After an error the next opening of the store
+// tries again. The caller has locked all of these snapshots.
 func (s *Snapshotter) finishRename(ctx context.Context, name string) {
 	err := s.inscribeNames(ctx, name)
 	if err == nil {
@@ -170,8 +172,9 @@ func (s *Snapshotter) inscribeNames(ctx context.Context, name string) error {
 	return errors.Join(errs...)
 }
 
-// inscribeFound is inscribeNow, if the layer is there: that it is missing is
-// damage, of which a check tells and after which a repair writes its record.
+// inscribeFound is inscribeNow, but returns nil when the layer does not exist.
+// A missing layer is damage: a check reports it, and a repair writes a new
+// record.
 func (s *Snapshotter) inscribeFound(ctx context.Context, row meta.Snapshot) error {
 	err := s.inscribeNow(ctx, row)
 	if errors.Is(err, driver.ErrNotFound) {
@@ -180,8 +183,9 @@ func (s *Snapshotter) inscribeFound(ctx context.Context, row meta.Snapshot) erro
 	return err
 }
 
-// isNamed reports whether a name in the record of a layer is that of a snapshot
-// now, or that from before a rename of which the records do not all tell yet.
+// isNamed reports whether a name in the record of a layer belongs to the
+// snapshot now. That is its present name, or its name from before a rename that
+// is not yet in all records.
 func (s *Snapshotter) isNamed(inRecord, now string) bool {
 	if inRecord == now {
 		return true
@@ -191,8 +195,8 @@ func (s *Snapshotter) isNamed(inRecord, now string) bool {
 	return err == nil && before.Was == inRecord
 }
 
-// finishRenames is finishRename for what a killed process, or a full disk, has
-// left to do.
+// finishRenames finishes the renames that a killed process or a full disk left
+// unfinished.
 func (s *Snapshotter) finishRenames(ctx context.Context) error {
 	var names []string
 	err := s.view(func(tx *meta.Tx) error {

@@ -20,18 +20,18 @@ func (s *Snapshotter) view(fn func(*meta.Tx) error) error {
 	return classifyMeta(s.db.View(fn))
 }
 
-// update runs a writing transaction. Its point names it for the hook.
+// update runs a writing transaction. point names it for the hook.
 func (s *Snapshotter) update(point string, fn func(*meta.Tx) error) error {
 	return s.write(point, s.db.Update, fn)
 }
 
-// free is update for a transaction without which nothing could be removed or
-// put back as it was: it has room on a full disk, too.
+// free is update for a transaction that frees space or undoes something. On a
+// full disk it may use the reserve of the database.
 func (s *Snapshotter) free(point string, fn func(*meta.Tx) error) error {
 	return s.write(point, s.db.Free, fn)
 }
 
-// drop removes a layer, with room on a full disk, too.
+// drop removes a layer. On a full disk it may use the reserve of the database.
 func (s *Snapshotter) drop(ctx context.Context, id driver.ID) error {
 	if s.readOnly {
 		return errReadOnly
@@ -39,7 +39,8 @@ func (s *Snapshotter) drop(ctx context.Context, id driver.ID) error {
 	return s.db.Roomy(func() error { return s.driver.Remove(ctx, id) })
 }
 
-// dropLayer is drop for the layer of a row. A borrowed one stays where it is.
+// dropLayer is drop for the layer of a row. It does not remove the layer of a
+// borrowed row.
 func (s *Snapshotter) dropLayer(ctx context.Context, row meta.Snapshot) error {
 	if row.Store != "" {
 		return nil
@@ -65,7 +66,7 @@ func (s *Snapshotter) write(point string, run func(func(*meta.Tx) error) error, 
 	return nil
 }
 
-// classifyMeta gives an error of the metadata the matching kind of errdefs.
+// classifyMeta gives an error of package meta the matching kind of errdefs.
 func classifyMeta(err error) error {
 	switch {
 	case err == nil:
@@ -85,7 +86,7 @@ func classifyMeta(err error) error {
 	}
 }
 
-// allRows returns the rows of all snapshots, in whatever state, in the order of
+// allRows returns the rows of all snapshots, in every state, in the order of
 // names.
 func allRows(tx *meta.Tx) (rows []meta.Snapshot, err error) {
 	err = tx.WalkSnapshots(func(row meta.Snapshot) error {
@@ -95,8 +96,8 @@ func allRows(tx *meta.Tx) (rows []meta.Snapshot, err error) {
 	return rows, err
 }
 
-// ready returns the row of an existing snapshot: one whose layer is being made
-// or removed does not exist for callers.
+// ready returns the row of a snapshot. For a snapshot whose layer is being made
+// or removed it returns ErrNotFound, because that does not exist for callers.
 func ready(tx *meta.Tx, name string) (meta.Snapshot, error) {
 	row, err := tx.Snapshot(name)
 	if err != nil {
@@ -117,7 +118,7 @@ func (s *Snapshotter) row(name string) (row meta.Snapshot, err error) {
 	return row, err
 }
 
-// writable is row for a snapshot that can still be written to.
+// writable is row for a snapshot that must be active.
 func (s *Snapshotter) writable(key string) (meta.Snapshot, error) {
 	row, err := s.row(key)
 	switch {
@@ -133,7 +134,8 @@ func (s *Snapshotter) writable(key string) (meta.Snapshot, error) {
 
 func layerOf(row meta.Snapshot) driver.ID { return driver.ID(row.Layer) }
 
-// layersOf is nil for no rows, as a record has it.
+// layersOf returns the layers of the rows. It returns nil for no rows, to be
+// equal to the Parents of a record without parents.
 func layersOf(rows []meta.Snapshot) (ids []driver.ID) {
 	for _, row := range rows {
 		ids = append(ids, layerOf(row))
@@ -153,8 +155,8 @@ func evaluate(opts []snapshots.Opt) (snapshots.Info, error) {
 	return info, checkLabels(nil, info.Labels)
 }
 
-// keptLabels is a copy without empty values: setting a label to nothing
-// removes it, as in containerd's own stores.
+// keptLabels returns a copy without empty values. As in containerd's own
+// stores, an empty value removes a label.
 func keptLabels(labels map[string]string) map[string]string {
 	kept := maps.Clone(labels)
 	maps.DeleteFunc(kept, func(_, value string) bool { return value == "" })
@@ -164,8 +166,8 @@ func keptLabels(labels map[string]string) map[string]string {
 	return kept
 }
 
-// now is the time as a row holds it: without the monotonic clock, so that what
-// a call returns equals what a later one reads.
+// now returns the time in the form of a row, without the monotonic clock. So a
+// call returns the same time as a later call reads.
 func now() time.Time { return time.Now().UTC().Round(0) }
 
 func infoOf(row meta.Snapshot) snapshots.Info {

@@ -74,7 +74,7 @@ func ScopeOf(name string) (scope, rest string) {
 }
 
 // extraction begins the last component of the keys under which containerd and
-// BuildKit unpack layers. Containers are never run on these.
+// BuildKit unpack layers. They never run containers on these snapshots.
 const extraction = "extract-"
 
 // IsExtraction reports whether key is, in any scope, the key under which an
@@ -230,7 +230,7 @@ func (sc *Scope) Cleanup(ctx context.Context) error { return sc.s.Cleanup(ctx) }
 // Close does nothing: the store stays open for its other users.
 func (sc *Scope) Close() error { return nil }
 
-// local gives info the names of the scope.
+// local replaces the names in info by the names in the scope.
 func (sc *Scope) local(info snapshots.Info) snapshots.Info {
 	info.Name = strings.TrimPrefix(info.Name, sc.prefix)
 	info.Parent = strings.TrimPrefix(info.Parent, sc.prefix)

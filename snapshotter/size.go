@@ -30,8 +30,8 @@ func SizeLimit(labels map[string]string) (int64, error) {
 	return limit, nil
 }
 
-// checkSize returns the limit for a new snapshot, or an error when it cannot
-// have one.
+// checkSize returns the limit for a new snapshot, or an error when the snapshot
+// cannot have one.
 func (s *Snapshotter) checkSize(kind meta.Kind, key string, labels map[string]string) (int64, error) {
 	limit, err := SizeLimit(labels)
 	switch {

@@ -40,9 +40,9 @@ type Options struct {
 	// copy: it can be a parent, and it can be read.
 	//
 	// The list is not recorded anywhere. When a store of an earlier list is
-	// missing, or cannot be opened, snapshots over its snapshots give
-	// ErrElsewhere until it is given again. Open returns ErrReadOnly for
-	// additional stores together with ReadOnly.
+	// missing, or cannot be opened, snapshots over its snapshots give ErrElsewhere
+	// until it is given again. With ReadOnly this store still uses the snapshots
+	// that it has borrowed before, and borrows no more.
 	Additional []string
 	// LockTimeout is how long to wait for another process to close the store.
 	// Zero means DefaultLockTimeout; a negative value means not to wait.

@@ -17,7 +17,8 @@ import (
 // commit that needs the layer.
 type Reopen func(ctx context.Context, source string) (io.ReadCloser, driver.ApplyOptions, error)
 
-// sources are what scopes read layers with once more. The zero value is ready.
+// sources has, for each scope, the function that reads its layers again. The
+// zero value is ready for use.
 type sources struct {
 	mu     sync.Mutex
 	reopen map[string]Reopen
@@ -32,7 +33,7 @@ func (s *sources) set(scope string, fn Reopen) {
 	s.reopen[scope] = fn
 }
 
-// of returns what reads the layers of a snapshot's scope; nil: nothing.
+// of returns the function for the scope of a snapshot, or nil.
 func (s *sources) of(key string) Reopen {
 	scope, _ := ScopeOf(key)
 	s.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// streamBatch is how many rows are read in one transaction.
+// streamBatch is the number of rows that one transaction reads.
 const streamBatch = 256
 
 // errBatch ends a transaction when the batch is full.
@@ -55,8 +55,9 @@ func (s *Snapshotter) streamRows(ctx context.Context, fn func(context.Context, m
 	return nil
 }
 
-// nextBatch reads the next rows, and after the last those that were renamed to
-// before where the stream was.
+// nextBatch reads the next rows. After the last row it also returns the
+// snapshots that were renamed, before they were read, to a name that the stream
+// has passed.
 func (s *Snapshotter) nextBatch(st *stream) (batch []meta.Snapshot, more bool, err error) {
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
@@ -98,18 +99,19 @@ func ignore(err, harmless error) error {
 	return err
 }
 
-// A stream is a reading of all rows that is under way.
+// A stream is a reading of all rows that has not ended.
 type stream struct {
 	after string // the last name that was read
-	// shown are new names of snapshots that were read under their old ones; passed
-	// those of snapshots that were not read, and would not be.
+	// shown are the new names of snapshots that were read under their old names.
+	// passed are the new names of snapshots that were not read, and whose new name
+	// the stream has passed.
 	shown  map[string]bool
 	passed []string
 }
 
-// streams are those under way.
+// streams are the readings that have not ended.
 type streams struct {
-	// mu is held while rows are read for a stream, and while one is renamed.
+	// mu is held while a stream reads rows, and during a rename.
 	mu   sync.Mutex
 	list map[*stream]bool
 }
@@ -131,7 +133,7 @@ func (s *streams) close(st *stream) {
 	delete(s.list, st)
 }
 
-// rename runs what gives a snapshot another name, and tells the streams.
+// rename calls run, which renames a snapshot, and updates the streams.
 func (s *streams) rename(from, to string, run func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

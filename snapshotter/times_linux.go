@@ -2,5 +2,5 @@ package snapshotter
 
 import "golang.org/x/sys/unix"
 
-// times are in nanoseconds.
+// times returns the times of a file, in nanoseconds.
 func times(st *unix.Stat_t) (modified, changed int64) { return st.Mtim.Nano(), st.Ctim.Nano() }
