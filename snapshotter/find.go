@@ -136,7 +136,7 @@ type places struct {
 	upper string
 	// lower are the directories below upper, uppermost first.
 	lower []string
-	// others are what is bound, and options that name branches.
+	// others are the sources of bind mounts, and options that contain paths.
 	others []string
 }
 

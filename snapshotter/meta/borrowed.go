@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// keyBorrowed counts the rows whose layers are in other stores; missing for
-// none.
+// keyBorrowed is the key of the number of rows whose layers are in other
+// stores. It is missing when there are none.
 var keyBorrowed = []byte("borrowed")
 
-// Borrowed returns how many rows have a Store, those that this transaction has
-// added not counted.
+// Borrowed returns the number of rows that have a Store, without the changes of
+// this transaction.
 func (tx *Tx) Borrowed() (int64, error) {
 	raw := tx.at(tx.bucket(bucketStore), keyBorrowed).Get(keyBorrowed)
 	switch len(raw) {
 	case 0:
 		return 0, nil
 	case 8:
-		return int64(binary.BigEndian.Uint64(raw)), nil //nolint:gosec // it was one
+		return int64(binary.BigEndian.Uint64(raw)), nil //nolint:gosec // written from an int64
 	}
 	return 0, fmt.Errorf("%w: its number of snapshots of other stores is unreadable", ErrDamaged)
 }
@@ -40,8 +40,8 @@ func (tx *Tx) checkBorrowed(n int64) error {
 	return nil
 }
 
-// countBorrowed writes the number of rows that have a Store, and the version
-// that goes with it, where a transaction has changed it.
+// countBorrowed writes the number of rows that have a Store when a transaction
+// has changed it, and the version that belongs to this number.
 func (tx *Tx) countBorrowed() error {
 	if tx.borrowed == 0 {
 		return nil

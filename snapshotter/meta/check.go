@@ -7,14 +7,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Check looks at every page of the database: whether each is used once, or
-// free, and keys are in order. It calls found for each fault. That takes a
-// moment for each page, in which nothing is written: the library compares pages
-// with a list of free ones that each transaction changes.
+// Check looks at every page of the database. It checks that each page is used
+// once or is free, and that keys are in order. It calls found for each fault.
+// While Check runs, no transaction can write, because the library compares
+// pages with a list of free pages that each transaction changes.
 func (db *DB) Check(found func(error)) error {
 	var faults []error
 	err := db.check(func(err error) { faults = append(faults, err) })
-	for _, fault := range faults { // when others can write again
+	for _, fault := range faults { // not before others can write again
 		found(fault)
 	}
 	return err
@@ -23,8 +23,8 @@ func (db *DB) Check(found func(error)) error {
 func (db *DB) check(found func(error)) error {
 	db.writing.Lock()
 	defer db.writing.Unlock()
-	// The library's own check reads pages in a goroutine of its own, in which a
-	// page that is not as it should be would end the process.
+	// The library's own check reads pages in its own goroutine, where a damaged
+	// page would end the process. So first look at all pages here.
 	if err := db.look(); errors.Is(err, ErrDamaged) {
 		found(err)
 		return nil
@@ -33,7 +33,8 @@ func (db *DB) check(found func(error)) error {
 	}
 	return db.run(func() error {
 		return db.bolt.View(func(tx *bbolt.Tx) error {
-			// To the end, also when there is much to tell: its goroutine reads the pages.
+			// Read to the end, also when there are many faults: the goroutine of the
+			// library reads the pages until then.
 			for err := range tx.Check() {
 				found(fmt.Errorf("%w: %w", ErrDamaged, err))
 			}
@@ -42,7 +43,7 @@ func (db *DB) check(found func(error)) error {
 	})
 }
 
-// look looks at every page and row where a mark has kept opening from it.
+// look looks at every page and row, when opening did not because of a mark.
 func (db *DB) look() error {
 	return db.run(func() error { return db.rescan(errSuspect) })
 }

@@ -7,9 +7,9 @@ import (
 	"hash/crc32"
 )
 
-// A value ends with a member of its own: the checksum of the key and of all
-// before the member. So a row is still the JSON object that earlier versions
-// read, and a value that one of them wrote has none and is taken as it is.
+// A JSON object ends with a member "sum": the checksum of the key and of
+// everything before this member. So earlier versions can still read the row. A
+// value that an earlier version wrote has no checksum and is accepted as it is.
 const (
 	sumBegin = `,"sum":"`
 	sumEnd   = `"}`
@@ -20,14 +20,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(key string, raw []byte) string {
 	sum := crc32.New(castagnoli)
-	// Their lengths keep what moved between the two from going unnoticed.
+	// With the lengths, moving bytes between key and value changes the checksum.
 	fmt.Fprintf(sum, "%d %s %d ", len(key), key, len(raw))
 	_, _ = sum.Write(raw)
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// addSum gives a value its checksum. What is no JSON object with members, an
-// address say, stays as it is.
+// addSum adds the checksum to a value. A value that is not a JSON object with
+// members, for example an address, stays as it is.
 func addSum(key string, raw []byte) []byte {
 	if len(raw) <= len("{}") || raw[0] != '{' || raw[len(raw)-1] != '}' {
 		return raw
@@ -40,8 +40,8 @@ func addSum(key string, raw []byte) []byte {
 	return append(out, sumEnd...)
 }
 
-// takeSum returns a value without its checksum, and ErrDamaged if that is not
-// the one of the value under this key.
+// takeSum returns a value without its checksum. It returns ErrDamaged when the
+// checksum is not that of the value under this key.
 func takeSum(key string, raw []byte) ([]byte, error) {
 	cut := len(raw) - sumLen
 	if cut <= 0 || !bytes.HasPrefix(raw[cut:], []byte(sumBegin)) || !bytes.HasSuffix(raw, []byte(sumEnd)) {

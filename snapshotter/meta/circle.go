@@ -1,16 +1,16 @@
 package meta
 
-// A Circle finds out that a way from child to parent goes in a circle, which
-// only a damaged database can make it do, within some three times around it and
-// without remembering the way. It is Brent's algorithm. The zero value is for a
-// new way.
+// A Circle finds a circle in a path from child to parent, which only a damaged
+// database has. It uses Brent's algorithm: it finds the circle after about
+// three times its length, and does not store the path. The zero value is ready
+// for a new path.
 type Circle struct {
 	mark         string
 	steps, until int
 }
 
-// Closed takes the next name of the way and reports whether it was there
-// before.
+// Closed takes the next name of the path, and reports whether the path has come
+// back to a name.
 func (c *Circle) Closed(name string) bool {
 	if c.until > 0 && name == c.mark {
 		return true

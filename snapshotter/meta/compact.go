@@ -13,23 +13,24 @@ import (
 )
 
 const (
-	// compactedName is a database that is being made. It is nobody's when a store
-	// is opened.
+	// compactedName is the name of a copy until it is complete. Opening the
+	// database removes a file of this name, which a killed process has left.
 	compactedName = durable.TempPrefix + "compacted"
-	// A file is made anew when this many bytes of it are free, and more than the
-	// rest. Each transaction writes the list of free pages, eight bytes for each,
-	// and the next opening reads it. Since more pages were freed than are copied,
-	// copying costs no more than freeing them did.
+	// Compact copies the file when this many bytes are free and more bytes are free
+	// than in use. Each transaction writes the list of free pages, with eight bytes
+	// for each, and the next opening reads it. The copy has fewer pages than were
+	// freed, so it costs no more than freeing them did.
 	compactFrom = 4 << 20
-	// compactStep bounds a transaction of the copy, in bytes.
+	// compactStep is the largest size of one transaction of the copy, in bytes.
 	compactStep = 1 << 20
 )
 
-// Compact makes the file anew where more than half of it is free, and reports
-// whether it did. That takes room for the copy, and nothing runs beside it:
-// where a transaction is running it does nothing. The copy is complete and on
-// disk before it takes the place of the file with one rename, so a crash leaves
-// one of the two, which hold the same.
+// Compact replaces the file by a smaller copy when more than half of it, and at
+// least compactFrom, is free. It reports whether it did. The disk needs room
+// for the copy. No transaction runs during the copy; when one is running,
+// Compact does nothing. The copy is complete and on disk before one rename puts
+// it in the position of the file. So a crash leaves one of the two, and both
+// have the same content.
 func (db *DB) Compact() (done bool, err error) {
 	if db.readOnly {
 		return false, ErrReadOnly
@@ -40,11 +41,11 @@ func (db *DB) Compact() (done bool, err error) {
 	defer db.swap.Unlock()
 	err = db.runLocked(func() error {
 		s := db.bolt.Stats()
-		free, size := int64(s.FreePageN+s.PendingPageN)*db.guard.size, int64(db.guard.end())*db.guard.size //nolint:gosec // a file's size
+		free, size := int64(s.FreePageN+s.PendingPageN)*db.guard.size, int64(db.guard.end())*db.guard.size //nolint:gosec // the size of a file
 		if free < compactFrom || 2*free <= size {
 			return nil
 		}
-		if err := db.rescan(errSuspect); err != nil { // damage is not copied
+		if err := db.rescan(errSuspect); err != nil { // so that damage is not copied
 			return err
 		}
 		done = true
@@ -58,10 +59,10 @@ func (db *DB) Compact() (done bool, err error) {
 
 func compactedPath(path string) string { return filepath.Join(filepath.Dir(path), compactedName) }
 
-// replace puts a copy in the place of the file.
+// replace makes a copy and puts it in the position of the file.
 func (db *DB) replace() (err error) {
 	made := compactedPath(db.path)
-	if err := ignoreMissing(os.Remove(made)); err != nil { // of a try that was killed
+	if err := ignoreMissing(os.Remove(made)); err != nil { // left by a killed process
 		return err
 	}
 	placed := false
@@ -91,8 +92,8 @@ func (db *DB) replace() (err error) {
 	old, oldGuard := db.bolt, db.guard
 	db.bolt, db.guard = b, g
 	if err := durable.OS().SyncDir(filepath.Dir(db.path)); err != nil {
-		// Whether it is the copy that is found after a power cut is not known, so
-		// nothing may be written to it.
+		// After a power cut either the old file or the copy may be there. So nothing
+		// may be written to the copy.
 		err = fmt.Errorf("%w: %w", errBroken, err)
 		db.broken.Store(&err)
 		return err
@@ -100,8 +101,8 @@ func (db *DB) replace() (err error) {
 	return errors.Join(old.Close(), oldGuard.Close())
 }
 
-// copyTo writes all rows to a new database, whose generation goes on from that
-// of the old one.
+// copyTo writes all rows to a new database. Its generation continues that of
+// the old one.
 func (db *DB) copyTo(path string) error {
 	to, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType, NoSync: true, OpenFile: ownfiles.OpenFile})
 	if err != nil {

@@ -18,9 +18,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// Version is the version of the schema that this package writes;
-// VersionBorrowed that of a database as long as it has rows whose layers are in
-// other stores, so that a program that does not know these leaves it alone.
+// Version is the version of the schema that this package writes.
+// VersionBorrowed is the version of a database while it has rows whose layers
+// are in other stores. A program that does not know such rows refuses this
+// version.
 const (
 	Version         = 1
 	VersionBorrowed = 2
@@ -30,7 +31,7 @@ const (
 var (
 	// ErrNotFound: there is no such snapshot or record.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: there is a snapshot with this name already.
+	// ErrExists: a snapshot with this name already exists.
 	ErrExists = errors.New("already exists")
 	// ErrHasChildren: the snapshot is the parent of others.
 	ErrHasChildren = errors.New("has children")
@@ -40,7 +41,7 @@ var (
 	ErrNewer = errors.New("database is of a newer version")
 	// ErrInUse: another process has the database open.
 	ErrInUse = errors.New("database is in use")
-	// ErrDamaged: the file is no database, or none of ours.
+	// ErrDamaged: the file is not a database, or not one of this package.
 	ErrDamaged = errors.New("database is damaged")
 	// ErrReadOnly: the database was opened with [OpenReadOnly]. Matches
 	// syscall.EROFS.
@@ -65,43 +66,44 @@ var (
 	buckets = [][]byte{bucketStore, bucketSnapshots, bucketChildren, bucketRecords}
 )
 
-// openTimeout bounds the wait for bbolt's own lock. The store's lock is taken
-// before, so somebody else holding this one is no ordinary contention.
+// openTimeout is the longest wait for bbolt's own lock. The caller has the lock
+// of the store already, so no other process should have this one.
 const openTimeout = time.Second
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
 	path     string
 	readOnly bool
-	// swap is held for reading by whoever uses bolt and guard, see [DB.Compact].
+	// swap is locked for reading while bolt and guard are used, see [DB.Compact].
 	swap sync.RWMutex
 	bolt *bbolt.DB
-	// reserving is held by whoever makes the files of the reserve or gives them up.
+	// reserving is locked while files of the reserve are made or removed.
 	reserving sync.Mutex
-	// broken is set once the library has panicked.
+	// broken is set when the library has panicked.
 	broken atomic.Pointer[error]
-	// writing is held by Update, until the guard knows what was written.
+	// writing is locked by Update until the guard knows what was written.
 	writing sync.Mutex
 	guard   *pageGuard
-	// stamp is what Settle was given.
+	// stamp is the argument of Settle, and nil before Settle.
 	stamp *string
-	// unfinished are the rows that CheckRows and transactions since have left so.
+	// unfinished is the result of [DB.Unfinished].
 	unfinished atomic.Int64
 }
 
-// Create opens the database at path, and makes it, with mode 0600, when it is
-// missing or holds nothing yet, not even a version. For the rest see [Open].
+// Create is [Open], but makes the database, with mode 0600, when it is missing
+// or has nothing in it yet, not even a version.
 func Create(path string) (*DB, error) { return open(path, access{create: true}) }
 
-// Open opens the database at path. Returns an error matching io/fs.ErrNotExist
-// when there is none, ErrNewer for a schema it does not know, ErrInUse when
-// another process has it open and ErrDamaged for what is no database of ours,
-// or no whole one; the file is as before then.
+// Open opens the database at path. It returns an error matching
+// io/fs.ErrNotExist when there is none, ErrNewer for a schema that it does not
+// know, ErrInUse when another process has it open, and ErrDamaged for a file
+// that is not a database of this package or is not complete. After an error the
+// file is as before.
 func Open(path string) (*DB, error) { return open(path, access{}) }
 
-// OpenReadOnly is [Open] for reading alone: it needs no permission to write,
-// and nothing of the file changes. Several processes can have the database open
-// so; as long as one has, Open returns ErrInUse. [DB.Update] returns
+// OpenReadOnly is [Open] for reading only. It needs no permission to write, and
+// changes nothing in the file. Several processes can open the database in this
+// way; while one has it open, Open returns ErrInUse. [DB.Update] returns
 // ErrReadOnly.
 func OpenReadOnly(path string) (*DB, error) { return open(path, access{readOnly: true}) }
 
@@ -138,15 +140,16 @@ func open(path string, how access) (*DB, error) {
 		return nil, fmt.Errorf("open metadata %s: %w", path, err)
 	}
 	if !how.readOnly {
-		// What it holds is in the file; who cannot remove it can do without the space.
+		// The rows of the copy are all in the file. When it cannot be removed it only
+		// takes space.
 		_ = os.Remove(compactedPath(path))
 	}
 	return &DB{path: path, readOnly: how.readOnly, bolt: b, guard: g}, nil
 }
 
-// guardOpened returns the guard of a file that the library has open: a new one,
-// where it has just been made, or where the library has written a list of free
-// pages.
+// guardOpened returns the guard of a file that the library has opened. It is a
+// new one when the file was just made, and when opening it has written a list
+// of free pages.
 func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
 	if g != nil {
 		if m, err := g.now(); err == nil && m.txid == g.state.txid {
@@ -159,10 +162,11 @@ func guardOpened(path string, g *pageGuard) (*pageGuard, error) {
 	return newPageGuard(path)
 }
 
-// checkFile keeps from the library what it would take for a new database, and
-// reports whether there is to be one.
+// checkFile returns an error for a file that the library would take for a new
+// database, unless create is set. fresh reports whether a new database is to be
+// made.
 func checkFile(path string, create bool) (fresh bool, err error) {
-	info, err := os.Lstat(path) // what is no file is refused when it is opened
+	info, err := os.Lstat(path) // opening refuses what is not a regular file
 	switch {
 	case create && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0):
 		return true, nil
@@ -186,14 +190,15 @@ func openBolt(path string, readOnly bool) (*bbolt.DB, error) {
 	case errors.Is(err, bbolterrors.ErrTimeout):
 		err = ErrInUse
 	case err != nil && !errors.As(err, &system) && !errors.Is(err, ownfiles.ErrUnsafe):
-		// Not all of what bbolt says of a file that is none of its has a sentinel.
+		// Some errors of bbolt for a file that is not a database have no sentinel.
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return b, err
 }
 
-// prepare checks the version, and writes the schema into a new database. An
-// existing one is only read, so that opening a store costs no sync.
+// prepare checks the version of an existing database, and writes the schema
+// into a new one. It does not write to an existing one, so opening a store
+// costs no sync.
 func prepare(b *bbolt.DB, create bool) error {
 	fresh := false
 	err := b.View(func(tx *bbolt.Tx) error {
@@ -244,7 +249,7 @@ func (db *DB) Close() error {
 	}
 	err := db.bolt.Close()
 	if err == nil && db.stamp != nil && !db.readOnly {
-		// What cannot be written is only what the next opening would have saved.
+		// Without the mark the next opening looks at all pages, which only takes time.
 		_ = db.guard.leave(*db.stamp)
 	}
 	db.stamp = nil
@@ -258,17 +263,18 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// View runs fn in a read-only transaction: one moment of the database. Returns
-// ErrDamaged, like Update, where it turns out that the file is not what it
-// should be.
+// View runs fn in a read-only transaction, which shows the database at one
+// moment. Like Update, it returns ErrDamaged when it finds that the file is
+// damaged.
 func (db *DB) View(fn func(*Tx) error) error {
 	return db.run(func() error {
 		return db.bolt.View(func(b *bbolt.Tx) error { return fn(&Tx{bolt: b, db: db}) })
 	})
 }
 
-// Update runs fn in the only writing transaction. When fn returns an error, or
-// the database cannot be written, nothing of it has happened.
+// Update runs fn in a writing transaction. Only one runs at a time. When fn
+// returns an error, or the database cannot be written, the database does not
+// change.
 func (db *DB) Update(fn func(*Tx) error) error {
 	if db.readOnly {
 		return ErrReadOnly
@@ -292,7 +298,7 @@ func (db *DB) Update(fn func(*Tx) error) error {
 	})
 }
 
-// run calls the library, unless it has panicked before.
+// run calls the library, unless the library has panicked before.
 func (db *DB) run(call func() error) error {
 	db.swap.RLock()
 	defer db.swap.RUnlock()
@@ -310,8 +316,9 @@ func (db *DB) runLocked(call func() error) error {
 	return err
 }
 
-// withErrno gives an error of the library the errno of a full disk, of which it
-// keeps no more than the text when the file cannot be made longer.
+// withErrno adds the errno of a full disk to an error of the library. When the
+// library cannot make the file longer, its error has only the text of the
+// errno.
 func withErrno(err error) error {
 	if err == nil {
 		return nil
@@ -324,12 +331,13 @@ func withErrno(err error) error {
 	return err
 }
 
-// A Tx is one transaction. It must not be used after the function it was given
-// to has returned.
+// A Tx is one transaction. It must not be used after the function that it was
+// given to has returned.
 type Tx struct {
 	bolt *bbolt.Tx
 	db   *DB
-	// unfinished is by how many rows more this transaction has, borrowed by how
-	// many more of other stores.
+	// unfinished is the number of unfinished rows that this transaction has added,
+	// less those that it has removed. borrowed is the same for rows that have a
+	// Store.
 	unfinished, borrowed int64
 }

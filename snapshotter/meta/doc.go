@@ -1,10 +1,10 @@
-// Package meta keeps what a store knows in one bbolt database: snapshots, their
-// states and parents, and small JSON records that other packages put in under a
-// kind of their own.
+// Package meta stores what a store knows in one bbolt database: snapshots,
+// their states and parents, and small JSON records. Other packages put such
+// records in, each under a kind of its own.
 //
-// It knows no drivers and does no disk work but the database's; callers keep
-// transactions short and do theirs outside of them. A transaction is durable
-// once [DB.Update] has returned nil.
+// The package knows no drivers, and uses no files except those of the database.
+// Callers keep transactions short and do their own work on the disk outside of
+// them. A transaction is durable once [DB.Update] has returned nil.
 //
 //	err := db.Update(func(tx *meta.Tx) error {
 //		return tx.PutRecord("images", "docker.io/library/debian:13", image)

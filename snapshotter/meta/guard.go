@@ -11,13 +11,14 @@ import (
 // errBroken is in an error that was a panic.
 var errBroken = errors.New("the database cannot be used any more")
 
-// guard runs fn and returns ErrDamaged and errBroken where the database library
-// panics, or memory that it maps cannot be read: both mean that the file is not
-// what it should be, or that the disk fails. What else panics goes on. The
-// library may hold locks for ever then, so it must not be called again.
+// guard runs fn. When the database library panics, or memory that it maps
+// cannot be read, guard returns ErrDamaged and errBroken: the file is damaged
+// or the disk fails. Other panics continue. After a panic the library may never
+// release its locks, so the caller must not call it again.
 func guard(fn func() error) (err error) {
-	// A file that is shorter than it says, or cannot be read, faults in the mapped
-	// memory. That ends the process where it is not made a panic.
+	// When a file is shorter than it says, or cannot be read, reading the mapped
+	// memory is a fault. It would end the process if it were not turned into a
+	// panic.
 	faults := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(faults)
 	defer func() {
@@ -32,8 +33,8 @@ func guard(fn func() error) (err error) {
 }
 
 // isLibrary reports whether a panic is a fault in memory, or comes from the
-// library. It looks at who called the deferred function that calls it: the
-// stack is still that of the panic.
+// library. It must be called by the deferred function, because it finds the
+// panic on the stack.
 func isLibrary(p any) bool {
 	if _, ok := p.(interface{ Addr() uintptr }); ok {
 		return true

@@ -10,8 +10,8 @@ var (
 	keyGeneration = []byte("generation")
 )
 
-// Store returns the ID of the store that the database is of, empty when none
-// was set.
+// Store returns the ID of the store that has this database. It is empty when
+// none was set.
 func (tx *Tx) Store() string {
 	return string(tx.at(tx.bucket(bucketStore), keyStore).Get(keyStore))
 }
@@ -22,8 +22,8 @@ func (tx *Tx) SetStore(id string) error {
 }
 
 // Generation returns a number that grows with every writing transaction. A copy
-// of the database has that of the time when it was made: what names a higher
-// one is newer.
+// of the database has the generation from when it was made. So data with a
+// higher generation is newer than the copy.
 func (tx *Tx) Generation() (uint64, error) {
 	n := uint64(tx.bolt.ID()) //nolint:gosec // never negative
 	raw := tx.at(tx.bucket(bucketStore), keyGeneration).Get(keyGeneration)
@@ -36,8 +36,8 @@ func (tx *Tx) Generation() (uint64, error) {
 	return 0, fmt.Errorf("%w: its generation is unreadable", ErrDamaged)
 }
 
-// RaiseGeneration makes the generation of this transaction at least n: a
-// database that is made anew counts on from what the lost one had.
+// RaiseGeneration makes the generation of this transaction at least n. So a
+// database that is made again continues from the generation of the lost one.
 func (tx *Tx) RaiseGeneration(n uint64) error {
 	now, err := tx.Generation()
 	if err != nil || now >= n {

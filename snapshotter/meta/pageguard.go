@@ -13,47 +13,52 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// A pageGuard vouches for the pages of an open database, see SumsSuffix.
+// A pageGuard makes sure that the library reads only sound pages of an open
+// database, see SumsSuffix.
 //
-// Either every page was looked at when the file was opened: nothing is left to
-// do then. Or a mark said that they need not be: each page is then compared
-// with its checksum before the library touches it, unless it was written since.
-// Which these are is known without watching the library write: it never changes
-// a page that is in use. Free pages and pages beyond the end are the only ones
-// it writes, and each transaction says in the list of free pages which ones the
-// next may take.
+// There are two cases. Either every page was looked at when the file was
+// opened; then nothing is left to do. Or a mark said that this was not
+// necessary; then each page is compared with its checksum before the library
+// touches it, unless it was written since the mark.
+//
+// The guard knows the written pages without watching the library write, because
+// the library never changes a page that is in use. It writes only free pages
+// and pages beyond the end, and each transaction says in the list of free pages
+// which of them the next transaction may write.
 type pageGuard struct {
 	path string
 	file *os.File
 	size int64 // of a page, in bytes
-	// base is how many pages there were when the mark was made.
+	// base is the number of pages when the mark was made.
 	base uint64
 	read atomic.Int64 // pages that were looked at
-	// scanning is held by who looks at every page.
+	// scanning is locked while every page is looked at.
 	scanning sync.Mutex
 
 	mu sync.Mutex
-	// sums are what pages are compared with, nil when every page was looked at.
+	// sums are the checksums that pages are compared with. It is nil when every
+	// page was looked at.
 	sums *sumsFile
-	// known are the checksums of all pages when each was looked at.
+	// known are the checksums of all pages from when each was looked at.
 	known []uint32
-	// seen pages are as they should be.
+	// seen pages are sound.
 	seen bitset
-	// leaves are pages of the last transaction that hold rows, and need no second
-	// look.
+	// leaves are pages with rows that visit has compared. They are not read again,
+	// until the list of free pages names them.
 	leaves bitset
-	// written are pages that may have changed since the mark, or since known.
+	// written are pages that may have changed since the mark was made, or since
+	// known was.
 	written bitset
-	// state is that of the last transaction.
+	// state is the meta page of the last transaction.
 	state metaPage
-	// lost: which pages were written is not known, so there will be no mark.
+	// lost: the written pages are not known, so there will be no mark.
 	lost bool
-	// damage is what looking at every page has found.
+	// damage is the damage that a look at every page has found.
 	damage error
 }
 
-// newPageGuard looks at every page of the file, or only at what opening it
-// touches where its mark says that this is enough.
+// newPageGuard looks at every page of the file. When the mark allows it, it
+// looks only at the pages that opening the file touches.
 func newPageGuard(path string) (*pageGuard, error) {
 	f, err := ownfiles.Open(path)
 	if err != nil {
@@ -81,8 +86,8 @@ func (g *pageGuard) begin() error {
 	return g.scan(g.state)
 }
 
-// trusted reports whether the mark is that of the file, and what opening
-// touches is as it says.
+// trusted reports whether the mark belongs to this file, and the pages that
+// opening touches match their checksums.
 func (g *pageGuard) trusted() bool {
 	sums, err := openSums(sumsPath(g.path))
 	if err != nil {
@@ -103,7 +108,8 @@ func (g *pageGuard) trusted() bool {
 }
 
 // openingPages compares the pages that opening reads: the root, whose rows are
-// the buckets, and the bucket with the version.
+// the buckets, and the first pages of each bucket, such as the page with the
+// version.
 func (g *pageGuard) openingPages() error {
 	_, err := g.visit(g.state.root, keyRange{toEnd: true})
 	if err != nil {
@@ -142,7 +148,7 @@ func (g *pageGuard) scan(m metaPage) error {
 	return g.freed(m)
 }
 
-// lazy reports whether there are pages that nobody has looked at.
+// lazy reports whether there may be pages that were not looked at.
 func (g *pageGuard) lazy() (bool, error) {
 	if g == nil {
 		return false, nil
@@ -152,11 +158,11 @@ func (g *pageGuard) lazy() (bool, error) {
 	return g.sums != nil, g.damage
 }
 
-// errSuspect: a page is not that of its checksum.
+// errSuspect: a page does not match its checksum.
 var errSuspect = errors.New("a page is not as it was written")
 
-// page returns the kind of a page, its bytes with the further pages that belong
-// to it, and the number of its elements, after comparing it.
+// page reads a page and compares it. It returns the kind of the page, its bytes
+// with those of its overflow pages, and the number of its elements.
 func (g *pageGuard) page(id uint64) (flags uint16, raw []byte, count int, err error) {
 	raw = make([]byte, g.size)
 	if err := g.readPages(id, raw); err != nil {
@@ -176,9 +182,9 @@ func (g *pageGuard) page(id uint64) (flags uint16, raw []byte, count int, err er
 	return order.Uint16(raw[8:]), raw, int(order.Uint16(raw[10:])), nil
 }
 
-// readPages reads pages from id on and compares those that were not seen yet.
+// readPages reads pages from id on, and compares those that were not seen yet.
 func (g *pageGuard) readPages(id uint64, raw []byte) error {
-	if _, err := g.file.ReadAt(raw, int64(id)*g.size); err != nil { //nolint:gosec // an error, if it is none
+	if _, err := g.file.ReadAt(raw, int64(id)*g.size); err != nil { //nolint:gosec // a wrong number gives an error
 		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("page %d: %w", id, errSuspect)
 		}
@@ -214,7 +220,8 @@ func (g *pageGuard) end() uint64 {
 	return g.state.pages
 }
 
-// freed notes which pages the next transaction may write, from the list of m.
+// freed records the pages that the next transaction may write. They are in the
+// list of free pages of m.
 func (g *pageGuard) freed(m metaPage) error {
 	flags, raw, count, err := g.page(m.freelist)
 	if err != nil {
@@ -230,8 +237,9 @@ func (g *pageGuard) freed(m metaPage) error {
 	}, func(what string) error { return fmt.Errorf("page %d %s: %w", m.freelist, what, errSuspect) })
 }
 
-// committed is called after each writing transaction, before the next begins,
-// with its error. One that failed has written no page that is in use.
+// committed is called with the error of each writing transaction, before the
+// next one begins. A transaction that failed has written no page that is in
+// use.
 func (g *pageGuard) committed(failed error) {
 	if g == nil {
 		return
@@ -265,9 +273,9 @@ func (g *pageGuard) now() (metaPage, error) {
 	return currentMeta(g.file, info.Size())
 }
 
-// leave writes the mark and the checksums of pages that were written, once the
-// library has closed the file. Without room for it there is none, which costs
-// only time.
+// leave writes the mark and the checksums of the written pages, after the
+// library has closed the file. When the disk has no room there is no mark, and
+// the next opening takes longer.
 func (g *pageGuard) leave(stamp string) error {
 	m, err := g.now()
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"slices"
 )
 
-// The file is made of pages. Two of them, written in turn, say where the tree
-// and the list of free pages are. The library follows page numbers as it finds
-// them: a circle would fill the memory, and a page that is in use and free
-// would be overwritten. So the pages that are in use are read once before the
-// library opens the file, unless a mark says that they were found sound, see
-// SumsSuffix.
+// The file consists of pages. The first two pages are written in turn. They say
+// where the tree and the list of free pages are. The library follows page
+// numbers without checking them: a circle would fill the memory, and a page
+// that is both in use and free would be overwritten. So all pages that are in
+// use are read once before the library opens the file, unless a mark says that
+// they were sound, see SumsSuffix.
 //
-// The format is that of go.etcd.io/bbolt, internal/common: a header of 16 bytes
-// (number, flags, count, how many further pages belong to it), then that many
-// elements, in the machine's byte order.
+// The format is that of go.etcd.io/bbolt, internal/common. A page has a header
+// of 16 bytes (number, flags, count, number of overflow pages), followed by
+// count elements, in the byte order of the machine.
 const (
 	pageHeader    = 16
 	branchElement = 16 // position, length of key, page
@@ -35,15 +35,15 @@ const (
 	metaSize    = 64
 	minPageSize = 1 << 10
 	maxPageSize = 64 << 10
-	countAside  = 0xFFFF // the count of a list of free pages is its first entry
+	countAside  = 0xFFFF // as count of a list of free pages: the first entry is the count
 	noFreelist  = ^uint64(0)
 )
 
-// checkPages returns ErrDamaged for a file whose tree of pages is not one: a
-// page that is there twice, or of the wrong kind, or beyond the end, or free as
-// well. What the pages hold is left to the library, to the rows' checksums and
-// to [Tx.CheckRows]. root is where to begin; the walk that is returned has the
-// checksums of all pages it came to.
+// checkPages returns ErrDamaged when the pages of a file do not form a tree: a
+// page occurs twice, has the wrong kind, is beyond the end, or is also in the
+// list of free pages. It does not check the content of the pages; the library,
+// the checksums of rows and [Tx.CheckRows] do that. It begins at root. The
+// returned walk has the checksums of all pages that it has read.
 func checkPages(f io.ReaderAt, root metaPage) (*pageWalk, error) {
 	w := &pageWalk{
 		file: f, size: int64(root.pageSize), end: root.pages,
@@ -56,18 +56,19 @@ func checkPages(f io.ReaderAt, root metaPage) (*pageWalk, error) {
 	return w, w.free(root.freelist)
 }
 
-// A metaPage is what one of the two first pages says.
+// A metaPage is the content of one of the first two pages.
 type metaPage struct {
 	pageSize              uint32
 	root, freelist, pages uint64
 	txid                  uint64
 }
 
-// currentMeta returns the newer of the two pages. Both are valid at all times,
-// also after a power cut, as what counts in one of them is within one sector of
-// a disk. The library would take the other where one is not. But that may be
-// the one before, in which what was acknowledged last is still to be made or
-// removed.
+// currentMeta returns the newer of the first two pages. It returns an error
+// when one of them is not valid. Both are valid at all times, also after a
+// power cut, because the important bytes of each are within one sector of a
+// disk. The library would use the other page when one is not valid. But that
+// may be the older page, without the last transaction, although the caller was
+// told that it is durable.
 func currentMeta(f io.ReaderAt, fileSize int64) (best metaPage, err error) {
 	first, err := readMeta(f, 0)
 	if err != nil {
@@ -81,7 +82,7 @@ func currentMeta(f io.ReaderAt, fileSize int64) (best metaPage, err error) {
 	if second.txid > first.txid {
 		best = second
 	}
-	if best.pages < 2 || best.pages > uint64(fileSize)/uint64(best.pageSize) { //nolint:gosec // no file is shorter than nothing
+	if best.pages < 2 || best.pages > uint64(fileSize)/uint64(best.pageSize) { //nolint:gosec // the size of a file is not negative
 		return best, fmt.Errorf("%w: it was cut short: %d bytes for %d pages of %d", ErrDamaged, fileSize, best.pages, best.pageSize)
 	}
 	return best, nil
@@ -103,8 +104,9 @@ func readMeta(f io.ReaderAt, at int64) (metaPage, error) {
 		txid:     order.Uint64(body[48:]),
 	}
 	sizeOK := bits.OnesCount32(m.pageSize) == 1 && m.pageSize >= minPageSize && m.pageSize <= maxPageSize
-	// A page that a disk has written to the place of the other one is sound in
-	// itself, and would give the state of one transaction before.
+	// A disk may have written one of the two pages to the position of the other.
+	// Such a page is valid in itself, but could give the state of the transaction
+	// before.
 	which := uint64(0)
 	if at != 0 {
 		which = 1
@@ -123,13 +125,13 @@ type pageWalk struct {
 	end  uint64
 	seen []bool // by page
 	sums []uint32
-	read int64 // pages
+	read int64 // number of pages
 	buf  []byte
 }
 
-// page reads a page that nobody has named yet, the further ones that belong to
-// it included, and returns its header's values and the bytes. The next call
-// uses them again.
+// page reads a page, with its overflow pages, that no other page has named. It
+// returns the values in its header, and its bytes. The bytes are valid until
+// the next call.
 func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err error) {
 	if id >= w.end {
 		return 0, 0, nil, w.bad(id, "is beyond the end")
@@ -161,8 +163,8 @@ func (w *pageWalk) page(id uint64) (flags uint16, count int, raw []byte, err err
 	return order.Uint16(w.buf[8:]), int(order.Uint16(w.buf[10:])), w.buf, nil
 }
 
-// fill makes buf hold pages from id on, of which it holds the first ones
-// already.
+// fill reads pages from id on into buf, until buf has want pages. It already
+// has the first have pages.
 func (w *pageWalk) fill(id, have, want uint64) error {
 	w.buf = slices.Grow(w.buf[:int64(have)*w.size], int(int64(want-have)*w.size))[:int64(want)*w.size] //nolint:gosec // within the file's size
 	if have == want {
@@ -176,8 +178,8 @@ func (w *pageWalk) bad(id uint64, what string) error {
 	return fmt.Errorf("%w: its page %d %s", ErrDamaged, id, what)
 }
 
-// tree looks at the tree below a page, buckets in it included. As no page is
-// looked at twice, it ends.
+// tree looks at the tree below a page, with the buckets in it. It always ends,
+// because it returns an error for a page that occurs twice.
 func (w *pageWalk) tree(root uint64) error {
 	for todo := []uint64{root}; len(todo) > 0; {
 		id := todo[len(todo)-1]
@@ -205,8 +207,8 @@ func (w *pageWalk) tree(root uint64) error {
 
 var errBounds = errors.New("has elements beyond its end")
 
-// within reports whether n bytes from a position relative to an element are in
-// the page.
+// within reports whether the n bytes at a position relative to an element are
+// in the page.
 func within(raw []byte, element int, pos, n uint64) bool {
 	return uint64(element)+pos+n <= uint64(len(raw)) //nolint:gosec // not negative
 }
@@ -231,7 +233,7 @@ func branchPages(raw []byte, count int) ([]uint64, error) {
 	return pages, nil
 }
 
-// leafPages returns the roots of the buckets in a page of rows.
+// leafPages returns the root pages of the buckets in a leaf.
 func leafPages(raw []byte, count int) (pages []uint64, err error) {
 	order := binary.NativeEndian
 	err = eachLeaf(raw, count, func(bucket bool, value []byte) error {
@@ -245,8 +247,8 @@ func leafPages(raw []byte, count int) (pages []uint64, err error) {
 			pages = append(pages, root)
 			return nil
 		}
-		// A small bucket stands in the value itself, as a page of its own. There are no
-		// others in it.
+		// A small bucket is stored in the value itself, as a leaf page. It contains no
+		// other buckets.
 		inline := value[bucketHeader:]
 		if len(inline) < pageHeader || order.Uint16(inline[8:]) != flagLeaf {
 			return errors.New("has a small bucket that is none")
@@ -261,7 +263,7 @@ func leafPages(raw []byte, count int) (pages []uint64, err error) {
 	return pages, err
 }
 
-// eachLeaf calls fn with the value of each row of a page.
+// eachLeaf calls fn with the value of each row of a leaf.
 func eachLeaf(raw []byte, count int, fn func(bucket bool, value []byte) error) error {
 	if pageHeader+count*leafElement > len(raw) {
 		return errBounds
@@ -284,7 +286,7 @@ func eachLeaf(raw []byte, count int, fn func(bucket bool, value []byte) error) e
 
 // free looks at the list of free pages.
 func (w *pageWalk) free(id uint64) error {
-	if id == noFreelist { // as bbolt's own rescue tool leaves it; the library makes one
+	if id == noFreelist { // bbolt's own rescue tool leaves no list; the library makes one
 		return nil
 	}
 	flags, n, raw, err := w.page(id)
@@ -300,8 +302,8 @@ func (w *pageWalk) free(id uint64) error {
 	}, func(what string) error { return w.bad(id, what) })
 }
 
-// eachFree calls fn with each page of a list of free pages, which are all below
-// end.
+// eachFree calls fn with each page of a list of free pages. It returns an error
+// for a page that is not below end.
 func eachFree(raw []byte, flags uint16, n int, end uint64, fn func(uint64) error, bad func(string) error) error {
 	if flags != flagFreelist {
 		return bad("is no list of free pages")

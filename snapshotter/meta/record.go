@@ -7,9 +7,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// PutRecord stores v as JSON under kind and name, in place of what was there.
-// A kind belongs to one package, which alone knows what v is. Returns
-// ErrInvalidName for a kind or name that is empty, too long or not UTF-8.
+// PutRecord stores v as JSON under kind and name, and replaces an earlier
+// record. A kind belongs to one package, and only that package knows what v is.
+// Returns ErrInvalidName for a kind or name that is empty, too long or not
+// UTF-8.
 func (tx *Tx) PutRecord(kind, name string, v any) error {
 	for _, part := range []string{kind, name} {
 		if err := checkName(part); err != nil {
@@ -69,8 +70,8 @@ func (tx *Tx) HasRecords(kind string) bool {
 }
 
 // WalkRecords calls fn for every record of the kind, in the bytewise order of
-// names, until fn returns an error, which it returns. raw is JSON and valid
-// only during the call; fn must not change records of this kind.
+// names. When fn returns an error, WalkRecords stops and returns it. raw is
+// JSON and valid only during the call. fn must not change records of this kind.
 func (tx *Tx) WalkRecords(kind string, fn func(name string, raw json.RawMessage) error) error {
 	if kind == "" {
 		return nil
@@ -88,7 +89,7 @@ func (tx *Tx) WalkRecords(kind string, fn func(name string, raw json.RawMessage)
 	})
 }
 
-// records returns the bucket of a kind, nil for none.
+// records returns the bucket of a kind, or nil.
 func (tx *Tx) records(kind string) *bbolt.Bucket {
 	return tx.at(tx.bucket(bucketRecords), []byte(kind)).Bucket([]byte(kind))
 }
@@ -104,5 +105,5 @@ func (tx *Tx) record(kind, name string) []byte {
 	return tx.at(records, []byte(name)).Get([]byte(name))
 }
 
-// recordKey is what a record is known by to its checksum.
+// recordKey is the key of a record for its checksum.
 func recordKey(kind, name string) string { return kind + "\x00" + name }

@@ -11,13 +11,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// reserveParts is how many files the reserve is in. They are given up one by
-// one: what is freed, somebody else may take before the next removal.
+// reserveParts is the number of files of the reserve. They are removed one at a
+// time, because another process may take the space that is freed before the
+// next removal.
 const reserveParts = 4
 
-// ReservePaths returns the files of the reserve of a database. On a full disk
-// nothing could be removed, as a removal writes rows as well. So these files
-// beside the database hold room for that, and are given up when it is needed.
+// ReservePaths returns the files of the reserve of a database. A removal writes
+// rows, so without a reserve nothing could be removed on a full disk. These
+// files beside the database keep space for that, and are removed when it is
+// needed.
 func ReservePaths(database string) []string {
 	paths := []string{database + ".reserve"}
 	for i := 2; i <= reserveParts; i++ {
@@ -26,14 +28,14 @@ func ReservePaths(database string) []string {
 	return paths
 }
 
-// Free is [DB.Update] for a transaction that serves to free space: it may use
-// what is kept back for that. fn is called again then.
+// Free is [DB.Update] for a transaction that frees space. On a full disk it
+// uses the reserve, and calls fn again.
 func (db *DB) Free(fn func(*Tx) error) error {
 	return db.Roomy(func() error { return db.Update(fn) })
 }
 
-// Roomy runs fn, and again when it fails for want of space and there is, or was
-// a moment ago, a reserve to give up.
+// Roomy runs fn. When fn fails on a full disk, Roomy removes files of the
+// reserve and runs fn again, see [WithReserve].
 func (db *DB) Roomy(fn func() error) error {
 	if db.readOnly {
 		return fn()
@@ -41,10 +43,11 @@ func (db *DB) Roomy(fn func() error) error {
 	return WithReserve(db.path, &db.reserving, fn)
 }
 
-// WithReserve runs fn. As long as it fails for want of space it gives up the
-// reserve of a database, one part after the other, and runs fn again, at least
-// once: somebody else may have given the reserve up a moment ago. It returns
-// what fn returned the last time. lock is held while a part is removed.
+// WithReserve runs fn. While fn fails because the disk is full, WithReserve
+// removes the next file of the reserve and runs fn again. It runs fn again at
+// least once, also without a reserve, because another call may have removed a
+// file a moment ago. It returns the error of the last run. lock is locked while
+// a file is removed.
 func WithReserve(database string, lock sync.Locker, fn func() error) error {
 	err := fn()
 	for i, path := range ReservePaths(database) {
@@ -64,8 +67,8 @@ func WithReserve(database string, lock sync.Locker, fn func() error) error {
 	return err
 }
 
-// Reserve keeps room for [DB.Free] again where it was used and there is any,
-// and says nothing where there is none.
+// Reserve makes the missing files of the reserve again. It returns nil when the
+// disk has no room for them.
 func (db *DB) Reserve() error {
 	if db.readOnly {
 		return ErrReadOnly

@@ -9,17 +9,17 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// In bytes, of each part. The pages of a transaction and a long list of free
-// pages take far less than the first. Btrfs sets aside for each rename what it
-// takes at worst, some 3 MiB; it finds them here where data and metadata share
-// the space.
+// Sizes of each file of the reserve, in bytes. The pages of a transaction and a
+// long list of free pages need far less than reserveSize. Btrfs reserves for
+// each rename what it needs in the worst case, about 3 MiB. The larger size
+// gives it that, when data and metadata share the space.
 const (
 	reserveSize      = 512 << 10
 	reserveSizeBtrfs = 4 << 20
 )
 
-// allocate makes sure of a file that has its blocks, whose content does not
-// matter.
+// allocate makes a file with its blocks allocated, when it does not have them.
+// The content does not matter.
 func allocate(path string) error {
 	f, err := ownfiles.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -4,5 +4,5 @@ package meta
 
 import "errors"
 
-// allocate does nothing: no backend works here.
+// allocate does nothing, because no backend works on this system.
 func allocate(string) error { return errors.ErrUnsupported }

@@ -1,17 +1,17 @@
 package meta
 
-// Settle says that all that the database names was seen to be as it says, and
-// gives a stamp for what was looked at beside it. Close leaves both in a mark
-// then. The database stays unsettled all the same where rows are unfinished,
-// see [DB.Unfinished].
+// Settle says that everything the database names was checked and is there.
+// stamp describes what was checked outside of the database. Close then writes a
+// mark with both. Settle does nothing when rows are unfinished, see
+// [DB.Unfinished].
 func (db *DB) Settle(stamp string) {
 	if db.unfinished.Load() == 0 {
 		db.stamp = &stamp
 	}
 }
 
-// Settled returns the stamp of the last Settle; not ok when the database was
-// not closed after that, or is not as it was then.
+// Settled returns the stamp of the last Settle. ok is false when the database
+// was not closed after that, or has changed since then.
 func (db *DB) Settled() (stamp string, ok bool) {
 	if lazy, err := db.guard.lazy(); !lazy || err != nil {
 		return "", false
@@ -21,22 +21,23 @@ func (db *DB) Settled() (stamp string, ok bool) {
 	return db.guard.sums.mark.Stamp, true
 }
 
-// Unfinished returns how many rows are neither ready nor put aside, or have a
-// spare layer: those that [Tx.CheckRows] was given, and what transactions have
-// made of them since.
+// Unfinished returns the number of rows that are pending or removing or have a
+// spare layer. It counts the rows that [Tx.CheckRows] got, and the changes of
+// transactions since then.
 func (db *DB) Unfinished() int64 { return db.unfinished.Load() }
 
-// PagesRead returns how many pages of the file were looked at. Where the
-// database was settled, opening it looks at few, however many there are.
+// PagesRead returns the number of pages of the file that were looked at.
+// Opening a settled database looks at a few pages, for any size of the file.
 func (db *DB) PagesRead() int64 { return db.guard.read.Load() }
 
-// isUnfinished reports whether something is left to do for a row when a store
-// is opened.
+// isUnfinished reports whether opening a store has something left to do for the
+// row.
 func (s Snapshot) isUnfinished() bool {
 	return s.State != Ready && s.State != Aside || s.Spare != ""
 }
 
-// count adds a row of the database, or takes it away.
+// count adds n for a row to the numbers of unfinished and borrowed rows. n is 1
+// for a row that is added, and -1 for a row that is removed.
 func (tx *Tx) count(s Snapshot, n int64) {
 	if s.isUnfinished() {
 		tx.unfinished += n

@@ -17,32 +17,32 @@ import (
 // A Kind is the kind of a snapshot.
 type Kind string
 
-// The kinds of snapshot. A committed snapshot was an active one.
+// The kinds of snapshot. A committed snapshot was active before.
 const (
 	Active    Kind = "active"
 	View      Kind = "view"
 	Committed Kind = "committed"
 )
 
-// A State is where a snapshot stands in its life. Only a Ready one exists for
-// the users of a store.
+// A State says whether the layer of a snapshot exists. Users of a store see
+// only snapshots in the state Ready.
 type State string
 
-// The states. What is not Ready when a store is opened was interrupted.
+// The states. A row that is Pending or Removing when a store is opened belongs
+// to a call that was interrupted.
 const (
 	// Pending: its layer is being made.
 	Pending State = "pending"
-	// Ready: its layer is there.
+	// Ready: its layer exists.
 	Ready State = "ready"
 	// Removing: its layer is being removed.
 	Removing State = "removing"
-	// Aside: it was removed, and its name is free, but its layer is still in use.
-	// The row has a name that nobody asks for. Nothing stands on it but others like
-	// it.
+	// Aside: the snapshot was removed and its name is free, but its layer is still
+	// in use. The row has a reserved name. All its children are Aside too.
 	Aside State = "aside"
 )
 
-// Usage is what a snapshot takes on disk, its parents not counted.
+// Usage is the disk usage of a snapshot, without its parents.
 type Usage struct {
 	Bytes  int64 `json:"bytes"`
 	Inodes int64 `json:"inodes"`
@@ -53,31 +53,31 @@ type Snapshot struct {
 	// Name is the key of an active snapshot or view, or the name of a
 	// committed one. Names are unique over all kinds.
 	Name string `json:"-"`
-	// ID is unique in the store, now and later. Set by CreateSnapshot.
+	// ID is unique: no other row of the store has or gets it. CreateSnapshot sets
+	// it.
 	ID uint64 `json:"id"`
-	// Layer is the driver's ID of its layer. Set by CreateSnapshot where it is
-	// empty.
+	// Layer is the driver's ID of its layer. When it is empty, CreateSnapshot sets
+	// it.
 	Layer string `json:"layer"`
-	// Store is the ID of the store that the layer is in, empty for this one. Origin
-	// is the name that the snapshot has there.
+	// Store is the ID of the store that has the layer, empty for this store. Origin
+	// is the name of the snapshot in that store.
 	Store  string `json:"store,omitempty"`
 	Origin string `json:"origin,omitempty"`
 	// Foreign: another engine made the layer.
 	Foreign bool `json:"foreign,omitempty"`
-	// Parent is the name of the parent, empty for none.
+	// Parent is the name of the parent, empty when there is none.
 	Parent string `json:"parent,omitempty"`
-	// Rebase is the name of the snapshot that an unfinished commit was giving to
-	// this parentless one as its parent. It counts as a child of it meanwhile.
+	// Rebase is set while a commit gives a parent to a snapshot that has none. It
+	// is the name of that parent. The snapshot already counts as its child.
 	Rebase string `json:"rebase,omitempty"`
-	// Source says where the layer in it came from, in words of whoever applied it,
-	// and is empty once it is committed.
+	// Source says where the layer in the snapshot came from, in the words of the
+	// caller that applied it. It is empty for a committed snapshot.
 	Source string `json:"source,omitempty"`
-	// Spare is the driver's ID of a layer that belongs to this row beside Layer:
-	// one that is being made to take its place, or whose place it took. It is to be
-	// removed.
+	// Spare is the driver's ID of a second layer of this row: a layer that is being
+	// made to replace Layer, or one that was replaced. It is to be removed.
 	Spare string `json:"spare,omitempty"`
-	// Deferred: the layer of Source needs its parents, so nothing of it is there
-	// until the commit that names them.
+	// Deferred: the layer of Source needs its parents. So the snapshot contains
+	// nothing of it until the commit that names the parents.
 	Deferred bool `json:"deferred,omitempty"`
 
 	Kind    Kind              `json:"kind"`
@@ -87,13 +87,13 @@ type Snapshot struct {
 	Updated time.Time         `json:"updated"`
 	// Usage is set when the snapshot is committed.
 	Usage Usage `json:"usage,omitzero"`
-	// Digest is that of the snapshot's changes as a layer tar when it was
-	// committed; empty when nobody read them then.
+	// Digest is the digest of the snapshot's changes as a layer tar at the commit.
+	// It is empty when the commit did not read them.
 	Digest string `json:"digest,omitempty"`
 }
 
-// above returns the name of the snapshot that this one keeps from being
-// removed.
+// above returns the name of the snapshot that cannot be removed because of this
+// one.
 func (s Snapshot) above() string {
 	if s.Parent != "" {
 		return s.Parent
@@ -113,8 +113,9 @@ func (tx *Tx) Snapshot(name string) (Snapshot, error) {
 	return decode(name, raw)
 }
 
-// WalkSnapshots calls fn for every row, in the bytewise order of names, until
-// fn returns an error, which it returns. fn must not change snapshots.
+// WalkSnapshots calls fn for every row, in the bytewise order of names. When fn
+// returns an error, WalkSnapshots stops and returns it. fn must not change
+// snapshots.
 func (tx *Tx) WalkSnapshots(fn func(Snapshot) error) error {
 	return tx.WalkSnapshotsFrom("", fn)
 }
@@ -142,10 +143,10 @@ func (tx *Tx) WalkSnapshotsAfter(prefix, after string, fn func(Snapshot) error) 
 	})
 }
 
-// CreateSnapshot adds a row and returns it with its ID and Layer. A Layer that
-// is given is never given to another row afterwards. Returns ErrExists when the
-// name is taken, ErrNotFound when the parent is missing and ErrInvalidName for
-// a name that cannot be one.
+// CreateSnapshot adds a row and returns it with its ID and Layer. When s.Layer
+// is set, no other row gets that layer later. Returns ErrExists when the name
+// is taken, ErrNotFound when the parent is missing and ErrInvalidName for a
+// name that is not valid.
 func (tx *Tx) CreateSnapshot(s Snapshot) (Snapshot, error) {
 	if err := checkName(s.Name); err != nil {
 		return Snapshot{}, err
@@ -175,16 +176,17 @@ func (tx *Tx) Reserved(layer string) bool {
 	return !ahead
 }
 
-// ahead returns the number of a layer that has the name of one of ours to come.
+// ahead reports whether the layer has a number as its ID that a new row could
+// still get, and returns the number.
 func (tx *Tx) ahead(layer string) (n uint64, ahead bool) {
 	n, err := strconv.ParseUint(layer, 10, 48)
 	return n, err == nil && n > tx.snapshots().Sequence()
 }
 
-// CheckRows returns ErrDamaged where what is kept beside the rows, and has no
-// checksum, does not agree with them: a row is not found by its name or among
-// the children of its parent, or IDs would be given a second time. rows are all
-// there are.
+// CheckRows returns ErrDamaged when the data beside the rows, which has no
+// checksum, does not agree with the rows: a row is not found by its name or
+// among the children of its parent, the numbers of borrowed rows differ, or an
+// ID would be given a second time. rows must be all rows.
 func (tx *Tx) CheckRows(rows []Snapshot) error {
 	if err := tx.checkRows(rows); err != nil {
 		return err
@@ -207,7 +209,7 @@ func (tx *Tx) CheckRows(rows []Snapshot) error {
 
 func (tx *Tx) checkRows(rows []Snapshot) error {
 	children := 0
-	tx.touch(tx.bucket(bucketChildren), keyRange{toEnd: true}) // Stats reads all of it
+	tx.touch(tx.bucket(bucketChildren), keyRange{toEnd: true}) // Stats reads the whole bucket
 	for _, row := range rows {
 		if tx.at(tx.snapshots(), []byte(row.Name)).Get([]byte(row.Name)) == nil {
 			return fmt.Errorf("snapshot %q: %w: it is not found by its name", row.Name, ErrDamaged)
@@ -236,14 +238,16 @@ func (tx *Tx) checkRows(rows []Snapshot) error {
 	return nil
 }
 
-// NewLayer returns the ID of a layer that no row has or will have by itself.
+// NewLayer returns the ID of a layer that no row has. CreateSnapshot will not
+// give it to another row.
 func (tx *Tx) NewLayer() (string, error) {
 	id, err := tx.snapshots().NextSequence()
 	return fmt.Sprint(id), err
 }
 
-// ReserveLayer keeps a layer that has the name of one of ours to come from
-// being met. Numbers that no store gets to are left alone.
+// ReserveLayer keeps CreateSnapshot and NewLayer from giving out the ID of this
+// layer later. It does nothing for an ID that is not a number, and for a number
+// of more than 48 bits, which no store reaches.
 func (tx *Tx) ReserveLayer(layer string) error {
 	if n, ahead := tx.ahead(layer); ahead {
 		return tx.snapshots().SetSequence(n)
@@ -251,8 +255,8 @@ func (tx *Tx) ReserveLayer(layer string) error {
 	return nil
 }
 
-// UpdateSnapshot replaces the row of the same name, or returns ErrNotFound. ID
-// must be that of the row.
+// UpdateSnapshot replaces the row of the same name, or returns ErrNotFound.
+// s.ID must be the ID of that row.
 func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 	old, err := tx.Snapshot(s.Name)
 	if err != nil {
@@ -267,9 +271,9 @@ func (tx *Tx) UpdateSnapshot(s Snapshot) error {
 }
 
 // RenameSnapshot replaces the row called old by s, which has another name and
-// the same ID; the rows that have it as their parent follow. Returns
-// ErrNotFound when old is missing, ErrExists when the new name is taken and
-// ErrInvalidName when it cannot be one.
+// the same ID. It also writes the new name into the children of the row.
+// Returns ErrNotFound when old is missing, ErrExists when the new name is taken
+// and ErrInvalidName when it is not valid.
 func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
 	if err := checkName(s.Name); err != nil {
 		return err
@@ -295,7 +299,7 @@ func (tx *Tx) RenameSnapshot(old string, s Snapshot) error {
 	return tx.follow(old, s)
 }
 
-// follow gives the children of s, which was called old, its new name.
+// follow writes the new name of s, which was called old, into its children.
 func (tx *Tx) follow(old string, s Snapshot) error {
 	for _, name := range tx.Children(s) {
 		child, err := tx.Snapshot(name)
@@ -332,8 +336,8 @@ func (tx *Tx) DeleteSnapshot(name string) error {
 	return tx.at(tx.snapshots(), []byte(name)).Delete([]byte(name))
 }
 
-// Children returns the names of the rows that have s as their parent, in
-// whatever state, oldest first.
+// Children returns the names of the rows that have s as their parent, in every
+// state, oldest first.
 func (tx *Tx) Children(s Snapshot) []string {
 	var names []string
 	_ = tx.each(tx.bucket(bucketChildren), childKey(s.ID, 0), func(k, name []byte) (bool, error) {
@@ -346,8 +350,8 @@ func (tx *Tx) Children(s Snapshot) []string {
 	return names
 }
 
-// Chain returns the rows of name and all its parents, nearest first; nothing
-// for the empty name.
+// Chain returns the row called name and the rows of its parents, nearest first.
+// It returns nil for the empty name.
 func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 	var chain []Snapshot
 	var circle Circle
@@ -367,7 +371,7 @@ func (tx *Tx) Chain(name string) ([]Snapshot, error) {
 
 func (tx *Tx) snapshots() *bbolt.Bucket { return tx.bucket(bucketSnapshots) }
 
-// child returns the index of children, for the entry of one.
+// child returns the bucket of children after touching the pages of one entry.
 func (tx *Tx) child(parent, child uint64) *bbolt.Bucket {
 	return tx.at(tx.bucket(bucketChildren), childKey(parent, child))
 }
@@ -430,15 +434,16 @@ func decode(name string, raw []byte) (Snapshot, error) {
 	return s, nil
 }
 
-// isLayer reports whether the ID of a layer can be one. It becomes part of a
-// path, and whoever made the database may have had something else in mind.
+// isLayer reports whether a layer can have this ID. The ID becomes part of a
+// path, and a hostile program may have made the database.
 func isLayer(id string) bool {
 	return len(id) <= maxLayer && id[0] != '.' && !strings.ContainsAny(id, "/\x00")
 }
 
 const maxLayer = 255
 
-// checkName keeps out what the database or JSON would refuse or change.
+// checkName returns an error for a name that the database would refuse or that
+// JSON would change.
 func checkName(name string) error {
 	switch {
 	case name == "":

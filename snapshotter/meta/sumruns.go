@@ -6,8 +6,9 @@ import (
 	"os"
 )
 
-// writeRuns writes checksums, which come by rising page, into their places,
-// those of neighbours with one call.
+// writeRuns writes checksums to their positions in the file. They come in the
+// order of pages. writeRuns writes the checksums of neighbouring pages with one
+// call.
 func writeRuns(f *os.File, sums iter.Seq2[uint64, uint32]) error {
 	var run []byte
 	var begin uint64

@@ -15,37 +15,38 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// SumsSuffix follows the path of the database in that of the file with the
-// checksums of its pages.
+// SumsSuffix, after the path of the database, gives the path of the file with
+// the checksums of its pages.
 //
-// Looking at every page when a database is opened costs what grows with the
-// store. So a store that is closed in order leaves a mark: which state of which
-// file was found sound, and a checksum for each page of it. As long as the mark
-// is that of the file, opening looks at no page but the first two, the root and
-// the list of free pages, and every other page is compared with its checksum
-// before the library touches it for the first time, see pageGuard. So a bit
-// that has flipped meanwhile is found when it matters, and never followed.
+// Looking at every page when a database is opened takes time that grows with
+// the store. So a store that is closed in order leaves a mark: it names the
+// state of the file that was found sound, and has a checksum for each page.
+// While the mark belongs to the file, opening looks only at the first two
+// pages, the root, the list of free pages, and the first pages of the buckets.
+// Every other page is compared with its checksum before the library touches it
+// for the first time, see pageGuard. So a bit that has flipped since then is
+// found before the library uses it.
 //
-// The file is only ever a reason to look less. It is written without a sync and
-// may be lost, torn or stale. A mark that is not that of the file, and a page
-// that is not that of its checksum, lead to the look at every page that says
-// what is damage and what is not. The mark names:
+// The file can only save work. It is written without a sync, and may be lost,
+// torn or stale. When the mark does not belong to the file, or a page does not
+// match its checksum, every page is looked at, and that decides whether there
+// is damage. The mark has:
 //
-//   - the number of the last transaction: after any other, a crash included, it
-//     is void;
-//   - inode, length and change time of the file, which no program can set: a
-//     copy that was put back, or a file that was edited, is none that was found
-//     sound;
-//   - the stamp of whoever closed it, see [DB.Settle].
+//   - the number of the last transaction: any further transaction makes the
+//     mark invalid, also one before a crash;
+//   - inode number, length and change time of the file: no program can set the
+//     change time, so a copy that was put back, or a file that was edited, does
+//     not have the mark;
+//   - the stamp of the caller that closed it, see [DB.Settle].
 const SumsSuffix = ".sums"
 
 const (
-	sumsHeader  = 4096 // bytes before the checksums; the first four are that of the rest
+	sumsHeader  = 4096 // bytes before the checksums; the first four are the checksum of the others
 	sumSize     = 4
 	sumsVersion = 1
 )
 
-// A mark says which state of a file was found sound.
+// A mark describes the state of a file that was found sound.
 type mark struct {
 	Version  int    `json:"version"`
 	Txid     uint64 `json:"txid"`
@@ -59,7 +60,7 @@ type mark struct {
 	Stamp    string `json:"stamp"`
 }
 
-// markOf is the mark of a file as it is now.
+// markOf returns the mark for the present state of a file.
 func markOf(f *os.File, m metaPage, stamp string) (mark, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
@@ -71,14 +72,14 @@ func markOf(f *os.File, m metaPage, stamp string) (mark, error) {
 	}, nil
 }
 
-// A sumsFile holds the mark and the checksums of pages.
+// A sumsFile has the mark and the checksums of pages.
 type sumsFile struct {
 	file *os.File
 	mark mark
 }
 
-// openSums opens the file for reading. A missing one, and one that is not
-// whole, has no mark.
+// openSums opens the file for reading. It returns an error for a file that is
+// missing or not complete.
 func openSums(path string) (*sumsFile, error) {
 	f, err := ownfiles.Open(path)
 	if err != nil {
@@ -122,9 +123,9 @@ func (s *sumsFile) Close() error {
 
 func sumOffset(page uint64) int64 { return sumsHeader + sumSize*int64(page) } //nolint:gosec // within a file
 
-// writeSums writes the checksums of pages, which come by rising page, and then
-// the mark. What the file says of other pages stays, unless it is to be made
-// anew.
+// writeSums writes the checksums of pages, which come in the order of pages,
+// and then the mark. With anew it empties the file first. Otherwise the
+// checksums of other pages stay.
 func writeSums(path string, m mark, sums iter.Seq2[uint64, uint32], anew bool) error {
 	raw, err := json.Marshal(m)
 	if err != nil || len(raw) > sumsHeader-8 {
@@ -149,11 +150,11 @@ func writeSums(path string, m mark, sums iter.Seq2[uint64, uint32], anew bool) e
 	return errors.Join(err, f.Close())
 }
 
-// pageSum is the checksum of a page. Its number is in it, so that a page in the
-// place of another is found.
+// pageSum returns the checksum of a page. It includes the page number, so a
+// page in the position of another one does not match.
 func pageSum(page uint64, raw []byte) uint32 {
 	return crc32.Update(crc32.Checksum(binary.LittleEndian.AppendUint64(nil, page), castagnoli), castagnoli, raw)
 }
 
-// sumsPath is where the checksums of a database are.
+// sumsPath returns the path of the file with the checksums of a database.
 func sumsPath(db string) string { return filepath.Clean(db) + SumsSuffix }

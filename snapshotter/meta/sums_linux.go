@@ -8,5 +8,5 @@ import (
 
 func changeTime(st *unix.Stat_t) int64 { return st.Ctim.Nano() }
 
-// readAhead has the kernel read a file that is going to be read as a whole.
+// readAhead tells the kernel to read the whole file ahead.
 func readAhead(f *os.File) { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED) }

@@ -9,8 +9,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// damage is the panic of a transaction that comes upon a damaged page. The
-// accessors of a Tx have no errors for that: every one of them may.
+// damage is the panic of a transaction that finds a damaged page. It is a panic
+// because the accessors of a Tx return no error for that, and each of them can
+// find one.
 type damage struct{ err error }
 
 // catchDamage runs fn and returns the error of a damaged page.
@@ -27,9 +28,10 @@ func catchDamage(fn func() error) (err error) {
 	return fn()
 }
 
-// touch sees to it that the pages of a bucket that hold keys of a range can be
-// touched, and returns the last key of the last of them, nil for a bucket that
-// has none or was looked at before.
+// touch compares the pages of a bucket that hold the keys of a range with their
+// checksums, so that the library can read them. It returns the last key of the
+// last page. It returns nil for a bucket without pages of its own, and when all
+// pages were looked at already.
 func (tx *Tx) touch(b *bbolt.Bucket, r keyRange) (last []byte) {
 	if tx.db == nil || b == nil {
 		return nil
@@ -40,7 +42,7 @@ func (tx *Tx) touch(b *bbolt.Bucket, r keyRange) (last []byte) {
 		panic(damage{err})
 	}
 	root := uint64(b.Root())
-	if !lazy || root == 0 { // a small bucket stands in a page that was touched
+	if !lazy || root == 0 { // a small bucket is stored in a page that was touched
 		return nil
 	}
 	r.writing = tx.bolt.Writable()
@@ -54,9 +56,9 @@ func (tx *Tx) touch(b *bbolt.Bucket, r keyRange) (last []byte) {
 	return nil
 }
 
-// rescan looks at every page and row after all, because of a page that is not
-// that of its checksum. It may be the checksum that is wrong: of a file that
-// was not written to its end. What it returns is the damage that was found.
+// rescan looks at every page and row, because a page does not match its
+// checksum. The checksum may be the wrong one, when its file was not completely
+// written. rescan returns the damage that it finds.
 func (db *DB) rescan(because error) error {
 	g := db.guard
 	g.scanning.Lock()
@@ -64,11 +66,11 @@ func (db *DB) rescan(because error) error {
 	if lazy, err := g.lazy(); !lazy || err != nil {
 		return err
 	}
-	// Of its own: in a transaction that writes, rows and what is beside them may be
-	// apart.
+	// Use a new transaction: inside one that writes, rows and the data beside them
+	// may disagree for a moment.
 	err := db.bolt.View(func(b *bbolt.Tx) error {
 		m := metaPage{
-			pageSize: uint32(g.size), freelist: noFreelist, //nolint:gosec // it was one
+			pageSize: uint32(g.size), freelist: noFreelist, //nolint:gosec // it was a uint32
 			root:  uint64(b.Cursor().Bucket().Root()),
 			pages: uint64(b.Size() / g.size), //nolint:gosec // not negative
 		}
@@ -116,14 +118,14 @@ func (tx *Tx) bucket(name []byte) *bbolt.Bucket {
 	return tx.bolt.Bucket(name)
 }
 
-// at returns a bucket whose row of a key can be read and written.
+// at touches the pages of a key and returns the bucket.
 func (tx *Tx) at(b *bbolt.Bucket, key []byte) *bbolt.Bucket {
 	tx.touch(b, keyRange{from: key, to: key})
 	return b
 }
 
-// each calls fn for the rows of a bucket from a key on, until it returns an
-// error, which each returns, or not more.
+// each calls fn for the rows of a bucket from the key from on. It stops when fn
+// returns false for more, or an error, which each returns.
 func (tx *Tx) each(b *bbolt.Bucket, from []byte, fn func(k, v []byte) (more bool, err error)) error {
 	touched := tx.touch(b, keyRange{from: from, to: from, last: true})
 	c := b.Cursor()

@@ -7,27 +7,28 @@ import (
 	"sort"
 )
 
-// A keyRange says which keys of a tree are going to be touched, both ends
-// included.
+// A keyRange is the range of keys of a tree that are going to be touched. Both
+// ends are included.
 type keyRange struct {
 	from, to []byte
-	// toEnd: there is no to.
+	// toEnd: the range ends with the tree, and to is not used.
 	toEnd bool
-	// writing: nodes may be merged with those beside them.
+	// writing: the library may merge nodes with their neighbours.
 	writing bool
-	// last: the caller wants to know the last key of the last leaf.
+	// last: the caller needs the last key of the last leaf.
 	last bool
 }
 
-// maxDepth is far above the depth of any tree: each level holds at least twice
-// the rows.
+// maxDepth is far above the depth of any tree, because each level has at least
+// twice as many rows as the level above it.
 const maxDepth = 64
 
-// visit compares the pages that the library may touch on its way to the keys of
-// a range in the tree below root: those on the way, the next leaf, which a
-// cursor goes on to at the end of one, and for writing the pages beside each of
-// them, which a page that gets too small is merged with. It returns the last
-// key of the last leaf in the range, where that is wanted.
+// visit compares the pages that the library may touch when it reads or writes
+// the keys of a range in the tree below root. These are the pages on the way to
+// the keys, and the next leaf, because a cursor moves on to it at the end of a
+// leaf. For writing they are also the neighbours of each, because the library
+// merges a page that gets too small with a neighbour. visit returns the last
+// key of the last leaf in the range, when r.last is set.
 func (g *pageGuard) visit(root uint64, r keyRange) (last []byte, err error) {
 	return g.descend(root, r, maxDepth)
 }
@@ -63,7 +64,7 @@ func (g *pageGuard) descend(id uint64, r keyRange, depth int) (last []byte, err 
 	return nil, fmt.Errorf("page %d is of no kind that belongs into the tree: %w", id, errSuspect)
 }
 
-// children visits the pages below a branch that are of a range.
+// children visits the pages below a branch that belong to a range.
 func (g *pageGuard) children(raw []byte, below []uint64, r keyRange, depth int) (last []byte, err error) {
 	first, end := branchOf(raw, len(below), r.from), len(below)-1
 	if !r.toEnd {
@@ -74,7 +75,7 @@ func (g *pageGuard) children(raw []byte, below []uint64, r keyRange, depth int) 
 			return nil, err
 		}
 	}
-	if end+1 < len(below) { // a cursor goes on to the first leaf of it
+	if end+1 < len(below) { // a cursor moves on to its first leaf
 		if _, err := g.descend(below[end+1], keyRange{writing: r.writing}, depth-1); err != nil {
 			return nil, err
 		}
@@ -82,8 +83,7 @@ func (g *pageGuard) children(raw []byte, below []uint64, r keyRange, depth int) 
 	if !r.writing {
 		return last, nil
 	}
-	// The second leaf that follows counts where the transaction has emptied the
-	// first.
+	// end+2 is needed when the transaction has emptied the leaf at end+1.
 	for _, i := range []int{first - 1, end + 2} {
 		if i < 0 || i >= len(below) || g.isLeaf(below[i]) {
 			continue
@@ -109,14 +109,14 @@ func (g *pageGuard) addLeaf(id uint64) {
 	}
 }
 
-// branchOf returns the element of a branch that a key lies below.
+// branchOf returns the element of a branch below which a key is.
 func branchOf(raw []byte, count int, key []byte) int {
 	i := sort.Search(count, func(i int) bool { return bytes.Compare(branchKey(raw, i), key) > 0 })
 	return max(i-1, 0)
 }
 
-// branchKey and leafKey return keys of pages whose elements are within their
-// bounds.
+// branchKey and leafKey return the key of one element of a page. The caller has
+// checked that the elements are within the page.
 func branchKey(raw []byte, i int) []byte {
 	at := pageHeader + i*branchElement
 	e, order := raw[at:], binary.NativeEndian
