@@ -14,7 +14,8 @@ import (
 )
 
 // TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere spoils the files
-// of one.
+// of an additional store. The store that borrows from it must still open, and
+// must not follow its paths.
 func TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		root := chainIn(t, dir, name, "own")
@@ -39,7 +40,7 @@ func TestAHostileAdditionalStoreNeitherStopsUsNorLeadsElsewhere(t *testing.T) {
 			require.Empty(t, s.Additional(), file)
 			require.NoError(t, s.Close())
 		}
-		for _, layer := range []string{"../../own/" + name + "/1", "..", "2/fs"} { // its database is none of ours
+		for _, layer := range []string{"../../own/" + name + "/1", "..", "2/fs"} { // the database of the other store is hostile
 			s := spoiled(func(_ string, db *meta.DB) {
 				require.NoError(t, db.Update(func(tx *meta.Tx) error {
 					_, err := tx.CreateSnapshot(meta.Snapshot{Name: "bad", Layer: layer, Kind: meta.Committed, State: meta.Ready})

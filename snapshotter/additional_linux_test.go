@@ -25,8 +25,9 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// eachBorrower runs a test for every backend that is a [driver.Borrower], and
-// on the others tests that an additional store is refused by name.
+// eachBorrower runs a test for every backend that is a [driver.Borrower]. For
+// the other backends it tests that Open refuses an additional store, and names
+// the driver.
 func eachBorrower(t *testing.T, test func(t *testing.T, dir, name string)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +49,7 @@ func eachBorrower(t *testing.T, test func(t *testing.T, dir, name string)) {
 	}
 }
 
-// layerIn commits a snapshot with one file beside what its parent has.
+// layerIn commits a snapshot with one file over its parent.
 func layerIn(t testing.TB, s *Snapshotter, name, parent string, labels map[string]string) {
 	t.Helper()
 	key := name + " key"
@@ -59,7 +60,8 @@ func layerIn(t testing.TB, s *Snapshotter, name, parent string, labels map[strin
 	require.NoError(t, s.Commit(t.Context(), name, key, snapshots.WithLabels(labels)))
 }
 
-// chainIn commits "base", and "top" on it, in a new store, and closes it.
+// chainIn makes a new store, commits "base", and "top" over it, and closes the
+// store.
 func chainIn(t *testing.T, dir, name, root string) string {
 	t.Helper()
 	root = filepath.Join(dir, root)
@@ -368,7 +370,8 @@ func TestAdditionalStoresThatCannotBeAreRefusedByName(t *testing.T) {
 	})
 }
 
-// TestADamagedBorrowedLayerIsToldByItsStore removes the record of one.
+// TestADamagedBorrowedLayerIsToldByItsStore removes the record of a borrowed
+// layer.
 func TestADamagedBorrowedLayerIsToldByItsStore(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		other, root := chainIn(t, dir, name, "other"), filepath.Join(dir, "own")
@@ -446,7 +449,7 @@ func TestManyCallsBorrowOneSnapshotSideBySide(t *testing.T) {
 		wg.Wait()
 		close(errs)
 		for err := range errs {
-			if !errdefs.IsNotFound(err) { // removed while it was being named
+			if !errdefs.IsNotFound(err) { // it was removed after it was found
 				require.NoError(t, err)
 			}
 		}
@@ -457,8 +460,9 @@ func TestManyCallsBorrowOneSnapshotSideBySide(t *testing.T) {
 	})
 }
 
-// TestAnAdditionalStoreOnAReadOnlyDisk has it on a file system that is
-// read-only, and on packed ones.
+// TestAnAdditionalStoreOnAReadOnlyDisk has the additional store on a file
+// system that is mounted read-only, and on image file systems that cannot be
+// written.
 func TestAnAdditionalStoreOnAReadOnlyDisk(t *testing.T) {
 	requireMount(t)
 	eachBorrower(t, func(t *testing.T, dir, name string) {
@@ -505,8 +509,8 @@ func TestAnAdditionalStoreOnAReadOnlyDisk(t *testing.T) {
 	})
 }
 
-// A store that is open for reading alone uses what it has borrowed before.
-// Nothing more can be borrowed, as that could not be recorded.
+// A store that is open for reading only uses what it has borrowed before. It
+// cannot borrow more, because that would need new rows.
 func TestAStoreForReadingAloneUsesWhatItHasBorrowed(t *testing.T) {
 	eachBorrower(t, func(t *testing.T, dir, name string) {
 		other, root := chainIn(t, dir, name, "other"), filepath.Join(dir, "own")

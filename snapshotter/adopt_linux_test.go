@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// engineRoot makes a directory as an engine of old has its data in.
+// engineRoot makes a data directory as another engine makes it.
 func engineRoot(t *testing.T) string {
 	t.Helper()
 	root := memDir(t)
@@ -33,7 +33,7 @@ func engineRoot(t *testing.T) string {
 func TestAnEnginesRootIsAStoreWhenItsDriverIsNamed(t *testing.T) {
 	root := engineRoot(t)
 	before := contents(t, root)
-	for _, opts := range []Options{{Driver: "aufs"}, {}} { // the second time, the store tells
+	for _, opts := range []Options{{Driver: "aufs"}, {}} { // the second time the header of the store names the driver
 		s, err := Open(t.Context(), root, opts)
 		if errors.Is(err, driver.ErrUnsupported) {
 			t.Skipf("aufs does not work here: %v", err)
@@ -55,7 +55,7 @@ func TestAnEnginesRootIsAStoreWhenItsDriverIsNamed(t *testing.T) {
 
 func TestAnEnginesRootIsRefusedWithAdviceUnlessItsDriverIsNamed(t *testing.T) {
 	root := engineRoot(t)
-	bare := memDir(t) // without anything but the layers
+	bare := memDir(t) // only the layers, no other files of the engine
 	require.NoError(t, os.Rename(filepath.Join(engineRoot(t), "aufs"), filepath.Join(bare, "aufs")))
 	for name, c := range map[string]struct{ root, driver, advice string }{
 		"no driver":               {root, "", "the driver aufs reads them"},

@@ -21,7 +21,7 @@ import (
 type oldDisk struct {
 	*fakeDisk
 	foreign map[driver.ID]bool
-	broken  map[driver.ID]bool // not listed, as no whole layer
+	broken  map[driver.ID]bool // incomplete layers, which the driver does not list
 }
 
 func newOldDisk() *oldDisk {
@@ -96,7 +96,7 @@ func TestLayersOfAnotherEngineAreCommittedSnapshots(t *testing.T) {
 	rows := rowsOf(t, s)
 	require.NoError(t, s.Close())
 
-	// Again: nothing changes, and what came meanwhile is adopted too.
+	// Opening again changes nothing, except that it adopts layers that are new.
 	s = openOld(t, root, disk)
 	require.Equal(t, rows, rowsOf(t, s))
 	require.NoError(t, s.Close())
@@ -152,7 +152,7 @@ func TestTheLayersOfTheStoreNeverMeetTheOtherEngines(t *testing.T) {
 func TestALayerThatIsNoneOfOursIsNotRemovedWithAnUnfinishedSnapshot(t *testing.T) {
 	root, disk := memDir(t), newOldDisk()
 	s := openOld(t, root, disk)
-	// It has the name that the next layer gets, and cannot be adopted.
+	// The layer has the ID that the next layer gets, and cannot be adopted.
 	disk.broken["1"] = true
 	disk.leave("1")
 	_, err := s.Prepare(t.Context(), "key", "")
@@ -163,7 +163,7 @@ func TestALayerThatIsNoneOfOursIsNotRemovedWithAnUnfinishedSnapshot(t *testing.T
 	require.NoError(t, err, "another layer has another name")
 	require.NoError(t, s.Remove(t.Context(), "key"))
 
-	// The process died between the row and the layer.
+	// The process died after the row and before the layer.
 	require.NoError(t, s.db.Update(func(tx *meta.Tx) error {
 		_, err := tx.CreateSnapshot(meta.Snapshot{Name: "pending", Layer: "1", Kind: meta.Active, State: meta.Pending})
 		return err

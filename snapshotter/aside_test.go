@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// chainInUse makes the committed snapshots "base" and "top", and "view" of the
-// latter, in a scope, and says that the view is mounted. It returns that layer.
+// chainInUse makes, in a scope, the committed snapshots "base" and "top", and
+// "view" over "top". It marks the view as mounted, and returns its layer.
 func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLayer) {
 	t.Helper()
 	sc, err := s.Scope("eng")
@@ -32,7 +32,7 @@ func chainInUse(t *testing.T, s *Snapshotter, disk *fakeDisk) (*Scope, *fakeLaye
 	return sc, disk.layers[id]
 }
 
-// release says that the layer is not mounted any more.
+// release marks the layer as no longer mounted.
 func (d *fakeDisk) release(l *fakeLayer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -46,7 +46,8 @@ func (d *fakeDisk) requireLayers(t *testing.T, want int) {
 	require.Len(t, d.layers, want, "layers on disk: those that a mount needs, and no others")
 }
 
-// removeAll removes what an engine still sees, as its collection does.
+// removeAll removes all snapshots that an engine sees, as its garbage
+// collection does.
 func removeAll(t *testing.T, sc *Scope) {
 	t.Helper()
 	for _, name := range []string{"view", "top", "base"} {
@@ -143,8 +144,9 @@ func TestOnlyWhatIsStillInUseOfAChainIsKept(t *testing.T) {
 	disk.requireLayers(t, 0)
 }
 
-// A crash, or a failure, at any step of a removal of what is in use loses
-// nothing that a mount needs, and leaves nothing when the mount is gone.
+// A removal of a snapshot that is in use is interrupted, or fails, at each
+// step. Nothing that a mount needs is lost, and nothing is left when the mount
+// is gone.
 func TestRemovingWhatIsInUseIsSafeAtEveryStep(t *testing.T) {
 	for _, dying := range []bool{true, false} {
 		for at, fired := 0, true; fired; at++ {

@@ -10,8 +10,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
 )
 
-// benchEachBackend runs fn on a store of every backend that works here, with a
-// chain of snapshots "0", "1", ... in it, each one file on the one before.
+// benchEachBackend runs fn on a store of every backend that works here. The
+// store has a chain of snapshots "0", "1" and so on, each with one file over
+// the one before.
 func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshotter, top string)) {
 	for _, name := range all.Names() {
 		b.Run(name, func(b *testing.B) {
@@ -27,8 +28,8 @@ func benchEachBackend(b *testing.B, depth int, fn func(b *testing.B, s *Snapshot
 	}
 }
 
-// BenchmarkPrepareMountsCommitRemove is the life of one snapshot, without
-// mounting it or writing to it.
+// BenchmarkPrepareMountsCommitRemove measures the life of one snapshot. It does
+// not mount the snapshot or write to it.
 func BenchmarkPrepareMountsCommitRemove(b *testing.B) {
 	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
 		for b.Loop() {
@@ -40,7 +41,7 @@ func BenchmarkPrepareMountsCommitRemove(b *testing.B) {
 	})
 }
 
-// BenchmarkPrepareCommit leaves what it commits.
+// BenchmarkPrepareCommit does not remove what it commits.
 func BenchmarkPrepareCommit(b *testing.B) {
 	benchEachBackend(b, 5, func(b *testing.B, s *Snapshotter, top string) {
 		for i := 0; b.Loop(); i++ {
@@ -60,8 +61,8 @@ func BenchmarkMounts(b *testing.B) {
 	})
 }
 
-// mountsOf asks how to mount an active snapshot; it skips where that cannot be
-// done.
+// mountsOf asks how to mount an active snapshot. It skips the benchmark when
+// the backend cannot do that.
 func mountsOf(b *testing.B, s *Snapshotter, key string) {
 	b.Helper()
 	_, err := s.Mounts(b.Context(), key)

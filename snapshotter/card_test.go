@@ -9,8 +9,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// requireCards requires that the record of the layer of each snapshot tells its
-// row.
+// requireCards requires that the record of each snapshot's layer agrees with
+// its row.
 func requireCards(t *testing.T, s *Snapshotter, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -50,8 +50,8 @@ func TestTheRecordOfALayerTellsItsSnapshot(t *testing.T) {
 	}
 }
 
-// A commit that failed after its layer was sealed may be tried under another
-// name.
+// After a commit that failed with the layer already sealed, another commit may
+// use another name.
 func TestTheRecordTellsTheNameOfTheLastTry(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})

@@ -21,7 +21,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A file that no layer can hold is told of when it can still be mended.
+// Commit refuses a file that no layer tar can contain, while the file can still
+// be changed.
 func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root: layers have the owners that they name")
@@ -63,9 +64,9 @@ func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 	} {
 		for backend, dir := range map[string]string{"vfs": "tree", "overlay2": "fs"} {
 			t.Run(backend+", "+name, func(t *testing.T) {
-				// With and without the digest of a small layer.
+				// with and without the digest of a small layer
 				all := []Options{{Driver: backend}, {Driver: backend, DigestLimit: -1}}
-				if strings.Contains(name, "path") { // which takes seconds
+				if strings.Contains(name, "path") { // it takes seconds
 					all = all[:1]
 				}
 				for _, opts := range all {

@@ -19,7 +19,7 @@ func chainOfLayers(t *testing.T, s *Snapshotter, name string) (ids []driver.ID) 
 	return ids
 }
 
-// chainByRows is what parents must return, read from the rows alone.
+// chainByRows reads from the rows what parents must return.
 func chainByRows(t *testing.T, s *Snapshotter, name string) (ids []driver.ID) {
 	t.Helper()
 	require.NoError(t, s.view(func(tx *meta.Tx) error {
@@ -52,12 +52,12 @@ func TestTheLayersOfAParentAreRemembered(t *testing.T) {
 		require.Equal(t, chainByRows(t, s, key), chainOfLayers(t, s, key))
 	}
 	got := chainOfLayers(t, s, name)
-	clear(got) // what is returned is the caller's
+	clear(got) // the caller may change the result
 	require.Equal(t, chainByRows(t, s, name), chainOfLayers(t, s, name))
 }
 
-// A snapshot that was removed and made again, under the same name and on other
-// parents, has its own layers.
+// A snapshot that was removed and made again with the same name and another
+// parent has its own layers.
 func TestTheLayersOfARemovedSnapshotAreForgotten(t *testing.T) {
 	s, _ := openFake(t)
 	commit := func(name, parent string) {

@@ -24,12 +24,12 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// A crashCase is one call on a store as newCrashStore makes it.
+// A crashCase is one call on a store that newCrashStore has made.
 type crashCase struct {
 	name  string
 	call  func(ctx context.Context, s *Snapshotter) error
 	needs func(d driver.Driver) bool
-	// done tells from the store whether the call took effect.
+	// done reports from the rows whether the call took effect.
 	done func(rows map[string]meta.Snapshot) bool
 }
 
@@ -89,13 +89,13 @@ var crashCases = []crashCase{
 			_, err := s.Apply(ctx, "fresh", strings.NewReader(layerTar("applied")), driver.ApplyOptions{})
 			return err
 		},
-		done: func(map[string]meta.Snapshot) bool { return false }, // no row tells
+		done: func(map[string]meta.Snapshot) bool { return false }, // the rows do not show it
 	},
 	{
 		name:  "renew",
 		call:  renewBase,
 		needs: replaces,
-		done:  func(map[string]meta.Snapshot) bool { return false }, // no row tells
+		done:  func(map[string]meta.Snapshot) bool { return false }, // the rows do not show it
 	},
 }
 
@@ -107,10 +107,10 @@ func lacks(name string) func(map[string]meta.Snapshot) bool {
 	return func(rows map[string]meta.Snapshot) bool { _, ok := rows[name]; return !ok }
 }
 
-// layerTar is a layer with one file, whose body is its name.
+// layerTar returns a layer tar with one file, whose content is its name.
 func layerTar(name string) string { return fileTar(name, name) }
 
-// fileTar is a layer with one file.
+// fileTar returns a layer tar with one file.
 func fileTar(name, body string) string {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -124,7 +124,7 @@ func fileTar(name, body string) string {
 	return out.String()
 }
 
-// filesOf returns the bodies of the regular files of a layer.
+// filesOf returns the contents of the regular files in a layer tar.
 func filesOf(t *testing.T, layer string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -157,10 +157,10 @@ type crashStore struct {
 	s     *Snapshotter
 }
 
-// newCrashStore makes a store in dir with the committed snapshots "base" and,
-// on it, "leaf", and the active ones "key" on "base", "alone" unpacked without
-// its parent where the driver can do that, and "fresh" without content. The
-// content of each is its name.
+// newCrashStore makes a store in dir. It has the committed snapshots "base",
+// and "leaf" over it. It has three active snapshots: "key" over "base",
+// "alone", which was unpacked without its parent when the driver can do that,
+// and "fresh", which is empty. The content of each of the others is its name.
 func newCrashStore(t *testing.T, dir string, open openDriver) *crashStore {
 	c := &crashStore{root: freshDir(t, dir), open: open}
 	c.start(t)
@@ -183,7 +183,8 @@ func (c *crashStore) start(t *testing.T) {
 	c.s = s
 }
 
-// kill ends the process: what it holds open goes, and nothing else happens.
+// kill ends the process: everything that it has open is closed, and it does
+// nothing else.
 func (c *crashStore) kill(t *testing.T) {
 	c.fault.mu.Lock()
 	c.fault.dead = true
@@ -192,7 +193,7 @@ func (c *crashStore) kill(t *testing.T) {
 }
 
 // eachDriver runs test with the fake and with every backend, in a directory
-// that it works on.
+// that the backend works on.
 func eachDriver(t *testing.T, test func(t *testing.T, dir string, newDriver func() openDriver)) {
 	t.Run("fake", func(t *testing.T) { test(t, memDir(t), func() openDriver { return newFakeDisk().open }) })
 	for _, name := range all.Names() {
@@ -203,14 +204,14 @@ func eachDriver(t *testing.T, test func(t *testing.T, dir string, newDriver func
 	}
 }
 
-// eachFault runs test once for every step that the call of every case has, on
-// every driver, with a store of its own.
+// eachFault runs test once for every step of the call of every case, on every
+// driver. Each run has its own store.
 func eachFault(t *testing.T, dying bool, test func(t *testing.T, c *crashStore, cc crashCase, err error)) {
 	eachDriver(t, func(t *testing.T, dir string, newDriver func() openDriver) {
 		for _, cc := range crashCases {
 			t.Run(cc.name, func(t *testing.T) {
 				step := 1
-				if testing.Short() { // a sample, another one each time
+				if testing.Short() { // a random sample
 					step = 4
 				}
 				for at := rand.IntN(step); failAt(t, dir, newDriver(), cc, at, dying, test); at += step {
@@ -220,7 +221,8 @@ func eachFault(t *testing.T, dying bool, test func(t *testing.T, c *crashStore, 
 	})
 }
 
-// failAt reports whether the call has such a step, or the driver such a call.
+// failAt reports whether the driver supports the call, and the call has a step
+// with this number.
 func failAt(t *testing.T, dir string, open openDriver, cc crashCase, at int, dying bool,
 	test func(t *testing.T, c *crashStore, cc crashCase, err error),
 ) bool {
@@ -264,7 +266,7 @@ func TestAFailureAtAnyStepLeavesTheStoreAsBefore(t *testing.T) {
 	eachFault(t, false, func(t *testing.T, c *crashStore, cc crashCase, err error) {
 		defer func() { require.NoError(t, c.s.Close()) }()
 		if err == nil && strings.HasPrefix(cc.name, "rename") {
-			// It took effect. Records of layers may tell the name before until the
+			// The rename took effect. Records of layers may contain the old name until the
 			// store is opened again.
 			require.True(t, cc.done(rowsOf(t, c.s)))
 			require.NoError(t, c.s.Close())
@@ -274,7 +276,7 @@ func TestAFailureAtAnyStepLeavesTheStoreAsBefore(t *testing.T) {
 			return
 		}
 		if err == nil {
-			// Only the row of a removed snapshot may stay for a while.
+			// Only the row of a removed snapshot may stay until the store is opened again.
 			require.True(t, strings.HasPrefix(cc.name, "remove"), "the failure was swallowed")
 			_, err := c.s.Stat(t.Context(), map[bool]string{true: "leaf", false: "key"}[strings.Contains(cc.name, "committed")])
 			require.ErrorIs(t, err, errdefs.ErrNotFound)
@@ -296,13 +298,14 @@ func requireRepeatable(t *testing.T, s *Snapshotter, cc crashCase) {
 	requireWhole(t, s)
 }
 
-// requireWhole fails unless every snapshot has the content it should have, or
-// for what was being applied all or nothing, and the committed ones are sealed.
+// requireWhole fails unless every snapshot has its content and the committed
+// snapshots are sealed. A snapshot to which the call applied a layer must have
+// all of the layer or nothing of it.
 func requireWhole(t *testing.T, s *Snapshotter) {
 	t.Helper()
 	for name, row := range rowsOf(t, s) {
 		if name == "alone" {
-			continue // a driver need not show it before it has its parent
+			continue // a driver may refuse to show it before it has its parent
 		}
 		files := filesOf(t, diffOf(t, s, name))
 		switch name {
@@ -351,20 +354,20 @@ func TestRecoveryKeepsLayersThatNoRowNamesAndSaysSo(t *testing.T) {
 	require.Contains(t, said.String(), "layer=7")
 	require.Contains(t, said.String(), "layer=orphan")
 
-	for i := range 9 { // none of these may need the name of one that is there
+	for i := range 9 { // none of them may get the ID of an existing layer
 		require.NoError(t, s.Create(t.Context(), fmt.Sprint("key", i), "base"))
 	}
 	require.Equal(t, "mine", string(disk.layers["7"].content))
 }
 
-// A layer that is copied in while the store is open has a name that was not
-// given yet.
+// A layer that is copied in while the store is open has an ID that was not
+// given yet. A new layer must not replace it.
 func TestALayerInTheWayOfANewOneStays(t *testing.T) {
 	s, disk := openFake(t)
 	sc := rereading(t, s)
 	commit(t, s, sc.Full("base"), "", "base")
 	require.NoError(t, extract(t, sc, "extract-1", needy))
-	next := func() driver.ID { // the name that the next layer is going to have
+	next := func() driver.ID { // the ID that the next layer will get
 		n := 0
 		for _, row := range rowsOf(t, s) {
 			i, err := strconv.Atoi(row.Layer)

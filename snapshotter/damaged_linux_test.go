@@ -18,8 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// requireDamage requires that an error says which snapshot's layer is damaged,
-// and what to do.
+// requireDamage requires that an error names the snapshot whose layer is
+// damaged, and says what to do.
 func requireDamage(t *testing.T, err error, key, what string) {
 	t.Helper()
 	require.ErrorIs(t, err, ErrLayerDamaged, what)
@@ -29,7 +29,8 @@ func requireDamage(t *testing.T, err error, key, what string) {
 	require.ErrorContains(t, err, "snapctl repair", what)
 }
 
-// callsOn are the calls that need the layer of "box", or those below it.
+// callsOn returns the calls that need the layer of "box", or the layers below
+// it.
 func callsOn(s *Snapshotter) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
 		"prepare": func(ctx context.Context) error { _, err := s.Prepare(ctx, "another box", "top"); return err },

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// What could neither be mounted nor built upon is not committed, and nothing is
-// done before that is said.
+// A layer with too many parents could neither be mounted nor be a parent.
+// Commit refuses it before it changes anything.
 func TestACommitRefusesOneLayerMoreThanCanBeStacked(t *testing.T) {
 	s, disk := openFake(t)
 	disk.most = 3

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// commitFiles commits what is made in the tree of a layer of vfs, without a
-// mount.
+// commitFiles commits the files that make has made in the tree of a vfs layer.
+// It does not mount the layer.
 func commitFiles(t *testing.T, opts Options, make func(dir string)) string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -48,7 +48,7 @@ func TestACommitKeepsTheDigestOfALayer(t *testing.T) {
 	require.Empty(t, commitFiles(t, Options{DigestLimit: 1}, nothing))
 }
 
-// What a layer takes on disk does not bound what there is to read of it.
+// The disk usage of a layer says little about how many bytes there are to read.
 func TestTheDigestOfASparseFileOrOfManyFilesIsNotWaitedFor(t *testing.T) {
 	require.Empty(t, commitFiles(t, Options{}, func(dir string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "sparse"), nil, 0o600))

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// What a disk has lost must never be committed, also when the next sync says
-// that all is well, whoever was told of the loss.
+// Data that a disk has lost is never committed. This must be so also when
+// another process got the error of the sync, and the next sync succeeds.
 func TestWhatADiskErrorMayHaveHitIsNotCommitted(t *testing.T) {
 	for _, name := range all.Names() {
 		for who, told := range map[string]func(t *testing.T, s *Snapshotter){
@@ -66,7 +66,7 @@ func TestWhatADiskErrorMayHaveHitIsNotCommitted(t *testing.T) {
 	}
 }
 
-// syncElsewhere takes the error that others would be told of.
+// syncElsewhere takes the error of the disk, so that the store does not get it.
 func syncElsewhere(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)

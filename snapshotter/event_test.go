@@ -15,7 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// recorder keeps events.
+// recorder stores events.
 type recorder struct {
 	mu     sync.Mutex
 	events []Event
@@ -27,7 +27,8 @@ func (r *recorder) observe(e Event) {
 	r.events = append(r.events, e)
 }
 
-// take returns the events so far, without what differs from run to run.
+// take returns the events since the last take, without the fields that differ
+// between runs.
 func (r *recorder) take(t *testing.T) []Event {
 	t.Helper()
 	r.mu.Lock()

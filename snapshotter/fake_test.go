@@ -19,19 +19,19 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// fakeDisk is what a fakeDriver keeps its layers on. It outlives the driver, as
-// a disk outlives a process.
+// fakeDisk has the layers of a fakeDriver. It outlives the driver, as a disk
+// outlives a process.
 type fakeDisk struct {
 	most   int // Properties.MaxParents
 	mu     sync.Mutex
 	layers map[driver.ID]*fakeLayer
 	trash  int
-	quota  bool // sizes of layers can be limited
-	noRW   bool // no writable layer can be mounted
+	quota  bool // supports size limits
+	noRW   bool // cannot mount writable layers
 	unions bool // its mounts name several directories
-	refuse bool // what needs parents cannot even be unpacked without
+	refuse bool // refuses to unpack a layer that needs its parents
 
-	failNotes error // of NoteNow
+	failNotes error // returned by NoteNow
 }
 
 // fakeLayer is a layer whose whole content is one string.
@@ -40,19 +40,20 @@ type fakeLayer struct {
 	view, sealed bool
 	content      []byte
 	busy         bool
-	writers      bool // where Seal does not see them
+	writers      bool // has writers that Seal does not find
 	size         int64
 	note         json.RawMessage
 }
 
 func newFakeDisk() *fakeDisk { return &fakeDisk{layers: map[driver.ID]*fakeLayer{}} }
 
-// fakeDriver follows the contract of driver.Driver, Rebaser, Recorder, Replacer
-// and Explainer in memory, and checks that its caller does.
+// fakeDriver implements driver.Driver, Rebaser, Recorder, Replacer and
+// Explainer in memory. It checks that its caller follows the contract.
 type fakeDriver struct {
 	root string
 	disk *fakeDisk
-	// notes are for layers that are not sealed yet, gone with the process.
+	// notes are the notes of layers that are not sealed yet. They are lost with the
+	// process.
 	notes map[driver.ID]json.RawMessage
 }
 
@@ -69,7 +70,7 @@ func (d *fakeDriver) Properties() driver.Properties {
 	return driver.Properties{Rebase: true, Explain: true, NativeDiff: true, Quota: d.disk.quota, MountsWritable: !d.disk.noRW, SharesPages: d.disk.unions, MaxParents: d.disk.most}
 }
 
-// with runs fn on a layer under the disk's lock.
+// with runs fn on a layer while the disk is locked.
 func (d *fakeDriver) with(ctx context.Context, id driver.ID, fn func(*fakeLayer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -153,8 +154,8 @@ func (d *fakeDriver) Sides(ctx context.Context, id driver.ID) (_, layer diff.Vie
 	return nil, layer, err
 }
 
-// fakeTree is a tree of one file with the content of a layer, which is its
-// name, too, where it can be one.
+// fakeTree is a tree with one file, whose content is that of the layer. Its
+// name is the same, when that is a valid name.
 type fakeTree struct {
 	diff.Dir
 	content []byte

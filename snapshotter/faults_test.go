@@ -15,15 +15,15 @@ import (
 
 var errInjected = errors.New("injected")
 
-// fault makes one step of a call fail. Steps are the moments before and after
-// every call of the driver that changes something, and before and after every
-// writing transaction. In the mode dying, all later steps fail as well and have
-// no effect, as if the process were gone.
+// fault makes one step of a call fail. A step is the moment before or after a
+// call of the driver that changes something, or before or after a writing
+// transaction. In the mode dying all later steps fail too and have no effect,
+// as if the process had died.
 type fault struct {
 	mu     sync.Mutex
 	armed  bool
 	dying  bool
-	at     int // the step to fail at, from 0
+	at     int // the number of the step that fails, from 0
 	passed []string
 	dead   bool
 }
@@ -57,7 +57,7 @@ func (f *fault) step(point string) error {
 	case !f.armed:
 		return nil
 	case !f.dying && strings.HasSuffix(point, " after") && !strings.HasPrefix(point, "driver "):
-		return nil // a transaction that reports a failure has not happened
+		return nil // a transaction that returned an error did not take place
 	}
 	f.passed = append(f.passed, point)
 	if len(f.passed)-1 != f.at {
@@ -67,7 +67,7 @@ func (f *fault) step(point string) error {
 	return errInjected
 }
 
-// around is a step before and after a call of the driver.
+// around makes a step before and a step after a call of the driver.
 func (f *fault) around(name string, call func() error) error {
 	if err := f.step("driver " + name + " before"); err != nil {
 		return err
@@ -78,14 +78,14 @@ func (f *fault) around(name string, call func() error) error {
 	return f.step("driver " + name + " after")
 }
 
-// faultyDriver puts steps around the calls of a driver that change something.
-// Reading and cleaning up in the background are not steps.
+// faultyDriver makes steps around the calls of a driver that change something.
+// Reads and the cleanup in the background are not steps.
 type faultyDriver struct {
 	driver.Driver
 	fault *fault
 }
 
-// wrap makes an openDriver whose drivers have the fault.
+// wrap returns an openDriver whose drivers have the fault.
 func (f *fault) wrap(open openDriver) openDriver {
 	return func(ctx context.Context, root, name string, opts driver.Options) (driver.Driver, error) {
 		d, err := open(ctx, root, name, opts)
@@ -152,12 +152,12 @@ func (d *faultyDriver) Cleanup(ctx context.Context) error {
 	return d.Driver.Cleanup(ctx)
 }
 
-// Rebase is offered for every driver; Properties tells which have it.
+// Rebase exists for every driver; Properties says which drivers can do it.
 func (d *faultyDriver) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
 	return d.fault.around("rebase", func() error { return d.Driver.(driver.Rebaser).Rebase(ctx, id, parents) })
 }
 
-// Replace is offered for every driver.
+// Replace exists for every driver.
 func (d *faultyDriver) Replace(ctx context.Context, id, made driver.ID) error {
 	return d.fault.around("replace", func() error {
 		r, ok := d.Driver.(driver.Replacer)

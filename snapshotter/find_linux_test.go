@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// onEachBackend runs fn on a store of every backend that works here, with a
-// colon, a comma and a backslash in its path.
+// onEachBackend runs fn on a store of every backend that works here. The path
+// of the store has a colon, a comma and a backslash.
 func onEachBackend(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestMountsAreThoseOfTheirSnapshot(t *testing.T) {
 	})
 }
 
-// reversed has the options the other way round.
+// reversed returns the mounts with their options in reverse order.
 func reversed(mounts []ctdmount.Mount) []ctdmount.Mount {
 	out := slices.Clone(mounts)
 	for i := range out {
@@ -105,7 +105,8 @@ func reversed(mounts []ctdmount.Mount) []ctdmount.Mount {
 	return out
 }
 
-// relabelled has another source where that is just a label.
+// relabelled returns the mounts with another source when the source is only a
+// label.
 func relabelled(mounts []ctdmount.Mount) []ctdmount.Mount {
 	out := slices.Clone(mounts)
 	for i := range out {

@@ -61,8 +61,8 @@ func TestAStoreOnAFullDiskOpensSoThatItCanBeEmptied(t *testing.T) {
 	requireSound(t, s)
 }
 
-// Reading and removing take no room: neither blocks nor inodes, which only ext4
-// has a fixed number of.
+// Reads and removals need no space: no blocks, and no inodes, of which only
+// ext4 has a fixed number.
 func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 	for _, disk := range []struct {
 		what string
@@ -83,15 +83,15 @@ func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 					t.Skip(err)
 				}
 				readAndEmpty(t, dir, name, disk.fill, true)
-				// As in a store of the version before, or on another kernel.
+				// as with a store of the version before, or on another kernel
 				readAndEmpty(t, dir, name, disk.fill, false)
 			})
 		}
 	}
 }
 
-// readAndEmpty makes a store, fills the disk and empties the store; known: with
-// what the driver found out while there was room.
+// readAndEmpty makes a store, fills the disk and empties the store. With known
+// the header has what the driver found out while there was space.
 func readAndEmpty(t *testing.T, dir, name string, fillUp func(*testing.T, string), known bool) {
 	t.Helper()
 	root, full := fmt.Sprintf("%s/store-%v", dir, known), filepath.Join(dir, "full")
@@ -134,7 +134,7 @@ func readAndEmpty(t *testing.T, dir, name string, fillUp func(*testing.T, string
 	require.NoError(t, s.Close())
 }
 
-// Who fills the disk takes what each removal has freed.
+// Another process takes the space that each removal has freed.
 func TestEachOfSomeRemovalsFindsRoomWhileADiskIsFilled(t *testing.T) {
 	for name, disk := range map[string]struct {
 		kind fstest.FS
@@ -151,7 +151,7 @@ func TestEachOfSomeRemovalsFindsRoomWhileADiskIsFilled(t *testing.T) {
 				active(t, s, fmt.Sprint("key", i), "", layerTar("x"))
 				full := filepath.Join(dir, fmt.Sprint("full", i))
 				require.NoError(t, os.Mkdir(full, 0o700))
-				require.NoError(t, os.WriteFile(filepath.Join(full, "big"), nil, 0o600)) // later there may be no room for it
+				require.NoError(t, os.WriteFile(filepath.Join(full, "big"), nil, 0o600)) // later there may be no space for it
 			}
 			for i := range 3 {
 				fillBlocks(t, filepath.Join(dir, fmt.Sprint("full", i)))
@@ -166,7 +166,7 @@ func TestEachOfSomeRemovalsFindsRoomWhileADiskIsFilled(t *testing.T) {
 func fillBlocks(t *testing.T, dir string) {
 	t.Helper()
 	fill(t, filepath.Join(dir, "big"))
-	// What a large write leaves, small ones take.
+	// Small writes take the space that a large one leaves.
 	for i := 0; ; i++ {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte("x"), 0o600); err != nil {
 			require.ErrorIs(t, err, unix.ENOSPC)
@@ -188,7 +188,7 @@ func fillInodes(t *testing.T, dir string) {
 	}
 }
 
-// fill makes a file of all the space there is.
+// fill makes a file that takes all free space.
 func fill(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -214,7 +214,7 @@ func TestNoStoreIsMadeOnADiskThatCannotBeWrittenTo(t *testing.T) {
 	require.ErrorContains(t, err, root)
 }
 
-// emptyLayer is what a snapshot without changes gives.
+// emptyLayer returns the layer tar of a snapshot without changes.
 func emptyLayer(t *testing.T, s *Snapshotter) string {
 	t.Helper()
 	require.NoError(t, s.Create(t.Context(), "empty", "base"))

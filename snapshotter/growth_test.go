@@ -23,8 +23,8 @@ import (
 
 var growth = flag.String("growth", "", "numbers of snapshots, with commas in between, to measure stores of")
 
-// A placedDriver is a fakeDriver with a name in a directory for each layer, as
-// backends have it. It counts what reads all of them.
+// A placedDriver is a fakeDriver that has a name in a directory for each layer,
+// as backends do. It counts the calls that read all of them.
 type placedDriver struct {
 	*fakeDriver
 	place    string
@@ -41,11 +41,11 @@ func placed(disk *fakeDisk, listings *int) openDriver {
 		if err := os.MkdirAll(place, 0o700); err != nil {
 			return nil, err
 		}
-		probe := filepath.Join(place, ".new-probe") // changes the directory, as probes do
+		probe := filepath.Join(place, ".new-probe") // it changes the directory, as probes do
 		if err := errors.Join(os.WriteFile(probe, nil, 0o600), os.Remove(probe)); err != nil {
 			return nil, err
 		}
-		return &placedDriver{d.(*fakeDriver), place, listings}, nil //nolint:forcetypeassert // what open returns
+		return &placedDriver{d.(*fakeDriver), place, listings}, nil //nolint:forcetypeassert // the type that open returns
 	}
 }
 
@@ -115,10 +115,11 @@ func manySnapshots(t testing.TB, root string, n int) (opts Options, listings *in
 	return opts, listings
 }
 
-// manyName looks like a chainID, and has no order.
+// manyName returns a name in the form of a chainID. The names of successive
+// numbers are not in order.
 func manyName(i int) string { return fmt.Sprintf("sha256:%08x%056d", uint32(i)*2654435761, i) } //nolint:gosec // to spread them
 
-// Opening, and what looks at one snapshot or changes one, reads as much in a
+// Opening a store, and calls on one snapshot, read about as many pages in a
 // large store as in a small one.
 func TestNothingGrowsWithTheNumberOfSnapshotsButLists(t *testing.T) {
 	type cost struct {
@@ -159,7 +160,7 @@ func TestNothingGrowsWithTheNumberOfSnapshotsButLists(t *testing.T) {
 	}
 }
 
-// What has happened to a store since it was closed is seen when it is opened.
+// Open notices changes that were made to a store after it was closed.
 func TestWhatHasHappenedToAStoreIsSeen(t *testing.T) {
 	for name, c := range map[string]struct {
 		happen func(t *testing.T, root string, opts Options)
@@ -189,7 +190,7 @@ func TestWhatHasHappenedToAStoreIsSeen(t *testing.T) {
 			s, err := Open(t.Context(), root, opts)
 			require.NoError(t, err)
 			require.PanicsWithError(t, "killed", func() { _ = s.Create(context.Background(), "half", "") })
-			s.sound.Store(false) // nobody lives to leave a mark
+			s.sound.Store(false) // the process is dead, so it leaves no mark
 			require.NoError(t, s.release())
 		}, "finish interrupted work"},
 	} {
@@ -204,7 +205,7 @@ func TestWhatHasHappenedToAStoreIsSeen(t *testing.T) {
 				s, err := Open(t.Context(), root, opts)
 				require.NoError(t, err)
 				require.NoError(t, s.Close())
-				lasting := strings.Contains(c.said, "layer") // it is said until it is put right
+				lasting := strings.Contains(c.said, "layer") // reported until it is repaired
 				require.Equal(t, again && !lasting, s.OpenedInOrder())
 				require.Equal(t, again && !lasting, *listings == 0)
 				if !again || lasting {
@@ -270,7 +271,7 @@ func listAll(ctx context.Context, s *Snapshotter) error {
 	return s.Stream(ctx, func(context.Context, snapshots.Info) error { return nil })
 }
 
-// emptyStore removes all snapshots, many in one transaction.
+// emptyStore removes all snapshots, many of them in one transaction.
 func emptyStore(t *testing.T, root string, opts Options, n int) {
 	t.Helper()
 	s, err := Open(t.Context(), root, opts)
@@ -292,7 +293,8 @@ func emptyStore(t *testing.T, root string, opts Options, n int) {
 	require.NoError(t, s.Close())
 }
 
-// writtenBytes is what this process has handed to write(2) and its like.
+// writtenBytes returns the number of bytes that this process has written with
+// write(2) and similar calls.
 func writtenBytes(t *testing.T) int64 {
 	t.Helper()
 	raw, err := os.ReadFile("/proc/self/io")

@@ -27,7 +27,7 @@ func openFake(t testing.TB) (*Snapshotter, *fakeDisk) {
 	return openAt(t, memDir(t), Options{open: disk.open}), disk
 }
 
-// openAt opens a store that is closed with the test.
+// openAt opens a store that is closed at the end of the test.
 func openAt(t testing.TB, root string, opts Options) *Snapshotter {
 	t.Helper()
 	s, err := Open(context.Background(), root, opts)
@@ -36,14 +36,14 @@ func openAt(t testing.TB, root string, opts Options) *Snapshotter {
 	return s
 }
 
-// commit makes a committed snapshot with the content on a parent.
+// commit makes a committed snapshot with this content over a parent.
 func commit(t testing.TB, s *Snapshotter, name, parent, content string) {
 	t.Helper()
 	active(t, s, name+" key", parent, content)
 	require.NoError(t, s.Commit(t.Context(), name, name+" key"))
 }
 
-// active makes an active snapshot with the content on a parent.
+// active makes an active snapshot with this content over a parent.
 func active(t testing.TB, s *Snapshotter, key, parent, content string) {
 	t.Helper()
 	require.NoError(t, s.Create(t.Context(), key, parent))
@@ -51,8 +51,8 @@ func active(t testing.TB, s *Snapshotter, key, parent, content string) {
 	require.NoError(t, err)
 }
 
-// diffOf returns the changes of a snapshot as a tar, and for a fake driver the
-// content of its layer.
+// diffOf returns the changes of a snapshot as a layer tar. For a fake driver it
+// returns the content of the layer.
 func diffOf(t testing.TB, s *Snapshotter, key string) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -75,7 +75,7 @@ func diffOf(t testing.TB, s *Snapshotter, key string) string {
 	}
 }
 
-// rowsOf returns all rows, those that callers do not see included.
+// rowsOf returns all rows, including those that callers do not see.
 func rowsOf(t testing.TB, s *Snapshotter) map[string]meta.Snapshot {
 	t.Helper()
 	rows := map[string]meta.Snapshot{}
@@ -114,9 +114,9 @@ func requireSound(t testing.TB, s *Snapshotter) {
 	require.Zero(t, s.keys.locks.Len(), "locks that nobody holds any more")
 }
 
-// requireRecorded requires that the record of a committed snapshot's layer
-// tells its name. A layer that was sealed before its commit failed may tell one
-// that never was.
+// requireRecorded requires that the record of a committed snapshot's layer has
+// its name. When a commit failed after the layer was sealed, the record may
+// have a name that no snapshot ever had.
 func requireRecorded(t testing.TB, s *Snapshotter, row meta.Snapshot) {
 	t.Helper()
 	recorder, ok := s.driver.(driver.Recorder)
@@ -130,7 +130,8 @@ func requireRecorded(t testing.TB, s *Snapshotter, row meta.Snapshot) {
 	require.Equal(t, [2]string{row.Name, row.Parent}, [2]string{c.Name, c.Parent}, "what the layer's record says")
 }
 
-// realDriver opens the real driver called name, whatever the store asks for.
+// realDriver opens the real driver called name and ignores the name that the
+// store passes.
 func realDriver(name string) openDriver {
 	return func(ctx context.Context, root, _ string, opts driver.Options) (driver.Driver, error) {
 		d, _, err := all.Select(ctx, root, name, opts)
@@ -138,14 +139,14 @@ func realDriver(name string) openDriver {
 	}
 }
 
-// memDir is a directory of the test, in memory where that can be had: most
-// tests make many stores, and every commit syncs a whole file system.
+// memDir returns a directory for the test, in memory when that is possible.
+// Most tests make many stores, and every commit syncs a whole file system.
 func memDir(t testing.TB) string {
 	t.Helper()
 	return fstest.MemoryDir(t)
 }
 
-// freshDir makes a directory of the test in another one.
+// freshDir makes a directory for the test in another one.
 func freshDir(t testing.TB, in string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(in, "store-")

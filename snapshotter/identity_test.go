@@ -44,8 +44,8 @@ func TestAStoreHasAnIDInItsHeaderAndDatabase(t *testing.T) {
 	require.Equal(t, id, again)
 }
 
-// Either can be of an earlier version, which knew no IDs, or have been
-// rewritten by one.
+// Header or database can be of an earlier version, which knew no IDs, or can
+// have been rewritten by one.
 func TestTheIDIsTakenFromWhereItIs(t *testing.T) {
 	for name, forget := range map[string]func(t *testing.T, root string){
 		"not in the header": func(t *testing.T, root string) {

@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// mapping gives a snapshot the labels of a map of IDs.
+// mapping gives a snapshot the labels of an ID map.
 func mapping(uids, gids string) snapshots.Opt {
 	return snapshots.WithLabels(map[string]string{
 		snapshots.LabelSnapshotUIDMapping: uids, snapshots.LabelSnapshotGIDMapping: gids,
@@ -43,8 +43,8 @@ func TestLabelsThatAreNoMapsOfIDsAreAnInvalidArgument(t *testing.T) {
 	requireSound(t, s)
 }
 
-// openMapped opens a store with the committed snapshot "base", and skips where
-// its snapshots cannot have maps of IDs.
+// openMapped opens a store with the committed snapshot "base". It skips the
+// test when the snapshots of this backend cannot have ID maps.
 func openMapped(t *testing.T, name string) *Snapshotter {
 	t.Helper()
 	requireMount(t)
@@ -69,7 +69,8 @@ func eachMapped(t *testing.T, fn func(t *testing.T, s *Snapshotter)) {
 	}
 }
 
-// mountAsEngine mounts as containerd does, until the test or what done returns.
+// mountAsEngine mounts as containerd does. The mount ends with the test, or
+// when done is called.
 func mountAsEngine(t *testing.T, mounts []ctdmount.Mount) (root string, done func()) {
 	t.Helper()
 	root = t.TempDir()
@@ -93,11 +94,12 @@ func ownerOf(t *testing.T, path string) [2]uint32 {
 	return [2]uint32{st.Uid, st.Gid}
 }
 
-// runIn runs a shell script in dir as root of a user namespace with twoRanges,
-// or as this process.
+// runIn runs a shell script in dir. With mapped the script runs as root of a
+// user namespace with twoRanges, and otherwise as this process does.
 func runIn(t *testing.T, dir string, mapped bool, script string) {
 	t.Helper()
-	// The directories above are nobody's business in a user namespace.
+	// A user in the namespace may have no access to the directories above dir, so
+	// pass dir as an open file.
 	f, err := os.Open(dir)
 	require.NoError(t, err)
 	defer f.Close()
@@ -216,13 +218,13 @@ func TestACopyThatContainerdMadeForTheMapIsNotMappedAgain(t *testing.T) {
 	for name, remapped := range copies {
 		name = "default/2/" + name
 		commit(t, s, sc.Full(name), sc.Full("default/1/sha256:base"), layer)
-		// In whatever order the ranges are.
+		// The order of the ranges makes no difference.
 		mounts, err := sc.Prepare(t.Context(), "default/3/"+name, name, mapping("1:100001:65535,0:1000:1", "0:100000:65536"))
 		require.NoError(t, err, name)
 		root, done := mountAsEngine(t, mounts)
 		want := [2]uint32{1000, 100_000}
 		if !remapped {
-			want = [2]uint32{101_000, 65_534} // a user of the container, and no group of it
+			want = [2]uint32{101_000, 65_534} // a user of the container, and a group that the container does not have
 		}
 		require.Equal(t, want, ownerOf(t, root+"/root"), name)
 		done()

@@ -45,7 +45,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 }
 
-// A store may have labels from before there were bounds.
+// A store may have labels from a version without limits.
 func TestLabelsThatAreTooLargeAlreadyDoNotKeepOthersFromBeingChanged(t *testing.T) {
 	s, _ := openFake(t)
 	_, err := s.Prepare(t.Context(), "key", "")

@@ -18,8 +18,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/testrun"
 )
 
-// Started by a test as a process of its own, this test binary works on the
-// store that one of these names instead of running tests.
+// A test may start this test binary as a process of its own. When one of these
+// variables is set, the process works on the store that it names and runs no
+// tests.
 const (
 	holderEnv = "LAYERKEEP_TEST_HOLD_STORE"
 	churnEnv  = "LAYERKEEP_TEST_CHURN_STORE"
@@ -40,7 +41,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// holdStore opens the store, says so, and closes it at the end of its input.
+// holdStore opens the store, prints a line, and closes the store at the end of
+// its input.
 func holdStore(root string) error {
 	s, err := Open(context.Background(), root, Options{open: newFakeDisk().open})
 	if err != nil {
@@ -51,10 +53,11 @@ func holdStore(root string) error {
 	return errors.Join(err, s.Close())
 }
 
-// hold opens the store in another process until release or the test's end.
+// hold opens the store in another process until release is called or the test
+// ends.
 func hold(t *testing.T, root string) (process *os.Process, release func()) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test binary
 	cmd.Env = append(os.Environ(), holderEnv+"="+root)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -35,8 +35,8 @@ func TestAnAUFSWithItsRemountsIsPutInContainerdsForm(t *testing.T) {
 	}, toContainerd(list))
 }
 
-// TestContainerdCarriesOutARemountInItsPlace is about containerd, with a file
-// system that every kernel has: what it makes of the options of a remount.
+// TestContainerdCarriesOutARemountInItsPlace tests what containerd does with
+// the options of a remount. It uses a file system that every kernel has.
 func TestContainerdCarriesOutARemountInItsPlace(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("needs to mount")

@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// kills is how many times TestAKilledProcess kills one for each backend, each
-// time a little later in its work.
+// kills is the number of processes that TestAKilledProcess kills for each
+// backend, each a little later in its work.
 const kills = 8
 
 func TestAKilledProcessLeavesEveryCommittedSnapshotWhole(t *testing.T) {
@@ -44,11 +44,11 @@ func TestAKilledProcessLeavesEveryCommittedSnapshotWhole(t *testing.T) {
 	}
 }
 
-// killAfter runs churn in a process of its own and kills it in the midst of
-// what it does after so many calls.
+// killAfter runs churn in a process of its own, and kills it after this number
+// of calls, in the middle of the next work.
 func killAfter(t *testing.T, root, driverName string, calls int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test binary
 	cmd.Env = append(os.Environ(), churnEnv+"="+root, churnEnv+"_DRIVER="+driverName)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -62,8 +62,8 @@ func killAfter(t *testing.T, root, driverName string, calls int) {
 	require.Error(t, cmd.Wait())
 }
 
-// churn leads snapshots through their lives, two at a time, until it is killed.
-// It prints a line after every call.
+// churn makes, commits and removes snapshots, two at a time, until the process
+// is killed. It prints a line after every call.
 func churn(root, driverName string) error {
 	ctx := context.Background()
 	s, err := Open(ctx, root, Options{Driver: driverName})

@@ -42,7 +42,7 @@ func TestNothingNewIsMadeOnWhatIsInQuarantine(t *testing.T) {
 	require.Len(t, all, 1)
 	require.True(t, all["base"].ReadData)
 
-	// Others go on, and what is there can be read and removed.
+	// Other snapshots still work, and those in quarantine can be read and removed.
 	require.NoError(t, s.Create(t.Context(), "another", "other"))
 	require.NotEmpty(t, diffOf(t, s, "top"))
 	require.NoError(t, s.Commit(t.Context(), "kept", "box"), "what was written in a container is not lost")
@@ -54,7 +54,7 @@ func TestNothingNewIsMadeOnWhatIsInQuarantine(t *testing.T) {
 	require.NoError(t, s.Create(t.Context(), "new", "base"))
 }
 
-// A quarantine is of one snapshot, not of a name.
+// A quarantine belongs to one snapshot, not to a name.
 func TestAQuarantineEndsWithItsSnapshot(t *testing.T) {
 	s, _ := openFake(t)
 	commit(t, s, "base", "", "b")
@@ -75,8 +75,8 @@ func TestOnlyWhatIsCommittedIsPutIntoQuarantine(t *testing.T) {
 	require.NoError(t, s.Release(t.Context(), "none"))
 }
 
-// A record of a quarantine that cannot be read stops what stands on its
-// snapshot, and nobody else.
+// A damaged record of a quarantine affects its snapshot and the snapshots over
+// it, and no others.
 func TestADamagedQuarantineStopsItsSnapshotOnly(t *testing.T) {
 	s, _ := openFake(t)
 	for _, name := range []string{"rotten", "other"} {

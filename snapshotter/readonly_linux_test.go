@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// filled makes a store with "base", and "key" on it, on a fake disk.
+// filled makes a store on a fake disk with "base", and "key" over it.
 func filled(t *testing.T, root string) *fakeDisk {
 	t.Helper()
 	disk := newFakeDisk()
@@ -31,7 +31,7 @@ func filled(t *testing.T, root string) *fakeDisk {
 	return disk
 }
 
-// requireReadOnly fails unless the store can be read and not changed.
+// requireReadOnly fails unless the store can be read and cannot be changed.
 func requireReadOnly(t *testing.T, s *Snapshotter) {
 	t.Helper()
 	ctx := t.Context()

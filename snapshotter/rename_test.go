@@ -92,9 +92,9 @@ func TestAQuarantineFollowsARename(t *testing.T) {
 	require.NoError(t, s.Create(t.Context(), "on", "bad"))
 }
 
-// Where a record cannot be written the snapshot has its name all the same. Its
-// layer is not taken for another's, and the record tells the name once the
-// store is opened again.
+// When a record cannot be written, the rename succeeds all the same. The layer
+// is not taken for that of another snapshot. When the store is opened again the
+// record gets the name.
 func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
@@ -124,8 +124,8 @@ func TestARecordThatStillTellsTheOldNameIsNoDamage(t *testing.T) {
 	}))
 }
 
-// Each of two renames, of a snapshot and of one on it, writes both names into
-// the record of the upper one.
+// A snapshot and its child are renamed at the same time. Each rename writes
+// both names into the record of the child.
 func TestRenamesAtTheSameTimeLeaveNoOldName(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
@@ -150,7 +150,7 @@ func TestRenamesAtTheSameTimeLeaveNoOldName(t *testing.T) {
 	requireSound(t, s)
 }
 
-// Calls on a snapshot know its parent by name while the driver works.
+// While the driver works, a call on a snapshot knows the parent by its name.
 func TestARenameWaitsForWorkOnWhatIsBuiltOnTheSnapshot(t *testing.T) {
 	s, _ := openFake(t)
 	commit(t, s, "base", "", "base")
@@ -201,7 +201,7 @@ func TestSnapshotsCanBeMadeOnOneThatIsRenamed(t *testing.T) {
 				parent := fmt.Sprint("base ", i)
 				err := s.Create(context.Background(), key, parent)
 				if errdefs.IsNotFound(err) {
-					continue // it has another name by now
+					continue // it was renamed meanwhile
 				}
 				assert.NoError(t, err)
 				assert.NoError(t, s.Commit(context.Background(), key+" done", key))
@@ -234,7 +234,7 @@ func TestALayerThatIsMissingKeepsNoRenameUnfinished(t *testing.T) {
 	require.Len(t, inspect(t, s)[1].Faults, 1)
 }
 
-// inspect returns what Inspect says.
+// inspect returns the result of Inspect.
 func inspect(t *testing.T, s *Snapshotter) []Layer {
 	t.Helper()
 	layers, err := s.Inspect(t.Context())

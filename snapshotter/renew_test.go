@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// renewBase is a crash case: "base" is made anew from what it was unpacked
-// from.
+// renewBase is a crash case: it makes the layer of "base" again from the tar
+// that it was unpacked from.
 func renewBase(ctx context.Context, s *Snapshotter) error {
 	return renewFrom(ctx, s, "base", layerTar("base"))
 }
@@ -25,8 +25,8 @@ func renewFrom(ctx context.Context, s *Snapshotter, key, layer string) error {
 	return s.Renew(ctx, key, strings.NewReader(layer), driver.ApplyOptions{DiffID: digest.FromString(layer)})
 }
 
-// replaces reports whether the driver is a [driver.Replacer], under what wraps
-// it.
+// replaces reports whether the driver is a [driver.Replacer]. It looks at the
+// driver that a test driver wraps.
 func replaces(d driver.Driver) bool {
 	if f, ok := d.(*faultyDriver); ok {
 		d = f.Driver
@@ -48,8 +48,8 @@ func TestADamagedLayerIsMadeAnewUnderItsChildren(t *testing.T) {
 		active(t, s, "work", "top", layerTar("work"))
 		before := rowsOf(t, s)
 		at := filepath.Join(root, s.Driver().Name(), before["mid"].Layer)
-		// In aufs the record is apart from the layer. Without a directory for it,
-		// the layer is another engine's.
+		// In aufs the record is not in the directory of the layer. A layer without a
+		// directory for the record counts as a layer of another engine.
 		if s.Driver().Name() == "aufs" {
 			at = filepath.Join(root, "aufs", ".layerkeep", "layers", before["mid"].Layer)
 		}
@@ -105,7 +105,7 @@ func TestRenewRefusesWhatCannotBeMadeAnew(t *testing.T) {
 	require.Equal(t, before, rowsOf(t, s))
 	requireSound(t, s)
 
-	// Its parent is missing.
+	// The parent of the layer is missing.
 	commit(t, s, "top", "base", "top")
 	base := layerOf(before["base"])
 	kept := disk.layers[base]

@@ -16,9 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The directory that another took the place of stays while something of the
-// layer, or of one on it, is mounted, and goes with the next opening or the
-// next cleanup after that.
+// The directory of a replaced layer stays while something that uses the layer
+// is mounted. The next opening or cleanup after that removes it.
 func TestAnOldLayerGoesOnceNothingHasItMounted(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("needs to mount")
@@ -58,7 +57,7 @@ func TestAnOldLayerGoesOnceNothingHasItMounted(t *testing.T) {
 				untilGone(t, old, func() {
 					if goes == "opening" {
 						s = openAt(t, root, options)
-						require.NoError(t, s.Close()) // waits for what is deleted in the background
+						require.NoError(t, s.Close()) // Close waits for deletions in the background
 					} else {
 						require.NoError(t, s.Cleanup(t.Context()))
 					}
@@ -77,7 +76,7 @@ func TestAnOldLayerGoesOnceNothingHasItMounted(t *testing.T) {
 	})
 }
 
-// mountViewOnBase makes "base", a view on it, "view", and mounts that.
+// mountViewOnBase makes "base" and a view over it, "view", and mounts the view.
 func mountViewOnBase(t *testing.T, s *Snapshotter) (target string) {
 	t.Helper()
 	commit(t, s, "base", "", layerTar("base"))
@@ -85,11 +84,12 @@ func mountViewOnBase(t *testing.T, s *Snapshotter) (target string) {
 	require.NoError(t, err)
 	target = t.TempDir()
 	require.NoError(t, ctdmount.All(mounts, target))
-	t.Cleanup(func() { _ = mount.Unmount(target) }) // of a test that has failed
+	t.Cleanup(func() { _ = mount.Unmount(target) }) // for a test that has failed
 	return target
 }
 
-// renewAndDie does what Renew does until the new layer is in its place.
+// renewAndDie does what Renew does up to the moment when the new layer has
+// replaced the old one.
 func renewAndDie(t *testing.T, s *Snapshotter, key string) {
 	t.Helper()
 	beside, above, err := s.announceRenewal(key)
@@ -107,9 +107,9 @@ func requireCount(t *testing.T, want int, pattern string, because ...any) {
 	require.Len(t, names, want, because...)
 }
 
-// untilGone has something remove what matches a pattern. It may need several
-// tries: processes of other tests may have a copy of the mount in a namespace
-// of their own for a while.
+// untilGone calls remove until nothing matches the pattern. That may take
+// several calls, because processes of other tests may have a copy of the mount
+// in their own namespaces for a while.
 func untilGone(t *testing.T, pattern string, remove func()) {
 	t.Helper()
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {

@@ -36,7 +36,8 @@ func lived(t *testing.T, root string, disk *fakeDisk) map[string]meta.Snapshot {
 	return rows
 }
 
-// requireRestored requires the rows of before, but for what no layer can tell.
+// requireRestored requires the same rows as before, except for the fields that
+// no record has.
 func requireRestored(t *testing.T, before map[string]meta.Snapshot, s *Snapshotter) {
 	t.Helper()
 	after := rowsOf(t, s)
@@ -92,7 +93,7 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 			require.NotEmpty(t, id)
 			require.NoError(t, s.Close())
 
-			// It is a store like any other, and new layers get names of their own.
+			// The store works like any other, and new layers get new IDs.
 			s = openAt(t, root, Options{open: disk.open})
 			require.Equal(t, id, s.id)
 			commit(t, s, "more", "rebased", "more")
@@ -109,8 +110,8 @@ func TestALostDatabaseIsMadeAgainFromTheLayers(t *testing.T) {
 	}
 }
 
-// An older copy of the database was put back: it does not name what was made
-// since.
+// An older copy of the database was put back. It does not have the snapshots
+// that were made since.
 func TestLayersThatAnOlderDatabaseDoesNotNameAreSnapshotsAgain(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	s := openAt(t, root, Options{open: disk.open})
@@ -192,7 +193,7 @@ func TestALayerWithoutItsParentStaysAsItIs(t *testing.T) {
 	require.NotNil(t, disk.layers[last.Layer], "nothing is deleted")
 }
 
-// A header alone can be made again beside a database that is sound.
+// A lost header is made again when the database is sound.
 func TestALostHeaderIsMadeAgain(t *testing.T) {
 	root := memDir(t)
 	s, err := Open(t.Context(), root, Options{Driver: "vfs"})
@@ -217,8 +218,8 @@ func TestALostHeaderIsMadeAgain(t *testing.T) {
 	require.Equal(t, id, s.id)
 }
 
-// Header and database may be of two stores. The records of the layers tell
-// whose they are.
+// Header and database may belong to different stores. The records of the layers
+// show which of the two belongs here.
 func TestTheRecordsTellWhetherHeaderOrDatabaseIsOfAnotherStore(t *testing.T) {
 	for _, wrong := range []string{headerName, metaName} {
 		for _, dryRun := range []bool{true, false} {
@@ -257,7 +258,7 @@ func TestTheRecordsTellWhetherHeaderOrDatabaseIsOfAnotherStore(t *testing.T) {
 	}
 }
 
-// What cannot be opened for another reason than damage is left alone.
+// A store that cannot be opened for another reason than damage is not changed.
 func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm func(t *testing.T, path string)
@@ -311,7 +312,7 @@ func TestADatabaseThatIsNotDamagedIsNotReplaced(t *testing.T) {
 	}
 }
 
-// Opening finds damage in rows that the pages do not show.
+// Open finds damage in a row that the check of the pages does not find.
 func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	before := lived(t, root, disk)
@@ -331,7 +332,7 @@ func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
 	requireRestored(t, before, s)
 	require.NoError(t, s.Close())
 
-	// Another one in the same second gets a name of its own.
+	// A second one in the same second gets another name.
 	require.NoError(t, os.WriteFile(path, make([]byte, 1<<16), 0o600))
 	s, again, err := Rebuild(t.Context(), root, RebuildOptions{Options: Options{open: disk.open}})
 	require.NoError(t, err)
@@ -343,7 +344,7 @@ func TestADatabaseWithADamagedRowIsReplaced(t *testing.T) {
 
 func TestADirectoryThatIsNoStoreIsNotMadeOne(t *testing.T) {
 	root := memDir(t)
-	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // the test needs this mode
 	for _, dir := range []string{root, filepath.Join(root, "missing")} {
 		_, _, err := Rebuild(t.Context(), dir, RebuildOptions{DryRun: true})
 		require.Error(t, err)
@@ -385,7 +386,7 @@ func TestTheNewestOfTwoLayersHasTheName(t *testing.T) {
 	requireSound(t, s)
 }
 
-// A deferred layer has nothing in it yet, so it must not become the layer of
+// A deferred layer is still empty, so it must not become the committed layer of
 // that name.
 func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
@@ -404,8 +405,8 @@ func TestWhatWasBeingUnpackedCannotBeCommittedAfterwards(t *testing.T) {
 	require.NoError(t, sc.Remove(t.Context(), "extract-1"))
 }
 
-// The row of an older copy says that the layer is being made; by now it is
-// committed.
+// The row in an older copy says that the layer is being made. By now the layer
+// is committed.
 func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 	root, disk := memDir(t), newFakeDisk()
 	path := filepath.Join(root, metaName)
@@ -435,8 +436,8 @@ func TestALayerThatWasFinishedSinceTheDatabaseStays(t *testing.T) {
 	requireSound(t, s)
 }
 
-// Layers without records tell nothing, but a new store over them would hide
-// that they are there.
+// Layers without records cannot become snapshots. But a new store over them
+// would hide that they exist.
 func TestAStoreThatHasLostAllItsRecordsIsNoNewOne(t *testing.T) {
 	for _, header := range []bool{false, true} {
 		t.Run(fmt.Sprintf("with a header: %v", header), func(t *testing.T) {

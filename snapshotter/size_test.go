@@ -45,7 +45,7 @@ func TestTheSizeLabelReachesTheDriver(t *testing.T) {
 
 func TestASnapshotWithoutTheLabelHasNoLimit(t *testing.T) {
 	s, disk := openQuota(t)
-	_, err := s.Prepare(t.Context(), "key", "", sized("")) // as no label
+	_, err := s.Prepare(t.Context(), "key", "", sized("")) // an empty label is no label
 	require.NoError(t, err)
 	require.Zero(t, onlyLayer(t, disk).size)
 	limit, err := SizeLimit(nil)
@@ -101,7 +101,7 @@ func TestTheSizeOfASnapshotStaysAsItWasMade(t *testing.T) {
 		_, err := call()
 		require.ErrorIs(t, err, errdefs.ErrInvalidArgument, name)
 	}
-	info, err := update("key", map[string]string{"a": "1"}) // says nothing of the size
+	info, err := update("key", map[string]string{"a": "1"}) // the size is not in the update
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"a": "1", LabelSize: "4096"}, info.Labels)
 	info, err = update("key", nil)

@@ -15,7 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// rereading is a scope whose layers can be read again: the source is the
+// rereading returns a scope whose layers can be read again. The source is the
 // content.
 func rereading(t *testing.T, s *Snapshotter) *Scope {
 	t.Helper()
@@ -27,7 +27,7 @@ func rereading(t *testing.T, s *Snapshotter) *Scope {
 	return sc
 }
 
-// extract is an engine unpacking a layer without its parent.
+// extract unpacks a layer without its parent, as an engine does.
 func extract(t *testing.T, sc *Scope, key, content string) error {
 	t.Helper()
 	require.NoError(t, sc.Create(t.Context(), key, ""))
@@ -123,12 +123,12 @@ func TestWhatCannotBeReadAgainStaysAsItIs(t *testing.T) {
 	}
 }
 
-// failing is a stream with an error at its end.
+// failing is a stream that ends with an error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// closing is a stream that tells of an error when it is closed.
+// closing is a stream that returns an error when it is closed.
 type closing struct {
 	io.Reader
 	err error
@@ -136,8 +136,8 @@ type closing struct {
 
 func (c closing) Close() error { return c.err }
 
-// TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther stops at each
-// transaction.
+// TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther ends the process at
+// each transaction.
 func TestACrashWhileALayerIsReadAgainLeavesTheOneOrTheOther(t *testing.T) {
 	for _, point := range []string{"remake before", "remake after", "commit before", "commit after", "spare before", "spare after"} {
 		t.Run(point, func(t *testing.T) {

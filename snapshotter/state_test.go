@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// recordDir is the directory in which a driver has the record of a snapshot's
-// layer.
+// recordDir returns the directory in which a driver has the record of a
+// snapshot's layer.
 func recordDir(t *testing.T, s *Snapshotter, key string) string {
 	t.Helper()
 	row, err := s.row(key)
@@ -35,7 +35,7 @@ func recordDir(t *testing.T, s *Snapshotter, key string) string {
 	return ""
 }
 
-// states are those that StreamStates tells, without the sound ones.
+// states returns the states from StreamStates, without those of sound layers.
 func states(t *testing.T, s *Snapshotter) map[string]LayerState {
 	t.Helper()
 	all := map[string]LayerState{}
@@ -48,8 +48,9 @@ func states(t *testing.T, s *Snapshotter) map[string]LayerState {
 	return all
 }
 
-// onDisk runs a test with every backend on a store that has a committed "base",
-// "top" on it, and the active "box" and "other" on that.
+// onDisk runs a test with every backend. The store has the committed snapshots
+// "base", and "top" over it, and the active snapshots "box" and "other" over
+// "top".
 func onDisk(t *testing.T, test func(t *testing.T, s *Snapshotter)) {
 	t.Helper()
 	for _, name := range all.Names() {
@@ -118,8 +119,8 @@ func TestDamageOfAParentIsToldOfWhatStandsOnIt(t *testing.T) {
 	})
 }
 
-// The directory of layers is read once for a list, so one that is gone is told
-// of what is committed, too.
+// StreamStates reads the directory of the layers once. So it also reports a
+// missing layer of a committed snapshot.
 func TestACommittedSnapshotWithoutALayerIsToldAsMissing(t *testing.T) {
 	onDisk(t, func(t *testing.T, s *Snapshotter) {
 		if _, ok := s.Driver().(driver.Placer); !ok {
@@ -136,13 +137,14 @@ func TestACommittedSnapshotWithoutALayerIsToldAsMissing(t *testing.T) {
 	})
 }
 
-// What is made while the list is read is not in the directory as it was.
+// A snapshot that is made during the list has no layer in the directory as
+// StreamStates read it.
 func TestASnapshotThatIsMadeDuringAListIsNotToldAsMissing(t *testing.T) {
 	onDisk(t, func(t *testing.T, s *Snapshotter) {
 		made := false
 		require.NoError(t, s.StreamStates(t.Context(), func(_ context.Context, info snapshots.Info, state LayerState) error {
 			require.Empty(t, state, info.Name)
-			if !made { // the rows are read in batches, and those of this one are read already
+			if !made { // the rows come in batches, and the rows of this batch were read already
 				made = true
 				for n := range 2 * streamBatch {
 					require.NoError(t, s.Create(t.Context(), fmt.Sprint("x", n), ""))
@@ -187,7 +189,7 @@ func TestWhatCannotBeLookedAtIsNotToldAsDamage(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// gate is a layer that stops in the middle until it is opened.
+// gate is a layer tar that stops before its end until the gate is opened.
 type gate struct {
 	io.Reader
 	reached, open chan struct{}

@@ -23,7 +23,7 @@ func newStore(t *testing.T) (root string, disk *fakeDisk) {
 	return root, disk
 }
 
-// contents reads every plain file of a directory.
+// contents reads every regular file in a directory.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -55,7 +55,7 @@ func TestANewStoreIsPrivateAndNamesItsDriver(t *testing.T) {
 
 func TestAnEmptyDirectoryBecomesAStoreAndPrivate(t *testing.T) {
 	root := memDir(t)
-	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.Chmod(root, 0o755)) //nolint:gosec // the test needs this mode
 	s := openAt(t, root, Options{open: newFakeDisk().open})
 	info, err := os.Stat(s.Root())
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestAStoreThatCannotBeOpenedIsLeftAsItIs(t *testing.T) {
 			require.ErrorContains(t, err, root)
 			require.Equal(t, before, contents(t, root))
 
-			// The lock was given back.
+			// The lock was released.
 			lock, err := lockStore(t.Context(), root, "", -1)
 			require.NoError(t, err)
 			require.NoError(t, lock.release())
@@ -128,8 +128,8 @@ func TestAStoreThatCannotBeOpenedIsLeftAsItIs(t *testing.T) {
 func TestARootThatIsSomethingElseIsRefusedAndNotTouched(t *testing.T) {
 	dir := memDir(t)
 	file := filepath.Join(dir, "file")
-	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o644)) //nolint:gosec // that is the point
-	require.NoError(t, os.Chmod(dir, 0o755))                      //nolint:gosec // that is the point
+	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o644)) //nolint:gosec // the test needs this mode
+	require.NoError(t, os.Chmod(dir, 0o755))                      //nolint:gosec // the test needs this mode
 	for name, root := range map[string]string{
 		"a file":                file,
 		"below a file":          filepath.Join(file, "store"),

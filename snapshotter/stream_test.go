@@ -18,10 +18,10 @@ func TestAStreamShowsEverySnapshotOnceWhateverIsCommittedMeanwhile(t *testing.T)
 	require.NoError(t, s.Stream(t.Context(), func(ctx context.Context, info snapshots.Info) error {
 		shown[info.Name]++
 		if len(shown) == 1 { // fn may call any method
-			require.NoError(t, s.Commit(ctx, "a-was-400", fmt.Sprintf("m-%04d", 400))) // would be passed
-			require.NoError(t, s.Commit(ctx, "z-was-3", fmt.Sprintf("m-%04d", 3)))     // would come twice
-			require.NoError(t, s.Commit(ctx, "z-was-500", fmt.Sprintf("m-%04d", 500))) // comes with its new name
-			require.NoError(t, s.Commit(ctx, "a-was-5", fmt.Sprintf("m-%04d", 5)))     // was read already
+			require.NoError(t, s.Commit(ctx, "a-was-400", fmt.Sprintf("m-%04d", 400))) // the stream would miss it
+			require.NoError(t, s.Commit(ctx, "z-was-3", fmt.Sprintf("m-%04d", 3)))     // the stream would show it twice
+			require.NoError(t, s.Commit(ctx, "z-was-500", fmt.Sprintf("m-%04d", 500))) // shown with its new name
+			require.NoError(t, s.Commit(ctx, "a-was-5", fmt.Sprintf("m-%04d", 5)))     // already read
 			require.NoError(t, s.Remove(ctx, fmt.Sprintf("m-%04d", 450)))
 		}
 		return nil

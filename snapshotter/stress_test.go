@@ -18,7 +18,7 @@ import (
 const stressWorkers = 200
 
 // TestManyCallersShareAStore lets callers prepare, apply, commit, read and
-// remove at once, half of them under names that they fight over.
+// remove at the same time. Half of them use the same names.
 func TestManyCallersShareAStore(t *testing.T) {
 	s, disk := openFake(t)
 	commit(t, s, "base", "", "base")
@@ -49,8 +49,8 @@ func TestManyCallersShareAStore(t *testing.T) {
 	require.Zero(t, disk.trash)
 }
 
-// liveAndDie leads a snapshot through its life. Losing a race against another
-// caller of the same name is no error.
+// liveAndDie makes, commits and removes a snapshot. It ignores the errors of
+// losing a race against another caller that uses the same name.
 func liveAndDie(t *testing.T, s *Snapshotter, name string, rnd *rand.Rand) error {
 	ctx, key := t.Context(), name+" key"
 	parent, opts := "base", []snapshots.Opt(nil)
@@ -78,7 +78,7 @@ func liveAndDie(t *testing.T, s *Snapshotter, name string, rnd *rand.Rand) error
 	return errors.Join(lostRace(name, s.Remove(ctx, key+" view")), lostRace(name, s.Remove(ctx, name)))
 }
 
-// lostRace drops the errors that only a shared name can have.
+// lostRace drops the errors that can occur only for a shared name.
 func lostRace(name string, err error) error {
 	if !strings.HasPrefix(name, "shared-") {
 		return err

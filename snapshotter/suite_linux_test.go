@@ -15,9 +15,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver/all/alltest"
 )
 
-// TestContainerdSuite runs containerd's own suite on every backend, on the
-// file system of the temporary directory and on a tmpfs, or on a btrfs, once,
-// where a backend needs that.
+// TestContainerdSuite runs containerd's own suite on every backend. It uses the
+// file system of the temporary directory, and a tmpfs. For a backend that needs
+// btrfs it runs once, on a btrfs.
 func TestContainerdSuite(t *testing.T) {
 	for _, name := range all.Names() {
 		t.Run("default/"+name, func(t *testing.T) {
@@ -43,8 +43,8 @@ func containerdSuite(t *testing.T, dir, name string) {
 	t.Helper()
 	requireWritableMounts(t, dir, name)
 	useTempDir(t, dir)
-	// The suite leaves out the rename of a directory for names such as
-	// overlayfs; we pass it.
+	// For names such as "overlayfs" the suite skips the rename of a directory. This
+	// name makes it run that test, which passes.
 	testsuite.SnapshotterSuite(t, "layerkeep-"+name, func(ctx context.Context, root string) (snapshots.Snapshotter, func() error, error) {
 		s, err := Open(ctx, root, Options{Driver: name})
 		if err != nil {
@@ -54,8 +54,8 @@ func containerdSuite(t *testing.T, dir, name string) {
 	})
 }
 
-// requireWritableMounts skips where a backend cannot mount what it writes to:
-// all of the suite works on mounted snapshots.
+// requireWritableMounts skips the test when a backend cannot mount writable
+// layers, because the whole suite works on mounted snapshots.
 func requireWritableMounts(t *testing.T, dir, name string) {
 	t.Helper()
 	root := freshDir(t, dir)
@@ -71,7 +71,7 @@ func requireWritableMounts(t *testing.T, dir, name string) {
 	t.Skipf("containerd's suite mounts what it writes to, which does not work here: %v", err)
 }
 
-// requireMount skips where mounting is not allowed.
+// requireMount skips the test when mounting is not allowed.
 func requireMount(t testing.TB) {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,7 +81,7 @@ func requireMount(t testing.TB) {
 	require.NoError(t, unix.Unmount(dir, 0))
 }
 
-// tmpfs mounts one for the test.
+// tmpfs mounts a tmpfs for the test.
 func tmpfs(t *testing.T) string { return sizedTmpfs(t, "50%") }
 
 func sizedTmpfs(t *testing.T, size string) string {
@@ -92,8 +92,8 @@ func sizedTmpfs(t *testing.T, size string) string {
 	return dir
 }
 
-// useTempDir makes os.MkdirTemp use dir: the suite takes its roots from there.
-// t.Setenv would forbid its subtests to run side by side.
+// useTempDir makes os.MkdirTemp use dir, where the suite makes its roots.
+// t.Setenv cannot be used, because it forbids subtests to run in parallel.
 func useTempDir(t *testing.T, dir string) {
 	old, had := os.LookupEnv("TMPDIR")
 	require.NoError(t, os.Setenv("TMPDIR", dir)) //nolint:usetesting // see above

@@ -8,7 +8,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// versionOf reads the version as a program does that knows no other one.
+// versionOf reads the version in the way of a program that knows only one
+// version.
 func versionOf(t *testing.T, db *DB) (version uint64) {
 	t.Helper()
 	require.NoError(t, db.bolt.View(func(tx *bbolt.Tx) error {

@@ -17,7 +17,7 @@ func sizeOf(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// emptied is a database from which nearly everything was removed.
+// emptied makes a database from which nearly everything was removed.
 func emptied(t *testing.T) (path string, db *DB, left []Snapshot) {
 	t.Helper()
 	path = largeChains(t, 2000, 3000)
@@ -70,7 +70,7 @@ func TestADatabaseShrinksWhenMostOfItIsFree(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// Transactions of several callers go on around it.
+// Transactions of several callers run at the same time.
 func TestNothingIsLostThatIsWrittenAroundACompaction(t *testing.T) {
 	path, db, _ := emptied(t)
 	var wg sync.WaitGroup
@@ -102,8 +102,8 @@ func TestNothingIsLostThatIsWrittenAroundACompaction(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// What cannot be made smaller stays as it is and goes on working: on a full
-// disk say.
+// When the copy fails, for example on a full disk, the database stays as it is
+// and still works.
 func TestACompactionThatFailsLeavesTheDatabase(t *testing.T) {
 	path, db, left := emptied(t)
 	before := sizeOf(t, path)
@@ -142,7 +142,7 @@ func TestADamagedDatabaseIsNotCompacted(t *testing.T) {
 	w, err := checkPages(f, m)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	for page := len(w.sums) - 1; page > 2; page-- { // a leaf somewhere, with a row in its last bytes
+	for page := len(w.sums) - 1; page > 2; page-- { // a leaf with a row in its last bytes
 		at := page * 4096
 		if w.sums[page] != 0 && raw[at+8] == flagLeaf {
 			raw[at+16+4] ^= 0x80

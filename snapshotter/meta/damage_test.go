@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// filled makes a database of several pages of rows, with a list of free pages,
-// and returns what is in it.
+// filled makes a database with several pages of rows and a list of free pages.
+// It returns the rows.
 func filled(t *testing.T) (path string, rows []meta.Snapshot) {
 	t.Helper()
 	path = filepath.Join(fstest.MemoryDir(t), "meta.db")
@@ -56,8 +56,8 @@ func all(t *testing.T, db *meta.DB) (rows []meta.Snapshot) {
 	return rows
 }
 
-// use opens a database, reads all of it and writes to it. What it returns has
-// been read without an error.
+// use opens a database, reads all of it and writes to it. It returns the rows
+// that were read without an error.
 func use(path string) (rows []meta.Snapshot, err error) {
 	db, err := meta.Open(path)
 	if err != nil {
@@ -88,8 +88,8 @@ func use(path string) (rows []meta.Snapshot, err error) {
 	})
 }
 
-// A damaged file gives an error, or what was in it: never a panic, a fault, a
-// hang or another row.
+// requireErrorOrTruth requires that a damaged file gives an error or the rows
+// that were in it. It must not give a panic, a fault, a hang or another row.
 func requireErrorOrTruth(t *testing.T, in, what string, raw []byte, truth []meta.Snapshot) (refused bool) {
 	t.Helper()
 	path := filepath.Join(in, "meta.db")
@@ -108,7 +108,7 @@ func requireErrorOrTruth(t *testing.T, in, what string, raw []byte, truth []meta
 	return false
 }
 
-// material is a whole database, its rows, and chance.
+// material returns a sound database, its rows, and a source of random numbers.
 func material(t *testing.T) (good []byte, truth []meta.Snapshot, random *rand.Rand) {
 	t.Helper()
 	path, truth := filled(t)
@@ -116,7 +116,7 @@ func material(t *testing.T) (good []byte, truth []meta.Snapshot, random *rand.Ra
 	require.NoError(t, err)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	return good, truth, rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // where the damage is
+	return good, truth, rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // chooses where the damage is
 }
 
 func TestEveryFlippedBitGivesAnErrorOrTheRows(t *testing.T) {
@@ -137,7 +137,7 @@ func TestEveryFlippedBitGivesAnErrorOrTheRows(t *testing.T) {
 	require.Positive(t, refused)
 }
 
-// What fills whole headers or values with something else, or cuts the file.
+// Damage that overwrites whole headers or values, or cuts the file short.
 func TestEveryOtherDamageGivesAnErrorOrTheRows(t *testing.T) {
 	good, truth, random := material(t)
 	in, n := fstest.MemoryDir(t), 500
@@ -172,8 +172,9 @@ func TestEveryOtherDamageGivesAnErrorOrTheRows(t *testing.T) {
 	}
 }
 
-// One of the two first pages in the place of the other: each is sound in
-// itself, and two old ones would give the rows of the transaction before.
+// One of the first two pages is written to the position of the other. Each is
+// valid in itself, and two old ones would give the rows of the transaction
+// before.
 func TestAFirstPageInThePlaceOfTheOtherIsRefused(t *testing.T) {
 	good, truth, _ := material(t)
 	in := fstest.MemoryDir(t)
@@ -197,7 +198,7 @@ func TestACircleOfPagesIsRefused(t *testing.T) {
 	circles := 0
 	for p := range pages {
 		page := raw[p*4096:]
-		if page[8] != 1 { // no page of branches
+		if page[8] != 1 { // not a branch page
 			continue
 		}
 		circles++
@@ -229,7 +230,7 @@ func TestAnExistingDatabaseIsNotMadeAnew(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, info.Size())
 
-	// An empty database of the library is none of ours either.
+	// An empty bbolt database is not a database of this package.
 	require.NoError(t, os.Remove(path))
 	raw, err := bbolt.Open(path, 0o600, nil)
 	require.NoError(t, err)
@@ -242,7 +243,7 @@ func TestAnExistingDatabaseIsNotMadeAnew(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// Rows as the version before wrote them have no checksum.
+// Rows that the version before wrote have no checksum.
 func TestRowsWithoutAChecksumAreRead(t *testing.T) {
 	path, _ := filled(t)
 	raw, err := bbolt.Open(path, 0o600, nil)
@@ -261,7 +262,7 @@ func TestRowsWithoutAChecksumAreRead(t *testing.T) {
 	require.ErrorIs(t, err, meta.ErrDamaged, "a row under another name")
 }
 
-// The names of layers become parts of paths.
+// The IDs of layers become parts of paths.
 func TestARowWhoseLayerCannotBeOneIsDamaged(t *testing.T) {
 	for _, field := range []string{"layer", "spare"} {
 		for layer, fine := range map[string]bool{

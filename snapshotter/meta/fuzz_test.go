@@ -15,11 +15,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// FuzzRows puts any rows into a database, behind its back: each line of the
-// input is a name and a value, with a space between. Reading it, and what is
-// found from one row to the next, ends with what the rows say or an error. A
-// row that is taken has a layer whose name can be part of a path, and is the
-// same when it is written and read again.
+// FuzzRows writes any rows directly into a database. Each line of the input is
+// a name and a value with a space between them. Reading a row, and following it
+// to others, must give the content of the rows or an error. An accepted row has
+// a layer whose ID can be part of a path, and stays the same when it is written
+// and read again.
 func FuzzRows(f *testing.F) {
 	f.Add([]byte(`a {"id":1,"layer":"1","kind":"committed","state":"ready"}` + "\n" +
 		`b {"id":2,"layer":"2","parent":"a","kind":"active","state":"pending","spare":"7","labels":{"k":"v"}}`))
@@ -69,11 +69,11 @@ func FuzzRows(f *testing.F) {
 	})
 }
 
-// maxFuzzRows keeps a database of the fuzz target small.
+// maxFuzzRows keeps the database of the fuzz target small.
 const maxFuzzRows = 20
 
-// putRows writes rows as the library under the database takes them, and returns
-// their names.
+// putRows writes rows with the database library, as far as it accepts them, and
+// returns their names.
 func putRows(t *testing.T, path string, input []byte) (names []string) {
 	t.Helper()
 	raw, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true})

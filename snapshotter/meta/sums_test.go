@@ -15,8 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// settle closes a database with a mark, as an opened store does that found it
-// sound.
+// settle closes a database with a mark, as a store does that was found sound.
 func settle(t *testing.T, db *DB) {
 	t.Helper()
 	require.NoError(t, db.View(func(tx *Tx) error {
@@ -65,8 +64,8 @@ func largeChains(t *testing.T, n, label int) (path string) {
 
 func snapshotName(i int) string { return fmt.Sprintf("snapshot %06d", i) }
 
-// requireSums requires that the mark is that of the file, and each checksum
-// that of its page.
+// requireSums requires that the mark belongs to the file, and that each
+// checksum matches its page.
 func requireSums(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -85,7 +84,7 @@ func requireSums(t *testing.T, path string) {
 	w, err := checkPages(f, m)
 	require.NoError(t, err)
 	for page, want := range w.sums {
-		if want == 0 { // nobody's
+		if want == 0 { // the page has no checksum
 			continue
 		}
 		sum, err := sums.sum(uint64(page)) //nolint:gosec // not negative
@@ -94,7 +93,7 @@ func requireSums(t *testing.T, path string) {
 	}
 }
 
-// requireLazy requires that nothing has led to a look at all pages.
+// requireLazy requires that nothing has caused a look at all pages.
 func requireLazy(t *testing.T, db *DB) {
 	t.Helper()
 	lazy, err := db.guard.lazy()
@@ -139,12 +138,12 @@ func TestOpeningASettledDatabaseReadsTheSameHoweverMuchIsInIt(t *testing.T) {
 	require.LessOrEqual(t, read[6000], read[300]+4, "trees get deeper")
 }
 
-// Whatever is written between marks, the checksums are those of the pages.
+// After any writes between two marks, the checksums match the pages.
 func TestTheMarkFollowsWhatIsWritten(t *testing.T) {
 	path := chains(t, 500)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // what is written
+	random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // chooses what is written
 	next, there := 500, map[string]bool{}
 	rounds := 40
 	if testing.Short() {
@@ -194,8 +193,8 @@ func TestTheMarkFollowsWhatIsWritten(t *testing.T) {
 	}
 }
 
-// remark makes the mark that of the file as it is now: its bits flipped on the
-// disk, which no change time tells.
+// remark changes the mark so that it belongs to the file as it is now. The test
+// changed the file, but on a real disk bits flip without a new change time.
 func remark(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -211,13 +210,13 @@ func remark(t *testing.T, path string) {
 	require.NoError(t, writeSums(sumsPath(path), m, func(func(uint64, uint32) bool) {}, false))
 }
 
-// Bits that flip in a file that was found sound give an error or the rows,
-// whatever is read first, and never another row: as when every page is looked
+// Bits flip in a file that was found sound. Whatever is read first, the result
+// is an error or the rows, and never another row, as when every page is looked
 // at.
 func TestEveryBitThatFlipsUnderAMarkGivesAnErrorOrTheRows(t *testing.T) {
 	path := chains(t, 120)
 	db := reopen(t, path)
-	require.NoError(t, db.Update(func(tx *Tx) error { // a list of free pages
+	require.NoError(t, db.Update(func(tx *Tx) error { // makes a list of free pages
 		return errors.Join(tx.DeleteSnapshot(snapshotName(119)), tx.DeleteSnapshot(snapshotName(116)))
 	}))
 	truth := map[string]Snapshot{}
@@ -233,7 +232,7 @@ func TestEveryBitThatFlipsUnderAMarkGivesAnErrorOrTheRows(t *testing.T) {
 	require.NoError(t, err)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // where the damage is
+	random := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // chooses where the damage is
 	n, refused := 800, 0
 	if testing.Short() {
 		n = 200
@@ -256,7 +255,8 @@ func TestEveryBitThatFlipsUnderAMarkGivesAnErrorOrTheRows(t *testing.T) {
 	require.Positive(t, refused)
 }
 
-// useSome reads or changes something, and requires the truth of what it reads.
+// useSome reads or changes something, and returns an error when what it reads
+// is not in truth.
 func useSome(how int, path string, truth map[string]Snapshot, random *rand.Rand) (err error) {
 	db, err := Open(path)
 	if err != nil {
@@ -280,7 +280,7 @@ func useSome(how int, path string, truth map[string]Snapshot, random *rand.Rand)
 	switch how % 4 {
 	case 0:
 		return db.View(func(tx *Tx) error { return wanted(tx, name, want, there) })
-	case 1: // removing it must see its children
+	case 1: // removing a row must find its children
 		err := db.Update(func(tx *Tx) error { return tx.DeleteSnapshot(name) })
 		leaf := there
 		for _, row := range truth {
@@ -305,7 +305,7 @@ func useSome(how int, path string, truth map[string]Snapshot, random *rand.Rand)
 			}
 			return err
 		})
-	case 3: // what is written takes pages that are free, and no others
+	case 3: // writes must use only free pages
 		err := db.Update(func(tx *Tx) error {
 			for i := range 20 {
 				if _, err := tx.CreateSnapshot(Snapshot{Name: fmt.Sprint("new ", i), Parent: snapshotName(0), State: Ready}); err != nil {
@@ -321,7 +321,7 @@ func useSome(how int, path string, truth map[string]Snapshot, random *rand.Rand)
 		if err := db.Check(func(err error) { found = append(found, err) }); err != nil {
 			return err
 		}
-		if len(found) > 0 { // what was not touched may be damaged; nothing else is lost
+		if len(found) > 0 { // pages that were not touched may be damaged; nothing else is lost
 			return found[0]
 		}
 		return db.View(func(tx *Tx) error { return wanted(tx, name, want, there) })
@@ -343,8 +343,8 @@ func wanted(tx *Tx, name string, want Snapshot, there bool) error {
 	return err
 }
 
-// What is wrong with the checksums alone costs a look at all pages, and is no
-// damage.
+// Damage of only the checksums causes a look at all pages, and is not damage of
+// the database.
 func TestDamagedChecksumsAreNoDamage(t *testing.T) {
 	path := chains(t, 200)
 	good, err := os.ReadFile(sumsPath(path))
@@ -366,8 +366,8 @@ func TestDamagedChecksumsAreNoDamage(t *testing.T) {
 	}
 }
 
-// A mark that is made for it may lead to any page: to an error, not into a
-// circle.
+// A mark that was made for a hostile file may lead to any page. Reading must
+// give an error, and must not run in a circle.
 func TestACircleUnderAMarkThatWasMadeForItIsRefused(t *testing.T) {
 	path := chains(t, 500)
 	raw, err := os.ReadFile(path)
@@ -432,8 +432,8 @@ func TestAnUnfinishedRowKeepsADatabaseFromBeingSettled(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// Another copy of the file, an edited one and one that was not closed in order
-// have no mark.
+// Another copy of the file, a file that was edited, and a file that was not
+// closed in order have no mark.
 func TestAMarkIsOfOneStateOfOneFile(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, path string){
 		"copied": func(t *testing.T, path string) {
