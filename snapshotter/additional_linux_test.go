@@ -26,8 +26,8 @@ import (
 )
 
 // eachBorrower runs a test for every backend that is a [driver.Borrower]. For
-// the other backends it tests that Open refuses an additional store, and names
-// the driver.
+// the other backends it tests that Open refuses an additional store and advises
+// to import the image.
 func eachBorrower(t *testing.T, test func(t *testing.T, dir, name string)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {

@@ -25,9 +25,9 @@ type card struct {
 	Kind       meta.Kind         `json:"kind"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	Created    time.Time         `json:"created"`
-	// Digest is the digest in the row. Without it in the card, nobody could tell
-	// after a loss of the database whether the layer still is what was committed.
-	// It is added after the commit has read the sealed layer.
+	// Digest is the digest in the row. If the card did not have it, no check could
+	// tell after a loss of the database whether the layer still is what was
+	// committed. It is added after the commit has read the sealed layer.
 	Digest string `json:"digest,omitempty"`
 }
 

@@ -64,7 +64,7 @@ func TestACommitRefusesAFileThatNoLayerCanHold(t *testing.T) {
 	} {
 		for backend, dir := range map[string]string{"vfs": "tree", "overlay2": "fs"} {
 			t.Run(backend+", "+name, func(t *testing.T) {
-				// with and without the digest of a small layer
+				// With and without the digest of a small layer.
 				all := []Options{{Driver: backend}, {Driver: backend, DigestLimit: -1}}
 				if strings.Contains(name, "path") { // it takes seconds
 					all = all[:1]

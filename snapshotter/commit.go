@@ -196,7 +196,8 @@ func checkDepth(key string, above []driver.ID, most int) error {
 
 // carried returns an error when the layer of a row has a file that no layer tar
 // can contain. Committed snapshots must be exportable, and can no longer be
-// corrected. It does not check a layer that was unpacked from a layer tar.
+// corrected. carried does not check a layer that an engine has unpacked or that
+// has a Source, because it came from a layer tar.
 func (s *Snapshotter) carried(ctx context.Context, row meta.Snapshot) error {
 	if row.Source != "" || IsExtraction(row.Name) {
 		return nil

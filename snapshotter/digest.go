@@ -22,8 +22,8 @@ const DefaultDigestLimit = 64 << 20
 // digestAt adds the digest of the changes to the row of a sealed layer. With it
 // a later check can tell whether the layer still is what was committed. The
 // digest costs one reading of the changes, right after they were written. So
-// digestAt skips a large layer. A layer that came from a layer tar needs none,
-// since it can be compared with the tar.
+// digestAt skips a large layer. commit does not call it for a layer that came
+// from a layer tar, which can be compared with the tar.
 func (s *Snapshotter) digestAt(ctx context.Context, row *meta.Snapshot) {
 	if row.Usage.Bytes > s.digestLimit {
 		return

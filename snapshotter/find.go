@@ -30,7 +30,8 @@ func (s *Snapshotter) Find(ctx context.Context, mounts []ctdmount.Mount) (string
 
 // FindTree returns the name of the snapshot whose tree mounts show. For an
 // active snapshot that is the snapshot itself, for a view its parent. The name
-// is empty for no mounts, and for a view of nothing. Errors are those of Find.
+// is empty when there are no mounts, and for a view without a parent. Errors
+// are those of Find.
 func (s *Snapshotter) FindTree(ctx context.Context, mounts []ctdmount.Mount) (string, error) {
 	return s.findTree(ctx, mounts, "")
 }

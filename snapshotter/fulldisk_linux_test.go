@@ -83,7 +83,7 @@ func TestAStoreOnAFullDiskIsReadAndEmptied(t *testing.T) {
 					t.Skip(err)
 				}
 				readAndEmpty(t, dir, name, disk.fill, true)
-				// as with a store of the version before, or on another kernel
+				// As with a store of the version before, or on another kernel.
 				readAndEmpty(t, dir, name, disk.fill, false)
 			})
 		}

@@ -17,11 +17,11 @@ import (
 //
 // A layer that no row names stays. Every step that makes or removes a layer
 // first names it in a row. So when no row names a layer, the database is older
-// than the layer, or somebody copied the layer here, or an earlier version left
+// than the layer, or a user copied the layer here, or an earlier version left
 // it. A layer of another engine gets a row.
 //
 // What cannot be removed now, for example a mounted layer, is logged and stays
-// until the store is opened again.
+// until a later attempt.
 func (s *Snapshotter) recover(ctx context.Context, restoring bool) error {
 	found, err := s.survey(ctx)
 	if err != nil {

@@ -13,15 +13,15 @@ import (
 )
 
 // Rename gives a snapshot of any kind another name. Its layer stays where it
-// is, so what is mounted goes on, and the snapshots that are built on it have
-// it as their parent under the new name. Rename waits for calls that work on
-// one of these.
+// is, so mounts are not affected. Its children have it as their parent under
+// the new name. Rename waits for calls that work on the snapshot or its
+// children.
 //
 // Errors match errdefs.ErrNotFound when there is no snapshot called key,
-// ErrAlreadyExists when the name is taken, ErrInvalidArgument when it is not a
-// valid name, and ErrFailedPrecondition and [driver.ErrUnsupported] for a layer
-// of another engine or store, which has its name from there. After an error the
-// snapshot is as before.
+// ErrAlreadyExists when the name is taken, and ErrInvalidArgument when the name
+// is not valid. They match ErrFailedPrecondition and [driver.ErrUnsupported]
+// for a foreign or borrowed layer, whose snapshot has its name from the other
+// engine or store. After an error the snapshot is as before.
 func (s *Snapshotter) Rename(ctx context.Context, key, name string) (err error) {
 	defer s.observe(Event{Op: OpRename, Key: key, Name: name}).end(&err)
 	end, err := s.beginChange()

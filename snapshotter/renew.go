@@ -16,12 +16,12 @@ import (
 // ErrUnreadable: the files of a layer cannot be read.
 var ErrUnreadable = errors.New("its files cannot be read")
 
-// Usable returns an error when the layer of a snapshot cannot be used, as far
-// as its record and its root directory show. The error matches
-// [ErrLayerMissing], [ErrRecord], [ErrLayerTorn], [ErrQuarantined] or
-// [ErrUnreadable], see [IsDamage]. Usable returns nil for a usable layer. It
-// reads only the record of this layer, but the files that it reads include
-// those of the parents.
+// Usable returns an error when the layer of a snapshot cannot be used. It
+// checks the record of the layer, and reads its root directory in the merged
+// tree, which includes the parents. It does not check the records of the
+// parents. The error matches [ErrLayerMissing], [ErrRecord], [ErrLayerTorn],
+// [ErrQuarantined] or [ErrUnreadable], see [IsDamage]. Usable returns nil for a
+// usable layer.
 func (s *Snapshotter) Usable(ctx context.Context, key string) error {
 	err := s.looking(ctx, key, func(row meta.Snapshot) error { return s.usable(ctx, row) })
 	if err != nil {

@@ -216,7 +216,7 @@ func (s *Snapshotter) idSet(ctx context.Context) (map[driver.ID]bool, error) {
 }
 
 // byHand adds the directory of a layer to the error of its record. No snapshot
-// names this layer, and without a record nobody knows what it was. So the
+// names this layer, and without a record nothing says what it was. So the
 // program may not remove it, and the user has to do it.
 func (s *Snapshotter) byHand(id driver.ID, err error) error {
 	placer, ok := s.driver.(driver.Placer)

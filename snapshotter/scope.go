@@ -129,9 +129,9 @@ func (sc *Scope) Commit(ctx context.Context, name, key string, opts ...snapshots
 // too. Their layers stay, in no scope, while the mount exists. A later Remove
 // or Cleanup, or the next opening of the store, deletes them.
 //
-// Remove refuses a snapshot that is mounted writable. driver.ErrBusy then also
-// matches errdefs.ErrFailedPrecondition: after no other error does the garbage
-// collection of containerd go on with the next snapshot.
+// Remove refuses a snapshot that is mounted writable. The error matches
+// driver.ErrBusy and also errdefs.ErrFailedPrecondition, because the garbage
+// collection of containerd goes on with the next snapshot only after that one.
 func (sc *Scope) Remove(ctx context.Context, key string) error {
 	err := sc.s.remove(ctx, sc.Full(key), true)
 	if errors.Is(err, driver.ErrBusy) {

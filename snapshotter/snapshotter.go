@@ -19,9 +19,9 @@ const DefaultLockTimeout = 5 * time.Second
 // Options tune [Open]. The zero value opens an existing store with its own
 // driver, and makes a new store with the best driver that works on its root.
 type Options struct {
-	// Driver is the name of the driver. Empty means the driver of the store,
-	// and for a new store the first driver of driver/all that works. Another
-	// name than that of the store's driver gives ErrOtherDriver.
+	// Driver is the name of the driver. Empty means the driver of the store, and
+	// for a new store the first driver of driver/all that works. Open returns
+	// ErrOtherDriver when the store has another driver.
 	Driver string
 	// DriverOptions are given to the driver. A nil Logger in them means Logger.
 	DriverOptions driver.Options

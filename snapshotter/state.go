@@ -101,10 +101,10 @@ func (s *Snapshotter) recordedState(ctx context.Context, row meta.Snapshot) (Lay
 }
 
 // StreamStates is [Snapshotter.Stream] with the states of the layers. It checks
-// the layers of snapshots that are not committed, which are few; a torn layer
-// cannot be committed. For a committed snapshot it only tells that the
-// directory of the layer is missing, and only when the driver is a
-// [driver.Placer]: this takes one reading of the directory of all layers.
+// the layers of snapshots that are not committed. There are few of these, and a
+// torn layer cannot be committed. For a committed snapshot it reports only a
+// missing directory of the layer, and only when the driver is a
+// [driver.Placer]. For that it reads the directory of all layers once.
 func (s *Snapshotter) StreamStates(ctx context.Context, fn func(context.Context, snapshots.Info, LayerState) error) error {
 	var there layerNumbers
 	if p, ok := s.driver.(driver.Placer); ok {

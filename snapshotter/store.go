@@ -204,10 +204,10 @@ func ownEntries() []ownfiles.Entry {
 // checkOwner returns an error for a root that belongs to another user. The mode
 // of the root is 0700, so its owner is the only user who can change the store.
 //
-// checkOwner does not check three kinds of root. The directory of another
-// engine is as safe as that engine made it. A store that is opened for reading,
-// or that is on a read-only file system, does not become safer by a change of
-// its owner.
+// checkOwner does not check the directory of another engine, which is as safe
+// as that engine made it. It does not check a store that is opened for reading,
+// or that is on a read-only file system: its content is as trustworthy as the
+// user who made it.
 func checkOwner(root string, shared, readOnly bool) error {
 	if shared || readOnly || errors.Is(unix.Access(root, unix.W_OK), unix.EROFS) {
 		return nil

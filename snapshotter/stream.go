@@ -21,9 +21,9 @@ var errBatch = errors.New("the batch is full")
 //
 // Stream does not show the state of one moment. It may or may not show a
 // snapshot that is made or removed during the call. It shows every other
-// snapshot exactly once, also one that is committed during the call and so gets
-// another name: when the turn of the new name is over, that snapshot comes
-// last.
+// snapshot exactly once. That includes a snapshot that is committed or renamed
+// during the call and so gets another name: when Stream has already passed the
+// position of the new name, it shows that snapshot at the end.
 func (s *Snapshotter) Stream(ctx context.Context, fn snapshots.WalkFunc) error {
 	return s.streamRows(ctx, func(ctx context.Context, row meta.Snapshot) error { return fn(ctx, infoOf(row)) })
 }

@@ -50,7 +50,9 @@ var (
 
 // The schema. All keys of one level:
 //
-//	store      "version" -> uint64, big endian; "borrowed" -> how many rows have a Store
+//	store      "version" -> uint64, big endian; "borrowed" -> how many rows have a Store;
+//	           "id" -> ID of the store; "generation" -> uint64, added to the
+//	           number of a transaction, see Tx.Generation
 //	snapshots  NAME -> JSON of Snapshot; the bucket's sequence gives the IDs
 //	children   parent ID, child ID (both uint64, big endian) -> name of the child
 //	records    KIND -> bucket of NAME -> JSON

@@ -319,8 +319,8 @@ func (tx *Tx) follow(old string, s Snapshot) error {
 	return nil
 }
 
-// DeleteSnapshot removes the row called name. Returns ErrNotFound, or
-// ErrHasChildren while other rows have it as their parent.
+// DeleteSnapshot removes the row called name. Returns ErrNotFound when there is
+// none, and ErrHasChildren while other rows have it as their parent.
 func (tx *Tx) DeleteSnapshot(name string) error {
 	s, err := tx.Snapshot(name)
 	if err != nil {

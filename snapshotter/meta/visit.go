@@ -83,7 +83,8 @@ func (g *pageGuard) children(raw []byte, below []uint64, r keyRange, depth int) 
 	if !r.writing {
 		return last, nil
 	}
-	// end+2 is needed when the transaction has emptied the leaf at end+1.
+	// The page at end+2 is needed when the transaction has emptied the leaf at
+	// end+1.
 	for _, i := range []int{first - 1, end + 2} {
 		if i < 0 || i >= len(below) || g.isLeaf(below[i]) {
 			continue
