@@ -29,8 +29,8 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 }
 
 // remove is Remove. With aside it does not refuse a view or committed snapshot
-// that is in use: it hides its row, and the layer is removed when it is no
-// longer in use.
+// that is in use. Instead it hides the row, and the layer is removed when it is
+// no longer in use.
 func (s *Snapshotter) remove(ctx context.Context, key string, aside bool) (err error) {
 	defer s.observe(Event{Op: OpRemove, Key: key}).end(&err)
 	done, err := s.changing(ctx, key)

@@ -50,9 +50,11 @@ var (
 
 // The schema. All keys of one level:
 //
-//	store      "version" -> uint64, big endian; "borrowed" -> how many rows have a Store;
-//	           "id" -> ID of the store; "generation" -> uint64, added to the
-//	           number of a transaction, see Tx.Generation
+//	store      "version" -> uint64, big endian
+//	           "borrowed" -> number of rows that have a Store, in the same form
+//	           "id" -> ID of the store
+//	           "generation" -> number to add to that of a transaction, in the
+//	           same form, see Tx.Generation
 //	snapshots  NAME -> JSON of Snapshot; the bucket's sequence gives the IDs
 //	children   parent ID, child ID (both uint64, big endian) -> name of the child
 //	records    KIND -> bucket of NAME -> JSON

@@ -41,7 +41,7 @@ type pageGuard struct {
 	sums *sumsFile
 	// known are the checksums of all pages from when each was looked at.
 	known []uint32
-	// seen pages are sound.
+	// seen pages are not compared again: they were found sound, or were free.
 	seen bitset
 	// leaves are pages with rows that visit has compared. They are not read again,
 	// until the list of free pages names them.
