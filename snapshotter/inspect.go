@@ -261,8 +261,8 @@ func recordOf(ctx context.Context, r driver.Recorder, row meta.Snapshot) (driver
 
 // inspectCard compares the card in the record with the row. It compares names
 // only for a committed snapshot, and then accepts the names from before a
-// rename. The card of another snapshot may have the name from a commit that
-// failed.
+// rename. The card of a snapshot that is not committed may have the name from a
+// commit that failed.
 func (s *Snapshotter) inspectCard(l *Layer, record driver.Record, generation uint64) {
 	c, ok, err := readCard(record)
 	switch {

@@ -275,8 +275,8 @@ func (b *rebuilder) replace(ctx context.Context, head header) error {
 		head.ID = b.plan.store
 	}
 	made := filepath.Join(b.root, rebuiltName)
-	// The space of the reserve is free while the database is written. Open makes
-	// the reserve again. No other process uses the store.
+	// On a full disk the new database gets the space of the reserve. Open makes the
+	// reserve again. Nothing else uses the store, so a new mutex is enough.
 	err = meta.WithReserve(filepath.Join(b.root, metaName), new(sync.Mutex), func() error { return b.write(made, &head) })
 	if err != nil {
 		return errors.Join(err, ignoreMissing(os.Remove(made)))

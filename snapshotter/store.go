@@ -39,8 +39,8 @@ type header struct {
 	// ID is the ID of the store, see [Snapshotter.identify]. It is empty in the
 	// header of an earlier version.
 	ID string `json:"id,omitempty"`
-	// Generation is a generation that the database had: the present one is the same
-	// or higher. See [meta.Tx.Generation].
+	// Generation is a generation that the database had. The present one is the same
+	// or higher, unless an older copy was put back. See [meta.Tx.Generation].
 	Generation uint64 `json:"generation,omitempty"`
 	// Found is what the driver found out about the store's file system when it ran
 	// on the kernel release Kernel, see [driver.Rememberer].
