@@ -87,9 +87,11 @@ type MountOptions struct {
 	// ReadOnly asks for a read-only mount of a writable layer.
 	ReadOnly bool
 	// Volatile asks for a mount that ignores sync calls of the programs in it.
-	// What they write is on disk after Seal, and not before. If the machine
-	// stops before Seal, in whatever way, the layer is torn and can only be
-	// removed (ErrTorn). Ignored without Properties.Volatile.
+	// What they write is on disk after Seal, or after the next Mount without
+	// Volatile that finds the layer unmounted, and not before. If the machine
+	// stops before, in whatever way, the layer is torn and can only be removed
+	// (ErrTorn). So a caller whose mount fails calls Mount without Volatile.
+	// Ignored without Properties.Volatile.
 	Volatile bool
 }
 

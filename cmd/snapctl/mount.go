@@ -203,6 +203,14 @@ func (st *store) mount(ctx context.Context, opts mountOptions) (r mountRecord, e
 		}
 		undo.add(func() error { return st.Remove(context.WithoutCancel(ctx), r.Key, false) })
 	}
+	if opts.volatile {
+		// Else a snapshot that was never mounted so would be lost when the machine
+		// stops.
+		undo.add(func() error {
+			_, err := st.Mounts(context.WithoutCancel(ctx), r.Key, driver.MountOptions{})
+			return err
+		})
+	}
 	mounts, err := st.Mounts(ctx, r.Key, driver.MountOptions{Volatile: opts.volatile})
 	if err != nil {
 		return r, err

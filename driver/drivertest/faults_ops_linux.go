@@ -195,15 +195,27 @@ func mountedOp(id driver.ID, opts driver.MountOptions) func(st *store) (any, err
 	return func(st *store) (shown any, err error) {
 		mounts, err := st.d.Mount(st.ctx(), id, opts)
 		if err != nil {
-			return nil, err
+			return nil, st.endVolatile(id, opts, err)
 		}
 		err = st.mounter().WithTemp(st.ctx(), mounts, func(root string) error {
 			tree, err := ReadPath(root)
 			shown = tree.Brief()
 			return err
 		})
+		if err != nil {
+			err = st.endVolatile(id, opts, err)
+		}
 		return shown, err
 	}
+}
+
+// endVolatile does what a caller does whose mount without syncs has failed.
+func (st *store) endVolatile(id driver.ID, opts driver.MountOptions, failed error) error {
+	if !opts.Volatile {
+		return failed
+	}
+	_, err := st.d.Mount(st.ctx(), id, driver.MountOptions{})
+	return errors.Join(failed, err)
 }
 
 // faultOps are the operations of this backend here.
