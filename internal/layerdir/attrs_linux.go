@@ -24,8 +24,8 @@ func EmptyRoot(path string) error {
 	return EmptyAttrs(int(f.Fd()), whiteout.Plain)
 }
 
-// EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own
-// marks stay.
+// EmptyAttrs is EmptyRoot for any open directory. It keeps the marks that the
+// encoding itself stores as attributes, such as overlay's opaque mark.
 func EmptyAttrs(fd int, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}, enc)
 }
@@ -41,7 +41,7 @@ func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
 	return CopyAttrs(int(f.Fd()), from, enc)
 }
 
-// CopyAttrs is CopyRoot for any directory, which is open.
+// CopyAttrs is CopyRoot for any open directory.
 func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	n, err := from.Stat()
 	if err != nil {
@@ -55,7 +55,8 @@ func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &a, enc)
 }
 
-// XattrNamespaces tries which extended attributes the directory can hold.
+// XattrNamespaces returns the namespaces of the extended attributes that the
+// file system of dir can store. It finds out by setting an attribute in each.
 func XattrNamespaces(dir string) (can []string, err error) {
 	for _, ns := range []string{"security.", "trusted.", "user."} {
 		err := unix.Setxattr(dir, ns+"layerkeep", []byte("1"), 0)
