@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// rebaseFilled puts a layer that another program has filled on its parents.
+// rebaseFilled gives parents to a layer that another program filled directly.
 func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
 	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
@@ -49,13 +49,15 @@ func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 	return d.store.Save(id, m)
 }
 
-// implied gives directories that an applier made on the way to something else
-// the attributes that such directories have.
+// implied finds directories that a program unpacking a layer tar made only
+// because an entry needed a parent directory, and gives them the attributes
+// that such directories have: those of the same directory in the parents, or
+// else those of an empty root.
 type implied struct {
 	d *backend
 	// root is the path of the layer's own directory.
 	root string
-	// since is when the layer was made.
+	// since is the time when the layer was made.
 	since   time.Time
 	changed bool
 }
