@@ -49,7 +49,7 @@ func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.Apply
 		return to, nil
 	}
 	shown := l.Meta
-	shown.View = empty // then its parents show all
+	shown.View = empty // then the parents show everything
 	view, err := d.openLayers(l.ID, shown)
 	if err != nil {
 		done()
@@ -135,7 +135,7 @@ func (d *backend) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	if !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
-		return d.dropDelta(id) // it was done before, though its caller may not know
+		return d.dropDelta(id) // an earlier call did this, and its caller may not know
 	}
 	m, err = d.store.Writable(id)
 	switch {
