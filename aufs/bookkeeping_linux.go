@@ -18,7 +18,7 @@ import (
 const (
 	baseName   = ".wh..wh.aufs" // every whiteout is a hard link to it
 	orphanName = ".wh..wh.orph" // removed files that are still open
-	pseudoName = ".wh..wh.plnk" // hard links to files that were copied up
+	pseudoName = ".wh..wh.plnk" // hard links to files that come from other branches
 )
 
 func makeBookkeeping(branch string) error {

@@ -140,7 +140,7 @@ func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
 }
 
 // walkOwned visits dir, with an empty name, and everything below it in a fixed
-// order. It skips whiteouts, which belong to whoever mounted the overlay.
+// order. It skips whiteouts, which belong to the user who mounted the overlay.
 func walkOwned(ctx context.Context, dir *rootfd.Dir, visit func(dir *rootfd.Dir, name string, st rootfd.Stat) error) error {
 	st, err := dir.Stat()
 	if err != nil {

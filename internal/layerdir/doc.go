@@ -2,7 +2,7 @@
 // directory for each layer share it.
 //
 // A store is one directory. A layer is a directory in it, named after the
-// layer's ID. It has the record layer.json and whatever the backend adds. Names
+// layer's ID. It has the record layer.json and the files of the backend. Names
 // that start with a dot are not layers: .new- is a layer that is being made,
 // .trash- is a removed layer, and .old- is a directory that another one
 // replaced. One rename therefore makes a layer appear, disappear or be
