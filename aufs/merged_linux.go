@@ -21,7 +21,8 @@ import (
 
 // copyMerged makes the directory tree and copies the merged tree of the
 // branches into it. It writes the merged tree as a layer tar and unpacks the
-// tar. It copies directly what no layer can hold: sockets, some devices.
+// tar. It copies directly what a layer tar cannot hold: sockets and character
+// devices 0:0.
 func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
 	view, err := openStack(branches, layerdir.ReadOptions(opts.Fallbacks))
 	if err != nil {
@@ -58,7 +59,7 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 // noLimits are limits that no tree on a disk reaches.
 var noLimits = driver.Limits{Entries: 1 << 40, Bytes: 1 << 60, PathDepth: 1 << 30, Memory: 1 << 60}
 
-// directories makes two directories.
+// directories makes and opens two directories.
 func directories(a, b string) (*os.File, *os.File, error) {
 	open := func(path string) (*os.File, error) {
 		if err := os.Mkdir(path, 0o700); err != nil {

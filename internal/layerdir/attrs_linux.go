@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// EmptyRoot gives the directory at path the attributes of a root that no layer
-// described: root:root 0755 with mtime 0.
+// EmptyRoot gives the directory at path the attributes of a root directory that
+// has no entry in a layer tar: root:root 0755 with mtime 0.
 func EmptyRoot(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -30,8 +30,8 @@ func EmptyAttrs(fd int, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}, enc)
 }
 
-// CopyRoot gives the directory at path the attributes of from, a directory of a
-// view.
+// CopyRoot gives the directory at path the attributes of from, which is a
+// directory of a [diff.View].
 func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
 	f, err := os.Open(path)
 	if err != nil {

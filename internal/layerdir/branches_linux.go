@@ -162,7 +162,7 @@ func readBranches(dir string) ([]string, error) {
 	return branches, nil
 }
 
-// cutLast is [strings.Cut] around the last separator.
+// cutLast is [strings.Cut] at the last separator.
 func cutLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i < 0 {

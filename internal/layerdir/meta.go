@@ -31,7 +31,7 @@ const (
 	tornName = "torn"
 )
 
-// Meta is what a backend records of a layer.
+// Meta is the record of a layer.
 type Meta struct {
 	// Version is the format of this record. A newer format is refused.
 	Version int `json:"version"`
@@ -68,8 +68,8 @@ type Meta struct {
 	Sum string `json:"sum,omitempty"`
 }
 
-// UsageOr returns the usage that the record has kept since the layer was
-// sealed. If it has none, UsageOr calls measure. A view has the usage 0.
+// UsageOr returns the usage in the record, which is there once the layer is
+// sealed. Without a recorded usage it calls measure. A view has the usage 0.
 func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error) {
 	switch {
 	case m.View:

@@ -7,9 +7,10 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// maxMountLine is the longest line of a mount table, in bytes, that package
-// mountinfo can read with its bufio.Scanner. The line of an overlay with 500
-// lower directories can have 100 kB.
+// maxMountLine is the length, in bytes, to which longer lines of a mount table
+// are cut. Package mountinfo reads lines with a bufio.Scanner, which fails for
+// lines of 64 KiB or more. The line of an overlay with 500 lower directories
+// can have 100 kB.
 const maxMountLine = 32 << 10
 
 // mounts lists the mounts of this mount namespace that the filter accepts. It
