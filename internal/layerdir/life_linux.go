@@ -93,11 +93,11 @@ func (s *Store) RemoveIdle(id driver.ID) error {
 // Merging runs merge, which moves a delta into the layer. merge must undo its
 // steps on an error, or return [tar.ErrTorn].
 //
-// While merge runs, a mark file is in the layer's directory. If a later process
-// finds the mark, the process that ran merge was killed, and the layer is torn.
-// The mark needs no sync: a power cut cannot lose the mark without also losing
-// the later changes. With sync, Merging syncs the whole layer before it removes
-// the mark.
+// While merge runs, a mark file is in the layer's directory. The mark stays if
+// the process is killed or if merge returns [tar.ErrTorn]; the layer is then
+// torn. The mark needs no sync: a power cut cannot lose the mark without also
+// losing the later changes. With sync, Merging syncs the whole layer before it
+// removes the mark. If that sync fails, the mark stays, too.
 func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	if err := s.own(id); err != nil {
 		return err
