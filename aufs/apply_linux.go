@@ -11,7 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Target is the layer's branch.
+// Target returns the layer's branch as the target.
 func (d *backend) Target(_ context.Context, of layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	staging, done, err := d.store.records.OpenStaging(of.ID)
 	if err != nil {
@@ -35,7 +35,7 @@ func (d *backend) Target(_ context.Context, of layerlife.Layer, opts driver.Appl
 	unpack.Parents = view
 	return &layerlife.Target{
 		Staging: staging, Options: unpack,
-		// Explicit whiteouts in opaque directories come when the layer is mounted or
+		// Whiteouts in opaque directories are added when the layer is mounted or
 		// sealed, see [normalizer].
 		Merge: func(ctx context.Context, delta *tar.Delta) error { return d.merge(ctx, l, delta) },
 		Close: func() { view.Close(); done() },

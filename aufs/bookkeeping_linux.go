@@ -14,12 +14,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
-// The files that aufs keeps in the root of a writable branch, as the kernel
-// module makes them.
+// The files that the aufs module makes in the root of a writable branch.
 const (
-	baseName   = ".wh..wh.aufs" // whiteouts are its hard links
-	orphanName = ".wh..wh.orph" // files that are removed but open
-	pseudoName = ".wh..wh.plnk" // hard links of files of other branches
+	baseName   = ".wh..wh.aufs" // every whiteout is a hard link to it
+	orphanName = ".wh..wh.orph" // removed files that are still open
+	pseudoName = ".wh..wh.plnk" // hard links to files that come from other branches
 )
 
 func makeBookkeeping(branch string) error {
@@ -27,7 +26,7 @@ func makeBookkeeping(branch string) error {
 	if err := os.WriteFile(base, nil, 0o444); err != nil {
 		return err
 	}
-	if err := os.Chmod(base, 0o444); err != nil { // whatever the umask
+	if err := os.Chmod(base, 0o444); err != nil { // regardless of the umask
 		return err
 	}
 	for _, name := range []string{orphanName, pseudoName} {
@@ -38,16 +37,16 @@ func makeBookkeeping(branch string) error {
 	return nil
 }
 
-// emptyBookkeeping removes what a mount that is gone has left in the two
-// directories. The directories stay: removing them would change the times of
-// the root.
+// emptyBookkeeping removes what a mount that is gone left in the two
+// directories. It keeps the directories, because removing them would change the
+// times of the root.
 func emptyBookkeeping(branch string) error {
 	var errs []error
 	for _, name := range []string{orphanName, pseudoName} {
 		dir := filepath.Join(branch, name)
 		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-			continue // not made by aufs
+			continue // aufs did not make it
 		}
 		if err != nil {
 			return err
@@ -61,7 +60,7 @@ func emptyBookkeeping(branch string) error {
 	return errors.Join(errs...)
 }
 
-// branchUsage returns what the files of a branch take, bookkeeping left out.
+// branchUsage returns what the files of a branch take, without the bookkeeping.
 func branchUsage(ctx context.Context, branch string) (driver.Usage, error) {
 	return layerdir.UsageWithout(ctx, branch, baseName, orphanName, pseudoName)
 }

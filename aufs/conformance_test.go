@@ -10,10 +10,10 @@ import (
 	"github.com/layerkeep/layerkeep/driver/drivertest"
 )
 
-// config makes edits as aufs would where the kernel has none.
+// config makes edits as aufs would, for kernels without aufs.
 var config = drivertest.Config{
 	New:      aufs.New,
-	Overlays: true, // layers are translated for one
+	Overlays: true, // layers are translated for an overlay
 	Editor: func(dir string, id driver.ID, parents []driver.ID) drivertest.Editor {
 		var lower []string
 		for _, p := range parents {

@@ -11,19 +11,19 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// The module makes a copy of a lower file under a temporary name and then
-// renames it. The rename changes the modification time of the directory that
-// the copy is in, and nothing changes it back. So after a write to /usr/bin/x
-// the directories /usr/bin and /usr have new times, although no name in them
-// has changed. What follows finds such times.
+// The module copies a lower file up under a temporary name and then renames the
+// copy. The rename changes the modification time of the directory, and the
+// module does not restore it. So after a write to /usr/bin/x the directories
+// /usr/bin and /usr have new times, although no name in them has changed. The
+// code below detects such times.
 
-// clockTick is how far apart two times of one operation can be: file systems
-// stamp inodes with a clock that moves every 10 ms at most.
+// clockTick is the largest difference between two times of one operation. The
+// clock of a file system ticks at least every 10 ms.
 const clockTick = 20 * time.Millisecond
 
-// mtime returns the modification time that a merged directory shows, given that
-// of its uppermost place: when the layer is not sealed yet and nothing but
-// copy-up has changed the time, that of the parents' directory.
+// mtime returns the modification time that a merged directory shows. own is the
+// time of its uppermost place. mtime returns the time of the parents' directory
+// if the layer is not sealed yet and only copy-up changed own.
 func (v *stack) mtime(places []place, own time.Time) (time.Time, error) {
 	if !v.unsealed || len(places) < 2 || places[0].branch != 0 {
 		return own, nil
@@ -49,15 +49,16 @@ func (v *stack) mtime(places []place, own time.Time) (time.Time, error) {
 	return lower.Mtime, nil
 }
 
-// isExplicit reports whether a modification time was set by a program and is
-// not the clock's: the module cuts such times to seconds. A file system that
-// keeps whole seconds does not tell.
+// isExplicit reports whether a program set the modification time, instead of
+// the clock. The module cuts such times to whole seconds. A file system that
+// stores only whole seconds has no such difference, and the result is false.
 func isExplicit(st rootfd.Stat) bool {
 	return st.Mtime.Nanosecond() == 0 && st.Ctime.Nanosecond() != 0
 }
 
-// onlyCopyUp reports whether a directory of the first branch has no names but
-// those of copies, one of which was made when the directory changed.
+// onlyCopyUp reports whether all names in a directory of the first branch are
+// copies from the parents, and whether making one of them changed the directory
+// at the given time.
 func (v *stack) onlyCopyUp(d *rootfd.Dir, places []place, changed time.Time) (bool, error) {
 	entries, err := d.Entries()
 	if err != nil {
@@ -69,7 +70,7 @@ func (v *stack) onlyCopyUp(d *rootfd.Dir, places []place, changed time.Time) (bo
 		case bad != nil, kind == whiteout.Bookkeeping:
 			continue
 		case kind != whiteout.None:
-			return false, nil // a name was removed
+			return false, nil // a whiteout: a name was removed
 		}
 		same, at, err := v.copyOf(d, places, e.Name, changed)
 		if err != nil || !same {
@@ -81,12 +82,11 @@ func (v *stack) onlyCopyUp(d *rootfd.Dir, places []place, changed time.Time) (bo
 }
 
 // copyOf reports whether name in a directory of the first branch can be a copy
-// of what the parents have under the name, and whether making it can have
-// changed the directory at the given time.
+// of what the parents have under the name. at says whether making the copy can
+// have changed the directory at the given time.
 //
-// A file that was written elsewhere in the directory and then renamed over one
-// of the parents looks the same, unless it was written some time before the
-// rename.
+// A new file that was renamed over a file of the parents looks the same, unless
+// it was written some time before the rename.
 func (v *stack) copyOf(d *rootfd.Dir, places []place, name string, changed time.Time) (same, at bool, err error) {
 	lower, err := v.lookup(places[1:], name, 0, true)
 	if isMissing(err) {
@@ -100,7 +100,7 @@ func (v *stack) copyOf(d *rootfd.Dir, places []place, name string, changed time.
 		return false, false, err
 	}
 	if st.IsDir() {
-		// The module marks a directory that it has made anew.
+		// The module adds the opaque mark to a directory that replaced another.
 		replaced, err := v.isReplaced(d, name)
 		if replaced || err != nil {
 			return false, false, err
@@ -125,8 +125,8 @@ func (v *stack) isReplaced(d *rootfd.Dir, name string) (bool, error) {
 	return hasMark(child, whiteout.OpaqueMarker)
 }
 
-// birth returns when a file was made; zero where the file system does not tell,
-// or statx(2) is not to be had.
+// birth returns the time when a file was made. It returns the zero time if the
+// file system has no such time, or if statx(2) is not available.
 func birth(d *rootfd.Dir, name string) (time.Time, error) {
 	var st unix.Statx_t
 	err := d.Use(func(fd int) error {

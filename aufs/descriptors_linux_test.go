@@ -18,7 +18,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// limitDescriptors lets the process have n until the test ends.
+// limitDescriptors limits the process to n descriptors until the test ends.
 func limitDescriptors(t *testing.T, n uint64) {
 	t.Helper()
 	var old unix.Rlimit
@@ -29,7 +29,7 @@ func limitDescriptors(t *testing.T, n uint64) {
 	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) })
 }
 
-// deep makes branches that all have the same chain of directories, each with a
+// deep makes branches that all have the same chain of directories, and each a
 // file of its own at the bottom.
 func deep(t *testing.T, layers, depth int) (b *branches, way string) {
 	b = newBranches(t)
@@ -50,11 +50,11 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 	b, way := deep(t, layers, depth)
 	limitDescriptors(t, 384)
 	v := b.view()
-	last := changes(t, v.below(), v) // after the directories, of which each has a time of its own
+	last := changes(t, v.below(), v) // after the directories, each of which has its own time
 	require.Equal(t, []string{"D " + way + "/f124 -> ", "A " + way + "/f125 -> "}, last[len(last)-2:])
 	dirs := []diff.Dir{}
 	d, err := v.Root()
-	for range depth { // all of them open at once
+	for range depth { // all directories are open at the same time
 		require.NoError(t, err)
 		dirs = append(dirs, d)
 		d, err = d.OpenDir("d")
@@ -75,11 +75,12 @@ func TestManyBranchesAndDeepTreesNeedFewDescriptors(t *testing.T) {
 	require.Equal(t, 0, i)
 }
 
-// TestDirectoriesOnADeepWayShareTheirPaths: the walk of a diff has all of them
-// open, and their paths put together are as long as the square of the depth.
+// TestDirectoriesOnADeepWayShareTheirPaths: the walk of a diff has all
+// directories of the chain open. The total length of their paths grows with the
+// square of the depth.
 func TestDirectoriesOnADeepWayShareTheirPaths(t *testing.T) {
 	const depth = 800
-	name := strings.Repeat("d", 240) // 77 MB for each side, if each had its path
+	name := strings.Repeat("d", 240) // 77 MB for each side, if each directory stored its path
 	b := newBranches(t)
 	for range 2 {
 		at, err := unix.Open(b.add(), unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -115,13 +116,13 @@ func TestDirectoriesOnADeepWayShareTheirPaths(t *testing.T) {
 }
 
 // TestATranslationOfADeepTreeNeedsFewDescriptors: any process in a container
-// can make such a tree.
+// can make such a deep tree.
 func TestATranslationOfADeepTreeNeedsFewDescriptors(t *testing.T) {
 	eachWay(t, func(t *testing.T, f driver.Fallbacks) {
 		const depth = 600
 		b, way := deep(t, 2, depth)
 		file := filepath.Join(b.paths[0], way, "f1")
-		for i := range manyNames { // so that it is copied, and its further names linked to the copy
+		for i := range manyNames { // so that it is copied, and its other names are links to the copy
 			require.NoError(t, os.Link(file, fmt.Sprintf("%s-%d", file, i)))
 		}
 		tr := b.translator(driver.Options{Fallbacks: f})

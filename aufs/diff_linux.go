@@ -18,7 +18,7 @@ func (d *backend) View(_ context.Context, l layerlife.Layer) (diff.View, error) 
 	return v, nil
 }
 
-// view opens the merged tree of branches.
+// view opens the merged tree of the branches.
 func (d *backend) view(l layers) (*stack, error) {
 	v, err := openStack(l.branches, d.read())
 	if err != nil {
@@ -30,8 +30,9 @@ func (d *backend) view(l layers) (*stack, error) {
 	return v, nil
 }
 
-// Sides opens the views of the parents and of the layer. A comparison reads the
-// layer's own branch and, of its parents, only what has the same names.
+// Sides opens the merged trees of the parents and of the layer. A comparison
+// reads the layer's own branch, and of the parents only entries with the same
+// names.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	v, err := d.view(d.branches(l.ID, l.Meta))
 	if err != nil {
@@ -40,7 +41,7 @@ func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer di
 	return v.below(), v, nil
 }
 
-// Provider tells which layer a path comes from.
+// Provider returns the layer that a path comes from.
 func (d *backend) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
 	from, err := d.provider(id, path)
 	if err != nil {

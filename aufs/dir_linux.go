@@ -16,25 +16,26 @@ import (
 type dir struct {
 	v      *stack
 	places []place
-	taken  int // of the budget
+	taken  int // descriptors taken from the budget
 	known  knowledge
-	// first has, once the directory was listed, the uppermost place of each
-	// name: a search through a hundred branches need not begin at the top.
+	// first maps each name to the index of its uppermost place. Names fills it, so
+	// that a lookup in a hundred branches need not start at the top.
 	first map[string]int
 }
 
-// hidden is in dir.first for names that a whiteout hides.
+// hidden is the value in dir.first for names that a whiteout hides.
 const hidden = -1
 
-// manyPlaces is from how many merged directories on the listing is kept.
+// manyPlaces is a number of merged directories. From this number on, Names
+// stores the listing in dir.first.
 const manyPlaces = 8
 
-// open makes a dir of places, which it owns from here on.
+// open makes a dir of places. The dir owns places from then on.
 func (v *stack) open(places []place, known knowledge) (*dir, error) {
 	d := &dir{v: v, places: places, known: known}
 	if !v.held.take(len(places)) {
 		for i := range places {
-			places[i].parent = nil // will not stay open
+			places[i].parent = nil // the parent's descriptor will be closed
 		}
 		return d, nil
 	}
@@ -105,7 +106,8 @@ func (d *dir) Stat() (n diff.Node, err error) {
 	return n, err
 }
 
-// Xattrs returns those of the uppermost of the merged directories.
+// Xattrs returns the extended attributes of the uppermost of the merged
+// directories.
 func (d *dir) Xattrs() (attrs map[string]string, err error) {
 	err = d.top(func(top *rootfd.Dir) error {
 		attrs, err = top.Xattrs()
@@ -114,7 +116,8 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 	return whiteout.AUFS.Shown(attrs), err
 }
 
-// Names lists what the merged directories hold and do not hide.
+// Names lists the names in the merged directories, without names that a
+// whiteout hides.
 func (d *dir) Names() ([]string, error) {
 	if len(d.places) == 0 {
 		return nil, fs.ErrClosed
@@ -138,8 +141,9 @@ func (d *dir) Names() ([]string, error) {
 	return names, nil
 }
 
-// list adds what the place at has and none above it. A whiteout hides a file of
-// its own branch too, so whiteouts come first.
+// list adds the names in b, which is the place with the index at, that no place
+// above it has. It reads the whiteouts first, because a whiteout also hides a
+// file of its own branch.
 func list(b *rootfd.Dir, at int, first map[string]int) error {
 	entries, err := b.Entries()
 	if err != nil {
@@ -184,7 +188,7 @@ func (d *dir) Lookup(name string) (diff.Node, error) {
 	return n, err
 }
 
-// in finds a child and calls fn with the directory of the branch that has it.
+// in finds a child and calls fn with the branch's directory that has it.
 func (d *dir) in(name string, fn func(b *rootfd.Dir) error) error {
 	f, err := d.lookup(name, true)
 	if err != nil {
@@ -211,7 +215,7 @@ func (d *dir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-// Open opens the body of a regular file.
+// Open opens the content of a regular file.
 func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 	err = d.in(name, func(b *rootfd.Dir) error {
 		opened, err := b.Open(name)

@@ -1,22 +1,23 @@
-// Package aufs keeps each layer as a branch directory in the classic layout of
-// aufs (layers/, diff/, mnt/), as old engines did, and reads what they left.
+// Package aufs stores each layer as a branch directory in the classic layout of
+// aufs (layers/, diff/, mnt/), as old engines did. It also reads layers that
+// these engines left.
 //
-// A branch holds only what its layer changed: names that begin with ".wh." say
-// what it hides of the branches below. Everything but mounting a writable layer
-// works without aufs in the kernel: trees are pictured in user space, and a
-// read-only mount shows a translation that other file systems can show.
+// A branch holds only what its layer changed. Names that start with ".wh." are
+// whiteouts and other marks. Only mounting a writable layer needs aufs in the
+// kernel. Trees are read in user space, and a read-only mount can show a
+// translation that other file systems can mount.
 //
-// The module has ways of its own, which docs/aufs.md lists. What a view shows
-// of a sealed layer is what the module shows. A layer that is not sealed is
-// shown as it is meant, and is rewritten so that the module agrees when it is
-// mounted or sealed.
+// The aufs module has peculiarities, which docs/aufs.md lists. A view of a
+// sealed layer shows the same as the module. A layer that is not sealed may
+// differ: the view shows the intended content. Mounting or sealing the layer
+// rewrites its branch so that the module shows that content, too.
 //
-// Layers that another engine left are sealed layers to everybody; the driver is
-// a [driver.Adopter]. Nothing of them changes but by Remove. The engine must
-// not run meanwhile.
+// A layer that another engine left is a sealed layer; the driver implements
+// [driver.Adopter] for it. The driver only reads or removes such a layer. The
+// other engine must not run at the same time.
 //
-// NoWriters sees every aufs unless the module was loaded with brs=1; then it
-// does not see one that is not mounted any more but has open files.
+// NoWriters sees every aufs, with one exception: if the module was loaded with
+// brs=1, it does not see an aufs that is unmounted but has open files.
 //
 //	d, err := aufs.New(ctx, "/var/lib/layerkeep/aufs", driver.Options{})
 package aufs
@@ -24,10 +25,11 @@ package aufs
 // Name is the driver's name.
 const Name = "aufs"
 
-// maxParents keeps a layer and its parents within the 127 branches of one
-// mount.
+// maxParents is the largest number of parents. A layer and its parents have to
+// fit into the 127 branches of one mount.
 const maxParents = 126
 
-// maxName is the longest name whose whiteout still is a name: ".wh." and, for
-// the names that the kernel module makes for a moment, a dot and eight digits.
+// maxName is the longest allowed name, in bytes. The whiteout of the name needs
+// ".wh." more, and temporary names of the aufs module need a dot and eight
+// digits more.
 const maxName = 242

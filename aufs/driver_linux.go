@@ -15,34 +15,35 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// aufs is the driver: the life of layers with the backend's hooks, and what
-// only it can do. It implements [driver.Explainer], [driver.Recorder],
-// [driver.Rerecorder], [driver.Adopter] and [driver.Replacer].
+// aufs is the driver: the common life cycle of layers with the backend's hooks,
+// and the methods that only aufs has. It implements [driver.Explainer],
+// [driver.Recorder], [driver.Rerecorder], [driver.Adopter] and
+// [driver.Replacer].
 type aufs struct {
 	*layerlife.Driver
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too.
-// As they are one step further down, a hook does not hide the method of the
-// same name that layers have.
+// abilities are the backend's methods that the driver has, too. The type puts
+// them one level deeper in aufs, so that a hook does not hide the method of
+// layerlife.Driver with the same name.
 type abilities struct{ *backend }
 
-// backend has the hooks of [layerlife.Backend].
+// backend implements the hooks of [layerlife.Backend].
 type backend struct {
 	store  *store
 	mounts *mounter
 	opts   driver.Options
 	xattrs []string
-	// userNS: devices cannot be made here.
+	// userNS: device nodes cannot be made here.
 	userNS bool
-	// known: that was found out, now or before.
+	// known: xattrs and userNS were probed or remembered.
 	known bool
 }
 
-// New opens the store of this driver in root, which it creates when missing.
-// Returns an error matching [driver.ErrUnsupported] where files cannot be given
-// to root: it has tried.
+// New opens the driver's store in root, and creates it if it is missing. New
+// probes whether files can be given to root. If they cannot, it returns an
+// error matching [driver.ErrUnsupported].
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	d := &backend{opts: opts}
 	if err := d.open(ctx, root); err != nil {
@@ -63,7 +64,7 @@ func (d *backend) read() rootfd.Options {
 // Name returns [Name].
 func (d *backend) Name() string { return Name }
 
-// Properties returns the facts.
+// Properties returns the driver's properties.
 func (d *backend) Properties() driver.Properties {
 	return driver.Properties{
 		Explain:         true,
@@ -80,9 +81,9 @@ func (d *backend) Properties() driver.Properties {
 	}
 }
 
-// Mounts returns an aufs mount of the layer's branches where the kernel has
-// aufs. Without it, a sealed layer or a view is translated once into something
-// that can be mounted read-only.
+// Mounts returns an aufs mount of the layer's branches if the kernel has aufs.
+// Without aufs, it translates a sealed layer or a view once, and returns a
+// read-only mount of the translation.
 func (d *backend) Mounts(ctx context.Context, of layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	l := d.branches(of.ID, of.Meta)
 	if !l.sealed && d.mounts.writable() {
@@ -93,8 +94,9 @@ func (d *backend) Mounts(ctx context.Context, of layerlife.Layer, opts driver.Mo
 	return d.mounts.mount(ctx, l, opts)
 }
 
-// prepareMount makes the module show a layer that is not sealed as View does. A
-// branch that is mounted already is left alone: the module has it.
+// prepareMount rewrites the branch of a layer that is not sealed, so that the
+// module shows the same as View. It does not change a branch that is already
+// mounted, because the module uses it.
 func (d *backend) prepareMount(ctx context.Context, l layers) error {
 	if err := d.store.Changeable(); err != nil {
 		return fmt.Errorf("its branch has to be rewritten first, since it is not sealed: %w", err)
@@ -118,14 +120,14 @@ func (d *backend) open(ctx context.Context, root string) (err error) {
 	if d.mounts, err = newMounter(ctx, d.store.own(mountsDir), d.opts); err != nil {
 		return err
 	}
-	if d.opts.ReadOnly { // what interrupted calls left is not shown
+	if d.opts.ReadOnly { // what interrupted calls left is not shown anyway
 		return nil
 	}
 	if err := d.store.recover(ctx); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		// They do not exist for anybody; the next Cleanup tries again.
+		// No method shows these layers. The next Cleanup tries again.
 		d.warn(ctx, "what is left of interrupted calls cannot be removed yet", err)
 	}
 	return nil
@@ -137,20 +139,21 @@ func (d *backend) warn(ctx context.Context, message string, err error) {
 	}
 }
 
-// facts are what probe finds out of the store's directory. What can be mounted
-// is not among them: where that cannot be tried, nothing can.
+// facts are what probe finds out about the store's directory. They do not
+// include what can be mounted: if that cannot be probed, nothing can be
+// mounted.
 type facts struct {
 	Xattrs []string `json:"xattrs"`
 	UserNS bool     `json:"userNS"`
 }
 
-// Found returns what probe found out, or what was known instead.
+// Found returns the facts that probe found out or remembered.
 func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.userNS})
 }
 
-// probe finds out what can be kept in the store's directory, or takes what was
-// known.
+// probe finds out what the file system of the store can store, or uses
+// remembered facts.
 func (d *backend) probe() error {
 	f, known, err := layerdir.Learn(d.opts, d.try)
 	d.xattrs, d.userNS, d.known = f.Xattrs, f.UserNS, known
@@ -173,15 +176,16 @@ func (d *backend) try() (f facts, err error) {
 	return f, err
 }
 
-// normalize rewrites the branch of a layer of ours that is not sealed.
+// normalize rewrites the branch of a layer of this driver that is not sealed.
 func (d *backend) normalize(ctx context.Context, l layers) error {
 	return normalize(ctx, l.branches, d.read(), d.store.records.Path(l.id, keptTimesName))
 }
 
-// Make makes the bookkeeping that aufs would make at the first mount, which
-// would change the root's times then, and gives the root the attributes of the
-// nearest parent's, since the uppermost branch gives those of the merged one. A
-// view has no branch.
+// Make makes aufs's bookkeeping files in a new branch. Otherwise the first
+// mount would make them and change the root's times. The root gets the
+// attributes of the nearest parent's root, because the merged root shows the
+// attributes of the uppermost branch. Make is not called for a view, which has
+// no branch.
 func (d *backend) Make(_ context.Context, branch string, l *layerlife.Layer) error {
 	if err := makeBookkeeping(branch); err != nil {
 		return err
@@ -202,8 +206,9 @@ func (d *backend) Make(_ context.Context, branch string, l *layerlife.Layer) err
 	return layerdir.CopyRoot(branch, root, whiteout.AUFS)
 }
 
-// Prepare rewrites the branch so that the module, and other engines, show it as
-// the layer is, and removes what a mount has left.
+// Prepare rewrites the branch so that the module and other engines show the
+// intended content. It removes what a mount left in the bookkeeping
+// directories.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	if err := d.normalize(ctx, d.branches(l.ID, l.Meta)); err != nil {
 		return err
@@ -211,20 +216,20 @@ func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	return emptyBookkeeping(d.store.branch(l.ID))
 }
 
-// Settle counts the branch.
+// Settle sets the layer's usage.
 func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	usage, err := d.Usage(ctx, *l)
 	l.Meta.Usage = &usage
 	return err
 }
 
-// Usage counts the files of the layer's branch, aufs's bookkeeping left out.
+// Usage counts the files of the layer's branch, without aufs's bookkeeping.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	return branchUsage(ctx, d.store.branch(l.ID))
 }
 
-// Remove takes the layer out of the classic directories and deletes it in the
-// background. What was mounted in its place goes first.
+// Remove removes the layer from the classic directories and deletes it in the
+// background. It first removes the layer's translations.
 func (d *aufs) Remove(ctx context.Context, id driver.ID) error {
 	err := errors.Join(d.store.Changeable(), id.Validate())
 	if err == nil {
@@ -248,7 +253,7 @@ func (d *backend) Foreign(ctx context.Context) ([]driver.Foreign, error) {
 	return list, nil
 }
 
-// Cleanup deletes what Remove put aside and interrupted calls left behind.
+// Cleanup deletes removed layers and what interrupted calls left behind.
 func (d *aufs) Cleanup(ctx context.Context) error {
 	err := d.store.Changeable()
 	if err == nil {
@@ -271,7 +276,7 @@ func (d *backend) Trim(ctx context.Context) error {
 	return nil
 }
 
-// Close waits for deletions in the background.
+// Close waits for background deletions.
 func (d *aufs) Close() error { return errors.Join(d.closeMounts(), d.Driver.Close()) }
 
 func (d *backend) closeMounts() error {

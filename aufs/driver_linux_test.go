@@ -19,7 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// openDriver opens a driver on dir, or skips where it does not work.
+// openDriver opens a driver on dir, or skips the test if the driver does not
+// work there.
 func openDriver(t *testing.T, dir string) *aufs {
 	t.Helper()
 	d, err := New(t.Context(), dir, driver.Options{})
@@ -113,7 +114,7 @@ func TestALayerOfAnotherEngineIsASealedLayer(t *testing.T) {
 	foreignLayer(t, dir, "base")
 	foreignLayer(t, dir, "top", "base")
 	require.NoError(t, os.WriteFile(dir+"/diff/top/.wh.of-base", nil, 0o444))
-	for i, id := range []string{"base", "top"} { // the clock that stamps files is coarse
+	for i, id := range []string{"base", "top"} { // the clock of the file system is too coarse to order the files
 		require.NoError(t, os.Chtimes(dir+"/diff/"+id, time.Time{}, time.Unix(int64(i), 0)))
 	}
 	d := openDriver(t, dir)
@@ -169,7 +170,7 @@ func TestAChainEndsWhereAnAUFSWould(t *testing.T) {
 	}
 	require.NoError(t, d.Create(t.Context(), "last", chain, driver.CreateOptions{}))
 	require.ErrorIs(t, d.Seal(t.Context(), "last"), driver.ErrTooManyLayers)
-	// Another engine's may have one more.
+	// A layer of another engine may have one parent more.
 	meta, err := d.store.records.Load("last")
 	require.NoError(t, err)
 	meta.Sealed = true
@@ -182,12 +183,12 @@ func TestAChainEndsWhereAnAUFSWould(t *testing.T) {
 }
 
 func TestAStoreIsMadeWithTheDirectoriesAboveIt(t *testing.T) {
-	openDriver(t, t.TempDir()) // skips where nothing works anyway
+	openDriver(t, t.TempDir()) // skips the test if the driver does not work here at all
 	openDriver(t, filepath.Join(t.TempDir(), "a/b/aufs"))
 }
 
 func TestAStoreWhoseDirectoriesLeadElsewhereIsRefusedAndLeftAsItIs(t *testing.T) {
-	openDriver(t, t.TempDir()) // skips where nothing works anyway
+	openDriver(t, t.TempDir()) // skips the test if the driver does not work here at all
 	for _, name := range []string{"layers", "diff", "mnt", ".layerkeep"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -20,22 +20,23 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// errUnfit says that overlay cannot show what a layer holds.
+// errUnfit says that overlay cannot show the content of a layer.
 var errUnfit = errors.New("overlay cannot show the layer")
 
-// The suffixes make, of the path of a translated tree, that of a file beside
-// it. The kernel that mounts a tree may be another one than that under which it
-// was made.
+// Each suffix, added to the path of a translated tree, is the path of a file
+// beside it. The files are stored because another kernel may mount the tree
+// later than the kernel under which it was made.
 const (
 	// unfitSuffix: the file says why there is no tree.
 	unfitSuffix = ".unfit"
-	// escapedSuffix: the file says why the tree cannot be shown before Linux 6.7.
+	// escapedSuffix: the file says why kernels before 6.7 cannot show the tree.
 	escapedSuffix = ".escaped"
-	// maxWhy bounds such a file, in bytes: it is the text of one error.
+	// maxWhy limits the size of such a file, in bytes. It has the text of one
+	// error.
 	maxWhy = 64 << 10
 )
 
-// unfit returns an error matching errUnfit when overlay as it is here cannot
+// unfit returns an error matching errUnfit if overlay on this kernel cannot
 // show the layer whose translated tree is at path.
 func (o overlay) unfit(path string) error {
 	suffixes := []string{unfitSuffix}
@@ -54,8 +55,8 @@ func (o overlay) unfit(path string) error {
 	return nil
 }
 
-// manyNames is from how many names on a file is copied: links to it could
-// become more than a file can have.
+// manyNames is a number of names. A file with more names is copied, because
+// hard links to it could exceed the link limit of the file system.
 const manyNames = 1000
 
 // An encoder translates one branch into a tree in overlay's encoding.
@@ -63,34 +64,35 @@ type encoder struct {
 	ctx         context.Context //nolint:containedctx // lives as long as the call
 	enc         whiteout.Encoding
 	noFchmodat2 bool
-	// view is the branch over those of its parents.
+	// view is the merged tree of the branch and the branches of its parents.
 	view *stack
-	src  *rootfd.Dir // the root of the branch, nil where no branch is translated
-	out  *rootfd.Dir // the root of the tree
-	// first has, of files with several names that were copied, where to.
+	src  *rootfd.Dir // root of the branch; nil if no branch is translated
+	out  *rootfd.Dir // root of the translated tree
+	// first has the first copy of each copied file that has several names.
 	first map[[2]uint64]copiedTo
-	// escaped is the first attribute of overlay's own names, with its file.
+	// escaped describes the first attribute found whose name overlay uses, with its
+	// file.
 	escaped string
-	// copied are the files that cannot have as many links as it takes.
+	// copied are the files that cannot have enough hard links.
 	copied map[[2]uint64]bool
 }
 
-// copiedTo is a name in the directory of the tree that has the same path as
-// dir, which may be closed.
+// copiedTo is a name in a directory of the translated tree. The directory has
+// the same path as dir, which may be closed.
 type copiedTo struct {
 	dir  *rootfd.Dir
 	name string
 }
 
-// tooManyLinks is a file of which some names were linked before it could not
-// have any more.
+// tooManyLinks is the error for a file that ran out of hard links after some of
+// its names were linked.
 type tooManyLinks struct{ file [2]uint64 }
 
 func (tooManyLinks) Error() string { return "too many links" }
 
-// translate fills dir/fs with the first of the branches, as overlay has to find
-// it over the others. When that cannot be said in overlay's terms, dir gets a
-// file that says so and no tree.
+// translate fills dir/fs with the first of the branches in overlay's encoding,
+// for an overlay over the translations of the other branches. If overlay cannot
+// show the branch, dir gets a file that says why, and no tree.
 func translate(ctx context.Context, branches []string, dir string, o overlay, f driver.Fallbacks) error {
 	view, err := openStack(branches, layerdir.ReadOptions(f))
 	if err != nil {
@@ -107,7 +109,7 @@ func translate(ctx context.Context, branches []string, dir string, o overlay, f 
 		switch {
 		case errors.As(err, &links):
 			e.copied[links.file] = true
-			err = rmtree.Remove(tree) // and once more
+			err = rmtree.Remove(tree) // then try once more
 		case errors.Is(err, errUnfit):
 			return errors.Join(rmtree.Remove(tree), os.WriteFile(tree+unfitSuffix, []byte(err.Error()), 0o600))
 		case err == nil && e.escaped != "":
@@ -144,8 +146,8 @@ func (e *encoder) fill(branch, tree string) error {
 	return e.dir(src, e.out, below)
 }
 
-// dir translates what is in src and then, since children change them, the
-// attributes of src itself.
+// dir translates everything in src, and then sets the attributes of dst,
+// because adding children would change them.
 func (e *encoder) dir(src, dst *rootfd.Dir, below *under) error {
 	entries, err := src.Entries()
 	if err != nil {
@@ -188,8 +190,8 @@ func (e *encoder) dir(src, dst *rootfd.Dir, below *under) error {
 	return dst.Use(func(fd int) error { return e.set(attrs.Open(fd), st, xattrs) })
 }
 
-// hide makes a whiteout, where there is something to hide: in a directory that
-// merges with none, overlay would list it.
+// hide makes a whiteout if the parents have the name. Without that check,
+// overlay would list the whiteout in a directory that merges with nothing.
 func (e *encoder) hide(dst *rootfd.Dir, name string, below *under) error {
 	d, err := below.dir()
 	if err != nil || d == nil {
@@ -242,9 +244,9 @@ func (e *encoder) child(src, dst *rootfd.Dir, below *under, name string) error {
 	return e.dir(sub, out, next)
 }
 
-// hidesBelow reports whether overlay must not merge a directory of the branch.
-// To overlay the uppermost opaque directory counts, to the module the lowest
-// one: a mark says nothing when a directory below has one too.
+// hidesBelow reports whether the translated directory has to be opaque. Overlay
+// obeys the uppermost opaque mark, and the module obeys the lowest one. So a
+// mark has no effect if a directory below has one too.
 func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	marked, err := hasMark(dir, whiteout.OpaqueMarker)
 	if err != nil || !marked {
@@ -254,9 +256,10 @@ func (e *encoder) hidesBelow(dir *rootfd.Dir) (bool, error) {
 	return count < 2, err
 }
 
-// merge finds what the directory name, which is dir in the branch, merges with.
-// aufs passes over files on its way down to a further directory, where overlay
-// stops.
+// merge finds the parents' directory that the directory name merges with. dir
+// is that directory in the branch. aufs skips files on its way down to a lower
+// directory of the name, but overlay stops there, so merge returns errUnfit in
+// that case.
 func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error {
 	d, err := below.dir()
 	if err != nil || d == nil {
@@ -280,8 +283,9 @@ func (e *encoder) merge(below, next *under, name string, dir *rootfd.Dir) error 
 	return err
 }
 
-// shown is the path of a name in a directory of the branch, or of itself, for
-// messages: of a very long one only the end.
+// shown returns the path of a name in a directory of the branch, for messages.
+// The empty name means the directory itself. A very long path is cut to its
+// end.
 func (e *encoder) shown(dir *rootfd.Dir, name string) string {
 	const most = 4000
 	at := path.Join(dir.Below(e.src), name)
@@ -291,7 +295,7 @@ func (e *encoder) shown(dir *rootfd.Dir, name string) string {
 	return at
 }
 
-// places is how many directories make up the one at a path of the view.
+// places returns how many directories are merged at a path of the view.
 func (v *stack) places(at string) (n int, err error) {
 	err = lookupIn(v, at, func(d diff.Dir) error {
 		if d, ok := d.(*dir); ok {
@@ -308,7 +312,7 @@ func lookupIn(v diff.View, at string, fn func(d diff.Dir) error) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }() // it was only read
+	defer func() { _ = d.Close() }() // a close error does not matter after reading
 	if at != "." {
 		for _, name := range strings.Split(at, "/") {
 			next, err := d.OpenDir(name)

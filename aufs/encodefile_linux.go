@@ -39,7 +39,8 @@ func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error 
 		case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EOPNOTSUPP):
 			return err
 		}
-		// An immutable file, one of another project's quota, or no hard links here.
+		// The file is immutable, or belongs to another quota project, or the file
+		// system has no hard links.
 	}
 	if st.Nlink > 1 {
 		e.first[id] = copiedTo{src, name}
@@ -52,7 +53,7 @@ func (e *encoder) file(src, dst *rootfd.Dir, name string, st rootfd.Stat) error 
 	})
 }
 
-// link gives a file a further name.
+// link gives a file another name.
 func link(from *rootfd.Dir, name string, to *rootfd.Dir, further string) error {
 	return from.Use(func(fd int) error {
 		return to.Use(func(toFd int) error { return sys.Linkat(fd, name, toFd, further) })
@@ -60,8 +61,8 @@ func link(from *rootfd.Dir, name string, to *rootfd.Dir, further string) error {
 }
 
 // escapes reports whether overlay would take one of the attributes of a file
-// for its own, and records the first of all. Without a name it is the directory
-// itself.
+// for its own. It records the first such attribute. The empty name means the
+// directory itself.
 func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string) bool {
 	for name := range xattrs {
 		if strings.HasPrefix(name, e.enc.XattrPrefix()) {
@@ -74,7 +75,7 @@ func (e *encoder) escapes(xattrs map[string]string, dir *rootfd.Dir, file string
 	return false
 }
 
-// again links a further name to the copy of a file.
+// again links another name to the copy of a file.
 func (e *encoder) again(first copiedTo, dst *rootfd.Dir, name string) error {
 	dir, err := e.out.OpenDirAt(first.dir.Below(e.src))
 	if err != nil {
@@ -102,7 +103,7 @@ func (e *encoder) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat,
 	return errors.Join(err, out.Close())
 }
 
-// body copies what is data of a file; holes stay holes.
+// body copies the data of a file and keeps holes.
 func (e *encoder) body(in *rootfd.File, out *os.File, size int64) error {
 	if err := out.Truncate(size); err != nil {
 		return err
@@ -110,13 +111,13 @@ func (e *encoder) body(in *rootfd.File, out *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(in.Fd(), at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
-			return nil // nothing but a hole up to the end
+			return nil // only a hole up to the end
 		}
 		end := size
 		if err == nil {
 			end, err = unix.Seek(in.Fd(), data, unix.SEEK_HOLE)
 		} else if errors.Is(err, unix.EINVAL) {
-			data, err = at, nil // a file system that knows no holes
+			data, err = at, nil // the file system does not report holes
 		}
 		if err == nil {
 			_, err = unix.Seek(in.Fd(), data, unix.SEEK_SET)
@@ -132,7 +133,8 @@ func (e *encoder) body(in *rootfd.File, out *os.File, size int64) error {
 	return nil
 }
 
-// untilDone ends with the context's error.
+// untilDone reads from r until the context ends, and then returns the context's
+// error.
 type untilDone struct {
 	e *encoder
 	r io.Reader
@@ -145,7 +147,8 @@ func (u *untilDone) Read(p []byte) (int, error) {
 	return u.r.Read(p)
 }
 
-// special makes what has no body.
+// special makes a file without content: a symbolic link, device, pipe or
+// socket.
 func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat, xattrs map[string]string) error {
 	if st.IsSymlink() {
 		target, err := src.Readlink(name)
@@ -165,7 +168,7 @@ func (e *encoder) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat,
 	return e.set(f, st, xattrs)
 }
 
-// set gives what was made of a file the file's attributes.
+// set gives a translated file the attributes of the original.
 func (e *encoder) set(f attrs.File, st rootfd.Stat, xattrs map[string]string) error {
 	a := attrs.New(st.Mode, st.UID, st.GID, st.Mtime, xattrs, e.enc)
 	return attrs.Set(f, &a, attrs.Unknown, attrs.Options{})

@@ -18,13 +18,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// maxParentsFile bounds, in bytes, what is read of a file in layers/: 126 of
-// the longest IDs are a quarter of it.
+// maxParentsFile limits how much is read of a file in layers/, in bytes. 126
+// IDs of the longest kind take a quarter of it.
 const maxParentsFile = 64 << 10
 
-// loadForeign makes up the record of a layer that another engine made: it is
-// sealed. Returns [driver.ErrNotFound] when there is none, and an error
-// matching [driver.ErrInvalidLayer] for one that cannot be read as a layer.
+// loadForeign returns a record for a layer that another engine made. The record
+// says that the layer is sealed. loadForeign returns [driver.ErrNotFound] if
+// there is no such layer, and an error matching [driver.ErrInvalidLayer] if the
+// files are not a valid layer.
 func (s *store) loadForeign(id driver.ID) (layerdir.Meta, error) {
 	parents, err := s.readParents(id)
 	if err == nil {
@@ -37,13 +38,13 @@ func (s *store) loadForeign(id driver.ID) (layerdir.Meta, error) {
 }
 
 // checkBranches returns an error unless each layer has a branch that is a
-// directory. The first is the layer that is asked for.
+// directory. The first ID is the requested layer, the others are its parents.
 func (s *store) checkBranches(ids []driver.ID) error {
 	for i, id := range ids {
 		st, err := os.Lstat(s.branch(id))
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && i == 0:
-			return driver.ErrNotFound // its engine was making or removing it
+			return driver.ErrNotFound // its engine was interrupted while it made or removed the layer
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("%w: its parent %s is missing", driver.ErrInvalidLayer, id)
 		case err != nil:
@@ -87,8 +88,8 @@ func (s *store) readParents(id driver.ID) ([]driver.ID, error) {
 	return parents, nil
 }
 
-// readRegular reads a small regular file and nothing else: no link is followed,
-// no pipe waited for.
+// readRegular reads a small regular file. It does not follow a symbolic link
+// and does not wait for a pipe.
 func readRegular(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
@@ -112,9 +113,9 @@ func readRegular(path string) ([]byte, error) {
 	return text, err
 }
 
-// foreign lists the layers that another engine made, parents first. What is no
-// layer, or not a whole one, is passed over; what the engine could not have
-// used either is logged.
+// foreign lists the layers that another engine made, parents first. It skips
+// anything that is not a complete layer. If the other engine could not use a
+// layer either, foreign logs that once.
 func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	found, err := s.scan(ctx)
 	if err != nil {
@@ -126,8 +127,8 @@ func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	good := map[driver.ID][]driver.ID{}
 	var list []driver.Foreign
 	for _, f := range found {
-		// As a chain is longer than that of its parent, there is no loop in what
-		// passes.
+		// A layer has more parents than its own parent has, so the accepted layers have
+		// no loop.
 		if err := s.checkChain(f, good); err != nil {
 			s.pass(ctx, f.ID, err)
 			continue
@@ -138,11 +139,11 @@ func (s *store) foreign(ctx context.Context) ([]driver.Foreign, error) {
 	return list, nil
 }
 
-// scan reads the files of all layers that have no record.
+// scan loads all layers that have no record of this driver.
 func (s *store) scan(ctx context.Context) ([]driver.Foreign, error) {
 	dir, err := os.Open(s.parentsFile(""))
 	if errors.Is(err, fs.ErrNotExist) && s.records.Changeable() != nil {
-		return nil, nil // opening makes it, but not for reading alone
+		return nil, nil // only opening for writing makes the directory
 	}
 	if err != nil {
 		return nil, err
@@ -181,8 +182,8 @@ func (s *store) scan(ctx context.Context) ([]driver.Foreign, error) {
 	return found, nil
 }
 
-// checkChain returns an error unless the parent of f is a usable layer whose
-// parents are the further ones of f.
+// checkChain returns an error unless the nearest parent of f is a usable layer,
+// and that parent has the remaining parents of f.
 func (s *store) checkChain(f driver.Foreign, good map[driver.ID][]driver.ID) error {
 	if len(f.Parents) == 0 {
 		return nil

@@ -28,7 +28,8 @@ func foreignIDs(t *testing.T, s *store) []driver.ID {
 
 func TestLayersOfAnotherEngineAreListedParentsFirst(t *testing.T) {
 	dir := t.TempDir()
-	// As an engine leaves them: a base, an image, a container with its init layer.
+	// Layers as another engine leaves them: a base, an image, and a container with
+	// its init layer.
 	base, image := driver.ID(strings.Repeat("f", 64)), driver.ID(strings.Repeat("0", 64))
 	foreignLayer(t, dir, "c0ffee-init", image, base)
 	foreignLayer(t, dir, "c0ffee", "c0ffee-init", image, base)
@@ -57,8 +58,8 @@ func TestLayersOfAnotherEngineAreListedParentsFirst(t *testing.T) {
 	require.ErrorIs(t, makeLayer(s, "c0ffee", layerdir.Meta{}), driver.ErrExists)
 }
 
-// leftovers are what a store may hold that is no layer, or none that can be
-// used, with a part of what the log says of it, if it says anything.
+// leftovers are files in a store that are not a layer, or not a usable one. log
+// is part of the expected log message; it is empty if nothing is logged.
 func leftovers() []struct {
 	name, log string
 	make      func(t *testing.T, dir string)
@@ -181,7 +182,7 @@ func TestALayerInWhichSomethingIsMountedStays(t *testing.T) {
 		require.ErrorContains(t, err, at)
 		require.NoError(t, unix.Unmount(at, 0))
 	}
-	// A link out of the store leads to mounts that are none of its business.
+	// A symbolic link out of the store. Mounts at its target do not matter.
 	require.NoError(t, os.RemoveAll(dir+"/diff/x"))
 	require.NoError(t, os.Symlink("/", dir+"/diff/x"))
 	require.NoError(t, s.RemoveIdle("x"))

@@ -7,13 +7,14 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Records is the directory, below the driver's, that has one with a record for
-// each layer of ours.
+// Records is a directory below the driver's store directory. It has one
+// directory with a record for each layer that this driver made.
 const Records = ".layerkeep/layers"
 
-// Found reports whether root looks like the directory in which another engine
-// keeps layers in the layout of aufs: there is a layer with a file and a branch
-// for which we have no record. It does not look whether the layer is whole.
+// Found reports whether root looks like a store directory in which another
+// engine stores layers in the layout of aufs: at least one layer has a file in
+// layers/ and a branch, but no record of this driver. It does not check whether
+// the layer is complete.
 func Found(root string) bool {
 	entries, err := os.ReadDir(filepath.Join(root, "layers"))
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// FuzzParents reads any bytes as the file of a layer's parents. What is taken
-// names each parent once, not the layer itself, in IDs that can be parts of
-// paths, and is written and read as the same.
+// FuzzParents reads any bytes as the file of a layer's parents. An accepted
+// file has each parent once, not the layer itself, and only IDs that can be
+// parts of paths. It can be written and read back unchanged.
 func FuzzParents(f *testing.F) {
 	f.Add([]byte("b\nc\n"))
 	f.Add([]byte("b\r\n\nc"))
@@ -47,8 +47,8 @@ func FuzzParents(f *testing.F) {
 	})
 }
 
-// FuzzKeptTimes reads any line as the time of a directory: what is taken is
-// written and read as the same.
+// FuzzKeptTimes reads any line as the time of a directory. An accepted line can
+// be written and read back unchanged.
 func FuzzKeptTimes(f *testing.F) {
 	f.Add(`-3 5 "a/b\n"`)
 	f.Add(`1 2 "../x"`)

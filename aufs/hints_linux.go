@@ -9,16 +9,17 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// knowledge is what a directory of a stack knows of the changes in it.
+// knowledge says what is known about the changes in a directory of a stack.
 type knowledge uint8
 
 const (
 	// unknown: everything here and below has to be compared.
 	unknown knowledge = iota
-	// merged: the uppermost branch has it and it merges with the same directory
-	// below, so what changed is what that branch has in it.
+	// merged: the uppermost branch has the directory, and it merges with the same
+	// directory below. So only names that the uppermost branch has in it can have
+	// changed.
 	merged
-	// untouched: the uppermost branch does not have it.
+	// untouched: the uppermost branch does not have the directory.
 	untouched
 )
 

@@ -14,19 +14,19 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// keptTimesName is the name of keptTimes in the record of a layer.
+// keptTimesName is the name of the keptTimes file beside the record of a layer.
 const keptTimesName = "times"
 
 // keptTimes is a file with the modification times of directories that are about
-// to get whiteouts, which would change them: a process that is killed in
-// between leaves it, and the next one sets the times back. A line holds
-// seconds, nanoseconds and the quoted path in the branch.
+// to get whiteouts, which would change these times. If the process is killed
+// meanwhile, the file stays, and the next process restores the times. Each line
+// has the seconds, the nanoseconds and the quoted path in the branch.
 type keptTimes struct {
-	path string // empty: nothing is written
+	path string // if empty, nothing is written
 	file *os.File
 }
 
-// add notes the time of a directory before it changes.
+// add stores the time of a directory before it changes.
 func (k *keptTimes) add(dir string, mtime time.Time) (err error) {
 	if k.path == "" {
 		return nil
@@ -42,7 +42,7 @@ func (k *keptTimes) add(dir string, mtime time.Time) (err error) {
 	return k.file.Sync()
 }
 
-// close closes the file. When all went well it removes it.
+// close closes the file, and removes it if err is nil.
 func (k *keptTimes) close(err error) error {
 	if k.file == nil {
 		return err
@@ -54,12 +54,13 @@ func (k *keptTimes) close(err error) error {
 	return err
 }
 
-// maxKept bounds the file, in bytes: a million directories with long paths.
+// maxKept limits the size of the file, in bytes. This is enough for a million
+// directories with long paths.
 const maxKept = 256 << 20
 
 // restore sets the times of directories below root that an earlier process
-// noted, and removes the file. A last line that is not whole belongs to a
-// directory that was not changed.
+// stored, and removes the file. It skips an incomplete last line: its directory
+// was not changed.
 func (k *keptTimes) restore(root *rootfd.Dir) error {
 	text, err := ownfiles.Read(k.path, maxKept)
 	if k.path == "" || errors.Is(err, fs.ErrNotExist) {

@@ -15,19 +15,19 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A kernel is what this one can do with aufs.
+// A kernel says what the running kernel can do with aufs.
 type kernel struct {
-	// lacks says why nothing can be mounted; nil when it can.
+	// lacks says why aufs cannot be mounted. It is nil if aufs can be mounted.
 	lacks error
-	// options are those that all mounts get and that this aufs knows.
+	// options are the mount options that all mounts get and that this aufs knows.
 	options []string
 	xino    []xinoPlace
 }
 
-// optionSets are the options to try, the best first. With dirperm1 the
-// uppermost directory alone says who may enter, as in other unions. Without acl
-// access control lists can neither be read nor set. Old versions lack one or
-// both.
+// optionSets are the sets of options to try, best first. With dirperm1 only the
+// uppermost directory decides who may enter, as in other union file systems.
+// Without acl, access control lists can neither be read nor set. Old versions
+// of aufs lack dirperm1, acl or both.
 var optionSets = [][]string{{"dio", "dirperm1", "acl"}, {"dio", "dirperm1"}, {"dio", "acl"}, {"dio"}}
 
 const procFilesystems = "/proc/filesystems"
@@ -56,8 +56,9 @@ func probeKernel(ctx context.Context, filesystems, dir string, mr mount.Mounter)
 	return k, nil
 }
 
-// listed returns an error matching [driver.ErrUnsupported] unless the kernel's
-// list of file systems has aufs; another one where the list cannot be read now.
+// listed returns nil if the kernel's list of file systems has aufs. Otherwise
+// the error matches [driver.ErrUnsupported]. If the list cannot be read at the
+// moment, it returns another error.
 func listed(filesystems string) error {
 	list, err := os.ReadFile(filesystems)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
@@ -74,8 +75,8 @@ func listed(filesystems string) error {
 	return fmt.Errorf("%w: this kernel has no aufs (%s does not list it; a module, if there is one, is not loaded)", driver.ErrUnsupported, filesystems)
 }
 
-// unlessLacking returns err, but nil where it is an answer: that the kernel has
-// no aufs.
+// unlessLacking returns nil if err is a definite answer, namely that the kernel
+// has no aufs. Otherwise it returns err.
 func unlessLacking(err error) error {
 	if errors.Is(err, driver.ErrUnsupported) {
 		return nil
@@ -114,7 +115,8 @@ func tryUnion(ctx context.Context, dir string, k kernel, mr mount.Mounter) error
 	return err
 }
 
-// isPassing reports an error that says nothing of what the machine can do.
+// isPassing reports whether err is temporary and says nothing about what the
+// kernel can do.
 func isPassing(err error) bool {
 	for _, e := range []error{
 		context.Canceled, context.DeadlineExceeded,
@@ -127,8 +129,9 @@ func isPassing(err error) bool {
 	return false
 }
 
-// xinoPlaces looks at the places where a xino file may be made: in memory if
-// possible, since aufs writes to it all the time, else beside the layers.
+// xinoPlaces returns the places where a xino file may be made. Places in memory
+// come first, because aufs writes to the file all the time. The last place is
+// beside the layers.
 func xinoPlaces(beside string) []xinoPlace {
 	var places []xinoPlace
 	for _, dir := range []string{"/run", "/dev/shm", filepath.Dir(beside)} {

@@ -8,24 +8,25 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// layers are the branches of one view.
+// layers are the branches of one merged tree.
 type layers struct {
-	// id is the layer whose view it is. With own, its branch is the first one.
+	// id is the layer with this merged tree. With own, the layer's own branch is
+	// the first one.
 	id  driver.ID
 	own bool
-	// sealed: nothing in the first branch changes any more.
+	// sealed: the first branch does not change any more.
 	sealed bool
-	// ids and branches name the layers and their directories (absolute paths),
+	// ids are the layers and branches are their directories (absolute paths),
 	// uppermost first.
 	ids      []driver.ID
 	branches []string
-	// label is the source under which a mount of it appears in the mount table.
+	// label is the source of a mount of the layer in the mount table.
 	label string
 	// target is the classic mount point, mnt/<id>.
 	target string
 }
 
-// layers returns the branches of the layer's view.
+// layers returns the branches of the layer's merged tree.
 func (d *backend) layers(id driver.ID) (layers, error) {
 	m, err := d.store.Load(id)
 	if err != nil {
@@ -34,7 +35,7 @@ func (d *backend) layers(id driver.ID) (layers, error) {
 	return d.branches(id, m), nil
 }
 
-// branches is layers for a record that was read.
+// branches is layers for a record that was already loaded.
 func (d *backend) branches(id driver.ID, m layerdir.Meta) layers {
 	l := layers{
 		id: id, own: !m.View, sealed: m.Sealed || m.View, ids: m.Parents,
@@ -49,8 +50,8 @@ func (d *backend) branches(id driver.ID, m layerdir.Meta) layers {
 	return l
 }
 
-// all returns all layers there are, ours and foreign. Those that disappear
-// meanwhile are left out.
+// all returns all layers, those of this driver and foreign ones. It skips
+// layers that disappear meanwhile.
 func (d *backend) all(ctx context.Context) ([]layers, error) {
 	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
@@ -70,7 +71,8 @@ func (d *backend) all(ctx context.Context) ([]layers, error) {
 	return list, nil
 }
 
-// oursAndForeign lists the layers that we made, and those of other engines.
+// oursAndForeign lists the layers that this driver made, and those of other
+// engines.
 func (s *store) oursAndForeign(ctx context.Context) ([]driver.ID, error) {
 	ids, err := s.List()
 	if err != nil {

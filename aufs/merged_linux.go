@@ -21,7 +21,8 @@ import (
 
 // copyMerged makes the directory tree and copies the merged tree of the
 // branches into it. It writes the merged tree as a layer tar and unpacks the
-// tar. It copies directly what no layer can hold: sockets, some devices.
+// tar. It copies directly what a layer tar cannot hold: sockets and character
+// devices 0:0.
 func copyMerged(ctx context.Context, branches []string, tree string, opts driver.Options) error {
 	view, err := openStack(branches, layerdir.ReadOptions(opts.Fallbacks))
 	if err != nil {
@@ -58,7 +59,7 @@ func copyMerged(ctx context.Context, branches []string, tree string, opts driver
 // noLimits are limits that no tree on a disk reaches.
 var noLimits = driver.Limits{Entries: 1 << 40, Bytes: 1 << 60, PathDepth: 1 << 30, Memory: 1 << 60}
 
-// directories makes two directories.
+// directories makes and opens two directories.
 func directories(a, b string) (*os.File, *os.File, error) {
 	open := func(path string) (*os.File, error) {
 		if err := os.Mkdir(path, 0o700); err != nil {
@@ -77,8 +78,8 @@ func directories(a, b string) (*os.File, *os.File, error) {
 	return fa, fb, nil
 }
 
-// throughTar hands a layer of the whole view to read, and returns the paths of
-// what no layer can hold.
+// throughTar writes the whole view as a layer tar and passes it to read. It
+// returns the paths of files that a layer tar cannot hold.
 func throughTar(ctx context.Context, view diff.View, read func(layer io.Reader) error) (left []string, err error) {
 	r, w := io.Pipe()
 	done := make(chan struct{})
@@ -94,8 +95,8 @@ func throughTar(ctx context.Context, view diff.View, read func(layer io.Reader) 
 	return left, err
 }
 
-// copyLeft makes what no layer can hold: sockets, and devices that are no
-// device.
+// copyLeft makes the files that a layer tar cannot hold: sockets, and character
+// devices 0:0.
 func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) error {
 	out, err := rootfd.FromFile(root, rootfd.Options{})
 	if err != nil {
@@ -111,7 +112,7 @@ func copyLeft(view diff.View, root *os.File, left []string, noFchmodat2 bool) er
 	return nil
 }
 
-// node copies a node without a body, and gives its directory its time back.
+// node copies a file without content, and restores the time of its directory.
 func (e *encoder) node(from diff.Dir, at string) error {
 	name := path.Base(at)
 	n, err := from.Lookup(name)
@@ -119,7 +120,7 @@ func (e *encoder) node(from diff.Dir, at string) error {
 		return err
 	}
 	if n.Type() != diff.TypeSocket && n.Type() != diff.TypeChar {
-		return nil // told of for another reason
+		return nil // it was reported for another reason
 	}
 	xattrs, err := from.LookupXattrs(name)
 	if err != nil {

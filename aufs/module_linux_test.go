@@ -20,15 +20,14 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// An editor makes edits as one writable mount of the first of some branches
-// does.
+// An editor makes edits like one writable mount of the first of some branches.
 type editor interface{ Apply(e fstest.Edit) error }
 
-// A mountWay is how tests make edits: by the kernel's aufs, or by what stands
-// for it.
+// A mountWay is a way in which tests make edits: through aufs in the kernel, or
+// through a substitute.
 type mountWay struct {
 	module bool
-	// open mounts branches; done ends the mount.
+	// open mounts branches. done ends the mount.
 	open func(t *testing.T, branches []string) (e editor, done func())
 }
 
@@ -42,8 +41,8 @@ var (
 	}}
 )
 
-// mountWays runs a test with the editor of aufstest and, where there is one,
-// with the module.
+// mountWays runs a test with the editor of aufstest, and also with the module
+// if the kernel has it.
 func mountWays(t *testing.T, test func(t *testing.T, mounts mountWay)) {
 	t.Run("as the module does", func(t *testing.T) { test(t, likeModule) })
 	t.Run("with the module", func(t *testing.T) {
@@ -59,7 +58,7 @@ func (m moduleEditor) Apply(e fstest.Edit) error {
 	return m.times.Apply(e, func(e fstest.Edit) error { return e.Apply(m.times.Root) })
 }
 
-// requireModule skips a test where the kernel cannot mount aufs.
+// requireModule skips a test if the kernel cannot mount aufs.
 func requireModule(t *testing.T) kernel {
 	t.Helper()
 	k, err := probeKernel(t.Context(), procFilesystems, t.TempDir(), mount.Mounter{})
@@ -95,8 +94,8 @@ func mountModule(t *testing.T, writable bool, branches ...string) (root string, 
 	return root, done
 }
 
-// shownByModule reads what the module shows of branches. It leaves out names
-// that are listed and cannot be looked up, see [stack].
+// shownByModule reads the tree that the module shows for branches. It omits
+// names that are listed and cannot be looked up, see [stack].
 func shownByModule(t *testing.T, branches ...string) fstest.Tree {
 	t.Helper()
 	root, done := mountModule(t, false, branches...)
@@ -107,7 +106,7 @@ func shownByModule(t *testing.T, branches ...string) fstest.Tree {
 	return fstest.FromView(t, lookedUpView{diff.DirView(f)})
 }
 
-// lookedUpView is a view without the names that cannot be looked up.
+// lookedUpView is a view without names that cannot be looked up.
 type lookedUpView struct{ diff.View }
 
 func (v lookedUpView) Root() (diff.Dir, error) {
@@ -130,8 +129,8 @@ func (d lookedUpDir) Names() ([]string, error) {
 	}), err
 }
 
-// TestTheModuleShowsWhatTheViewShows compares random branches with the kernel's
-// own answer.
+// TestTheModuleShowsWhatTheViewShows compares views of random branches with the
+// kernel's mount of them.
 func TestTheModuleShowsWhatTheViewShows(t *testing.T) {
 	requireModule(t)
 	seed := uint64(time.Now().UnixNano())
@@ -182,7 +181,7 @@ func TestTheModuleShowsTheTableOfBranches(t *testing.T) {
 	}
 }
 
-// accessList is a POSIX ACL: the owner may do all, user 7 may read.
+// accessList is a POSIX ACL: the owner may do everything, and user 7 may read.
 var accessList = []byte("\x02\x00\x00\x00" +
 	"\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\x07\x00\x00\x00" + "\x04\x00\x04\x00\xff\xff\xff\xff" +
 	"\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff")

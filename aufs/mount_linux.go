@@ -10,15 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A mounter says how layers are mounted on this kernel: by aufs or, where there
-// is none, by what shows a translation.
+// A mounter knows how to mount layers on this kernel: with aufs, or without
+// aufs as a translation.
 type mounter struct {
 	kernel     kernel
 	translator *translator
 }
 
-// newMounter tries what this kernel can mount. In dir, which exists, it keeps
-// translations.
+// newMounter probes what this kernel can mount. It stores translations in dir,
+// which has to exist.
 func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter, error) {
 	t, err := newTranslator(dir, opts)
 	if err != nil {
@@ -34,8 +34,8 @@ func newMounter(ctx context.Context, dir string, opts driver.Options) (*mounter,
 	return m, nil
 }
 
-// findKernel tries what this kernel can mount, in a directory of the store, or
-// in memory when nothing may be written to that.
+// findKernel probes what this kernel can mount. It probes in a directory of the
+// store, or in memory if the store is read-only.
 func findKernel(ctx context.Context, s *layerdir.Store, opts driver.Options) (k kernel, err error) {
 	if opts.ReadOnly {
 		if k.lacks = listed(procFilesystems); k.lacks != nil {
@@ -55,10 +55,11 @@ func findKernel(ctx context.Context, s *layerdir.Store, opts driver.Options) (k 
 	return probeKernel(ctx, procFilesystems, probe, mount.Mounter{First: opts.Fallbacks.MountWay})
 }
 
-// writable reports whether writable layers can be mounted: the kernel has aufs.
+// writable reports whether writable layers can be mounted, that is, whether
+// aufs works.
 func (m *mounter) writable() bool { return m.kernel.lacks == nil }
 
-// mount says how to mount the view that l describes.
+// mount returns how to mount the merged tree of l.
 func (m *mounter) mount(ctx context.Context, l layers, opts driver.MountOptions) ([]mount.Mount, error) {
 	switch {
 	case m.writable():
@@ -70,7 +71,7 @@ func (m *mounter) mount(ctx context.Context, l layers, opts driver.MountOptions)
 	return m.translator.mount(ctx, l)
 }
 
-// union is the aufs of all branches.
+// union returns the mount calls for an aufs of all branches.
 func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
 	u := union{source: l.label, branches: l.branches, writable: writable, options: m.kernel.options}
 	var err error
@@ -80,23 +81,23 @@ func (m *mounter) union(l layers, writable bool) ([]mount.Mount, error) {
 	return u.mounts()
 }
 
-// drop removes what was made of a layer, which is going to be removed. A layer
-// of which nothing was made is no error; what is mounted is [driver.ErrBusy].
+// drop removes the translations of a layer that is going to be removed. It
+// returns nil if there are none, and [driver.ErrBusy] if one is mounted.
 func (m *mounter) drop(ctx context.Context, id driver.ID) error {
 	return m.translator.drop(ctx, id)
 }
 
-// cleanup removes the translations of layers that are gone, and what
-// interrupted calls left. all returns all layers there are.
+// cleanup removes the translations of removed layers, and what interrupted
+// calls left. all returns all existing layers.
 func (m *mounter) cleanup(ctx context.Context, all func() ([]layers, error)) error {
 	return m.translator.cleanup(ctx, all)
 }
 
-// trim removes the translations that no mount and no view needs. all is as
-// before.
+// trim removes the translations that no mount and no view needs. all returns
+// all existing layers.
 func (m *mounter) trim(ctx context.Context, all func() ([]layers, error)) error {
 	return m.translator.trim(ctx, all)
 }
 
-// close waits for work in the background.
+// close waits for background work.
 func (m *mounter) close() error { return m.translator.close() }

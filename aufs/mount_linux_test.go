@@ -16,7 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// withAUFS is a mounter as on a kernel that has aufs.
+// withAUFS returns a mounter as on a kernel with aufs.
 func withAUFS(tr *translator) *mounter {
 	return &mounter{translator: tr, kernel: kernel{options: []string{"dio"}, xino: []xinoPlace{{"/run", tmpfsMagic}}}}
 }
@@ -105,8 +105,8 @@ func TestTheKernelsListTellsWhetherItHasAUFS(t *testing.T) {
 	require.ErrorContains(t, err, "is not known")
 }
 
-// TestAKernelThatOnlyClaimsToHaveAUFSIsFoundOut: the probe mounts. On a kernel
-// that has it the probe is to succeed.
+// TestAKernelThatOnlyClaimsToHaveAUFSIsFoundOut: the probe mounts an aufs. On a
+// kernel with aufs the probe has to succeed.
 func TestAKernelThatOnlyClaimsToHaveAUFSIsFoundOut(t *testing.T) {
 	filesystems, err := os.ReadFile(procFilesystems)
 	require.NoError(t, err)

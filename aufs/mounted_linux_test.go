@@ -14,7 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// sealedChain makes the layers base and top, top over base, and view, of top.
+// sealedChain makes the layer base, the layer top over it, and view, a view of
+// top.
 func sealedChain(t *testing.T, d driver.Driver) {
 	t.Helper()
 	apply := func(id driver.ID, parents []driver.ID, entries ...fstest.Entry) {
@@ -54,7 +55,7 @@ func TestADriverWithoutAUFSMountsSealedLayersAndViews(t *testing.T) {
 	}
 }
 
-// stateOf is what a translation must not change.
+// stateOf returns everything that a translation must not change.
 func stateOf(t *testing.T, d driver.Driver) (state []any) {
 	t.Helper()
 	for _, id := range []driver.ID{"base", "top"} {
@@ -68,8 +69,8 @@ func stateOf(t *testing.T, d driver.Driver) (state []any) {
 	return state
 }
 
-// shows mounts a layer and compares it with its view. While it is mounted it
-// cannot be removed.
+// shows mounts a layer and compares the mount with the layer's view. It checks
+// that the layer cannot be removed while it is mounted.
 func shows(t *testing.T, d driver.Driver, id driver.ID) {
 	t.Helper()
 	v, err := d.View(t.Context(), id)

@@ -18,10 +18,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// CreateWith makes a layer; fill makes its branch, and what it changes in the
-// record is lost. The record says that the layer is incomplete until all of it
-// is in place; taking that away is what makes it exist. After an error nothing
-// of it is left, or what is left is incomplete.
+// CreateWith makes a layer. fill makes the layer's branch; changes that fill
+// makes to the record are lost. The record is marked incomplete until all files
+// of the layer are in place. Removing the mark makes the layer exist. After an
+// error, either nothing is left of the layer, or what is left is marked
+// incomplete.
 func (s *store) CreateWith(id driver.ID, m *layerdir.Meta, fill func(branch string) error) error {
 	if err := id.Validate(); err != nil {
 		return err
@@ -40,8 +41,8 @@ func (s *store) CreateWith(id driver.ID, m *layerdir.Meta, fill func(branch stri
 	return nil
 }
 
-// vacant returns [driver.ErrExists] when anything has the layer's name. What is
-// left of a layer that does not exist any more goes.
+// vacant returns [driver.ErrExists] if any file has the layer's name. It first
+// removes what is left of an incomplete layer.
 func (s *store) vacant(id driver.ID) error {
 	incomplete, err := s.incomplete(id)
 	if err != nil {
@@ -62,7 +63,7 @@ func (s *store) vacant(id driver.ID) error {
 	return nil
 }
 
-// announce puts a record of an incomplete layer in place, durably.
+// announce durably writes the record of a layer with the incomplete mark.
 func (s *store) announce(id driver.ID, m layerdir.Meta) error {
 	if err := s.step("record"); err != nil {
 		return err
@@ -72,8 +73,8 @@ func (s *store) announce(id driver.ID, m layerdir.Meta) error {
 	})
 }
 
-// makeDir makes a directory in one that may be another engine's, from which it
-// inherits nothing.
+// makeDir makes a directory that does not inherit ACLs or the group of the
+// directory above it, which another engine may have made.
 func makeDir(path string, perm fs.FileMode) error {
 	if err := os.Mkdir(path, perm); err != nil {
 		return err
@@ -88,7 +89,7 @@ func makeDir(path string, perm fs.FileMode) error {
 	return err
 }
 
-// complete puts the rest of an announced layer in place. A view has no branch.
+// complete makes the other files of an announced layer. A view has no branch.
 func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string) error) error {
 	err := s.run(
 		step{"mount point", func() error { return makeDir(s.mnt(id), 0o700) }},
@@ -111,9 +112,10 @@ func (s *store) complete(id driver.ID, m layerdir.Meta, fill func(branch string)
 	)
 }
 
-// RemoveIdle removes a layer, ours or foreign. Saying in its record, durably,
-// that it is incomplete is what makes it not exist. Returns [driver.ErrBusy]
-// for a mounted one, which stays as it is. A missing layer is no error.
+// RemoveIdle removes a layer of this driver or a foreign one. The layer stops
+// existing when its record is durably marked incomplete. RemoveIdle returns
+// [driver.ErrBusy] for a mounted layer and does not change it. It returns nil
+// for a missing layer.
 func (s *store) RemoveIdle(id driver.ID) error {
 	if err := id.Validate(); err != nil {
 		return err
@@ -143,7 +145,8 @@ func (s *store) RemoveIdle(id driver.ID) error {
 	return s.erase(id)
 }
 
-// condemn says that a layer of ours does not exist any more.
+// condemn durably marks a layer of this driver as incomplete, so that it no
+// longer exists.
 func (s *store) condemn(id driver.ID) error {
 	return s.run(
 		step{"condemn", func() error { return s.mark(id) }},
@@ -151,8 +154,8 @@ func (s *store) condemn(id driver.ID) error {
 	)
 }
 
-// mark makes the file that says so. Without room for one the record becomes it,
-// which nobody needs any more.
+// mark makes the file that marks a layer incomplete. If the disk is full, it
+// renames the record to that file, because the record is no longer needed.
 func (s *store) mark(id driver.ID) error {
 	path := s.records.Path(id, incompleteName)
 	f, err := ownfiles.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
@@ -165,8 +168,9 @@ func (s *store) mark(id driver.ID) error {
 	return f.Close()
 }
 
-// erase removes what there is of an incomplete layer, the record last. What is
-// big only moves into the record, whose directory is deleted in the background.
+// erase removes the files of an incomplete layer, the record last. It moves
+// large files into the directory of the record, which is deleted in the
+// background.
 func (s *store) erase(id driver.ID) error {
 	return s.run(
 		step{"take branch", func() error { return s.take(s.branch(id), id) }},
@@ -179,10 +183,10 @@ func (s *store) erase(id driver.ID) error {
 	)
 }
 
-// take moves what is at path, whatever it is, into the record of the layer.
-// Nothing there is no error.
+// take moves the file or directory at path into the directory of the layer's
+// record. It does nothing if path does not exist.
 func (s *store) take(path string, id driver.ID) error {
-	to := s.records.Path(id, filepath.Base(filepath.Dir(path))) // nothing more is needed on a full disk
+	to := s.records.Path(id, filepath.Base(filepath.Dir(path))) // a rename to this name needs no space on a full disk
 	taken, err := exists(to)
 	if err != nil {
 		return err
@@ -212,7 +216,7 @@ type step struct {
 	run  func() error
 }
 
-// run takes the steps until one returns an error.
+// run runs the steps until one returns an error.
 func (s *store) run(steps ...step) error {
 	for _, t := range steps {
 		if err := s.step(t.name); err != nil {
@@ -225,8 +229,8 @@ func (s *store) run(steps ...step) error {
 	return nil
 }
 
-// idle returns [driver.ErrBusy] for a layer that is mounted, by us or on its
-// classic mount point, or that has something mounted in it.
+// idle returns [driver.ErrBusy] for a layer that is mounted, by this driver or
+// on its classic mount point, or that has something mounted inside it.
 func (s *store) idle(id driver.ID) error {
 	if err := s.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
@@ -237,7 +241,7 @@ func (s *store) idle(id driver.ID) error {
 			continue
 		}
 		mounted := false
-		if err == nil && info.Mode()&fs.ModeSymlink == 0 { // which would be followed
+		if err == nil && info.Mode()&fs.ModeSymlink == 0 { // mountinfo.Mounted would follow it
 			mounted, err = mountinfo.Mounted(path)
 		}
 		if err != nil {
@@ -253,8 +257,8 @@ func (s *store) idle(id driver.ID) error {
 	return nil
 }
 
-// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that
-// is more than allowed, by us or as a branch of an aufs.
+// NotMounted returns [driver.ErrBusy] if the use of the layer is stronger than
+// allowed, either as a mount of this driver or as a branch of an aufs.
 func (s *store) NotMounted(id driver.ID, allowed layerdir.Use) error {
 	if err := s.records.NotMounted(id, allowed); err != nil {
 		return err
@@ -262,8 +266,8 @@ func (s *store) NotMounted(id driver.ID, allowed layerdir.Use) error {
 	return s.notBranch(id, allowed)
 }
 
-// notBranch returns [driver.ErrBusy] when the layer's branch is one of an aufs,
-// whoever has mounted it, in a way that is more than allowed.
+// notBranch returns [driver.ErrBusy] if the layer's branch is used by an aufs,
+// of any program, more strongly than allowed.
 func (s *store) notBranch(id driver.ID, allowed layerdir.Use) error {
 	use, err := layerdir.BranchUse(s.branch(id))
 	if err == nil && use > allowed {
@@ -272,12 +276,13 @@ func (s *store) notBranch(id driver.ID, allowed layerdir.Use) error {
 	return err
 }
 
-// writeParents puts the other engines' list of a layer's parents on disk.
+// writeParents durably writes the list of a layer's parents that other engines
+// read.
 func (s *store) writeParents(id driver.ID, parents []driver.ID) error {
 	return durable.WriteFile(durable.OS(), s.parentsFile(id), parentsText(parents), 0o600)
 }
 
-// parentsText is the classic form of a list of parents, nearest first.
+// parentsText returns the classic form of a list of parents, nearest first.
 func parentsText(parents []driver.ID) []byte {
 	var b strings.Builder
 	for _, p := range parents {

@@ -18,7 +18,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// openTest opens a store in dir; the tests of names need no rights to owners.
+// openTest opens a store in dir. Tests of names need no right to change owners.
 func openTest(t *testing.T, dir string) *store {
 	t.Helper()
 	s, err := openStore(dir, driver.Options{})
@@ -38,7 +38,7 @@ func places(t *testing.T, dir string) []string {
 	return list
 }
 
-// empty is what places lists for a store without layers.
+// empty is the result of places for a store without layers.
 var empty = []string{"", "/.layerkeep", "/.layerkeep/layers", "/.layerkeep/mounts", "/diff", "/layers", "/mnt"}
 
 // foreignLayer makes a layer as an old engine did.
@@ -53,7 +53,7 @@ func foreignLayer(t *testing.T, dir string, id driver.ID, parents ...driver.ID) 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, diffDir, string(id), "of-"+string(id)), nil, 0o644))
 }
 
-// scene is one call that changes names: what it needs, and the call.
+// scene is one call that makes or removes names: its preparation, and the call.
 type scene struct {
 	name    string
 	prepare func(t *testing.T, dir string)
@@ -94,7 +94,7 @@ func scenes() []scene {
 	}
 }
 
-// stepsOf lists the steps of a scene, by running it.
+// stepsOf runs a scene and returns its steps.
 func stepsOf(t *testing.T, c scene) []string {
 	dir := t.TempDir()
 	c.prepare(t, dir)
@@ -106,8 +106,8 @@ func stepsOf(t *testing.T, c scene) []string {
 	return names
 }
 
-// requireWholeOrAbsent checks that the layer is as before the call or as after
-// it, with nothing of it left in the latter case, and that none was mistaken.
+// requireWholeOrAbsent checks that the layer is complete or removed without
+// leftovers, and that no layer is taken for a foreign one by mistake.
 func requireWholeOrAbsent(t *testing.T, s *store, wasForeign bool) {
 	t.Helper()
 	if m, err := s.records.Load("layer"); err != nil && !errors.Is(err, driver.ErrNotFound) {
@@ -220,7 +220,7 @@ func TestWhatAppearsInPlaceOfARemovedLayerGoesWithIt(t *testing.T) {
 	}
 	require.ErrorIs(t, s.RemoveIdle("layer"), injected)
 	s.step = func(string) error { return nil }
-	foreignLayer(t, dir, "layer") // by an engine that should not run
+	foreignLayer(t, dir, "layer") // made by an engine that should not run now
 	require.Empty(t, foreignIDs(t, s))
 	require.NoError(t, s.recover(t.Context()))
 	require.NoError(t, s.Close())
@@ -248,7 +248,8 @@ func TestALayerThatCannotBeTakenAwayDoesNotKeepTheStoreFromOpening(t *testing.T)
 	require.NoDirExists(t, s.branch("layer"))
 }
 
-// The variables that make this test binary kill itself in the middle of a call.
+// Environment variables that make this test binary kill itself in the middle of
+// a call.
 const (
 	dieIn    = "LAYERKEEP_TEST_AUFS_STORE"
 	dieScene = "LAYERKEEP_TEST_AUFS_SCENE"

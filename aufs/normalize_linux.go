@@ -14,18 +14,19 @@ import (
 )
 
 // A normalizer rewrites the branch of a layer that is not sealed yet, so that
-// the module shows what the layer says:
+// the module shows the intended content:
 //
-//   - Where directories of several branches are opaque, the module obeys the
-//     lowest mark only, and shows what lies between. A directory of the layer
-//     that is opaque gets a whiteout for each name that would reappear.
-//   - Directories whose time only copy-up has changed get the time of the
-//     parents'.
+//   - If directories of several branches are opaque, the module obeys only the
+//     lowest mark, and shows what lies between. An opaque directory of the
+//     layer gets a whiteout for each name that would reappear.
+//   - A directory whose time only copy-up has changed gets the time of the
+//     parents' directory.
 //
-// Calling it again does no harm.
+// It may be called again.
 type normalizer struct {
 	ctx context.Context //nolint:containedctx // lives as long as the call
-	// as shows the layer as it is meant, mounted shows what the module does.
+	// as shows the intended content of the layer. mounted shows what the module
+	// shows.
 	as, mounted *stack
 	kept        keptTimes
 }
@@ -54,7 +55,8 @@ func normalize(ctx context.Context, branches []string, opts rootfd.Options, time
 	return n.kept.close(n.merged(places))
 }
 
-// merged normalizes a directory of the layer that merges with the parents'.
+// merged normalizes a directory of the layer that merges with the parents'
+// directory.
 func (n *normalizer) merged(places []place) error {
 	if err := n.ctx.Err(); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (n *normalizer) merged(places []place) error {
 	return nil
 }
 
-// restoreTime sets the time of a directory that only copy-up has changed.
+// restoreTime restores the time of a directory if only copy-up changed it.
 func (n *normalizer) restoreTime(own *rootfd.Dir, places []place) error {
 	st, err := own.Stat()
 	if err != nil {
@@ -99,7 +101,7 @@ func (n *normalizer) child(places []place, name string) error {
 	f, err := n.as.lookup(places, name, 0, false)
 	switch {
 	case isMissing(err):
-		return nil // the layer has a whiteout beside it
+		return nil // a whiteout in the layer hides the name
 	case err != nil:
 		return err
 	case f.place.branch != 0 || !f.st.IsDir():
@@ -114,8 +116,8 @@ func (n *normalizer) child(places []place, name string) error {
 	return n.hide(shown.dirs)
 }
 
-// hide makes the directory of the layer hide all that the module would merge
-// with it: what is in the further places.
+// hide makes a directory of the layer hide everything that the module would
+// merge with it, which is in the lower places.
 func (n *normalizer) hide(places []place) error {
 	if err := n.ctx.Err(); err != nil {
 		return err
@@ -143,9 +145,10 @@ func (n *normalizer) hide(places []place) error {
 	return n.addWhiteouts(own, places[0].at.String(), missing)
 }
 
-// hideName reports whether a directory of the layer hides a name of the parents
-// already. What it has itself of that name does, a directory after its names
-// are hidden as well.
+// hideName reports whether a directory of the layer already hides a name of the
+// parents. A whiteout or a file of the layer hides the name. A directory of the
+// layer hides it too, after hideName has hidden the names in it that the module
+// would merge.
 func (n *normalizer) hideName(own *rootfd.Dir, places []place, name string) (bool, error) {
 	if removed, err := hasMark(own, whiteout.Name(name)); removed || err != nil {
 		return removed, err
@@ -164,8 +167,8 @@ func (n *normalizer) hideName(own *rootfd.Dir, places []place, name string) (boo
 	return true, err
 }
 
-// addWhiteouts hides names in a directory at a path of the branch. Its time
-// stays.
+// addWhiteouts adds whiteouts for the names to a directory. at is its path in
+// the branch. The directory keeps its modification time.
 func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -190,7 +193,7 @@ func (n *normalizer) addWhiteouts(d *rootfd.Dir, at string, names []string) erro
 	})
 }
 
-// setMtime sets the modification time of an open directory and no other.
+// setMtime sets only the modification time of an open directory.
 func setMtime(fd int, t time.Time) error {
 	mtime, err := unix.TimeToTimespec(t)
 	if err != nil {

@@ -35,8 +35,8 @@ func branchFiles(t *testing.T, root string) string {
 
 func TestOpaqueDirectoriesGetTheWhiteoutsThatTheModuleNeeds(t *testing.T) {
 	for name, c := range map[string]struct {
-		branches []string // the lowest first
-		want     string   // in the uppermost
+		branches []string // lowest first
+		want     string   // files in the uppermost branch
 	}{
 		"the only mark":                    {[]string{"d/a=1", "d/.wh..wh..opq d/b=2"}, "d d/.wh..wh..opq d/b"},
 		"a mark below":                     {[]string{"d/a=1", "d/.wh..wh..opq d/b=2", "d/.wh..wh..opq d/c=3"}, "d d/.wh..wh..opq d/.wh.b d/c"},
@@ -68,8 +68,9 @@ func TestOpaqueDirectoriesGetTheWhiteoutsThatTheModuleNeeds(t *testing.T) {
 	}
 }
 
-// TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime leaves what such a process
-// does: some of the whiteouts, the times of then, and the file.
+// TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime prepares the state after
+// such a kill: some of the whiteouts, their new times, and the file with the
+// old times.
 func TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime(t *testing.T) {
 	b := newBranches(t, "d/.wh..wh..opq d/a=1 d/b=1", "d/.wh..wh..opq")
 	d, times := b.paths[0]+"/d", filepath.Join(b.dir, "times")
@@ -86,7 +87,7 @@ func TestAProcessThatIsKilledAmongWhiteoutsLosesNoTime(t *testing.T) {
 	require.Equal(t, "d d/.wh..wh..opq d/.wh.a d/.wh.b", branchFiles(t, b.paths[0]))
 	require.NoFileExists(t, times)
 
-	// An error leaves the file to the next one.
+	// After an error, the file stays for the next process.
 	require.NoError(t, os.Remove(d+"/.wh.b"))
 	require.NoError(t, os.Chtimes(d, time.Time{}, old))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -214,7 +215,7 @@ func TestTimesThatOnlyCopyUpChangedAreNoChange(t *testing.T) {
 	}
 }
 
-// whole gives entries times that a mount can set again.
+// whole gives entries times in whole seconds, which a mount can set again.
 func whole(entries ...fstest.Entry) []fstest.Entry {
 	for i, e := range entries {
 		entries[i] = e.WithMtime(e.Mtime.Unix(), 0)
@@ -222,7 +223,7 @@ func whole(entries ...fstest.Entry) []fstest.Entry {
 	return entries
 }
 
-// needBirth skips a test where files do not tell when they were made.
+// needBirth skips a test if the file system has no birth times.
 func needBirth(t *testing.T, dir string) {
 	t.Helper()
 	d, err := rootfd.Open(filepath.Dir(dir), rootfd.Options{})
@@ -265,13 +266,14 @@ func TestNamesChangePlacesWhereTheDirectoryOfTheFirstOneIsWritable(t *testing.T)
 	}
 }
 
-// TestTimesThatCopyUpDoesNotExplainStay has branches that no module wrote.
+// TestTimesThatCopyUpDoesNotExplainStay has branches that the module did not
+// write.
 func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 	now := time.Unix(time.Now().Unix(), 5000)
 	for name, c := range map[string]struct {
 		top     string
 		changed time.Time // of d
-		want    bool      // it gets the parents' time
+		want    bool      // whether d gets the parents' time
 	}{
 		"a copy":                      {"d/a=1", now, true},
 		"long before the copy":        {"d/a=1", now.Add(-time.Hour), false},
@@ -290,7 +292,7 @@ func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 			needBirth(t, b.dir)
 			old := time.Unix(5, 6)
 			require.NoError(t, os.Chtimes(b.paths[1]+"/d", time.Time{}, old))
-			for _, f := range []string{"a", "e/x"} { // a copy has the time of its file
+			for _, f := range []string{"a", "e/x"} { // a copy has the time of its original
 				if fi, err := os.Lstat(b.paths[1] + "/d/" + f); err == nil {
 					_ = os.Chtimes(b.paths[0]+"/d/"+f, time.Time{}, fi.ModTime())
 				}
@@ -313,8 +315,9 @@ func TestTimesThatCopyUpDoesNotExplainStay(t *testing.T) {
 	}
 }
 
-// timeOfFileSystem is the change time of a file. It may be a whole second,
-// which an explicit time is taken for; the file is changed once more then.
+// timeOfFileSystem returns the change time of a file. A time in whole seconds
+// would be taken for one that a program set, so in that case it changes the
+// file again.
 func timeOfFileSystem(t *testing.T, path string) time.Time {
 	t.Helper()
 	for {
@@ -331,7 +334,7 @@ func TestAFileThatWasWrittenElsewhereIsNoCopy(t *testing.T) {
 	b := newBranches(t, "d/a=1", "d/")
 	needBirth(t, b.dir)
 	makeFile(t, b.paths[0], "d/tmp=2")
-	written := time.Now().Add(-time.Minute) // long before it is renamed
+	written := time.Now().Add(-time.Minute) // long before the rename
 	require.NoError(t, os.Chtimes(b.paths[0]+"/d/tmp", time.Time{}, written))
 	require.NoError(t, os.Rename(b.paths[0]+"/d/tmp", b.paths[0]+"/d/a"))
 	v := b.view()

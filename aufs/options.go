@@ -12,26 +12,26 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A union is an aufs mount as it is wanted. Nothing here looks at the machine.
+// A union describes an aufs mount. Its methods do not look at the machine.
 type union struct {
-	// source is what the mount table shows.
+	// source is the source in the mount table.
 	source string
 	// branches are directories, uppermost first.
 	branches []string
-	// writable mounts the first branch for writing. Without it all branches are
+	// writable mounts the first branch writable. Otherwise all branches are
 	// read-only, and so is the mount.
 	writable bool
-	// options are aufs' own words, such as "dio".
+	// options are mount options of aufs, such as "dio".
 	options []string
 	// xino is the path of the file for inode numbers.
 	xino string
 }
 
-// mounts returns the list of calls that make the union: a mount with as many
-// branches as one call takes, and remounts that append the rest. It returns an
-// error matching [driver.ErrUnsupported] for what aufs cannot do. Whatever is
-// given, no call breaks a limit whose breach crashes the kernel or makes it
-// leave something out, see [mount.MaxAUFSSlots].
+// mounts returns the mount calls that make the union: one mount with as many
+// branches as one call can take, and remounts that append the other branches.
+// It returns an error matching [driver.ErrUnsupported] if aufs cannot do that.
+// No call exceeds a limit beyond which the kernel would crash or ignore
+// options, see [mount.MaxAUFSSlots].
 func (u union) mounts() ([]mount.Mount, error) {
 	if err := u.check(); err != nil {
 		return nil, err
@@ -47,7 +47,8 @@ func (u union) mounts() ([]mount.Mount, error) {
 	for i, path := range u.branches {
 		b := mount.Branch{Path: path, Writable: u.writable && i == 0}
 		last := &list[len(list)-1]
-		// ":" before it, or "," and "append:".
+		// A branch in the first call has ":" before it. In a remount it has "," and
+		// "append:".
 		cost := len(b.String()) + len(":")
 		if last.AUFS.Append {
 			cost = len(b.String()) + len(",append:")
@@ -70,15 +71,16 @@ func (u union) mounts() ([]mount.Mount, error) {
 	return list, nil
 }
 
-// empty is a call without branches.
+// empty returns a mount call without branches.
 func (u union) empty() mount.Mount {
 	return mount.Mount{Type: "aufs", Source: u.source, ReadOnly: !u.writable, AUFS: &mount.AUFS{}}
 }
 
-// A call is how much of what one mount(2) takes is used up.
+// A call counts how much of the limits of one mount(2) call is used.
 type call struct{ slots, bytes int }
 
-// takes adds a branch if it still fits.
+// takes adds a branch of the given length if it fits, and reports whether it
+// fits.
 func (c *call) takes(bytes int) bool {
 	if c.slots+1 > mount.MaxAUFSSlots || c.bytes+bytes > mount.MaxAUFSData {
 		return false
@@ -112,7 +114,7 @@ func (u union) check() error {
 	return nil
 }
 
-// checkWord refuses options that are more than a word.
+// checkWord returns an error for an option that is not one word.
 func checkWord(o string) error {
 	for _, c := range o {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
@@ -128,21 +130,22 @@ func checkWord(o string) error {
 // A xinoPlace is a directory in which a xino file may be made.
 type xinoPlace struct {
 	dir string
-	// fs is what statfs(2) calls its file system; 0 when files cannot be made in
-	// it.
+	// fs is the type of its file system, as statfs(2) returns it. It is 0 if files
+	// cannot be made in the directory.
 	fs int64
 }
 
-// File systems that can hold a xino file: it is used after it was unlinked, and
-// its size has to be kept. aufs refuses xfs, btrfs and all without a device but
-// tmpfs (au_test_fs_bad_xino in fs/aufs/fstype.h).
+// File systems that can hold a xino file. aufs uses the file after it is
+// unlinked, and the file has to keep its size. aufs refuses XFS, btrfs and all
+// file systems without a device except tmpfs (au_test_fs_bad_xino in
+// fs/aufs/fstype.h).
 const (
 	tmpfsMagic = 0x01021994
 	extMagic   = 0xef53 // ext2, ext3 and ext4
 )
 
-// chooseXINO returns the path of the xino file of the mount called source in
-// the first of the places that can have one, which is in no branch.
+// chooseXINO returns the path of the xino file for the mount called source. It
+// uses the first place that can hold such a file and is not inside a branch.
 func chooseXINO(places []xinoPlace, source string, branches []string) (string, error) {
 	sum := sha256.Sum256([]byte(source))
 	name := "layerkeep-" + hex.EncodeToString(sum[:8]) + ".xino"

@@ -13,7 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// numbered are n paths of a given length, which must leave room for a number.
+// numbered returns n paths of the given length, which must have room for a
+// number.
 func numbered(n, length int) []string {
 	paths := make([]string, n)
 	for i := range paths {
@@ -105,11 +106,11 @@ func TestAUnionThatAUFSCannotBeIsRefused(t *testing.T) {
 	}
 }
 
-// TestNoUnionBreaksALimitOfTheKernel reads the options again as the kernel
-// does, instead of counting them in the way that made them.
+// TestNoUnionBreaksALimitOfTheKernel parses the options as the kernel does, and
+// does not use the counting code under test.
 func TestNoUnionBreaksALimitOfTheKernel(t *testing.T) {
 	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
-	// Among good paths a bad one now and then, from the characters that matter.
+	// Mostly good paths, and sometimes a bad one made of special characters.
 	path := rapid.Custom(func(t *rapid.T) string {
 		p := "/s/" + rapid.StringMatching(`[a-z0-9]{5,9}`).Draw(t, "name")
 		if long := rapid.SampledFrom([]int{0, 0, 0, 40, 250, 1300, 4050}).Draw(t, "long"); long > 0 {
@@ -138,8 +139,8 @@ func TestNoUnionBreaksALimitOfTheKernel(t *testing.T) {
 	})
 }
 
-// readAsKernel takes the mounts apart as aufs does, and returns an error for
-// what crashes the kernel, is cut or means something else than u.
+// readAsKernel parses the mounts as aufs does. It returns an error for options
+// that crash the kernel, are cut, or mean something else than u.
 func readAsKernel(list []mount.Mount, u union) error {
 	var branches []string
 	for i, m := range list {

@@ -9,10 +9,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// nlink is the link count of a file at a path of the branch without its
-// pseudo-links: what was a hard link to a file of a lower branch keeps one more
-// name, in .wh..wh.plnk at the root of the branch. Of what has no other names
-// but in translations, it is 1.
+// nlink returns the link count of a file at a path of the branch, without names
+// that no view shows. Such names are pseudo-links: a hard link to a file of a
+// lower branch has one more name in .wh..wh.plnk in the root of the branch.
+// Names in translations do not count either, so a file with only such other
+// names has the count 1.
 func (b *branch) nlink(at string, st rootfd.Stat) (uint64, error) {
 	if st.Nlink < 2 || st.IsDir() {
 		return st.Nlink, nil
@@ -27,7 +28,8 @@ func (b *branch) nlink(at string, st rootfd.Stat) (uint64, error) {
 	return st.Nlink - min(b.pseudo[st.Ino], st.Nlink-1), nil
 }
 
-// pseudoLinks counts the names in the directory of pseudo-links by inode.
+// pseudoLinks counts the names in the directory of pseudo-links by inode
+// number.
 func pseudoLinks(root *rootfd.Dir) (map[uint64]uint64, error) {
 	d, err := root.OpenDir(whiteout.AUFSPseudo)
 	if isMissing(err) || errors.Is(err, unix.ENOTDIR) {

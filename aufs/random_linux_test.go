@@ -22,19 +22,19 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// twins is one tree kept twice: as branches that aufs would have written, and
-// as a plain directory.
+// twins is one tree that exists twice: as branches that aufs would have
+// written, and as a plain directory.
 type twins struct {
 	*branches
 	rnd    *rand.Rand
 	plain  string
-	owns   bool // other owners and devices can be made
+	owns   bool // this process can change owners and make devices
 	mounts mountWay
 	editor editor
 	// unmount ends the editing of the uppermost branch.
 	unmount func()
-	// shared are the files of the parents with several names: writing to one
-	// parts it from the others in a branch.
+	// shared are the files of the parents with several names. In a branch, writing
+	// to one name separates it from the others.
 	shared map[string]bool
 	old    fstest.Tree // of the parents
 	log    []string
@@ -48,8 +48,8 @@ func newTwins(t *testing.T, rnd *rand.Rand, mounts mountWay) *twins {
 	return tw
 }
 
-// layer puts a branch on top, as a driver does for a writable layer, and
-// returns a copy of the tree before.
+// layer puts a branch on top, as a driver does for a writable layer. It returns
+// a copy of the plain tree before that.
 func (tw *twins) layer() (old string) {
 	root := tw.add()
 	for _, dir := range []string{whiteout.AUFSOrphan, whiteout.AUFSPseudo} {
@@ -58,7 +58,7 @@ func (tw *twins) layer() (old string) {
 	makeFile(tw.t, root, whiteout.AUFSBase)
 	old = filepath.Join(tw.dir, fmt.Sprint("old", len(tw.paths)))
 	require.NoError(tw.t, aufstest.Copy(old, tw.plain))
-	// The root of the branch gets the attributes of the tree's.
+	// The root of the branch gets the attributes of the plain tree's root.
 	now := fstest.FromPath(tw.t, tw.plain)["."]
 	require.NoError(tw.t, os.Chmod(root, os.FileMode(now.Perm())))
 	if tw.owns {
@@ -75,7 +75,7 @@ func (tw *twins) layer() (old string) {
 
 func one[T any](tw *twins, values ...T) T { return values[tw.rnd.IntN(len(values))] }
 
-// path draws a path, most often one that exists.
+// path draws a path, usually an existing one.
 func (tw *twins) path(tree fstest.Tree) string {
 	if paths := tree.Paths(); len(paths) > 1 && tw.rnd.IntN(3) > 0 {
 		return one(tw, paths[1:]...)
@@ -90,8 +90,8 @@ func (tw *twins) path(tree fstest.Tree) string {
 	return filepath.Join(one(tw, dirs...), one(tw, "a", "b", "c"))
 }
 
-// again draws a path that the parents hold and the tree does not, so that
-// things are made where others were.
+// again draws a path that the parents have and the tree does not, so that files
+// are made where others were removed.
 func (tw *twins) again(tree fstest.Tree) string {
 	var gone []string
 	for p := range tw.old {
@@ -106,7 +106,8 @@ func (tw *twins) again(tree fstest.Tree) string {
 	return one(tw, gone...)
 }
 
-// edit draws one edit; ok is false for what no two file systems answer alike.
+// edit draws one edit. ok is false if two file systems may answer the edit
+// differently.
 func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	e = fstest.Edit{
 		Path: tw.path(tree), Mode: one[uint32](tw, 0o644, 0o755, 0o600, 0o700, 0o4711), TouchParents: tw.rnd.IntN(2) > 0,
@@ -119,7 +120,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		fstest.OpExchange, fstest.OpRead, fstest.OpTouchAtime)
 	e.Offset, e.Size = int64(tw.rnd.IntN(3)), int64(1+tw.rnd.IntN(3))
 	if !tw.owns {
-		e.Mode |= 0o700 // to get past it again
+		e.Mode |= 0o700 // so that the directory can be entered again
 	}
 	n, exists := tree[e.Path]
 	kind := n.Type()
@@ -146,7 +147,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 		return e, !tw.shared[e.Path] && kind != diff.TypeDir
 	case fstest.OpExchange:
 		e.To = tw.path(tree)
-		inRoot := filepath.Dir(e.Path) == "." // elsewhere aufs may refuse it
+		inRoot := filepath.Dir(e.Path) == "." // elsewhere aufs may refuse the exchange
 		return e, exists && inRoot && !tw.shared[e.Path] && !tw.shared[e.To] && kind != diff.TypeDir && tree[e.To].Type() != diff.TypeDir
 	case fstest.OpClone:
 		e.To = tw.path(tree)
@@ -158,7 +159,7 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 			e.UID, e.GID = one[uint32](tw, 0, 1, 70000), one[uint32](tw, 0, 1)
 		}
 	case fstest.OpSetXattr:
-		e.Name, e.Body = one(tw, "user.a", "user.b"), one(tw, "x", "y") // copy-up drops what is empty
+		e.Name, e.Body = one(tw, "user.a", "user.b"), one(tw, "x", "y") // copy-up loses attributes with an empty value
 		return e, exists && !tw.shared[e.Path] && (kind == diff.TypeRegular || kind == diff.TypeDir)
 	case fstest.OpWrite, fstest.OpAppend, fstest.OpTruncate, fstest.OpPunch:
 		return e, kind == diff.TypeRegular && !tw.shared[e.Path]
@@ -168,12 +169,12 @@ func (tw *twins) edit(tree fstest.Tree) (e fstest.Edit, ok bool) {
 	return e, exists && !tw.shared[e.Path]
 }
 
-// step makes one edit on both.
+// step makes one edit on both trees.
 func (tw *twins) step() {
 	tree := fstest.FromPath(tw.t, tw.plain)
 	e, ok := tw.edit(tree)
 	for dir := filepath.Dir(e.Path); ok && dir != "."; dir = filepath.Dir(dir) {
-		ok = tree[dir].Type() != diff.TypeSymlink // would lead elsewhere
+		ok = tree[dir].Type() != diff.TypeSymlink // the link would lead elsewhere
 	}
 	for dir := filepath.Dir(e.To); ok && e.Op != fstest.OpSymlink && dir != "." && e.To != ""; dir = filepath.Dir(dir) {
 		ok = tree[dir].Type() != diff.TypeSymlink
@@ -185,7 +186,7 @@ func (tw *twins) step() {
 	tw.log = append(tw.log, fmt.Sprintf("%s: %v", e, want))
 	require.Equal(tw.t, want == nil, got == nil, "%v, aufs: %v\n%s", want, got, strings.Join(tw.log, "\n"))
 	if e.Op == fstest.OpLink && want == nil {
-		// Until the other name is touched as well it is only a pseudo-link.
+		// Until the other name is copied up too, the link is only a pseudo-link.
 		require.NoError(tw.t, tw.editor.Apply(fstest.CopyUp(e.To)))
 	}
 }
@@ -240,8 +241,8 @@ func testEdited(t *testing.T, mounts mountWay) {
 	}
 }
 
-// seal makes of the uppermost branch what sealing its layer makes of it. A
-// second time nothing changes.
+// seal rewrites the uppermost branch as sealing its layer does. It checks that
+// a second call changes nothing.
 func (tw *twins) seal(what string) {
 	tw.t.Helper()
 	require.NoError(tw.t, emptyBookkeeping(tw.paths[0]), what)
@@ -251,8 +252,8 @@ func (tw *twins) seal(what string) {
 	fstest.RequireEqual(tw.t, once, fstest.FromPath(tw.t, tw.paths[0]), "sealed twice, "+what)
 }
 
-// checkModule compares the tree with what the module shows of the branches,
-// where there is one.
+// checkModule compares the tree with the tree that the module shows for the
+// branches, if the kernel has the module.
 func (tw *twins) checkModule(want fstest.Tree, what string) {
 	tw.t.Helper()
 	if tw.mounts.module {
@@ -260,17 +261,17 @@ func (tw *twins) checkModule(want fstest.Tree, what string) {
 	}
 }
 
-// compareChanges compares what the view says has changed with what has changed
-// in the plain tree.
+// compareChanges compares the changes that the view finds with the changes of
+// the plain tree.
 func (tw *twins) compareChanges(v *stack, old, what string) {
 	tw.t.Helper()
 	require.Equal(tw.t, changes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), changes(tw.t, v.below(), v), what)
 	require.Equal(tw.t, diffBytes(tw.t, dirView(tw.t, old), dirView(tw.t, tw.plain)), diffBytes(tw.t, v.below(), v), what)
 }
 
-// TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has what no mount writes:
-// marks beside what they hide, in opaque directories, of nothing, on other
-// types.
+// TestAnyFilesInBranchesAreReadAsTheModuleReadsThem has files that no mount
+// writes: marks beside files that they hide, marks in opaque directories, marks
+// that hide nothing, and marks that are not regular files.
 func TestAnyFilesInBranchesAreReadAsTheModuleReadsThem(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for round := range uint64(60) {
@@ -301,7 +302,7 @@ func litter(t *testing.T, rnd *rand.Rand, dir string, depth int) {
 			}
 		}
 		if name != "a" && rnd.IntN(8) == 0 {
-			_ = unix.Link(filepath.Join(dir, "a"), filepath.Join(dir, name)) // fails for directories and what is there
+			_ = unix.Link(filepath.Join(dir, "a"), filepath.Join(dir, name)) // fails for a directory, and if the name exists
 		}
 	}
 	if rnd.IntN(4) == 0 {

@@ -43,7 +43,8 @@ func (d *backend) note(id driver.ID, note json.RawMessage, put func(driver.ID, j
 	return nil
 }
 
-// record is the record of a layer, made up for one of another engine.
+// record returns the record of a layer. For a layer of another engine it makes
+// one up.
 func (s *store) record(id driver.ID) (driver.Record, error) {
 	m, err := s.Load(id)
 	if err != nil {
@@ -68,9 +69,9 @@ func (d *backend) Rerecord(ctx context.Context, id driver.ID, parents []driver.I
 	return nil
 }
 
-// rerecord writes the record of a layer of ours again, which looks like another
-// engine's where nothing is left of it. Their list of parents comes first, as
-// when the layer was made.
+// rerecord writes the record of a layer of this driver again. A layer whose
+// record is lost completely looks like a layer of another engine. rerecord
+// writes the classic list of parents first, as CreateWith does.
 func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	s.names.Lock()
 	defer s.names.Unlock()
@@ -95,8 +96,8 @@ func (s *store) rerecord(id driver.ID, m layerdir.Meta) error {
 	return s.records.Save(id, m)
 }
 
-// there returns [driver.ErrNotFound] unless all but the record is there of a
-// layer that was made; ours: there is a place for its record.
+// there returns [driver.ErrNotFound] unless everything of the layer except its
+// record exists. ours says that the directory for the record exists.
 func (s *store) there(id driver.ID, view bool) (ours bool, err error) {
 	if ours, err = s.ours(id); err != nil {
 		return ours, err
@@ -111,7 +112,7 @@ func (s *store) there(id driver.ID, view bool) (ours bool, err error) {
 	if err != nil {
 		return ours, err
 	}
-	is := ours // a view has a record only
+	is := ours // a view has only a record
 	switch {
 	case !ours:
 		is, err = s.looksForeign(id)

@@ -58,8 +58,9 @@ func (d *backend) replace(ctx context.Context, id, made driver.ID) error {
 	return d.store.replace(id, made, m)
 }
 
-// standingOn returns a layer and all that have it among their parents. Of a
-// layer whose record cannot be read that is not known, so it counts.
+// standingOn returns a layer and all layers that have it as a parent. It
+// includes layers whose record cannot be read, because their parents are
+// unknown.
 func (d *backend) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, error) {
 	ids, err := d.store.oursAndForeign(ctx)
 	if err != nil {
@@ -68,8 +69,8 @@ func (d *backend) standingOn(ctx context.Context, id driver.ID) ([]driver.ID, er
 	return layerdir.StandingOn(id, ids, d.store.Load), nil
 }
 
-// unused returns [driver.ErrBusy] when one of the layers is mounted in any
-// mount namespace that this process can look at.
+// unused returns [driver.ErrBusy] if one of the layers is mounted in any mount
+// namespace that this process may inspect.
 func (d *backend) unused(ids []driver.ID) error {
 	for _, id := range ids {
 		if err := d.store.idle(id); err != nil {
@@ -82,9 +83,9 @@ func (d *backend) unused(ids []driver.ID) error {
 	return d.mounts.translator.copies.NotMountedElsewhere(ids...)
 }
 
-// replace puts the layer made, whose record is m, in the place of id. That the
-// branches change places is one step. The record of id is made new after it:
-// until then it says the same, but for the usage and the note.
+// replace replaces the layer id by the layer made, whose record is m. It
+// exchanges the branches in one step and then renews the record of id. Until
+// then the old record is right, except for the usage and the note.
 func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 	s.names.Lock()
 	defer s.names.Unlock()
@@ -130,8 +131,8 @@ func (s *store) replace(id, made driver.ID, m layerdir.Meta) error {
 	)
 }
 
-// looksForeign reports whether there is all of a layer that another engine
-// makes.
+// looksForeign reports whether all files exist that another engine makes for a
+// layer.
 func (s *store) looksForeign(id driver.ID) (bool, error) {
 	listed, err := exists(s.parentsFile(id))
 	if err != nil || !listed {
@@ -140,8 +141,7 @@ func (s *store) looksForeign(id driver.ID) (bool, error) {
 	return exists(s.branch(id))
 }
 
-// exchangeOrRename puts from in the place of to, and what is there, whatever it
-// is, in that of from.
+// exchangeOrRename renames from to to. If to exists, it exchanges the two.
 func exchangeOrRename(from, to string) error {
 	taken, err := exists(to)
 	if err != nil {

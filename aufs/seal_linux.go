@@ -5,8 +5,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// SealWith is that of the records, for a branch that no aufs writes to and that
-// has nothing mounted in it. A layer of another engine is sealed already.
+// SealWith seals a layer like [layerdir.Store.SealWith]. It also checks that no
+// aufs writes to the branch and that nothing is mounted inside it. It does
+// nothing for a layer of another engine, which is sealed.
 func (s *store) SealWith(id driver.ID, prepare, settle func(*layerdir.Meta) error) error {
 	if err := s.Changeable(); err != nil {
 		return err
@@ -30,11 +31,11 @@ func (s *store) SealWith(id driver.ID, prepare, settle func(*layerdir.Meta) erro
 	return s.records.SealWith(id, prepare, settle)
 }
 
-// Changeable returns [driver.ErrReadOnly] for a store that is opened for
-// reading.
+// Changeable returns [driver.ErrReadOnly] for a store that was opened
+// read-only.
 func (s *store) Changeable() error { return s.records.Changeable() }
 
-// Merging is that of the records.
+// Merging calls [layerdir.Store.Merging].
 func (s *store) Merging(id driver.ID, sync bool, merge func() error) error {
 	return s.records.Merging(id, sync, merge)
 }

@@ -11,32 +11,33 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// found is what a name in a merged directory means.
+// found is the result of looking up a name in a merged directory.
 type found struct {
-	// place is the directory of the branch that provides it.
+	// place is the branch's directory that provides the name.
 	place place
 	st    rootfd.Stat
-	// dirs are the merged directories, when it is one.
+	// dirs are the merged directories, if the name is a directory.
 	dirs []place
-	// replaced: what the branches below have at the name, seen by themselves, is
-	// not the directory that merges with this one, or there is nothing.
+	// replaced: the lower branches by themselves show no directory at the name, or
+	// not the one that merges with this one.
 	replaced bool
 }
 
-// lookup finds name in the merged directory made of places, of which those
-// before first are known not to have it. With topOnly it may stop at the
-// uppermost provider. A missing name matches [fs.ErrNotExist].
+// lookup finds name in the merged directory made of places. The places before
+// first are known not to have the name. With topOnly it may stop at the
+// uppermost branch that has the name. The error for a missing name matches
+// [fs.ErrNotExist].
 //
 // Of several opaque marks the lowest one counts: the module searches past an
-// opaque directory and remembers only the mark that it saw last. The mark of a
-// layer that is not sealed yet hides everything below, see [stack].
+// opaque directory and remembers only the last mark that it saw. In a layer
+// that is not sealed yet, a mark hides everything below it, see [stack].
 func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*found, error) {
 	missing := &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
 	if neverShown(name) {
 		return nil, missing
 	}
 	var res *found
-	lowest := 0 // how many directories there are down to the lowest opaque one
+	lowest := 0 // number of directories down to the lowest opaque one
 	for _, p := range places[first:] {
 		hit, err := v.inBranch(p, name)
 		if err != nil {
@@ -52,7 +53,7 @@ func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*f
 		case res == nil:
 			res = &found{place: p, st: hit.st}
 		case !hit.st.IsDir():
-			// The module passes over what is of another type than the first one.
+			// The module skips entries whose type differs from that of the first one.
 			res.replaced = res.replaced || len(res.dirs) == 1
 			continue
 		}
@@ -77,12 +78,12 @@ func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*f
 	return res, nil
 }
 
-// hit is what one branch says of a name.
+// hit is what one branch has at a name.
 type hit struct {
-	removed bool // by a whiteout, which hides the branch's own file too
+	removed bool // a whiteout hides the name, also in this branch
 	exists  bool
 	st      rootfd.Stat
-	opaque  bool // a directory that hides those below
+	opaque  bool // a directory that hides those below it
 }
 
 func (v *stack) inBranch(p place, name string) (h hit, err error) {
@@ -112,20 +113,21 @@ func (v *stack) inBranch(p place, name string) (h hit, err error) {
 	return h, err
 }
 
-// hasMark reports whether a directory of a branch holds a mark.
+// hasMark reports whether a directory of a branch has a mark.
 func hasMark(d *rootfd.Dir, name string) (bool, error) {
 	st, err := d.Lookup(name)
 	switch {
 	case isMissing(err), errors.Is(err, unix.ENAMETOOLONG):
-		return false, nil // also for what has too long a name to be removed
+		return false, nil // a name that is too long has no whiteout
 	case err != nil:
 		return false, err
 	}
 	return true, checkMark(d, name, st.Type())
 }
 
-// checkMark refuses what has the name of a mark and is something else, as
-// au_wh_test in the module's whout.c. An unknown type passes.
+// checkMark returns an error for a file that has the name of a mark but is not
+// a regular file, as au_wh_test in the module's whout.c does. A file of unknown
+// type passes.
 func checkMark(d *rootfd.Dir, name string, fileType uint32) error {
 	if fileType == rootfd.TypeRegular || fileType == 0 {
 		return nil
@@ -133,9 +135,9 @@ func checkMark(d *rootfd.Dir, name string, fileType uint32) error {
 	return &fs.PathError{Op: "whiteout", Path: d.Path() + "/" + name, Err: unix.EIO}
 }
 
-// neverShown reports whether no mount shows the name: marks and bookkeeping,
-// other names that begin as a mark does and cannot be looked up, and names that
-// are too long for a whiteout, which the module does not look for.
+// neverShown reports whether no mount shows the name. These are marks and
+// bookkeeping, other names that start like a mark and cannot be looked up, and
+// names that are too long for a whiteout, which the module does not look up.
 func neverShown(name string) bool {
 	return strings.HasPrefix(name, whiteout.Prefix) || len(name) > maxName
 }

@@ -13,48 +13,49 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A stack is the picture of the tree that an aufs of its branches shows, made
-// in user space. It is a [diff.View]. The rules are those of au_lkup_dentry in
-// the module's fs/aufs/dentry.c, with all branches mounted "+wh"; like there,
-// what has the name of a mark and is no regular file is an error and not a
-// guess.
+// A stack is the tree that an aufs of its branches shows, computed in user
+// space. It is a [diff.View]. It follows the rules of au_lkup_dentry in the
+// module's fs/aufs/dentry.c, with all branches mounted "+wh". Like the module,
+// it returns an error for a file that has the name of a mark but is not a
+// regular file.
 //
-// Where the module's listing of a directory and its lookup disagree, as of a
-// name that has a whiteout beside it in the lowest branch, the lookup counts:
-// no name is shown that cannot be opened.
+// The module's listing of a directory and its lookup can disagree, for example
+// about a name in the lowest branch that has a whiteout beside it. Then the
+// lookup counts, so that the stack shows no name that cannot be opened.
 //
-// The first branch may be a layer of ours that is not sealed yet. The stack
-// shows it as sealing will leave it, see [normalizer].
+// The first branch may be a layer of this driver that is not sealed yet. The
+// stack shows it as sealing will leave it, see [normalizer].
 type stack struct {
 	branches []*branch // uppermost first
 	// owned: Close closes the branches.
 	owned bool
-	// hints: the first branch holds the changes against the others.
+	// hints: the first branch holds the changes against the other branches.
 	hints bool
 	// unsealed: the first branch is a layer that is not sealed yet.
 	unsealed bool
-	// held is shared with below.
+	// held is shared with the result of below.
 	held *budget
 }
 
 // A branch is one directory of a stack.
 type branch struct {
 	root *rootfd.Dir
-	// translated, if not nil, has further names of the files.
+	// translated, if not nil, has other names of the branch's files.
 	translated *translated
 
 	once    sync.Once
-	pseudo  map[uint64]uint64 // names in .wh..wh.plnk by inode number
+	pseudo  map[uint64]uint64 // number of names in .wh..wh.plnk by inode number
 	linkErr error
 }
 
-// A budget limits the descriptors that open directories of a stack keep: a deep
-// walk over a hundred branches would otherwise hold thousands. What is over it
-// is opened each time that it is read.
+// A budget limits the descriptors that open directories of a stack hold.
+// Otherwise a deep walk over a hundred branches would hold thousands. A
+// directory over the limit is opened each time it is read.
 type budget struct{ left atomic.Int64 }
 
-// maxHeld is how many descriptors the directories of a stack keep, or fewer
-// where this process may have few: several stacks are open at once.
+// maxHeld is how many descriptors the directories of a stack hold. If this
+// process may have few descriptors, the limit is lower, because several stacks
+// are open at the same time.
 const maxHeld = 4096
 
 func newBudget() *budget {
@@ -67,7 +68,8 @@ func newBudget() *budget {
 	return &b
 }
 
-// take asks for n descriptors and reports whether they may be held.
+// take takes n descriptors from the budget and reports whether they may be
+// held.
 func (b *budget) take(n int) bool {
 	if b.left.Add(-int64(n)) < 0 {
 		b.give(n)
@@ -76,7 +78,7 @@ func (b *budget) take(n int) bool {
 	return true
 }
 
-// give returns n descriptors.
+// give returns n descriptors to the budget.
 func (b *budget) give(n int) { b.left.Add(int64(n)) }
 
 // openStack opens the branches at the given paths, uppermost first.
@@ -92,8 +94,8 @@ func openStack(paths []string, opts rootfd.Options) (*stack, error) {
 	return v, nil
 }
 
-// below is the stack without its uppermost branch, nil when there is none. It
-// lives as long as v and need not be closed.
+// below returns the stack without its uppermost branch, or nil if there is no
+// other. The result is valid as long as v is open and need not be closed.
 func (v *stack) below() diff.View {
 	if len(v.branches) < 2 {
 		return nil
@@ -114,8 +116,9 @@ func (v *stack) Close() error {
 	return errors.Join(errs...)
 }
 
-// Root opens the root, where all branches are merged whatever their marks say:
-// the module looks for opaque marks only in what it looked up.
+// Root opens the root directory. The roots of all branches are merged, even if
+// one has an opaque mark: the module looks for opaque marks only in directories
+// that it looked up by name.
 func (v *stack) Root() (diff.Dir, error) {
 	places := make([]place, len(v.branches))
 	for i := range v.branches {
@@ -166,14 +169,14 @@ func (v *stack) provider(p string) (int, error) {
 // A place is a directory of one branch.
 type place struct {
 	branch int
-	at     *rootfd.Way // in the branch
+	at     *rootfd.Way // path in the branch
 	d      *rootfd.Dir // nil: opened when needed
-	// parent, if not nil, is open and has it under its name: a shorter way than
-	// at while it is open.
+	// parent, if not nil, is the open parent directory. Opening through it is
+	// faster than through at, as long as it is open.
 	parent *rootfd.Dir
 }
 
-// with calls fn with the open directory.
+// with calls fn with the opened directory.
 func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
 	if p.d != nil {
 		return fn(p.d)

@@ -21,38 +21,40 @@ import (
 
 // Names in the store's directory.
 const (
-	layersDir = "layers" // a file for each layer: the IDs of its parents
+	layersDir = "layers" // one file for each layer, with the IDs of its parents
 	diffDir   = "diff"   // the branches
 	mntDir    = "mnt"    // mount points
-	// ownDir holds what is ours: the records of the layers we made in layers, and
-	// in mounts what Mount keeps. No layer's ID starts with a dot.
+	// ownDir has the files of this driver: the records of its layers in layers, and
+	// the translations in mounts. No layer's ID starts with a dot.
 	ownDir    = ".layerkeep"
 	mountsDir = "mounts"
 )
 
-// incompleteName is a file in the record of a layer that is being made or
-// removed. As long as it is there the layer does not exist, and whatever there
-// is of it can be deleted.
+// incompleteName is a file beside the record of a layer that is being made or
+// removed. While it exists, the layer does not exist, and all of its files can
+// be deleted.
 const incompleteName = "incomplete"
 
-// A store is the classic layout with our records beside it. What has no record
-// is another engine's. So a record comes first when a layer is made and goes
-// last when one is removed, and nothing of ours is ever taken for foreign.
+// A store is the classic layout and the records of this driver. A layer without
+// a record belongs to another engine. So the record is made first when a layer
+// is made, and removed last when a layer is removed. A layer of this driver is
+// then never taken for a foreign one.
 type store struct {
 	root    string
 	records *layerdir.Store
 	log     *slog.Logger // nil discards
-	warned  sync.Map     // layers of which the log has heard
+	warned  sync.Map     // layers that pass has logged
 	// names is held while layers are made and removed.
 	names sync.Mutex
-	// step is called before each step of that. An error from it is one of the
-	// step. For tests.
+	// step is called before each step of making or removing a layer. If it returns
+	// an error, the step fails with that error. It is for tests.
 	step func(name string) error
-	// made are the directories that opening has made, parents first.
+	// made are the directories that opening the store made, parents first.
 	made []string
 }
 
-// openStore returns a store to be closed after an error too.
+// openStore opens the store. The caller has to close the result even after an
+// error.
 func openStore(root string, opts driver.Options) (*store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -74,8 +76,7 @@ func openStore(root string, opts driver.Options) (*store, error) {
 	return s, nil
 }
 
-// checkPlaces refuses a store in which something else stands in the place of
-// one of the directories of the layout.
+// checkPlaces returns an error if a directory of the layout is not a directory.
 func (s *store) checkPlaces() error {
 	var own []ownfiles.Entry
 	for _, name := range []string{
@@ -86,7 +87,7 @@ func (s *store) checkPlaces() error {
 	return ownfiles.Check(s.root, own...)
 }
 
-// checkLayer is that for what a layer has in them.
+// checkLayer checks the files of one layer in the same way.
 func (s *store) checkLayer(id driver.ID) error {
 	return ownfiles.Check(s.root,
 		ownfiles.Entry{Name: filepath.Join(diffDir, string(id)), Dir: true},
@@ -95,8 +96,8 @@ func (s *store) checkLayer(id driver.ID) error {
 	)
 }
 
-// makePlaces makes the directories of the layout where they are missing. They
-// must be on one file system, as layers move between them.
+// makePlaces makes missing directories of the layout. They must be on one file
+// system, because files of layers are renamed between them.
 func (s *store) makePlaces() error {
 	err := os.MkdirAll(filepath.Dir(s.root), 0o700)
 	if err == nil {
@@ -123,8 +124,8 @@ func (s *store) makePlaces() error {
 	return nil
 }
 
-// unmake removes the directories that opening has made, of a store that cannot
-// be used. One that is not empty stays.
+// unmake removes the directories that opening the store made, if the store
+// cannot be used. It keeps a directory that is not empty.
 func (s *store) unmake() {
 	for _, path := range slices.Backward(s.made) {
 		_ = os.Remove(path)
@@ -139,7 +140,7 @@ func sameDevice(a, b string) (bool, error) {
 	return x.Dev == y.Dev, nil
 }
 
-// own returns the path of our directory, or of names in it.
+// own returns the path of the driver's own directory, or of names in it.
 func (s *store) own(names ...string) string {
 	return filepath.Join(append([]string{s.root, ownDir}, names...)...)
 }
@@ -150,15 +151,15 @@ func (s *store) branch(id driver.ID) string { return filepath.Join(s.root, diffD
 // mnt returns the path of a layer's mount point.
 func (s *store) mnt(id driver.ID) string { return filepath.Join(s.root, mntDir, string(id)) }
 
-// parentsFile returns the path of the file that names a layer's parents.
+// parentsFile returns the path of the file that lists a layer's parents.
 func (s *store) parentsFile(id driver.ID) string { return filepath.Join(s.root, layersDir, string(id)) }
 
-// Load returns the record of a layer, made up for a foreign one. Returns
-// [driver.ErrNotFound] for a layer that does not exist.
+// Load returns the record of a layer. For a foreign layer it makes one up. It
+// returns [driver.ErrNotFound] for a layer that does not exist.
 func (s *store) Load(id driver.ID) (layerdir.Meta, error) {
 	m, err := s.records.Load(id)
 	if errors.Is(err, driver.ErrNotFound) {
-		// Of a layer of ours that is being removed the record can be gone, see mark.
+		// A layer of this driver that is being removed may have no record, see mark.
 		if ours, failure := s.ours(id); ours || failure != nil {
 			return m, errors.Join(err, failure)
 		}
@@ -179,8 +180,8 @@ func (s *store) Load(id driver.ID) (layerdir.Meta, error) {
 	return m, err
 }
 
-// Writable is Load for a layer that is going to be changed, which one of
-// another engine never is.
+// Writable is Load for a layer that the caller is going to change. A layer of
+// another engine is sealed and cannot be changed.
 func (s *store) Writable(id driver.ID) (layerdir.Meta, error) {
 	if err := s.Changeable(); err != nil {
 		return layerdir.Meta{}, err
@@ -202,7 +203,7 @@ func (s *store) incomplete(id driver.ID) (bool, error) {
 	return exists(s.records.Path(id, incompleteName))
 }
 
-// ours reports whether there is a record of the layer, which may be incomplete.
+// ours reports whether the layer has a record, even if it is incomplete.
 func (s *store) ours(id driver.ID) (bool, error) {
 	ours, err := exists(s.records.Path(id))
 	if err == nil && ours {
@@ -214,8 +215,7 @@ func (s *store) ours(id driver.ID) (bool, error) {
 	return ours && err == nil, err
 }
 
-// exists reports whether there is anything at path, a link that leads nowhere
-// included.
+// exists reports whether path exists. It does not follow a symbolic link.
 func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -224,12 +224,13 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// CheckParents loads the records of parents. Returns [driver.ErrTooManyLayers],
-// [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent.
+// CheckParents loads the records of parents. It returns
+// [driver.ErrTooManyLayers], and [driver.ErrNotFound] and [driver.ErrNotSealed]
+// naming the parent.
 func (s *store) CheckParents(parents []driver.ID) (layerdir.Inherited, error) {
-	var none layerdir.Inherited // a record here says nothing of the kind
-	// A view, which has no branch of its own, can have one more: another engine may
-	// have left such a chain.
+	var none layerdir.Inherited // records of this driver have no inherited properties
+	// A view has no branch of its own, so it can have one parent more. Another
+	// engine may have left such a chain.
 	if err := layerdir.CheckDepth(parents, maxParents+1); err != nil {
 		return none, err
 	}
@@ -246,13 +247,13 @@ func (s *store) CheckParents(parents []driver.ID) (layerdir.Inherited, error) {
 			return none, err
 		}
 		if !ours && slices.Equal(m.Parents, parents[i+1:]) {
-			return none, nil // loading it has looked at all of them
+			return none, nil // loading a foreign layer checks all of its parents
 		}
 	}
 	return none, nil
 }
 
-// List returns the layers that we made.
+// List returns the layers that this driver made.
 func (s *store) List() ([]driver.ID, error) {
 	ids, err := s.records.List()
 	if err != nil {
@@ -293,14 +294,14 @@ func (s *store) recover(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// pass logs, once, why a layer of another engine is passed over.
+// pass logs, once for each layer, why a layer of another engine is skipped.
 func (s *store) pass(ctx context.Context, id driver.ID, err error) {
 	if _, again := s.warned.LoadOrStore(id, true); s.log != nil && !again {
 		s.log.WarnContext(ctx, "layer of another engine passed over", "layer", id, "error", err)
 	}
 }
 
-// Cleanup deletes what was removed and what interrupted calls left behind.
+// Cleanup deletes removed layers and what interrupted calls left behind.
 func (s *store) Cleanup(ctx context.Context) error {
 	if err := s.records.Changeable(); err != nil {
 		return err
@@ -308,7 +309,7 @@ func (s *store) Cleanup(ctx context.Context) error {
 	return errors.Join(s.recover(ctx), durable.RemoveStale(filepath.Join(s.root, layersDir)), s.records.Cleanup(ctx))
 }
 
-// Close waits for deletions in the background.
+// Close waits for background deletions.
 func (s *store) Close() error {
 	if s.records == nil {
 		return nil

@@ -35,7 +35,7 @@ func TestAFullDiskLeavesNothingOfATranslation(t *testing.T) {
 			root := b.add()
 			for i := range 20 {
 				makeFile(t, root, fmt.Sprintf("d%d/f=%s", i, strings.Repeat("x", 100_000)))
-				// Overlay's own attributes make it copied.
+				// Overlay's own attributes make the file a copy.
 				require.NoError(t, setAny(fmt.Sprintf("%s/d%d/f", root, i)))
 			}
 			tr := b.translator(driver.Options{Fallbacks: f})
@@ -56,9 +56,9 @@ func TestAFullDiskLeavesNothingOfATranslation(t *testing.T) {
 	}
 }
 
-// setAny sets attributes that overlay, where it can be used, takes for its own.
-// A tmpfs keeps no user attributes before Linux 6.6, so that overlay's are
-// others.
+// setAny sets attributes that overlay, if it can be used, takes for its own. A
+// tmpfs has no user attributes before Linux 6.6; then overlay uses trusted
+// attributes.
 func setAny(path string) error {
 	trusted := unix.Setxattr(path, "trusted.overlay.x", []byte("1"), 0)
 	user := unix.Setxattr(path, "user.overlay.x", []byte("1"), 0)

@@ -17,35 +17,36 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A translator makes sealed layers mountable without aufs. Each layer becomes a
-// tree in overlay's encoding, whose files are hard links of the branch's: an
-// overlay of these shows what an aufs of the branches would, and is mounted
-// read-only, so that nobody writes to the files through it. Where overlay
-// cannot be used, and for the few trees that it cannot show, the merged tree is
-// copied.
+// A translator makes sealed layers mountable without aufs. It translates each
+// layer into a tree in overlay's encoding. The files of the tree are hard links
+// to files of the branch. An overlay of these trees shows the same as an aufs
+// of the branches. It is mounted read-only, so that no program writes to the
+// files through it. If overlay cannot be used, or cannot show a tree, the
+// translator copies the merged tree instead.
 //
-// What was made is kept until the layer goes, or until Trim finds that no mount
-// needs it. It appears by one rename, after it is on disk.
+// A translation stays until its layer is removed, or until Trim finds that no
+// mount needs it. It is synced to disk and then appears by one rename.
 type translator struct {
 	opts driver.Options
-	// trees has translated layers, by encoding: the directory treeDir each.
+	// trees has the translated layers, by encoding. Each has its tree in treeDir.
 	trees map[whiteout.Encoding]*layerdir.Store
-	// copies has merged trees, named by their uppermost layer, likewise.
+	// copies has the copied merged trees, each under the ID of its uppermost layer.
+	// Each has its tree in treeDir.
 	copies *layerdir.Store
 	locks  keylock.Locks
 
 	mu sync.Mutex
-	// given are the layers whose mounts this driver has handed out. They may not
-	// be mounted yet.
+	// given are the layers for which this driver returned mounts. The caller may
+	// not have mounted them yet.
 	given   map[driver.ID]layers
-	overlay *overlay // nil: not tried yet
+	overlay *overlay // nil: not probed yet
 }
 
 const treeDir = "fs"
 
-// overlay is what overlay can do here.
+// overlay says what overlay can do here.
 type overlay struct {
-	lacks    error // why it cannot be used; nil when it can
+	lacks    error // why it cannot be used; nil if it can
 	features mount.Features
 }
 
@@ -71,7 +72,7 @@ func newTranslator(dir string, opts driver.Options) (*translator, error) {
 	return t, nil
 }
 
-// stores are all places where something is kept.
+// stores returns all stores with translations and copies.
 func (t *translator) stores() []*layerdir.Store {
 	stores := []*layerdir.Store{t.copies}
 	for _, s := range t.trees {
@@ -80,11 +81,11 @@ func (t *translator) stores() []*layerdir.Store {
 	return stores
 }
 
-// mount makes what is missing, says so in the log, and returns how to mount it.
+// mount makes a missing translation, logs that, and returns how to mount it.
 func (t *translator) mount(ctx context.Context, l layers) ([]mount.Mount, error) {
 	t.mu.Lock()
 	_, before := t.given[l.id]
-	t.given[l.id] = l // before it is made, for cleanup
+	t.given[l.id] = l // set before the translation is made, so that cleanup does not remove it
 	t.mu.Unlock()
 	mounts, err := t.mounts(ctx, l)
 	if err != nil && !before {
@@ -114,7 +115,8 @@ func (t *translator) mounts(ctx context.Context, l layers) ([]mount.Mount, error
 	return t.copyOf(ctx, l, why)
 }
 
-// overlayOf translates the layers, the lowest first, and puts them together.
+// overlayOf translates the layers, lowest first, and returns an overlay of
+// them.
 func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]mount.Mount, error) {
 	enc := o.encoding()
 	s := t.trees[enc]
@@ -136,7 +138,7 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 			return nil, fmt.Errorf("translate layer %s: %w", l.ids[i], err)
 		}
 	}
-	if len(lower) == 1 { // which is one too few without an upper directory
+	if len(lower) == 1 { // overlay needs two lower directories if it has no upper directory
 		empty, err := emptyIn(s)
 		if err != nil {
 			return nil, err
@@ -149,7 +151,7 @@ func (t *translator) overlayOf(ctx context.Context, l layers, o overlay) ([]moun
 	}}, nil
 }
 
-// emptyIn returns an empty directory in s, which the first call makes.
+// emptyIn returns an empty directory in s. The first call makes it.
 func emptyIn(s *layerdir.Store) (string, error) {
 	empty := filepath.Join(s.Root(), ".empty")
 	if err := ownfiles.Check(s.Root(), ownfiles.Entry{Name: ".empty", Dir: true}); err != nil {
@@ -167,12 +169,11 @@ func emptyIn(s *layerdir.Store) (string, error) {
 	return empty, nil
 }
 
-// errNotTranslated says why a layer cannot be mounted from a store that is
-// read-only.
+// errNotTranslated says why a layer cannot be mounted from a read-only store.
 var errNotTranslated = fmt.Errorf("aufs is not in this kernel, and the layer was not translated for it while the store was writable: %w", driver.ErrReadOnly)
 
-// overlayOptions says everything whose default differs between kernels. Nothing
-// in a translation redirects.
+// overlayOptions returns mount options for everything whose default differs
+// between kernels. A translation contains no redirects.
 func overlayOptions(f mount.Features) []string {
 	opts := []string{"index=off"}
 	if f.Xino {
@@ -190,7 +191,7 @@ func overlayOptions(f mount.Features) []string {
 	return opts
 }
 
-// copyOf copies the merged tree; why says what overlay lacks.
+// copyOf copies the merged tree. why says why overlay cannot be used.
 func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.Mount, error) {
 	top := l.ids[0]
 	err := t.ensure(ctx, t.copies, top, func(dir string) error {
@@ -198,7 +199,7 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 		return copyMerged(ctx, l.branches, filepath.Join(dir, treeDir), t.opts)
 	})
 	if errors.Is(err, errNotTranslated) {
-		return nil, err // nothing was copied either
+		return nil, err // there is no copy either
 	}
 	if err != nil {
 		return nil, fmt.Errorf("copy layer %s with its parents: %w", top, err)
@@ -206,8 +207,8 @@ func (t *translator) copyOf(ctx context.Context, l layers, why error) ([]mount.M
 	return []mount.Mount{{Type: "bind", Source: t.copies.Path(top, treeDir), ReadOnly: true}}, nil
 }
 
-// ensure makes the entry of a layer in a store if it is not there. fill fills
-// its directory. One caller at a time; others wait and find it made.
+// ensure makes the entry of a layer in a store if it is missing. fill fills its
+// directory. Concurrent callers wait and then find the entry.
 func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID, fill func(dir string) error) error {
 	unlock, err := t.locks.Lock(ctx, s.Path(id))
 	if err != nil {
@@ -225,7 +226,7 @@ func (t *translator) ensure(ctx context.Context, s *layerdir.Store, id driver.ID
 		}
 		return layerdir.SyncFS(dir)
 	})
-	if errors.Is(err, driver.ErrExists) { // another process was faster
+	if errors.Is(err, driver.ErrExists) { // another process made it first
 		return nil
 	}
 	return err
@@ -249,10 +250,10 @@ func (t *translator) probe(ctx context.Context) (overlay, error) {
 	return o, nil
 }
 
-// tryOverlay tries overlay, in a directory of the store, or in memory when
-// nothing may be written to that: what its file system lacks showed when layers
-// were translated. The error matches [mount.ErrUnsupported] when overlay cannot
-// be used.
+// tryOverlay probes overlay in a directory of the store. For a read-only store
+// it probes in memory; the file system of the store was already checked when
+// the layers were translated. The error matches [mount.ErrUnsupported] if
+// overlay cannot be used.
 func (t *translator) tryOverlay(ctx context.Context) (o overlay, err error) {
 	if t.opts.Fallbacks.NoOverlay {
 		return o, fmt.Errorf("%w: it is switched off", mount.ErrUnsupported)
@@ -274,7 +275,7 @@ func (t *translator) tryOverlay(ctx context.Context) (o overlay, err error) {
 	return o, err
 }
 
-// encoding is what a translation is written in.
+// encoding returns the encoding of translations.
 func (o overlay) encoding() whiteout.Encoding {
 	if o.features.UserXattr {
 		return whiteout.OverlayUser
@@ -282,8 +283,8 @@ func (o overlay) encoding() whiteout.Encoding {
 	return whiteout.Overlay
 }
 
-// tellsTypes refuses file systems whose listings do not tell types: overlay
-// shows whiteouts there.
+// tellsTypes refuses file systems whose directory listings have no file types:
+// overlay would show whiteouts there.
 func tellsTypes(dir string) error {
 	d, err := rootfd.Open(dir, rootfd.Options{})
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// ways are all in which a stack is shown without aufs.
+// ways are all ways to show a stack without aufs.
 var ways = map[string]driver.Fallbacks{
 	"overlay":             {},
 	"overlay by mount(2)": {MountWay: mount.WayMount2},
@@ -36,7 +36,7 @@ var ways = map[string]driver.Fallbacks{
 	"merged copy, slowly": {NoOverlay: true, NoFchmodat2: true, NoOpenat2: true, SingleThread: true, MountWay: mount.WayMount2},
 }
 
-// layersOf are the branches as sealed layers.
+// layersOf returns the branches as sealed layers.
 func (b *branches) layersOf() layers {
 	l := layers{own: true, sealed: true, branches: b.paths}
 	for _, p := range b.paths {
@@ -55,7 +55,7 @@ func (b *branches) translator(opts driver.Options) *translator {
 	return tr
 }
 
-// mounted calls fn with what the translator mounts.
+// mounted mounts the layers as the translator says, and calls fn.
 func mounted(t *testing.T, tr *translator, l layers, fn func(root string)) {
 	t.Helper()
 	mounts, err := tr.mount(t.Context(), l)
@@ -67,8 +67,8 @@ func mounted(t *testing.T, tr *translator, l layers, fn func(root string)) {
 	}))
 }
 
-// requireShown mounts the translation of the branches and compares it with the
-// view.
+// requireShown mounts the translation of the branches and compares the mount
+// with the view.
 func (b *branches) requireShown(tr *translator, what string) {
 	b.t.Helper()
 	want := fstest.FromView(b.t, b.view())
@@ -77,9 +77,9 @@ func (b *branches) requireShown(tr *translator, what string) {
 	})
 }
 
-// inMemory puts the temporary directories of the test on a tmpfs, where writing
-// everything to disk, as each translation does, takes no time. They stay where
-// they are when a tmpfs of this kernel keeps no user attributes.
+// inMemory puts the temporary directories of the test on a tmpfs, where the
+// sync of each translation takes no time. It does nothing if a tmpfs of this
+// kernel has no user attributes.
 func inMemory(t *testing.T) {
 	t.Helper()
 	if fstest.TmpfsKeepsUserXattrs(t) {
@@ -87,7 +87,7 @@ func inMemory(t *testing.T) {
 	}
 }
 
-// eachWay runs fn in every way of showing.
+// eachWay runs fn for each of the ways.
 func eachWay(t *testing.T, fn func(t *testing.T, f driver.Fallbacks)) {
 	inMemory(t)
 	for name, f := range ways {
@@ -160,11 +160,11 @@ func TestATranslationShowsAllAttributesAndTypes(t *testing.T) {
 	})
 }
 
-// capability is cap_net_raw=ep, in the form of revision 2.
+// capability is cap_net_raw=ep, as revision 2.
 var capability = []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
 
-// TestOverlaysOwnAttributesOfALayerStayWhatTheyAre: followed, they would show
-// other files.
+// TestOverlaysOwnAttributesOfALayerStayWhatTheyAre: if overlay obeyed them, it
+// would show other files.
 func TestOverlaysOwnAttributesOfALayerStayWhatTheyAre(t *testing.T) {
 	eachWay(t, func(t *testing.T, f driver.Fallbacks) {
 		b := newBranches(t, "secret=1 d/a=1 m=body x=1", "d/b=2 m=stolen n==m e/c=1 file= link->x")
@@ -205,7 +205,7 @@ func TestADeviceThatIsAWhiteoutToOverlayIsShown(t *testing.T) {
 	require.Equal(t, "bind", list[0].Type)
 }
 
-// A store may come under a newer or an older kernel with what was translated.
+// A store with translations may be used later under a newer or an older kernel.
 func TestATranslationWithOverlaysOwnAttributesIsUsedWhereItCanBeShown(t *testing.T) {
 	inMemory(t)
 	b := newBranches(t, "a=1", "f=2 g=3")
@@ -284,7 +284,7 @@ func TestAsManyLayersAsAUFSTakesAreShown(t *testing.T) {
 }
 
 func TestFilesWithMoreNamesThanAFileCanHaveAreCopied(t *testing.T) {
-	const limit = 65000 // of ext4
+	const limit = 65000 // the link limit of ext4
 	if testing.Short() {
 		t.Skip("makes 65,000 links")
 	}
@@ -301,8 +301,8 @@ func TestFilesWithMoreNamesThanAFileCanHaveAreCopied(t *testing.T) {
 			require.NoError(t, os.Link(root+"/"+f.name+"0", fmt.Sprintf("%s/%s%d", root, f.name, i+1)))
 		}
 	}
-	// The first one has room for two more names, which are not enough: it is copied
-	// after it was linked.
+	// The first file has room for only two more names, which is not enough. So it
+	// is copied after it was linked.
 	require.NoError(t, os.Mkdir(dir+"/outside", 0o700))
 	for i := range limit - 3 - 2 {
 		require.NoError(t, os.Link(root+"/elsewhere0", fmt.Sprintf("%s/outside/%d", dir, i)))
@@ -379,7 +379,7 @@ func TestNothingWritesToALayerThroughItsTranslation(t *testing.T) {
 	require.NoError(t, err)
 	for _, m := range mounts {
 		require.True(t, m.ReadOnly)
-		if m.Overlay != nil { // and no copy
+		if m.Overlay != nil { // it is not a copy
 			require.Empty(t, m.Overlay.Upper)
 		}
 	}
@@ -456,7 +456,7 @@ func TestAFailedTranslationLeavesNothing(t *testing.T) {
 			inMemory(t)
 			b := newBranches(t, "a=1 d/b=1", "c=1")
 			tr := b.translator(driver.Options{Fallbacks: f})
-			makeFile(t, b.paths[0], "d/.wh.b/") // which no view can read
+			makeFile(t, b.paths[0], "d/.wh.b/") // no view can read this
 			_, err := tr.mount(t.Context(), b.layersOf())
 			require.ErrorIs(t, err, unix.EIO)
 			require.NoError(t, os.Remove(b.paths[0]+"/d/.wh.b"))
@@ -528,8 +528,8 @@ func TestTranslationsGoWithTheirLayerAndByTrim(t *testing.T) {
 	})
 }
 
-// TestATranslationIsNoHardLinkToAView: else every diff of a translated layer
-// would look for the other names.
+// TestATranslationIsNoHardLinkToAView: otherwise every diff of a translated
+// layer would search for the other names.
 func TestATranslationIsNoHardLinkToAView(t *testing.T) {
 	inMemory(t)
 	b := newBranches(t, "a=1 d/b=1 two=1 names==two", "c=1 .wh.d")

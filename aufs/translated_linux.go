@@ -10,18 +10,18 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// translated are the translations of a branch. Its files have a name in each of
-// them, which no view shows.
+// translated has the translations of a branch. A file of the branch may have a
+// name in each of them, which no view shows.
 type translated struct {
-	paths []string // where there may be one
+	paths []string // where a translation may be
 
 	once  sync.Once
 	trees []*rootfd.Dir
 	err   error
 }
 
-// mark tells the branches of a stack, which are those of ids, where there may
-// be translations of them.
+// mark tells the branches of a stack where their translations may be. ids are
+// the layers of the branches.
 func (t *translator) mark(v *stack, ids []driver.ID) {
 	for i, b := range v.branches {
 		b.translated = &translated{}
@@ -31,10 +31,10 @@ func (t *translator) mark(v *stack, ids []driver.ID) {
 	}
 }
 
-// owns reports whether all names but one of the file at a path of the branch
-// are in translations. It takes a file with more names for one that has them
-// all in the branch: what is being translated, or removed, at this moment must
-// not make names disappear.
+// owns reports whether all names except one of the file at a path of the branch
+// are in translations. If the file has more names, owns returns false, as if
+// all names were in the branch: a translation that is being made or removed at
+// the moment must not make names disappear.
 func (t *translated) owns(at string, st rootfd.Stat) (bool, error) {
 	if t == nil {
 		return false, nil
@@ -75,7 +75,7 @@ func (t *translated) close() error {
 	if t == nil {
 		return nil
 	}
-	t.once.Do(func() {}) // from here on there are none
+	t.once.Do(func() {}) // prevents a later open
 	var errs []error
 	for _, d := range t.trees {
 		errs = append(errs, d.Close())

@@ -9,8 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// drop removes what was made of a layer. Returns [driver.ErrBusy], and removes
-// nothing, while a copy of it is mounted; the caller has seen to the rest.
+// drop removes the translations and the copy of a layer. It returns
+// [driver.ErrBusy] and removes nothing if the copy is mounted. The caller has
+// checked that nothing else is mounted.
 func (t *translator) drop(ctx context.Context, id driver.ID) error {
 	if err := t.copies.NotMounted(id, layerdir.Unmounted); err != nil {
 		return err
@@ -40,8 +41,8 @@ func (t *translator) remove(ctx context.Context, s *layerdir.Store, id driver.ID
 	return s.Remove(id)
 }
 
-// cleanup removes what interrupted calls left and what was made of layers that
-// are gone. all returns all layers there are.
+// cleanup removes what interrupted calls left, and the translations of removed
+// layers. all returns all existing layers.
 func (t *translator) cleanup(ctx context.Context, all func() ([]layers, error)) error {
 	var errs []error
 	for _, s := range t.stores() {
@@ -50,14 +51,14 @@ func (t *translator) cleanup(ctx context.Context, all func() ([]layers, error)) 
 	return errors.Join(append(errs, t.prune(ctx, all, everyLayer))...)
 }
 
-// trim removes what nothing needs. A translation stays as long as a layer that
-// it was made for is mounted in this mount namespace, is a view, which is there
-// to be mounted, or had its mounts handed out by this driver.
+// trim removes unneeded translations. A translation is needed as long as a
+// layer that it was made for is mounted in this mount namespace, is a view,
+// which exists only to be mounted, or had its mounts returned by this driver.
 func (t *translator) trim(ctx context.Context, all func() ([]layers, error)) error {
 	return t.prune(ctx, all, mountedLayers)
 }
 
-// prune removes all that is not of layers which keep returns.
+// prune removes all translations whose layer is not in the result of keep.
 func (t *translator) prune(ctx context.Context, all func() ([]layers, error), keep func([]layers) (map[driver.ID]bool, error)) error {
 	var needed map[driver.ID]bool
 	var errs []error
@@ -89,7 +90,7 @@ func (t *translator) removeUnused(ctx context.Context, s *layerdir.Store, id dri
 	if t.isGiven(id) {
 		return nil
 	}
-	use, err := s.Mounted(id) // of a copy, which is mounted as itself
+	use, err := s.Mounted(id) // a copy is mounted under its own path
 	if err != nil || use != layerdir.Unmounted {
 		return err
 	}
@@ -121,7 +122,7 @@ func mountedLayers(list []layers) (map[driver.ID]bool, error) {
 	return needed, nil
 }
 
-// isGiven reports whether mounts that need the layer were handed out.
+// isGiven reports whether this driver returned mounts that need the layer.
 func (t *translator) isGiven(id driver.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

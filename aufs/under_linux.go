@@ -2,15 +2,15 @@ package aufs
 
 import "github.com/layerkeep/layerkeep/diff"
 
-// under is the directory of the parents' view that one of a branch merges with.
-// It is opened when it is asked for: most branches hide nothing in most of
-// their directories.
+// under is the directory of the parents' merged tree that a directory of the
+// branch merges with. It is opened only when it is needed, because most
+// directories of most branches hide nothing.
 type under struct {
-	open   func() (diff.Dir, error) // nil: merges with none
+	open   func() (diff.Dir, error) // nil: merges with nothing
 	opened diff.Dir
 }
 
-// dir returns nil when there is none. It is closed with u.
+// dir returns the opened directory, or nil if there is none. close closes it.
 func (u *under) dir() (diff.Dir, error) {
 	if u.open == nil || u.opened != nil {
 		return u.opened, nil
@@ -25,12 +25,13 @@ func (u *under) dir() (diff.Dir, error) {
 
 func (u *under) close() {
 	if u.opened != nil {
-		// It was only read.
+		// A close error does not matter after reading.
 		_ = u.opened.Close()
 	}
 }
 
-// opener opens a child of d when it is called, before d is closed.
+// opener returns a function that opens a child of d. It must be called before d
+// is closed.
 func opener(d diff.Dir, name string) func() (diff.Dir, error) {
 	return func() (diff.Dir, error) { return d.OpenDir(name) }
 }

@@ -73,7 +73,7 @@ func (b *branches) view() *stack {
 	return v
 }
 
-// oracle is the tree that a mount shows.
+// oracle returns the tree that a mount shows.
 func (b *branches) oracle(paths ...string) fstest.Tree {
 	b.shown++
 	dst := filepath.Join(b.dir, fmt.Sprint("shown", b.shown))
@@ -82,7 +82,7 @@ func (b *branches) oracle(paths ...string) fstest.Tree {
 }
 
 // check compares the view with the oracle, and the changes found with hints
-// with those found without.
+// with the changes found without.
 func (b *branches) check(what string) fstest.Tree {
 	b.t.Helper()
 	v := b.view()
@@ -108,7 +108,7 @@ func changes(t *testing.T, old, now diff.View) []string {
 	return all
 }
 
-// listing is a tree as the lists of newBranches have it.
+// listing describes a tree in the format of newBranches.
 func listing(tree fstest.Tree) string {
 	var all []string
 	for _, p := range tree.Paths() {
@@ -128,9 +128,9 @@ func listing(tree fstest.Tree) string {
 	return strings.Join(all, " ")
 }
 
-// branchTable says what the module shows of branches.
+// branchTable has branches and the tree that the module shows for them.
 var branchTable = map[string]struct {
-	branches []string // the lowest first
+	branches []string // lowest first
 	want     string
 }{
 	"one branch alone":                  {[]string{"a=1 d/b=2"}, "a=1 d/ d/b=2"},
@@ -192,7 +192,7 @@ func TestWhatHasTheNameOfAMarkMustBeAFile(t *testing.T) {
 			root, err := b.view().Root()
 			require.NoError(t, err)
 			defer root.Close()
-			if _, err = root.Lookup(c.path); err == nil { // of a directory's attributes that is no matter
+			if _, err = root.Lookup(c.path); err == nil { // reading only the attributes of a directory needs no marks
 				_, err = root.OpenDir(c.path)
 			}
 			require.ErrorIs(t, err, unix.EIO)

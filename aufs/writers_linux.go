@@ -8,9 +8,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// CheckWriters asks the module, which lists the branches of every aufs,
-// wherever it is mounted, and looks at the mount tables of other processes,
-// which name them where it does not.
+// CheckWriters asks the module, which lists the branches of every aufs in every
+// mount namespace. If the module does not list them (brs=1), they are in the
+// mount tables, so CheckWriters also reads the mount tables of other processes.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error {
 		used, err := layerdir.BranchWritableElsewhere(d.store.branch(id))

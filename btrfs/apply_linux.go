@@ -30,8 +30,8 @@ func (d *btrfs) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, op
 	return applied, err
 }
 
-// commit makes the kernel give back what was deleted, which it keeps until
-// then.
+// commit forces a transaction commit. The kernel keeps the space of deleted
+// files until then.
 func (d *backend) commit() error {
 	root, err := os.Open(d.store.Root())
 	if err != nil {
@@ -41,18 +41,19 @@ func (d *backend) commit() error {
 	return subvol.Sync(root)
 }
 
-// CheckWriters makes copies of the layer's mounts read-only that other mount
-// namespaces have. A sealed layer is read-only by itself, also through such a
-// mount, but not for files that were open before.
+// CheckWriters makes copies of the layer's mounts in other mount namespaces
+// read-only. Sealing makes the subvolume read-only, also for such mounts, but
+// files that were open before can still be written to.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return d.store.NotWritableElsewhere(ctx, id)
 }
 
-// Target is the tree. The stream is unpacked beside it in the same subvolume,
-// from where it can be moved in.
+// Target returns the layer's tree as the target. The layer tar is unpacked
+// beside the tree in the same subvolume, because rename(2) cannot leave a
+// subvolume.
 func (d *backend) Target(ctx context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	err := d.makeWritable(l.ID, l.Meta)
-	if err == nil { // nothing can be moved into a subvolume in the tree
+	if err == nil { // nothing can be moved into a nested subvolume
 		err = d.flatten(ctx, l.ID, l.Meta)
 	}
 	if err != nil {
@@ -76,9 +77,9 @@ func (d *backend) Target(ctx context.Context, l layerlife.Layer, opts driver.App
 	}, nil
 }
 
-// merge moves a delta in. The limit, which what was unpacked has kept to, is
-// not in the way meanwhile: a rename could exceed it, and taking it back as
-// well.
+// merge moves a delta into the tree. The size limit is lifted meanwhile: the
+// delta in staging has already kept to it, but a rename could exceed it, and so
+// could the rename that undoes it.
 func (d *backend) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delta *tar.Delta) error {
 	tree, err := os.Open(d.store.Path(id, volDir, treeDir))
 	if err != nil {
@@ -91,14 +92,14 @@ func (d *backend) merge(ctx context.Context, id driver.ID, m layerdir.Meta, delt
 		merged = err == nil
 		return err
 	})
-	if err != nil && merged { // nothing undoes it now
+	if err != nil && merged { // the merge is done and nothing undoes it
 		err = fmt.Errorf("%w: limit the layer again: %w", tar.ErrTorn, err)
 	}
 	return err
 }
 
-// staging makes the directory that a layer is unpacked into. done closes and
-// removes it.
+// staging makes the directory that a layer tar is unpacked into. done closes
+// and removes it.
 func (d *backend) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,7 +115,7 @@ func (d *backend) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(
 	}
 	return f, func() {
 		f.Close()
-		// What cannot be removed now, Seal or Cleanup will.
+		// If the directory cannot be removed now, Seal or Cleanup will remove it.
 		if d.unlimited(id, m, func() error { return d.removeStaging(id, path) }) != nil {
 			d.uncleaned.Store(true)
 		}
@@ -124,8 +125,8 @@ func (d *backend) staging(id driver.ID, m layerdir.Meta) (f *os.File, done func(
 	}, nil
 }
 
-// removeStaging removes a staging directory, and the subvolumes that were moved
-// there.
+// removeStaging removes a staging directory and the subvolumes that were moved
+// into it.
 func (d *backend) removeStaging(id driver.ID, path string) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
@@ -162,7 +163,7 @@ func (d *backend) destroyNested(vol *os.File, n subvol.Nested) error {
 	return err
 }
 
-// leftovers returns the staging directories of a layer that nobody uses.
+// leftovers returns the staging directories of a layer that are not in use.
 func (d *backend) leftovers(vol string) (paths []string, err error) {
 	entries, err := os.ReadDir(vol)
 	if err != nil {

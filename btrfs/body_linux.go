@@ -8,13 +8,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// SameBody compares where the parts of a file are on disk. What two files share
-// there cannot change under either of them: a write goes elsewhere, also with
-// chattr +C as long as there is another user of the place. So the content is
-// the same; and that of a file that was only read needs no second reading.
+// SameBody compares where the extents of two files are on disk. Shared extents
+// cannot change under either file: a write goes to another place on disk, even
+// with chattr +C as long as the extent has another user. So equal extents mean
+// equal content, and a file that was only read need not be read again.
 func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	was, ok := old.(*dir)
-	if !ok || was.tree != d.tree.old { // it may even be on another disk
+	if !ok || was.tree != d.tree.old { // old may be a tree on another disk
 		return false, nil
 	}
 	n, err := d.Dir.Lookup(name)
@@ -37,7 +37,7 @@ func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	return sameExtents(d.tree, n.Ino, was.tree, o.Ino)
 }
 
-// sameExtents reports whether the parts of two files are in the same places.
+// sameExtents reports whether two files have the same extents on disk.
 func sameExtents(t *tree, ino uint64, old *tree, oldIno uint64) (bool, error) {
 	a, b := old.extents(oldIno), t.extents(ino)
 	defer a.Close()

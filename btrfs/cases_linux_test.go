@@ -14,7 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A change of a tree, as a function where an [fstest.Edit] does not exist.
+// A change of a tree. It is a function, because [fstest.Edit] does not have all
+// changes.
 type change func(t testing.TB, fs string)
 
 func edits(list ...fstest.Edit) change {
@@ -33,9 +34,9 @@ func all(list ...change) change {
 	}
 }
 
-var big = strings.Repeat("0123456789abcdef", 20_000) // 320,000 bytes: several extents' worth
+var big = strings.Repeat("0123456789abcdef", 20_000) // 320,000 bytes: several extents
 
-// some is a small tree with a bit of everything.
+// some is a small tree with a file of every kind.
 var some = edits(
 	fstest.Mkdir("a"), fstest.Mkdir("a/b"), fstest.Mkdir("a/b/c"), fstest.Mkdir("d"), fstest.Mkdir("e"),
 	fstest.Create("a/f", "one"), fstest.Create("a/g", big), fstest.Create("a/b/f", "two"), fstest.Create("a/b/c/f", "three"),
@@ -46,9 +47,9 @@ var some = edits(
 
 var cases = []struct {
 	name   string
-	before change // on top of some
+	before change // applied to the tree some
 	after  change
-	want   []string // "M path", when it is worth saying
+	want   []string // such as "M path"; nil if only the oracle is compared
 }{
 	{name: "nothing", after: all(), want: []string{}},
 	{name: "a file is written to deep down", after: edits(fstest.Write("a/b/c/f", "changed")), want: []string{`M "a/b/c/f"`}},
@@ -125,7 +126,7 @@ func TestASearchFindsWhatAFullWalkFinds(t *testing.T) {
 	}
 }
 
-// brief leaves of every line the kind and the path, and what it is linked to.
+// brief reduces every line to the kind, the path, and the link target.
 func brief(lines []string) []string {
 	short := make([]string, len(lines))
 	for i, l := range lines {
@@ -138,7 +139,7 @@ func brief(lines []string) []string {
 	return short
 }
 
-// kept gives a file the time it had.
+// kept restores the time of a file.
 func kept(path string) change { return edits(fstest.Touch(path, fstest.EditTime)) }
 
 func opened(path string, flags int, f func(t testing.TB, f *os.File)) change {
@@ -202,11 +203,12 @@ func flag(path string, flag int) change {
 	})
 }
 
-// fsOf is the tree in which a path is called full.
+// fsOf returns the root of the tree in which a file with the full path has the
+// relative path.
 func fsOf(full, path string) string { return strings.TrimSuffix(full, "/"+path) }
 
-// read reads a file, and sets the access time as a read would where the mount
-// leaves it alone.
+// read reads a file. It also sets the access time as a read would, in case the
+// mount does not.
 func read(path string) change {
 	return opened(path, os.O_RDONLY, func(t testing.TB, f *os.File) {
 		_, err := os.ReadFile(f.Name())
@@ -228,7 +230,7 @@ func swapped(a, b string) change {
 	}
 }
 
-// unlinkedOpen leaves an open file and directory without a name.
+// unlinkedOpen makes an open file and an open directory without a name.
 func unlinkedOpen(t testing.TB, fs string) {
 	for _, p := range []string{"open", "opendir"} {
 		path := filepath.Join(fs, p)
@@ -244,7 +246,7 @@ func unlinkedOpen(t testing.TB, fs string) {
 	}
 }
 
-// many makes empty files with numbers for names.
+// many makes empty files with numbers as names.
 func many(dir string, n int) change {
 	return func(t testing.TB, fs string) {
 		require.NoError(t, os.MkdirAll(filepath.Join(fs, dir), 0o755))

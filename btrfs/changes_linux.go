@@ -9,21 +9,23 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// A changeSet says which inodes of a subvolume changed since a transaction, and
-// in which directories they are. A million of them take some 25 MB.
+// A changeSet has the inodes of a subvolume that changed since a transaction,
+// and the directories that they are in. A million inodes take about 25 MB.
 //
-// The kernel writes the number of the transaction into an inode when the
-// content, the attributes, the links or the name of the file change, and for a
-// directory also when a name in it changes. So this number tells which inodes
-// may have changed. (The number of a leaf does not: many inodes share a leaf.)
-// It can tell too many, because a read that sets the access time counts too.
+// The kernel writes the number of the current transaction into an inode when
+// the content, attributes, links or name of the file change. For a directory it
+// also does so when a name in it changes. So this number tells which inodes may
+// have changed. (The number of a leaf does not, because many inodes share a
+// leaf.) The set may have too many inodes, because a read that sets the access
+// time counts too.
 type changeSet struct {
 	base uint64
-	// inodes that changed and have a name, sorted by number, which is shifted by
-	// newBit; the bit says that the inode was created since.
+	// inodes are the inodes that changed and have a name. Each entry is the inode
+	// number shifted left by newBit; the lowest bit says that the inode was created
+	// since base. The entries are sorted.
 	inodes []uint64
-	// links has, sorted, every changed inode with the directories it has names
-	// in, and the directories that are above those.
+	// links has the directories of every changed inode, and the directories above
+	// them. It is sorted.
 	links []link
 }
 
@@ -48,27 +50,27 @@ func (s *changeSet) find(ino uint64) (entry uint64, ok bool) {
 	return s.inodes[i], true
 }
 
-// has reports whether an inode changed.
+// has reports whether an inode changed since base.
 func (s *changeSet) has(ino uint64) bool {
 	_, ok := s.find(ino)
 	return ok
 }
 
-// isNew reports whether an inode was created since. An inode number says
-// nothing: that of a deleted file may be given to a new one.
+// isNew reports whether an inode was created since base. The inode number does
+// not show that, because a new file may get the number of a deleted one.
 func (s *changeSet) isNew(ino uint64) bool {
 	e, ok := s.find(ino)
 	return ok && e&newBit != 0
 }
 
-// in returns what is in a directory.
+// in returns the links to inodes in a directory.
 func (s *changeSet) in(dir uint64) []link {
 	from, _ := slices.BinarySearchFunc(s.links, link{dir, 0}, byDir)
 	to, _ := slices.BinarySearchFunc(s.links, link{dir, math.MaxUint64}, byDir)
 	return s.links[from:to]
 }
 
-// isIn reports whether an inode is among those that in returned.
+// isIn reports whether an inode is among the links that in returned.
 func isIn(children []link, ino uint64) bool {
 	_, ok := slices.BinarySearchFunc(children, ino, func(l link, ino uint64) int { return cmp.Compare(l.ino, ino) })
 	return ok
@@ -78,14 +80,15 @@ func isIn(children []link, ino uint64) bool {
 type changeScan struct {
 	*changeSet
 	tree *tree
-	// The inode whose links are being read: where they start, and how many are
-	// still to come.
+	// The inode whose links are being read, the index of its first link, and how
+	// many links are still missing.
 	ino   uint64
 	start int
 	left  uint32
 }
 
-// changedSince searches the leaves that were written since base.
+// changedSince returns the inodes that changed since base. It searches only
+// leaves that were written since.
 func changedSince(ctx context.Context, t *tree, base uint64) (*changeSet, error) {
 	s := &changeScan{changeSet: &changeSet{base: base}, tree: t}
 	seen := 0
@@ -101,7 +104,7 @@ func changedSince(ctx context.Context, t *tree, base uint64) (*changeSet, error)
 	return s.changeSet, s.finish(ctx)
 }
 
-// finish makes what was noted ready to be asked.
+// finish completes and sorts the collected data.
 func (s *changeScan) finish(ctx context.Context) error {
 	if err := s.complete(); err != nil {
 		return err
@@ -111,12 +114,13 @@ func (s *changeScan) finish(ctx context.Context) error {
 	}
 	slices.SortFunc(s.links, byDir)
 	s.links = slices.Compact(s.links)
-	// Room to grow is not needed any more, and may be as much again.
+	// Cloning frees the spare capacity, which may be as much memory again.
 	s.links, s.inodes = slices.Clone(s.links), slices.Clone(s.inodes)
 	return nil
 }
 
-// inodesSince is the query for all inodes in leaves written since base.
+// inodesSince returns the query for all inodes in leaves that were written
+// since base.
 func inodesSince(base uint64) subvol.Query {
 	last := uint64(math.MaxUint64) - 256 // BTRFS_LAST_FREE_OBJECTID
 	return subvol.Query{
@@ -125,7 +129,7 @@ func inodesSince(base uint64) subvol.Query {
 	}
 }
 
-// item notes an inode that changed, and its links, which come after it.
+// item records a changed inode, and its links, which follow the inode.
 func (s *changeScan) item(i subvol.Item) error {
 	switch i.Key.Type {
 	case subvol.InodeItem:
@@ -163,8 +167,8 @@ func (s *changeScan) refs(i subvol.Item) error {
 	})
 }
 
-// complete reads the links of the last inode when some of them are in leaves
-// that did not change.
+// complete reads all links of the last inode if some of them are in leaves that
+// did not change.
 func (s *changeScan) complete() error {
 	if s.left == 0 {
 		return nil
@@ -182,8 +186,8 @@ func refsOf(ino uint64) subvol.Query {
 	return q
 }
 
-// climb adds the directories above those that hold a changed inode. One that
-// changed itself has its links already.
+// climb adds the directories above those that have a changed inode. A directory
+// that changed itself already has its links.
 func (s *changeScan) climb(ctx context.Context) error {
 	held := make([]uint64, len(s.links))
 	for i, l := range s.links {

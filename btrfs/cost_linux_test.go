@@ -32,7 +32,7 @@ func (w *work) add(v work) {
 	w.looked += v.looked
 }
 
-// The same ten changes cost the same over any base.
+// The same ten changes cost the same over any parent.
 func TestTheWorkDoesNotGrowWithTheBase(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	ten := edits(
@@ -61,7 +61,8 @@ func TestTheWorkDoesNotGrowWithTheBase(t *testing.T) {
 	require.NotEmpty(t, got)
 	t.Logf("over 2,000 files: %+v", small)
 	t.Logf("over %d files: %+v", files, large)
-	// Leaves are cut differently, and the directories in between hold more.
+	// Leaves are split in different places, and the directories above have more
+	// names.
 	require.LessOrEqual(t, large.items, 2*small.items+1000, "items that searches returned")
 	require.LessOrEqual(t, large.searches, 2*small.searches, "searches")
 	require.Equal(t, small.listed, large.listed, "directories listed")
@@ -70,7 +71,7 @@ func TestTheWorkDoesNotGrowWithTheBase(t *testing.T) {
 	require.Equal(t, small.looked, large.looked, "files looked at")
 }
 
-// Of a huge directory that lost a few names, only those are looked at.
+// If a huge directory lost a few names, only these names are looked at.
 func TestDeletionsInAHugeDirectoryLookAtNothingElse(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
@@ -87,8 +88,8 @@ func TestDeletionsInAHugeDirectoryLookAtNothingElse(t *testing.T) {
 	require.Zero(t, n.work.opened+o.work.opened)
 }
 
-// What is left of a directory's index after most of it went is still compared
-// name by name.
+// If most names of a large directory were removed, the remaining ones are still
+// compared name by name.
 func TestMostOfALargeDirectoryIsDeleted(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
@@ -105,8 +106,8 @@ func TestMostOfALargeDirectoryIsDeleted(t *testing.T) {
 	require.Zero(t, n.work.opened+o.work.opened)
 }
 
-// Of a directory, the names of few changed files are asked for one by one, and
-// those of many are found by reading it.
+// If few files of a directory changed, their names are searched for one by one.
+// If many changed, the directory is listed.
 func TestOnlyADirectoryWithManyChangesIsListed(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
@@ -123,15 +124,15 @@ func TestOnlyADirectoryWithManyChangesIsListed(t *testing.T) {
 	}
 }
 
-// A container that reads all files of its image sets their access times.
-// Nothing of what it read is read again, and no directory listed.
+// A container that reads all files of its image sets their access times. A diff
+// does not read these files again, and lists no directory.
 func TestWhatWasOnlyReadIsNotReadAgain(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
 	all(some, many("a/many", 100))(t, old.fs())
 	paths := []string{".", "a", "a/many", "a/b", "d", "a/g", "d/big", "a/b/f", "top"}
-	// By default the kernel sets the access time when that of the change is later,
-	// and it is another one (relatime).
+	// By default the kernel updates an access time only if it is older than the
+	// change time (relatime).
 	for _, p := range paths {
 		times := []unix.Timespec{{Sec: 1}, {Nsec: unix.UTIME_OMIT}}
 		require.NoError(t, unix.UtimesNanoAt(unix.AT_FDCWD, old.fs(p), times, 0))

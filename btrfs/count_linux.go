@@ -14,11 +14,13 @@ import (
 )
 
 // usageSince counts what was added to the subvolume at path vol since the
-// transaction base, by the same search as for a diff: inodes made since, and
-// extents allocated since, each once however many files share it. With base 0
-// everything in the subvolume counts. What only refers to older extents, as a
-// reflink copy of a file of the parent does, takes nothing. Deleted files count
-// until they are closed; nested subvolumes do not count.
+// transaction base. It uses the same search as a diff. It counts inodes created
+// since base, and extents allocated since base. It counts an extent once even
+// if many files share it. With base 0 it counts everything in the subvolume.
+//
+// A reference to an older extent counts nothing; a reflink copy of a file of
+// the parent has only such references. A deleted file counts until it is
+// closed. Nested subvolumes do not count.
 func usageSince(ctx context.Context, vol string, base uint64, sealed bool) (driver.Usage, error) {
 	f, err := os.Open(vol)
 	if err != nil {
@@ -44,7 +46,7 @@ func usageSince(ctx context.Context, vol string, base uint64, sealed bool) (driv
 	return c.usage(), nil
 }
 
-// A usageCount adds up.
+// A usageCount adds up inodes and extents.
 type usageCount struct {
 	base    uint64
 	inodes  int64

@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// noise is content that no compression makes smaller.
+// noise returns content that cannot be compressed.
 func noise(size int) string {
 	b := make([]byte, size)
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -46,9 +46,10 @@ func (d *backend) Sides(ctx context.Context, l layerlife.Layer) (parents, layer 
 	return parent, t, nil
 }
 
-// base returns the transaction after which everything in the layer's subvolume
-// is its own; 0 when all of it is, or when that is not known since somebody has
-// put another subvolume in the place of this one or of the parent's.
+// base returns the transaction in which the layer's snapshot was made.
+// Everything newer in the subvolume belongs to the layer. base returns 0 if the
+// layer has no parent. It also returns 0 if another subvolume replaced that of
+// the layer or of the parent, so that the transaction is not known.
 func (d *backend) base(id driver.ID, m layerdir.Meta) (uint64, error) {
 	if len(m.Parents) == 0 {
 		return 0, nil

@@ -1,24 +1,24 @@
-// Package btrfs keeps each layer as a subvolume, a snapshot of its parent's.
+// Package btrfs stores each layer as a subvolume, which is a snapshot of its
+// parent's subvolume.
 //
-// A snapshot takes as long as a commit of the file system, whatever the parent
-// holds, and shares all blocks with it. Which inodes are newer than the
-// snapshot is in the file system's own trees, so a diff costs what changed.
-// Everything is done by ioctl(2), which needs CAP_SYS_ADMIN in the initial user
-// namespace.
+// Making a snapshot takes as long as a commit of the file system, however large
+// the parent is. The snapshot shares all blocks with the parent. The file
+// system's own trees tell which inodes are newer than the snapshot, so the cost
+// of a diff depends only on what changed. The driver works with ioctl(2) calls,
+// which need CAP_SYS_ADMIN in the initial user namespace.
 //
-// In a layer's directory the subvolume is "vol", and in it "fs" is the tree of
-// the view. Beside that, in the same subvolume since rename(2) does not leave
-// one, is what is being unpacked. A layer that was created with View has no
-// subvolume.
+// The subvolume is "vol" in the layer's directory. In the subvolume, "fs" is
+// the layer's merged tree. A layer tar is unpacked beside "fs" in the same
+// subvolume, because rename(2) cannot leave a subvolume. A layer that was
+// created with View has no subvolume.
 //
-// What a container puts into subvolumes of its own making counts for no limit,
-// and becomes plain directories when the layer is sealed: a snapshot would not
-// show it.
+// A container may make subvolumes of its own. Files in them do not count
+// against the size limit. Sealing replaces such a subvolume by a plain
+// directory, because a snapshot would not include it.
 //
-// A sealed layer is a read-only subvolume. A file that is open for writing when
-// it becomes one can still be written to, and NoWriters does not see it when
-// its mount is gone, because looking at each file would take longer than the
-// commit.
+// A sealed layer is a read-only subvolume. A file that was open for writing
+// before can still be written to. NoWriters does not see such a file if its
+// mount is gone, because checking every file would take longer than the commit.
 //
 //	d, err := btrfs.New(ctx, "/var/lib/layerkeep/btrfs", driver.Options{})
 package btrfs

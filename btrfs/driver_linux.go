@@ -20,27 +20,27 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Names in a layer's directory, and in its subvolume.
+// Names in the directory of a layer, and in its subvolume.
 const (
 	volDir        = "vol"
 	treeDir       = "fs"
-	stagingPrefix = "staging-" // beside treeDir: what is being unpacked
+	stagingPrefix = "staging-" // beside treeDir, for unpacking
 )
 
-// btrfs is the driver: the life of layers with the backend's hooks, and what
-// only it can do.
+// btrfs is the driver: the common life cycle of layers with the backend's
+// hooks, and the methods that only btrfs has.
 type btrfs struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too.
-// As they are one step further down, a hook does not hide the method of the
-// same name that layers have.
+// abilities are the backend's methods that the driver has, too. The type puts
+// them one level deeper in btrfs, so that a hook does not hide the method of
+// layerlife.Driver with the same name.
 type abilities struct{ *backend }
 
-// backend has the hooks of [layerlife.Backend].
+// backend implements the hooks of [layerlife.Backend].
 type backend struct {
 	store   *layerdir.Store
 	opts    driver.Options
@@ -48,29 +48,32 @@ type backend struct {
 	xattrs  []string
 	reflink bool
 	idmap   bool
-	// known: that was found out, now or before.
+	// known: the fields above were probed or remembered.
 	known bool
-	// uncleaned: there was no Cleanup since a layer was removed, or since something
-	// in one could not be.
+	// uncleaned: since the last Cleanup, a layer was removed, or something in a
+	// layer could not be removed.
 	uncleaned atomic.Bool
 
 	mu sync.Mutex
 	// unpacking has the paths of staging directories in use.
 	unpacking map[string]bool
-	// qgroups are those of destroyed subvolumes that could not be removed yet.
+	// qgroups are the quota groups of destroyed subvolumes that could not be
+	// removed yet.
 	qgroups []uint64
 	quotas  sync.Mutex // held while quotas are switched on or counted anew
-	// deleting is held by delete: Cleanup and the deletion in the background may
-	// come to the same directory, and what one found the other may have destroyed.
+	// deleting is held by delete. Otherwise Cleanup and a background deletion could
+	// work on the same directory, and one could destroy what the other has just
+	// found.
 	deleting sync.Mutex
-	// sealing is held for reading by Seal, and by Cleanup while it works in a
-	// layer.
+	// sealing is held for reading by Seal, and for writing by Cleanup while it
+	// works in a layer.
 	sealing sync.RWMutex
 }
 
-// New opens the store of this driver in root, which it creates when missing.
-// Returns an error matching [driver.ErrUnsupported] that says why when root is
-// not on a btrfs, or this process may not use subvolumes there: it has tried.
+// New opens the driver's store in root, and creates it if it is missing. New
+// probes whether root is on a btrfs and whether this process may use subvolumes
+// there. If not, it returns an error matching [driver.ErrUnsupported] that says
+// why.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
@@ -83,10 +86,9 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	store.OwnBelow(volDir)
 	store.StackAtMost(layerdir.MaxParents)
 	store.DeleteWith(d.delete)
-	// Syncing the directory logs what was renamed in it, and a log that has seen a
-	// subvolume being destroyed can make the file system one that cannot be mounted
-	// after a power cut (Linux 6.18: "log replay failed in
-	// unlink_inode_for_log_replay").
+	// Syncing the directory would write its renames to the log tree. If the log
+	// also covers a destroyed subvolume, the file system may fail to mount after a
+	// power cut (Linux 6.18: "log replay failed in unlink_inode_for_log_replay").
 	store.SettleWith(subvol.Commit)
 	if err := d.probe(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("btrfs: %w", err), store.Close())
@@ -94,20 +96,20 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	return &btrfs{layerlife.New(store, d), store.Parts(Name, volDir, nil), abilities{d}}, nil
 }
 
-// facts are what opening finds out.
+// facts are what probe finds out.
 type facts struct {
 	Xattrs  []string `json:"xattrs"`
 	Reflink bool     `json:"reflink"`
 	IDMap   bool     `json:"idmap"`
 }
 
-// Found returns what probe found out, or what was known instead.
+// Found returns the facts that probe found out or remembered.
 func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap})
 }
 
-// probe finds out what works here, or takes what was known. Without either the
-// slow ways are taken, which need nothing.
+// probe finds out what works here, or uses remembered facts. Without either it
+// uses the slow ways, which work everywhere.
 func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		if err := d.tryReading(); err != nil {
@@ -119,8 +121,8 @@ func (d *backend) probe(ctx context.Context) error {
 	return err
 }
 
-// tryReading tries what reading takes, which writes nothing. A store without
-// layers may have no directory, see [layerdir.OpenReadOnly].
+// tryReading probes what reading needs, without writing. A read-only store
+// without layers may have no directory; see [layerdir.OpenReadOnly].
 func (d *backend) tryReading() error {
 	dir, err := os.Open(d.store.Root())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,7 +145,7 @@ func (d *backend) tryReading() error {
 	return nil
 }
 
-// try tries what the driver needs, in a directory of the store.
+// try probes what the driver needs, in a directory of the store.
 func (d *backend) try(ctx context.Context) (f facts, err error) {
 	path, done, err := d.store.Staging("probe")
 	if err != nil {
@@ -183,7 +185,7 @@ func (d *backend) try(ctx context.Context) (f facts, err error) {
 // Name returns [Name].
 func (d *backend) Name() string { return Name }
 
-// Properties returns the facts.
+// Properties returns the driver's properties.
 func (d *backend) Properties() driver.Properties {
 	return driver.Properties{
 		NativeDiff: true, Reflink: d.reflink, RenameDir: true, MountsWritable: !d.opts.ReadOnly, Quota: true, Idmap: d.idmap,
@@ -191,7 +193,7 @@ func (d *backend) Properties() driver.Properties {
 	}
 }
 
-// vol returns the path of the subvolume that the layer's view is in.
+// vol returns the path of the subvolume that has the layer's merged tree.
 func (d *backend) vol(id driver.ID, m layerdir.Meta) string {
 	if m.View {
 		return d.store.Path(m.Parents[0], volDir)
@@ -248,7 +250,7 @@ func createEmpty(dir *os.File) error {
 	if err := layerdir.EmptyRoot(tree); err != nil {
 		return err
 	}
-	return subvol.Sync(dir) // as a snapshot is on disk when it is made
+	return subvol.Sync(dir) // so that it is durable, as a new snapshot is
 }
 
 func snapshot(from string, dir *os.File) error {
@@ -260,7 +262,8 @@ func snapshot(from string, dir *os.File) error {
 	return subvol.Snapshot(src, dir, volDir)
 }
 
-// Mounts binds the layer's tree, or that of the parent for a view.
+// Mounts returns a bind mount of the layer's tree, or for a view of the
+// parent's tree.
 func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	if !l.View && !l.Sealed && !d.opts.ReadOnly {
 		if err := d.makeWritable(l.ID, l.Meta); err != nil {
@@ -273,9 +276,9 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 	}}, nil
 }
 
-// makeWritable undoes what a call that was killed has left: a layer that Seal
-// made read-only before it was recorded as sealed, or one whose limit was
-// lifted. What the layer holds stays as it is.
+// makeWritable repairs a layer after a call that was killed: Seal may have made
+// the subvolume read-only before it wrote the record, or the size limit may
+// still be lifted. The content of the layer does not change.
 func (d *backend) makeWritable(id driver.ID, m layerdir.Meta) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
@@ -288,7 +291,7 @@ func (d *backend) makeWritable(id driver.ID, m layerdir.Meta) error {
 	return d.limit(vol.Name(), uint64(m.Size))
 }
 
-// Close waits for deletions in the background.
+// Close waits for background deletions.
 func (d *btrfs) Close() error {
 	err := d.Driver.Close()
 	d.dropQgroups(nil)

@@ -114,8 +114,8 @@ func subvolumes(t *testing.T, dir string) int {
 	return len(nested)
 }
 
-// containerSubvolumes makes subvolumes in a layer, in each other, with all that
-// can be lost in them, one of them read-only.
+// containerSubvolumes makes nested subvolumes in a layer. They have every kind
+// of attribute that could be lost, and one of them is read-only.
 func (f *fixture) containerSubvolumes(id driver.ID) {
 	f.t.Helper()
 	require.NoError(f.t, os.Mkdir(f.in(id, "d"), 0o755))
@@ -141,7 +141,7 @@ func TestALayerWithSubvolumesInItIsRemoved(t *testing.T) {
 	f.create("b", driver.CreateOptions{})
 	f.containerSubvolumes("b")
 	require.NoError(t, f.Remove(t.Context(), "a"))
-	require.NoError(t, f.store.Close()) // waits
+	require.NoError(t, f.store.Close()) // waits for deletions
 	require.Equal(t, 1, subvolumes(t, f.dir), "that of the other layer")
 	entries, err := os.ReadDir(f.dir)
 	require.NoError(t, err)
@@ -234,7 +234,7 @@ func TestWithoutTheCapabilityItIsRefusedWithTheReason(t *testing.T) {
 	dir := scratch(t) + "/btrfs"
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and ends with it, as it has lost its capability
+		runtime.LockOSThread() // the thread ends with the goroutine, because it has lost its capability
 		if err := dropAdmin(); err != nil {
 			done <- err
 			return
@@ -248,7 +248,7 @@ func TestWithoutTheCapabilityItIsRefusedWithTheReason(t *testing.T) {
 	requireEmpty(t, dir)
 }
 
-// dropAdmin takes CAP_SYS_ADMIN from this thread.
+// dropAdmin removes CAP_SYS_ADMIN from this thread.
 func dropAdmin() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -342,8 +342,8 @@ func TestALayerThatAKilledSealMadeReadOnlyIsWrittenToAgain(t *testing.T) {
 	require.NoError(t, f.apply("b", fstest.File("h", "h")))
 }
 
-// TestASealedLayerSurvivesAPowerCut mounts what is on the disk when Seal
-// returns.
+// TestASealedLayerSurvivesAPowerCut mounts the state of the disk at the time
+// when Seal returns.
 func TestASealedLayerSurvivesAPowerCut(t *testing.T) {
 	dir := scratch(t)
 	d, err := New(t.Context(), dir+"/btrfs", driver.Options{})
@@ -375,8 +375,9 @@ func TestASealedLayerSurvivesAPowerCut(t *testing.T) {
 	})
 }
 
-// imageOf copies the image of a scratch file system as it is at this moment.
-// What it returns calls fn while that is mounted in the place of the other.
+// imageOf copies the current image of a scratch file system. The function that
+// it returns mounts the copy in place of the original, calls fn, and mounts the
+// original again.
 func imageOf(t *testing.T, scratch string) func(fn func()) {
 	t.Helper()
 	image := filepath.Join(filepath.Dir(filepath.Dir(scratch)), "image")
@@ -427,7 +428,7 @@ func testLimit(t *testing.T, f *fixture) {
 	overwrite := func() error { return os.WriteFile(f.in("a", "big"), make([]byte, 2*limitMiB<<20), 0o600) }
 	require.ErrorIs(t, overwrite(), unix.EDQUOT)
 	require.NoError(t, os.Remove(f.in("a", "big")))
-	require.NoError(t, f.limit(f.store.Path("a", volDir), subvol.NoLimit)) // as a call that was killed leaves it
+	require.NoError(t, f.limit(f.store.Path("a", volDir), subvol.NoLimit)) // as a killed call leaves it
 	_, err = f.Mount(t.Context(), "a", driver.MountOptions{})
 	require.NoError(t, err)
 	require.ErrorIs(t, overwrite(), unix.EDQUOT)
@@ -449,7 +450,8 @@ func testLimit(t *testing.T, f *fixture) {
 	requireNoQgroup(t, f, root, info.ID)
 }
 
-// requireNoQgroup waits for the kernel to free a subvolume.
+// requireNoQgroup waits until the kernel has freed a subvolume and its quota
+// group is gone.
 func requireNoQgroup(t *testing.T, f *fixture, root *os.File, id uint64) {
 	t.Helper()
 	require.NoError(t, f.Cleanup(t.Context()))
@@ -469,7 +471,7 @@ func TestALayerFilledToItsLimitIsSealedAndDeleted(t *testing.T) {
 	f := newFixture(t, driver.Options{})
 	f.create("a", driver.CreateOptions{Size: limitMiB << 20})
 	require.NoError(t, f.apply("a", fstest.File("f", "f")))
-	for i := range 10_000 { // until there is no room for as much as a name
+	for i := range 10_000 { // until there is no room even for a name
 		if err := os.WriteFile(f.in("a", fmt.Sprintf("%0200d", i)), make([]byte, 4096), 0o600); err != nil {
 			require.ErrorIs(t, err, unix.EDQUOT)
 			break
@@ -493,7 +495,7 @@ func TestALayerFilledToItsLimitIsDeletedWithTheSubvolumesInIt(t *testing.T) {
 	big, err := os.Create(f.in("a", "big"))
 	require.NoError(t, err)
 	defer big.Close()
-	for range 10 { // until a commit gives nothing back either
+	for range 10 { // until even a commit frees no more space
 		for err == nil {
 			_, err = big.Write(make([]byte, 4096))
 		}
@@ -502,7 +504,7 @@ func TestALayerFilledToItsLimitIsDeletedWithTheSubvolumesInIt(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, f.Remove(t.Context(), "a"))
-	require.NoError(t, f.store.Close()) // waits
+	require.NoError(t, f.store.Close()) // waits for deletions
 	require.NoError(t, f.Cleanup(t.Context()))
 	require.Zero(t, subvolumes(t, f.dir))
 }
@@ -560,7 +562,7 @@ func TestCallsForDifferentLayersAndCleanupGoSideBySide(t *testing.T) {
 	require.Equal(t, 1, subvolumes(t, f.dir))
 }
 
-// life makes, fills, seals and removes a layer and one over it.
+// life makes, fills, seals and removes a layer and another layer over it.
 func (f *fixture) life(id driver.ID, chain []driver.ID) error {
 	ctx := f.t.Context()
 	layer := fstest.Layer(f.t, fstest.File("f", string(id)), fstest.Whiteout("base"))

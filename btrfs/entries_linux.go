@@ -9,14 +9,16 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// An entry is a name in a directory that only one side has as it is.
+// An entry is a name in a directory that only one side has, or that differs
+// between the sides.
 type entry struct {
 	name      string
 	ino       uint64
 	subvolume bool
 }
 
-// entries goes through the names of a directory in the order they were made.
+// entries iterates over the names of a directory in the order in which they
+// were made.
 type entries struct {
 	*subvol.Cursor
 	tree  *tree
@@ -49,10 +51,10 @@ func (e *entries) copied() entry {
 	return entry{name: string(e.entry.Name), ino: e.entry.Ino, subvolume: e.entry.Subvolume}
 }
 
-// compareEntries finds the names of a directory that are not the same inode on
-// both sides, and those of the children. Both sides number their names in the
-// order they were made, from a common start, so the same names come in the same
-// order and need not be kept.
+// compareEntries finds the names in a directory that are not the same inode on
+// both sides, and the names of the changed children. Both sides number names in
+// the order in which they were made, and started with the same numbers. So
+// equal names come in the same order, and only differences have to be stored.
 func (t *tree) compareEntries(dir uint64, children []link) ([]diff.Hint, error) {
 	a, b := t.old.entries(dir), t.entries(dir)
 	defer a.Close()
@@ -89,8 +91,8 @@ func sameEntry(a, b subvol.Entry) bool {
 	return a.Ino == b.Ino && a.Subvolume == b.Subvolume && bytes.Equal(a.Name, b.Name)
 }
 
-// moved adds hints for names that were removed or made; a name that was removed
-// and made again for the same inode counts as any other.
+// moved adds hints for names that were removed or made. If a name was removed
+// and made again for the same inode, it is treated as an unchanged name.
 func (t *tree) moved(hints []diff.Hint, gone, came []entry, children []link) []diff.Hint {
 	byName := func(a, b entry) int { return strings.Compare(a.name, b.name) }
 	slices.SortFunc(gone, byName)

@@ -8,10 +8,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// Hints returns, of a directory whose names changed, those that are not the
-// same inode on both sides; of every directory, the names of what changed, and
-// of the directories below which something did. The former takes a reading of
-// both directories, the latter costs only what it finds. No file is looked at.
+// Hints returns the names of changed children, and of child directories that
+// have changes below them. If names in the directory changed, it also returns
+// the names that are not the same inode on both sides. For that it has to list
+// both directories; otherwise the cost depends only on the number of hints. It
+// looks at no file.
 func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	if !d.known {
 		return nil, false, nil
@@ -35,9 +36,9 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 }
 
 // namesChanged reports whether names may have been added or removed in a known
-// directory. It tells a directory that was only read, which sets the access
-// time, from others: all changes of a directory count up the sequence number in
-// its inode.
+// directory. A read of a directory sets the access time and so counts as a
+// change of the inode. A change of the names also increases the sequence number
+// in the inode.
 func (t *tree) namesChanged(ino uint64) (bool, error) {
 	if !t.since.has(ino) {
 		return false, nil
@@ -50,7 +51,8 @@ func (t *tree) namesChanged(ino uint64) (bool, error) {
 	return old != now, err
 }
 
-// An inodeState is all that a change of a directory changes.
+// An inodeState has all parts of an inode that a change of a directory's names
+// changes.
 type inodeState struct {
 	rest [2]string
 	size uint64 // of a directory: twice the length of all names
@@ -73,16 +75,16 @@ func (s *changeSet) hint(name string, ino uint64) diff.Hint {
 	return diff.Hint{Name: name, Descend: !s.has(ino)}
 }
 
-// Where one directory has so many children that changed, and not many more
-// names (for each of them this much of the directory's size), it is read
-// instead of asking for the names of each.
+// If a directory has at least manyChildren changed children, and its size is at
+// most worthReading for each of them, it is listed. Otherwise the names of each
+// child are searched for.
 const (
 	manyChildren = 8
 	worthReading = 1000
 )
 
-// childHints finds the names of the children in a directory whose names are the
-// same on both sides.
+// childHints finds the names of the changed children in a directory whose names
+// are the same on both sides.
 func (t *tree) childHints(dir uint64, children []link) ([]diff.Hint, error) {
 	if len(children) >= manyChildren {
 		n, err := t.inode(dir)
@@ -103,7 +105,7 @@ func (t *tree) childHints(dir uint64, children []link) ([]diff.Hint, error) {
 	return hints, nil
 }
 
-// listChildren finds the names of the children by reading the directory.
+// listChildren finds the names of the children by listing the directory.
 func (t *tree) listChildren(dir uint64, children []link) ([]diff.Hint, error) {
 	hints := make([]diff.Hint, 0, len(children))
 	e := t.entries(dir)
@@ -116,7 +118,8 @@ func (t *tree) listChildren(dir uint64, children []link) ([]diff.Hint, error) {
 	return hints, e.err
 }
 
-// sortHints sorts, and of two hints for a name keeps the one that says more.
+// sortHints sorts the hints. Of two hints for one name it keeps the one without
+// Descend, which covers more.
 func sortHints(hints []diff.Hint) []diff.Hint {
 	slices.SortFunc(hints, func(a, b diff.Hint) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 || a.Descend == b.Descend {

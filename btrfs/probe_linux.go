@@ -11,8 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// trySubvolumes searches, which tells whether this process may, makes a
-// subvolume and a snapshot in dir, makes it read-only, and removes both.
+// trySubvolumes probes in dir what the driver needs: it searches, makes a
+// subvolume and a snapshot, makes the snapshot read-only, and removes both. The
+// search fails if this process lacks the right.
 func trySubvolumes(dir *os.File) (err error) {
 	const snap = "snap"
 	if err := trySearch(dir); err != nil {
@@ -44,7 +45,7 @@ func trySubvolumes(dir *os.File) (err error) {
 	return subvol.SetReadOnly(f, true)
 }
 
-// trySearch looks for what every subvolume has.
+// trySearch searches for an inode that every subvolume has.
 func trySearch(f *os.File) error {
 	found := false
 	root := subvol.OfInode(subvol.FirstInode, subvol.InodeItem, subvol.InodeItem)
@@ -69,8 +70,9 @@ func destroyIn(dir *os.File, name string) error {
 	return err
 }
 
-// unsupported makes the errors of what is not there, or not permitted, match
-// [driver.ErrUnsupported]. A full disk, say, is not of them.
+// unsupported makes errors match [driver.ErrUnsupported] if they mean that a
+// feature is missing or not permitted. It returns other errors, such as a full
+// disk, as they are.
 func unsupported(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):

@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// What an edit can do beside what an [fstest.Edit] can.
+// Edits that [fstest.Edit] does not have.
 const (
 	opExchange = fstest.OpCopyUp + 1 + iota
 	opClone
@@ -28,7 +28,7 @@ const (
 	opPoke // a write in the middle
 	opTruncate
 	opRead
-	opSwapAway // renames away, and back
+	opSwapAway // renames away and back
 	lastOp
 )
 
@@ -69,11 +69,12 @@ func drawEdit(t *rapid.T) fstest.Edit {
 	return e
 }
 
-// try carries an edit out if it can be; which can is the same every time.
+// try makes an edit if it is possible. The same edit succeeds or fails every
+// time.
 func try(fs string, e fstest.Edit) {
 	full := filepath.Join(fs, e.Path)
 	if in, err := os.Lstat(filepath.Dir(full)); err != nil || !in.IsDir() {
-		return // removing what is in a fifo opens the fifo, and waits
+		return // removing the content of a pipe would open the pipe, and wait
 	}
 	fi, err := os.Lstat(full)
 	regular := err == nil && fi.Mode().IsRegular()
@@ -100,8 +101,8 @@ func try(fs string, e fstest.Edit) {
 	}
 }
 
-// rewrite changes the content of a file by uncommon means, and then often gives
-// it the time it had.
+// rewrite changes the content of a file in an unusual way, and then often
+// restores its time.
 func rewrite(fs, full string, fi os.FileInfo, e fstest.Edit) error {
 	f, err := os.OpenFile(full, os.O_RDWR, 0)
 	if err != nil {
@@ -144,8 +145,8 @@ func rewrite(fs, full string, fi os.FileInfo, e fstest.Edit) error {
 	return fstest.Touch(".", e.Mtime).Apply(full)
 }
 
-// Chains of layers of random edits, each compared with the one below by search,
-// by a full walk, and by the definition.
+// Each layer of a chain with random edits is compared with the layer below it
+// in three ways: by search, by a full walk, and by the oracle.
 func TestASearchFindsWhatAFullWalkFindsAfterRandomEdits(t *testing.T) {
 	root := scratch(t)
 	run := 0
@@ -180,7 +181,8 @@ func compareSides(t *testing.T, r *rapid.T, old, new volume) {
 	checkBodies(r, o, n, before, after)
 }
 
-// checkLinks compares what Links says of every file with what a walk shows.
+// checkLinks compares the result of Links for every file with the names that a
+// walk finds.
 func checkLinks(r require.TestingT, v *tree) {
 	names, nodes := map[uint64][]string{}, map[uint64]diff.Node{}
 	walk(r, v, func(p string, n diff.Node) {
@@ -197,7 +199,7 @@ func checkLinks(r require.TestingT, v *tree) {
 	}
 }
 
-// walk visits all files of a tree that are no directories.
+// walk visits all files of a tree except directories.
 func walk(r require.TestingT, v *tree, visit func(p string, n diff.Node)) {
 	root, err := v.Root()
 	require.NoError(r, err)
@@ -221,8 +223,8 @@ func walkDir(r require.TestingT, d diff.Dir, prefix string, visit func(p string,
 	}
 }
 
-// checkBodies checks that files of which SameBody says that they are the same,
-// at the same path on both sides, are.
+// checkBodies checks that files at the same path on both sides have equal
+// content if SameBody says so.
 func checkBodies(r require.TestingT, o, n *tree, before, after fstest.Tree) {
 	for p, node := range after {
 		if node.Type() != diff.TypeRegular || before[p].Type() != diff.TypeRegular {

@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// needQuotas switches quotas on for the file system of f when they are off:
-// simple ones, which cost nothing to speak of and need Linux 6.7, else quota
-// groups. What is on already stays as it is.
+// needQuotas switches quotas on for the file system of f if they are off. It
+// prefers simple quotas, which cost almost nothing and need Linux 6.7, over
+// quota groups. It does not change the kind of quotas that are already on.
 func (d *backend) needQuotas(f *os.File) error {
 	d.quotas.Lock()
 	defer d.quotas.Unlock()
@@ -27,7 +27,7 @@ func (d *backend) needQuotas(f *os.File) error {
 		d.log.Warn("counting what is on the file system, as its quota groups are inconsistent", "path", f.Name())
 		return subvol.Rescan(f)
 	}
-	if q.On && !q.Simple { // somebody may have switched them on a moment ago
+	if q.On && !q.Simple { // another program may have switched them on a moment ago
 		return subvol.AwaitRescan(f)
 	}
 	if q.On {
@@ -43,8 +43,8 @@ func (d *backend) needQuotas(f *os.File) error {
 	return subvol.EnableQuota(f, false)
 }
 
-// inheritNoLimit takes from a new snapshot the limit that, with quota groups,
-// it has from the subvolume it is of.
+// inheritNoLimit removes the limit of a new snapshot. With quota groups, a
+// snapshot inherits the limit of its source.
 func (d *backend) inheritNoLimit(path string) error {
 	vol, err := os.Open(path)
 	if err != nil {
@@ -62,7 +62,7 @@ func (d *backend) inheritNoLimit(path string) error {
 	return subvol.Limit(vol, info.ID, subvol.NoLimit)
 }
 
-// limit limits what the subvolume at path has to itself.
+// limit limits the bytes that only the subvolume at path has.
 func (d *backend) limit(path string, size uint64) error {
 	vol, err := os.Open(path)
 	if err != nil {
@@ -75,14 +75,14 @@ func (d *backend) limit(path string, size uint64) error {
 	}
 	err = subvol.Limit(vol, info.ID, size)
 	if errors.Is(err, unix.ENOTCONN) {
-		// It was limited once. Not to mount it any more would help nobody.
+		// The layer had a limit before. Refusing to mount it now would not help.
 		d.log.Warn("a layer has lost its limit: quotas were switched off for the file system", "path", path)
 		return nil
 	}
 	return err
 }
 
-// unlimited calls fn while the layer has no limit.
+// unlimited calls fn while the layer's limit is lifted.
 func (d *backend) unlimited(id driver.ID, m layerdir.Meta, fn func() error) error {
 	if m.Size == 0 {
 		return fn()
@@ -94,14 +94,14 @@ func (d *backend) unlimited(id driver.ID, m layerdir.Meta, fn func() error) erro
 	return errors.Join(fn(), d.limit(vol, uint64(m.Size)))
 }
 
-// Usage counts what was added to the parent's snapshot, by searching for it.
-// The bytes of a layer with a limit are what counts against that, which
-// includes the file system's own metadata.
+// Usage counts what was added since the snapshot of the parent, by searching
+// for it. If the layer has a limit, Bytes is the number that counts against the
+// limit, which includes metadata of the file system.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	return d.measure(ctx, l.ID, l.Meta, false)
 }
 
-// measure counts; synced says that everything is on disk.
+// measure counts what a layer takes. synced says that everything is on disk.
 func (d *backend) measure(ctx context.Context, id driver.ID, m layerdir.Meta, synced bool) (driver.Usage, error) {
 	base, err := d.base(id, m)
 	if err != nil {
@@ -124,8 +124,8 @@ func (d *backend) measure(ctx context.Context, id driver.ID, m layerdir.Meta, sy
 	return u, err
 }
 
-// counted returns what counts against the limit of a subvolume; ok is false
-// when that is not known.
+// counted returns the bytes that count against the limit of a subvolume. ok is
+// false if they are not known.
 func counted(vol *os.File) (bytes int64, ok bool, err error) {
 	state, err := subvol.QuotasOf(vol)
 	if err != nil || !state.On || state.Inconsistent {

@@ -7,11 +7,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// errStop ends a search.
+// errStop ends a search early.
 var errStop = errors.New("stop")
 
-// parent returns the directory that a directory is in, and its name there; 0
-// when it is in none, as the root of the subvolume.
+// parent returns the directory that has a directory, and the name there. It
+// returns 0 for the root of the subvolume.
 func (t *tree) parent(ino uint64) (dir uint64, name string, err error) {
 	q := subvol.OfInode(ino, subvol.InodeRef, subvol.InodeRef)
 	q.Few = true
@@ -44,15 +44,16 @@ func (t *tree) namesIn(ino, dir uint64, visit func(name string)) error {
 	})
 }
 
-// inPlace reports whether the directory that has this name in a known directory
-// of t is there on the old side too, and not just another of the same number.
+// inPlace reports whether the directory with this name in a known directory of
+// t has the same place on the old side, and is not a new directory with the
+// same inode number.
 func (t *tree) inPlace(ino, dir uint64, name string) (bool, error) {
 	if ino <= subvol.FirstInode {
 		return false, nil
 	}
 	entry, changed := t.since.find(ino)
 	if !changed {
-		return true, nil // it has not even been renamed
+		return true, nil // the inode did not change, so it was not renamed either
 	}
 	if entry&newBit != 0 {
 		return false, nil
@@ -61,10 +62,10 @@ func (t *tree) inPlace(ino, dir uint64, name string) (bool, error) {
 	return oldDir == dir && oldName == name, err
 }
 
-// maxDepth ends a climb that a corrupt tree makes endless.
+// maxDepth ends a climb that would be endless in a corrupt tree.
 const maxDepth = 1 << 20
 
-// Links returns the paths of the names of a file.
+// Links returns the paths of all names of a file.
 func (t *tree) Links(n diff.Node) ([]string, bool, error) {
 	if n.Dev != t.dev || n.IsDir() {
 		return nil, false, nil
@@ -86,14 +87,15 @@ func (t *tree) Links(n diff.Node) ([]string, bool, error) {
 	return paths, err == nil, err
 }
 
-// A place is where a directory is: the start of the paths of what it holds.
-// Directories that are not below the tree's root are not shown.
+// A place is the position of a directory: the prefix of the paths of everything
+// in it. A directory that is not below the tree's root is not shown.
 type place struct {
 	prefix string
 	shown  bool
 }
 
-// place finds a directory, with the help of those found before.
+// place finds the place of a directory. It uses and extends the places found
+// before.
 func (t *tree) place(ino uint64, found map[uint64]place) (place, error) {
 	type step struct {
 		ino  uint64

@@ -28,8 +28,8 @@ func (d *btrfs) Remove(ctx context.Context, id driver.ID) error {
 // Cleanup: only Cleanup frees the space of a removed layer and its quota group.
 func (d *btrfs) Leftovers() bool { return d.uncleaned.Load() || d.Parts.Leftovers() }
 
-// Cleanup deletes what Remove put aside and interrupted calls left behind, in
-// the store and in layers.
+// Cleanup deletes removed layers and what interrupted calls left behind, in the
+// store and in layers.
 func (d *btrfs) Cleanup(ctx context.Context) error {
 	if err := d.store.Changeable(); err != nil {
 		return fmt.Errorf("btrfs: clean up: %w", err)
@@ -37,7 +37,7 @@ func (d *btrfs) Cleanup(ctx context.Context) error {
 	d.uncleaned.Store(false)
 	err := errors.Join(d.store.Cleanup(ctx), d.cleanLayers(ctx))
 	d.dropQgroups(nil)
-	err = errors.Join(err, d.commit()) // the space is freed from now on
+	err = errors.Join(err, d.commit()) // the kernel now starts to free the space
 	if err != nil {
 		d.uncleaned.Store(true)
 	}
@@ -88,8 +88,9 @@ func (d *backend) cleanLayer(id driver.ID) error {
 	return d.removeLeftovers(id, m, left)
 }
 
-// delete is [rmtree.Remove] for a directory of the store that may hold
-// subvolumes. It is quick: what is in those the kernel frees later.
+// delete is [rmtree.Remove] for a directory of the store that may have
+// subvolumes. It is quick, because the kernel frees the content of subvolumes
+// later.
 func (d *backend) delete(path string) error {
 	d.deleting.Lock()
 	defer d.deleting.Unlock()
@@ -101,16 +102,16 @@ func (d *backend) delete(path string) error {
 	return rmtree.Remove(path)
 }
 
-// destroyBelow destroys the subvolumes that are in a directory, and in the
-// directories of so many levels below it. A layer has one level, and so has its
-// trash; that of earlier versions had two.
+// destroyBelow destroys the subvolumes in a directory, and in its
+// subdirectories down to the given number of levels. A layer and its trash
+// directory have one level. Trash of earlier versions had two.
 func destroyBelow(path string, levels int) (ids []uint64, err error) {
 	dir, err := openDir(path)
 	if dir == nil || err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	if on, err := subvol.OnBtrfs(dir); err != nil || !on { // which New has yet to find out
+	if on, err := subvol.OnBtrfs(dir); err != nil || !on { // New has not checked this yet
 		return nil, err
 	}
 	entries, err := dir.ReadDir(-1)
@@ -149,7 +150,8 @@ func destroyEntry(dir *os.File, name string, levels int) ([]uint64, error) {
 	return nil, nil
 }
 
-// openDir opens what is a directory; nil when it is none or gone.
+// openDir opens a directory. It returns nil if path does not exist or is not a
+// directory.
 func openDir(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
@@ -158,9 +160,9 @@ func openDir(path string) (*os.File, error) {
 	return f, err
 }
 
-// dropQgroups removes the quota groups of destroyed subvolumes, and of those
-// that were still being freed when it was last called. The IDs of subvolumes
-// are never given out again, so one that stays does no harm.
+// dropQgroups removes the quota groups of destroyed subvolumes, and those that
+// were still busy at the last call. The ID of a subvolume is never used again,
+// so a quota group that remains does no harm.
 func (d *backend) dropQgroups(destroyed []uint64) {
 	d.mu.Lock()
 	ids := append(d.qgroups, destroyed...)

@@ -19,24 +19,25 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Seal makes the layer immutable and durable. First the tree becomes what
-// snapshots of it will show, then all of it goes to disk; then the subvolume is
-// made read-only, which is a commit of its own and takes the thawing to disk;
-// and last the record says so. What is interrupted before that can be repeated,
-// or the layer be written to.
+// Seal makes the layer immutable and durable. First it gives the tree the
+// content that snapshots will show, and syncs it. Then it makes the subvolume
+// read-only, which is a commit of its own and also makes the thawing durable.
+// Last it writes the record. If Seal is interrupted before that, it can be
+// repeated, or the layer can be written to again.
 func (d *btrfs) Seal(ctx context.Context, id driver.ID) error {
 	d.sealing.RLock()
 	defer d.sealing.RUnlock()
 	return d.Driver.Seal(ctx, id)
 }
 
-// Prepare removes what is not part of the layer, and makes plain directories of
-// the subvolumes in it.
+// Prepare removes files that are not part of the layer, and replaces subvolumes
+// in it by plain directories.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	return d.prepare(ctx, l.ID, l.Meta)
 }
 
-// Settle counts the layer, thaws it and makes the subvolume read-only.
+// Settle sets the layer's usage, thaws the layer and makes the subvolume
+// read-only.
 func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	usage, err := d.measure(ctx, l.ID, l.Meta, true)
 	if err != nil {
@@ -59,8 +60,7 @@ func (d *backend) setReadOnly(id driver.ID) error {
 	return subvol.SetReadOnly(vol, true)
 }
 
-// prepare removes what is not part of the layer, and makes plain directories of
-// the subvolumes in it.
+// prepare does the work of Prepare for the given record.
 func (d *backend) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	if err := d.makeWritable(id, m); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (d *backend) prepare(ctx context.Context, id driver.ID, m layerdir.Meta) er
 	return d.flatten(ctx, id, m)
 }
 
-// removeLeftovers removes staging directories.
+// removeLeftovers removes the staging directories in left.
 func (d *backend) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) error {
 	if len(left) == 0 {
 		return nil
@@ -93,7 +93,7 @@ func (d *backend) removeLeftovers(id driver.ID, m layerdir.Meta, left []string) 
 }
 
 // flatten replaces every subvolume in the tree by a directory with the same
-// content, which shares its blocks.
+// content, which shares the blocks.
 func (d *backend) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	vol, err := os.Open(d.store.Path(id, volDir))
 	if err != nil {
@@ -105,10 +105,10 @@ func (d *backend) flatten(ctx context.Context, id driver.ID, m layerdir.Meta) er
 		return err
 	}
 	return d.unlimited(id, m, func() error {
-		m.Size = 0 // so that nothing below brings the limit back
+		m.Size = 0 // so that no function below restores the limit
 		for _, n := range nested {
 			at, err := subvol.PathOf(vol, n.Dir)
-			if err == nil && slices.Index(at, treeDir) == 0 { // not in a staging directory
+			if err == nil && slices.Index(at, treeDir) == 0 { // skip subvolumes in a staging directory
 				err = d.flattenOne(ctx, id, m, vol, n)
 			}
 			if err != nil {
@@ -142,8 +142,9 @@ func (d *backend) flattenOne(ctx context.Context, id driver.ID, m layerdir.Meta,
 	return err
 }
 
-// copySubvolume copies what is in a subvolume, further ones included. It makes
-// the original writable, as a directory has to be that is moved to another.
+// copySubvolume copies the content of a subvolume, including nested subvolumes.
+// It makes the original writable, because only a writable directory can be
+// moved to another directory.
 func (d *backend) copySubvolume(ctx context.Context, holder *os.File, name, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
 		return err
@@ -176,8 +177,8 @@ func (d *backend) copySubvolume(ctx context.Context, holder *os.File, name, to s
 	})
 }
 
-// swap puts each of two in the place of the other. The directory of the first
-// keeps its times: to the layer nothing happens.
+// swap exchanges name in dir with otherName in other. It restores the times of
+// dir, because the content of the layer does not change.
 func swap(dir *os.File, name string, other *os.File, otherName string) error {
 	st, err := sys.Fstat(int(dir.Fd()))
 	if err != nil {

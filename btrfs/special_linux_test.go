@@ -23,8 +23,9 @@ func inodeOf(t testing.TB, path string) uint64 {
 	return st.Ino
 }
 
-// After a mount, the kernel gives numbers from the highest one in use on. So a
-// new file gets that of the newest one when that was deleted before.
+// After a mount, the kernel gives out inode numbers after the highest one in
+// use. So a new file gets the number of the newest file if that file was
+// deleted before.
 func TestAnInodeNumberIsUsedAgain(t *testing.T) {
 	for name, c := range map[string]struct{ before, again change }{
 		"by a file":                {edits(fstest.Create("a/last", "old")), edits(fstest.Create("a/last", "new"))},
@@ -77,8 +78,8 @@ func TestASubvolumeInAWritableLayerIsATreeOfItsOwn(t *testing.T) {
 	require.Contains(t, brief(got), `A "a/in/deep/x"`)
 	require.Contains(t, brief(got), `A "d/dir/same"`)
 
-	// A snapshot of it shows empty directories in their place, in which nothing
-	// can be made.
+	// A snapshot shows empty directories in place of the nested subvolumes. Nothing
+	// can be made in them.
 	third := new.snapshot(t, vols.name())
 	edits(fstest.Write("a/f", "x"))(t, third.fs())
 	o, n := third.open(t, false), third.open(t, false)
@@ -89,8 +90,8 @@ func TestASubvolumeInAWritableLayerIsATreeOfItsOwn(t *testing.T) {
 	require.EqualValues(t, 2, inodeOf(t, third.fs("a/in")))
 }
 
-// All names that a file has in one directory are in one item of the tree while
-// they fit; the others are in items of another type.
+// The names that a file has in one directory are in one item of the tree as
+// long as they fit. The other names are in items of another type.
 func TestAFileHasMoreNamesInOneDirectoryThanFitIntoOneItem(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
@@ -126,8 +127,8 @@ func TestAFileHasMoreNamesInOneDirectoryThanFitIntoOneItem(t *testing.T) {
 	})
 }
 
-// The clock that gives change times ticks slowly, and names can change with
-// nothing else in the directory's inode but its sequence number.
+// The clock for change times ticks slowly. A change of names may change nothing
+// else in the directory's inode than its sequence number.
 func TestNamesThatChangeWithinOneTickOfTheClockAreFound(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	for range 50 {
@@ -144,14 +145,14 @@ func TestNamesThatChangeWithinOneTickOfTheClockAreFound(t *testing.T) {
 	}
 }
 
-// The item with the names of a file can be in another leaf than its inode, one
-// that did not change.
+// The item with the names of a file can be in another leaf than its inode. That
+// leaf may not have changed.
 func TestTheNamesOfAChangedInodeAreInALeafThatDidNotChange(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
 	const files, apart = 3000, 70 // about one in every leaf
 	many("many", files)(t, old.fs())
-	for i := range files { // which splits leaves anywhere
+	for i := range files { // splits leaves in any place
 		path := old.fs("many", fmt.Sprint(i*1009%files))
 		require.NoError(t, unix.Setxattr(path, "user.x", make([]byte, 100+i%7*100), 0))
 	}
@@ -174,7 +175,7 @@ func TestTheNamesOfAChangedInodeAreInALeafThatDidNotChange(t *testing.T) {
 	require.NotZero(t, separate, "the case is none when all were in one leaf")
 }
 
-// After a crash the kernel replays what fsync(2) wrote to a log.
+// After a crash the kernel replays the log that fsync(2) wrote.
 func TestWhatWasSyncedBeforeACrashIsFoundAfterIt(t *testing.T) {
 	root := scratch(t)
 	old := newVolume(t, root, "old")
@@ -198,7 +199,7 @@ func TestWhatWasSyncedBeforeACrashIsFoundAfterIt(t *testing.T) {
 	}
 }
 
-// crash makes the file system what it would be after a power cut.
+// crash puts the file system into the state after a power cut.
 func crash(t *testing.T, scratch string) {
 	t.Helper()
 	target := filepath.Dir(scratch)
@@ -206,7 +207,7 @@ func crash(t *testing.T, scratch string) {
 	out, err := exec.Command("cp", "--sparse=always", image, image+".cut").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, unix.Unmount(target, 0))
-	require.Eventually(t, func() bool { // the kernel writes on when it unmounts
+	require.Eventually(t, func() bool { // the kernel still writes while it unmounts
 		out, err := exec.Command("losetup", "-j", image).CombinedOutput()
 		return err == nil && len(out) == 0
 	}, fstest.Patience, 10*time.Millisecond)
@@ -215,8 +216,8 @@ func crash(t *testing.T, scratch string) {
 	require.NoError(t, err, "%s", out)
 }
 
-// A balance writes all leaves again, so that the search has to read all of
-// them, but changes no inode.
+// A balance writes all leaves again, so the search has to read all of them, but
+// it changes no inode.
 func TestABalanceIsNoChange(t *testing.T) {
 	program, err := exec.LookPath("btrfs")
 	if err != nil {
@@ -235,7 +236,7 @@ func TestABalanceIsNoChange(t *testing.T) {
 	require.Less(t, len(n.since.inodes), 20)
 }
 
-// A layer is only compared by search with what it is a snapshot of.
+// A layer is compared by search only with the layer that it is a snapshot of.
 func TestATreeThatIsNoSnapshotIsComparedWhole(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())
@@ -260,7 +261,8 @@ func TestATreeWhoseRootWasReplacedIsComparedWhole(t *testing.T) {
 	require.Equal(t, walked(t, old, new), lines(t, o, n))
 }
 
-// What is beside the tree, where a layer is unpacked, is not part of it.
+// Files beside the tree, where a layer tar is unpacked, are not part of the
+// tree.
 func TestWhatIsBesideTheTreeIsNotInIt(t *testing.T) {
 	vols := &volumes{root: scratch(t)}
 	old := newVolume(t, vols.root, vols.name())

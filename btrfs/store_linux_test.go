@@ -32,7 +32,7 @@ func (v volume) fs(names ...string) string {
 
 const treeName = "fs"
 
-// scratch mounts a new btrfs, on which trees can be searched.
+// scratch mounts a new btrfs, whose trees can be searched.
 func scratch(t testing.TB) string {
 	t.Helper()
 	root := fstest.Scratch(t, fstest.Btrfs)
@@ -69,7 +69,7 @@ func (v volume) snapshot(t testing.TB, name string) volume {
 	return volume{path: path, base: otransid(t, path)}
 }
 
-// otransid reads the transaction that made a subvolume.
+// otransid returns the transaction that made a subvolume.
 func otransid(t testing.TB, path string) uint64 {
 	t.Helper()
 	f, err := os.Open(path)
@@ -86,7 +86,7 @@ func (v volume) destroy(t testing.TB) {
 	call(t, filepath.Dir(v.path), 0x5000940f, 8, filepath.Base(v.path), 0) // BTRFS_IOC_SNAP_DESTROY
 }
 
-// call makes one of the calls that take a name in a directory.
+// call makes an ioctl call that takes a name in a directory.
 func call(t testing.TB, dir string, request uintptr, nameAt int, name string, fd int64) {
 	t.Helper()
 	f, err := os.Open(dir)
@@ -123,7 +123,7 @@ func (v volume) open(t testing.TB, sealed bool) *tree {
 	return tr
 }
 
-// changed opens both sides of a layer.
+// changed opens both sides of a layer, and searches for the changes.
 func changed(t testing.TB, old, new volume) (o, n *tree) {
 	t.Helper()
 	o, n = old.open(t, true), new.open(t, false)
@@ -132,7 +132,7 @@ func changed(t testing.TB, old, new volume) (o, n *tree) {
 	return o, n
 }
 
-// lines compares two views.
+// lines compares two views and returns the changes.
 func lines(t testing.TB, old, new diff.View) []string {
 	t.Helper()
 	changes, err := difftest.Collect(diff.Compare(t.Context(), old, new, diff.Options{}))
@@ -140,8 +140,7 @@ func lines(t testing.TB, old, new diff.View) []string {
 	return difftest.Lines(changes)
 }
 
-// walked compares two trees by walking both whole, and once more by holding
-// them in memory.
+// walked compares two trees by walking both completely.
 func walked(t testing.TB, old, new volume) []string {
 	t.Helper()
 	o, err := os.Open(old.fs())
@@ -153,7 +152,8 @@ func walked(t testing.TB, old, new volume) []string {
 	return lines(t, diff.DirView(o), diff.DirView(n))
 }
 
-// check compares the search with both oracles, and returns what it found.
+// check compares the search with the full walk and, if oracle is set, with the
+// oracle. It returns the changes that the search found.
 func check(t testing.TB, old, new volume, oracle bool) []string {
 	t.Helper()
 	o, n := changed(t, old, new)

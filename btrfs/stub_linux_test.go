@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// A snapshot of a subvolume shows another one in it as an empty directory,
-// whose time is that at which the kernel has read it.
+// A snapshot of a subvolume shows a nested subvolume as an empty directory. The
+// kernel gives that directory the time at which it is read.
 func TestWhatStandsForASubvolumeHasOneTime(t *testing.T) {
 	f := newFixture(t, driver.Options{})
 	f.create("a", driver.CreateOptions{})

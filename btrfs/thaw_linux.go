@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// thaw takes the flags of chattr(1) +i and +a from what was changed in a layer.
-// A layer cannot hold them, and in snapshots of it nothing could be done with
-// these files. Everything has to be on disk.
+// thaw removes the flags of chattr(1) +i and +a from the files that changed in
+// a layer. A layer cannot hold these flags, and the files could not be changed
+// in snapshots of the layer. Everything must be on disk.
 func (d *backend) thaw(ctx context.Context, id driver.ID, m layerdir.Meta) error {
 	base, err := d.base(id, m)
 	if err != nil {
@@ -56,7 +56,7 @@ func (t *tree) thawSince(ctx context.Context, base uint64) error {
 	return nil
 }
 
-// thawInode opens an inode by the first name it has.
+// thawInode opens an inode by its first name and thaws it.
 func (t *tree) thawInode(ino uint64) error {
 	err := t.each(refsOf(ino), func(i subvol.Item) error {
 		return i.Refs(func(dir uint64, name []byte) error {

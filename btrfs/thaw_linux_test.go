@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// freeze sets flags of chattr(1) on what is in a directory.
+// freeze sets flags of chattr(1) on files in a directory.
 func freeze(t *testing.T, dir string, flags map[string]int) {
 	t.Helper()
 	for name, flag := range flags {
@@ -38,7 +38,7 @@ var frozenTree = []fstest.Entry{
 
 var frozenFlags = map[string]int{"d/x": appendOnly, "d": immutable, "f": immutable, "e": appendOnly, "g": appendOnly, ".": appendOnly}
 
-// onFrozen removes, replaces and adds everywhere.
+// onFrozen removes, replaces and adds files in every frozen place.
 var onFrozen = []fstest.Entry{
 	fstest.Whiteout("f"), fstest.File("d/x", "new"), fstest.File("d/new", ""), fstest.Whiteout("e"), fstest.File("g", "new"), fstest.File("h", ""),
 }

@@ -16,32 +16,32 @@ import (
 	"github.com/layerkeep/layerkeep/internal/subvol"
 )
 
-// A tree is the view of a layer: a [diff.View] and a [diff.Linker]. After
-// compareWith it knows what changed since the snapshot of its parent was made.
+// A tree is the merged tree of a layer: a [diff.View] and a [diff.Linker].
+// After compareWith it knows what changed since the snapshot was made.
 type tree struct {
 	vol      *os.File // the subvolume, for searches in its tree
 	root     *rootfd.Dir
 	dev, ino uint64 // of root
-	synced   bool   // the tree on disk is all there is
-	old      *tree  // what compareWith was given; not closed by the tree
+	synced   bool   // everything is on disk
+	old      *tree  // the argument of compareWith; not closed by the tree
 	since    *changeSet
 	work     work
 }
 
-// treeOptions tune openTree.
+// treeOptions are the options of openTree.
 type treeOptions struct {
-	// sealed says that nobody writes to the tree any more.
+	// sealed says that the tree does not change any more.
 	sealed bool
 	read   rootfd.Options
 }
 
-// work counts what was asked of the kernel, for tests.
+// work counts calls of the kernel, for tests.
 type work struct {
-	searches, items int // calls that look into the tree of a subvolume, and what they gave
+	searches, items int // searches in the tree of a subvolume, and the items that they returned
 	listed          int // directories listed
 	opened, dirs    int // files and directories opened
 	looked          int // files whose attributes were read
-	completed       int // searches for the rest of an inode's names
+	completed       int // searches for the remaining names of an inode
 }
 
 // openTree opens the tree in the directory dir of the subvolume at path vol.
@@ -74,9 +74,9 @@ func (t *tree) Root() (diff.Dir, error) {
 	return &dir{PlainDir: diff.PlainDir{Dir: d}, tree: t, ino: t.ino, known: t.since != nil}, nil
 }
 
-// sync makes the kernel write what it holds back: inodes and names that are to
-// be put into the tree later, and data that has no place on disk yet. It does
-// so once.
+// sync makes the kernel write what it has delayed: inodes and names that are
+// not in the tree yet, and data without a place on disk. Only the first call
+// does so.
 func (t *tree) sync() error {
 	if t.synced {
 		return nil
@@ -88,7 +88,7 @@ func (t *tree) sync() error {
 	return nil
 }
 
-// each searches the tree of the subvolume.
+// each searches the tree of the subvolume and calls visit for every item.
 func (t *tree) each(q subvol.Query, visit func(subvol.Item) error) error {
 	t.work.searches++
 	return subvol.Each(t.vol, q, func(i subvol.Item) error {
@@ -98,9 +98,10 @@ func (t *tree) each(q subvol.Query, visit func(subvol.Item) error) error {
 }
 
 // compareWith finds out what changed in t since it was made as a snapshot of
-// old in the transaction base. Its Dirs are then a [diff.Hinter] against old,
-// which has to stay open. With base 0, or when the roots are not the same
-// directory, nothing is known and all has to be compared.
+// old in the transaction base. Afterwards its directories implement
+// [diff.Hinter] for a comparison with old, which has to stay open. With base 0,
+// or if the roots are not the same directory, nothing is known and everything
+// has to be compared.
 func (t *tree) compareWith(ctx context.Context, old *tree, base uint64) error {
 	t.old = old
 	if base == 0 || t.ino != old.ino {
@@ -124,8 +125,8 @@ func (t *tree) compareWith(ctx context.Context, old *tree, base uint64) error {
 type dir struct {
 	diff.PlainDir
 	tree *tree
-	ino  uint64 // of a known one
-	// known: on the old side, the same directory is at the same path.
+	ino  uint64 // inode number, if known is true
+	// known: the old side has the same directory at the same path.
 	known bool
 }
 
@@ -134,13 +135,14 @@ func (d *dir) Stat() (diff.Node, error) {
 	return nodeOf(st), err
 }
 
-// stubInode is the number of the directories that the kernel shows in the place
-// of subvolumes that a snapshot did not take along:
-// BTRFS_EMPTY_SUBVOL_DIR_OBJECTID.
+// stubInode is the inode number of a stub: the empty directory that the kernel
+// shows instead of a subvolume that a snapshot did not include. The kernel
+// calls it BTRFS_EMPTY_SUBVOL_DIR_OBJECTID.
 const stubInode = 2
 
-// nodeOf gives stubs, which have the time at which they are looked at, the
-// time 0. So has what Seal makes of them.
+// nodeOf returns the attributes of a file. The mtime of a stub would be the
+// time of the call, so nodeOf replaces it by 0. A directory that Seal makes
+// from a stub has the mtime 0, too.
 func nodeOf(st rootfd.Stat) diff.Node {
 	if st.Ino == stubInode && st.IsDir() {
 		st.Mtime = time.Unix(0, 0)

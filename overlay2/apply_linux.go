@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Target is the layer's own directory. What is unpacked without parents is kept
-// beside it.
+// Target returns the layer's own directory as the target. A detached layer tar
+// is stored beside that directory.
 func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	switch {
 	case l.Detached:
@@ -49,7 +49,7 @@ func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.Apply
 		return to, nil
 	}
 	shown := l.Meta
-	shown.View = empty // then its parents show all
+	shown.View = empty // then the parents show everything
 	view, err := d.openLayers(l.ID, shown)
 	if err != nil {
 		done()
@@ -73,7 +73,7 @@ func isEmpty(path string) (bool, error) {
 	return false, err
 }
 
-// merge moves a delta into the layer's own directory, over parents.
+// merge moves a delta into the layer's own directory, over the parents.
 func (d *backend) merge(ctx context.Context, id driver.ID, parents []driver.ID, delta *tar.Delta) error {
 	root, err := os.Open(d.store.Path(id, fsDir))
 	if err != nil {
@@ -92,10 +92,10 @@ func (d *backend) merge(ctx context.Context, id driver.ID, parents []driver.ID, 
 	return delta.Merge(ctx, target)
 }
 
-// keep puts a delta that was unpacked without parents into the layer.
+// keep stores the delta of a detached layer in the layer's directory.
 func (d *backend) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging string) (err error) {
 	to := d.store.Path(id, deltaDir)
-	if err := rmtree.Remove(to); err != nil { // of an interrupted call
+	if err := rmtree.Remove(to); err != nil { // left by an interrupted call
 		return err
 	}
 	err = durable.Write(durable.OS(), d.store.Path(id, deltaFile), 0o600, delta.Save)
@@ -108,8 +108,8 @@ func (d *backend) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 	before := m
 	m.Detached, m.Escaped = true, m.Escaped || delta.Escaped()
 	if err := d.store.Save(id, m); err != nil {
-		// The new record may be in place all the same, and needs what it speaks of
-		// until the old one is.
+		// The new record may be in place despite the error. It needs the delta, so the
+		// delta is removed only after the old record is back.
 		if back := d.store.Save(id, before); back != nil {
 			return errors.Join(err, back)
 		}
@@ -118,7 +118,7 @@ func (d *backend) keep(id driver.ID, m layerdir.Meta, delta *tar.Delta, staging 
 	return nil
 }
 
-// Rebase moves what was unpacked without parents into the layer, over them.
+// Rebase merges the delta of a detached layer into the layer, over its parents.
 func (d *backend) Rebase(ctx context.Context, id driver.ID, parents []driver.ID) error {
 	if err := d.rebase(ctx, id, parents); err != nil {
 		return fmt.Errorf("overlay2: rebase layer %s: %w", id, layerdir.TarError(err))
@@ -135,7 +135,7 @@ func (d *backend) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 		return err
 	}
 	if !m.Detached && len(parents) > 0 && slices.Equal(m.Parents, parents) {
-		return d.dropDelta(id) // it was done before, though its caller may not know
+		return d.dropDelta(id) // an earlier call did this, and its caller may not know
 	}
 	m, err = d.store.Writable(id)
 	switch {
@@ -165,19 +165,21 @@ func (d *backend) rebase(ctx context.Context, id driver.ID, parents []driver.ID)
 	if err := d.store.Save(id, m); err != nil {
 		return err
 	}
-	// The record counts; what is left beside it goes at the latest with the layer.
+	// The record decides. Files left beside it are removed with the layer at the
+	// latest.
 	if err := d.dropDelta(id); err != nil && d.opts.Logger != nil {
 		d.opts.Logger.WarnContext(ctx, "remove what a rebase has used up", "layer", id, "error", err)
 	}
 	return nil
 }
 
-// mergeDetached merges what was unpacked without parents, marking the layer for
-// as long as that takes. After success the mark is left to the caller's record.
+// mergeDetached merges the delta of a detached layer. The layer's record has
+// the Merging mark meanwhile. After success, the caller removes the mark when
+// it saves the record.
 func (d *backend) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID, delta *tar.Delta) error {
 	m.Merging = true
 	if err := d.store.Save(id, m); err != nil {
-		m.Merging = false // the new record may be in place all the same
+		m.Merging = false // the new record may be in place despite the error
 		return errors.Join(err, d.store.Save(id, m))
 	}
 	own := d.store.Path(id, fsDir)
@@ -185,7 +187,7 @@ func (d *backend) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Me
 	spent := false
 	if err == nil {
 		err = d.merge(ctx, id, parents, delta)
-		// Of parents that do not fit, Merge tells before it moves anything.
+		// If the parents do not fit, Merge says so before it moves anything.
 		spent = err != nil && !errors.Is(err, tar.ErrNeedsParents)
 	}
 	if err == nil {
@@ -193,13 +195,13 @@ func (d *backend) mergeDetached(ctx context.Context, id driver.ID, m layerdir.Me
 	}
 	err = errors.Join(err, layerdir.EmptyRoot(own))
 	if spent {
-		return err // what was unpacked is not whole any more: it stays marked
+		return err // the delta is no longer complete, so the mark stays
 	}
 	m.Merging = false
 	return errors.Join(err, d.store.Save(id, m))
 }
 
-// dropDelta removes what a layer was unpacked into without its parents.
+// dropDelta removes the stored delta of a detached layer.
 func (d *backend) dropDelta(id driver.ID) error {
 	return errors.Join(rmtree.Remove(d.store.Path(id, deltaDir)), rmtree.Remove(d.store.Path(id, deltaFile)))
 }
@@ -221,7 +223,7 @@ func (d *backend) loadDelta(id driver.ID) (*tar.Delta, *os.File, error) {
 	return delta, staging, nil
 }
 
-// read is how trees are read.
+// read returns how trees are read.
 func (d *backend) read() rootfd.Options {
 	return layerdir.ReadOptions(d.opts.Fallbacks)
 }

@@ -12,14 +12,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// Borrow implements [driver.Borrower]. A store of a user namespace has other
-// marks in its layers: the removed files of one would come back in the other.
+// Borrow implements [driver.Borrower]. It refuses a store whose layers use
+// other attributes as marks, as a store made in a user namespace does: files
+// that a layer there removed would reappear here.
 func (d *backend) Borrow(prefix, dir string, found json.RawMessage) error {
 	err := d.sameMarks(found)
 	if err == nil {
 		err = d.store.Borrow(prefix, dir, fsDir)
 	}
-	if err == nil && !d.opts.ReadOnly { // a borrowed layer may be mounted before one of ours is made
+	if err == nil && !d.opts.ReadOnly { // a borrowed layer may be mounted before a layer of this store is made
 		err = os.Mkdir(d.empty(), 0o700)
 	}
 	if err == nil || errors.Is(err, fs.ErrExist) || durable.NoRoom(err) {
@@ -28,7 +29,7 @@ func (d *backend) Borrow(prefix, dir string, found json.RawMessage) error {
 	return fmt.Errorf("overlay2: layers of %s: %w", dir, err)
 }
 
-// openLayers opens the picture of what the view of a layer shows.
+// openLayers opens the merged tree of a layer.
 func (d *backend) openLayers(id driver.ID, m layerdir.Meta) (*stack, error) {
 	if err := d.store.CheckLent(m.Parents...); err != nil {
 		return nil, err

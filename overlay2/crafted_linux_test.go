@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// write makes a file in a layer, and the directories on the way.
+// write makes a file in a layer, and its parent directories.
 func write(t *testing.T, path, body string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -30,8 +30,8 @@ func mark(t *testing.T, path, name, value string) {
 	require.NoError(t, unix.Lsetxattr(path, "trusted.overlay."+name, []byte(value), 0))
 }
 
-// TestCraftedLayersAreReadAsTheKernelReadsThem has what random edits on one
-// kernel hardly make.
+// TestCraftedLayersAreReadAsTheKernelReadsThem has cases that random edits on
+// one kernel rarely produce.
 func TestCraftedLayersAreReadAsTheKernelReadsThem(t *testing.T) {
 	cases := map[string]func(t *testing.T, bottom, middle, top string){
 		"whiteouts as files in a directory marked x": func(t *testing.T, bottom, middle, top string) {
@@ -133,9 +133,9 @@ func TestCraftedLayersAreReadAsTheKernelReadsThem(t *testing.T) {
 	}
 }
 
-// needXattrWhiteouts skips where overlay shows a whiteout that is an empty
-// file: it knows them from Linux 6.8 on. Nothing but a hand or another program
-// makes them.
+// needXattrWhiteouts skips the test if overlay does not know whiteouts that are
+// empty files with an attribute; Linux 6.8 and later know them. The kernel
+// itself never makes them.
 func needXattrWhiteouts(t *testing.T) {
 	t.Helper()
 	k := newKernelStack(t)
@@ -178,8 +178,8 @@ func TestBrokenMarksAreErrorsAndNoGuesses(t *testing.T) {
 	}
 }
 
-// Only the listing of a directory depends on the mark that says that it has
-// such whiteouts, as with the kernel's from Linux 6.8 on.
+// The mark that a directory has such whiteouts affects only its listing, as in
+// the kernel from Linux 6.8 on.
 func TestAFileThatIsMarkedAsAWhiteoutHidesItsNameInAnyDirectory(t *testing.T) {
 	k := newKernelStack(t)
 	k.add()

@@ -37,8 +37,9 @@ func (d *backend) open(l layerlife.Layer) (*stack, error) {
 	return v, nil
 }
 
-// Sides opens the views of the parents and of the layer. A comparison reads the
-// layer's own directory and, of its parents, only what has the same names.
+// Sides opens the merged trees of the parents and of the layer. A comparison
+// reads the layer's own directory, and of the parents only entries with the
+// same names.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	v, err := d.open(l)
 	if err != nil {
@@ -47,7 +48,7 @@ func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer di
 	return v.below(), v, nil
 }
 
-// Provider tells which layer a path comes from.
+// Provider returns the layer that a path comes from.
 func (d *backend) Provider(_ context.Context, id driver.ID, path string) (driver.ID, error) {
 	from, err := d.provider(id, path)
 	if err != nil {
@@ -77,7 +78,7 @@ func (d *backend) provider(id driver.ID, path string) (_ driver.ID, err error) {
 	return ids[layer], nil
 }
 
-// provider returns the uppermost layer that has the path.
+// provider returns the index of the uppermost layer that has the path.
 func (v *stack) provider(path string) (int, error) {
 	if path == "." {
 		return 0, nil

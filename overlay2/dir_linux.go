@@ -11,16 +11,17 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// knowledge is what a directory of a stack knows of the changes in it.
+// knowledge says what is known about the changes in a directory of a stack.
 type knowledge uint8
 
 const (
 	// unknown: everything here and below has to be compared.
 	unknown knowledge = iota
-	// merged: the uppermost layer has it and it merges with the same directory
-	// below, so what changed is what that layer has in it.
+	// merged: the uppermost layer has the directory, and it merges with the same
+	// directory below. So only names that the uppermost layer has in it can have
+	// changed.
 	merged
-	// untouched: the uppermost layer does not have it.
+	// untouched: the uppermost layer does not have the directory.
 	untouched
 )
 
@@ -29,12 +30,12 @@ type dir struct {
 	v      *stack
 	places []place
 	known  knowledge
-	// first has, once the directory was listed, the uppermost place of each
-	// name: a search through hundreds of layers need not begin at the top.
+	// first maps each name to the index of its uppermost place. Names fills it, so
+	// that a lookup in hundreds of layers need not start at the top.
 	first map[string]int
 }
 
-// hidden is in dir.first for names that a whiteout hides.
+// hidden is the value in dir.first for names that a whiteout hides.
 const hidden = -1
 
 // lookup finds a child.
@@ -50,12 +51,12 @@ func (d *dir) lookup(name string, topOnly bool) (*found, error) {
 	return d.v.lookup(d.places, name, first, topOnly)
 }
 
-// open makes a dir of places, which it owns from here on.
+// open makes a dir of places. The dir owns places from then on.
 func (v *stack) open(places []place, known knowledge) (*dir, error) {
 	d := &dir{v: v, places: places, known: known}
 	if len(places) >= v.many {
 		for i := range places {
-			places[i].parent = nil // will not stay open
+			places[i].parent = nil // the parent's descriptor will be closed
 		}
 		return d, nil
 	}
@@ -103,7 +104,8 @@ func (d *dir) Stat() (n diff.Node, err error) {
 	return d.v.node(d.places[0], "", n)
 }
 
-// Xattrs returns those of the uppermost of the merged directories.
+// Xattrs returns the extended attributes of the uppermost of the merged
+// directories.
 func (d *dir) Xattrs() (attrs map[string]string, err error) {
 	err = d.top(func(top *rootfd.Dir) error {
 		attrs, err = top.Xattrs()
@@ -115,7 +117,8 @@ func (d *dir) Xattrs() (attrs map[string]string, err error) {
 	return d.v.attrs(d.places[0], "", attrs)
 }
 
-// Names lists what the merged directories hold and do not hide.
+// Names lists the names in the merged directories, without names that a
+// whiteout hides.
 func (d *dir) Names() ([]string, error) {
 	if len(d.places) == 0 {
 		return nil, fs.ErrClosed
@@ -140,7 +143,8 @@ func (d *dir) Names() ([]string, error) {
 	return names, nil
 }
 
-// list adds what the place at has and none above it.
+// list adds the names in layer, which is the place with the index at, that no
+// place above it has.
 func (v *stack) list(layer *rootfd.Dir, at int, x bool, first map[string]int) error {
 	entries, err := layer.Entries()
 	if err != nil {
@@ -207,8 +211,8 @@ func (d *dir) Readlink(name string) (target string, err error) {
 	return target, err
 }
 
-// Open opens the body of a regular file, which can be in a lower layer than its
-// attributes.
+// Open opens the content of a regular file. The content can be in a lower layer
+// than the attributes.
 func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 	f, err := d.lookup(name, false)
 	if err != nil {
@@ -228,9 +232,9 @@ func (d *dir) Open(name string) (rc io.ReadCloser, err error) {
 	return rc, err
 }
 
-// SameBody reports whether the content of a regular file is, here and in old,
-// in one file of one layer: only its attributes were copied up, or a directory
-// above it was moved and moved back.
+// SameBody reports whether the content of a regular file is the same file of
+// the same layer here and in old. Then only its attributes were copied up, or a
+// directory above it was moved and moved back.
 func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	before, ok := old.(*dir)
 	if !ok {
@@ -248,7 +252,7 @@ func (d *dir) SameBody(name string, old diff.Dir) (bool, error) {
 	return a.IsRegular() && a.Dev == b.Dev && a.Ino == b.Ino, nil
 }
 
-// content is the file that holds the body.
+// content returns the file that has the content.
 func (f *found) content() rootfd.Stat {
 	if f.body != nil {
 		return f.body.st
@@ -280,7 +284,7 @@ func (d *dir) knowledgeOf(f *found) knowledge {
 	return merged
 }
 
-// Hints returns the names the uppermost layer has in this directory.
+// Hints returns the names that the uppermost layer has in this directory.
 func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	switch d.known {
 	case untouched:

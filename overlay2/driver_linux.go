@@ -19,52 +19,53 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Names in a layer's directory.
+// Names in the directory of a layer.
 const (
 	fsDir     = "fs"         // the layer's own files: upper or lower directory
-	workDir   = "work"       // overlay's scratch space beside it, until sealed
-	deltaDir  = "delta"      // what was unpacked without parents, until rebased
-	deltaFile = "delta.json" // what the delta's tree cannot say
+	workDir   = "work"       // overlay's scratch directory beside it, until the layer is sealed
+	deltaDir  = "delta"      // the delta of a detached layer, until it is rebased
+	deltaFile = "delta.json" // the part of the delta that its tree cannot hold
 )
 
-// emptyDir, in the store's directory, is what a layer without parents is
-// mounted over. No layer's ID starts with a dot.
+// emptyDir is a directory in the store's directory. It is the lower directory
+// for mounts of layers without parents. No layer's ID starts with a dot.
 const emptyDir = ".empty"
 
-// overlay is the driver: the life of layers with the backend's hooks, and what
-// only it can do.
+// overlay is the driver: the common life cycle of layers with the backend's
+// hooks, and the methods that only overlay2 has.
 type overlay struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too.
-// As they are one step further down, a hook does not hide the method of the
-// same name that layers have.
+// abilities are the backend's methods that the driver has, too. The type puts
+// them one level deeper in overlay, so that a hook does not hide the method of
+// layerlife.Driver with the same name.
 type abilities struct{ *backend }
 
-// backend has the hooks of [layerlife.Backend].
+// backend implements the hooks of [layerlife.Backend].
 type backend struct {
 	store    *layerdir.Store
 	opts     driver.Options
 	marks    marks
 	features mount.Features
 	xattrs   []string
-	// userNS: devices cannot be made here.
+	// userNS: device nodes cannot be made here.
 	userNS bool
 	// idmap: lower directories can be mounted with mapped IDs.
 	idmap bool
-	// onXFS: the store is on an xfs.
+	// onXFS: the store is on an XFS file system.
 	onXFS bool
-	// untried says why it is not known what can be mounted; nil when it is.
+	// untried says why it is not known what can be mounted. It is nil if that is
+	// known.
 	untried error
 }
 
-// New opens the store of this driver in root, which it creates when missing.
-// Returns an error matching [driver.ErrUnsupported] that says what is missing
-// when the file system or the kernel cannot carry overlay mounts on it: it has
-// tried.
+// New opens the driver's store in root, and creates it if it is missing. New
+// probes whether overlay works on the file system and the kernel. If it does
+// not, New returns an error matching [driver.ErrUnsupported] that says what is
+// missing.
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
@@ -82,7 +83,7 @@ func (d *backend) mounter() mount.Mounter {
 	return mount.Mounter{First: d.opts.Fallbacks.MountWay}
 }
 
-// try finds out what works here.
+// try probes what works here.
 func (d *backend) try(ctx context.Context) (f facts, err error) {
 	dir, done, err := d.store.Staging("probe")
 	if err != nil {
@@ -116,8 +117,9 @@ func (d *backend) try(ctx context.Context) (f facts, err error) {
 	return f, nil
 }
 
-// needTypes refuses file systems whose listings do not tell types: overlay
-// cannot tell whiteouts from files there (xfs made with ftype=0).
+// needTypes refuses file systems whose directory listings have no file types,
+// such as an XFS made with ftype=0. Overlay cannot tell whiteouts from other
+// files there.
 func needTypes(dir string) error {
 	d, err := rootfd.Open(dir, rootfd.Options{})
 	if err != nil {
@@ -136,7 +138,7 @@ func needTypes(dir string) error {
 // Name returns [Name].
 func (d *backend) Name() string { return Name }
 
-// Properties returns the facts.
+// Properties returns the driver's properties.
 func (d *backend) Properties() driver.Properties {
 	refused := ""
 	if !d.features.Escapes {
@@ -160,8 +162,9 @@ func (d *backend) Properties() driver.Properties {
 	}
 }
 
-// Make makes <id>/{fs,work}; the root directory's attributes are the nearest
-// parent's, since the uppermost directory gives those of the merged one.
+// Make makes <id>/{fs,work}. The layer's root directory gets the attributes of
+// the nearest parent's root, because the merged root shows the attributes of
+// the uppermost one.
 func (d *backend) Make(_ context.Context, dir string, l *layerlife.Layer) error {
 	if l.View {
 		return nil
@@ -184,12 +187,12 @@ func (d *backend) Make(_ context.Context, dir string, l *layerlife.Layer) error 
 	return err
 }
 
-// empty is the path of the directory that layers without parents are mounted
-// over; the first of them makes it.
+// empty returns the path of emptyDir. Making the first layer without parents
+// creates it.
 func (d *backend) empty() string { return filepath.Join(d.store.Root(), emptyDir) }
 
-// setRoot gives a layer's root directory the attributes it has before anything
-// is applied.
+// setRoot gives a layer's root directory its initial attributes: those of the
+// nearest parent's root, or of an empty root.
 func (d *backend) setRoot(path string, parents []driver.ID) error {
 	if len(parents) == 0 {
 		return layerdir.EmptyRoot(path)
@@ -207,10 +210,10 @@ func (d *backend) setRoot(path string, parents []driver.ID) error {
 	return layerdir.CopyRoot(path, root, d.marks.Encoding)
 }
 
-// Seal writes the file system to disk and then the record: the usage, whether
-// the layer has escaped attributes, and the mark that it is sealed. What the
-// record depends on stays until it counts, so that an interrupted call can be
-// repeated.
+// Seal syncs the file system and then writes the record: the usage, whether the
+// layer has escaped attributes, and the sealed mark. Files that an unsealed
+// layer needs are removed only after the record is written, so that an
+// interrupted call can be repeated.
 func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	if err := d.Driver.Seal(ctx, id); err != nil {
 		return err
@@ -223,15 +226,15 @@ func (d *overlay) Seal(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-// Prepare puts a layer that was unpacked without parents over none, and gives
-// files the owners that they have in the container.
+// Prepare merges a detached layer over no parents. It gives the files of a
+// layer with mapped IDs the owners that they have in the container.
 func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	if l.Detached {
 		if err := d.rebase(ctx, l.ID, nil); err != nil {
 			return err
 		}
 		l.Detached = false
-	} else if len(l.Parents) == 0 { // an earlier try may have ended after the merge
+	} else if len(l.Parents) == 0 { // an earlier call may have been interrupted after the merge
 		if err := d.dropDelta(l.ID); err != nil {
 			return err
 		}
@@ -245,14 +248,14 @@ func (d *backend) Prepare(ctx context.Context, l *layerlife.Layer) error {
 	return nil
 }
 
-// Settle counts the layer's own files, and looks for escaped attributes.
+// Settle counts the layer's own files, and checks them for escaped attributes.
 func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	usage, escaped, err := d.survey(ctx, l.ID)
 	l.Meta.Usage, l.Escaped = &usage, l.Escaped || escaped
 	return err
 }
 
-// Usage counts the layer's own files, not overlay's work directory.
+// Usage counts the layer's own files, without overlay's work directory.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	if l.Detached {
 		return layerdir.Usage(ctx, d.store.Path(l.ID, deltaDir))

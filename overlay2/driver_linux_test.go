@@ -64,7 +64,7 @@ func TestFiveHundredLayersMountInEveryWay(t *testing.T) {
 		id := driver.ID(fmt.Sprint(i))
 		require.NoError(t, os.Mkdir(d.store.Path(id), 0o700))
 		write(t, d.store.Path(id, fsDir, "d", fmt.Sprint("f", i)), "x")
-		// What Seal leaves, without its 500 times syncing the disk.
+		// The result of Seal, without 500 syncs of the disk.
 		require.NoError(t, os.WriteFile(d.store.Path(id, "layer.json"), []byte(`{"version":1,"sealed":true}`), 0o600))
 		parents = append([]driver.ID{id}, parents...)
 	}
@@ -210,8 +210,8 @@ func TestARebaseThatFailedInTheMiddleIsNotTriedAgainWithWhatIsLeft(t *testing.T)
 	require.NoError(t, d.Remove(t.Context(), "later"))
 }
 
-// A layer says "redirect", and the kernel writes marks of its own: neither
-// shows, whether the layer is alone or not.
+// The layer has a "redirect" attribute, and the kernel writes marks of its own.
+// The mount shows neither of them, with or without parents.
 func TestOverlaysOwnAttributesDoNotShowInAMountedLayer(t *testing.T) {
 	for name, fb := range map[string]driver.Fallbacks{"trusted": {}, "user": {UserXattr: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestDeepDirectoriesOfManyLayersNeedFewDescriptors(t *testing.T) {
 	require.Len(t, paths, 1)
 }
 
-// view is open for a layer whose record is still to be read.
+// view opens the merged tree of a layer after reading its record.
 func (d *backend) view(id driver.ID) (*stack, error) {
 	m, err := d.store.Load(id)
 	if err != nil {

@@ -12,19 +12,20 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A layer may have extended attributes of overlay's own namespace, as an image
-// with overlays in it has. They are kept escaped: active, they would hide or
-// show files of the host. Kernels before 6.7 hide escaped attributes, so what
-// such a layer says cannot be shown there. It is refused there by name: another
-// answer than on a newer kernel would be given otherwise.
+// A layer may have extended attributes in overlay's own namespace, for example
+// from an image that contains overlay layers. They are stored escaped:
+// unescaped, they would hide or show files of the host. Kernels before 6.7 hide
+// escaped attributes in a mount, so the mount would differ from one on a newer
+// kernel. Such a layer is therefore refused on these kernels.
 
-// errEscaped says why a layer with escaped attributes is refused.
+// errEscaped returns the error for a layer with escaped attributes on a kernel
+// that cannot show them.
 func (d *backend) errEscaped() error {
 	return fmt.Errorf("%w: it has extended attributes named %s*, which overlay can show from Linux 6.7 on",
 		driver.ErrUnsupported, d.marks.XattrPrefix())
 }
 
-// recordEscaped writes into a layer's record that it is going to have escaped
+// recordEscaped writes into a layer's record that the layer will have escaped
 // attributes.
 func (d *backend) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) error {
 	if !escaped || m.Escaped {
@@ -34,13 +35,13 @@ func (d *backend) recordEscaped(id driver.ID, m layerdir.Meta, escaped bool) err
 	return d.store.Save(id, m)
 }
 
-// survey returns what a layer's files take, and whether one of them has escaped
-// attributes. A program can have set these through a mount, so they are looked
-// for in a layer that was mounted writable, not in others, which take no time
-// for it.
+// survey returns the usage of a layer's files, and whether one of them has
+// escaped attributes. Programs can set such attributes through a mount. So
+// survey looks for them only in a layer that was mounted writable, and saves
+// the time for other layers.
 func (d *backend) survey(ctx context.Context, id driver.ID) (usage driver.Usage, escaped bool, err error) {
 	tree := d.store.Path(id, fsDir)
-	// The kernel makes the directory when it mounts the first time.
+	// The kernel makes this directory at the first writable mount.
 	if _, err := os.Lstat(d.store.Path(id, workDir, "work")); errors.Is(err, os.ErrNotExist) {
 		usage, err = layerdir.Usage(ctx, tree)
 		return usage, false, err

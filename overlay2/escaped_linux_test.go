@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// needEscapes skips where overlay cannot show escaped attributes.
+// needEscapes skips the test if overlay cannot show escaped attributes.
 func (d *overlay) needEscapes(t *testing.T) {
 	t.Helper()
 	if !d.features.Escapes {
@@ -63,7 +63,7 @@ func TestSettlingRecordsThatALayerHasEscapedAttributes(t *testing.T) {
 	require.ErrorIs(t, err, driver.ErrUnsupported)
 }
 
-// A privileged container can have overlays of its own.
+// A privileged container can make overlays of its own.
 func TestSealingRecordsWhatAProgramHasSetThroughAMount(t *testing.T) {
 	d := open(t, driver.Options{})
 	d.needEscapes(t)
@@ -103,7 +103,7 @@ func TestSealingRecordsWhatAProgramHasSetThroughAMount(t *testing.T) {
 	}
 }
 
-// A store may have come from a newer kernel.
+// A store may come from a newer kernel.
 func TestALayerWithEscapedAttributesIsReadButNotMountedWhereTheyCannotBeShown(t *testing.T) {
 	d := open(t, driver.Options{})
 	d.needEscapes(t)

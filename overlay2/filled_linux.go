@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// rebaseFilled puts a layer that another program has filled on its parents.
+// rebaseFilled gives parents to a layer that another program filled directly.
 func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Meta, parents []driver.ID) error {
 	inherited, err := d.store.CheckParents(parents)
 	if err != nil {
@@ -49,13 +49,15 @@ func (d *backend) rebaseFilled(ctx context.Context, id driver.ID, m layerdir.Met
 	return d.store.Save(id, m)
 }
 
-// implied gives directories that an applier made on the way to something else
-// the attributes that such directories have.
+// implied finds directories that a program unpacking a layer tar made only
+// because an entry needed a parent directory, and gives them the attributes
+// that such directories have: those of the same directory in the parents, or
+// else those of an empty root.
 type implied struct {
 	d *backend
 	// root is the path of the layer's own directory.
 	root string
-	// since is when the layer was made.
+	// since is the time when the layer was made.
 	since   time.Time
 	changed bool
 }
@@ -74,12 +76,13 @@ func (i *implied) dir(own *rootfd.Dir, below diff.Dir, _ []rootfd.Entry) error {
 	})
 }
 
-// is reports whether nobody has described the directory: it is root:root 0755,
-// has no attributes, and the last that happened to it is that something was put
-// into it. Whoever gives a directory a time changes st_ctime, and nothing else,
-// to now. The mark of an opaque directory does so too: there the time alone has
-// to tell. The root of a layer in which there is nothing has the time it was
-// made with.
+// is reports whether no entry of the layer tar described the directory. Such a
+// directory is root:root 0755, has no attributes, and its last change was that
+// an entry was added to it, so mtime and ctime are equal. A program that sets
+// an mtime changes ctime to the current time, and cannot set ctime. Setting the
+// mark of an opaque directory also changes ctime; for such a directory only the
+// comparison of mtime with since counts. The root of an empty layer still has
+// the mtime 0 that it was made with.
 func (i *implied) is(own *rootfd.Dir) (bool, error) {
 	st, err := own.Stat()
 	if err != nil || st.Mode&0o7777 != 0o755 || st.UID != 0 || st.GID != 0 {

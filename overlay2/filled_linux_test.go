@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// fill unpacks a layer into the upper directory as containerd does for a mount
-// that is one overlay.
+// fill unpacks a layer tar into the upper directory, as containerd does for a
+// mount that is one overlay.
 func (d *overlay) fill(t *testing.T, id driver.ID, lower []string, entries ...fstest.Entry) {
 	t.Helper()
 	opts := []archive.ApplyOpt{archive.WithConvertWhiteout(archive.OverlayConvertWhiteout)}
@@ -29,7 +29,7 @@ func (d *overlay) fill(t *testing.T, id driver.ID, lower []string, entries ...fs
 	require.NoError(t, err)
 }
 
-// filledCases are layers over the one that the test below makes.
+// filledCases are layer tars for layers over the base of the test below.
 func filledCases() map[string][]fstest.Entry {
 	return map[string][]fstest.Entry{
 		"a file in a directory without an entry": {fstest.File("d/new", "1")},
@@ -50,7 +50,7 @@ func filledCases() map[string][]fstest.Entry {
 	}
 }
 
-// What one of the two that unpack in sequence does otherwise.
+// Differences between the two ways of unpacking.
 const (
 	onlyEngine = "a directory over a file, which we refuse"
 	onlyOurs   = "a directory below an opaque one, to which the engine gives the attributes of what that hides"
@@ -87,8 +87,8 @@ func TestALayerThatAnEngineFilledIsOnItsParentsWhatItIsInSequence(t *testing.T) 
 	}
 }
 
-// timeless forgets the times of directories, which the engine's applier sets to
-// now where there is no entry.
+// timeless removes the times of directories from the tree. The engine's applier
+// sets them to the current time if a directory has no entry.
 func timeless(tree fstest.Tree) fstest.Tree {
 	for path, n := range tree {
 		if n.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -129,7 +129,7 @@ func TestAttributesOfOverlayThatAStrangerPutIntoALayerAreNotActive(t *testing.T)
 	d.sealed(t, "base", nil, fstest.Dir("secret").WithMode(0o700), fstest.File("secret/key", "1"), fstest.File("file", "body"), fstest.Dir("e"), fstest.File("e/kept", "1"))
 	require.NoError(t, d.Create(t.Context(), "later", nil, driver.CreateOptions{}))
 	d.fill(t, "later", nil, fstest.Dir("moved"), fstest.File("file", ""), fstest.Dir("e"), fstest.File("e/kept", ""), fstest.Dir("whole"), fstest.File("plain", ""))
-	// containerd's applier leaves out what is trusted; others may not.
+	// containerd's applier omits trusted attributes. Other appliers may not.
 	x := "trusted.overlay."
 	for _, attr := range [][3]string{
 		{"moved", x + "redirect", "/secret"},

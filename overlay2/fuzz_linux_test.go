@@ -22,11 +22,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// FuzzView makes three small layers of bytes, with overlay's attributes and
-// whiteouts in places that the kernel would not give them, and compares the
-// view with the kernel's own overlay of the same directories, name by name:
-// both show the same file, or both an error. The overlay is mounted nowhere, so
-// that it goes with the process.
+// FuzzView makes three small layers from the input. Overlay's attributes and
+// whiteouts can be in places where the kernel would not put them. For each name
+// it compares the view with the kernel's own overlay of the same directories:
+// both must show the same file, or both an error. The overlay is never attached
+// to a mount point, so it ends with the process.
 func FuzzView(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{1, 0, 1, 1, 4, 1, 9, 4, 2, 1, 16, 1})                           // a redirect
@@ -43,7 +43,7 @@ func FuzzView(f *testing.F) {
 			require.NoError(t, os.Mkdir(layers[len(layers)-1], 0o755))
 		}
 		story := craft(layers, input)
-		layers = append(layers, newEmpty(t, dir)) // so that what the lowest one says of those below is looked at, too
+		layers = append(layers, newEmpty(t, dir)) // so that the lowest crafted layer has a layer below it, too
 		v, err := openStack(layers, marks{whiteout.Overlay}, rootfd.Options{})
 		require.NoError(t, err)
 		defer v.Close()
@@ -78,7 +78,7 @@ func newEmpty(t *testing.T, dir string) string {
 	return empty
 }
 
-// requireDetachedOverlay skips where no overlay can be made.
+// requireDetachedOverlay skips the test if overlays cannot be made.
 func requireDetachedOverlay(f *testing.F) {
 	f.Helper()
 	dir := fstest.MemoryDir(f)
@@ -102,7 +102,7 @@ func requireDetachedOverlay(f *testing.F) {
 	}
 }
 
-// detachedOverlay is an overlay of lower directories, uppermost first.
+// detachedOverlay makes an overlay of lower directories, uppermost first.
 func detachedOverlay(lowers []string) (fd int, err error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -131,8 +131,8 @@ var (
 	}
 )
 
-// craft writes what the input says to layers, uppermost first, four bytes each,
-// and returns what it did. What cannot be done is left out.
+// craft makes files in layers, uppermost first, from four bytes of input each,
+// and returns what it did. It skips operations that fail.
 func craft(layers []string, input []byte) (story []string) {
 	for ; len(input) >= 4 && len(story) < 40; input = input[4:] {
 		op, at := input[0], input[1]%3
@@ -147,7 +147,7 @@ func craft(layers []string, input []byte) (story []string) {
 	return story
 }
 
-// craftOne does one thing to a path.
+// craftOne does one operation on a path.
 func craftOne(p string, op, value byte) (what string, err error) {
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return "parents", err
@@ -174,7 +174,8 @@ func craftOne(p string, op, value byte) (what string, err error) {
 
 const anError = "an error"
 
-// described is one file, or that there is only an error.
+// described returns the description of one file. If there is an error, it says
+// only that.
 func described(n diff.Node, target, body string, xattrs map[string]string, err error) string {
 	if err != nil {
 		return anError
@@ -190,7 +191,7 @@ func described(n diff.Node, target, body string, xattrs map[string]string, err e
 		n.Mode, n.UID, n.GID, size, n.Rdev, n.Mtime.UTC().Format(time.RFC3339Nano), target, body, xattrs)
 }
 
-// viewed describes what is below a directory of a view.
+// viewed describes everything below a directory of a view.
 func viewed(d diff.Dir, at string, all map[string]string) {
 	names, err := d.Names()
 	if err != nil {
@@ -228,11 +229,12 @@ func viewed(d diff.Dir, at string, all map[string]string) {
 	}
 }
 
-// ghost is a name that the kernel lists and does not find, such as a whiteout
-// where it merges nothing: the view has no such name, or an error.
+// ghost is a name that the kernel lists but cannot look up, such as a whiteout
+// in a directory that merges with nothing. The view has no such name, or
+// returns an error.
 const ghost = "a ghost"
 
-// shown describes what is below a directory that is mounted.
+// shown describes everything below a mounted directory.
 func shown(root, at string, all map[string]string) {
 	entries, err := os.ReadDir(filepath.Join(root, at) + "/.")
 	if err != nil {
@@ -272,7 +274,7 @@ func shown(root, at string, all map[string]string) {
 	}
 }
 
-// listed are the extended attributes of a path.
+// listed returns the extended attributes of a path.
 func listed(p string) (map[string]string, error) {
 	list := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(p, list)

@@ -15,20 +15,22 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A layer with a map of IDs is mounted over mapped parents. Its own directory
-// cannot be mapped (an overlay with a mapped upper directory is read-only), so
-// what is written there belongs to the host's IDs. Everything that reads the
-// layer translates them to the container's, and Seal does so on disk.
+// A layer with an ID map is mounted over mapped parents. Its own directory
+// cannot be mapped, because an overlay with a mapped upper directory is
+// read-only. So files that are written there get the host's IDs. All code that
+// reads the layer translates these IDs to the container's IDs, and Seal
+// translates them on disk.
 
-// errMapped says what cannot be done to a layer whose directory has the host's
-// IDs.
+// errMapped is the error for a call that is not possible on a layer whose
+// directory has the host's IDs.
 var errMapped = fmt.Errorf("%w: the IDs of its mounts are mapped", driver.ErrUnsupported)
 
-// errHalfSealed says that a layer's directory has IDs of both sides.
+// errHalfSealed says that a layer's directory has IDs of both the host and the
+// container.
 var errHalfSealed = fmt.Errorf("%w: sealing it was interrupted: seal it again, or remove it", driver.ErrSealed)
 
-// mapRoot gives the root directory of a layer, which has the attributes of its
-// parent's, the host's IDs.
+// mapRoot translates the IDs of a layer's root directory to the host's IDs. The
+// root has the attributes of the parent's root, which are the container's.
 func mapRoot(path string, m *mount.IDMap) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -63,8 +65,9 @@ func mapRoot(path string, m *mount.IDMap) error {
 	return attrs.Set(attrs.Open(fd), &a, attrs.Unknown, attrs.Options{KeepTimes: true})
 }
 
-// shiftOf says how the IDs in a layer's own directory are to be read; nil: as
-// they are. Returns errHalfSealed when that cannot be said any more.
+// shiftOf returns how to translate the IDs in a layer's own directory, or nil
+// if they need no translation. It returns errHalfSealed if sealing was
+// interrupted in the middle of the translation.
 func (d *backend) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	if m.IDMap == nil || m.View || m.Sealed {
 		return nil, nil
@@ -79,8 +82,8 @@ func (d *backend) shiftOf(id driver.ID, m layerdir.Meta) (*shift, error) {
 	return nil, err
 }
 
-// node translates the attributes of a name in a directory, or for "" of the
-// directory.
+// node translates the owner of a name in a directory. The empty name means the
+// directory itself.
 func (v *stack) node(p place, name string, n diff.Node) (diff.Node, error) {
 	if v.shift == nil || p.layer != 0 {
 		return n, nil
@@ -92,7 +95,8 @@ func (v *stack) node(p place, name string, n diff.Node) (diff.Node, error) {
 	return n, nil
 }
 
-// attrs is node for extended attributes, as they are to be shown.
+// attrs translates the extended attributes of a name to the form that is shown.
+// For name see node.
 func (v *stack) attrs(p place, name string, onDisk map[string]string) (map[string]string, error) {
 	shown := v.marks.Shown(onDisk)
 	if v.shift == nil || p.layer != 0 {

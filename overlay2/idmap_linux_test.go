@@ -14,14 +14,15 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// overlapping has IDs that are somebody in the container and somebody else on
-// the host, so that to translate one twice gives a third.
+// overlapping returns a map in which IDs of the container are also IDs of the
+// host. If such an ID is translated twice, the result is wrong.
 func overlapping() *mount.IDMap {
 	ranges := []mount.IDRange{{Container: 0, Host: 10, Size: 1000}}
 	return &mount.IDMap{UIDs: ranges, GIDs: ranges}
 }
 
-// openMapped opens a store whose layers can have maps, with the layer "a".
+// openMapped opens a store whose layers can have ID maps, and makes the layer
+// "a".
 func openMapped(t *testing.T) *overlay {
 	t.Helper()
 	opened, err := New(t.Context(), t.TempDir()+"/root", driver.Options{})
@@ -37,8 +38,8 @@ func openMapped(t *testing.T) *overlay {
 	return d
 }
 
-// fill writes files of many owners to the layer's own directory, as a container
-// would, in several directories.
+// fill writes files of many owners to the layer's own directory, in several
+// directories, as a container would.
 func fill(t *testing.T, d *overlay) {
 	t.Helper()
 	own := d.store.Path("a", fsDir)
@@ -59,7 +60,7 @@ func fill(t *testing.T, d *overlay) {
 	require.NoError(t, unix.Mknod(own+"/removed", unix.S_IFCHR, 0), "a whiteout, which is nobody's")
 }
 
-// capabilityOf is a struct vfs_ns_cap_data.
+// capabilityOf returns a struct vfs_ns_cap_data.
 func capabilityOf(root byte) string {
 	b := make([]byte, capLength3)
 	copy(b, "\x01\x00\x00\x03\x00\x20")
@@ -67,7 +68,7 @@ func capabilityOf(root byte) string {
 	return string(b)
 }
 
-// dies is cancelled when it is asked for the n-th time.
+// dies is a context that ends when it is asked for the n-th time.
 type dies struct {
 	context.Context
 	n int
@@ -92,7 +93,7 @@ func TestASealThatIsInterruptedAmongMappedFilesIsDoneAgain(t *testing.T) {
 	require.NoError(t, v.Close())
 	require.Equal(t, uint32(10), tree["a"].UID)
 
-	// The first walk, which plans, asks four times.
+	// The first walk, which makes the plan, asks the context four times.
 	for n := 5; n < 8; n++ {
 		err := d.Seal(&dies{t.Context(), n}, "a")
 		if n == 5 {

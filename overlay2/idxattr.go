@@ -7,24 +7,25 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// The extended attributes in which there are IDs, as getxattr(2) gives them.
+// Extended attributes that contain IDs, by the names that getxattr(2) uses.
 const (
 	xattrCapability = "security.capability"
 	xattrACL        = "system.posix_acl_access"
 	xattrDefaultACL = "system.posix_acl_default"
 )
 
-// Of struct posix_acl_xattr_header and posix_acl_xattr_entry in
+// Values of struct posix_acl_xattr_header and posix_acl_xattr_entry in
 // linux/posix_acl_xattr.h, little-endian.
 const (
 	aclHeader = 4
 	aclEntry  = 8
-	aclUser   = 2 // a tag whose ID counts
+	aclUser   = 2 // a tag with an ID
 	aclGroup  = 8
 )
 
-// Of struct vfs_ns_cap_data in linux/capability.h, little-endian: what is known
-// to the initial user namespace alone has no root.
+// Values of struct vfs_ns_cap_data in linux/capability.h, little-endian.
+// Revision 2 has no root ID; it is for capabilities of the initial user
+// namespace.
 const (
 	capRevision  = 0xff000000
 	capRevision2 = 0x02000000
@@ -33,19 +34,19 @@ const (
 	capLength3   = 24
 )
 
-// A shift translates the IDs of what is written to a layer with a map.
+// A shift translates the IDs in a layer's own directory with an ID map.
 type shift struct {
 	*mount.IDMap
-	// mixedACLs: access control lists can have IDs of the container as well. From
-	// an xfs the kernel copies them up as they are on disk, since there they are
-	// also the attributes trusted.SGI_ACL_FILE and _DEFAULT.
+	// mixedACLs: access control lists can also have the container's IDs. On XFS,
+	// copy-up copies them as they are on disk, because they are also the attributes
+	// trusted.SGI_ACL_FILE and _DEFAULT there.
 	mixedACLs bool
 }
 
-// xattr translates the host's IDs in an attribute to those of the container.
-// Capabilities that were given in the container's user namespace become those
-// of a file that was never in one. What is malformed stays as it is. The error
-// matches [mount.ErrUnmapped].
+// xattr translates the host's IDs in an attribute to the container's IDs. A
+// capability that root of the container set becomes a revision 2 capability, as
+// if no user namespace was involved. A malformed value stays as it is. The
+// error matches [mount.ErrUnmapped].
 func (s *shift) xattr(name, value string) (string, error) {
 	switch name {
 	case xattrACL, xattrDefaultACL:
@@ -68,7 +69,7 @@ func orSame(mapID func(uint32) (uint32, bool)) func(uint32) (uint32, bool) {
 	}
 }
 
-// hostACL translates a container's IDs in an ACL to those of the host.
+// hostACL translates the container's IDs in an ACL to the host's IDs.
 func hostACL(m *mount.IDMap, value string) (string, error) {
 	return mapACL(value, m.HostUID, m.HostGID)
 }

@@ -61,7 +61,8 @@ func (k *kernelStack) mounted(m mount.Mount, fn func(root string)) {
 	}))
 }
 
-// shown is what the kernel shows of the stack, all layers being lower ones.
+// shown returns the tree that the kernel shows for the stack, with all layers
+// as lower directories.
 func (k *kernelStack) shown() (tree fstest.Tree) {
 	empty := filepath.Join(k.dir, "empty")
 	require.NoError(k.t, os.MkdirAll(empty, 0o755))
@@ -78,8 +79,8 @@ func (k *kernelStack) view() *stack {
 	return v
 }
 
-// check compares our view with the kernel's, and the changes found with hints
-// with those found without.
+// check compares the view with the kernel's, and the changes found with hints
+// with the changes found without.
 func (k *kernelStack) check(what string) {
 	v := k.view()
 	fstest.RequireEqual(k.t, k.shown(), fstest.FromView(k.t, v), what)
@@ -104,7 +105,7 @@ func (k *kernelStack) changes(v *stack) []string {
 type randomEdits struct {
 	rnd   *rand.Rand
 	root  string
-	paths []string // relative, of what is there
+	paths []string // relative paths of all files
 	n     int
 	log   []string
 }
@@ -136,7 +137,7 @@ func (e *randomEdits) fresh() string {
 	return filepath.Join(dir, string(rune('a'+e.rnd.IntN(6))))
 }
 
-// one does a random edit. Most can fail, which is part of the game.
+// one does a random edit. Most edits may fail.
 func (e *randomEdits) one() {
 	e.n++
 	p, q := e.pick(), e.fresh()

@@ -20,14 +20,14 @@ type facts struct {
 	XFS      bool           `json:"xfs"`
 }
 
-// Found returns what try found out, or what was known instead.
+// Found returns the facts that probe found out or remembered.
 func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.untried == nil, facts{d.features, d.xattrs, d.userNS, d.idmap, d.onXFS})
 }
 
-// probe finds out what works here, or takes what was known. Without either,
-// layers are read and removed, but not mounted: how that has to be done is not
-// known.
+// probe finds out what works here, or uses remembered facts. Without either, it
+// is not known how to mount layers; then they can be read and removed, but not
+// mounted.
 func (d *backend) probe(ctx context.Context) error {
 	if d.opts.ReadOnly {
 		return d.probeReadOnly(ctx)
@@ -42,8 +42,8 @@ func (d *backend) probe(ctx context.Context) error {
 		return err
 	}
 	if untried != nil {
-		// What another user found out, who is root of a user namespace or is not, is of
-		// no use.
+		// Remembered facts are useless if another kind of user found them out: root of
+		// the machine, or root of a user namespace.
 		userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlay(d.store.Root())
 		if !known || f.Features.UserXattr != userXattr {
 			f = facts{Features: mount.Features{UserXattr: userXattr}}
@@ -54,9 +54,8 @@ func (d *backend) probe(ctx context.Context) error {
 	return nil
 }
 
-// probeReadOnly is probe for a store that nothing may be written to: what was
-// known counts, and where nothing was known on this kernel, what overlay can do
-// is tried in memory.
+// probeReadOnly is probe for a read-only store. It uses remembered facts. If
+// there are none for this kernel, it probes overlay in memory.
 func (d *backend) probeReadOnly(ctx context.Context) error {
 	userXattr := d.opts.Fallbacks.UserXattr || layerdir.UserOverlayInMemory()
 	f, known := layerdir.Remembered[facts](d.opts)
@@ -74,14 +73,13 @@ func (d *backend) probeReadOnly(ctx context.Context) error {
 	return nil
 }
 
-// take makes f what is known.
+// take stores the facts f in the backend.
 func (d *backend) take(f facts) {
 	d.features, d.xattrs, d.userNS, d.idmap, d.onXFS = f.Features, f.Xattrs, f.UserNS, f.IDMap, f.XFS
 	d.limit()
 }
 
-// limit takes what tests have switched off from the features, and chooses the
-// marks.
+// limit switches features off that tests do not want, and chooses the marks.
 func (d *backend) limit() {
 	if d.features.UserXattr {
 		d.marks = marks{whiteout.OverlayUser}
@@ -94,7 +92,7 @@ func (d *backend) limit() {
 	}
 }
 
-// canMount returns an error where nothing is known of mounting.
+// canMount returns an error if it is not known what can be mounted.
 func (d *backend) canMount() error {
 	if d.untried == nil {
 		return nil

@@ -6,12 +6,12 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// marks are overlay's own extended attributes in one encoding:
-// "trusted.overlay." or, in a user namespace, "user.overlay.".
+// marks are overlay's own extended attributes in one encoding. Their names
+// start with "trusted.overlay." or, in a user namespace, "user.overlay.".
 type marks struct{ whiteout.Encoding }
 
-// Values of the opaque mark: the directory hides what is below it; the
-// directory may hold whiteouts that are regular files.
+// Values of the opaque mark. With y the directory hides the directory below it.
+// With x regular files in the directory may be whiteouts.
 const (
 	opaqueY = "y"
 	opaqueX = "x"
@@ -22,12 +22,12 @@ func (m marks) redirect() string { return m.Xattr("redirect") }
 func (m marks) metacopy() string { return m.Xattr("metacopy") }
 func (m marks) whiteout() string { return m.Xattr("whiteout") }
 
-// follows reports whether redirects and metacopy have a meaning: the kernel
-// refuses to look at them where an unprivileged user can write them.
+// follows reports whether redirects and metacopy marks have an effect. The
+// kernel ignores them if an unprivileged user can write them.
 func (m marks) follows() bool { return m.Encoding == whiteout.Overlay }
 
-// isEscaped reports whether an attribute is one of overlay's own that is kept
-// escaped.
+// isEscaped reports whether an attribute on disk is an escaped attribute of
+// overlay.
 func (m marks) isEscaped(attr string) bool {
 	shown, ok := m.XattrFromDisk(attr)
 	return ok && strings.HasPrefix(shown, m.XattrPrefix())

@@ -22,7 +22,8 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// metacopying opens a driver that copies up attributes without the body.
+// metacopying opens a driver whose mounts copy up only the attributes of a
+// file.
 func metacopying(t *testing.T) *overlay {
 	t.Helper()
 	d := redirecting(t, driver.Options{Metacopy: true})
@@ -56,7 +57,7 @@ func digestOf(h hash.Hash) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// allocated is what a tree takes on disk, in bytes.
+// allocated returns how much a tree takes on disk, in bytes.
 func allocated(t *testing.T, root string) (bytes int64) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
@@ -68,7 +69,7 @@ func allocated(t *testing.T, root string) (bytes int64) {
 	return bytes
 }
 
-// bodies are the digests of the regular files in the diff of a layer.
+// bodies returns the digests of the regular files in the diff of a layer.
 func (d *overlay) bodies(t *testing.T, id driver.ID) map[string][sha256.Size]byte {
 	t.Helper()
 	r, w := io.Pipe()
@@ -117,7 +118,8 @@ func TestWithMetacopyAChmodOfAGibibyteCopiesNoDataAndDiffsWithTheBody(t *testing
 	require.Empty(t, old.read)
 	require.Empty(t, new.read, "the mode tells the change")
 
-	// Once more, over the layer that has no body of its own, and after a rename.
+	// Once more, over the layer that has the attributes but not the body, and after
+	// a rename.
 	d.layer(t, "next", []driver.ID{"work", "base"}, Chmod("big", 0o640), Rename("big", "moved"))
 	require.Less(t, allocated(t, d.store.Path("next", fsDir)), int64(64<<10))
 	require.Equal(t, map[string][sha256.Size]byte{".wh.big": sha256.Sum256(nil), "moved": sum}, d.bodies(t, "next"))

@@ -12,17 +12,18 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// Mounts returns one mount, an overlay whose source is the layer's path so that
-// the mount table tells which layer it is. What a volatile mount left in the
-// work directory to prevent the next one is removed.
+// Mounts returns one mount: an overlay whose source is the layer's path, so
+// that the mount table shows which layer it is. Mounts removes the file that a
+// volatile mount leaves in the work directory to prevent the next mount.
 //
-// A layer that is alone is an overlay too, over an empty directory. Through a
-// bind, overlay's own attributes would be seen, and those of a layer under the
-// names that keep them from being taken for such (A6); and a container could
-// write attributes that redirect once the layer is a parent.
+// A layer without parents is mounted as an overlay over an empty directory. A
+// bind mount would show overlay's own attributes, and escaped attributes under
+// their escaped names (A6). Through it a container could also write attributes
+// that redirect once the layer is a parent.
 //
-// In a store that is read-only, the upper directory of a writable layer becomes
-// the uppermost of the lower ones: the kernel takes no upper directory there.
+// In a read-only store, the upper directory of a writable layer becomes the
+// uppermost lower directory, because the kernel does not allow an upper
+// directory there.
 func (d *backend) Mounts(ctx context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	id, m := l.ID, l.Meta
 	if err := d.mountable(l); err != nil {
@@ -64,8 +65,8 @@ func (d *backend) Mounts(ctx context.Context, l layerlife.Layer, opts driver.Mou
 	return []mount.Mount{res}, nil
 }
 
-// mountable returns an error for a layer that cannot be mounted here, or not
-// now.
+// mountable returns an error for a layer that cannot be mounted here, or cannot
+// be mounted now.
 func (d *backend) mountable(l layerlife.Layer) error {
 	if l.Detached {
 		return errDetached
@@ -88,16 +89,17 @@ func (d *backend) mountable(l layerlife.Layer) error {
 	return nil
 }
 
-// errDetached says that a layer waits for its parents.
+// errDetached says that a layer does not have its parents yet.
 var errDetached = fmt.Errorf("%w: it was unpacked without its parents and has to be rebased or sealed first", driver.ErrUnsupported)
 
-// errMappedUpper says that what was written to a layer with a map of IDs has
-// the host's IDs, and only an upper directory can show these beside lower ones
-// that are mapped.
+// errMappedUpper is the error for mounting a writable layer with an ID map from
+// a read-only store. The layer's own directory has the host's IDs. Overlay
+// shows these right only if the directory is the upper directory, beside mapped
+// lower directories.
 var errMappedUpper = fmt.Errorf("%w: its map of owners needs an upper directory to be mounted: %w", driver.ErrUnsupported, driver.ErrReadOnly)
 
-// dirs returns the directories that make up the view of a layer, uppermost
-// first.
+// dirs returns the directories that make up the merged tree of a layer,
+// uppermost first.
 func (d *backend) dirs(id driver.ID, m layerdir.Meta) []string {
 	var dirs []string
 	if !m.View {
@@ -109,10 +111,11 @@ func (d *backend) dirs(id driver.ID, m layerdir.Meta) []string {
 	return dirs
 }
 
-// options says everything whose default differs between kernels. An index would
-// tie the layer to the inodes of its parents; it has to stay independent of
-// them. Redirects are safe to follow: nothing but overlay itself can have
-// written them, see [whiteout.Encoding.XattrToDisk].
+// options returns mount options for everything whose default differs between
+// kernels. The index is off because it would tie the layer to the inodes of its
+// parents, and the layer has to stay independent of them. Redirects are safe to
+// follow, because only overlay itself can have written them; see
+// [whiteout.Encoding.XattrToDisk].
 func (d *backend) options(m layerdir.Meta) []string {
 	opts := []string{"index=off"}
 	if d.features.Xino {

@@ -21,7 +21,7 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// sight notes which paths of a view were looked at.
+// sight records which paths of a view were read.
 type sight struct {
 	diff.View
 	paths map[string]bool
@@ -103,16 +103,16 @@ func (d *overlay) layer(t *testing.T, id driver.ID, parents []driver.ID, edits .
 	})
 }
 
-// kernelShows is the tree that the kernel shows.
+// kernelShows returns the tree that the kernel shows.
 func (d *overlay) kernelShows(t *testing.T, id driver.ID) (tree Tree) {
 	t.Helper()
 	d.mounted(t, id, driver.MountOptions{ReadOnly: true}, func(root string) { tree = FromPath(t, root) })
 	return tree
 }
 
-// requireRight compares the changes of a layer with the oracle's, which has the
-// trees as the kernel shows them, and what a diff gives when it is applied. It
-// returns the changes.
+// requireRight compares the changes of a layer with the oracle's, which are
+// computed from the trees that the kernel shows. It also applies the diff and
+// compares the result. It returns the changes.
 func (d *overlay) requireRight(t *testing.T, id driver.ID, parents []driver.ID) []string {
 	t.Helper()
 	before, after := d.kernelShows(t, parents[0]), d.kernelShows(t, id)
@@ -137,7 +137,7 @@ func (d *overlay) requireDiff(t *testing.T, id driver.ID, parents []driver.ID, w
 	RequireEqual(t, want, d.shows(t, again), "the diff, applied")
 }
 
-// looks compares once more and tells what was looked at.
+// looks compares once more and returns what was read.
 func (d *overlay) looks(t *testing.T, id driver.ID) (old, new sight) {
 	t.Helper()
 	v, err := d.view(id)
@@ -149,7 +149,8 @@ func (d *overlay) looks(t *testing.T, id driver.ID) (old, new sight) {
 	return old, new
 }
 
-// redirectOf is what overlay wrote on a directory of the layer.
+// redirectOf returns the redirect that overlay wrote on a directory of the
+// layer.
 func (d *overlay) redirectOf(t *testing.T, id driver.ID, p string) string {
 	t.Helper()
 	value := make([]byte, 4096)
@@ -158,7 +159,8 @@ func (d *overlay) redirectOf(t *testing.T, id driver.ID, p string) string {
 	return string(value[:n])
 }
 
-// renameBase is what the renames below begin with. Nothing touches rest.
+// renameBase are the edits that the renames below start with. No rename touches
+// rest.
 func renameBase() []Edit {
 	edits := []Edit{
 		Mkdir("a"), Mkdir("a/b"), Mkdir("a/b/c"), Create("a/1", "a1"), Create("a/b/2", "b2"), Create("a/b/c/3", "c3"),
@@ -171,14 +173,15 @@ func renameBase() []Edit {
 
 var later = EditTime.Add(time.Hour)
 
-// A renaming is a stack of layers, each one a list of edits. The driver's view
-// and its diff of each are compared with the kernel's view and the oracle.
+// A renaming is a stack of layers. Each layer is a list of edits. The driver's
+// view and diff of each layer are compared with the kernel's view and the
+// oracle.
 type renaming struct {
 	name   string
 	layers [][]Edit
 	want   []string          // changes of the last layer
 	marks  map[string]string // redirects in the last layer
-	walks  bool              // all of the new tree has to be searched for links
+	walks  bool              // the whole new tree has to be searched for links
 }
 
 func renamings() []renaming {
@@ -326,7 +329,7 @@ func TestRenamingADirectory(t *testing.T) {
 	}
 }
 
-// requireFrugal: nothing was looked at that no edit touched.
+// requireFrugal checks that only paths that an edit touched were read.
 func (c renaming) requireFrugal(t *testing.T, old, new sight) {
 	t.Helper()
 	require.Empty(t, old.read, "the bodies of files that were not written need not be read")
@@ -341,8 +344,8 @@ func (c renaming) requireFrugal(t *testing.T, old, new sight) {
 	}
 }
 
-// renamed makes a layer in which a directory with n files was renamed, and
-// returns what it took there.
+// renamed makes a layer in which a directory with n files was renamed. It
+// returns how many entries the layer then had.
 func (d *overlay) renamed(t *testing.T, id driver.ID, n int) (entries int) {
 	t.Helper()
 	base := id + "-base"

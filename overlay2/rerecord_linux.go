@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// refind adds to the record of a layer that is made anew what its files tell:
-// whether there are escaped attributes, and files whose body is further down.
+// refind adds to the new record of a layer what its files show: whether there
+// are escaped attributes, and files whose content is in a lower layer.
 func (d *backend) refind(ctx context.Context, id driver.ID, m *layerdir.Meta) error {
 	for _, name := range []string{deltaDir, deltaFile} {
 		if _, err := os.Lstat(d.store.Path(id, name)); err == nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// A record that is written again says what the files of the layer tell,
-// whichever file does.
+// A rewritten record has what the attributes of the layer's files show,
+// whichever file has them.
 func TestARecordThatIsWrittenAgainTellsOfAttributes(t *testing.T) {
 	d := open(t, driver.Options{})
 	escaped := map[string]string{"trusted.overlay.overlay.opaque": "y"}
 	copied := map[string]string{"trusted.overlay.metacopy": ""}
 	for id, c := range map[driver.ID]struct {
-		attrs, more       map[string]string // of the first file, and of another
+		attrs, more       map[string]string // attributes of the first file, and of another file
 		escaped, metacopy bool
 	}{
 		"none": {}, "escaped": {escaped, nil, true, false}, "copied": {copied, nil, false, true},

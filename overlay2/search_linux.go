@@ -10,7 +10,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A file is a name in one layer.
+// A file is one name in one layer.
 type file struct {
 	layer int
 	dir   place
@@ -18,25 +18,26 @@ type file struct {
 	st    rootfd.Stat
 }
 
-// found is what a name in a merged directory means.
+// found is the result of looking up a name in a merged directory.
 type found struct {
-	// top provides the attributes.
+	// top is the file that provides the attributes.
 	top file
-	// body has the content when it is not in top (metacopy).
+	// body is the file with the content, if that is not top (metacopy).
 	body *file
-	// dirs are the merged directories, when it is one.
+	// dirs are the merged directories, if the name is a directory.
 	dirs []place
-	// cut: the uppermost layer's directory does not merge with the one of the
-	// same name below it: it is opaque, redirected, or there is none.
+	// cut: the directory in the uppermost layer does not merge with the directory
+	// of the same name below it. It is opaque or redirected, or there is no
+	// directory below.
 	cut bool
 }
 
-// A search is the state of one lookup across the layers: struct
-// ovl_lookup_data.
+// A search is the state of one lookup through the layers, as struct
+// ovl_lookup_data is in the kernel.
 type search struct {
 	v *stack
-	// name is what the next layer is asked for: one component, or an absolute
-	// path once a redirect said so.
+	// name is what to look up in the next layer: one component, or an absolute path
+	// after an absolute redirect.
 	name       string
 	isDir      bool
 	metacopy   bool
@@ -45,9 +46,10 @@ type search struct {
 	opaque     bool
 }
 
-// lookup finds name in the merged directory made of places, of which the first
-// ones are known not to have it. With topOnly it may stop at the uppermost
-// provider. A missing name matches [fs.ErrNotExist].
+// lookup finds name in the merged directory made of places. The places before
+// first are known not to have the name. With topOnly lookup may stop at the
+// uppermost layer that has the name. The error for a missing name matches
+// [fs.ErrNotExist].
 func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*found, error) {
 	s := &search{v: v, name: name}
 	var res *found
@@ -67,8 +69,8 @@ func (v *stack) lookup(places []place, name string, first int, topOnly bool) (*f
 			}
 			res.add(hit, s)
 		}
-		// An absolute redirect restarts at the layer below this one, now among
-		// the roots of all layers. The kernel only sees it on what it found.
+		// An absolute redirect continues in the next lower layer, with the roots of all
+		// layers as the places. The kernel checks for a redirect only on a hit.
 		if hit != nil && !s.stop && strings.HasPrefix(s.name, "/") && !atRoots {
 			atRoots = true
 			if places, err = v.roots(); err != nil {
@@ -102,14 +104,15 @@ type hit struct {
 	asDir place
 }
 
-// inLayer looks for s.name in one layer: in the directory p, or from the
-// layer's root for an absolute name.
+// inLayer looks up s.name in one layer: in the directory p, or from the layer's
+// root for an absolute name.
 func (s *search) inLayer(p place) (*hit, error) {
 	if !strings.HasPrefix(s.name, "/") {
 		return s.single(p, s.name, 0, "")
 	}
 	at := place{layer: p.layer, x: p.x}
-	// Counted from the end, since a redirect on the way changes the beginning.
+	// The position is counted from the end, because a redirect on the way changes
+	// the beginning.
 	for rest := len(s.name) - 1; ; {
 		before := len(s.name) - rest
 		name, _, more := strings.Cut(s.name[before:], "/")
@@ -126,25 +129,27 @@ func (s *search) inLayer(p place) (*hit, error) {
 	}
 }
 
-// single looks up one component. before is how much of s.name precedes it and
-// after what follows, for redirects. A nil hit means: not in this layer; s.stop
-// then says whether that ends the search.
+// single looks up one component. before is the length of the part of s.name
+// before the component, and after is the part that follows; redirects need
+// both. If h is nil, this layer does not have the name, and s.stop says whether
+// the search ends.
 func (s *search) single(p place, name string, before int, after string) (h *hit, err error) {
 	if name == "" || name == "." || name == ".." {
-		// A redirect led here. As with the kernel, it is no error before somebody
-		// looks.
+		// Only a redirect can lead here. As in the kernel, it is an error only at
+		// lookup.
 		return nil, fmt.Errorf("%s in layer %d: a redirect to the name %q: %w", p.child(""), p.layer, name, syscall.EIO)
 	}
 	err = s.v.with(p, func(d *rootfd.Dir) error {
 		st, err := d.Lookup(name)
-		if isMissing(err) || errors.Is(err, syscall.ENAMETOOLONG) { // a redirect can be longer than any name
+		if isMissing(err) || errors.Is(err, syscall.ENAMETOOLONG) { // a redirect can be longer than a file name may be
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		// The mark x only spares the kernel, and us, to look at each file that is
-		// listed: without it such a file is listed, and not found.
+		// The mark x only saves a check of every listed file, for the kernel and here.
+		// Without the mark, such a file appears in the listing but a lookup does not
+		// find it. So a lookup checks regular files always.
 		hidden, err := s.v.marks.isWhiteout(d, true, name, st)
 		if err != nil {
 			return err
@@ -173,9 +178,9 @@ func (s *search) single(p place, name string, before int, after string) (h *hit,
 	return h, nil
 }
 
-// minMetacopy is the least length, in bytes, of a metacopy mark that is not
-// empty: that of its header. Kernels before 6.6 look at no value and write
-// none.
+// minMetacopy is the smallest length, in bytes, of a metacopy mark that is not
+// empty: the length of its header. Kernels before 6.6 ignore the value and
+// write an empty one.
 const minMetacopy = 4
 
 func (s *search) regular(d *rootfd.Dir, h *hit, before int, after string) error {
@@ -214,7 +219,7 @@ func (s *search) directory(d *rootfd.Dir, h *hit, last bool, before int, after s
 	return s.followRedirect(d, h, before, after)
 }
 
-// followRedirect changes the name that the layers below are asked for.
+// followRedirect changes the name to look up in the layers below.
 func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string) error {
 	if !s.v.marks.follows() {
 		return nil
@@ -223,14 +228,14 @@ func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string)
 	if err != nil || !ok {
 		return err
 	}
-	// The kernel reads the value up to its first NUL, as text of C.
+	// The kernel reads the value as a C string, up to its first NUL.
 	target, _, _ := strings.Cut(value, "\x00")
 	if value == "" || !validRedirect(target) {
 		return fmt.Errorf("%s in layer %d: invalid redirect %q: %w", h.dir.child(h.name), h.layer, value, syscall.EIO)
 	}
 	if strings.HasPrefix(target, "/") {
-		// A part of the way here may have been opaque; that says nothing about
-		// the new path.
+		// A directory on the way here may have been opaque. That does not apply to the
+		// new path.
 		s.stop = false
 		s.name = target + after
 	} else {
@@ -240,7 +245,8 @@ func (s *search) followRedirect(d *rootfd.Dir, h *hit, before int, after string)
 	return nil
 }
 
-// validRedirect accepts one component, or an absolute path without empty ones.
+// validRedirect accepts one component, or an absolute path without empty
+// components.
 func validRedirect(target string) bool {
 	if !strings.HasPrefix(target, "/") {
 		return !strings.Contains(target, "/")
@@ -254,7 +260,7 @@ func validRedirect(target string) bool {
 }
 
 // isWhiteout reports whether the child hides its name in the layers below.
-// files: it can be a regular file that is marked as one.
+// files says that a regular file with the whiteout mark counts.
 func (m marks) isWhiteout(d *rootfd.Dir, files bool, name string, st rootfd.Stat) (bool, error) {
 	if st.Type() == rootfd.TypeChar {
 		return st.Rdev == 0, nil

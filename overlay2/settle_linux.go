@@ -13,15 +13,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Engines unpack layers straight into the upper directory of an overlay. What
-// is in there then is what their applier made of the stream: attributes of
-// overlay's own that a stranger put into the tar are active, whiteouts may
-// stand where nothing merges, and a directory without an entry has, when the
-// parents were not known, no attributes of theirs.
+// Other engines unpack layers directly into the upper directory of an overlay.
+// Then overlay's own attributes from an untrusted tar are active there.
+// Whiteouts may be in directories that merge with nothing. And a directory that
+// has no entry in the tar lacks the attributes of the parents' directory if the
+// parents were not known.
 
-// Settle escapes overlay's own attributes, but for marks of opaque directories,
-// and removes whiteouts from directories that merge with nothing, where they
-// would show.
+// Settle escapes overlay's own attributes, except the marks of opaque
+// directories. It removes whiteouts from directories that merge with nothing,
+// where a mount would show them.
 func (d *overlay) Settle(ctx context.Context, id driver.ID) error {
 	err := d.settle(ctx, id)
 	if errors.Is(err, driver.ErrSealed) {
@@ -38,7 +38,7 @@ func (d *overlay) Settle(ctx context.Context, id driver.ID) error {
 func (d *backend) settle(ctx context.Context, id driver.ID) error {
 	m, err := d.store.Writable(id)
 	if err != nil || m.Detached {
-		return err // what is detached is ours
+		return err // this driver unpacked a detached layer itself
 	}
 	if err := d.store.NotMounted(id, layerdir.MountedReadOnly); err != nil {
 		return err
@@ -50,19 +50,20 @@ func (d *backend) settle(ctx context.Context, id driver.ID) error {
 	defer done()
 	s := &settling{backend: d}
 	err = d.walkOwn(ctx, own, below, s.settleDir)
-	// Also after a refusal: what is active there must not be mounted.
+	// The record is written also after an error: the active attributes must not be
+	// mounted.
 	return errors.Join(err, d.recordEscaped(id, m, s.escaped))
 }
 
-// settling is one call of Settle.
+// settling is the state of one call of Settle.
 type settling struct {
 	*backend
 	// escaped: the layer has attributes of overlay's own namespace.
 	escaped bool
 }
 
-// openOwn opens the layer's own directory and the root of what parents show,
-// nil without any.
+// openOwn opens the layer's own directory and the root of the parents' merged
+// tree. below is nil if there are no parents.
 func (d *backend) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, below diff.Dir, done func(), err error) {
 	own, err = rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil || len(parents) == 0 {
@@ -78,9 +79,10 @@ func (d *backend) openOwn(id driver.ID, parents []driver.ID) (own *rootfd.Dir, b
 	return own, below, func() { below.Close(); view.Close(); own.Close() }, nil
 }
 
-// walkOwn calls fn for own and each directory in it, with the directory of the
-// parents of the same path, nil for none. Where own hides what is below it,
-// that is still below, but nothing further down is.
+// walkOwn calls fn for own and each directory below it. fn also gets the
+// directory with the same path in the parents, or nil if they have none. If own
+// is opaque, fn still gets the parents' directory for own itself, but nil for
+// everything further down.
 func (d *backend) walkOwn(ctx context.Context, own *rootfd.Dir, below diff.Dir, fn func(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -129,7 +131,7 @@ func (d *backend) walkChild(ctx context.Context, own *rootfd.Dir, below diff.Dir
 	return d.walkOwn(ctx, child, childBelow, fn)
 }
 
-// merges returns below unless own hides it.
+// merges returns below, or nil if own is opaque.
 func (d *backend) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
 	if below == nil {
 		return nil, nil
@@ -141,7 +143,8 @@ func (d *backend) merges(own *rootfd.Dir, below diff.Dir) (diff.Dir, error) {
 	return below, nil
 }
 
-// settleDir is Settle for one directory and what is in it that is none.
+// settleDir does the work of Settle for one directory and for its entries that
+// are not directories.
 func (d *settling) settleDir(own *rootfd.Dir, below diff.Dir, entries []rootfd.Entry) error {
 	attrs, err := own.Xattrs()
 	if err != nil {
@@ -200,9 +203,9 @@ func (d *settling) settleFile(own *rootfd.Dir, e rootfd.Entry, merged bool) erro
 	return nil
 }
 
-// escape gives an attribute that is active the name under which overlay keeps
-// it. Of those that overlay sets while it is mounted and that say nothing of
-// what is in the layer, nothing stays.
+// escape renames an active attribute of overlay to its escaped name. It removes
+// attributes that overlay sets during a mount and that say nothing about the
+// content of the layer.
 func (d *settling) escape(name, value string, set func(name, value string) error, remove func(name string) error) error {
 	own, active := strings.CutPrefix(name, d.marks.XattrPrefix())
 	if !active {

@@ -17,25 +17,25 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// shiftFile, in a layer's directory, says whom the layer's files will belong to
-// once it is sealed, in the order of a walk. It is on disk before the first of
-// them is changed, so that the work can be done again after it was interrupted:
-// when the IDs of both sides overlap, a file alone does not tell whether it was
-// changed.
+// shiftFile is a file in a layer's directory. It lists the new owners of the
+// layer's files, in the order of a walk. It is on disk before the first file
+// changes, so that an interrupted change can be repeated. A file alone does not
+// show whether it was already changed, because the IDs of host and container
+// may overlap.
 const shiftFile = "shift"
 
-// A shifted is a record of shiftFile.
+// A shifted is one record of shiftFile.
 type shifted struct {
 	Ino            uint64
 	UID, GID, Mode uint32
-	// Xattrs are those that have IDs in them.
+	// Xattrs are the extended attributes that contain IDs.
 	Xattrs map[string]string
 }
 
-// shiftOwners gives the files of a layer the container's IDs. Repeatable until
-// the layer's record says that it was done. The error matches
-// [mount.ErrUnmapped], and nothing is changed, when a file belongs to an ID
-// outside the map.
+// shiftOwners translates the owners of a layer's files to the container's IDs.
+// It can be repeated until the layer's record says that it is done. If a file
+// belongs to an ID outside the map, the error matches [mount.ErrUnmapped] and
+// nothing is changed.
 func (d *backend) shiftOwners(ctx context.Context, id driver.ID, m *shift) error {
 	root, err := rootfd.Open(d.store.Path(id, fsDir), d.read())
 	if err != nil {
@@ -68,7 +68,7 @@ func (d *backend) shiftOwners(ctx context.Context, id driver.ID, m *shift) error
 	})
 }
 
-// planShift writes the records of all files below root.
+// planShift writes a record for root and for every file below it.
 func planShift(ctx context.Context, root *rootfd.Dir, m *shift, w io.Writer) error {
 	buffered := bufio.NewWriter(w)
 	plan := gob.NewEncoder(buffered)
@@ -119,8 +119,8 @@ func shiftedXattrs(dir *rootfd.Dir, name string, m *shift) (map[string]string, e
 	return some, nil
 }
 
-// set gives a file the owner, mode and extended attributes of the record. Its
-// times stay.
+// set gives a file the owner, mode and extended attributes of the record. It
+// keeps the file's times.
 func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
 	a := attrs.Attrs{UID: s.UID, GID: s.GID, Mode: s.Mode}
 	for attr, value := range s.Xattrs {
@@ -139,8 +139,8 @@ func (s shifted) set(dir *rootfd.Dir, name string, st rootfd.Stat) error {
 	})
 }
 
-// walkOwned visits dir, under an empty name, and everything below it in one
-// order: all but whiteouts, which belong to whoever mounted.
+// walkOwned visits dir, with an empty name, and everything below it in a fixed
+// order. It skips whiteouts, which belong to the user who mounted the overlay.
 func walkOwned(ctx context.Context, dir *rootfd.Dir, visit func(dir *rootfd.Dir, name string, st rootfd.Stat) error) error {
 	st, err := dir.Stat()
 	if err != nil {

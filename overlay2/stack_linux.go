@@ -10,31 +10,31 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A stack is the picture of the tree that an overlay of its layers shows, made
-// in user space. It is a [diff.View]. The rules are those of ovl_lookup in the
-// kernel's fs/overlayfs/namei.c, and of ovl_dir_read_merged in readdir.c; like
-// there, what is wrong on disk (a broken redirect, a body that is nowhere) is
-// an error and not a guess.
+// A stack is the tree that an overlay of its layers shows, computed in user
+// space. It is a [diff.View]. It follows the rules of ovl_lookup in the
+// kernel's fs/overlayfs/namei.c and of ovl_dir_read_merged in readdir.c. Like
+// the kernel, it returns an error for inconsistent files, such as a broken
+// redirect or content that no layer has.
 type stack struct {
 	layers []*rootfd.Dir // roots, uppermost first
-	// owned are the descriptors in layers that Close closes.
+	// owned are the descriptors in layers that Close has to close.
 	owned []*rootfd.Dir
 	marks marks
-	// many is manyLayers.
+	// many is the result of manyLayers.
 	many int
 	// shift, if not nil, translates the IDs of the first layer's files.
 	shift *shift
-	// hints: the first layer holds the changes against the others.
+	// hints: the first layer holds the changes against the other layers.
 	hints bool
 }
 
-// maxHeld is from how many merged directories on their descriptors are opened
-// only while they are read: a deep walk over hundreds of layers would otherwise
-// hold thousands.
+// maxHeld is a number of merged directories. A directory with at least as many
+// is opened only while it is read. Otherwise a deep walk over hundreds of
+// layers would hold thousands of descriptors.
 const maxHeld = 64
 
-// manyLayers is maxHeld, or less where this process may have few descriptors:
-// two walks at a depth of dozens should do.
+// manyLayers returns maxHeld, or less if this process may have few descriptors.
+// The limit has to be enough for two walks dozens of directories deep.
 func manyLayers() int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil || r.Cur/128 > maxHeld {
@@ -57,8 +57,8 @@ func openStack(paths []string, m marks, opts rootfd.Options) (*stack, error) {
 	return v, nil
 }
 
-// below is the stack without its uppermost layer, nil when there is none. It
-// lives as long as v and need not be closed.
+// below returns the stack without its uppermost layer, or nil if there is no
+// other. The result is valid as long as v is open and need not be closed.
 func (v *stack) below() diff.View {
 	if len(v.layers) < 2 {
 		return nil
@@ -76,7 +76,8 @@ func (v *stack) Close() error {
 	return errors.Join(errs...)
 }
 
-// Root opens the root, where all layers are merged whatever their marks say.
+// Root opens the root directory. The roots of all layers are merged, even if
+// one is marked opaque.
 func (v *stack) Root() (diff.Dir, error) {
 	places, err := v.roots()
 	if err != nil {
@@ -104,12 +105,12 @@ func (v *stack) roots() ([]place, error) {
 // A place is a directory of one layer.
 type place struct {
 	layer int
-	at    *rootfd.Way // in the layer
-	// x: regular files in it can be whiteouts (overlay.opaque=x).
+	at    *rootfd.Way // path in the layer
+	// x: regular files in the directory can be whiteouts (overlay.opaque=x).
 	x bool
 	d *rootfd.Dir // nil: opened when needed
-	// parent, if not nil, is open and has it under its name: in a deep tree
-	// that is a shorter way than from the layer.
+	// parent, if not nil, is the open parent directory. Opening through it is
+	// faster in a deep tree than from the root of the layer.
 	parent *rootfd.Dir
 }
 
@@ -123,10 +124,10 @@ func (p *place) openIn(layer *rootfd.Dir) (d *rootfd.Dir, err error) {
 	return layer.OpenDirAt(p.at.String())
 }
 
-// child is the path of a name in the directory, for messages.
+// child returns the path of a name in the directory, for messages.
 func (p place) child(name string) string { return p.at.Child(name) }
 
-// with calls fn with the open directory.
+// with calls fn with the opened directory.
 func (v *stack) with(p place, fn func(d *rootfd.Dir) error) error {
 	if p.d != nil {
 		return fn(p.d)

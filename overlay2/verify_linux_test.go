@@ -14,8 +14,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// TestDamageOfOverlaysOwnMarksIsFound damages what only overlayfs reads: the
-// hints of such a layer name nothing of what shows through, or no longer does.
+// TestDamageOfOverlaysOwnMarksIsFound damages attributes that only overlayfs
+// reads. The hints of such a layer do not name files that now show through, or
+// that no longer do.
 func TestDamageOfOverlaysOwnMarksIsFound(t *testing.T) {
 	base := []fstest.Entry{
 		fstest.Dir("o"), fstest.File("o/a", "a"), fstest.Dir("o/sub"), fstest.File("gone", "g"), fstest.Dir("d"), fstest.File("d/f", "f"),
@@ -77,7 +78,7 @@ func TestDamageOfOverlaysOwnMarksIsFound(t *testing.T) {
 	}
 }
 
-// applyLayer makes a sealed layer and returns its stream.
+// applyLayer makes a sealed layer and returns its layer tar.
 func applyLayer(t *testing.T, d driver.Driver, id driver.ID, parents []driver.ID, entries []fstest.Entry) []byte {
 	t.Helper()
 	stream := fstest.Layer(t, entries...)

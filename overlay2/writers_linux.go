@@ -12,15 +12,16 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// CheckWriters asks the kernel, which marks the work directory of each overlay,
-// wherever it is mounted and also when it is mounted nowhere any more but a
-// file of it is open. Where it cannot be asked, the mount tables of other
-// processes are looked at.
+// CheckWriters asks the kernel, which marks the work directory of each overlay.
+// The kernel sees overlays in every mount namespace, and overlays that are
+// unmounted but have open files. If the kernel cannot be asked, CheckWriters
+// reads the mount tables of other processes.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return layerdir.AwaitNoWriters(ctx, func() error { return d.noWriters(ctx, id) })
 }
 
-// workInUse asks the kernel. On a full disk it cannot be asked.
+// workInUse asks the kernel whether an overlay uses the work directory. On a
+// full disk the kernel cannot be asked.
 func (d *backend) workInUse(ctx context.Context, id driver.ID, work string) (used, known bool, err error) {
 	dir, done, err := d.store.Staging(id)
 	if err == nil {
@@ -33,8 +34,8 @@ func (d *backend) workInUse(ctx context.Context, id driver.ID, work string) (use
 	return used, known, err
 }
 
-// readOnlyHere reports whether the layer is mounted in this mount namespace,
-// read-only: Seal allows that.
+// readOnlyHere reports whether the layer is mounted read-only in this mount
+// namespace. Seal allows that.
 func (d *backend) readOnlyHere(id driver.ID) bool {
 	use, err := d.store.Mounted(id)
 	return err == nil && use == layerdir.MountedReadOnly
@@ -42,7 +43,7 @@ func (d *backend) readOnlyHere(id driver.ID) bool {
 
 func (d *backend) noWriters(ctx context.Context, id driver.ID) error {
 	work := d.store.Path(id, workDir)
-	// The kernel makes the directory when it mounts the first time.
+	// The kernel makes this directory at the first writable mount.
 	if _, err := os.Lstat(work + "/work"); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {

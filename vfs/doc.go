@@ -1,10 +1,9 @@
-// Package vfs keeps each layer as a whole copy of its parent.
+// Package vfs stores each layer as a whole copy of its parent's tree.
 //
-// It works on every file system, and where that one can share blocks between
-// files (reflink) a copy is cheap. It is the reference every other backend is
-// compared with.
+// It works on every file system. A copy is cheap if the file system can share
+// blocks between files (reflink). Every other backend is compared with it.
 //
-// NoWriters does not see mounts of processes that this one may not look at,
+// NoWriters does not see mounts of processes that this process may not inspect,
 // unless a file is open through them.
 //
 //	d, err := vfs.New(ctx, "/var/lib/layerkeep/vfs", driver.Options{})

@@ -20,26 +20,26 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// Names in a layer's directory.
+// Names in the directory of a layer.
 const (
 	treeDir      = "tree"
-	manifestFile = "manifest" // what the tree looked like when it was copied
+	manifestFile = "manifest" // describes the tree as it was copied
 )
 
-// vfs is the driver: the life of layers with the backend's hooks, and what only
-// it can do.
+// vfs is the driver: the common life cycle of layers with the backend's hooks,
+// and the methods that only vfs has.
 type vfs struct {
 	*layerlife.Driver
 	layerdir.Parts
 	abilities
 }
 
-// abilities are the methods of the backend that are those of the driver, too:
-// Found, Borrow, CheckHints and the like. As they are one step further down, a
-// hook does not hide the method of the same name that layers have.
+// abilities are the backend's methods that the driver has, too: Found, Borrow,
+// CheckHints and others. The type puts them one level deeper in vfs, so that a
+// hook does not hide the method of layerlife.Driver with the same name.
 type abilities struct{ *backend }
 
-// backend has the hooks of [layerlife.Backend].
+// backend implements the hooks of [layerlife.Backend].
 type backend struct {
 	store   *layerdir.Store
 	opts    driver.Options
@@ -47,13 +47,13 @@ type backend struct {
 	reflink bool
 	idmap   bool
 	userNS  bool
-	// known: that was found out, now or before.
+	// known: the fields above were probed or remembered.
 	known bool
 }
 
-// New opens the store of this driver in root, which it creates when missing.
-// Returns an error matching [driver.ErrUnsupported] where files cannot be given
-// to root: it has tried.
+// New opens the driver's store in root, and creates it if it is missing. New
+// probes whether files can be given to root. If they cannot, it returns an
+// error matching [driver.ErrUnsupported].
 func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, error) {
 	store, err := layerdir.OpenFor(root, opts)
 	if err != nil {
@@ -67,7 +67,7 @@ func New(ctx context.Context, root string, opts driver.Options) (driver.Driver, 
 	return &vfs{layerlife.New(store, b), store.Parts(Name, treeDir, b.rehint), abilities{b}}, nil
 }
 
-// facts are what opening finds out.
+// facts are what probe finds out.
 type facts struct {
 	Xattrs  []string `json:"xattrs"`
 	Reflink bool     `json:"reflink"`
@@ -75,8 +75,8 @@ type facts struct {
 	UserNS  bool     `json:"userNS"`
 }
 
-// probe finds out what works here, or takes what was known. Without either the
-// slow ways are taken, which need nothing.
+// probe finds out what works here, or uses remembered facts. Without either it
+// uses the slow ways, which work everywhere.
 func (d *backend) probe(ctx context.Context) error {
 	f, known, err := layerdir.Learn(d.opts, func() (facts, error) { return d.try(ctx) })
 	d.xattrs, d.reflink, d.idmap, d.userNS, d.known = f.Xattrs, f.Reflink, f.IDMap, f.UserNS, known
@@ -107,7 +107,7 @@ func (d *backend) try(ctx context.Context) (f facts, err error) {
 	return f, err
 }
 
-// Found returns what probe found out, or what was known instead.
+// Found returns the facts that probe found out or remembered.
 func (d *backend) Found() json.RawMessage {
 	return layerdir.Found(d.known, facts{d.xattrs, d.reflink, d.idmap, d.userNS})
 }
@@ -115,7 +115,7 @@ func (d *backend) Found() json.RawMessage {
 // Name returns [Name].
 func (d *backend) Name() string { return Name }
 
-// Properties returns the facts.
+// Properties returns the driver's properties.
 func (d *backend) Properties() driver.Properties {
 	return driver.Properties{
 		Reflink: d.reflink, RenameDir: true, Idmap: d.idmap, Rootless: true, MountsWritable: !d.opts.ReadOnly, XattrNamespaces: d.xattrs,
@@ -138,8 +138,8 @@ func (d *backend) Make(ctx context.Context, dir string, l *layerlife.Layer) erro
 	return d.copyParent(ctx, l.Parents[0], dir)
 }
 
-// copyParent fills dir/tree, and the manifest once nothing in it changes any
-// more.
+// copyParent fills dir/tree. After the last change to the tree it writes the
+// manifest.
 func (d *backend) copyParent(ctx context.Context, parent driver.ID, dir string) error {
 	src, err := rootfd.Open(d.store.Path(parent, treeDir), rootfd.Options{})
 	if err != nil {
@@ -166,8 +166,8 @@ func (d *backend) copyParent(ctx context.Context, parent driver.ID, dir string) 
 	return made.save(dir+"/"+manifestFile, stamp)
 }
 
-// tree returns the path of the tree that the layer's view is. The nearest
-// parent has to be there, if it is borrowed.
+// tree returns the path of the layer's merged tree. It returns an error if the
+// nearest parent is borrowed and missing.
 func (d *backend) tree(l layerlife.Layer) (string, error) {
 	if len(l.Parents) > 0 {
 		if err := d.store.CheckLent(l.Parents[0]); err != nil {
@@ -180,7 +180,8 @@ func (d *backend) tree(l layerlife.Layer) (string, error) {
 	return d.store.Path(l.ID, treeDir), nil
 }
 
-// Mounts binds the layer's tree, or that of the parent for a view.
+// Mounts returns a bind mount of the layer's tree, or for a view of the
+// parent's tree.
 func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.MountOptions) ([]mount.Mount, error) {
 	tree, err := d.tree(l)
 	if err != nil {
@@ -191,7 +192,7 @@ func (d *backend) Mounts(_ context.Context, l layerlife.Layer, opts driver.Mount
 	}}, nil
 }
 
-// Target is the layer's tree.
+// Target returns the layer's tree as the target.
 func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.ApplyOptions) (*layerlife.Target, error) {
 	staging, done, err := d.store.OpenStaging(l.ID)
 	if err != nil {
@@ -213,7 +214,7 @@ func (d *backend) Target(_ context.Context, l layerlife.Layer, opts driver.Apply
 	}, nil
 }
 
-// CheckWriters looks for mounts that other mount namespaces have.
+// CheckWriters looks for writable mounts in other mount namespaces.
 func (d *backend) CheckWriters(ctx context.Context, id driver.ID) error {
 	return d.store.NotWritableElsewhere(ctx, id)
 }
@@ -232,8 +233,8 @@ func (d *backend) read() rootfd.Options {
 }
 
 // Sides opens the trees of the parent and of the layer. A comparison looks at
-// every inode of the tree, and reads only those that changed since they were
-// copied; on a tmpfs, all regular files.
+// every inode of the layer's tree, and reads only files that changed since the
+// copy. On a tmpfs it reads all regular files.
 func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer diff.View, err error) {
 	path, err := d.tree(l)
 	if err != nil {
@@ -257,9 +258,9 @@ func (d *backend) Sides(_ context.Context, l layerlife.Layer) (parents, layer di
 	return parent, t, nil
 }
 
-// manifest returns nil when ctimes cannot be trusted.
+// manifest returns nil if change times cannot be trusted.
 func (d *backend) manifest(id driver.ID) (*manifest, error) {
-	if d.store.Lent(id) { // its times are those of another file system, or made up
+	if d.store.Lent(id) { // its change times may be from another file system, or forged
 		return nil, nil
 	}
 	m, err := loadManifest(d.store.Path(id, manifestFile))
@@ -288,11 +289,11 @@ func (d *backend) manifest(id driver.ID) (*manifest, error) {
 	return m, err
 }
 
-// errNoClock: what time it is on the store's file system cannot be found out
+// errNoClock says that the time of the store's file system cannot be found out
 // without writing to it.
 var errNoClock = errors.New("the file system's time is not known")
 
-// now is the file system's own time.
+// now returns the current time of the store's file system.
 func (d *backend) now(id driver.ID) (time.Time, error) {
 	if d.opts.ReadOnly {
 		return localTime(d.store.Root())
@@ -311,10 +312,10 @@ func (d *backend) warn(message string, id driver.ID, err error) {
 	}
 }
 
-// Prepare has nothing to do: the tree is the layer.
+// Prepare does nothing: the tree already is the layer.
 func (d *backend) Prepare(context.Context, *layerlife.Layer) error { return nil }
 
-// Settle counts the tree.
+// Settle sets the layer's usage.
 func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	l.IDMap = nil // a mapped bind stores the container's IDs
 	usage, err := d.Usage(ctx, *l)
@@ -322,8 +323,8 @@ func (d *backend) Settle(ctx context.Context, l *layerlife.Layer) error {
 	return err
 }
 
-// Usage counts the whole copy: blocks shared with the parent count on both
-// sides.
+// Usage counts the whole copy. Blocks that layer and parent share are counted
+// for both.
 func (d *backend) Usage(ctx context.Context, l layerlife.Layer) (driver.Usage, error) {
 	return layerdir.Usage(ctx, d.store.Path(l.ID, treeDir))
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// FuzzManifest reads any bytes as a manifest. It is taken if the fields are
-// those of one, however it was cut into reads, and knows the directories that
-// they name and no others.
+// FuzzManifest reads any bytes as a manifest. It is accepted exactly if its
+// fields are those of a manifest, however the reads split it. Then it has the
+// directories that it lists and no others.
 func FuzzManifest(f *testing.F) {
 	for _, rest := range []string{
 		"\x00-3\x00999\x002\x007\x00.\x0012\x00a/b\n\x00",
@@ -43,7 +43,7 @@ func FuzzManifest(f *testing.F) {
 			count[d.ino]++
 		}
 		for _, d := range dirs {
-			if count[d.ino] == 1 { // of several, it may be any
+			if count[d.ino] == 1 { // with several entries, any of them may be found
 				require.True(t, m.has(d.path, d.ino), "%d at %q", d.ino, d.path)
 				require.False(t, m.has(d.path+"x", d.ino))
 			}
@@ -62,7 +62,7 @@ type wholeDir struct {
 // parseWhole reads a manifest that is in memory.
 func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 	fields := strings.Split(text, "\x00")
-	rest := fields[len(fields)-1] // what follows the last NUL is no field
+	rest := fields[len(fields)-1] // the text after the last NUL is not a field
 	fields = fields[:len(fields)-1]
 	if len(fields) < 4 || fields[0] != manifestMagic && fields[0] != manifestMagic1 {
 		return stamp, nil, false
@@ -90,5 +90,5 @@ func parseWhole(text string) (stamp time.Time, dirs []wholeDir, ok bool) {
 		}
 		fields = fields[1:]
 	}
-	return stamp, dirs, ok && len(fields) == 0 && rest == "" // nothing follows
+	return stamp, dirs, ok && len(fields) == 0 && rest == "" // nothing follows the last field
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// CheckHints implements [driver.HintKeeper]: it reads the manifest.
+// CheckHints implements [driver.HintKeeper]. It reads the manifest.
 func (d *backend) CheckHints(_ context.Context, id driver.ID) error {
 	m, err := d.store.Load(id)
 	if err == nil && d.hasManifest(id, m) {
@@ -36,14 +36,14 @@ func (d *backend) RenewHints(ctx context.Context, id driver.ID) error {
 	return nil
 }
 
-// hasManifest reports whether a layer has to have one here.
+// hasManifest reports whether a layer must have a manifest in this store.
 func (d *backend) hasManifest(id driver.ID, m layerdir.Meta) bool {
 	return !m.View && len(m.Parents) > 0 && !d.store.Lent(id)
 }
 
-// rehint gives a layer with this record a manifest if it has none that can be
-// read. The new one knows no directory, so that all is compared: what was
-// copied unchanged cannot be told any more.
+// rehint writes a manifest for a layer whose manifest is missing or cannot be
+// read. The new manifest has no directory, so that everything is compared: it
+// is no longer known what was copied unchanged.
 func (d *backend) rehint(_ context.Context, id driver.ID, m *layerdir.Meta) error {
 	path := d.store.Path(id, manifestFile)
 	if !d.hasManifest(id, *m) {

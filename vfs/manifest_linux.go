@@ -21,48 +21,50 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// A manifest says how a copy can be recognised later without looking at the
-// original: everything in it had an inode change time before stamp, and its
-// directories had these inode numbers.
+// A manifest describes a copied tree, so that unchanged files can be found
+// later without reading the original. When the copy was finished, every inode
+// in it had a change time before stamp, and its directories had the recorded
+// inode numbers.
 //
-// The change time of an inode is set by the kernel whenever its content,
-// attributes, links or name change, and user space cannot set it. The one thing
-// it does not tell is that a whole directory was moved: what is below keeps its
-// inodes, but at other paths. A moved directory has another inode number than
-// the manifest has for that path.
+// The kernel sets an inode's change time whenever its content, attributes,
+// links or name change, and user space cannot set it. The change time does not
+// show when a whole directory was moved: everything below it keeps its inodes,
+// but has other paths. The manifest shows that, because at the new path it does
+// not have the inode number of the moved directory.
 //
-// Where the file system does not notice every write through a shared mapping,
-// the change time tells all but the content of regular files; see
-// noticesMapped. Where it does not notice that two files changed places, in a
-// directory that was changed nothing is taken for known; see noticesExchange.
+// Some file systems do not notice every write through a shared mapping. There
+// the change time does not cover the content of regular files; see
+// noticesMapped. Some do not notice that two files were exchanged. There every
+// name in a changed directory is compared; see noticesExchange.
 type manifest struct {
 	stamp  time.Time
 	dirs   dirIndex
-	bodies bool // change times tell of content too
-	swaps  bool // and of exchanged names
+	bodies bool // change times cover file content
+	swaps  bool // change times cover exchanged names
 }
 
-// The first field of a manifest. One of the second version ends with a checksum
-// of all that is before it: a stamp that the disk has changed would hide
-// changes from diffs.
+// The first field of a manifest, for both versions. A manifest of version 2
+// ends with a checksum of everything before it, because a stamp damaged on disk
+// would hide changes from diffs.
 const (
 	manifestMagic  = "layerkeep vfs manifest 2"
 	manifestMagic1 = "layerkeep vfs manifest 1"
 )
 
-// A recording gathers what a manifest says of a tree while it is copied, as the
-// file will have it: text fields that end in NUL, since paths can hold anything
-// else.
+// A recording collects the manifest of a tree while the tree is copied. It is
+// in the format of the file: text fields that end in NUL, the only byte that a
+// path cannot have.
 type recording struct {
-	dirs  bytes.Buffer // inode number and path of each
+	dirs  bytes.Buffer // inode number and path of each directory
 	count int
 }
 
-// The paths of a deep tree come to the square of its depth. What is not
-// recorded is compared with the original, as if it had been moved.
+// The paths of a deep tree can take space with the square of its depth. A
+// directory that is not recorded is compared with the original, as if it had
+// been moved.
 const (
 	maxRecordedPath = 4 << 10   // bytes of one path
-	maxRecorded     = 256 << 20 // bytes of all
+	maxRecorded     = 256 << 20 // bytes of all paths
 )
 
 func (r *recording) add(path []byte, ino uint64) {
@@ -122,12 +124,12 @@ func loadManifest(path string) (*manifest, error) {
 	return m, nil
 }
 
-// dirIndex holds a manifest's directories in 16 bytes each: there can be a
-// million. Nobody can know which paths have the same hash, as the seed is new
-// each time.
+// dirIndex holds the directories of a manifest in 16 bytes each, because there
+// can be a million. It stores hashes of the paths. The hash seed is new each
+// time, so nobody can choose paths with equal hashes.
 type dirIndex struct {
 	seed maphash.Seed
-	dirs []recordedDir // by inode number, once sorted
+	dirs []recordedDir // sorted by inode number after sort
 }
 
 type recordedDir struct{ ino, path uint64 }
@@ -140,25 +142,27 @@ func (x *dirIndex) sort() {
 	slices.SortFunc(x.dirs, func(a, b recordedDir) int { return cmp.Compare(a.ino, b.ino) })
 }
 
-// has reports whether the directory with this inode number was at this path.
+// has reports whether the directory with this inode number was copied to this
+// path.
 func (m *manifest) has(path string, ino uint64) bool {
 	i, found := slices.BinarySearchFunc(m.dirs.dirs, ino, func(d recordedDir, ino uint64) int { return cmp.Compare(d.ino, ino) })
 	return found && m.dirs.dirs[i].path == maphash.String(m.dirs.seed, path)
 }
 
-// fields reads fields that end in NUL and keeps the first error.
+// fields reads fields that end in NUL. It keeps the first error.
 type fields struct {
 	from *bufio.Reader
-	sum  hash.Hash // of all fields that were read
+	sum  hash.Hash // of all fields that were read so far
 	long []byte
 	err  error
 }
 
-// maxField bounds a field, in bytes: the path of 100,000 directories in each
-// other takes a quarter of it. What is longer is no manifest of ours.
+// maxField limits the size of a field, in bytes. The path of 100,000 nested
+// directories takes a quarter of it. A longer field cannot be from a manifest
+// of this driver.
 const maxField = 100 << 20
 
-// next returns a field, which the next call overwrites.
+// next returns the next field. The next call overwrites it.
 func (f *fields) next() []byte {
 	field, err := f.from.ReadSlice(0)
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -188,10 +192,11 @@ func (f *fields) number() int64 {
 }
 
 // noticesMapped reports whether the file system sets the change time at every
-// write through a shared mapping. Those that write to a disk do, as they get a
-// page fault when a clean page is written to; tmpfs does not: a page that was
-// read first is writable already, and nothing tells of the write. It goes by
-// the type, since a trial would end in SIGBUS on a full disk.
+// write through a shared mapping. Disk file systems do, because they get a page
+// fault when a clean page is written. tmpfs does not: a page that was read
+// first is already writable, so the write causes no page fault. noticesMapped
+// decides by the type of the file system, because a test write would end in
+// SIGBUS on a full disk.
 func noticesMapped(path string) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
@@ -206,8 +211,8 @@ func noticesMapped(path string) (bool, error) {
 }
 
 // noticesExchange reports whether the file system sets the change times of two
-// files that change places (renameat2(2) with RENAME_EXCHANGE), as it does of a
-// file that is renamed. XFS only sets those of the directories.
+// files that are exchanged (renameat2(2) with RENAME_EXCHANGE), as it does for
+// a file that is renamed. XFS sets only those of the directories.
 func noticesExchange(path string) (bool, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
@@ -221,7 +226,8 @@ func noticesExchange(path string) (bool, error) {
 	}
 }
 
-// touch returns the file system's own time: the change time of a file made now.
+// touch returns the current time of the file system: the change time of a new
+// file.
 func touch(dir string) (time.Time, error) {
 	f, err := os.CreateTemp(dir, ".stamp-")
 	if err != nil {
@@ -235,11 +241,11 @@ func touch(dir string) (time.Time, error) {
 	return time.Unix(st.Ctim.Unix()), nil
 }
 
-// localTime is the time of a file system that nothing may be written to. Those
-// that notice every change, see noticesMapped, take it from this machine's
-// clock. It returns errNoClock for others: those made from a list of files,
-// such as squashfs and erofs, keep no change times, and that of a server may be
-// another one.
+// localTime returns the current time of a read-only file system. The file
+// systems that noticesMapped accepts use the clock of this machine. For others
+// localTime returns errNoClock: squashfs and erofs are made from a list of
+// files and have no change times, and a network file system may use the clock
+// of its server.
 func localTime(path string) (time.Time, error) {
 	local, err := noticesMapped(path)
 	if err == nil && !local {
@@ -248,8 +254,8 @@ func localTime(path string) (time.Time, error) {
 	return time.Now(), err
 }
 
-// laterThanNow waits until the file system's clock, which may tick as slowly as
-// every 10 ms, is past everything that was done before, and returns that time.
+// laterThanNow waits until the file system's clock is later than every change
+// so far, and returns that time. The clock may tick only every 10 ms.
 func laterThanNow(ctx context.Context, dir string) (time.Time, error) {
 	before, err := touch(dir)
 	if err != nil {

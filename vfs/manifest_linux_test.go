@@ -20,7 +20,7 @@ func TestAManifestKnowsWhichDirectoryWasWhere(t *testing.T) {
 	for path, ino := range map[string]uint64{".": 7, "a": 12, "a/b\n": 3, long: 5, long + "x": 4} {
 		r.add([]byte(path), ino)
 	}
-	r.add([]byte(strings.Repeat("d/", maxRecordedPath)), 9) // is compared instead
+	r.add([]byte(strings.Repeat("d/", maxRecordedPath)), 9) // too long to be recorded, so it is compared
 	require.Equal(t, 5, r.count)
 	stamp := time.Unix(-3, 999)
 	require.NoError(t, r.save(file, stamp))
@@ -37,7 +37,7 @@ func TestAManifestKnowsWhichDirectoryWasWhere(t *testing.T) {
 	require.False(t, m.has("", 0))
 }
 
-// A manifest whose stamp is later than it was would hide changes.
+// A manifest whose stamp was changed to a later time would hide changes.
 func TestAManifestWithAFlippedBitIsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "manifest")
 	var r recording
@@ -50,7 +50,7 @@ func TestAManifestWithAFlippedBitIsRefused(t *testing.T) {
 		damaged := bytes.Clone(sound)
 		damaged[bit/8] ^= 1 << (bit % 8)
 		if bytes.HasPrefix(damaged, []byte(manifestMagic1)) {
-			continue // two bits make one of the other
+			continue // flipping two bits turns one magic into the other
 		}
 		require.NoError(t, os.WriteFile(file, damaged, 0o600))
 		_, err := loadManifest(file)
@@ -58,7 +58,7 @@ func TestAManifestWithAFlippedBitIsRefused(t *testing.T) {
 	}
 }
 
-// Layers of an earlier version have no checksum in theirs.
+// Manifests of version 1 have no checksum.
 func TestAManifestOfTheFirstVersionIsRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "manifest")
 	require.NoError(t, os.WriteFile(file, []byte(manifestMagic1+"\x001796018287\x005\x001\x0012\x00a\x00"), 0o600))
@@ -68,7 +68,8 @@ func TestAManifestOfTheFirstVersionIsRead(t *testing.T) {
 	require.True(t, m.has("a", 12))
 }
 
-// A file that somebody else has made is not read into memory without a bound.
+// A manifest that another program made must not be read into memory without a
+// limit.
 func TestAManifestWithAFieldWithoutAnEndIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "manifest")
 	for _, before := range []string{"", manifestMagic + "\x001\x002\x003\x004\x00"} {

@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// New returns [driver.ErrUnsupported]: the copies are made with Linux's system
-// calls.
+// New returns [driver.ErrUnsupported]: vfs copies trees with system calls of
+// Linux.
 func New(context.Context, string, driver.Options) (driver.Driver, error) {
 	return nil, fmt.Errorf("vfs: %w on %s", driver.ErrUnsupported, runtime.GOOS)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A tree is the view of a layer's tree. With a manifest it knows what changed
-// since it was copied from old.
+// A tree is a [diff.View] of a layer's tree. With a manifest it knows what
+// changed since the tree was copied from old.
 type tree struct {
 	root     *rootfd.Dir
 	old      *rootfd.Dir // not closed by the tree
@@ -45,15 +45,15 @@ func (t *tree) Root() (diff.Dir, error) {
 type dir struct {
 	diff.PlainDir
 	tree *tree
-	// path is where it is, of those alone that can be known: a deep tree that
-	// somebody has made would have paths that grow with the square of its depth.
+	// path is the path of a known directory. It is empty for other directories: in
+	// a hostile deep tree, the paths would take space with the square of its depth.
 	path string
-	// known: it is the directory that was copied to this path.
+	// known: the directory is the one that was copied to this path.
 	known bool
 }
 
-// dir wraps an open directory. parentKnown says that it is still where it was
-// copied to, if the directory itself is.
+// dir wraps an open directory. parentKnown says that the parent directory is
+// known; see dir.known.
 func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, error) {
 	res := &dir{PlainDir: diff.PlainDir{Dir: d}, tree: t, path: path}
 	if parentKnown {
@@ -66,7 +66,8 @@ func (t *tree) dir(d *rootfd.Dir, path string, parentKnown bool) (diff.Dir, erro
 	return res, nil
 }
 
-// changed reports whether an inode was changed after the copy was finished.
+// changed reports whether an inode with this change time was changed after the
+// copy was finished.
 func (m *manifest) changed(ctime time.Time) bool { return !ctime.Before(m.stamp) }
 
 func (d *dir) OpenDir(name string) (diff.Dir, error) {
@@ -80,8 +81,9 @@ func (d *dir) OpenDir(name string) (diff.Dir, error) {
 	return d.tree.dir(sub, path.Join(d.path, name), true)
 }
 
-// Hints returns what was changed after the copy, files of which that is not
-// known, directories that may hold such things, and what is gone.
+// Hints returns the names in the directory that changed after the copy or may
+// have changed, the directories that may contain changes, and the names that
+// were removed.
 func (d *dir) Hints() ([]diff.Hint, bool, error) {
 	if !d.known {
 		return nil, false, nil
@@ -129,7 +131,7 @@ func (d *dir) Hints() ([]diff.Hint, bool, error) {
 }
 
 // gone returns the names that only the original has. A directory that was not
-// changed itself has lost none.
+// changed has lost no names.
 func (d *dir) gone(names []string) ([]string, error) {
 	st, err := d.Dir.Stat()
 	if err != nil || !d.tree.manifest.changed(st.Ctime) {

@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// layered returns a driver with the sealed layer "a", whose tree fill makes,
-// and the tree of "b", a copy of it.
+// layered returns a driver with two layers: the sealed layer "a", whose tree
+// fill makes, and "b", a copy of it. tree is the path of the tree of "b".
 func layered(t *testing.T, root string, opts driver.Options, fill func(tree string)) (d *vfs, tree string) {
 	t.Helper()
 	opened, err := New(t.Context(), root, opts)
@@ -43,7 +43,8 @@ func write(t *testing.T, path, body string) {
 	require.NoError(t, os.WriteFile(path, []byte(body), 0o644))
 }
 
-// sameTime makes content the only thing in which files of one size differ.
+// sameTime gives files the same time, so that files of one size differ only in
+// content.
 func sameTime(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, p := range paths {
@@ -51,8 +52,8 @@ func sameTime(t *testing.T, paths ...string) {
 	}
 }
 
-// changesOf lists the changes found by ctime, which must be those found by
-// looking at everything.
+// changesOf lists the changes found by change times. They must be the same as
+// the changes found by comparing everything.
 func changesOf(t *testing.T, d *vfs, id driver.ID) []string {
 	t.Helper()
 	old, updated, err := d.Sides(t.Context(), id)
@@ -207,8 +208,8 @@ func TestAClockThatWentBackOrABadManifestOnlyCostsTime(t *testing.T) {
 	}
 }
 
-// It is found before a diff warns of it, and one that knows nothing warns of
-// nothing.
+// A bad manifest is found before a diff warns of it. A new, empty manifest
+// causes no warning.
 func TestABadManifestIsFoundAndWrittenAnew(t *testing.T) {
 	var log bytes.Buffer
 	d, copied := layered(t, filepath.Join(t.TempDir(), "vfs"), driver.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}, func(root string) {

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// NoWriters makes copies of the layer's mounts read-only that other mount
-// namespaces have, and then looks at each file of the layer: one can be open
+// NoWriters makes copies of the layer's mounts in other mount namespaces
+// read-only. Then it checks every file of the layer, because a file can be open
 // for writing through a mount that is gone.
 func (d *vfs) NoWriters(ctx context.Context, id driver.ID) error {
 	err := d.store.NotWritableElsewhere(ctx, id)
@@ -30,7 +30,7 @@ func (d *vfs) NoWriters(ctx context.Context, id driver.ID) error {
 func (d *backend) noOpenFiles(ctx context.Context, id driver.ID) error {
 	_, err := layerdir.UsageVisiting(ctx, d.store.Path(id, treeDir), func(dir *rootfd.Dir, name string) error {
 		if name == "" {
-			return nil // the root
+			return nil // the root directory
 		}
 		st, err := dir.Lookup(name)
 		if errors.Is(err, unix.ENOENT) || err == nil && !st.IsRegular() {
@@ -44,8 +44,8 @@ func (d *backend) noOpenFiles(ctx context.Context, id driver.ID) error {
 	return err
 }
 
-// notOpenForWriting asks for a lease, which the kernel refuses while somebody
-// has the file open for writing. Where there are no leases nothing is known.
+// notOpenForWriting asks for a lease, which the kernel refuses while the file
+// is open for writing. If the file system has no leases, the result is nil.
 func notOpenForWriting(dir *rootfd.Dir, name string, owner uint32) error {
 	f, err := dir.Open(name)
 	if errors.Is(err, unix.ENOENT) {
@@ -61,11 +61,12 @@ func notOpenForWriting(dir *rootfd.Dir, name string, owner uint32) error {
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("whether %s/%s is open for writing is not told: %w", dir.Path(), name, err)
 	}
-	return nil // it ends with the descriptor
+	return nil // closing the file ends the lease
 }
 
-// lease takes a lease as the owner of the file where root may not, which is
-// root of a user namespace or has given up CAP_LEASE.
+// lease takes a read lease on a file. Root may lack the right to do that: it is
+// root of a user namespace, or has given up CAP_LEASE. Then lease acts as the
+// owner of the file.
 func lease(file uintptr, owner uint32) error {
 	take := func() error {
 		_, err := unix.FcntlInt(file, unix.F_SETLEASE, unix.F_RDLCK)
@@ -75,7 +76,7 @@ func lease(file uintptr, owner uint32) error {
 	if !errors.Is(err, unix.EACCES) {
 		return err
 	}
-	runtime.LockOSThread() // an identity for file systems is that of a thread
+	runtime.LockOSThread() // the file system user ID belongs to a thread
 	defer runtime.UnlockOSThread()
 	before, err := unix.SetfsuidRetUid(int(owner))
 	if err != nil {
@@ -83,7 +84,7 @@ func lease(file uintptr, owner uint32) error {
 	}
 	err = take()
 	if e := unix.Setfsuid(before); e != nil {
-		runtime.LockOSThread() // it ends with its goroutine
+		runtime.LockOSThread() // locked twice: the thread ends with its goroutine
 		return e
 	}
 	return err

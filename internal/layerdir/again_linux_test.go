@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// What is in place, and may not be on disk because the directory could not be
-// synced, is not said to be safe by the next try only because it is in place.
+// If the directory of a record or a removal could not be synced, the next try
+// has to sync it, even though the change is already in place.
 func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for name, op := range map[string]func(s *Store) error{
@@ -38,7 +38,7 @@ func TestTheNextTrySyncsWhatTheFirstCouldNot(t *testing.T) {
 	}
 }
 
-// A layer whose mounts cannot be looked at is not one that nobody has mounted.
+// If the mount table cannot be read, a layer must not count as unmounted.
 func TestAMountThatCannotBeLookedAtIsAnError(t *testing.T) {
 	if !fstest.CanMount(t) {
 		t.Skip("mounting is not permitted here")
@@ -63,8 +63,8 @@ func TestAMountThatCannotBeLookedAtIsAnError(t *testing.T) {
 	require.Positive(t, looked)
 }
 
-// When the mark that something is being merged cannot be removed, the layer is
-// torn from then on, and the call that could not remove it says so.
+// If the mark of Merging cannot be removed, the call returns an error and the
+// layer is torn from then on.
 func TestALayerWhoseMarkStaysIsTorn(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for _, sync := range []bool{false, true} {

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// EmptyRoot gives the directory at path the attributes of a root that no layer
-// described: root:root 0755 with mtime 0.
+// EmptyRoot gives the directory at path the attributes of a root directory that
+// has no entry in a layer tar: root:root 0755 with mtime 0.
 func EmptyRoot(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -24,14 +24,14 @@ func EmptyRoot(path string) error {
 	return EmptyAttrs(int(f.Fd()), whiteout.Plain)
 }
 
-// EmptyAttrs is EmptyRoot for any directory, which is open. The encoding's own
-// marks stay.
+// EmptyAttrs is EmptyRoot for any open directory. It keeps the marks that the
+// encoding itself stores as attributes, such as overlay's opaque mark.
 func EmptyAttrs(fd int, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}, enc)
 }
 
-// CopyRoot gives the directory at path the attributes of from, a directory of a
-// view.
+// CopyRoot gives the directory at path the attributes of from, which is a
+// directory of a [diff.View].
 func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func CopyRoot(path string, from diff.Dir, enc whiteout.Encoding) error {
 	return CopyAttrs(int(f.Fd()), from, enc)
 }
 
-// CopyAttrs is CopyRoot for any directory, which is open.
+// CopyAttrs is CopyRoot for any open directory.
 func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	n, err := from.Stat()
 	if err != nil {
@@ -55,7 +55,8 @@ func CopyAttrs(fd int, from diff.Dir, enc whiteout.Encoding) error {
 	return attrs.Replace(fd, &a, enc)
 }
 
-// XattrNamespaces tries which extended attributes the directory can hold.
+// XattrNamespaces returns the namespaces of the extended attributes that the
+// file system of dir can store. It finds out by setting an attribute in each.
 func XattrNamespaces(dir string) (can []string, err error) {
 	for _, ns := range []string{"security.", "trusted.", "user."} {
 		err := unix.Setxattr(dir, ns+"layerkeep", []byte("1"), 0)

@@ -87,7 +87,7 @@ func TestWhatIsRememberedHasToBeReadable(t *testing.T) {
 	}
 }
 
-// Only a full disk is a reason to open a store that exists without trying.
+// Only a full disk is a reason to open an existing store without probing.
 func TestWhatAFullDiskDoesNotLetOneTryIsRemembered(t *testing.T) {
 	for _, c := range []struct {
 		existing    bool
@@ -117,8 +117,8 @@ func TestWhatAFullDiskDoesNotLetOneTryIsRemembered(t *testing.T) {
 	}
 }
 
-// A layer that is in the making while the disk fails a write has no name that
-// could be marked: it is torn as soon as it has one.
+// A layer that is being made when the disk loses a write has no name yet, so it
+// cannot be marked. It is torn as soon as it has a name.
 func TestALayerMadeWhileTheDiskFailsIsTorn(t *testing.T) {
 	s := open(t)
 	require.NoError(t, s.Create("a", Meta{}, func(string) error {

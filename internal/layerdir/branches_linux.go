@@ -11,12 +11,13 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// sysfsAUFS has a directory si_ID for each aufs; the mount table names the ID
-// only.
+// sysfsAUFS has one directory si_ID for each aufs, which lists the branches.
+// The mount table names only the ID.
 const sysfsAUFS = "/sys/fs/aufs"
 
-// BranchUse reports whether, in this mount namespace, the directory at path is
-// a branch of an aufs: MountedWritable if it can be written to through it.
+// BranchUse reports whether the directory at path is a branch of an aufs in
+// this mount namespace. It returns MountedWritable if the aufs can write to the
+// branch.
 func BranchUse(path string) (Use, error) {
 	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
 	if err != nil {
@@ -25,8 +26,8 @@ func BranchUse(path string) (Use, error) {
 	return branchUse(table, path, sysfsAUFS)
 }
 
-// Sources returns the sources of all mounts of a file system type in this mount
-// namespace, see [Label].
+// Sources returns the sources of all mounts of one file system type in this
+// mount namespace. For the source of a layer see [Label].
 func Sources(fsType string) (map[string]bool, error) {
 	table, err := mounts(mountinfo.FSTypeFilter(fsType))
 	if err != nil {
@@ -40,8 +41,9 @@ func Sources(fsType string) (map[string]bool, error) {
 }
 
 // BranchWritableElsewhere reports whether the directory at path is a writable
-// branch of an aufs that is not mounted in this mount namespace. With the
-// module's parameter brs=1 none is seen.
+// branch of an aufs that is not mounted in this mount namespace. If the aufs
+// module was loaded with brs=1, sysfs lists no branches and the result is
+// always false.
 func BranchWritableElsewhere(path string) (bool, error) {
 	table, err := mounts(mountinfo.FSTypeFilter("aufs"))
 	if err != nil {
@@ -50,8 +52,8 @@ func BranchWritableElsewhere(path string) (bool, error) {
 	return writableElsewhere(table, path, sysfsAUFS)
 }
 
-// writableElsewhere is BranchWritableElsewhere with a mount table and a
-// directory like sysfsAUFS.
+// writableElsewhere is BranchWritableElsewhere for a given mount table and a
+// given directory in place of sysfsAUFS.
 func writableElsewhere(table []*mountinfo.Info, path, sysfs string) (bool, error) {
 	entries, err := os.ReadDir(sysfs)
 	if errors.Is(err, fs.ErrNotExist) { // a kernel without aufs
@@ -85,7 +87,8 @@ func writableElsewhere(table []*mountinfo.Info, path, sysfs string) (bool, error
 	return false, nil
 }
 
-// branchUse is BranchUse with a mount table and a directory like sysfsAUFS.
+// branchUse is BranchUse for a given mount table and a given directory in place
+// of sysfsAUFS.
 func branchUse(table []*mountinfo.Info, path, sysfs string) (Use, error) {
 	use := Unmounted
 	for _, m := range table {
@@ -111,8 +114,9 @@ func branchUse(table []*mountinfo.Info, path, sysfs string) (Use, error) {
 	return use, nil
 }
 
-// branchesOf lists the branches of an aufs, each as PATH=PERMISSION. With the
-// module's parameter brs=1 they are in the mount table, else in sysfs.
+// branchesOf lists the branches of an aufs, each as PATH=PERMISSION. If the
+// aufs module was loaded with brs=1, the branches are in the mount table.
+// Otherwise they are in sysfs.
 func branchesOf(m *mountinfo.Info, sysfs string) ([]string, error) {
 	var id string
 	for _, o := range strings.Split(m.VFSOptions, ",") {
@@ -129,8 +133,9 @@ func branchesOf(m *mountinfo.Info, sysfs string) ([]string, error) {
 	return readBranches(filepath.Join(sysfs, "si_"+id))
 }
 
-// readBranches reads br0, br1 and so on of a directory, and leaves out brid0
-// and others. An aufs that was unmounted meanwhile has none.
+// readBranches reads the files br0, br1 and so on in a directory of sysfs, and
+// skips other files such as brid0. It returns nothing if the aufs was unmounted
+// meanwhile.
 func readBranches(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,7 +162,7 @@ func readBranches(dir string) ([]string, error) {
 	return branches, nil
 }
 
-// cutLast is [strings.Cut] around the last separator.
+// cutLast is [strings.Cut] at the last separator.
 func cutLast(s, sep string) (before, after string, found bool) {
 	i := strings.LastIndex(s, sep)
 	if i < 0 {

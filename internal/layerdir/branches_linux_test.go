@@ -10,8 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A table as a kernel with aufs has it: one container, a read-only mount of an
-// image, one with brs=1 and one whose directory in sysfs is gone already.
+// aufsTable is a mount table of a kernel with aufs: a container, a read-only
+// mount of an image, an aufs with brs=1, and one whose directory in sysfs is
+// already gone.
 const aufsTable = `21 1 0:20 / / rw shared:1 - ext4 /dev/vda rw
 31 21 0:31 / /mnt/c1 rw,relatime - aufs none rw,si=c0ffee01,dio,dirperm1
 32 21 0:32 / /mnt/image ro,relatime - aufs label ro,si=c0ffee02

@@ -18,12 +18,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// renameNew renames a directory to a name that must be free.
+// renameNew renames a directory to a name that does not exist yet.
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || sys.Refused(err) {
-		// A file system without the flag, or a filter without the call. Over a
-		// layer, which is no empty directory, rename fails as well.
+		// The file system does not know the flag, or a seccomp filter blocks the call.
+		// A plain rename also fails if the target is a layer, because a layer is never
+		// an empty directory.
 		err = unix.Rename(from, to)
 		if errors.Is(err, unix.ENOTEMPTY) {
 			err = unix.EEXIST
@@ -35,8 +36,9 @@ func renameNew(from, to string) error {
 	return nil
 }
 
-// unmountBelow unmounts what is mounted below a directory. A process that was
-// killed while it tried what can be mounted has left it.
+// unmountBelow unmounts everything that is mounted below a directory. Such
+// mounts are left by a process that was killed while it probed what can be
+// mounted.
 func unmountBelow(dir string) error {
 	left, err := mountsBelow(dir)
 	if err != nil {
@@ -50,9 +52,9 @@ func unmountBelow(dir string) error {
 	return nil
 }
 
-// mountsBelow lists what is mounted below a directory in this mount namespace,
-// in the order in which it was mounted. What is missing, or is a link, has
-// nothing.
+// mountsBelow lists the mounts below a directory in this mount namespace,
+// oldest first. It returns nothing for a directory that is missing or is a
+// symbolic link.
 func mountsBelow(dir string) ([]*mountinfo.Info, error) {
 	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -67,8 +69,9 @@ func mountsBelow(dir string) ([]*mountinfo.Info, error) {
 	})
 }
 
-// NothingMountedBelow returns [driver.ErrBusy] when something is mounted below
-// a directory: it is somebody else's, and must not be deleted with the layer.
+// NothingMountedBelow returns [driver.ErrBusy] if something is mounted below a
+// directory. The mount was made by another program, and what it shows must not
+// be deleted with the layer.
 func NothingMountedBelow(dir string) error {
 	found, err := mountsBelow(dir)
 	if err == nil && len(found) > 0 {
@@ -90,18 +93,19 @@ func SyncFS(path string) error {
 	return nil
 }
 
-// Usage walks the tree at path, path itself included.
+// Usage counts what the tree at path takes, including path itself.
 func Usage(ctx context.Context, path string) (driver.Usage, error) {
 	return UsageWithout(ctx, path)
 }
 
-// UsageWithout is Usage without the children of path that have the given names.
+// UsageWithout is Usage, but skips the children of path that have the given
+// names.
 func UsageWithout(ctx context.Context, path string, without ...string) (driver.Usage, error) {
 	return usage(ctx, path, without, func(*rootfd.Dir, string) error { return nil })
 }
 
-// UsageVisiting is Usage that shows visit every file on the way: by its
-// directory and name, path itself by an empty name.
+// UsageVisiting is Usage, and calls visit for every file on the way with its
+// directory and its name. For path itself the name is empty.
 func UsageVisiting(ctx context.Context, path string, visit func(dir *rootfd.Dir, name string) error) (driver.Usage, error) {
 	return usage(ctx, path, nil, visit)
 }
@@ -127,7 +131,7 @@ func usage(ctx context.Context, path string, without []string, visit func(dir *r
 
 type usageWalk struct {
 	usage driver.Usage
-	seen  map[[2]uint64]bool // files with several names
+	seen  map[[2]uint64]bool // files with several names that were already counted
 	visit func(dir *rootfd.Dir, name string) error
 }
 
@@ -157,7 +161,7 @@ func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir, without []string) er
 		}
 		st, err := d.Lookup(name)
 		if errors.Is(err, unix.ENOENT) {
-			continue // a writable layer may be in use
+			continue // a program may be writing to the layer and have removed it
 		}
 		if err != nil {
 			return err
@@ -188,16 +192,17 @@ func (w *usageWalk) dir(ctx context.Context, d *rootfd.Dir, without []string) er
 // A Use says how a layer is mounted.
 type Use uint8
 
-// The uses, in rising order.
+// The uses, from weakest to strongest.
 const (
 	Unmounted Use = iota
 	MountedReadOnly
 	MountedWritable
 )
 
-// Mounted reports whether, in this mount namespace, something is mounted from
-// the layer: a bind of one of its directories, an overlay or aufs with the
-// layer's path as its source, or an overlay with an upper directory in it.
+// Mounted reports how the layer is mounted in this mount namespace. It counts a
+// bind mount of one of the layer's directories, an overlay or aufs that has the
+// layer's path as its source, and an overlay whose upper directory is in the
+// layer.
 func (s *Store) Mounted(id driver.ID) (Use, error) {
 	path := s.Path(id)
 	use := Unmounted
@@ -225,18 +230,19 @@ func isReadOnly(options string) bool {
 	return options == "ro" || strings.HasPrefix(options, "ro,")
 }
 
-// isUnion reports whether the mount is of a kind whose source is but a name.
+// isUnion reports whether the mount is an overlay or an aufs. The source of
+// such a mount is only a name, not a device.
 func isUnion(m *mountinfo.Info) bool { return m.FSType == "overlay" || m.FSType == "aufs" }
 
-// isMountOf reports whether m, a mount that a process with the root directory
-// root sees, is one of the layer at path. A mount that cannot be reached, as
-// another is above it, is none.
+// isMountOf reports whether m is a mount of the layer at path. root is the root
+// directory of the process in whose mount table m is. The result is false for a
+// mount that cannot be reached because another mount covers it.
 func isMountOf(root string, m *mountinfo.Info, path string) (bool, error) {
 	if isUnion(m) {
 		return m.Source == Label(path) || strings.Contains(","+m.VFSOptions, ",upperdir="+path+"/"), nil
 	}
-	// Root is relative to the file system, which may be mounted anywhere; what
-	// follows the layer's name in it is relative to the layer.
+	// m.Root is relative to the file system, which may be mounted anywhere. The
+	// part after the layer's name is relative to the layer.
 	name := path[strings.LastIndex(path, "/"):] + "/"
 	i := strings.LastIndex(m.Root, name)
 	if i < 0 {
@@ -256,8 +262,8 @@ func isMountOf(root string, m *mountinfo.Info, path string) (bool, error) {
 	return false, err
 }
 
-// outOfReach reports whether a path leads nowhere for this process, or its file
-// system has nobody who would answer.
+// outOfReach reports whether err means that this process cannot reach a path,
+// or that the server behind its file system does not answer.
 func outOfReach(err error) bool {
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.EPERM, unix.ENOTCONN, unix.ESTALE, unix.ESRCH, unix.ELOOP, unix.ENAMETOOLONG} {
 		if errors.Is(err, errno) {
@@ -267,8 +273,8 @@ func outOfReach(err error) bool {
 	return false
 }
 
-// UserNS reports whether this process is root of a user namespace that is not
-// the initial one, where device nodes cannot be made: it tries, in dir.
+// UserNS reports whether this process is root only of a user namespace, where
+// it cannot make device nodes. It finds out by making one in dir.
 func UserNS(dir string) (bool, error) {
 	path := dir + "/.device"
 	err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3)))
@@ -277,7 +283,7 @@ func UserNS(dir string) (bool, error) {
 		err = unix.Unlink(path)
 	case errors.Is(err, unix.EPERM):
 		return true, nil
-	case cannot(err): // a file system that has no nodes, whoever asks
+	case cannot(err): // the file system has no device nodes, not even for root
 		return false, nil
 	}
 	if err != nil {
@@ -286,8 +292,8 @@ func UserNS(dir string) (bool, error) {
 	return false, nil
 }
 
-// cannot reports whether a call that was tried has told that it does not work
-// here, and not that something is wrong.
+// cannot reports whether err means that a probed call does not work here, and
+// not that the probe itself failed.
 func cannot(err error) bool {
 	return sys.Refused(err) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }

@@ -21,17 +21,18 @@ import (
 )
 
 const (
-	// endingPatience is how long a process may take to end whose mounts are copies:
-	// what runs in a container often ends when its mount is gone already.
+	// endingPatience is how long AwaitNoWriters waits for processes that are
+	// ending. A process in a container often ends shortly after its mount is gone,
+	// and its mount namespace has a copy of the mount until then.
 	endingPatience = 3 * time.Second
 	endingPause    = 20 * time.Millisecond
 )
 
-// NotWritableElsewhere sees to it that nobody can write to the layer through a
-// mount in another mount namespace, see SilenceElsewhere. It returns
-// [driver.ErrBusy] when somebody can, with the process that shows it. Processes
-// that this one may not look at are not seen, nor are namespaces that no
-// process is in.
+// NotWritableElsewhere makes sure that no process can write to the layer
+// through a mount in another mount namespace; see SilenceElsewhere. It returns
+// [driver.ErrBusy], naming a process, if one still can. It does not see
+// processes that this process may not inspect, nor mount namespaces without a
+// process.
 func (s *Store) NotWritableElsewhere(ctx context.Context, id driver.ID) error {
 	return AwaitNoWriters(ctx, func() error {
 		holders, _, err := s.SilenceElsewhere(id)
@@ -42,8 +43,8 @@ func (s *Store) NotWritableElsewhere(ctx context.Context, id driver.ID) error {
 	})
 }
 
-// AwaitNoWriters calls find until it no longer returns [driver.ErrBusy], for as
-// long as processes may take to end.
+// AwaitNoWriters calls find until find no longer returns [driver.ErrBusy], for
+// at most endingPatience. It returns the last result.
 func AwaitNoWriters(ctx context.Context, find func() error) error {
 	for start := time.Now(); ; {
 		err := find()
@@ -58,8 +59,8 @@ func AwaitNoWriters(ctx context.Context, find func() error) error {
 	}
 }
 
-// HeldBy returns [driver.ErrBusy] with processes that have a layer mounted, nil
-// for none.
+// HeldBy returns [driver.ErrBusy] naming the processes that have a layer
+// mounted. It returns nil if there are no such processes.
 func HeldBy(holders []string) error {
 	if len(holders) == 0 {
 		return nil
@@ -67,12 +68,14 @@ func HeldBy(holders []string) error {
 	return fmt.Errorf("%w: it is in use in another mount namespace, by %s", driver.ErrBusy, strings.Join(holders, " and "))
 }
 
-// SilenceElsewhere makes read-only what other mount namespaces have of the
-// layer that is writable: copies of a mount, which they have got with all
-// others when they were made, and nobody uses. It returns a process for each
-// namespace in which that is not so: the layer is the root directory there, as
-// in a container, or has files open for writing. seen says that some namespace
-// has the layer mounted, read-only by now or not.
+// SilenceElsewhere makes writable mounts of the layer in other mount namespaces
+// read-only. Most of them are unused copies: a new mount namespace starts with
+// a copy of every mount.
+//
+// SilenceElsewhere returns one process for each namespace in which this was not
+// possible. There the layer is the root directory, as in a container, or a file
+// of it is open for writing. The result seen is true if some namespace has the
+// layer mounted, even if read-only.
 func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err error) {
 	others, err := otherNamespaces()
 	if err != nil {
@@ -91,8 +94,8 @@ func (s *Store) SilenceElsewhere(id driver.ID) (holders []string, seen bool, err
 	return holders, seen, nil
 }
 
-// NotMountedElsewhere returns [driver.ErrBusy], with a process that shows it,
-// when another mount namespace has one of the layers mounted, in whatever way.
+// NotMountedElsewhere returns [driver.ErrBusy], naming a process, if another
+// mount namespace has one of the layers mounted, writable or read-only.
 func (s *Store) NotMountedElsewhere(ids ...driver.ID) error {
 	others, err := otherNamespaces()
 	if err != nil {
@@ -116,8 +119,8 @@ func (s *Store) NotMountedElsewhere(ids ...driver.ID) error {
 	return nil
 }
 
-// silence makes the mounts read-only, and reports whether they are now. A
-// process that has ended has none.
+// silence makes the mounts read-only and reports whether they are now. It
+// ignores a process that has ended: its mounts are gone.
 func silence(pid int, targets []string) bool {
 	for _, target := range targets {
 		if err := mount.MakeReadOnlyFor(pid, target); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -129,7 +132,7 @@ func silence(pid int, targets []string) bool {
 
 func procPath(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
 
-// processName is how a process is called for people: "process 12 (sleep)".
+// processName returns the name of a process for messages: "process 12 (sleep)".
 func processName(pid int) string {
 	name, err := os.ReadFile(procPath(pid, "comm"))
 	if err != nil {
@@ -138,8 +141,8 @@ func processName(pid int) string {
 	return fmt.Sprintf("process %d (%s)", pid, strings.ToValidUTF8(strings.TrimSpace(string(name)), "?"))
 }
 
-// mountedIn returns where a namespace has the layer mounted writable, and
-// whether it has it mounted at all.
+// mountedIn returns the mount points at which a namespace has the layer mounted
+// writable, and whether it has the layer mounted at all.
 func (s *Store) mountedIn(n namespace, id driver.ID) (writable []string, mounted bool, failed error) {
 	path := s.Path(id)
 	if !bytes.Contains(n.table, []byte(inMountTable.Replace(Label(path)))) && !bytes.Contains(n.table, []byte("/"+string(id)+"/")) {
@@ -158,14 +161,14 @@ func (s *Store) mountedIn(n namespace, id driver.ID) (writable []string, mounted
 		return true, false
 	})
 	if err != nil {
-		return nil, false, nil // it is no table
+		return nil, false, nil // the text is not a mount table
 	}
 	return writable, mounted, failed
 }
 
-// anotherStore reports whether a union of another mount namespace is of a layer
-// in another store that has the same path there, as where an engine runs in a
-// container.
+// anotherStore reports whether an overlay or aufs in another mount namespace
+// belongs to another store that has the same path there. This happens if an
+// engine runs in a container.
 func anotherStore(root string, m *mountinfo.Info, path string) bool {
 	if !isUnion(m) {
 		return false

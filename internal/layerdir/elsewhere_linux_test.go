@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// An engine that runs in a container may have its store at the path where this
-// one is, and in it layers of the same names.
+// An engine in a container may have its store at the same path as this store,
+// with layers of the same names.
 func TestALayerOfAnotherStoreAtTheSamePathIsNotOurs(t *testing.T) {
 	path, root := filepath.Join(t.TempDir(), "7"), t.TempDir()
 	require.NoError(t, os.Mkdir(path, 0o700))
@@ -26,8 +26,8 @@ func TestALayerOfAnotherStoreAtTheSamePathIsNotOurs(t *testing.T) {
 	require.True(t, anotherStore(root, overlay, path))
 }
 
-// The kernel escapes spaces in its tables, and that of an aufs names the layer
-// nowhere else.
+// The kernel escapes spaces in mount tables. The line of an aufs has the
+// layer's path only in the source.
 func TestALayerWhosePathHasSpacesIsFoundInATable(t *testing.T) {
 	s := &Store{root: filepath.Join(t.TempDir(), "a b")}
 	n := namespace{pid: os.Getpid(), table: []byte("31 21 0:31 / /mnt rw - aufs " + inMountTable.Replace(s.Path("7")) + " rw,si=c0ffee01\n")}

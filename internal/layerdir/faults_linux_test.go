@@ -23,8 +23,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// faultOps are what is done to a store in which each system call fails once.
-// Each returns what it found out. The store has the layers of faultStore.
+// faultOps are the operations in which each system call fails once. Each
+// returns its result. The store has the layers of faultStore.
 var faultOps = map[string]func(s *Store, other string) (any, error){
 	"open":              func(s *Store, _ string) (any, error) { return closed(Open(s.root)) },
 	"open read-only":    func(s *Store, _ string) (any, error) { return closed(OpenReadOnly(s.root)) },
@@ -38,7 +38,7 @@ var faultOps = map[string]func(s *Store, other string) (any, error){
 	"renew": func(s *Store, _ string) (any, error) { return nil, s.Renew("torn", Meta{Size: 7}) },
 	"replace what is missing": func(s *Store, _ string) (any, error) {
 		err := s.Replacer("vfs").Replace(context.Background(), "gone", "sealed")
-		if err != nil && !errors.Is(err, driver.ErrNotFound) { // the first try may have done it
+		if err != nil && !errors.Is(err, driver.ErrNotFound) { // the first try may have removed it
 			return nil, err
 		}
 		return s.Load("gone")
@@ -154,8 +154,8 @@ func closed(s *Store, err error) (any, error) {
 	return ids, errors.Join(err, s.Close())
 }
 
-// scratch tries something in a directory that is removed afterwards, whatever
-// is left in it.
+// scratch calls try with a new directory. It removes the directory afterwards,
+// with everything in it.
 func scratch[T any](other string, try func(dir string) (T, error)) (any, error) {
 	dir := filepath.Join(other, "scratch")
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -165,7 +165,7 @@ func scratch[T any](other string, try func(dir string) (T, error)) (any, error) 
 	return v, errors.Join(err, os.RemoveAll(dir))
 }
 
-// missing makes a result of the error that something is not there.
+// missing turns an error that says that something is missing into a result.
 func missing[T any](v T, err error) (any, error) {
 	if errors.Is(err, driver.ErrNotFound) {
 		return "none", nil
@@ -173,8 +173,8 @@ func missing[T any](v T, err error) (any, error) {
 	return v, err
 }
 
-// faultStore makes a store with a layer in each state, perhaps with a leftover,
-// and a directory beside it with attributes.
+// faultStore makes a store with one layer in each state, and optionally a
+// leftover. It also makes a directory with attributes beside the store.
 func faultStore(t *testing.T, leftover bool) (s *Store, other string) {
 	t.Helper()
 	s, err := Open(filepath.Join(t.TempDir(), "store"))
@@ -204,8 +204,8 @@ func faultStore(t *testing.T, leftover bool) (s *Store, other string) {
 	return s, other
 }
 
-// state lists what is in a store and beside it, with what matters of it. What
-// may be left over is cleaned up if the store knows of it.
+// state lists what is in a store and beside it, with the relevant attributes.
+// If the store knows of leftovers, state runs Cleanup first.
 func state(t *testing.T, s *Store, other string) []string {
 	t.Helper()
 	s.background.Wait()
@@ -237,9 +237,9 @@ func state(t *testing.T, s *Store, other string) []string {
 	return all
 }
 
-// Whatever system call on a file fails, the operation says so or is done
-// nevertheless, and no failed sync goes unsaid. Then the next try works, or
-// says for good that the layer is torn.
+// If a system call on a file fails, the operation returns an error or succeeds
+// anyway, and a failed sync is always reported. Afterwards the next try
+// succeeds, or reports that the layer is torn.
 func TestNoErrorOfASystemCallVanishes(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for name, op := range faultOps {
@@ -264,7 +264,7 @@ func TestNoErrorOfASystemCallVanishes(t *testing.T) {
 				var got any
 				_, failed := calls.Fail(t, n, unix.EIO, func() { got, err = op(s, other) })
 				if err == nil && s.Leftovers() {
-					// What it could not look at in one layer does not keep it from the rest.
+					// An error at one layer does not keep Cleanup from the other layers.
 					require.Equal(t, "clean up", name, "call %d, %s", n, failed)
 					got, err = op(s, other)
 					require.False(t, s.Leftovers(), "again after call %d, %s", n, failed)

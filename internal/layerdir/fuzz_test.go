@@ -10,8 +10,9 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// FuzzRecord reads any bytes as the record of a layer. One that is taken names
-// parents that can be parts of paths, and is written and read back as the same.
+// FuzzRecord reads any bytes as the record of a layer. The parents in an
+// accepted record can be parts of paths. The record can be written and read
+// back unchanged.
 func FuzzRecord(f *testing.F) {
 	for _, m := range []Meta{
 		{Version: metaVersion},

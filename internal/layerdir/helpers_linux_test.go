@@ -7,8 +7,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Seal records the usage of the layer's directory tree, which it walks. For the
-// rest see SealWith.
+// Seal calls SealWith, and sets the usage by counting the layer's directory
+// tree.
 func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare func(*Meta) error) error {
 	return s.SealWith(id, prepare, func(m *Meta) error {
 		usage, err := Usage(ctx, s.Path(id, tree))
@@ -17,8 +17,8 @@ func (s *Store) Seal(ctx context.Context, id driver.ID, tree string, prepare fun
 	})
 }
 
-// Usage returns what the layer's directory tree takes, or took when it was
-// sealed; nothing for a view.
+// Usage returns the usage of the layer's directory tree, or the recorded usage
+// of a sealed layer. It is zero for a view.
 func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Usage, error) {
 	m, err := s.Load(id)
 	if err != nil {
@@ -27,8 +27,8 @@ func (s *Store) Usage(ctx context.Context, id driver.ID, tree string) (driver.Us
 	return m.UsageOr(func() (driver.Usage, error) { return Usage(ctx, s.Path(id, tree)) })
 }
 
-// Unpacking makes the directory that a layer is unpacked into, after all that
-// has to be asked before. done closes and removes it.
+// Unpacking checks that the layer may be changed, and makes the directory that
+// a layer tar is unpacked into. done closes and removes the directory.
 func (s *Store) Unpacking(id driver.ID) (m Meta, staging *os.File, done func(), err error) {
 	if m, err = s.Writable(id); err != nil {
 		return m, nil, nil, err

@@ -9,14 +9,14 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// An idMapProber tries whether mounts can have mapped IDs, as [mount.Mounter]
-// does.
+// An idMapProber probes whether mounts can have mapped IDs. [mount.Mounter] is
+// one.
 type idMapProber interface {
 	ProbeIDMap(ctx context.Context, dir string, overlay bool) error
 }
 
-// CanMap finds out by mounting whether mounts of layers of this store can have
-// mapped IDs: binds, or with overlay the lower directories of overlays.
+// CanMap probes whether mounts of this store's layers can have mapped IDs. It
+// probes bind mounts, or with overlay the lower directories of an overlay.
 func (s *Store) CanMap(ctx context.Context, mounter idMapProber, overlay bool) (bool, error) {
 	dir, done, err := s.Staging("probe")
 	if err != nil {
@@ -30,7 +30,8 @@ func (s *Store) CanMap(ctx context.Context, mounter idMapProber, overlay bool) (
 	return err == nil, err
 }
 
-// CheckIDMap refuses a map that a layer cannot have; can is what CanMap says.
+// CheckIDMap returns an error for an ID map that a layer cannot have. can is
+// the result of CanMap.
 func CheckIDMap(m *mount.IDMap, can bool) error {
 	switch {
 	case m == nil:

@@ -11,8 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// A mapper answers the question for mounts with mapped IDs with an error of its
-// own.
+// A mapper is an idMapProber that returns a given error.
 type mapper struct{ err error }
 
 func (m mapper) ProbeIDMap(context.Context, string, bool) error { return m.err }

@@ -6,6 +6,6 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// disinherit keeps what the directory above passes on from the layers, see
-// [sys.Disinherit].
+// disinherit makes sure that layers do not inherit ACLs or the group of the
+// directories above the store; see [sys.Disinherit].
 func disinherit(dir *os.File) error { return sys.Disinherit(int(dir.Fd()), 0o700) }

@@ -10,11 +10,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// Learn returns what try finds out of a store's file system. A full disk, on
-// which nothing can be tried, is no reason not to open a store that exists: f
-// is what was known before then, or, where nothing was, its zero value, and
-// known is false. Nothing is tried in a store that is opened for reading alone,
-// since that writes.
+// Learn returns the facts about a store's file system. It probes them with try.
+// If the disk is full, probing fails, but an existing store must still open:
+// Learn then returns the facts that opts remembers. If opts remembers nothing,
+// f is the zero value and known is false. Learn does not probe a read-only
+// store, because probing writes.
 func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, err error) {
 	if opts.ReadOnly {
 		f, known = Remembered[F](opts)
@@ -31,25 +31,26 @@ func Learn[F any](opts driver.Options, try func() (F, error)) (f F, known bool, 
 	return f, known, nil
 }
 
-// Excused reports whether a store is to be opened although trying what works on
-// it ended with err.
+// Excused reports whether a store may be opened although the probe failed with
+// err: the store exists and the disk is full.
 func Excused(opts driver.Options, err error) bool { return opts.Existing && durable.NoRoom(err) }
 
-// Found is what [driver.Rememberer] returns of facts that are known.
+// Found returns facts as JSON for [driver.Rememberer], or nil if they are not
+// known.
 func Found(known bool, facts any) json.RawMessage {
 	if !known {
 		return nil
 	}
 	raw, err := json.Marshal(facts)
-	if err != nil { // they are plain values
+	if err != nil { // cannot happen: the facts are plain values
 		return nil
 	}
 	return raw
 }
 
-// UserOverlay reports whether overlay's own attributes have to be in the
-// namespace "user." here, because this process is root of a user namespace
-// alone. path is a directory of ours; it takes no space to find out.
+// UserOverlay reports whether overlay has to store its own attributes in the
+// namespace "user.", because this process is root only of a user namespace.
+// path is a directory of the store. The probe takes no disk space.
 func UserOverlay(path string) bool {
 	err := unix.Setxattr(path, trustedProbe, nil, 0)
 	if err == nil {
@@ -58,5 +59,6 @@ func UserOverlay(path string) bool {
 	return errors.Is(err, unix.EPERM)
 }
 
-// trustedProbe is an attribute that only root of the machine can set.
+// trustedProbe is an attribute that only root of the machine can set. Root of a
+// user namespace cannot.
 const trustedProbe = "trusted.layerkeep"

@@ -5,9 +5,9 @@ import (
 	"encoding/hex"
 )
 
-// Label returns the source under which a layer's overlay appears in the mount
-// table: the layer's path, or a digest of it where that would be over what
-// fsconfig(2) takes (255 bytes).
+// Label returns the source of a layer's overlay in the mount table. This is the
+// layer's path. If the path is longer than 255 bytes, the limit of fsconfig(2),
+// it is a digest of the path.
 func Label(path string) string {
 	if len(path) <= 255 {
 		return path

@@ -70,7 +70,7 @@ func TestRemoveTwiceIsNoErrorAndCleanupFreesWhatIsLeft(t *testing.T) {
 	_, err := s.Load("a")
 	require.ErrorIs(t, err, driver.ErrNotFound)
 
-	for _, left := range []string{".trash-x-1", ".new-x-1"} { // of a process that was killed
+	for _, left := range []string{".trash-x-1", ".new-x-1"} { // left by a process that was killed
 		require.NoError(t, os.MkdirAll(filepath.Join(s.Root(), left, "d"), 0o700))
 	}
 	mine, done, err := s.Staging("y")

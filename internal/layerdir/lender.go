@@ -16,30 +16,30 @@ import (
 )
 
 const (
-	// maxLentRecord bounds what is read of a record in another store, in bytes.
+	// maxLentRecord limits the size of a record read from another store, in bytes.
 	maxLentRecord = 4 << 20
-	// maxLentParents is what any backend stacks.
+	// maxLentParents is the largest number of parents that any backend allows.
 	maxLentParents = MaxParents
 )
 
-// A lender is another store of the same driver, whose layers ours may stand on.
-// What is in it is believed no more than a layer tar.
+// A lender is another store of the same driver. Layers of this store may have
+// its layers as parents. Its content is hostile input, as a layer tar is.
 type lender struct {
 	dir string
-	// tree is the directory of a layer that has its files.
+	// tree is the name of the directory in a layer that has the layer's files.
 	tree string
 }
 
-// Borrow makes the layers in dir known, where another store of the same driver
-// has its own: its sealed layer N is PREFIX.N here, see [driver.Borrower]. tree
-// is the directory of a layer that has its files. It is called before the store
-// is used.
+// Borrow makes the sealed layers of another store of the same driver available.
+// Its directory is dir. Its layer N is called PREFIX.N in this store; see
+// [driver.Borrower]. tree is the name of the directory in a layer that has the
+// layer's files. Call Borrow before the store is used.
 func (s *Store) Borrow(prefix, dir, tree string) error {
 	id := driver.ID(prefix)
 	if err := id.Validate(); err != nil || strings.Contains(prefix, ".") {
 		return errors.Join(fmt.Errorf("%w: prefix %q", driver.ErrInvalidID, prefix), err)
 	}
-	if err := isDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // it has no layers yet
+	if err := isDirectory(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // a lender that is missing has no layers yet
 		return err
 	}
 	if s.lenders == nil {
@@ -49,7 +49,7 @@ func (s *Store) Borrow(prefix, dir, tree string) error {
 	return nil
 }
 
-// lent returns the store that a layer is borrowed from, and its ID there.
+// lent returns the store that lends a layer, and the layer's ID in that store.
 func (s *Store) lent(id driver.ID) (from lender, there driver.ID, ok bool) {
 	prefix, name, cut := strings.Cut(string(id), ".")
 	if !cut {
@@ -60,7 +60,8 @@ func (s *Store) lent(id driver.ID) (from lender, there driver.ID, ok bool) {
 	return from, there, ok && there.Validate() == nil
 }
 
-// own is Changeable for a layer: one of another store is never changed.
+// own returns an error if a layer may not be changed: the store is read-only,
+// or the layer is borrowed.
 func (s *Store) own(id driver.ID) error {
 	if err := s.Changeable(); err != nil {
 		return err
@@ -71,15 +72,15 @@ func (s *Store) own(id driver.ID) error {
 	return nil
 }
 
-// Lent reports whether a layer is one of another store.
+// Lent reports whether a layer is borrowed from another store.
 func (s *Store) Lent(id driver.ID) bool {
 	_, _, ok := s.lent(id)
 	return ok
 }
 
-// CheckLent returns an error for layers of other stores that are not there, or
-// that are no directories there: whoever made such a store could have a link
-// lead anywhere. Layers of this store it does not look at.
+// CheckLent returns an error for borrowed layers that are missing or are not
+// directories in their store. The maker of that store could have put symbolic
+// links there that lead anywhere. CheckLent ignores layers of this store.
 func (s *Store) CheckLent(ids ...driver.ID) error {
 	if len(s.lenders) == 0 {
 		return nil
@@ -103,7 +104,8 @@ func (s *Store) CheckLent(ids ...driver.ID) error {
 	return nil
 }
 
-// isDirectory returns an error for a symbolic link too.
+// isDirectory returns an error if path is not a directory. It does not follow a
+// symbolic link.
 func isDirectory(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -115,9 +117,9 @@ func isDirectory(path string) error {
 	return nil
 }
 
-// loadLent is Load for a layer of another store: sealed, and with the parents'
-// IDs as they are here. What would matter for a writable layer alone is left
-// out.
+// loadLent is Load for a borrowed layer, which must be sealed. It returns the
+// parents under the IDs that they have in this store, and omits fields that
+// only matter for writable layers.
 func (s *Store) loadLent(id driver.ID) (m Meta, err error) {
 	if err := s.CheckLent(id); err != nil {
 		return m, err
@@ -154,7 +156,8 @@ func (s *Store) loadLent(id driver.ID) (m Meta, err error) {
 	return m, nil
 }
 
-// readLent reads a small file of another store, and nothing but a file.
+// readLent reads a small file of another store. It refuses anything that is not
+// a regular file.
 func readLent(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -171,7 +174,7 @@ func readLent(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxLentRecord))
 }
 
-// decodeMeta decodes a record.
+// decodeMeta decodes and checks a record.
 func decodeMeta(id driver.ID, raw []byte) (m Meta, err error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("layer %s: %s: %w", id, RecordName, err)
@@ -179,7 +182,7 @@ func decodeMeta(id driver.ID, raw []byte) (m Meta, err error) {
 	if m.Version != metaVersion {
 		return m, fmt.Errorf("layer %s: %w: record of version %d, this program knows %d", id, driver.ErrUnsupported, m.Version, metaVersion)
 	}
-	for _, p := range m.Parents { // they become parts of paths
+	for _, p := range m.Parents { // the IDs become parts of paths
 		if err := p.Validate(); err != nil {
 			return Meta{}, fmt.Errorf("layer %s: %s: parent %w", id, RecordName, err)
 		}

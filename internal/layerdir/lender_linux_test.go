@@ -14,7 +14,7 @@ import (
 )
 
 // lentStore makes a store that borrows the layers of another directory as
-// "x.NAME", and returns both.
+// "x.NAME". It returns the store and that directory.
 func lentStore(t *testing.T) (s *Store, dir string) {
 	t.Helper()
 	s, dir = open(t), filepath.Join(t.TempDir(), "layers")
@@ -23,7 +23,7 @@ func lentStore(t *testing.T) (s *Store, dir string) {
 	return s, dir
 }
 
-// lend puts a layer with that record into another store.
+// lend makes a layer with the given record in another store.
 func lend(t *testing.T, dir, name, record string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, name, "tree"), 0o755))

@@ -11,16 +11,18 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// SealWith writes the file system to disk and then, last, the mark that the
-// layer is sealed. For a layer that is sealed already only that mark is put on
-// disk once more. prepare is called before, with the record, which it may
-// change. settle is called when everything is on disk; it sets the record's
-// Usage and does what makes the layer immutable. What they do must be
-// repeatable. Idempotent. Returns [driver.ErrUnsupported] for a view,
-// [driver.ErrTooManyLayers] for a layer on which none could stand, see
-// StackAtMost, [driver.ErrBusy] for a layer that is mounted writable and
-// [driver.ErrTorn] for one in which Merging was interrupted, or that was not
-// sealed when the disk failed a write.
+// SealWith seals a layer durably. It calls prepare, syncs the file system,
+// calls settle, and writes the record with the sealed mark last. prepare and
+// settle may change the record. settle sets the record's Usage and makes the
+// layer immutable. SealWith may run again after an error or a crash, so both
+// hooks must be repeatable.
+//
+// For a layer that is already sealed SealWith only syncs the record again. It
+// returns [driver.ErrUnsupported] for a view, [driver.ErrTooManyLayers] for a
+// layer with so many parents that no layer could have it as a parent (see
+// StackAtMost), and [driver.ErrBusy] for a layer that is mounted writable. It
+// returns [driver.ErrTorn] for a layer in which Merging was interrupted, or
+// which was not sealed when the disk lost a write.
 func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -48,7 +50,7 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	if err := s.syncLayer(id); err != nil {
 		return err
 	}
-	if err := durable.OS().Remove(s.Path(id, volatileName)); err != nil { // all of it is on disk now
+	if err := durable.OS().Remove(s.Path(id, volatileName)); err != nil { // the whole layer is on disk now
 		return err
 	}
 	if err := settle(&m); err != nil {
@@ -63,8 +65,8 @@ func (s *Store) SealWith(id driver.ID, prepare, settle func(*Meta) error) error 
 	return nil
 }
 
-// NotMounted returns [driver.ErrBusy] when the layer is mounted in a way that
-// is more than allowed, and when something is mounted in it.
+// NotMounted returns [driver.ErrBusy] if the use of the layer is stronger than
+// allowed, or if something is mounted inside the layer.
 func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 	use, err := s.Mounted(id)
 	switch {
@@ -76,8 +78,8 @@ func (s *Store) NotMounted(id driver.ID, allowed Use) error {
 	return NothingMountedBelow(s.Path(id))
 }
 
-// RemoveIdle is Remove for a layer that nothing has mounted; returns
-// [driver.ErrBusy] for another.
+// RemoveIdle is Remove for a layer that is not mounted. It returns
+// [driver.ErrBusy] if the layer is mounted.
 func (s *Store) RemoveIdle(id driver.ID) error {
 	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
@@ -88,11 +90,14 @@ func (s *Store) RemoveIdle(id driver.ID) error {
 	return s.Remove(id)
 }
 
-// Merging runs merge, which moves something into the layer, whole or not at all
-// unless it says [tar.ErrTorn]. A file in the layer says meanwhile that it is
-// under way: found later, it says that the process did not live to the end. It
-// need not be synced, as it cannot get lost in a power cut without what came
-// after it. With sync, all of the layer is on disk before that file goes.
+// Merging runs merge, which moves a delta into the layer. merge must undo its
+// steps on an error, or return [tar.ErrTorn].
+//
+// While merge runs, a mark file is in the layer's directory. The mark stays if
+// the process is killed or if merge returns [tar.ErrTorn]; the layer is then
+// torn. The mark needs no sync: a power cut cannot lose the mark without also
+// losing the later changes. With sync, Merging syncs the whole layer before it
+// removes the mark. If that sync fails, the mark stays, too.
 func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -112,7 +117,7 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 		return errors.Join(err, unmark(mark))
 	}
 	if err := s.syncLayer(id); err != nil {
-		return asTorn(err) // what the disk holds is not known, so it stays marked
+		return asTorn(err) // it is unknown what is on disk, so the mark stays
 	}
 	if err := unmark(mark); err != nil {
 		return err
@@ -120,8 +125,8 @@ func (s *Store) Merging(id driver.ID, sync bool, merge func() error) error {
 	return durable.OS().SyncDir(s.Path(id))
 }
 
-// unmark removes the file by which Merging says that it is under way. Where
-// that fails, the layer is torn for everybody from then on.
+// unmark removes the mark file of Merging. If that fails, the layer is torn
+// from then on.
 func unmark(mark string) error {
 	return asTorn(os.Remove(mark))
 }
@@ -134,8 +139,8 @@ func asTorn(err error) error {
 	return fmt.Errorf("%w: %w", driver.ErrTorn, err)
 }
 
-// OpenStaging is Staging for a directory that is opened. done closes and
-// removes it.
+// OpenStaging is Staging, and also opens the directory. done closes and removes
+// it.
 func (s *Store) OpenStaging(id driver.ID) (staging *os.File, done func(), err error) {
 	dir, remove, err := s.Staging(id)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// lifeStore has a layer in each state.
+// lifeStore makes a store with one layer in each state.
 func lifeStore(t *testing.T) *Store {
 	t.Helper()
 	s := open(t)
@@ -66,8 +66,8 @@ func TestALayerIsNotSealedWhenAStepFails(t *testing.T) {
 	require.False(t, m.Sealed)
 }
 
-// A layer with as many parents as a stack can have could be sealed, and then
-// nothing could stand on it.
+// A layer with as many parents as a stack can have could be sealed, but could
+// not be a parent afterwards.
 func TestALayerOnWhichNoneCouldStandIsNotSealed(t *testing.T) {
 	s := lifeStore(t)
 	nothing := func(*Meta) error { return nil }
@@ -114,7 +114,7 @@ func TestARecordSaysWhatALayerIs(t *testing.T) {
 	_, err := r.Record(t.Context(), "none")
 	require.ErrorIs(t, err, driver.ErrNotFound)
 	require.ErrorContains(t, err, "test: record of layer none")
-	// A mark in a layer that is sealed, or shows its parents only, says nothing.
+	// A mark in a sealed layer or in a view has no effect.
 	for _, id := range []driver.ID{"sealed", "view"} {
 		require.NoError(t, os.WriteFile(s.Path(id, tornName), nil, 0o600))
 		got, err := r.Record(t.Context(), id)
@@ -188,8 +188,8 @@ func TestAMergeThatFailsLeavesTheLayerAsItWas(t *testing.T) {
 	}
 }
 
-// A layer stands on those that its record names; what cannot be read may stand
-// on any.
+// StandingOn returns the layers that have a layer as a parent according to
+// their records, and layers whose record cannot be read.
 func TestLayersThatStandOnAnother(t *testing.T) {
 	s := lifeStore(t)
 	require.NoError(t, os.WriteFile(s.Path("torn", RecordName), []byte("{"), 0o600))

@@ -18,55 +18,58 @@ import (
 )
 
 const (
-	// RecordName is the file in a layer's directory that makes it one.
+	// RecordName is the file in a layer's directory that makes the directory a
+	// layer.
 	RecordName  = "layer.json"
 	metaVersion = 1
 	mergingName = "merging"
-	// maxRecord bounds a record, in bytes: 500 parents and all labels take a
-	// fraction of it.
+	// maxRecord limits the size of a record, in bytes. A record with 500 parents
+	// and all labels is much smaller.
 	maxRecord = 16 << 20
-	// tornName is a file in a layer's directory: the disk has lost something that
-	// may have been in the layer.
+	// tornName is a file in a layer's directory. It says that the disk lost a write
+	// that may have been part of the layer.
 	tornName = "torn"
 )
 
-// Meta is what a backend records of a layer.
+// Meta is the record of a layer.
 type Meta struct {
-	// Version is the format of this record; a newer one is refused.
+	// Version is the format of this record. A newer format is refused.
 	Version int `json:"version"`
-	// Parents, nearest first.
+	// Parents are the layer's parents, nearest first.
 	Parents []driver.ID `json:"parents,omitempty"`
-	// View: the layer only shows its parents.
+	// View says that the layer is a view: it only shows its parents.
 	View bool `json:"view,omitempty"`
-	// Sealed: nothing in the layer changes any more.
+	// Sealed says that the layer is immutable.
 	Sealed bool `json:"sealed,omitempty"`
 	// Usage is set when the layer is sealed.
 	Usage *driver.Usage `json:"usage,omitempty"`
-	// Size is how many bytes the layer may take beside its parents; 0: no limit.
+	// Size is the size limit of the layer itself, without its parents, in bytes. 0
+	// means no limit.
 	Size int64 `json:"size,omitempty"`
-	// Metacopy: this layer or one of its parents may hold files whose body is
-	// further down (overlay's metacopy).
+	// Metacopy says that this layer or one of its parents may have files whose
+	// content is in a lower layer (overlay's metacopy).
 	Metacopy bool `json:"metacopy,omitempty"`
-	// Escaped: this layer or one of its parents has attributes of overlay's own
-	// namespace, kept escaped. What was written through a mount counts once the
-	// layer is sealed.
+	// Escaped says that this layer or one of its parents has escaped attributes.
+	// Attributes that were written through a mount are included only once the layer
+	// is sealed.
 	Escaped bool `json:"escaped,omitempty"`
-	// Detached: unpacked without its parents, which are still to be given.
+	// Detached says that the layer was unpacked without its parents and is not
+	// rebased yet.
 	Detached bool `json:"detached,omitempty"`
-	// Merging: giving it its parents was begun. When it is found set, that ended
-	// in the middle and the layer is unusable.
+	// Merging says that a rebase has begun. If a later process finds it set, the
+	// rebase was interrupted and the layer is unusable.
 	Merging bool `json:"merging,omitempty"`
-	// IDMap maps the owners of files in the layer's mounts.
+	// IDMap maps the owners of files in mounts of the layer.
 	IDMap *mount.IDMap `json:"idmap,omitempty"`
-	// Note is what the driver's caller keeps here.
+	// Note is JSON of the driver's caller.
 	Note json.RawMessage `json:"note,omitempty"`
-	// Sum is a checksum of all before it, the last field; empty in records of
-	// earlier versions.
+	// Sum is a checksum of everything before it in the record. It is the last
+	// field, and empty in records of earlier versions.
 	Sum string `json:"sum,omitempty"`
 }
 
-// UsageOr returns the usage that the record has kept since the layer was
-// sealed. If it has none, UsageOr calls measure. A view has the usage 0.
+// UsageOr returns the usage in the record, which is there once the layer is
+// sealed. Without a recorded usage it calls measure. A view has the usage 0.
 func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error) {
 	switch {
 	case m.View:
@@ -77,7 +80,8 @@ func (m Meta) UsageOr(measure func() (driver.Usage, error)) (driver.Usage, error
 	return measure()
 }
 
-// Load reads a layer's record. Returns [driver.ErrNotFound] without one.
+// Load reads a layer's record. It returns [driver.ErrNotFound] if there is no
+// record.
 func (s *Store) Load(id driver.ID) (Meta, error) {
 	if err := id.Validate(); err != nil {
 		return Meta{}, err
@@ -102,9 +106,9 @@ func (s *Store) Load(id driver.ID) (Meta, error) {
 	return m, s.plainParents(m.Parents)
 }
 
-// Writable is Load for a layer that is going to be changed. Returns
-// [driver.ErrSealed] for a sealed layer and a view, [driver.ErrTorn] for one in
-// which Merging was interrupted.
+// Writable is Load for a layer that the caller is going to change. It returns
+// [driver.ErrSealed] for a sealed layer and for a view, and [driver.ErrTorn]
+// for a torn layer.
 func (s *Store) Writable(id driver.ID) (Meta, error) {
 	if err := s.own(id); err != nil {
 		return Meta{}, err
@@ -121,8 +125,8 @@ func (s *Store) Writable(id driver.ID) (Meta, error) {
 	return m, s.notTorn(id)
 }
 
-// Recorded returns when the layer's record was written last. The layers whose
-// record is that of Create are at least as old.
+// Recorded returns the time at which the layer's record was last written. A
+// layer whose record was not rewritten since Create is at least that old.
 func (s *Store) Recorded(id driver.ID) (time.Time, error) {
 	info, err := os.Stat(s.Path(id, RecordName))
 	if err != nil {
@@ -131,8 +135,8 @@ func (s *Store) Recorded(id driver.ID) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// Save replaces a layer's record, durably: afterwards, also after a power cut,
-// either the old or the new one is there.
+// Save replaces a layer's record durably. After a power cut, the layer has
+// either the old or the new record.
 func (s *Store) Save(id driver.ID, m Meta) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -140,14 +144,14 @@ func (s *Store) Save(id driver.ID, m Meta) error {
 	return m.write(s.Path(id))
 }
 
-// syncRecord puts a record on disk that is in place. An earlier call may have
-// put it there and then failed to sync the directory: the next one must not say
-// that it is safe only because it is there.
+// syncRecord syncs the directory of a record that is already in place. An
+// earlier call may have renamed the record into place and then failed to sync
+// the directory. The record is therefore not known to be durable just because
+// it exists.
 func (s *Store) syncRecord(id driver.ID) error { return durable.OS().SyncDir(s.Path(id)) }
 
-// Become renames a layer's record to a path on the same file system, which
-// takes no room on a full disk. Nothing but removing the layer can be done with
-// it then.
+// Become renames a layer's record to a path on the same file system. This takes
+// no space on a full disk. Afterwards the layer can only be removed.
 func (s *Store) Become(id driver.ID, path string) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -165,13 +169,14 @@ func (m Meta) write(dir string) error {
 	return durable.WriteFile(durable.OS(), filepath.Join(dir, RecordName), b, 0o600)
 }
 
-// sumField is the field that is added to a record for its checksum.
+// sumField returns the JSON field that holds the checksum of a record.
 func sumField(record []byte) string {
 	return fmt.Sprintf(`,"sum":"%08x"`, crc32.Checksum(record, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// isIntact reports whether a record is as it was written, as far as it can
-// tell. A flipped bit may leave another record, of other parents say.
+// isIntact reports whether a record has the right checksum, or none. Without a
+// checksum, a flipped bit could turn a record into another valid one, for
+// example with other parents.
 func (m Meta) isIntact(raw []byte) bool {
 	if m.Sum == "" {
 		return true

@@ -11,7 +11,7 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A flipped bit can leave a record that says something else.
+// A flipped bit can turn a record into another valid record.
 func TestAFlippedBitInARecordIsFound(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "x")
@@ -32,7 +32,7 @@ func TestAFlippedBitInARecordIsFound(t *testing.T) {
 			found++
 			continue
 		}
-		require.Equal(t, want, got, "%s", damaged) // a bit of the name of the checksum, or of the end of the line
+		require.Equal(t, want, got, "%s", damaged) // the bit was in the field name of the checksum, or in the newline
 	}
 	require.Greater(t, found, 8*len(raw)-60)
 }

@@ -7,13 +7,15 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// maxMountLine is what package mountinfo, which reads with a bufio.Scanner, can
-// take of a line. That of an overlay with 500 lower directories may have 100
-// kB.
+// maxMountLine is the length, in bytes, to which longer lines of a mount table
+// are cut. Package mountinfo reads lines with a bufio.Scanner, which fails for
+// lines of 64 KiB or more. The line of an overlay with 500 lower directories
+// can have 100 kB.
 const maxMountLine = 32 << 10
 
-// mounts lists the mounts of this mount namespace that the filter keeps. Of a
-// very long line the middle is missing, which is in the lower directories.
+// mounts lists the mounts of this mount namespace that the filter accepts. It
+// cuts the middle out of a very long line, which is inside the list of lower
+// directories.
 func mounts(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
 	table, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {

@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A namespace is a mount namespace as one of the processes in it sees it.
+// A namespace is a mount namespace, as seen by one of the processes in it.
 type namespace struct {
 	pid   int
-	table []byte // as in proc_pid_mountinfo(5)
+	table []byte // the mount table of the process, see proc_pid_mountinfo(5)
 }
 
-// otherNamespaces returns every mount namespace that a process is in, as far as
-// they can be looked at, but that of this thread.
+// otherNamespaces returns every mount namespace that has a process, except the
+// namespace of this thread. It skips processes that this process may not
+// inspect.
 func otherNamespaces() ([]namespace, error) {
 	own, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
@@ -50,9 +51,10 @@ func otherNamespaces() ([]namespace, error) {
 	return found, nil
 }
 
-// NamespaceLives reports whether a process lives in the mount namespace of a
-// name as readlink(2) gives it: "mnt:[4026531841]". Processes that this one may
-// not look at do not count; to root all show.
+// NamespaceLives reports whether a process is in the mount namespace called
+// name. The name is in the form that readlink(2) returns: "mnt:[4026531841]".
+// Processes that this process may not inspect are not counted; root may inspect
+// all.
 func NamespaceLives(name string) (bool, error) {
 	processes, err := processes()
 	if err != nil {
@@ -91,8 +93,8 @@ func processes() ([]int, error) {
 	return pids, nil
 }
 
-// isHidden reports whether an error about a process says that it has ended,
-// which of a mount table is said by EINVAL, or that it is not ours to look at.
+// isHidden reports whether err means that a process has ended or may not be
+// inspected. Reading the mount table of an ended process fails with EINVAL.
 func isHidden(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) ||
 		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)

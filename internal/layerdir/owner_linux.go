@@ -11,9 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// CheckOwners tries, in dir, whether files can be given to root, as almost
-// every layer asks for. Returns an error matching [driver.ErrUnsupported] when
-// not.
+// CheckOwners checks, with a directory that it makes in dir, whether files can
+// be given to root, which almost every layer needs. If they cannot, it returns
+// an error matching [driver.ErrUnsupported].
 func CheckOwners(dir string) (err error) {
 	path := dir + "/.owner"
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

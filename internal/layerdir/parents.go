@@ -9,32 +9,32 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Inherited is what is so for a layer as soon as it is so for one of its
-// parents; see [Meta].
+// Inherited has the properties that a layer has as soon as one of its parents
+// has them; see [Meta].
 type Inherited struct{ Metacopy, Escaped bool }
 
-// Inherit adds what is so for the parents.
+// Inherit adds the properties of the parents to the record.
 func (m *Meta) Inherit(from Inherited) {
 	m.Metacopy = m.Metacopy || from.Metacopy
 	m.Escaped = m.Escaped || from.Escaped
 }
 
-// A sealedRecord is what a sealed layer's record says, and which file that was.
+// A sealedRecord remembers the content of a sealed layer's record, and the file
+// that it was read from.
 type sealedRecord struct {
 	file os.FileInfo
 	says Inherited
 }
 
-// maxSealed is how many records CheckParents remembers, some 300 bytes each.
+// maxSealed is how many records CheckParents remembers, about 300 bytes each.
 const maxSealed = 10_000
 
-// MaxParents is how many parents a layer can have where nothing else bounds
-// them: a layer's record names all of its parents, so what they take grows with
-// the square of their number.
+// MaxParents is the largest number of parents for backends that have no other
+// limit. Every record lists all parents of its layer, so the space for all
+// records grows with the square of the number of layers.
 const MaxParents = 1000
 
-// CheckDepth returns [driver.ErrTooManyLayers] for more parents than can be
-// stacked.
+// CheckDepth returns [driver.ErrTooManyLayers] for more than most parents.
 func CheckDepth(parents []driver.ID, most int) error {
 	if len(parents) > most {
 		return fmt.Errorf("%w: %d parents, at most %d", driver.ErrTooManyLayers, len(parents), most)
@@ -42,12 +42,13 @@ func CheckDepth(parents []driver.ID, most int) error {
 	return nil
 }
 
-// CheckParents returns what a layer has from its parents. Returns
-// [driver.ErrTooManyLayers] for more than StackAtMost says,
-// [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent. As the
-// record of a sealed layer does not change, it is read once: otherwise an image
-// of many layers would have the records of all, each with a list of all below
-// it, read for each.
+// CheckParents returns the properties that a layer inherits from its parents.
+// It returns [driver.ErrTooManyLayers] for more parents than StackAtMost
+// allows, and [driver.ErrNotFound] and [driver.ErrNotSealed] naming the parent.
+//
+// CheckParents reads the record of a sealed layer once and remembers it, since
+// it does not change. Otherwise each new layer of a large image would read the
+// records of all layers below it, and each record lists all of its parents.
 func (s *Store) CheckParents(parents []driver.ID) (Inherited, error) {
 	if s.most > 0 {
 		if err := CheckDepth(parents, s.most); err != nil {
@@ -69,12 +70,12 @@ func (s *Store) checkParent(id driver.ID) (Inherited, error) {
 	if err := id.Validate(); err != nil {
 		return Inherited{}, err
 	}
-	if _, _, lent := s.lent(id); lent { // another program could change it
+	if _, _, lent := s.lent(id); lent { // not remembered: another program could change it
 		m, err := s.loadLent(id)
 		return Inherited{m.Metacopy, m.Escaped}, err
 	}
-	// Asked before it is read, so that what is remembered can be too old, not too
-	// new.
+	// The file is checked before the record is read. So the remembered file can be
+	// older than the record, which only costs another read, but never newer.
 	file, err := os.Stat(s.Path(id, RecordName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Inherited{}, fmt.Errorf("%s: %w", id, driver.ErrNotFound)
@@ -105,8 +106,9 @@ func (s *Store) checkParent(id driver.ID) (Inherited, error) {
 	return says, nil
 }
 
-// isIn reports whether the record is that in a file. A record is replaced, not
-// overwritten, so another one is another file or has another time.
+// isIn reports whether the remembered record was read from this file. A record
+// is replaced and never overwritten, so a new record is another file or has
+// another time.
 func (r sealedRecord) isIn(file os.FileInfo) bool {
 	return os.SameFile(r.file, file) && r.file.ModTime().Equal(file.ModTime()) && r.file.Size() == file.Size()
 }

@@ -46,8 +46,8 @@ func TestWhatALayerHasFromItsParents(t *testing.T) {
 	require.Equal(t, Inherited{Escaped: true}, got)
 }
 
-// Another process, or another layer of the same name, counts for more than what
-// is remembered.
+// If a record was replaced, by another process or for another layer of the same
+// name, the new record counts, and not the remembered one.
 func TestARecordThatWasReplacedIsReadAnew(t *testing.T) {
 	s := open(t)
 	other, err := Open(s.Root())

@@ -6,9 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// Parts are what a driver can do whose layers are whole directories of a Store:
-// it is a [driver.Recorder], [driver.Rerecorder], [driver.Replacer] and
-// [driver.Placer].
+// Parts are the optional interfaces of a driver whose layers are whole
+// directories of a Store: [driver.Recorder], [driver.Rerecorder],
+// [driver.Replacer] and [driver.Placer].
 type Parts struct {
 	Recorder
 	Rerecorder
@@ -16,8 +16,8 @@ type Parts struct {
 	Placer
 }
 
-// Parts returns those of the driver of that name. tree and look are as for
-// Rerecorder.
+// Parts returns the parts for the driver with the given name. For tree and look
+// see Rerecorder.
 func (s *Store) Parts(name, tree string, look func(ctx context.Context, id driver.ID, m *Meta) error) Parts {
 	return Parts{s.Recorder(name), s.Rerecorder(name, tree, look), s.Replacer(name), Placer{s}}
 }

@@ -10,12 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// Plain looks at a layer's directory before the first use of the layer: it must
-// be a directory, and have nothing but directories and files in it. Whoever has
-// prepared a store could have a link lead anywhere, and that would be mounted
-// into a container. What comes later is our own. The error matches
-// [ownfiles.ErrUnsafe], or [driver.ErrNotFound] where there is no directory.
-// Who uses the directory without its record asks it.
+// Plain checks a layer's directory before the first use of the layer. It must
+// be a directory and contain only directories and files. The maker of a store
+// could have put symbolic links there that lead anywhere, and a mount would
+// show their targets in a container. Later changes are made by this module and
+// need no check.
+//
+// The error matches [ownfiles.ErrUnsafe], or [driver.ErrNotFound] if there is
+// no directory. Load calls Plain. A caller that uses the directory without its
+// record calls it directly.
 func (s *Store) Plain(id driver.ID) error {
 	s.mu.Lock()
 	known := s.plainOnes[id]
@@ -49,8 +52,9 @@ func (s *Store) Plain(id driver.ID) error {
 	return nil
 }
 
-// plainParents is Plain for parents, of which each is mounted, or read, with
-// the layer. One that is missing is for others to find.
+// plainParents is Plain for the parents of a layer, which are mounted or read
+// together with the layer. It ignores a missing parent; the use of that parent
+// reports it.
 func (s *Store) plainParents(parents []driver.ID) error {
 	for _, p := range parents {
 		if err := s.Plain(p); err != nil && !errors.Is(err, driver.ErrNotFound) {
@@ -60,5 +64,5 @@ func (s *Store) plainParents(parents []driver.ID) error {
 	return nil
 }
 
-// maxPlain is how many layers are remembered, some 100 bytes each.
+// maxPlain is how many layers Plain remembers, about 100 bytes each.
 const maxPlain = 10_000

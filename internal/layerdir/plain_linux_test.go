@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// storeOfStranger has the layers "base" and "top", with a directory "vol/fs"
-// each.
+// storeOfStranger makes a store with the layers "base" and "top", each with a
+// directory "vol/fs".
 func storeOfStranger(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "layers")
@@ -42,8 +42,8 @@ func openOf(t *testing.T, root string) *Store {
 	return s
 }
 
-// Before a layer is used the first time, its directory and those of its parents
-// are looked at: what leads elsewhere is refused by name.
+// Before the first use of a layer, its directory and those of its parents are
+// checked. A symbolic link there is refused, and the error names it.
 func TestALayerThatLeadsElsewhereIsRefused(t *testing.T) {
 	for _, place := range []string{"top", "top/vol", "top/vol/fs", "top/layer.json", "base", "base/vol", "base/vol/fs"} {
 		for kind, set := range map[string]func(path, moved string) error{
@@ -78,7 +78,7 @@ func TestALayerThatLeadsElsewhereIsRefused(t *testing.T) {
 	})
 }
 
-// What a record says is not believed where it becomes a path.
+// IDs in a record are checked before they become parts of paths.
 func TestARecordOfAStrangerIsNotBelieved(t *testing.T) {
 	root := storeOfStranger(t)
 	for _, parent := range []string{"../../etc", "/etc", "a/b", ".", "..", "", ".new-x", strings.Repeat("a", 1000), "a\x00b"} {

@@ -12,10 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/mount"
 )
 
-// OverlayInMemory finds out what this kernel's overlay can do without writing
-// to the store in root: it tries on a tmpfs. What it finds holds for overlays
-// of lower directories on any file system; about upper directories in the store
-// it says nothing.
+// OverlayInMemory probes what overlay can do on this kernel without writing to
+// the store in root: it probes on a tmpfs. The result holds for overlays whose
+// lower directories are on any file system. It says nothing about upper
+// directories in the store.
 func OverlayInMemory(ctx context.Context, root string, opts driver.Options) (f mount.Features, err error) {
 	err = InMemory(root, opts, func(mr mount.Mounter, dir string) error {
 		f, err = mr.Probe(ctx, dir, opts.Fallbacks.UserXattr)
@@ -24,8 +24,8 @@ func OverlayInMemory(ctx context.Context, root string, opts driver.Options) (f m
 	return f, err
 }
 
-// InMemory is [mount.Mounter.InMemory] over the nearest directory that exists
-// at root or above it.
+// InMemory calls [mount.Mounter.InMemory] on root, or on the nearest existing
+// directory above it.
 func InMemory(root string, opts driver.Options, fn func(mr mount.Mounter, dir string) error) error {
 	dir := root
 	for dir != filepath.Dir(dir) {
@@ -37,8 +37,8 @@ func InMemory(root string, opts driver.Options, fn func(mr mount.Mounter, dir st
 	return mount.Mounter{First: opts.Fallbacks.MountWay}.InMemory(dir, fn)
 }
 
-// UserOverlayInMemory is [UserOverlay] without a directory to write to: it
-// tries on a file in memory.
+// UserOverlayInMemory is [UserOverlay] for a caller that has no directory to
+// write to. It probes on a file in memory.
 func UserOverlayInMemory() bool {
 	fd, err := unix.MemfdCreate("layerkeep-probe", unix.MFD_CLOEXEC)
 	if err != nil {

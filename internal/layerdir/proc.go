@@ -10,11 +10,13 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// procSelf is where a process finds its open files and its mounts.
+// procSelf is the directory in which a thread finds its open files and its
+// mounts.
 const procSelf = "/proc/thread-self"
 
-// needProc returns an error where /proc is not mounted, or hidden. Without it
-// an open file has no path, and nothing tells what is mounted.
+// needProc returns an error if /proc is not mounted, or if it is hidden.
+// Without /proc the path of an open file and the list of mounts are not
+// available.
 func needProc(self string) error {
 	if runtime.GOOS != "linux" {
 		return nil

@@ -12,8 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// OpenReadOnly opens the store in root and changes nothing in it. A missing
-// directory is a store without layers, which is what [Open] would make of it.
+// OpenReadOnly opens the store in root and changes nothing in it. If the
+// directory is missing, the store has no layers; [Open] would make an empty
+// store.
 func OpenReadOnly(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -28,8 +29,8 @@ func OpenReadOnly(root string) (*Store, error) {
 	return s, nil
 }
 
-// OpenFor is [Open], or [OpenReadOnly] when the driver is opened for reading
-// alone. The error matches [driver.ErrUnsupported] without a /proc.
+// OpenFor calls [OpenReadOnly] if opts.ReadOnly is set, and [Open] otherwise.
+// The error matches [driver.ErrUnsupported] if there is no /proc.
 func OpenFor(root string, opts driver.Options) (*Store, error) {
 	if err := needProc(procSelf); err != nil {
 		return nil, err
@@ -40,8 +41,8 @@ func OpenFor(root string, opts driver.Options) (*Store, error) {
 	return Open(root)
 }
 
-// Changeable returns [driver.ErrReadOnly] for a store that was opened for
-// reading alone. The methods that change something ask it themselves.
+// Changeable returns [driver.ErrReadOnly] for a store that was opened
+// read-only. The methods that change something call it themselves.
 func (s *Store) Changeable() error {
 	if s.readOnly {
 		return driver.ErrReadOnly
@@ -49,8 +50,9 @@ func (s *Store) Changeable() error {
 	return nil
 }
 
-// Remembered returns what opening found out before on this kernel. Without
-// anything that can be read it returns the zero value, and known is false.
+// Remembered returns the facts that an earlier open found out on this kernel.
+// If there are none, or they cannot be decoded, it returns the zero value, and
+// known is false.
 func Remembered[F any](opts driver.Options) (f F, known bool) {
 	if opts.Known == nil || json.Unmarshal(opts.Known, &f) != nil {
 		return *new(F), false

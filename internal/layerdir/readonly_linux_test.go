@@ -102,8 +102,8 @@ func TestADriverOpensItsStoreAsItIsTold(t *testing.T) {
 	require.DirExists(t, root)
 }
 
-// Root of a user namespace alone may set no attributes in "trusted.", and make
-// no devices.
+// Root of a user namespace may not set attributes in "trusted.", and may not
+// make device nodes.
 func TestWhoIsRootOfAUserNamespaceAloneIsToldByRefusals(t *testing.T) {
 	require.Equal(t, UserOverlay(t.TempDir()), UserOverlayInMemory())
 	calls, dir := fstest.NewCalls(t), t.TempDir()

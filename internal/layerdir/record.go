@@ -10,14 +10,13 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Recorder is a [driver.Recorder] for a driver that has a Store.
+// A Recorder implements [driver.Recorder] for a driver that has a Store.
 type Recorder struct {
 	store  *Store
-	driver string // its name, for errors
+	driver string // the driver's name, for errors
 }
 
-// Recorder returns the part of the driver of that name that is a
-// [driver.Recorder].
+// Recorder returns the [driver.Recorder] for the driver with the given name.
 func (s *Store) Recorder(driver string) Recorder { return Recorder{s, driver} }
 
 // Record implements [driver.Recorder].
@@ -45,7 +44,7 @@ func (r Recorder) NoteNow(_ context.Context, id driver.ID, note json.RawMessage)
 	return nil
 }
 
-// Record returns what is recorded of a layer.
+// Record returns the record of a layer.
 func (s *Store) Record(id driver.ID) (driver.Record, error) {
 	m, err := s.Load(id)
 	if err != nil {
@@ -62,9 +61,10 @@ func (s *Store) Record(id driver.ID) (driver.Record, error) {
 	return r, err
 }
 
-// Note puts a note of the caller's into the record of a layer: durably where
-// the layer is sealed, else with the mark that it is, so that it costs no write
-// of its own.
+// Note puts a note of the caller into the record of a layer. For a sealed layer
+// it writes the record durably. For any other layer it only remembers the note,
+// and SealWith writes it together with the sealed mark, so that it costs no
+// extra write.
 func (s *Store) Note(id driver.ID, note json.RawMessage) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (s *Store) Note(id driver.ID, note json.RawMessage) error {
 	return s.saveNote(id, m, note)
 }
 
-// NoteNow is Note, durably in every state of the layer.
+// NoteNow is Note, but writes the note durably for every layer.
 func (s *Store) NoteNow(id driver.ID, note json.RawMessage) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (s *Store) NoteNow(id driver.ID, note json.RawMessage) error {
 	return err
 }
 
-// saveNote puts a note into the record m.
+// saveNote saves the record m with the note.
 func (s *Store) saveNote(id driver.ID, m Meta, note json.RawMessage) error {
 	if bytes.Equal(m.Note, note) {
 		return s.syncRecord(id)
@@ -106,7 +106,7 @@ func (s *Store) saveNote(id driver.ID, m Meta, note json.RawMessage) error {
 	return s.Save(id, m)
 }
 
-// addNote adds the note that waits for a layer to be sealed.
+// addNote adds the note that Note remembered for a layer that is being sealed.
 func (s *Store) addNote(id driver.ID, m *Meta) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +115,8 @@ func (s *Store) addNote(id driver.ID, m *Meta) {
 	}
 }
 
-// forgetNote is for a layer whose note is in its record, or that is gone.
+// forgetNote drops the remembered note of a layer whose note is in its record,
+// or that was removed.
 func (s *Store) forgetNote(id driver.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

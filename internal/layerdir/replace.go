@@ -13,15 +13,14 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Replacer is a [driver.Replacer] for a driver that has a Store and whose
-// layers are whole directories of it.
+// A Replacer implements [driver.Replacer] for a driver that has a Store and
+// whose layers are whole directories in it.
 type Replacer struct {
 	store  *Store
-	driver string // its name, for errors
+	driver string // the driver's name, for errors
 }
 
-// Replacer returns the part of the driver of that name that is a
-// [driver.Replacer].
+// Replacer returns the [driver.Replacer] for the driver with the given name.
 func (s *Store) Replacer(driver string) Replacer { return Replacer{s, driver} }
 
 // Replace implements [driver.Replacer].
@@ -36,12 +35,14 @@ func (r Replacer) Replace(ctx context.Context, id, made driver.ID) error {
 	return nil
 }
 
-// Replace puts the directory of the sealed layer made in the place of that of
-// id.
+// Replace replaces the directory of the layer id by the directory of the sealed
+// layer made.
 //
-// First it takes the name by which Cleanup will know the old directory; then
-// the two are exchanged. So at every moment there is a directory id, and what
-// is beside it under that name, old or new, belongs to nobody.
+// Replace first renames the new directory to a name with the prefix .old-,
+// which Cleanup deletes. Then it exchanges the two directories in one step. So
+// a directory id exists at every moment. After a crash at any point, Cleanup
+// deletes the directory under the .old- name, whether it is the old or the new
+// one.
 func (s *Store) Replace(id, made driver.ID) error {
 	if err := errors.Join(s.own(id), s.own(made), id.Validate(), made.Validate()); err != nil {
 		return err
@@ -70,14 +71,14 @@ func (s *Store) Replace(id, made driver.ID) error {
 	return s.syncNames()
 }
 
-// exchange is Replace for a directory that is there.
+// exchange is Replace for a layer id whose directory exists.
 func (s *Store) exchange(id, made driver.ID) error {
 	if err := s.NotMounted(id, MountedReadOnly); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s%s-%d", oldPrefix, id, rand.Uint64()) //nolint:gosec // no secret
 	beside := filepath.Join(s.root, name)
-	s.setInUse(name, true) // Cleanup may run meanwhile
+	s.setInUse(name, true) // keeps a concurrent Cleanup from deleting it
 	defer s.setInUse(name, false)
 	if err := renameNew(s.Path(made), beside); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (s *Store) exchange(id, made driver.ID) error {
 	if err != nil {
 		return errors.Join(err, renameNew(beside, s.Path(made)))
 	}
-	s.leftovers.Store(true) // the old directory
+	s.leftovers.Store(true) // Cleanup has to delete the old directory
 	return nil
 }
 
@@ -103,7 +104,7 @@ func (s *Store) setInUse(name string, inUse bool) {
 	}
 }
 
-// oldOf returns the layer that a directory was before another took its place.
+// oldOf returns the ID of the layer whose replaced directory has this name.
 func oldOf(name string) (driver.ID, bool) {
 	rest, ok := strings.CutPrefix(name, oldPrefix)
 	cut := strings.LastIndexByte(rest, '-')

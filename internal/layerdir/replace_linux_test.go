@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// sealed makes a sealed layer with one file, whose body is given.
+// sealed makes a sealed layer with one file that has the given body.
 func sealed(t *testing.T, s *Store, id driver.ID, body string, parents ...driver.ID) {
 	t.Helper()
 	require.NoError(t, s.Create(id, Meta{Parents: parents, Sealed: true}, func(dir string) error {
@@ -29,7 +29,7 @@ func (s *Store) body(t *testing.T, id driver.ID) string {
 	return string(raw)
 }
 
-// Between any two steps there is the old layer or the new one.
+// After every step, the layer is either the old one or the new one.
 func TestALayerIsReplacedInOneStep(t *testing.T) {
 	boom := errors.New("boom")
 	for _, fail := range []int{0, 1, 2} { // which sync of the names fails; 0: none
@@ -104,7 +104,7 @@ func TestAnOverlayOfALayerIsRecognised(t *testing.T) {
 	}
 }
 
-// Layers of two stores have the same names, and on a node there may be several
+// Layers of two stores can have the same names, and a node may have several
 // stores.
 func TestAnOverlayInAnotherStoreKeepsNoOldLayer(t *testing.T) {
 	dir := t.TempDir()
@@ -151,15 +151,16 @@ func TestNamesOfOldLayersAreRead(t *testing.T) {
 	}
 }
 
-// mountElsewhere binds a directory in a new mount namespace, which end ends.
+// mountElsewhere binds a directory in a new mount namespace. end ends the
+// namespace.
 func mountElsewhere(t *testing.T, dir, options string) (end func()) {
 	t.Helper()
 	_, end = fstest.Elsewhere(t, fmt.Sprintf("mount --bind -o %s '%s' '%s'", options, dir, t.TempDir()))
 	return end
 }
 
-// A container has a mount namespace of its own, and what it has mounted is not
-// in ours.
+// A container has its own mount namespace, and its mounts are not in the mount
+// table of this process.
 func TestAnOldLayerStaysWhileAnotherMountNamespaceHasIt(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "old")
@@ -198,8 +199,8 @@ func TestAnOldLayerStaysWhileThisMountNamespaceHasIt(t *testing.T) {
 	require.False(t, mounted)
 }
 
-// Layers of another store may have the same names, also in directories that are
-// called alike.
+// Layers of another store may have the same names, even in store directories of
+// the same name.
 func TestAnOverlayOfAnotherStoreThatIsMountedKeepsNoOldLayer(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "new")
@@ -231,7 +232,7 @@ func TestWhatCannotBeExchangedIsAnError(t *testing.T) {
 	require.DirExists(t, dir+"/a")
 }
 
-// Without the list of layers nobody can say that none is mounted.
+// If the layers cannot be listed, it is unknown whether one of them is mounted.
 func TestWithoutTheListOfLayersAnOldOneIsNotRemoved(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "x")

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// Exchange puts each of two directories in the place of the other, in one step.
-// Returns [driver.ErrUnsupported] where the file system cannot do that.
+// Exchange swaps two directories in one step. It returns
+// [driver.ErrUnsupported] if the file system cannot do that.
 func Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == nil {
@@ -28,14 +28,14 @@ func Exchange(a, b string) error {
 	return link
 }
 
-// oldMounted reports whether something may still be mounted of what the layer
-// id was before another directory took its place. That directory is now called
-// name.
+// oldMounted reports whether the replaced directory of the layer id may still
+// be mounted. That directory is now called name.
 //
-// A bind shows in the mount table under the new name. An overlay names the
-// directories that it was made of as text, which does not tell the old layer
-// from the new one: so every overlay of the layer, or of one that stands on it,
-// keeps the old one.
+// A bind mount appears in the mount table under the new name. The mount table
+// shows the directories of an overlay as the text that was given at mount time,
+// which is the same for the old and the new directory. So oldMounted returns
+// true for every overlay of the layer id, and of every layer that has it as a
+// parent.
 func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	own, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
@@ -57,9 +57,9 @@ func (s *Store) oldMounted(name string, id driver.ID) (bool, error) {
 	}), nil
 }
 
-// sameRoot reports whether a process has our root directory, in which paths
-// lead where they lead us. In a container somebody else has made what is at a
-// path.
+// sameRoot reports whether a process has the same root directory as this
+// process, so that paths mean the same for both. A path in a container may lead
+// to a different file.
 func sameRoot(pid int) bool {
 	ours, err := os.Stat("/")
 	if err != nil {
@@ -69,9 +69,9 @@ func sameRoot(pid int) bool {
 	return err == nil && os.SameFile(ours, theirs)
 }
 
-// inTable reports whether a mount table has a bind of what is called name, or
-// an overlay of one of the layers. Paths tells whether those in the table are
-// paths for us.
+// inTable reports whether a mount table has a bind mount of the directory
+// called name, or an overlay or aufs of one of the layers. paths says whether
+// paths in the table mean the same for this process.
 func (s *Store) inTable(table []byte, paths bool, name string, ids []driver.ID) bool {
 	for raw := range bytes.Lines(table) {
 		line := string(raw)
@@ -82,7 +82,7 @@ func (s *Store) inTable(table []byte, paths bool, name string, ids []driver.ID) 
 	return false
 }
 
-// standingOn returns a layer and all that have it among their parents.
+// standingOn returns a layer and all layers that have it as a parent.
 func (s *Store) standingOn(id driver.ID) ([]driver.ID, error) {
 	all, err := s.List()
 	if err != nil {
@@ -91,9 +91,10 @@ func (s *Store) standingOn(id driver.ID) ([]driver.ID, error) {
 	return StandingOn(id, all, s.Load), nil
 }
 
-// StandingOn returns a layer and those of all that have it among their parents,
-// as load says. Of a layer whose record cannot be read nothing can be mounted
-// anew, but what is mounted of it may have the layer.
+// StandingOn returns the layer id and those layers in all that have it as a
+// parent. It reads their records with load. It includes a layer whose record
+// cannot be read: such a layer cannot be mounted again, but an existing mount
+// of it may use the layer id.
 func StandingOn(id driver.ID, all []driver.ID, load func(driver.ID) (Meta, error)) []driver.ID {
 	ids := []driver.ID{id}
 	for _, other := range all {
@@ -109,9 +110,9 @@ func isUnionLine(line []byte) bool {
 }
 
 // namesOne reports whether a line of a mount table has one of the layers as its
-// source or among its directories. These may be relative to the store:
-// containerd shortens long lists. The store may have another path in another
-// mount namespace, but for the last directory.
+// source or among its directories. The directories may be relative to the
+// store, because containerd shortens long lists that way. In another mount
+// namespace the path of the store may differ, except for its last component.
 func (s *Store) namesOne(line string, ids []driver.ID) bool {
 	base := filepath.Base(s.root) + "/"
 	for _, id := range ids {
@@ -128,9 +129,10 @@ func (s *Store) namesOne(line string, ids []driver.ID) bool {
 }
 
 // ofAnotherStore reports whether a line of a mount table that names layers
-// means those of another store, whose layers have the same names: all the
-// directories in it that are called like ours are there, and none is ours. What
-// is relative, or cannot be looked at, may be ours.
+// means layers of another store with the same names. This is so if every store
+// directory in the line that has the name of this store exists and is another
+// directory. The result is false if a path is relative or cannot be checked,
+// because it may be in this store.
 func (s *Store) ofAnotherStore(line string) bool {
 	ours, err := os.Stat(s.root)
 	if err != nil {
@@ -160,8 +162,9 @@ func (s *Store) ofAnotherStore(line string) bool {
 	return len(others) > 0
 }
 
-// isRelativeLayer reports whether a word of a mount table may name a directory
-// of a layer from the store on, as containerd shortens long lists: 7/fs.
+// isRelativeLayer reports whether a word of a mount table may be the directory
+// of a layer relative to the store, such as 7/fs. containerd shortens long
+// lists that way.
 func isRelativeLayer(word string) bool {
 	return strings.Contains(word, "/") && !strings.HasPrefix(word, "/")
 }
@@ -169,5 +172,5 @@ func isRelativeLayer(word string) bool {
 // fromMountTable undoes inMountTable.
 var fromMountTable = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// inMountTable escapes what proc_pid_mountinfo(5) escapes.
+// inMountTable escapes the characters that proc_pid_mountinfo(5) escapes.
 var inMountTable = strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`)

@@ -9,18 +9,18 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// A Rerecorder is a [driver.Rerecorder] for a driver that has a Store.
+// A Rerecorder implements [driver.Rerecorder] for a driver that has a Store.
 type Rerecorder struct {
 	store *Store
-	// driver is its name, for errors, and tree that of the directory with a layer's
-	// files.
+	// driver is the driver's name, for errors. tree is the name of the directory in
+	// a layer that has the layer's files.
 	driver, tree string
-	// look adds to a record what only the files tell.
+	// look adds to a record what can only be learned from the layer's files.
 	look func(ctx context.Context, id driver.ID, m *Meta) error
 }
 
-// Rerecorder returns the part of the driver of that name that is a
-// [driver.Rerecorder]. look may be nil.
+// Rerecorder returns the [driver.Rerecorder] for the driver with the given
+// name. look may be nil.
 func (s *Store) Rerecorder(name, tree string, look func(ctx context.Context, id driver.ID, m *Meta) error) Rerecorder {
 	return Rerecorder{s, name, tree, look}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A record is written to a temporary file first, which stays when the process
-// is killed before it has renamed that.
+// A record is first written to a temporary file. If the process is killed
+// before it renames the file, the file stays.
 func TestCleanupRemovesWhatAKilledProcessWasWritingInALayer(t *testing.T) {
 	s := open(t)
 	sealed(t, s, "a", "body")

@@ -23,8 +23,8 @@ import (
 const (
 	newPrefix   = ".new-"
 	trashPrefix = ".trash-"
-	// oldPrefix begins the names of directories that another took the place of. The
-	// ID of the layer follows, see oldOf.
+	// oldPrefix starts the names of directories that were replaced. The layer's ID
+	// follows; see oldOf.
 	oldPrefix = ".old-"
 )
 
@@ -32,52 +32,55 @@ const (
 // different layers.
 type Store struct {
 	root string
-	// readOnly: nothing may be changed, see OpenReadOnly.
+	// readOnly says that the store may not be changed; see OpenReadOnly.
 	readOnly bool
-	// remove deletes a directory with all that is in it.
+	// remove deletes a directory and everything in it.
 	remove func(dir string) error
-	// settle puts the names of layers on disk; nil syncs the directory.
+	// settle syncs the names of the layers. If it is nil, the store's directory is
+	// synced.
 	settle func(dir *os.File) error
 
-	// dir is open as long as the store is, see sync.
+	// dir is open as long as the store is open; see sync.
 	dir *os.File
-	// lenders are other stores, by the prefix that their layers have here, see
-	// Borrow.
+	// lenders are the stores that lend layers, by the prefix of their layers' IDs
+	// in this store; see Borrow.
 	lenders map[string]lender
-	// syncing is held while dir is synced and what its answer means is written
-	// down.
+	// syncing is held while dir is synced and layers are marked after a sync error.
 	syncing sync.Mutex
-	// doubtful: that could not be written down, see doubt; guarded by syncing.
+	// doubtful says that some layers could not be marked as torn; see doubt.
+	// syncing guards it.
 	doubtful bool
-	// lost counts the errors of sync.
+	// lost counts the times that doubt ran, which is after each error of sync.
 	lost atomic.Int64
-	// leftovers: something could not be deleted.
+	// leftovers says that something could not be deleted.
 	leftovers atomic.Bool
-	// swept: no killed process has left a temporary file in a layer, see sweep.
+	// swept says that no layer has a temporary file of a killed process; see sweep.
 	swept atomic.Bool
-	// unsynced: a layer was removed, and that could not be put on disk.
+	// unsynced says that a layer was removed and the removal is not synced yet.
 	unsynced atomic.Bool
 
 	mu    sync.Mutex
-	torn  map[driver.ID]bool            // layers that were marked as torn, or should have been
-	inUse map[string]bool               // names of directories that Staging made and still needs
-	notes map[driver.ID]json.RawMessage // for the records of layers that are to be sealed
-	// below is a directory in that of a layer that is the backend's own, too.
+	torn  map[driver.ID]bool            // layers that are marked as torn, or that could not be marked
+	inUse map[string]bool               // directories in use that Cleanup must not delete
+	notes map[driver.ID]json.RawMessage // notes for the records of layers that are not sealed yet
+	// below is a directory in each layer that, like the layer's own directory, has
+	// only files of the backend; see OwnBelow.
 	below string
-	// plainOnes are the layers whose directories were looked at, see Plain.
+	// plainOnes are the layers that Plain has checked.
 	plainOnes map[driver.ID]bool
-	// most is how many layers can be stacked, 0 for any number.
+	// most is how many layers can be stacked. 0 means any number.
 	most int
-	// bootFile is where the kernel tells this run of it from others.
+	// bootFile is the file with the kernel's boot ID, which is new at every boot.
 	bootFile string
-	// sealed has the records of sealed layers that were parents.
+	// sealed remembers the records of sealed layers that were checked as parents.
 	sealed map[driver.ID]sealedRecord
 
 	background sync.WaitGroup
 }
 
-// Open opens the store in root, an absolute path, creating it when missing. Its
-// mode is 0700, and nothing that it has from above goes on to the layers.
+// Open opens the store in root, and creates the directory if it is missing. The
+// directory gets the mode 0700. Layers do not inherit ACLs or the group of the
+// directories above the store.
 func Open(root string) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -105,24 +108,27 @@ func newStore(root string, dir *os.File) *Store {
 	}
 }
 
-// OwnBelow says that a directory of a layer has directories and files of the
-// backend's own in it, and nothing of the layer's; before the store is used.
+// OwnBelow says that the directory called name in each layer has only
+// directories and files of the backend, and no files of the layer. Call it
+// before the store is used.
 func (s *Store) OwnBelow(name string) { s.below = name }
 
-// StackAtMost says how many parents a layer can have, for CheckParents, and so
-// that one with as many is not sealed; before the store is used.
+// StackAtMost sets how many layers can be stacked. CheckParents refuses more
+// parents, and SealWith refuses a layer with that many parents, which could not
+// be a parent itself. Call StackAtMost before the store is used.
 func (s *Store) StackAtMost(layers int) { s.most = layers }
 
 // DeleteWith makes the store delete directories with remove instead of
-// [rmtree.Remove], whose contract it has to keep; before the store is used.
+// [rmtree.Remove]. remove has to keep the contract of [rmtree.Remove]. Call
+// DeleteWith before the store is used.
 func (s *Store) DeleteWith(remove func(dir string) error) { s.remove = remove }
 
-// SettleWith makes the store put the names of its layers on disk with settle,
-// which gets the store's directory, instead of syncing that; before the store
-// is used.
+// SettleWith makes the store call settle with the store's directory when the
+// names of its layers have to be on disk. Without SettleWith the store syncs
+// that directory. Call it before the store is used.
 func (s *Store) SettleWith(settle func(dir *os.File) error) { s.settle = settle }
 
-// syncNames puts the names of layers on disk.
+// syncNames makes the names of the layers durable.
 func (s *Store) syncNames() error {
 	if s.settle != nil {
 		return s.settle(s.dir)
@@ -130,10 +136,10 @@ func (s *Store) syncNames() error {
 	return durable.OS().SyncDir(s.root)
 }
 
-// Close waits until what was removed is gone.
+// Close waits for background deletions and closes the store.
 func (s *Store) Close() error {
 	s.background.Wait()
-	if s.dir == nil { // it is missing, see OpenReadOnly
+	if s.dir == nil { // the store's directory is missing, see OpenReadOnly
 		return nil
 	}
 	if err := s.dir.Close(); !errors.Is(err, fs.ErrClosed) {
@@ -153,14 +159,15 @@ func (s *Store) Path(id driver.ID, names ...string) string {
 	return filepath.Join(append([]string{s.root, string(id)}, names...)...)
 }
 
-// Create makes a layer: fill puts what the backend needs into a directory that
-// becomes the layer's, with meta, once fill returns nil. Returns
-// [driver.ErrExists] when there is one, and leaves nothing behind on an error.
+// Create makes a layer with the record meta. fill puts the backend's files into
+// a directory, which becomes the layer's directory after fill returns nil.
+// Create returns [driver.ErrExists] if the layer exists. On an error it leaves
+// nothing behind.
 func (s *Store) Create(id driver.ID, meta Meta, fill func(dir string) error) (err error) {
 	return s.CreateWith(id, &meta, fill)
 }
 
-// CreateWith is Create for a record that fill completes.
+// CreateWith is Create with a record that fill may still change.
 func (s *Store) CreateWith(id driver.ID, meta *Meta, fill func(dir string) error) (err error) {
 	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
@@ -189,18 +196,18 @@ func (s *Store) CreateWith(id driver.ID, meta *Meta, fill func(dir string) error
 		return err
 	}
 	err = s.syncNames()
-	if err == nil && s.lost.Load() != lost { // nobody marked it while it had no name
+	if err == nil && s.lost.Load() != lost { // doubt could not mark this layer, which had no name yet
 		err = s.tear(id)
 	}
 	if err != nil {
-		return errors.Join(err, renameNew(s.Path(id), dir)) // from where done removes it
+		return errors.Join(err, renameNew(s.Path(id), dir)) // done then removes the directory
 	}
 	return nil
 }
 
-// Staging makes an empty directory, mode 0700, on the layers' file system. done
-// removes it if it is still there under that name; an interrupted process
-// leaves it to Cleanup.
+// Staging makes an empty directory with mode 0700 on the file system of the
+// layers. done removes the directory unless it was renamed. If the process is
+// killed, Cleanup removes it.
 func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	if err := s.own(id); err != nil {
 		return "", nil, err
@@ -214,7 +221,8 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	name := filepath.Base(dir)
 	s.inUse[name] = true
 	return dir, func() {
-		// Nothing else knows the name: if it cannot be removed now, Cleanup will.
+		// If the directory cannot be removed now, Cleanup will remove it: no other code
+		// knows its name.
 		if s.remove(dir) != nil {
 			s.leftovers.Store(true)
 		}
@@ -224,14 +232,14 @@ func (s *Store) Staging(id driver.ID) (dir string, done func(), err error) {
 	}, nil
 }
 
-// Remove moves a layer out of the way, durably, and deletes it in the
-// background. A missing layer is no error.
+// Remove renames a layer to a trash name durably and deletes it in the
+// background. It returns nil for a layer that is missing.
 func (s *Store) Remove(id driver.ID) error {
 	if err := errors.Join(s.own(id), id.Validate()); err != nil {
 		return err
 	}
-	// A rename needs no space, which a directory to move it into would: a full disk
-	// must not keep anything from being removed.
+	// A rename within the directory needs no disk space, so layers can be removed
+	// on a full disk. A separate trash directory would need space.
 	trash := filepath.Join(s.root, fmt.Sprintf("%s%s-%d", trashPrefix, id, rand.Uint64())) //nolint:gosec // no secret
 	if err := renameNew(s.Path(id), trash); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -250,8 +258,8 @@ func (s *Store) Remove(id driver.ID) error {
 	s.mu.Unlock()
 	s.forgetNote(id)
 	s.background.Go(func() {
-		// What cannot be deleted stays under its trash name for Cleanup, which
-		// reports the error.
+		// If the deletion fails, the directory keeps its trash name. Cleanup tries
+		// again and reports the error.
 		if s.delete(trash) != nil {
 			s.leftovers.Store(true)
 		}
@@ -259,8 +267,8 @@ func (s *Store) Remove(id driver.ID) error {
 	return nil
 }
 
-// syncRemoved puts on disk what was removed. It is called again for a layer
-// that is missing: an earlier call may have failed here.
+// syncRemoved makes removals durable. Remove calls it again for a missing
+// layer, because an earlier call may have failed to sync.
 func (s *Store) syncRemoved() error {
 	if !s.unsynced.Swap(false) {
 		return nil
@@ -290,7 +298,7 @@ func (s *Store) List() ([]driver.ID, error) {
 	return ids, nil
 }
 
-// Cleanup deletes what was removed and what interrupted calls left behind.
+// Cleanup deletes removed layers and what interrupted calls left behind.
 func (s *Store) Cleanup(ctx context.Context) error {
 	if err := s.Changeable(); err != nil {
 		return err
@@ -303,7 +311,8 @@ func (s *Store) Cleanup(ctx context.Context) error {
 	return err
 }
 
-// cleanup is Cleanup; kept says that something has to be looked at again.
+// cleanup is Cleanup. kept says that a later Cleanup has to look at something
+// again.
 func (s *Store) cleanup(ctx context.Context) (kept bool, err error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
@@ -326,10 +335,11 @@ func (s *Store) cleanup(ctx context.Context) (kept bool, err error) {
 	return kept, errors.Join(errs...)
 }
 
-// sweep removes the temporary files that killed processes have left in layers,
-// whose records they were to become. That was before the store was opened, so
-// once is enough. It reports whether all is done: a layer that cannot be read
-// is no reason to keep what else there is to delete.
+// sweep removes temporary files that killed processes left in the directories
+// of layers while they wrote records. Such files are older than this open
+// store, so sweep does its work only once. It returns whether the work is
+// complete. It does not return errors: a layer that cannot be read must not
+// keep Cleanup from deleting other things.
 func (s *Store) sweep(ctx context.Context, entries []fs.DirEntry) bool {
 	if s.swept.Load() {
 		return true
@@ -344,10 +354,11 @@ func (s *Store) sweep(ctx context.Context, entries []fs.DirEntry) bool {
 	return done
 }
 
-// Leftovers reports whether something that was to be deleted is still there.
+// Leftovers reports whether something that has to be deleted may still exist.
 func (s *Store) Leftovers() bool { return s.leftovers.Load() }
 
-// delete deletes a directory with all that is in it, but not through a mount.
+// delete deletes a directory and everything in it. It unmounts mounts below the
+// directory first, so that it deletes nothing through a mount.
 func (s *Store) delete(path string) error {
 	if err := unmountBelow(path); err != nil {
 		return err
@@ -355,7 +366,7 @@ func (s *Store) delete(path string) error {
 	return s.remove(path)
 }
 
-// abandoned reports whether nobody needs a directory any more that is no layer.
+// abandoned reports whether a directory that is not a layer can be deleted.
 func (s *Store) abandoned(name string) (bool, error) {
 	s.mu.Lock()
 	busy := s.inUse[name]

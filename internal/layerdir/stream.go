@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// UnpackOptions translates what a driver was given to what package tar takes.
-// Parents is left to the caller.
+// UnpackOptions translates the options of a driver to those of package tar. The
+// caller sets Parents.
 func UnpackOptions(d driver.Options, a driver.ApplyOptions, id driver.ID, enc whiteout.Encoding, userNS bool) tar.UnpackOptions {
 	u := tar.UnpackOptions{
 		Detached: a.Detached, DiffID: a.DiffID, Limits: tar.Limits(a.Limits.Or(d.Limits)), Warn: warning(d.Logger, id, a.Warn),
@@ -26,12 +26,13 @@ func UnpackOptions(d driver.Options, a driver.ApplyOptions, id driver.ID, enc wh
 	return u
 }
 
-// ReadOptions says how a driver reads trees.
+// ReadOptions returns how a driver reads trees.
 func ReadOptions(f driver.Fallbacks) rootfd.Options {
 	return rootfd.Options{NoOpenat2: f.NoOpenat2, NoXattrat: f.NoXattrat}
 }
 
-// warning is warn or, without one, a line in the log.
+// warning returns warn. If warn is nil, it returns a function that writes to
+// the log.
 func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) func(path, message string) {
 	switch {
 	case warn != nil:
@@ -42,7 +43,7 @@ func warning(log *slog.Logger, id driver.ID, warn func(path, message string)) fu
 	return func(path, message string) { log.Warn(message, "layer", id, "path", path) }
 }
 
-// TarError makes the errors of package tar match those of the driver contract.
+// TarError makes the errors of package tar match the errors of package driver.
 func TarError(err error) error {
 	for _, pair := range [][2]error{
 		{tar.ErrDigest, driver.ErrDigest},

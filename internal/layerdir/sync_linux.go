@@ -12,15 +12,16 @@ import (
 
 // sync writes everything on the store's file system to disk.
 //
-// When the disk fails a write, the kernel says so once to each descriptor that
-// was open then, and to no later one; what was not written is gone, and the
-// next sync says that all is well. So one descriptor is kept from the opening
-// of the store, and when it reports an error, every layer that is not sealed is
-// torn from then on: which of them was hit nobody knows.
+// When the disk loses a write, the kernel reports the error once to each
+// descriptor that was open at that time, and never to a descriptor that is
+// opened later. The lost data is gone, and the next sync succeeds. So the store
+// keeps one descriptor from its opening on. When that descriptor reports an
+// error, every layer that is not sealed becomes torn, because it is unknown
+// which layers lost data.
 func (s *Store) sync() error {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
-	if s.doubtful { // a failing disk may not have let the layers be marked
+	if s.doubtful { // an earlier call could not mark all layers, because the disk failed
 		if err := s.doubt(); err != nil {
 			return err
 		}
@@ -32,8 +33,8 @@ func (s *Store) sync() error {
 	return errors.Join(&os.PathError{Op: "syncfs", Path: s.root, Err: err}, s.doubt())
 }
 
-// syncLayer is sync for the sake of a layer. Returns [driver.ErrTorn] for one
-// that an error, this time or before, may have hit.
+// syncLayer calls sync for one layer. It returns [driver.ErrTorn] if this or an
+// earlier write error may have hit the layer.
 func (s *Store) syncLayer(id driver.ID) error {
 	if err := s.sync(); err != nil {
 		return fmt.Errorf("%s: %w: %w", id, driver.ErrTorn, err)

@@ -11,9 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// notTorn returns [driver.ErrTorn] for a layer in which Merging did not end,
-// and for one that was not sealed when the disk failed a write, or when the
-// machine stopped though it was mounted without syncs.
+// notTorn returns [driver.ErrTorn] for a torn layer: Merging was interrupted in
+// it, or it was not sealed when the disk lost a write, or the machine stopped
+// while it had a volatile mount.
 func (s *Store) notTorn(id driver.ID) error {
 	if err := s.unmarked(id, mergingName); err != nil {
 		return err
@@ -25,7 +25,7 @@ func (s *Store) notTorn(id driver.ID) error {
 }
 
 // notLost returns [driver.ErrTorn] for a layer that was not sealed when the
-// disk failed a write.
+// disk lost a write.
 func (s *Store) notLost(id driver.ID) error {
 	s.mu.Lock()
 	torn := s.torn[id]
@@ -47,8 +47,8 @@ func (s *Store) unmarked(id driver.ID, name string) error {
 	return err
 }
 
-// Renew makes m the record of a layer whose content is new, durably. The marks
-// of what had happened to the old content go.
+// Renew saves m as the record of a layer whose content is new, durably. It
+// removes the marks that belonged to the old content.
 func (s *Store) Renew(id driver.ID, m Meta) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -69,10 +69,10 @@ func (s *Store) Renew(id driver.ID, m Meta) error {
 	return nil
 }
 
-// doubt marks all layers that are not sealed. Those in the making, which List
-// does not know, are marked by Create, which looks at lost when it is done.
-// Where not all could be marked, the store stays doubtful. The caller holds
-// syncing.
+// doubt marks all layers that are not sealed as torn. List does not return a
+// layer that is still being made; Create compares lost at its end and marks
+// such a layer itself. If a layer could not be marked, doubtful stays true. The
+// caller holds syncing.
 func (s *Store) doubt() (err error) {
 	s.lost.Add(1)
 	defer func() { s.doubtful = err != nil }()
@@ -88,7 +88,7 @@ func (s *Store) doubt() (err error) {
 }
 
 // tear marks a layer as torn, in this process and on disk. The disk has just
-// failed, so the mark is there before it is synced.
+// failed, so tear creates the mark before it tries to sync it.
 func (s *Store) tear(id driver.ID) error {
 	if err := s.own(id); err != nil {
 		return err

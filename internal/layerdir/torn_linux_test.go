@@ -11,9 +11,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// When the disk has failed, each layer that is not sealed is marked, or the
-// error says that one could not be: and then nothing is said to be on disk
-// before all are.
+// If the disk lost a write, each layer that is not sealed is marked, or the
+// error says that one could not be marked. In the latter case no sync succeeds
+// until all layers are marked.
 func TestADoubtfulLayerIsMarkedOrTheErrorSaysSo(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	s := lifeStore(t)
@@ -40,8 +40,8 @@ func TestADoubtfulLayerIsMarkedOrTheErrorSaysSo(t *testing.T) {
 	require.GreaterOrEqual(t, said, 4, "opening, syncing, closing a mark, syncing its directory")
 }
 
-// That the marks are there now does not mean that what came later is on the
-// disk.
+// After the marks are written at last, the store is synced again, because later
+// changes may not be on the disk.
 func TestADoubtfulStoreIsSyncedOnceMore(t *testing.T) {
 	calls := fstest.NewCalls(t)
 	for n, failed := 1, ""; failed != "syncfs"; n++ {

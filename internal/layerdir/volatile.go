@@ -12,18 +12,18 @@ import (
 	"github.com/layerkeep/layerkeep/internal/ownfiles"
 )
 
-// volatileName is a file in the directory of a layer that is, or was, mounted
-// without syncs. It holds the ID of the boot in which that was: when the
-// machine has stopped since, some of what was written may be lost, and some
-// not, and nothing else tells.
+// volatileName is a file in the directory of a layer that has or had a volatile
+// mount. It holds the ID of the boot at the time of that mount. If the machine
+// has stopped since, an unknown part of the written data may be lost, and only
+// this file tells.
 const volatileName = "volatile"
 
-// maxBootID bounds the file, in bytes; the kernel's IDs have 36.
+// maxBootID limits the size of the file, in bytes. A boot ID of the kernel has
+// 36.
 const maxBootID = 128
 
-// MarkVolatile says of a layer, before it is mounted without syncs, that what
-// is written to it lasts until the machine stops. From then on the layer is
-// torn, unless it was sealed before.
+// MarkVolatile marks a layer before it is mounted volatile. If the machine
+// stops, the layer is torn, unless it was sealed before.
 func (s *Store) MarkVolatile(id driver.ID) error {
 	if err := s.own(id); err != nil {
 		return err
@@ -39,7 +39,8 @@ func (s *Store) MarkVolatile(id driver.ID) error {
 	return durable.WriteFile(durable.OS(), s.Path(id, volatileName), boot, 0o600)
 }
 
-// markedVolatile returns what MarkVolatile has written, nil for nothing.
+// markedVolatile returns the boot ID that MarkVolatile wrote, or nil without a
+// mark.
 func (s *Store) markedVolatile(id driver.ID) ([]byte, error) {
 	boot, err := ownfiles.Read(s.Path(id, volatileName), maxBootID)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,8 +49,8 @@ func (s *Store) markedVolatile(id driver.ID) ([]byte, error) {
 	return boot, err
 }
 
-// notStopped returns [driver.ErrTorn] for a layer that was mounted without
-// syncs when the machine stopped.
+// notStopped returns [driver.ErrTorn] for a layer that had a volatile mount
+// when the machine stopped.
 func (s *Store) notStopped(id driver.ID) error {
 	marked, err := s.markedVolatile(id)
 	if err != nil || marked == nil {
@@ -62,7 +63,7 @@ func (s *Store) notStopped(id driver.ID) error {
 	return err
 }
 
-// bootID returns what tells this run of the kernel from others.
+// bootID returns the kernel's boot ID, which is new at every boot.
 func (s *Store) bootID() ([]byte, error) {
 	boot, err := os.ReadFile(s.bootFile)
 	return bytes.TrimSpace(boot), err

@@ -9,10 +9,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/durable"
 )
 
-// EndVolatile takes back what [Store.MarkVolatile] has said of a layer, before
-// it is mounted with syncs: it puts on disk what was written to the layer. A
-// layer that is mounted still keeps the mark, and so does one that the machine
-// has stopped under.
+// EndVolatile syncs a layer and removes the mark of [Store.MarkVolatile],
+// before the layer is mounted without "volatile". It does nothing for a layer
+// that is still mounted, or if the machine has stopped since the mark was
+// written.
 func (s *Store) EndVolatile(ctx context.Context, id driver.ID) error {
 	marked, err := s.markedVolatile(id)
 	if err != nil || marked == nil {

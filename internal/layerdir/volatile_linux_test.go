@@ -10,7 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/driver"
 )
 
-// boots makes a store believe that the machine is in the run of that name.
+// boots makes a store believe that the machine is in the boot with the given
+// ID.
 func boots(t *testing.T, s *Store, name string) {
 	t.Helper()
 	s.bootFile = filepath.Join(t.TempDir(), "boot_id")

@@ -1,11 +1,11 @@
-// Package layerlife is the life of layers, once for all backends: it checks
-// what a call may do, calls the backend's hook, keeps the record, and says in
-// every error which backend was doing what to which layer. Where the layers are
-// is the business of a [Store].
+// Package layerlife implements the life cycle of layers once for all backends.
+// It checks whether the state of a layer allows a call, calls the hook of the
+// backend, and writes the record. It adds the backend, the action and the layer
+// to every error. A [Store] stores the layers.
 //
-// A backend has hooks, see [Backend], and gives them to [New]. What only it can
-// do, such as telling which layer a path comes from, it adds to the [Driver]
-// that it gets:
+// A backend implements the hooks of [Backend] and passes them to [New]. It adds
+// methods of its own, such as one that finds the layer of a path, to the
+// [Driver] that New returns:
 //
 //	type vfs struct {
 //		*layerlife.Driver

@@ -13,17 +13,17 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A Driver is a [driver.Driver] over a backend, and a [driver.WriterFinder].
+// A Driver implements [driver.Driver] and [driver.WriterFinder] over a backend.
 type Driver struct {
 	store   Store
 	backend Backend
 }
 
-// New returns the driver of a backend, whose layers are in the store.
+// New returns the driver of a backend whose layers are in the store.
 func New(store Store, b Backend) *Driver { return &Driver{store, b} }
 
-// Failed says what was being done to which layer when err happened. It returns
-// nil for nil.
+// Failed adds the backend, the action and the layer to err. It returns nil for
+// nil.
 func (d *Driver) Failed(doing string, id driver.ID, err error) error {
 	if err == nil {
 		return nil
@@ -31,10 +31,10 @@ func (d *Driver) Failed(doing string, id driver.ID, err error) error {
 	return fmt.Errorf("%s: %s layer %s: %w", d.backend.Name(), doing, id, err)
 }
 
-// Name returns that of the backend.
+// Name returns the backend's name.
 func (d *Driver) Name() string { return d.backend.Name() }
 
-// Properties returns those of the backend.
+// Properties returns the backend's properties.
 func (d *Driver) Properties() driver.Properties { return d.backend.Properties() }
 
 // Create implements [driver.Driver].
@@ -49,7 +49,7 @@ func (d *Driver) create(ctx context.Context, id driver.ID, parents []driver.ID, 
 	can := d.backend.Properties()
 	most := can.MaxParents
 	if opts.View {
-		most++ // it has no directory of its own to be stacked
+		most++ // a view has no directory of its own in the stack
 	}
 	if can.MaxParents > 0 {
 		if err := layerdir.CheckDepth(parents, most); err != nil {
@@ -72,7 +72,7 @@ func (d *Driver) create(ctx context.Context, id driver.ID, parents []driver.ID, 
 		return err
 	}
 	l := Layer{ID: id, Meta: layerdir.Meta{Parents: parents, View: opts.View, IDMap: opts.IDMap, Note: opts.Note}}
-	if !opts.View { // which takes nothing
+	if !opts.View { // a view takes no space
 		l.Size = opts.Size
 	}
 	l.Inherit(inherited)
@@ -94,8 +94,9 @@ func (d *Driver) load(id driver.ID) (Layer, error) {
 	return Layer{id, m}, err
 }
 
-// ApplyDiff implements [driver.Driver]: the stream is unpacked beside the layer
-// and, once all of it is there and right, moved in.
+// ApplyDiff implements [driver.Driver]. It unpacks the layer tar beside the
+// layer. After the whole tar was read and checked, it moves the result into the
+// layer.
 func (d *Driver) ApplyDiff(ctx context.Context, id driver.ID, layer io.Reader, opts driver.ApplyOptions) (driver.Applied, error) {
 	applied, err := d.apply(ctx, id, layer, opts)
 	if err != nil {
@@ -186,8 +187,8 @@ func (d *Driver) NoWriters(ctx context.Context, id driver.ID) error {
 // SeesUnmounted implements [driver.WriterFinder].
 func (d *Driver) SeesUnmounted() bool { return false }
 
-// Remove implements [driver.Driver]: the layer is renamed out of the way and
-// deleted in the background.
+// Remove implements [driver.Driver]. It renames the layer to a trash name and
+// deletes it in the background.
 func (d *Driver) Remove(_ context.Context, id driver.ID) error {
 	return d.Failed("remove", id, d.store.RemoveIdle(id))
 }
@@ -207,5 +208,5 @@ func (d *Driver) Layers(context.Context) ([]driver.ID, error) { return d.store.L
 // Cleanup implements [driver.Driver].
 func (d *Driver) Cleanup(ctx context.Context) error { return d.store.Cleanup(ctx) }
 
-// Close implements [driver.Driver]: it waits for deletions in the background.
+// Close implements [driver.Driver]. It waits for background deletions.
 func (d *Driver) Close() error { return d.store.Close() }

@@ -7,9 +7,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/layerdir"
 )
 
-// A Store keeps layers and their records. [layerdir.Store] is one, and says
-// what each method has to do; a backend with a layout of its own brings
-// another.
+// A Store stores layers and their records. [layerdir.Store] implements it and
+// documents the methods. A backend with another layout implements its own
+// Store.
 type Store interface {
 	Changeable() error
 	CheckParents(parents []driver.ID) (layerdir.Inherited, error)

@@ -19,9 +19,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A toy is the least backend that there can be: each layer is a plain copy of
-// its parent. It shows what a new backend takes, and has to pass every test
-// that the real ones pass.
+// A toy is the smallest possible backend: each layer is a plain copy of its
+// parent. It shows what a new backend needs. It has to pass the same tests as
+// the real backends.
 type toy struct {
 	store  *layerdir.Store
 	opts   driver.Options
