@@ -40,7 +40,7 @@ const (
 // readers take at most 1 MiB of it.
 const MaxPath = 1<<20 - 4<<10
 
-// ratioFloor is how much may be inflated from nothing before Ratio counts: a
+// ratioFloor is the number of inflated bytes at which Ratio begins to count: a
 // small layer of zeros is no attack.
 const ratioFloor = 64 << 20
 
