@@ -38,7 +38,7 @@ type saved struct {
 // and a depth instead of a path: with hundreds of nested directories, the paths
 // would be many times longer than the names.
 type savedMark struct {
-	Depth    int    `json:"depth"` // the root has 0
+	Depth    int    `json:"depth"` // 0 for the root
 	Name     []byte `json:"name"`  // bytes, because it need not be UTF-8
 	Whiteout bool   `json:"whiteout,omitempty"`
 	Opaque   bool   `json:"opaque,omitempty"`

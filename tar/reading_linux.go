@@ -67,27 +67,27 @@ type effects interface {
 	// recall returns the node of an existing file whose node was forgotten. It
 	// returns nil if there is no file of that name.
 	recall(parent *node, name string) (*node, error)
-	// forget lets go of what can be found out again, to free memory.
+	// forget frees memory: it drops what can be read again later.
 	forget() error
-	// fill makes a new file that is no directory, and reads its body.
+	// fill makes a new file that is not a directory, and reads its body.
 	fill(n *node, p string, hdr *stdtar.Header, a attributes) error
-	// copy makes a new file that is no directory as the parents have it: called
-	// name in the directory in.
+	// copy makes a copy of a file of the parents that is not a directory. in and
+	// name are the directory and the name of the file there.
 	copy(n *node, p string, from diff.Node, a attributes, in diff.Dir, name string) error
-	// link gives a file another name, in place of what has that name.
+	// link makes a hard link to a file. It replaces a file that has the new name.
 	link(from, parent *node, base string) error
-	// await returns once nothing is under way for a node that is about to be
-	// removed.
+	// await waits until no work is pending for a node that is about to be removed.
 	await(n *node) error
-	// unlink removes a file, or a directory that is empty by now.
+	// unlink removes a file, or a directory that is already empty.
 	unlink(n *node) error
-	// readAhead reads the rest of the stream for its markers, and sees to it that
-	// the current entry and all after it come again. It returns errAgain.
+	// readAhead reads the rest of the stream for its markers. It arranges that next
+	// returns the current entry and all later ones again, and returns errAgain.
 	readAhead() error
-	// lostParents reports whether the parents could not be read for this entry,
-	// and that was borne: what they seem to lack may be there.
+	// lostParents reports whether reading the parents failed for this entry and the
+	// failure was tolerated. A file that the parents seem to lack may then exist.
 	lostParents() bool
-	// failed returns the error of work that was handed on, with its place.
+	// failed returns the error of work that runs in the background. The error
+	// already says where it happened.
 	failed() error
 	warn(path, message string)
 }
@@ -142,7 +142,7 @@ func (u *reading) applied(algorithm digest.Algorithm) (Applied, error) {
 func (u *reading) readAll() error {
 	for {
 		hdr, err := u.do.next()
-		if err == io.EOF { // next returns the bare io.EOF
+		if err == io.EOF { //nolint:errorlint // next returns the bare io.EOF
 			break
 		}
 		if err == nil {

@@ -72,10 +72,10 @@ func (u *unpacker) scan(r io.Reader) error {
 		}
 		p, err := cleanPath(hdr.Name, u.limits.PathDepth, u.longest)
 		if err != nil {
-			return nil // the error is found when the entry is read again
+			return nil //nolint:nilerr // the error is found when the entry is read again
 		}
 		if _, err := readMarker(u.marks, p, hdr); err != nil {
-			return nil // the error is found when the entry is read again
+			return nil //nolint:nilerr // the error is found when the entry is read again
 		}
 		if err := u.countEntries(); err != nil {
 			return err
