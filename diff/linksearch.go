@@ -57,7 +57,7 @@ func (s *linkScan) regroup(id inode, paths []string) error {
 	g.left = 0
 	s.links.groups[id] = g
 	if was != nil && !g.mixed && names >= count(was) {
-		delete(s.links.files, inodeOf(was)) // all of its names are here
+		delete(s.links.files, inodeOf(was)) // all its names are in this group
 	}
 	return nil
 }

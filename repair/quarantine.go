@@ -48,6 +48,7 @@ func (r *repairer) quarantine() {
 // isForQuarantine reports whether a layer belongs into quarantine. These do
 // not:
 //
+//   - a layer of a snapshot that is not committed
 //   - a layer that is missing, torn or in another store, because it cannot be
 //     used anyway
 //   - a layer that is newer than the database, because it is not damaged
