@@ -1,7 +1,7 @@
 package image
 
 import (
-	_ "crypto/sha512" // go-digest verifies only with what is linked in
+	_ "crypto/sha512" // go-digest supports only the algorithms that are linked in
 	"errors"
 	"fmt"
 	"io"

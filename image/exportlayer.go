@@ -122,17 +122,18 @@ type repacked struct {
 	done <-chan struct{}
 }
 
-// Close ends the packing and waits for its end.
+// Close stops the packing and waits for its end.
 func (r repacked) Close() error {
 	err := r.PipeReader.Close()
 	<-r.done
 	return err
 }
 
-// keepIt is for pins of what an export makes: it belongs to the snapshot.
+// keepIt is the drop function for pins of an export. It removes nothing,
+// because the blobs belong to the snapshot.
 func keepIt(context.Context) error { return nil }
 
-// counter counts what is written.
+// counter counts the bytes that are written.
 type counter struct {
 	w io.Writer
 	n int64
