@@ -97,8 +97,8 @@ func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 }
 
 // CheckBackup compares the copy of the list of images with the database, and
-// returns the differences, one line each. A missing copy is no difference: on a
-// full disk there is no room for it.
+// returns the differences, one line each. A missing copy does not count as a
+// difference, because a full disk has no space for it.
 func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
 	s.backing.Lock() // so that no image is in one and not yet in the other
 	defer s.backing.Unlock()

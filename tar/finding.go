@@ -64,7 +64,7 @@ type Finding struct {
 	// below cannot be read, not this layer.
 	Below bool
 	// Want is what should be there, Got is what is there, in words. Each is
-	// empty for nothing, and where the kind says everything.
+	// empty if nothing is there, or if the kind says everything.
 	Want, Got string
 	// Err is the error of a FindingUnreadable.
 	Err error

@@ -41,7 +41,7 @@ const (
 const MaxPath = 1<<20 - 4<<10
 
 // ratioFloor is the number of inflated bytes at which Ratio begins to count: a
-// small layer of zeros is no attack.
+// small layer of zeros is not an attack.
 const ratioFloor = 64 << 20
 
 func (l Limits) withDefaults() Limits {

@@ -189,12 +189,12 @@ func (d *Dir) leaveTree() {
 	}
 	d.tree.held.remove(d)
 	if above >= 0 {
-		_ = up.take(above) // whoever uses it tries again, and gets the error
+		_ = up.take(above) // if this fails, the next use tries again and returns the error
 	}
 }
 
-// apart makes a directory forget the directory above it. That one will be
-// closed, so its descriptor is not needed any more.
+// apart makes a directory forget the directory above it. That one is closed,
+// and no method is called on it any more that would need this one.
 func (d *Dir) apart() {
 	d.tree.held.remove(d)
 	d.up = nil
