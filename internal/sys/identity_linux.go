@@ -10,8 +10,8 @@ import (
 type Identity struct{ Dev, Ino uint64 }
 
 // Identify returns the device and inode number of an open file. mounted reports
-// whether the file is the root of a mount. It is false if a system call
-// filter forbids statx(2), because no other call says it.
+// whether the file is the root of a mount. It is false if a system call filter
+// forbids statx(2), because no other call says it.
 func Identify(fd int) (id Identity, mounted bool, err error) {
 	var x unix.Statx_t
 	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &x) })
