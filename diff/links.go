@@ -11,7 +11,7 @@ type inode struct{ dev, ino uint64 }
 
 func inodeOf(n *Node) inode { return inode{n.Dev, n.Ino} }
 
-// linked reports whether a node belongs into the index of hard links.
+// linked reports whether a node belongs in the index of hard links.
 func linked(n *Node) bool { return n.Nlink > 1 && isFile(n) }
 
 // isFile reports whether a node is a file that a layer can contain and not a

@@ -45,8 +45,8 @@ func (r *repairer) quarantine() {
 	r.release()
 }
 
-// isForQuarantine reports whether a layer belongs into quarantine. These do
-// not:
+// isForQuarantine reports whether a layer must be put into quarantine. These
+// must not:
 //
 //   - a layer of a snapshot that is not committed
 //   - a layer that is missing, torn or in another store, because it cannot be
