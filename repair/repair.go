@@ -51,7 +51,7 @@ type repairer struct {
 	snaps  *snapshotter.Snapshotter
 	images *image.Store
 	opts   Options
-	// layers is the layers of the snapshots, by key. order has the keys, parents
+	// layers has the layers of the snapshots, by key. order has the keys, parents
 	// first.
 	layers map[string]snapshotter.Layer
 	order  []string
@@ -64,7 +64,7 @@ type repairer struct {
 	tried    map[string]*Outcome
 	// blobs are the blobs that were already handled.
 	blobs map[digest.Digest]bool
-	// inQuarantine is the snapshots that an earlier repair put into quarantine.
+	// inQuarantine has the snapshots that an earlier repair put into quarantine.
 	inQuarantine map[string]snapshotter.Quarantine
 }
 
