@@ -8,8 +8,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// Background is [Run] at low priority, reading at most rate bytes per second.
-// With a rate of 0 it is Run.
+// Background is [Run] at low priority. It reads at most rate bytes per second.
+// With a rate of 0 it does the same as Run.
 func Background(ctx context.Context, snaps *snapshotter.Snapshotter, images *image.Store, opts Options, rate int64, found func(Finding)) (sum Summary, err error) {
 	if rate <= 0 {
 		return Run(ctx, snaps, images, opts, found)
@@ -19,8 +19,8 @@ func Background(ctx context.Context, snaps *snapshotter.Snapshotter, images *ima
 	return sum, err
 }
 
-// slowed returns an [Options.Read] that waits so that no more than rate bytes
-// are read in a second.
+// slowed returns a function for [Options.Read] that waits, so that at most rate
+// bytes are read in a second.
 func slowed(rate int64) func(context.Context, int) error {
 	var due time.Time
 	return func(ctx context.Context, n int) error {
@@ -42,17 +42,17 @@ func slowed(rate int64) func(context.Context, int) error {
 	}
 }
 
-// atLowPriority calls run on a thread of its own that gets the processor and
-// the disk when nobody else wants them, as far as the system has such
-// priorities. What run starts in further goroutines has none of that. A panic
-// of run is one of atLowPriority.
+// atLowPriority calls run on a thread of its own. The thread gets the processor
+// and the disk only when no other thread wants them, if the system supports
+// such priorities. Goroutines that run starts have normal priority. A panic of
+// run becomes a panic of atLowPriority.
 func atLowPriority(run func()) {
 	var panicked any
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer func() { panicked = recover() }()
-		lower() // the thread ends with the goroutine
+		lower() // the thread ends with the goroutine, so the priority need not be restored
 		run()
 	}()
 	<-done

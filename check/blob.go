@@ -28,8 +28,8 @@ func (c *checker) blob(desc ocispec.Descriptor, images []string) error {
 	return nil
 }
 
-// otherBlobs compares those with their digests that belong to no image, or to a
-// layer that could not be compared.
+// otherBlobs compares the remaining blobs with their digests: those that belong
+// to no image, and those of layers that could not be compared.
 func (c *checker) otherBlobs() error {
 	var rest []ocispec.Descriptor
 	err := c.images.Blobs(func(d digest.Digest, size int64) error {
@@ -55,8 +55,8 @@ func (c *checker) otherBlobs() error {
 	return nil
 }
 
-// openBlob opens a blob whose reading is counted, and ends with an error when
-// it is not what its digest says.
+// openBlob opens a blob. Its bytes are counted. Reading it ends with an error
+// if the blob does not have its digest.
 func (c *checker) openBlob(desc ocispec.Descriptor) (io.ReadCloser, error) {
 	r, err := c.images.OpenBlob(c.ctx, desc)
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *checker) openBlob(desc ocispec.Descriptor) (io.ReadCloser, error) {
 	}{counted{r, c}, r}, nil
 }
 
-// counted is a reader whose bytes are counted.
+// counted is a reader that counts its bytes.
 type counted struct {
 	r io.Reader
 	c *checker
@@ -82,12 +82,12 @@ func (r counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stopped is an error that ends the check, and is no damage.
+// stopped is an error that ends the check and does not mean damage.
 type stopped struct{ error }
 
 func (s stopped) Unwrap() error { return s.error }
 
-// fatal returns the error that ends the check, if err is one.
+// fatal returns the error that ends the check, or nil if err does not end it.
 func (c *checker) fatal(err error) error {
 	var stop stopped
 	switch {

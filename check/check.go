@@ -66,20 +66,21 @@ type checker struct {
 	opts   Options
 	found  func(Finding)
 	sum    Summary
-	// layers are those that have snapshots, by the names of these.
+	// layers has the layers of snapshots, by snapshot name.
 	layers map[string]snapshotter.Layer
-	// users are the images that need a snapshot.
+	// users has the names of the images that need a snapshot.
 	users map[string][]string
-	// blobs are those whose bytes were read.
+	// blobs has the blobs whose bytes were read.
 	blobs map[digest.Digest]bool
-	// damaged are the snapshots with findings, and those that stand on them.
+	// damaged has the snapshots with findings and the snapshots above them.
 	damaged map[string]bool
-	// after is the place up to which an earlier check has looked.
+	// after is the place up to which an earlier check has come.
 	after place
-	// again are snapshots that an earlier check has looked at, and this one too, to
-	// find out whether what stands on them has inherited damage.
+	// again has snapshots that an earlier check has examined and that this check
+	// has examined again, to find out whether the snapshots above them have
+	// inherited damage.
 	again map[string]bool
-	// fresh are the blobs that this trial has added to blobs.
+	// fresh has the blobs that this trial has added to blobs.
 	fresh []digest.Digest
 }
 
@@ -131,7 +132,7 @@ func (c *checker) run() error {
 	return nil
 }
 
-// each looks at layers and images, always in the same order.
+// each checks layers and images, always in the same order.
 func (c *checker) each(layers []snapshotter.Layer, images []image.Image) error {
 	slices.SortStableFunc(layers, func(a, b snapshotter.Layer) int { return placeOf(a).compare(placeOf(b)) })
 	slices.SortFunc(images, func(a, b image.Image) int { return cmp.Compare(a.Name, b.Name) })
@@ -168,7 +169,7 @@ func (c *checker) step(done, all int, name string) {
 	}
 }
 
-// chainOf are the snapshots of an image, base first.
+// chainOf returns the snapshots of an image, base first.
 func chainOf(img image.Image) []string {
 	if len(img.Layers) == 0 {
 		return []string{img.Snapshot}
@@ -180,7 +181,8 @@ func chainOf(img image.Image) []string {
 	return keys
 }
 
-// only leaves what was asked for by name, and what it stands on.
+// only returns the layers and images that Options.Names names, with everything
+// below them.
 func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snapshotter.Layer, []image.Image, error) {
 	wanted := map[string]bool{}
 	var kept []image.Image
@@ -189,7 +191,7 @@ func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snap
 		if img, err := c.images.Image(c.ctx, name); err == nil && img.Store == "" {
 			kept = append(kept, img)
 			key = img.Snapshot
-			for _, k := range chainOf(img) { // those above a missing one, too
+			for _, k := range chainOf(img) { // also those above a missing snapshot
 				wanted[k] = true
 			}
 		} else if _, ok := c.layers[name]; !ok {
@@ -203,13 +205,13 @@ func (c *checker) only(layers []snapshotter.Layer, images []image.Image) ([]snap
 	return layers, slices.CompactFunc(kept, func(a, b image.Image) bool { return a.Name == b.Name }), nil
 }
 
-// report hands a finding on.
+// report counts a finding and passes it to the caller.
 func (c *checker) report(f Finding) {
 	c.sum.Findings++
 	c.found(f)
 }
 
-// hurt is report for what is wrong with a layer itself.
+// hurt reports damage of the layer itself.
 func (c *checker) hurt(l snapshotter.Layer, f Finding) {
 	if l.Name != "" {
 		c.damaged[l.Name] = true
@@ -233,8 +235,8 @@ func (c *checker) database() error {
 	})
 }
 
-// imageList checks the copy of the list of images, which a loss of the database
-// needs.
+// imageList checks the copy of the list of images, which is needed after a loss
+// of the database.
 func (c *checker) imageList() error {
 	wrong, err := c.images.CheckBackup(c.ctx)
 	for _, w := range wrong {
@@ -243,7 +245,7 @@ func (c *checker) imageList() error {
 	return err
 }
 
-// image checks what the store keeps of an image beside its snapshots.
+// image checks what the store has of an image besides its snapshots.
 func (c *checker) image(img image.Image) error {
 	c.sum.Images++
 	say := func(blob digest.Digest, format string, args ...any) {

@@ -29,9 +29,9 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// A place is a store with an image of three layers, called test:1, a committed
-// snapshot "done" on it, a "work" that is active on that, and a committed
-// "loose" on nothing.
+// A place is a store with an image "test:1" of three layers, a committed
+// snapshot "done" over it, an active snapshot "work" over that, and a committed
+// snapshot "loose" without a parent.
 type place struct {
 	root, backend string
 }
@@ -65,7 +65,7 @@ func newPlace(t *testing.T, backend string) place {
 	return p
 }
 
-// source is the image as an OCI layout.
+// source returns the image as an OCI layout.
 func source(t *testing.T) image.Source {
 	t.Helper()
 	return sourceOf(t,
@@ -75,7 +75,7 @@ func source(t *testing.T) image.Source {
 	)
 }
 
-// sourceOf is an image of these layers.
+// sourceOf returns an image of these layers.
 func sourceOf(t *testing.T, layers ...[]Entry) image.Source {
 	t.Helper()
 	img := empty.Image
@@ -122,7 +122,7 @@ func (p place) check(t *testing.T, opts check.Options) ([]check.Finding, check.S
 	return found, sum
 }
 
-// keys are the snapshots of the image, base first.
+// keys returns the snapshots of the image, base first.
 func (p place) keys(t *testing.T) []string {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -136,10 +136,10 @@ func (p place) keys(t *testing.T) []string {
 	return keys
 }
 
-// copies: a layer has the files of those below it as well.
+// copies reports whether a layer also has the files of the layers below.
 func (p place) copies() bool { return p.backend == "vfs" || p.backend == "btrfs" }
 
-// layer is the directory of the driver's layer that a snapshot has.
+// layer returns the directory of the layer of a snapshot.
 func (p place) layer(t *testing.T, key string) string {
 	t.Helper()
 	snaps, _ := p.open(t)
@@ -148,13 +148,13 @@ func (p place) layer(t *testing.T, key string) string {
 	require.NoError(t, snaps.Close())
 	i := slices.IndexFunc(layers, func(l snapshotter.Layer) bool { return l.Name == key })
 	require.GreaterOrEqual(t, i, 0, key)
-	if p.backend == "aufs" { // the records stand beside what other engines know
+	if p.backend == "aufs" { // the records are beside files that other engines know
 		return filepath.Join(p.root, p.backend, ".layerkeep/layers", string(layers[i].ID))
 	}
 	return filepath.Join(p.root, p.backend, string(layers[i].ID))
 }
 
-// file is a file of a snapshot's own layer.
+// file returns the path of a file in the layer of a snapshot itself.
 func (p place) file(t *testing.T, key, name string) string {
 	t.Helper()
 	dir := map[string]string{"overlay2": "fs", "vfs": "tree", "btrfs": "vol/fs"}[p.backend]
@@ -164,7 +164,7 @@ func (p place) file(t *testing.T, key, name string) string {
 	return filepath.Join(p.layer(t, key), dir, name)
 }
 
-// blob is the file of the blob of one of the image's layers.
+// blob returns the file of the blob of one layer of the image.
 func (p place) blob(t *testing.T, i int) string {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -174,8 +174,8 @@ func (p place) blob(t *testing.T, i int) string {
 	return filepath.Join(p.root, "content/blobs/sha256", img.Layers[i].Blob.Digest.Encoded())
 }
 
-// flip changes a byte in the middle of a file and nothing else that can be
-// seen.
+// flip changes a byte in the middle of a file, and nothing else that is
+// visible.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -214,7 +214,7 @@ func edit(t *testing.T, layer string, change func(record map[string]any)) {
 	record := map[string]any{}
 	require.NoError(t, json.Unmarshal(raw, &record))
 	change(record)
-	delete(record, "sum") // as if it had been written like that
+	delete(record, "sum") // as if it had been written without one
 	raw, err = json.Marshal(record)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, raw, 0o600))
@@ -235,18 +235,18 @@ func TestASoundStoreHasNoFindings(t *testing.T) {
 					require.Equal(t, 1, sum.Unread, "the active one")
 				}
 			}
-			// Finding nothing has changed nothing.
+			// A check without findings has changed nothing.
 			found, _ := p.check(t, check.Options{ReadData: true})
 			require.Empty(t, found)
 		})
 	}
 }
 
-// A damage is something that happens to a store, and what a check says of it.
+// A damage is something that happens to a store, with the findings of a check.
 type damage struct {
 	harm func(t *testing.T, p place)
-	// says are parts of the lines of a check, one for each finding: without reading
-	// the data, and with it.
+	// says has parts of the lines of a check, one for each finding: without reading
+	// the data, and with reading it.
 	says, reading []string
 	backends      []string
 }
@@ -496,8 +496,7 @@ func TestACheckEndsWhenItIsToldTo(t *testing.T) {
 	}
 }
 
-// Neither has a finding of its own to stand beside: the directory with all
-// blobs, and a layer's without a record.
+// A layer directory without a record, and a missing directory of all blobs.
 func TestADirectoryThatIsMissingOrTooManyIsFound(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	require.NoError(t, os.MkdirAll(filepath.Join(p.root, "overlay2", "77", "fs"), 0o700))

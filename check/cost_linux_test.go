@@ -25,8 +25,8 @@ import (
 
 var cost = flag.Int("cost", 0, "the number of snapshots in the store of TestCostTable, which takes minutes and 5 GB in TMPDIR; 0: a small run")
 
-// What a check and the digest of a commit cost, as docs/growth.md has it.
-// Without the flag it is made of little, to see that it can be made.
+// The cost of a check and of the digest of a commit, as in docs/growth.md.
+// Without the flag it runs on little data, to test that it works.
 func TestCostTable(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root: layers have the owners that they name")
@@ -36,7 +36,7 @@ func TestCostTable(t *testing.T) {
 		snapshots, mebibytes = 20, 2
 	}
 	var table strings.Builder
-	var once time.Duration // of the first row for something, which the others are compared with
+	var once time.Duration // of the first row of a group, which the other rows are compared with
 	row := func(of, what string, took time.Duration) {
 		if of != "" {
 			once = took
@@ -51,12 +51,12 @@ func TestCostTable(t *testing.T) {
 	t.Log("\n" + table.String())
 }
 
-// A costRow writes a row of the table; of is empty for what belongs to the row
-// before.
+// A costRow writes a row of the table. of is empty for a row that belongs to
+// the row before.
 type costRow func(of, what string, took time.Duration)
 
-// costOfImage is that of checking an image of four layers, beside reading all
-// of its files and blobs once.
+// costOfImage is the cost of checking an image of four layers, compared with
+// reading all its files and blobs once.
 func costOfImage(t *testing.T, p place, mebibytes int, row costRow) {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -92,7 +92,7 @@ func costOfSnapshots(t *testing.T, p place, n int, row costRow) {
 	timedChecks(t, p, row)
 }
 
-// costOfDigest is what a commit takes with and without the digest of its
+// costOfDigest is the time of a commit with and without the digest of its
 // changes.
 func costOfDigest(t *testing.T, mebibytes int, row costRow) {
 	t.Helper()
@@ -111,10 +111,10 @@ func costOfDigest(t *testing.T, mebibytes int, row costRow) {
 	}
 }
 
-// filesOf are files of 4 KiB, a quarter of the size, and of 1 MiB. Their
-// content packs as text does.
+// filesOf makes files of 4 KiB, which have a quarter of the size, and of 1 MiB.
+// Their content compresses like text.
 func filesOf(dir string, mebibytes int) []Entry {
-	random := rand.New(rand.NewPCG(1, uint64(len(dir)))) //nolint:gosec // no secret
+	random := rand.New(rand.NewPCG(1, uint64(len(dir)))) //nolint:gosec // not a secret
 	content := func(size int) string {
 		raw := make([]byte, size/2)
 		for i := range raw {
@@ -132,7 +132,7 @@ func filesOf(dir string, mebibytes int) []Entry {
 	return entries
 }
 
-// commitFiles makes a committed snapshot and says how long the commit took.
+// commitFiles makes a committed snapshot and returns how long the commit took.
 func commitFiles(t *testing.T, snaps *snapshotter.Snapshotter, name, parent string, entries []Entry) time.Duration {
 	t.Helper()
 	key := name + " key"
@@ -159,7 +159,7 @@ func timedChecks(t *testing.T, p place, row costRow) {
 	}
 }
 
-// readAll reads every file below dir and returns how many bytes that were.
+// readAll reads every file below dir and returns the number of bytes.
 func readAll(t *testing.T, dir string) (n int64) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

@@ -16,7 +16,7 @@ type Part string
 const (
 	Database Part = "database"
 	Snapshot Part = "snapshot"
-	Layer    Part = "layer" // one that no snapshot has
+	Layer    Part = "layer" // a layer that has no snapshot
 	Image    Part = "image"
 	Blob     Part = "blob"
 )

@@ -34,10 +34,9 @@ var (
 	flipSeed = flag.Uint64("flip-seed", 0, "repeats the choices of a run; 0: the day's")
 )
 
-// A bit that the disk gives back wrong, in any file of a store, is found: the
-// store is refused, or opened and a check finds damage, or it makes no
-// difference to anything that can be seen. It never makes the program panic,
-// and never makes it delete anything.
+// The disk returns a wrong bit in any file of a store. Then the store is
+// refused, or a check finds damage, or nothing visible differs. The program
+// never panics and never deletes anything.
 func TestAFlippedBitInAnyFileIsFoundOrHarmless(t *testing.T) {
 	n, seed := *flips, *flipSeed
 	if n == 0 {
@@ -70,7 +69,7 @@ func TestAFlippedBitInAnyFileIsFoundOrHarmless(t *testing.T) {
 	}
 }
 
-// flipped flips a bit in a copy of the store and says what came of it.
+// flipped flips a bit in a copy of the store and returns what happened.
 func (p place) flipped(t *testing.T, sound, file string, bit int64) string {
 	t.Helper()
 	c := place{p.root + "-copy", p.backend}
@@ -107,8 +106,8 @@ func (p place) flipped(t *testing.T, sound, file string, bit int64) string {
 	return "harmless"
 }
 
-// refused reports whether an error says that the store is damaged or of a kind
-// that this program does not know.
+// refused reports whether an error says that the store is damaged or has an
+// unknown format.
 func refused(err error) bool {
 	for _, kind := range []error{
 		snapshotter.ErrDamaged, snapshotter.ErrNewerStore, snapshotter.ErrOtherDriver, snapshotter.ErrLayerDamaged, driver.ErrUnsupported,
@@ -133,7 +132,7 @@ func flipBit(t *testing.T, path string, bit int64) {
 	_, err = f.WriteAt(b, bit/8)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	require.NoError(t, os.Chtimes(path, time.Time{}, info.ModTime())) // a disk changes no time
+	require.NoError(t, os.Chtimes(path, time.Time{}, info.ModTime())) // damage by a disk does not change times
 }
 
 // A storeFile is a regular file of a store, by its path below the root.
@@ -142,8 +141,8 @@ type storeFile struct {
 	size int64
 }
 
-// files are those with content, but for the tree of the active layer: nothing
-// tells what that should be.
+// files returns the files with content, except those in the tree of the active
+// layer, because nothing says what these must contain.
 func (p place) files(t *testing.T, work string) (files []storeFile) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(p.root, func(path string, e fs.DirEntry, err error) error {
@@ -165,7 +164,7 @@ func (p place) files(t *testing.T, work string) (files []storeFile) {
 	return files
 }
 
-// layersOf are the names of the files in layers and of blobs.
+// layersOf returns the names of the files in layers, and of blobs.
 func layersOf(files []storeFile) (names []string) {
 	for _, f := range files {
 		if strings.Contains(f.name, "/") {
@@ -176,7 +175,7 @@ func layersOf(files []storeFile) (names []string) {
 	return names
 }
 
-// seen is look at a store that is opened for it.
+// seen opens a store and calls look.
 func (p place) seen(t *testing.T) string {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -184,7 +183,8 @@ func (p place) seen(t *testing.T) string {
 	return look(t, snaps, images)
 }
 
-// look returns what can be seen of a store: images, snapshots, usage, contents.
+// look returns everything that is visible of a store: images, snapshots, usage,
+// contents.
 func look(t *testing.T, snaps *snapshotter.Snapshotter, images *image.Store) string {
 	t.Helper()
 	var b strings.Builder
@@ -207,15 +207,16 @@ func look(t *testing.T, snaps *snapshotter.Snapshotter, images *image.Store) str
 	return b.String()
 }
 
-// A disk that spoils a block changes no time, so what a layer on vfs has copied
-// from its parent has to be read as well.
+// Damage by a disk does not change times. So a check must also read the files
+// that a layer on vfs has copied from its parent.
 func TestABlockThatTheDiskSpoilsIsFoundInEveryLayer(t *testing.T) {
 	for backend, layers := range map[string]int{"overlay2": 1, "vfs": 3} {
 		t.Run(backend, func(t *testing.T) {
 			p := newPlace(t, backend)
 			found, _ := p.check(t, check.Options{ReadData: true})
 			require.Empty(t, found)
-			// base/c is in the second layer of the image, on vfs also in all above it.
+			// base/c is in the second layer of the image. On vfs it is also in all layers
+			// above.
 			tree := strings.Split(p.file(t, "work", ""), "/")
 			copies, err := filepath.Glob(filepath.Join(p.root, backend, "*", tree[len(tree)-1], "base/c"))
 			require.NoError(t, err)
@@ -246,7 +247,7 @@ func TestABlockThatTheDiskSpoilsIsFoundInEveryLayer(t *testing.T) {
 	}
 }
 
-// backing is the image of the loop device that a directory is on.
+// backing returns the image file of the loop device that a directory is on.
 func backing(t *testing.T, dir string) string {
 	t.Helper()
 	require.NoError(t, exec.CommandContext(t.Context(), "sync", "-f", dir).Run())
@@ -256,7 +257,8 @@ func backing(t *testing.T, dir string) string {
 	return strings.TrimSpace(read(t, name))
 }
 
-// blocksOf returns where blocks with a content are in an image, in bytes.
+// blocksOf returns the offsets, in bytes, of the blocks in an image file that
+// have this content.
 func blocksOf(t *testing.T, image string, content []byte) (at []int64) {
 	t.Helper()
 	f, err := os.Open(image)
@@ -277,7 +279,7 @@ func blocksOf(t *testing.T, image string, content []byte) (at []int64) {
 	return at
 }
 
-// forget has the next reader of a file get it from the disk.
+// forget makes the next reader of a file read it from the disk.
 func forget(t *testing.T, file string) {
 	t.Helper()
 	f, err := os.Open(file)

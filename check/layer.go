@@ -19,7 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// maxFindings is how many differences of one layer are told one by one.
+// maxFindings is the largest number of differences of one layer that are
+// reported one by one.
 const maxFindings = 100
 
 // layer checks one layer: its record, and its files.
@@ -40,7 +41,7 @@ func (c *checker) layer(l snapshotter.Layer) error {
 			c.report(f)
 			continue
 		}
-		if errors.Is(fault, snapshotter.ErrHints) { // so are those that stand on it
+		if errors.Is(fault, snapshotter.ErrHints) { // the layers above it are not damaged
 			f.Broken = true
 			c.report(f)
 			continue
@@ -52,7 +53,7 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	}
 	var err error
 	switch {
-	case l.Store != "": // what it must be is for a check of that store
+	case l.Store != "": // only a check of that store can compare its content
 		if visit := c.readFile; c.opts.ReadData {
 			c.sum.Unread++
 			err = c.walk(l, visit)
@@ -88,9 +89,9 @@ func (c *checker) layer(l snapshotter.Layer) error {
 	return nil
 }
 
-// isChange reports whether an error comes of a program that writes to a mounted
-// snapshot while it is read: what was listed a moment ago is gone, or of
-// another kind.
+// isChange reports whether an error can come from a program that writes to a
+// mounted snapshot while it is read: a name that was just listed is gone, or is
+// now another type of file.
 func isChange(err error) bool {
 	if err == nil || errors.Is(err, snapshotter.ErrLayerDamaged) {
 		return false
@@ -103,7 +104,7 @@ func isChange(err error) bool {
 	return false
 }
 
-// walk goes through what the layer changes; visit is called for each change.
+// walk calls visit for each change of the layer.
 func (c *checker) walk(l snapshotter.Layer, visit func(diff.Change) error) error {
 	for change, err := range c.snaps.Changes(c.ctx, l.Name) {
 		if err != nil {
@@ -116,8 +117,8 @@ func (c *checker) walk(l snapshotter.Layer, visit func(diff.Change) error) error
 	return nil
 }
 
-// readFile reads a file that nothing can be compared with: at least it can be
-// read.
+// readFile reads a file for which there is nothing to compare with. It finds
+// files that cannot be read.
 func (c *checker) readFile(change diff.Change) error {
 	if change.Kind == diff.Delete || !change.Node.IsRegular() || change.Hardlink != "" {
 		return nil
@@ -130,8 +131,9 @@ func (c *checker) readFile(change diff.Change) error {
 	return errors.Join(err, body.Close())
 }
 
-// againstDigest compares the layer with the digest that its commit has kept. It
-// is that of what differs from the layers below, so these have to be sound.
+// againstDigest compares the layer with the digest that its commit recorded.
+// The digest is that of the differences from the layers below, so it has a
+// meaning only if those are sound.
 func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 	sum, err := c.snaps.ContentDigest(c.ctx, l.Name, func(n int) error {
 		if err := c.read(n); err != nil {
@@ -154,7 +156,7 @@ func (c *checker) againstDigest(l snapshotter.Layer, base Finding) error {
 }
 
 // againstBlob compares the layer with the blob that it was unpacked from, and
-// the blob with its digest, in one reading of each.
+// the blob with its digest. It reads each of them once.
 func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	d := digest.Digest(l.Labels[image.LabelBlob])
 	size, ok, err := c.images.BlobSize(d)
@@ -179,7 +181,8 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	}
 	view := merged
 	if !c.snaps.Driver().Properties().NativeDiff {
-		// Its hints come from the times of files, which what the disk spoils keeps.
+		// The hints of this driver come from the times of files, and damage by the disk
+		// does not change the times.
 		view = diff.Unhinted(merged)
 	}
 	verified, err := tar.Verify(c.ctx, r, parent, view, tar.VerifyOptions{
@@ -202,7 +205,7 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 			if inherited, err := c.parentDamaged(l); err != nil {
 				return err
 			} else if inherited {
-				continue // it has been told
+				continue // it was already reported
 			}
 		}
 		found := base
@@ -216,8 +219,8 @@ func (c *checker) againstBlob(l snapshotter.Layer, base Finding) error {
 	return nil
 }
 
-// unreadBlob is for a blob that is not what it should be. What became of the
-// layer is not known then.
+// unreadBlob reports a blob that does not have its digest. The layer cannot be
+// compared with it, so unreadBlob only reads the files of the layer.
 func (c *checker) unreadBlob(d digest.Digest, l snapshotter.Layer, err error) error {
 	if fatal := c.fatal(err); fatal != nil {
 		return fatal

@@ -21,20 +21,21 @@ type Position string
 // ErrNoPosition: Options.After is not a position that a check has reported.
 var ErrNoPosition = errors.New("not a position of a check")
 
-// The stages of a check, in their order, and how a position begins.
+// The stages of a check, in order.
 const (
 	atSnapshot = iota
-	atLayer    // one that no snapshot has
+	atLayer    // a layer that has no snapshot
 	atImage
 	atBlob
 )
 
 var stages = [...]string{atSnapshot: "snapshot", atLayer: "layer", atImage: "image", atBlob: "blob"}
 
-// A place is one thing that is looked at: its stage, and its order there.
+// A place is one thing that is checked: its stage, and its order within the
+// stage.
 type place struct {
 	stage int
-	depth int // of a snapshot: how many there are below it, and itself
+	depth int // for a snapshot: its number of parents, plus one
 	name  string
 }
 
@@ -49,7 +50,7 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.stage, q.stage), cmp.Compare(p.depth, q.depth), cmp.Compare(p.name, q.name))
 }
 
-// place reads a position. That of the beginning is before all others.
+// place parses a position. The empty position is before all others.
 func (p Position) place() (place, error) {
 	if p == "" {
 		return place{stage: -1}, nil
@@ -72,7 +73,8 @@ func (p Position) place() (place, error) {
 	return place{}, fmt.Errorf("%w: %q", ErrNoPosition, string(p))
 }
 
-// placeOf is that of a layer. Parents come first, whatever is made meanwhile.
+// placeOf returns the place of a layer. Parents come first, even if snapshots
+// are made during the check.
 func placeOf(l snapshotter.Layer) place {
 	if l.Name == "" {
 		return place{stage: atLayer, name: string(l.ID)}
@@ -80,18 +82,19 @@ func placeOf(l snapshotter.Layer) place {
 	return place{stage: atSnapshot, depth: l.Depth, name: l.Name}
 }
 
-// passed reports whether an earlier check has looked at what is in a place.
+// passed reports whether an earlier check has already checked the place.
 func (c *checker) passed(p place) bool { return p.compare(c.after) <= 0 }
 
-// reached tells that this check has.
+// reached reports the position to the caller.
 func (c *checker) reached(p place) {
 	if c.opts.Reached != nil {
 		c.opts.Reached(p.position(), c.sum)
 	}
 }
 
-// parentDamaged reports whether what a layer stands on is damaged. Where only
-// an earlier check has looked at it, that is found out again, without a word.
+// parentDamaged reports whether the parent of a layer is damaged, or a layer
+// below that. Where only an earlier check has examined these layers, it
+// examines them again without reporting.
 func (c *checker) parentDamaged(l snapshotter.Layer) (bool, error) {
 	var chain []snapshotter.Layer
 	key := l.Parent
@@ -101,7 +104,7 @@ func (c *checker) parentDamaged(l snapshotter.Layer) (bool, error) {
 	}
 	for _, below := range slices.Backward(chain) {
 		if c.passed(placeOf(below)) && !c.again[below.Name] {
-			if err := c.newTrial().layer(below); err != nil { // what it finds is not told
+			if err := c.newTrial().layer(below); err != nil { // the findings of this trial are dropped
 				return false, err
 			}
 			c.again[below.Name] = true
@@ -116,15 +119,15 @@ func (c *checker) parentDamaged(l snapshotter.Layer) (bool, error) {
 	return c.damaged[l.Parent], nil
 }
 
-// passLayer notes what an earlier check has read with a layer, so that it is
-// not read again.
+// passLayer records the blob that an earlier check has read together with a
+// layer, so that it is not read again.
 func (c *checker) passLayer(l snapshotter.Layer) {
 	if d := digest.Digest(l.Labels[image.LabelBlob]); d != "" && l.Labels[image.LabelLayer] != "" {
 		c.blobs[d] = true
 	}
 }
 
-// passImage is passLayer for an image.
+// passImage does the same as passLayer for an image.
 func (c *checker) passImage(img image.Image) {
 	c.blobs[img.Target.Digest], c.blobs[img.Config.Digest] = true, true
 	for _, l := range img.Layers {

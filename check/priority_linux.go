@@ -13,10 +13,11 @@ const (
 	lowestNice       = 19
 )
 
-// lower ties the goroutine to its thread and gives that the lowest priorities.
-// Disks without an I/O scheduler know none, and a kernel may refuse.
+// lower locks the goroutine to its thread and gives the thread the lowest
+// priorities. It ignores errors: disks without an I/O scheduler have no
+// priorities, and a kernel may refuse.
 func lower() {
 	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowestNice)                                     // it goes without
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(unix.Gettid()), ioprioClassIdle) // the same
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), lowestNice)                                     // optional
+	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, uintptr(unix.Gettid()), ioprioClassIdle) // optional
 }

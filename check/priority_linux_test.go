@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priorities are those of the thread: the kernel's 20 - nice, and the class of
-// its I/O.
+// priorities returns the priorities of the thread: 20 - nice, as the kernel
+// returns it, and the I/O class.
 func priorities(t *testing.T) (nice, class int) {
 	t.Helper()
 	nice, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())

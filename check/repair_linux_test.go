@@ -32,7 +32,7 @@ func (p place) repair(t *testing.T, opts repair.Options) (all []repair.Outcome) 
 	return all
 }
 
-// trees are the merged trees of all snapshots of the store.
+// trees returns the merged trees of all snapshots of the store.
 func (p place) trees(t *testing.T) map[string]Tree {
 	t.Helper()
 	keys := append(p.keys(t), "done", "work", "loose")
@@ -50,11 +50,11 @@ func (p place) trees(t *testing.T) map[string]Tree {
 
 var repairs = map[string]struct {
 	harm func(t *testing.T, p place)
-	// reading: only reading all data finds it.
+	// reading: only a check that reads all data finds it.
 	reading bool
-	// repaired are the layers of the image, from 0, that are made anew.
+	// repaired has the layers of the image, counted from 0, that are made again.
 	repaired []int
-	// copied are further ones where layers are copies.
+	// copied has the additional layers for drivers whose layers are copies.
 	copied []int
 }{
 	"the directory of the lowest layer is missing": {
@@ -172,8 +172,8 @@ func TestARecordIsWrittenAgainFromTheDatabase(t *testing.T) {
 	}
 }
 
-// Of what was not imported there is no blob, so the row is all that tells what
-// the record said.
+// A snapshot that was not imported has no blob. So only the row tells what the
+// record said.
 func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, record string){
 		"missing": func(t *testing.T, record string) { t.Helper(); require.NoError(t, os.Remove(record)) },
@@ -217,8 +217,8 @@ func TestALostRecordIsWrittenFromItsRow(t *testing.T) {
 	}
 }
 
-// What tells which files were copied only saves time: it is written anew
-// without having the layer made anew, and knows nothing then.
+// The list of copied files only saves time. It is written again without making
+// the layer again, and is then empty.
 func TestWhatTellsWhichFilesWereCopiedIsWrittenAnew(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, dir string){
 		"flipped": func(t *testing.T, dir string) { t.Helper(); flip(t, filepath.Join(dir, "manifest")) },
@@ -261,8 +261,7 @@ func TestWhatTellsWhichFilesWereCopiedIsWrittenAnew(t *testing.T) {
 	}
 }
 
-// A record that is written again must not make something else of what was
-// committed.
+// Writing a record again must not turn a committed layer into something else.
 func TestALayerWithoutARecordThatHasChangedIsBeyondHelp(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	flip(t, p.file(t, "done", "d/done"))
@@ -305,7 +304,7 @@ func TestABlobIsRepairedFromItsLayerOrNamed(t *testing.T) {
 	found, _ := p.check(t, check.Options{ReadData: true})
 	require.Len(t, found, 1, "the blob of another tool")
 
-	// The repair has told to import the image again, so that has to help.
+	// The repair said to import the image again, so that must help.
 	snaps, images = p.open(t)
 	_, err = images.Import(t.Context(), source(t), image.ImportOptions{Name: "test:1"})
 	require.NoError(t, err)
@@ -379,7 +378,8 @@ func TestWhatIsBeyondHelpIsNamedWithAllThatStandsOnIt(t *testing.T) {
 	}
 }
 
-// Nothing new is made on what is beyond help, until somebody has put it right.
+// No new snapshot is made on a layer that cannot be repaired, until the layer
+// is put right.
 func TestWhatIsBeyondHelpIsInQuarantineUntilItIsSound(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	refused := func() error {
@@ -419,7 +419,7 @@ func TestWhatIsBeyondHelpIsInQuarantineUntilItIsSound(t *testing.T) {
 		require.NotEmpty(t, found)
 		require.Contains(t, found[0].What, "it is in quarantine: ")
 	}
-	flip(t, path) // back
+	flip(t, path) // restores the byte
 	for _, dry := range []bool{true, false} {
 		all := p.repair(t, repair.Options{ReadData: true, DryRun: dry})
 		require.Len(t, all, 1)
@@ -430,7 +430,8 @@ func TestWhatIsBeyondHelpIsInQuarantineUntilItIsSound(t *testing.T) {
 	require.Empty(t, p.repair(t, repair.Options{ReadData: true}))
 }
 
-// files are the files of a store's layers and blobs, with their content.
+// files returns the files of the layers and blobs of a store, with their
+// content.
 func files(t *testing.T, p place) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -480,7 +481,7 @@ func TestALayerIsRepairedUnderItsMountedChild(t *testing.T) {
 	work := p.trees(t)["work"]
 	require.Equal(t, Body(strings.Repeat("c", 10_000)), work["base/c"].Body, "the next mount has the new layer")
 	require.Equal(t, Body("n"), work["base/new"].Body)
-	// Another process may have a copy of the mount in a namespace of its own for a
+	// Another process may have a copy of the mount in its own namespace for a
 	// while.
 	for start := time.Now(); len(old()) > 0 && time.Since(start) < Patience; time.Sleep(20 * time.Millisecond) {
 		p.trees(t)
@@ -490,8 +491,8 @@ func TestALayerIsRepairedUnderItsMountedChild(t *testing.T) {
 	require.Empty(t, found)
 }
 
-// A lost database takes nothing with it that tells what a committed layer must
-// be.
+// After the loss of the database, the store still knows what a committed layer
+// must contain.
 func TestADatabaseThatWasRebuiltKnowsWhatWasCommitted(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs"} {
 		t.Run(backend, func(t *testing.T) {

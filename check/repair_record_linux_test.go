@@ -18,7 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// committed makes committed snapshots of a file each, with digests or without.
+// committed makes committed snapshots of one file each, with or without
+// digests.
 func (p place) committed(t *testing.T, limit int64, keys ...string) {
 	t.Helper()
 	snaps, err := snapshotter.Open(t.Context(), p.root, snapshotter.Options{Driver: p.backend, DigestLimit: limit})
@@ -37,8 +38,8 @@ func (p place) removeRecord(t *testing.T, key string) {
 	require.NoError(t, os.Remove(filepath.Join(p.layer(t, key), "layer.json")))
 }
 
-// requireDamaged requires that a snapshot is not repaired, however often that
-// is tried, and that a check goes on finding it.
+// requireDamaged requires that a snapshot is not repaired, however often a
+// repair runs, and that a check still finds the damage.
 func (p place) requireDamaged(t *testing.T, key, why string) {
 	t.Helper()
 	for range 2 {
@@ -56,8 +57,7 @@ func (p place) requireDamaged(t *testing.T, key, why string) {
 	}
 }
 
-// A record that is written again must not make something else of what was
-// committed.
+// Writing a record again must not turn a committed layer into something else.
 func TestALayerWithoutARecordThatHasChangedStaysDamaged(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs", "btrfs", "aufs"} {
 		t.Run(backend, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestALayerWithoutARecordThatHasChangedStaysDamaged(t *testing.T) {
 	}
 }
 
-// A record that tells another name may have come with the files of another
+// A record with another name may have come together with the files of another
 // snapshot.
 func TestLayersThatHaveChangedPlacesAreNotRenamed(t *testing.T) {
 	for name, limit := range map[string]int64{"with digests": 0, "without": -1} {
@@ -128,8 +128,8 @@ func TestLayersThatHaveChangedPlacesAreNotRenamed(t *testing.T) {
 	}
 }
 
-// What only passes, a mount or a full disk, does not make a snapshot one that
-// is beyond help.
+// A temporary problem, such as a mount or a full disk, does not make a snapshot
+// one that cannot be repaired.
 func TestAMountedLayerWithoutARecordIsRepairedLater(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	dir := filepath.Dir(p.file(t, "work", "work"))
@@ -147,8 +147,8 @@ func TestAMountedLayerWithoutARecordIsRepairedLater(t *testing.T) {
 	require.NoError(t, all[0].Err)
 }
 
-// What no snapshot names and has no record stays for ever unless somebody is
-// told what to do.
+// A layer without a snapshot and without a record stays forever, unless the
+// user is told what to do.
 func TestADirectoryWithoutARecordThatNoSnapshotNamesIsToldOf(t *testing.T) {
 	for _, backend := range []string{"overlay2", "vfs", "btrfs"} {
 		t.Run(backend, func(t *testing.T) {

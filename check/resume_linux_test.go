@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/check"
 )
 
-// part is a check from a position on that is ended after n things, or goes to
-// its end for n < 0.
+// part runs a check from a position on. It stops the check after n things, or
+// lets it run to the end if n < 0.
 func (p place) part(t *testing.T, opts check.Options, n int) (reached []check.Position, found []check.Finding, sum check.Summary) {
 	t.Helper()
 	snaps, images := p.open(t)
@@ -52,15 +52,16 @@ func TestACheckThatWasCutShortGoesOn(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(blobs, img.Config.Digest.Encoded())))
 	require.NoError(t, os.WriteFile(filepath.Join(blobs, digest.FromString("something else").Encoded()), rest, 0o600))
 	p.requireParts(t, 1, func(whole, parts check.Summary) {
-		// What stands on damage is compared before that is known, and may be found
+		// A layer above damage may be compared before the damage is known, and may be
 		// sound.
 		whole.Bytes, parts.Bytes, whole.Unread, parts.Unread = 0, 0, 0, 0
 		require.Equal(t, whole, parts)
 	})
 }
 
-// requireParts fails unless a check that is ended anywhere, and gone on with,
-// finds what one does that is not, at least so many things.
+// requireParts fails unless a check that is stopped anywhere and then continued
+// has the same findings as a check without a stop. There must be at least so
+// many things.
 func (p place) requireParts(t *testing.T, least int, same func(whole, parts check.Summary)) {
 	t.Helper()
 	for _, opts := range []check.Options{{}, {ReadData: true}, {ReadData: true, Shared: true}, {ReadData: true, Names: []string{"work", "test:1"}}} {
@@ -80,7 +81,7 @@ func (p place) requireParts(t *testing.T, least int, same func(whole, parts chec
 	}
 }
 
-// What was looked at last may be gone, and new things may have come.
+// The thing that was checked last may be gone, and new things may exist.
 func TestACheckGoesOnAlthoughTheStoreHasChanged(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	all, _, _ := p.part(t, check.Options{}, -1)

@@ -12,11 +12,12 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// maxTrials is how often a check begins with something that others change.
+// maxTrials is the number of times that a check starts to examine a thing that
+// changes.
 const maxTrials = 4
 
-// A trial is a look at one thing whose findings wait until it is known that
-// nobody has changed it meanwhile.
+// A trial examines one thing. Its findings are held back until it is known that
+// the thing has not changed during the trial.
 type trial struct {
 	*checker
 	findings []Finding
@@ -30,9 +31,9 @@ func (c *checker) newTrial() *trial {
 	return t
 }
 
-// accept makes what a trial has found that of the check.
+// accept adds the results of a trial to those of the check.
 func (c *checker) accept(t *trial) {
-	findings := c.sum.Findings // which report counts
+	findings := c.sum.Findings // report counts them below
 	c.sum = c.sum.Plus(t.sum)
 	c.sum.Findings = findings
 	for _, f := range t.findings {
@@ -40,7 +41,7 @@ func (c *checker) accept(t *trial) {
 	}
 }
 
-// discard forgets a trial, but for what it has read.
+// discard drops the results of a trial, except the number of bytes read.
 func (c *checker) discard(t *trial) {
 	c.sum.Bytes += t.sum.Bytes
 	for _, d := range t.fresh {
@@ -57,10 +58,10 @@ func (c *checker) sawBlob(d digest.Digest) {
 	c.sum.Blobs++
 }
 
-// settle looks at a thing until two looks in a row have found something, or one
-// nothing. gone says of an error that the thing is not there any more.
+// settle examines a thing until two trials in a row have findings, or one trial
+// has none. gone reports whether an error means that the thing was removed.
 func (c *checker) settle(look func(*trial) error, gone func(error) bool) error {
-	before := 0 // findings of the last look
+	before := 0 // number of findings of the last trial
 	for range maxTrials {
 		t := c.newTrial()
 		err := look(t)
@@ -86,7 +87,7 @@ func (c *checker) settle(look func(*trial) error, gone func(error) bool) error {
 	return nil
 }
 
-// settledLayer is layer, also while others change snapshots.
+// settledLayer checks a layer while other calls may change snapshots.
 func (c *checker) settledLayer(l snapshotter.Layer) error {
 	if !c.opts.Shared || l.Name == "" {
 		return c.layer(l)
@@ -104,8 +105,8 @@ func (c *checker) settledLayer(l snapshotter.Layer) error {
 	}, errdefs.IsNotFound)
 }
 
-// settledImage is image, also while others import and remove images. An image
-// has a record after all that it needs is there, and as long as it needs it.
+// settledImage checks an image while other calls may import and remove images.
+// The record of an image exists only while everything that it needs exists.
 func (c *checker) settledImage(img image.Image) error {
 	if !c.opts.Shared {
 		return c.image(img)
@@ -116,13 +117,14 @@ func (c *checker) settledImage(img image.Image) error {
 		}
 		now, err := c.images.Image(c.ctx, img.Name)
 		if err == nil && (now.Name != img.Name || !now.Imported.Equal(img.Imported) || now.Target.Digest != img.Target.Digest) {
-			err = image.ErrNotFound // it is another one
+			err = image.ErrNotFound // the name now belongs to another image
 		}
 		return err
 	}, func(err error) bool { return errors.Is(err, image.ErrNotFound) })
 }
 
-// settledBlob is blob for one that no image needs any more, and that may go.
+// settledBlob checks a blob that no image needs and that may be removed
+// meanwhile.
 func (c *checker) settledBlob(desc ocispec.Descriptor) error {
 	if !c.opts.Shared {
 		return c.blob(desc, nil)
@@ -139,12 +141,12 @@ func (c *checker) settledBlob(desc ocispec.Descriptor) error {
 	}, func(err error) bool { return errors.Is(err, image.ErrNotFound) })
 }
 
-// hasSnapshot reports whether there is a snapshot of that name.
+// hasSnapshot reports whether a snapshot with this name exists.
 func (c *checker) hasSnapshot(key string) (bool, error) {
 	if _, ok := c.layers[key]; ok || !c.opts.Shared {
 		return ok, nil
 	}
-	_, err := c.snaps.Stat(c.ctx, key) // made since
+	_, err := c.snaps.Stat(c.ctx, key) // it may be new
 	if errdefs.IsNotFound(err) {
 		return false, nil
 	}

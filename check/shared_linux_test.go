@@ -29,15 +29,15 @@ type crowd struct {
 	parent string
 	layer  []byte
 	other  image.Source
-	done   atomic.Int64 // what it has done
+	done   atomic.Int64 // number of changes so far
 	runs   int
 }
 
-// work does all that it can again and again until ctx ends, in several
+// work makes all kinds of changes again and again until ctx ends, in several
 // goroutines.
 func (c *crowd) work(ctx context.Context) func() error {
 	var all errgroup.Group
-	c.runs++ // what is given up in the middle stays
+	c.runs++ // a change that was interrupted leaves things behind
 	for i := range 3 {
 		for n, step := range []func(context.Context, string) error{c.commits, c.rebases, c.views} {
 			name := fmt.Sprintf("crowd-%d-%d-%d", c.runs, n, i)
@@ -61,8 +61,8 @@ func (c *crowd) repeat(ctx context.Context, step func() error) error {
 	return nil
 }
 
-// commits makes a snapshot, fills it in two layers' time, commits it under the
-// name that it had before, and removes it.
+// commits makes a snapshot, fills it for the time of two layers, commits it
+// under the name that it had before, and removes it.
 func (c *crowd) commits(ctx context.Context, name string) error {
 	if err := c.snaps.Create(ctx, name, c.parent); err != nil {
 		return err
@@ -81,8 +81,7 @@ func (c *crowd) commits(ctx context.Context, name string) error {
 	return errors.Join(c.snaps.Remove(ctx, name), c.snaps.Remove(ctx, name+" done"))
 }
 
-// rebases unpacks a layer without its parent, as engines do, where the driver
-// can.
+// rebases unpacks a layer without its parent, as engines do, if the driver can.
 func (c *crowd) rebases(ctx context.Context, name string) error {
 	if !c.snaps.Driver().Properties().Rebase {
 		return c.commits(ctx, name)
@@ -127,14 +126,14 @@ func newCrowd(t *testing.T, snaps *snapshotter.Snapshotter, images *image.Store)
 	}
 }
 
-// checks checks the store n times, while a crowd is at work.
+// checks checks the store n times while a crowd works.
 func (c *crowd) checks(t *testing.T, n int, want []check.Finding) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	wait := c.work(ctx)
 	for i := range n {
 		before := c.done.Load()
-		for c.done.Load() == before && ctx.Err() == nil { // somebody is at work
+		for c.done.Load() == before && ctx.Err() == nil { // wait until the crowd has changed something
 			time.Sleep(time.Millisecond)
 		}
 		var found []check.Finding
@@ -149,8 +148,8 @@ func (c *crowd) checks(t *testing.T, n int, want []check.Finding) {
 	require.NoError(t, wait())
 }
 
-// What others change while a store is checked is no damage, and damage is found
-// all the same.
+// Changes by other callers during a check are not damage, and real damage is
+// still found.
 func TestACheckBesideOtherWorkFindsDamageAlone(t *testing.T) {
 	n := 60
 	if testing.Short() {
@@ -183,7 +182,7 @@ func TestACheckBesideOtherWorkFindsDamageAlone(t *testing.T) {
 	}
 }
 
-// A check never keeps those waiting who want to change what it reads.
+// A check never blocks callers that want to change what it reads.
 func TestWhoChangesASnapshotDoesNotWaitForTheCheck(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)
@@ -194,7 +193,7 @@ func TestWhoChangesASnapshotDoesNotWaitForTheCheck(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		<-ctx.Done() // as slow as can be
+		<-ctx.Done() // as slow as possible
 		return ctx.Err()
 	}}
 	type result struct {
@@ -217,7 +216,7 @@ func TestWhoChangesASnapshotDoesNotWaitForTheCheck(t *testing.T) {
 	require.NoError(t, snaps.Close())
 }
 
-// A check that is cancelled ends, and says so.
+// A check that is cancelled ends with an error.
 func TestACheckThatIsCancelledEnds(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)
@@ -230,8 +229,8 @@ func TestACheckThatIsCancelledEnds(t *testing.T) {
 	require.NoError(t, snaps.Close())
 }
 
-// A layer that an engine has unpacked without its parents, and then left, is no
-// damage.
+// A layer that an engine has unpacked without its parents, and then abandoned,
+// is not damage.
 func TestALayerUnpackedWithoutItsParentsIsNoDamage(t *testing.T) {
 	p := newPlace(t, "overlay2")
 	snaps, images := p.open(t)

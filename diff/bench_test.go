@@ -65,8 +65,8 @@ func BenchmarkCompare(b *testing.B) {
 	b.Run("10000 new", func(b *testing.B) { benchCompare(b, nil, view(b, new), 10_101) })
 }
 
-// With hints, the size of the old tree must not matter, though every file in it
-// has two names and the changes part them.
+// With hints, the time must not depend on the size of the old tree, although
+// every file in it has two names and the changes separate them.
 func BenchmarkCompareHinted(b *testing.B) {
 	for _, dirs := range []int{10, 1000} {
 		old, new := tree(b), tree(b)

@@ -11,11 +11,12 @@ import (
 type mode uint8
 
 const (
-	// askHints: those the directory of the new side hints at, if it does.
+	// askHints: the names that the directory of the new side gives as hints.
+	// Without hints the mode becomes allNames.
 	askHints mode = iota
-	// allNames: all of both sides, here and below.
+	// allNames: all names of both sides, here and in everything below.
 	allNames
-	// onlyExtra: nothing is hinted at here; only the walker's own extra names.
+	// onlyExtra: there are no hints here; only the extra names of the walker.
 	onlyExtra
 )
 
@@ -34,12 +35,12 @@ type candidate struct {
 	name    string
 	where   presence
 	descend bool // a directory whose own attributes are known to be unchanged
-	forced  bool // no hint named it
+	forced  bool // an extra name, without a hint
 	done    bool
 }
 
-// candidates lists, sorted, the names of a directory that may have changed, and
-// says how to go on below them.
+// candidates returns the names of a directory that may have changed, sorted,
+// and the mode for the directories below.
 func (w *walker) candidates(old, new Dir, m mode) ([]candidate, mode, error) {
 	if old == nil {
 		names, err := new.Names()
@@ -80,7 +81,7 @@ func hintsOf(d Dir) ([]Hint, bool, error) {
 	return h.Hints()
 }
 
-// addExtra merges extra names into hinted ones.
+// addExtra merges the extra names into the hinted names.
 func addExtra(names []candidate, extra []Hint) []candidate {
 	if len(extra) == 0 {
 		return names
@@ -108,7 +109,7 @@ func single(names []string, where presence) []candidate {
 	return list
 }
 
-// mergeNames lists the names of both sides.
+// mergeNames returns the names of both sides.
 func mergeNames(old, new Dir) ([]candidate, error) {
 	a, err := old.Names()
 	if err != nil {
@@ -136,12 +137,12 @@ func mergeNames(old, new Dir) ([]candidate, error) {
 	return append(list, single(b, newOnly)...), nil
 }
 
-// reserved reports names that mean something else in a layer (OCI image-spec,
-// layer.md, "Whiteouts").
+// reserved reports whether a name has another meaning in a layer (OCI
+// image-spec, layer.md, "Whiteouts").
 func reserved(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
 
-// unfit reports what a layer cannot hold: sockets, and the device that is a
-// whiteout to overlay.
+// unfit reports whether a layer cannot contain a file: a socket, or the
+// character device that is a whiteout of overlay.
 func unfit(n *Node) bool {
 	return n.Type() == TypeSocket || n.Type() == TypeChar && n.Rdev == 0
 }

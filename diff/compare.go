@@ -67,8 +67,8 @@ func Compare(ctx context.Context, old, new View, opts Options) iter.Seq2[Change,
 	}
 }
 
-// explain says what the error of listxattr(2) means for a file that has got
-// more names of extended attributes than that can return: 64 KiB.
+// explain explains E2BIG. listxattr(2) returns it for a file whose extended
+// attributes have more than 64 KiB of names.
 func explain(err error) error {
 	if errors.Is(err, syscall.E2BIG) {
 		return fmt.Errorf("%w: its extended attributes have more than 64 KiB of names, which Linux does not list: %w", ErrNotCarried, err)
@@ -76,7 +76,7 @@ func explain(err error) error {
 	return err
 }
 
-// errStop says that the consumer wants no more.
+// errStop says that the consumer stopped the sequence.
 var errStop = errors.New("stopped by the consumer")
 
 // A walker is one run of Compare.
@@ -86,23 +86,23 @@ type walker struct {
 	warn     func(path, message string)
 	yield    func(Change, error) bool
 
-	at dirPath // of the directory that is looked at
+	at dirPath // the path of the current directory
 
 	links   *links                 // nil until hard links matter
-	same    map[string]bool        // by path: files compared ahead of their turn
-	extra   map[string][]Hint      // by directory: names to visit beside the hinted ones
-	scanned map[string][]candidate // by directory: the hinted names, once
-	emitted map[inode]*firstName   // files with names still to come
+	same    map[string]bool        // by path: files that were compared early
+	extra   map[string][]Hint      // by directory: names to visit besides the hinted ones
+	scanned map[string][]candidate // by directory: the hinted names, for one use
+	emitted map[inode]*firstName   // files with names that were not visited yet
 	content contentComparer
 }
 
 // firstName is the name under which a file was yielded in full.
 type firstName struct {
 	path string
-	left uint64 // names not yet seen
+	left uint64 // number of names not seen yet
 }
 
-// emptyRoot is the root of a tree that no layer described.
+// emptyRoot is the root directory of the empty tree.
 var emptyRoot = Node{Mode: TypeDir | 0o755, Mtime: time.Unix(0, 0)}
 
 func (w *walker) run() error {
@@ -127,7 +127,7 @@ func (w *walker) run() error {
 	return w.dir(oldRoot, newRoot, askHints)
 }
 
-// root yields the root directory when its attributes differ.
+// root yields the root directory if its attributes differ.
 func (w *walker) root(old, new Dir) error {
 	n, err := new.Stat()
 	if err != nil {
@@ -146,7 +146,7 @@ func (w *walker) root(old, new Dir) error {
 	return w.emit(Change{Kind: Modify, Path: ".", Node: n, Xattrs: xattrs})
 }
 
-// dir compares what is in one directory. A nil old holds nothing.
+// dir compares the children of one directory. A nil old has no children.
 func (w *walker) dir(old, new Dir, m mode) error {
 	names, below, err := w.candidates(old, new, m)
 	if err != nil {
@@ -171,13 +171,14 @@ func (w *walker) dir(old, new Dir, m mode) error {
 	return nil
 }
 
-// keepNodes is the number of names up to which a directory's attributes are
-// kept between its two passes; beyond, they are read again.
+// keepNodes is the largest number of names in a directory for which the
+// attributes are kept between the two passes. For more names they are read
+// twice.
 const keepNodes = 1 << 14
 
-// deletions is the first pass over a directory: it yields what is gone, marks
-// those names and all that need no second look as done, and returns the
-// attributes it had to read, if they are few.
+// deletions is the first pass over a directory. It yields the deleted names. It
+// sets done on them, and on all other names that the second pass can skip. It
+// returns the attributes that it has read, or nil if there are too many names.
 func (w *walker) deletions(old, new Dir, names []candidate) ([]Node, error) {
 	if old == nil {
 		return nil, nil
@@ -210,8 +211,8 @@ func (w *walker) deletions(old, new Dir, names []candidate) ([]Node, error) {
 	return nodes, nil
 }
 
-// deleted tells whether the old side alone has a name, a socket on the new side
-// counting as nothing.
+// deleted reports whether only the old side has a name. A socket on the new
+// side counts as nothing.
 func (w *walker) deleted(old, new Dir, c *candidate) (bool, Node, error) {
 	if c.where == oldOnly {
 		c.done = true
@@ -241,7 +242,8 @@ func (w *walker) deleted(old, new Dir, c *candidate) (bool, Node, error) {
 	return had, Node{}, nil
 }
 
-// child compares one name that new has. n may be nil or zero: not read yet.
+// child compares one name that new has. n is nil or zero if its attributes were
+// not read yet.
 func (w *walker) child(old, new Dir, c candidate, n *Node, below mode) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -280,7 +282,7 @@ func (w *walker) child(old, new Dir, c candidate, n *Node, below mode) error {
 	}
 }
 
-// subdir compares a directory of new and what is in it.
+// subdir compares a directory of new and its content.
 func (w *walker) subdir(old, new Dir, c candidate, o, n *Node, below mode) error {
 	defer w.at.enter(c.name)()
 	sub, err := new.OpenDir(c.name)
@@ -325,11 +327,11 @@ func (w *walker) dirItself(old, new Dir, c candidate, o, n *Node) error {
 	return w.emit(change)
 }
 
-// file compares what is no directory in new.
+// file compares a file of new that is not a directory.
 func (w *walker) file(old, new Dir, name string, o, n *Node) error {
 	change := Change{Kind: kindOf(o), Node: *n}
 	if n.Nlink > 1 {
-		// One name of a changed file being in the diff, all are.
+		// If one name of a changed file is in the diff, all its names are.
 		if first := w.emitted[inodeOf(n)]; first != nil {
 			if first.left--; first.left == 0 {
 				delete(w.emitted, inodeOf(n))
@@ -347,12 +349,12 @@ func (w *walker) file(old, new Dir, name string, o, n *Node) error {
 	return w.emitFile(new, name, change)
 }
 
-// unchanged compares what is no directory in new and is there in old, the links
-// included.
+// unchanged compares a file of new that is not a directory with the file at the
+// same path in old. It also compares their hard links.
 func (w *walker) unchanged(old, new Dir, name string, o, n *Node) (bool, error) {
 	links := n.Nlink > 1 || o.Nlink > 1
 	if links && w.links.joined(n) {
-		return false, nil // without reading the content
+		return false, nil // known without reading the content
 	}
 	same, known := false, false
 	if len(w.same) > 0 {
@@ -400,7 +402,7 @@ func (w *walker) emit(c Change) error {
 	return nil
 }
 
-// kindOf returns the kind of a change of a path that old has as o.
+// kindOf returns the kind of a change. o is the node in old, or nil.
 func kindOf(o *Node) Kind {
 	if o == nil {
 		return Add

@@ -16,8 +16,8 @@ import (
 
 const char, block, fifo = diff.TypeChar, diff.TypeBlock, diff.TypeFifo
 
-// What changes, on a tree made by base and then edited. The base is made twice,
-// so that no inode is the same on both sides.
+// Changes of a tree that base makes and that is then edited. base makes the
+// tree twice, so no inode is the same on both sides.
 func TestWhatIsAChange(t *testing.T) {
 	needsRoot(t)
 	later := EditTime.Add(time.Nanosecond)

@@ -35,7 +35,7 @@ func (v dirView) Root() (Dir, error) {
 func (v dirView) Close() error { return nil }
 
 // PlainDir is a [Dir] that shows a directory as it is on disk. It leaves out
-// what is never part of a layer.
+// the extended attributes that are never part of a layer.
 type PlainDir struct{ *rootfd.Dir }
 
 // Stat returns the attributes of the directory.

@@ -19,7 +19,7 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// spyView calls back before every lookup of its tree.
+// spyView calls a function before every lookup in its tree.
 type spyView struct {
 	diff.View
 	lookup func(name string)
@@ -69,7 +69,7 @@ func TestAFileThatVanishesDuringTheWalkIsAnError(t *testing.T) {
 func TestAFileThatShrinksWhileItIsComparedIsAnError(t *testing.T) {
 	body := strings.Repeat("x", 1000)
 	old, new := tree(t, Create("f", body)), tree(t, Create("f", body))
-	spy := spyView{view(t, old), func(string) { // the new side has been looked at by now
+	spy := spyView{view(t, old), func(string) { // the new side was already examined
 		_ = os.Truncate(filepath.Join(new, "f"), 10)
 	}}
 	_, err := difftest.Collect(diff.Compare(t.Context(), spy, view(t, new), diff.Options{}))
@@ -104,8 +104,8 @@ func TestAConsumerMayStopEarly(t *testing.T) {
 	require.Empty(t, openBelow(t, root))
 }
 
-// openBelow lists the descriptors of this process on files below root, other
-// than root itself.
+// openBelow returns the descriptors of this process for files below root,
+// without root itself.
 func openBelow(t *testing.T, root string) []string {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")

@@ -10,17 +10,17 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// faults counts what a comparison asks of its views, their files and its
-// context, and lets one of these calls fail.
+// faults counts the calls of a comparison to its views, files and context, and
+// lets one of them fail.
 type faults struct {
 	fail   int   // which call fails, counted from 1; 0: none
-	err    error // with what
+	err    error // the error of that call
 	calls  int
 	failed string // the call that failed
-	open   int    // directories and bodies that are open now
+	open   int    // number of directories and bodies that are open now
 }
 
-// next counts a call and returns the error that it ends with.
+// next counts a call and returns its error.
 func (f *faults) next(call, name string) error {
 	if f.calls++; f.calls != f.fail {
 		return nil
@@ -29,7 +29,7 @@ func (f *faults) next(call, name string) error {
 	return fmt.Errorf("%s %q: %w", call, name, f.err)
 }
 
-// faultContext fails where the end of the context is asked for.
+// faultContext fails when its end is checked.
 type faultContext struct {
 	context.Context
 	*faults
@@ -37,9 +37,9 @@ type faultContext struct {
 
 func (c faultContext) Err() error { return c.next("Err", "") }
 
-// A faultView fails in itself and in all that is opened below it. It is a
-// Hinter, a Linker and a BodyMatcher; it knows what the view that it wraps
-// knows.
+// A faultView can fail in its own methods and in those of everything that is
+// opened below it. It is a Hinter, a Linker and a BodyMatcher, and answers as
+// the view that it wraps.
 type faultView struct {
 	diff.View
 	*faults

@@ -17,7 +17,7 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// faultCases are pairs of trees that together take a comparison everywhere.
+// faultCases are pairs of trees that together reach all code of a comparison.
 var faultCases = []struct {
 	name        string
 	base, edits []Edit
@@ -78,8 +78,8 @@ func faultPairs(t *testing.T, base, edits []Edit) map[string]faultPair {
 	}
 }
 
-// compare compares with one fault, reads the bodies of what changed, and ends
-// after stop changes, unless that is negative.
+// compare compares with one fault and reads the content of changed files. It
+// stops after stop changes, unless stop is negative.
 func (p faultPair) compare(t *testing.T, f *faults, stop int) (lines []string, err error) {
 	t.Helper()
 	lines = []string{}
@@ -116,9 +116,9 @@ func readBody(c diff.Change) error {
 	return errors.Join(err, r.Close())
 }
 
-// Whatever a comparison asks for may fail. Then it ends with that error, having
-// yielded nothing that it would not have yielded without it, and nothing stays
-// open.
+// Every call of a comparison may fail. The comparison then ends with that
+// error. It has yielded only changes that it also yields without the error, and
+// leaves nothing open.
 func TestNoErrorOfAViewVanishes(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range faultCases {
@@ -130,7 +130,7 @@ func TestNoErrorOfAViewVanishes(t *testing.T) {
 				require.Equal(t, p.want, lines, way)
 				for n := 1; n <= whole.calls; n++ {
 					failed := p.failAt(t, way, n, boom)
-					// The names that a scan for links does not find are found missing later.
+					// Names that the scan for links cannot find are found to be missing later.
 					if !slices.Contains([]string{"", "Err", "Read", "Lookup"}, failed) {
 						p.failAt(t, way, n, fs.ErrNotExist)
 					}
@@ -140,8 +140,8 @@ func TestNoErrorOfAViewVanishes(t *testing.T) {
 	}
 }
 
-// failAt lets one call fail and returns which that was. It is none when files
-// with several names came in an order in which fewer calls do.
+// failAt lets one call fail and returns which call it was. It returns nothing
+// if files with several names came in an order that needs fewer calls.
 func (p faultPair) failAt(t *testing.T, way string, n int, failure error) string {
 	t.Helper()
 	f := &faults{fail: n, err: failure}
@@ -172,7 +172,7 @@ func TestAConsumerMayStopAnywhere(t *testing.T) {
 	}
 }
 
-// staleLinks also tells names that the file had once.
+// staleLinks also returns names that the file had earlier.
 type staleLinks struct {
 	diff.View // a Linker
 	stale     []string

@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// needsRoot skips what only the owner of all files can do.
+// needsRoot skips a test that only root can run.
 func needsRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -22,7 +22,7 @@ func needsRoot(t testing.TB) {
 	}
 }
 
-// tree carries out edits in a new directory, whose root has fixed attributes.
+// tree makes edits in a new directory. Its root has fixed attributes.
 func tree(t testing.TB, edits ...fstest.Edit) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "t")
@@ -34,7 +34,7 @@ func tree(t testing.TB, edits ...fstest.Edit) string {
 func edit(t testing.TB, root string, edits ...fstest.Edit) {
 	t.Helper()
 	for _, e := range edits {
-		if os.Geteuid() != 0 { // what is new belongs to whoever runs this
+		if os.Geteuid() != 0 { // new files belong to the user who runs the test
 			e.UID, e.GID = uint32(os.Geteuid()), uint32(os.Getegid())
 		}
 		require.NoError(t, e.Apply(root))
@@ -55,7 +55,7 @@ func view(t testing.TB, root string) diff.View {
 	return v
 }
 
-// compare compares two directories and gathers the warnings.
+// compare compares two directories and collects the warnings.
 func compare(t testing.TB, old, new string) (changes []diff.Change, warnings []string) {
 	t.Helper()
 	opts := diff.Options{Warn: func(path, message string) { warnings = append(warnings, path+": "+message) }}

@@ -15,7 +15,7 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// hintView gives hints, by directory, as an overlay's upper layer would.
+// hintView gives hints by directory, as the upper layer of an overlay does.
 type hintView struct {
 	diff.View
 	hints map[string][]diff.Hint
@@ -39,9 +39,10 @@ func (d hintDir) OpenDir(name string) (diff.Dir, error) {
 
 func (d hintDir) Hints() ([]diff.Hint, bool, error) { return d.hints[d.path], true, nil }
 
-// hints are those of a backend that knows which names were written: what
-// changed, and of the files that an old file has become, all but one; that one
-// is the first found in the order of the names, or in the reverse order.
+// hints returns the hints of a backend that knows which names were written.
+// These are the changed names. If one old file has become several files, it
+// also hints at all of these except one: the first in the order of the names,
+// or in the reverse order.
 func hints(old, new Tree, descend, reverse bool) map[string][]diff.Hint {
 	list := map[string]map[string]bool{} // by directory and name: descend
 	add := func(p string, descend bool) {
@@ -69,8 +70,8 @@ func hints(old, new Tree, descend, reverse bool) map[string][]diff.Hint {
 	return sortHints(list, descend)
 }
 
-// keptLinks says of the names of old that had others, and are the same but for
-// these, whether they still are the file they were.
+// keptLinks says, for names of old that had other names and differ only in
+// these, whether they are still the same file.
 func keptLinks(old, new Tree, reverse bool) map[string]bool {
 	paths := new.Paths()
 	if reverse {
@@ -110,9 +111,9 @@ func sameButLinks(a, b Node) bool {
 	return a.String() == b.String()
 }
 
-// Names outside the hints must come into the diff when the links between them
-// and hinted names changed, at their place in the order, and only then may the
-// rest of the tree be read.
+// Names without hints must be in the diff if the links between them and hinted
+// names have changed. They must be at their position in the order. Only then
+// may Compare read the rest of the tree.
 func TestHintedNamesPullInTheNamesTheyWereLinkedWith(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -181,8 +182,8 @@ func TestWhatIsNotHintedIsNotRead(t *testing.T) {
 	require.Equal(t, []string{"M /d/f"}, difftest.Paths(changes))
 }
 
-// partlyHinted knows nothing of some directories; whatever it says of what is
-// below them does not count.
+// partlyHinted has no hints for some directories. Its hints for anything below
+// them do not count.
 type partlyHinted struct {
 	hintView
 	unknown []string
@@ -219,7 +220,7 @@ func TestBelowADirectoryOfWhichNothingIsKnownAllIsCompared(t *testing.T) {
 	require.Equal(t, []string{"D /d/gone", "M /d/e/f", "A /d/e/n"}, difftest.Paths(changes))
 }
 
-// A hint that a directory is to be descended into is no promise that it is one.
+// A hint with Descend does not guarantee that the name is a directory.
 func TestAHintToDescendIntoWhatIsNoDirectory(t *testing.T) {
 	base := []Edit{Mkdir("d"), Mkdir("e"), Create("e/f", "x")}
 	old, new := tree(t, base...), tree(t, append(base, Remove("d"), Create("d", "x"), Remove("e"))...)
@@ -229,9 +230,9 @@ func TestAHintToDescendIntoWhatIsNoDirectory(t *testing.T) {
 	require.Equal(t, []string{"D /e", "M /d"}, difftest.Paths(changes))
 }
 
-// Of a name that links pull in, the directories above are descended into, no
-// more: their attributes, which here differ against what the hints say, are not
-// looked at.
+// If links pull a name into the diff, the directories above are only entered.
+// Their attributes, which differ here although the hints deny it, are not
+// compared.
 func TestDirectoriesAboveANameThatLinksPullInAreNotCompared(t *testing.T) {
 	base := []Edit{Mkdir("d"), Mkdir("d/e"), Create("d/e/a", "x"), MakeLink("z", "d/e/a")}
 	old, new := tree(t, base...), tree(t, append(base, Remove("z"), Create("z", "x"), Chmod("d", 0o700), Chmod("d/e", 0o700))...)

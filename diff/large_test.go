@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff/difftest"
 )
 
-// fifos is a view without a disk: a root with directories of fifos, some of
-// which are missing or younger.
+// fifos is a view without a disk: a root with directories of fifos. Some of the
+// fifos are missing or newer.
 type fifos struct {
 	dirs, files      int
 	missing, younger func(file int) bool
@@ -68,7 +68,8 @@ func (d fifoDir) Lookup(name string) (diff.Node, error) {
 	return n, nil
 }
 
-// More names than those whose attributes are kept between the two passes.
+// More names than the number for which attributes are kept between the two
+// passes.
 func TestALargeDirectory(t *testing.T) {
 	const files = 50_000
 	old := fifos{1, files, none, none}

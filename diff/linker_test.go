@@ -16,8 +16,9 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// linkView knows the names of all files but those it is told not to know, as a
-// file system does that finds the names of an inode.
+// linkView is a Linker that knows the names of all files, except those it is
+// told to ignore. A file system that finds the names of an inode works like
+// this.
 type linkView struct {
 	diff.View
 	names   map[diff.Node][]string // by Dev and Ino
@@ -59,7 +60,7 @@ func (v linkView) Links(n diff.Node) ([]string, bool, error) {
 	return v.names[id], true, nil
 }
 
-// hintedLinks puts hints on a view that knows links.
+// hintedLinks adds hints to a view that knows links.
 type hintedLinks struct {
 	hintView
 	linkView
@@ -68,13 +69,13 @@ type hintedLinks struct {
 func (v hintedLinks) Root() (diff.Dir, error) { return v.hintView.Root() }
 func (v hintedLinks) Close() error            { return nil }
 
-// linkedChange is a change for which names have to be found that no hint tells.
+// linkedChange is a change for which Compare must find names that have no hint.
 type linkedChange struct {
 	name  string
 	edits []Edit
 	hints map[string][]diff.Hint
 	want  []string // some of the changes
-	old   bool     // it is the old tree in which the names are
+	old   bool     // the names are in the old tree
 }
 
 func linkedChanges() []linkedChange {
@@ -129,7 +130,7 @@ func TestAViewThatKnowsLinksIsNotWalkedForThem(t *testing.T) {
 	}
 }
 
-// Names that a layer cannot hold do not count, whoever finds them.
+// Names that a layer cannot contain do not count, whichever way they are found.
 func TestNamesThatALayerCannotHoldAreNoLinks(t *testing.T) {
 	base := []Edit{Mkdir("d"), Mkdir(".wh.d"), Create("d/a", "x"), MakeLink(".wh.d/a", "d/a"), MakeLink("d/.wh.x", "d/a"), MakeLink("b", "d/a")}
 	old, new := tree(t, base...), tree(t, append(base, Remove("b"), Create("b", "x"))...)
@@ -156,7 +157,8 @@ func TestAnErrorOfAViewThatKnowsLinksEndsTheSequence(t *testing.T) {
 	require.Empty(t, changes)
 }
 
-// bodyView matches the bodies it is told to, and notes which are read.
+// bodyView matches the bodies that it is told to match, and records which ones
+// are read.
 type bodyView struct {
 	diff.View
 	same  func(path string) (bool, error)

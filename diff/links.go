@@ -11,45 +11,48 @@ type inode struct{ dev, ino uint64 }
 
 func inodeOf(n *Node) inode { return inode{n.Dev, n.Ino} }
 
-// linked reports whether a node counts in the index of hard links.
+// linked reports whether a node belongs in the index of hard links.
 func linked(n *Node) bool { return n.Nlink > 1 && isFile(n) }
 
-// isFile reports whether a node, nil for none, is a file that a layer can hold.
+// isFile reports whether a node is a file that a layer can contain and not a
+// directory. n may be nil.
 func isFile(n *Node) bool { return n != nil && !n.IsDir() && !unfit(n) }
 
-// links knows of the files with several names, on both sides, what the diff of
-// one name has to know of the others. It is filled name by name, and forgets a
-// file once all of its names were seen and they turned out not to matter. So it
-// holds the files of which names are still to come, and those that do matter.
+// links is the index of files that have several names on either side. It stores
+// what the comparison of one name must know of the other names. It is filled
+// name by name. It forgets a file once all its names were seen and the links do
+// not matter. So it holds only files whose names were not all seen yet, and
+// files whose links matter.
 //
-// A group is all names of one file of new. Names of a group that were one file
-// in old as well are all the same as before or all changed, as both times they
-// are one file; so it suffices to compare one of them.
+// A group is all names of one file of new. Some names of a group may also have
+// been one file in old. These are all unchanged or all changed, because they
+// are one file on both sides. So it is enough to compare one of them.
 type links struct {
 	groups map[inode]group   // by file of new
 	files  map[inode]oldFile // by file of old
 }
 
-// group is what is known of the names of one file of new.
+// group describes the names of one file of new.
 type group struct {
-	was     inode  // the file of its first name in old; zero when that had no other names
-	left    uint32 // names not seen, going by the link count
+	was     inode  // the file in old of its first name; zero if that file had no other names
+	left    uint32 // number of names not seen yet, according to the link count
 	several bool   // more than one name was seen
-	mixed   bool   // one of them was another file than was
-	inOld   bool   // one of them is a file in old
+	mixed   bool   // at least one name was a file other than was
+	inOld   bool   // at least one name is a file in old
 }
 
-// joined reports whether names came together that were not linked in old.
+// joined reports whether the group has names that were not linked to each other
+// in old.
 func (g group) joined() bool { return g.several && (g.mixed || g.was == inode{}) }
 
-// oldFile is what is known of the names of one file of old.
+// oldFile describes the names of one file of old.
 type oldFile struct {
-	left  uint32 // names not seen, going by the link count; always for never all
-	split answer // two of its parts, one of which was asked for, are otherwise the same
+	left  uint32 // number of names not seen yet, according to the link count; or the constant always
+	split answer // whether another part is unchanged too, apart from its links
 	parts *part
 }
 
-// always is more names than can be seen.
+// always is a count that never reaches zero.
 const always = math.MaxUint32
 
 type answer uint8
@@ -60,8 +63,8 @@ const (
 	no
 )
 
-// A part is a name of old, and the group that it belongs to now, of which
-// nothing is known to have changed but its links.
+// A part is one name of a file of old, and the group that the name now belongs
+// to. Its attributes are unchanged.
 type part struct {
 	path string
 	now  inode
@@ -70,7 +73,7 @@ type part struct {
 
 func newLinks() *links { return &links{groups: map[inode]group{}, files: map[inode]oldFile{}} }
 
-// note records a name; a side that does not have it is nil.
+// note records a name. A side that does not have the name is nil.
 func (l *links) note(path string, o, n *Node) {
 	if n != nil && linked(n) {
 		l.noteNew(o, n)
@@ -126,15 +129,15 @@ func (l *links) noteOld(path string, o, n *Node) {
 	l.files[id] = f
 }
 
-// add records a part. That of the name before, which most often is a neighbour,
-// is not recorded again.
+// add records a part. It does not record a part twice in a row for the same
+// group; the names of a group are often neighbours.
 func (f *oldFile) add(path string, now inode) {
 	if f.parts == nil || f.parts.now != now {
 		f.parts = &part{path, now, f.parts}
 	}
 }
 
-// several reports whether there are two different parts.
+// several reports whether there are parts of different groups.
 func (f *oldFile) several() bool {
 	for p := f.parts; p != nil; p = p.next {
 		if p.now != f.parts.now {
@@ -144,7 +147,7 @@ func (f *oldFile) several() bool {
 	return false
 }
 
-// count is the number of names of a file.
+// count returns the number of names of a file.
 func count(n *Node) uint32 { return uint32(min(n.Nlink, always)) }
 
 func less(left uint32) uint32 {
@@ -154,10 +157,11 @@ func less(left uint32) uint32 {
 	return left - 1
 }
 
-// settle leaves of an old file one part for each group that is not in the diff
-// already. Call it when all groups are complete.
+// settle reduces the parts of each old file to one for each group, without the
+// groups that are in the diff anyway. It must run after all groups are
+// complete.
 func (l *links) settle() {
-	groups, files := map[inode]group{}, map[inode]oldFile{} // a map from which is deleted does not shrink
+	groups, files := map[inode]group{}, map[inode]oldFile{} // new maps, because a map does not shrink when entries are deleted
 	for id, g := range l.groups {
 		if g.joined() && g.inOld {
 			groups[id] = g
@@ -191,14 +195,14 @@ func (l *links) distinct(parts *part) *part {
 	return head
 }
 
-// joined reports whether the group of a file of new is in the diff because it
-// joins names that were not linked in old.
+// joined reports whether a file of new is in the diff because its group has
+// names that were not linked to each other in old.
 func (l *links) joined(n *Node) bool {
 	return l != nil && linked(n) && l.groups[inodeOf(n)].joined()
 }
 
-// sameLinks reports whether a path that is otherwise the same is not in the
-// diff for its links.
+// sameLinks reports whether a path that is otherwise unchanged also has
+// unchanged links.
 func (w *walker) sameLinks(o, n *Node) (bool, error) {
 	if w.links == nil {
 		l, err := w.indexLinks()

@@ -18,7 +18,8 @@ import (
 	. "github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// countView counts the names looked up, and notes the directories listed.
+// countView counts the names that are looked up, and records the directories
+// that are listed.
 type countView struct {
 	diff.View
 	count *reads
@@ -59,7 +60,8 @@ func (d countDir) OpenDir(name string) (diff.Dir, error) {
 	return countDir{sub, p, d.count}, err
 }
 
-// counted compares two directories with hints and tells what was read of each.
+// counted compares two directories with hints and returns what was read of
+// each.
 func counted(t *testing.T, old, new string, hints map[string][]diff.Hint) (changes []diff.Change, ofOld, ofNew *reads) {
 	t.Helper()
 	ofOld, ofNew = &reads{}, &reads{}
@@ -70,8 +72,8 @@ func counted(t *testing.T, old, new string, hints map[string][]diff.Hint) (chang
 	return changes, ofOld, ofNew
 }
 
-// linkedBase has a file with names in two directories, one in the second of
-// which hints know nothing, and much else.
+// linkedBase has a file with names in two directories, and much else. There are
+// no hints for the second directory.
 func linkedBase() []Edit {
 	base := []Edit{Mkdir("d"), Mkdir("rest"), Create("d/a", "x"), MakeLink("d/b", "d/a"), MakeLink("d/c", "d/a"), MakeLink("rest/a", "d/a")}
 	for i := range 50 {
@@ -80,9 +82,9 @@ func linkedBase() []Edit {
 	return base
 }
 
-// Overlay gives hints by what is in the upper directory. Whatever is done there
-// to some of the names of a file below, the others are never searched for: only
-// the hinted names are looked up, and no directory is listed.
+// The hints of overlay are the content of the upper directory. Whatever happens
+// there to some names of a lower file, Compare never searches for the other
+// names. It looks up only the hinted names and lists no directory.
 func TestOnlyHintedNamesAreReadWhenNamesOfAnOldFile(t *testing.T) {
 	later := EditTime.Add(time.Second)
 	for _, c := range []struct {
@@ -123,16 +125,16 @@ func TestOnlyHintedNamesAreReadWhenNamesOfAnOldFile(t *testing.T) {
 			for side, r := range map[string]*reads{"old": ofOld, "new": ofNew} {
 				require.Subset(t, []string{"d/b"}, r.listed, "only a new directory in %s", side)
 				require.Subset(t, []string{"d", "d/b"}, r.opened, side)
-				// The scan, the deletions and the rest each look at a hinted name, a comparison
-				// ahead at its path.
+				// The scan, the deletions and the second pass each look up a hinted name once.
+				// A comparison ahead of time looks up its path.
 				require.LessOrEqual(t, r.lookups, 5*(1+len(c.hints)), side)
 			}
 		})
 	}
 }
 
-// The case for which there is no other way: a copy that differs in nothing from
-// the file it was, whose other names no hint tells.
+// The case that needs a search: a copy that does not differ from the file it
+// was copied from, and no hint names the other names of that file.
 func TestAnUnchangedCopyUpOfOneOfSeveralNamesFindsTheOthers(t *testing.T) {
 	want := []string{"M /d/a", "M /d/b", "M /d/c", "M /rest/a"}
 	for _, name := range []string{"d/a", "d/b", "d/c", "rest/a"} {
@@ -151,8 +153,8 @@ func TestAnUnchangedCopyUpOfOneOfSeveralNamesFindsTheOthers(t *testing.T) {
 	}
 }
 
-// A directory that was moved shows, without a copy, a file that has names
-// outside: these are found in new, and old is not read for it.
+// A directory was moved with a file that has names outside of it. These names
+// are found in new, and old is not read for them.
 func TestNamesOutsideAMovedDirectoryAreSoughtInTheNewTree(t *testing.T) {
 	old, new := tree(t, linkedBase()...), tree(t, append(linkedBase(), Rename("rest", "moved"))...)
 	changes, ofOld, _ := counted(t, old, new, map[string][]diff.Hint{".": {{Name: "moved"}, {Name: "rest"}}})
@@ -160,8 +162,8 @@ func TestNamesOutsideAMovedDirectoryAreSoughtInTheNewTree(t *testing.T) {
 	require.Empty(t, ofOld.listed)
 }
 
-// What a diff reads depends on the number of hints, not on the size of the
-// tree.
+// The amount that a diff reads depends on the number of hints, not on the size
+// of the tree.
 func TestHintsKeepTheWorkIndependentOfTheTree(t *testing.T) {
 	var work []reads
 	for _, files := range []int{10, 1000} {

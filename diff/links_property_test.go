@@ -17,14 +17,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// linkPaths are the names of few files, so that most have several.
+// linkPaths has the names of few files, so that most files have several names.
 var linkPaths = []string{"a", "b", "c", "d/a", "d/b", "d/e/a", "f/a", "f/b", "g"}
 
-// maxLinked is the greatest number of files in a tree of linkPaths.
+// maxLinked is the largest number of files in a tree of linkPaths.
 const maxLinked = 4
 
-// linkedTree says which of a few files each name is, 0 being none, and which
-// content a file has.
+// linkedTree says which of a few files each name is, and which content a file
+// has. 0 means that the name does not exist.
 type linkedTree struct {
 	file   map[string]int
 	bodies [maxLinked + 1]string
@@ -41,7 +41,8 @@ func drawLinkedTree(t *rapid.T) linkedTree {
 	return tree
 }
 
-// edit gives a few names another file, and a few files another content.
+// edit moves a few names to another file, and gives a few files another
+// content.
 func (tree linkedTree) edit(t *rapid.T) linkedTree {
 	edited := linkedTree{file: map[string]int{}, bodies: tree.bodies}
 	for p, file := range tree.file {
@@ -57,7 +58,7 @@ func (tree linkedTree) edit(t *rapid.T) linkedTree {
 	return edited
 }
 
-// make makes the tree; a directory is there when there is something in it.
+// make makes the tree. A directory exists only if it is not empty.
 func (tree linkedTree) make(t *rapid.T, root string) {
 	first := map[int]string{}
 	var dirs []string
@@ -84,9 +85,9 @@ func (tree linkedTree) make(t *rapid.T, root string) {
 	}
 }
 
-// The rule for hard links, on trees that are hardly more than hard links: the
-// definition taken word for word, all of both trees read, and as little read as
-// hints allow.
+// The rule for hard links, on trees that have little else. It compares three
+// results: the definition taken word for word, a comparison that reads both
+// trees completely, and one that reads as little as hints allow.
 func TestHintsAndFullWalksAgreeWithTheOracleOnHardLinks(t *testing.T) {
 	dir, run := t.TempDir(), 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,16 +1,20 @@
 package diff
 
-// scanHinted finds out, before anything is yielded, which names without a hint
-// are changed because of their links with hinted ones: they have to be visited
-// too, and they may come first in the order. It does nothing when the new side
-// gives no hints, as all names are candidates then.
+// scanHinted finds names without a hint that are changed because of their links
+// to hinted names. Compare must visit these names too. They may come first in
+// the order, so the scan runs before anything is yielded. It does nothing if
+// the new side gives no hints, because all names are candidates then.
 //
-// It looks at the candidates only, with two exceptions. New is searched when a
-// candidate's file has names in new that are no candidates, as a directory that
-// was moved with one of several names in it. Old is searched when a candidate
-// is unchanged, and its file in old has names that are no candidates: then
-// these and the candidate may be parts of one file. A side that is no [Linker]
-// is walked whole then.
+// The scan looks only at the candidates, with two exceptions:
+//
+//   - It searches new if the file of a candidate has names in new that are not
+//     candidates. An example is a directory that was moved, and that contains
+//     one of several names of a file.
+//   - It searches old if a candidate is unchanged and its file in old has names
+//     that are not candidates. The candidate and those names may now be parts
+//     of one old file.
+//
+// A side that is not a [Linker] is then walked completely.
 func (w *walker) scanHinted(old, new Dir) error {
 	_, ok, err := hintsOf(new)
 	if err != nil || !ok {
@@ -33,7 +37,7 @@ func (w *walker) scanHinted(old, new Dir) error {
 	return nil
 }
 
-// indexLinks looks at all of both trees.
+// indexLinks builds the index of hard links from both whole trees.
 func (w *walker) indexLinks() (*links, error) {
 	old, err := w.old.Root()
 	if err != nil {
@@ -45,7 +49,7 @@ func (w *walker) indexLinks() (*links, error) {
 		return nil, err
 	}
 	defer new.Close()
-	defer func(at dirPath) { w.at = at }(w.at) // it may be somewhere
+	defer func(at dirPath) { w.at = at }(w.at) // the walk may be in the middle of the tree
 	w.at = nil
 	s := &linkScan{walker: w, links: newLinks()}
 	if _, err := s.dir(old, new, allNames); err != nil {
@@ -55,16 +59,16 @@ func (w *walker) indexLinks() (*links, error) {
 	return s.links, nil
 }
 
-// linkScan collects the links among the candidates.
+// linkScan collects the hard links among the candidates.
 type linkScan struct {
 	*walker
 	links      *links
-	keep       bool                // the names of hinted directories for the walk to come
+	keep       bool                // keep the names of hinted directories for the walk of Compare
 	added      map[string]struct{} // paths in extra
 	remembered int
 }
 
-// dir scans a directory and reports whether anything in it may have changed.
+// dir scans a directory. It reports whether anything in it may have changed.
 func (s *linkScan) dir(old, new Dir, m mode) (bool, error) {
 	names, below, err := s.candidates(old, new, m)
 	if err != nil {
@@ -89,7 +93,8 @@ func (s *linkScan) dir(old, new Dir, m mode) (bool, error) {
 	return len(kept) > 0, nil
 }
 
-// name scans one name and reports whether anything below it may have changed.
+// name scans one name. It reports whether the name, or anything below it, may
+// have changed.
 func (s *linkScan) name(old, new Dir, c candidate, below mode) (bool, error) {
 	if reserved(c.name) {
 		return true, nil
@@ -111,11 +116,12 @@ func (s *linkScan) name(old, new Dir, c candidate, below mode) (bool, error) {
 	return s.subdir(old, new, c.name, o, below)
 }
 
-// maxRemembered bounds the names kept of a scan.
+// maxRemembered limits the number of names that a scan keeps.
 const maxRemembered = 1 << 16
 
-// remember spares the walk to come a second question for hints, and the
-// directories below which there is nothing.
+// remember keeps the names of a directory. The walk of Compare then need not
+// ask for hints again, and it skips the directories below which nothing has
+// changed.
 func (s *linkScan) remember(names []candidate) {
 	if s.remembered += len(names) + 1; s.remembered < maxRemembered {
 		s.scanned[string(s.at.key())] = names

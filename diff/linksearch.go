@@ -7,8 +7,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// findNew finds all names of those files of new that have names which are no
-// candidates, and adds these.
+// findNew finds all names of files of new that have a candidate among their
+// names and other names that are not candidates. It adds these other names to
+// the names to visit.
 func (s *linkScan) findNew() error {
 	wanted := map[inode][]string{}
 	for id, g := range s.links.groups {
@@ -27,7 +28,7 @@ func (s *linkScan) findNew() error {
 	return nil
 }
 
-// regroup records a group anew, now that all of its names are known.
+// regroup builds a group again, now that all its names are known.
 func (s *linkScan) regroup(id inode, paths []string) error {
 	var g group
 	var was *Node
@@ -46,7 +47,7 @@ func (s *linkScan) regroup(id inode, paths []string) error {
 		if o == nil || !linked(o) {
 			continue
 		}
-		// Which of its names were counted before is not known any more.
+		// It is no longer known which names of this file were already counted.
 		f := s.links.files[inodeOf(o)]
 		if f.left = always; alike(o, n) {
 			f.add(path, id)
@@ -56,13 +57,13 @@ func (s *linkScan) regroup(id inode, paths []string) error {
 	g.left = 0
 	s.links.groups[id] = g
 	if was != nil && !g.mixed && names >= count(was) {
-		delete(s.links.files, inodeOf(was)) // all of its names are here
+		delete(s.links.files, inodeOf(was)) // all its names are in this group
 	}
 	return nil
 }
 
-// findOld finds all names of those files of old that may be several unchanged
-// files in new, and adds those that new still has.
+// findOld finds all names of files of old that may now be several unchanged
+// files in new. It adds the names that new still has to the names to visit.
 func (s *linkScan) findOld() error {
 	wanted := map[inode][]string{}
 	for id, f := range s.links.files {
@@ -94,9 +95,9 @@ func (s *linkScan) findOld() error {
 	return nil
 }
 
-// divide records the parts of an old file anew, now that all of its names are
-// known. Their groups are complete: either they have a candidate for a name, or
-// the names of this file are all they have.
+// divide builds the parts of an old file again, now that all its names are
+// known. The groups of these names are complete: either one name of the group
+// is a candidate, or the group has only names of this file.
 func (s *linkScan) divide(id inode, paths []string) error {
 	var f oldFile
 	for _, path := range paths {
@@ -116,7 +117,8 @@ func (s *linkScan) divide(id inode, paths []string) error {
 	return nil
 }
 
-// both looks up a path on both sides; nil is for what is not there.
+// both looks up a path on both sides. A result is nil if the path does not
+// exist.
 func (s *linkScan) both(path string) (o, n *Node, err error) {
 	if n, err = nodeAt(s.new, path); err != nil {
 		return nil, nil, err
@@ -125,7 +127,7 @@ func (s *linkScan) both(path string) (o, n *Node, err error) {
 	return o, n, err
 }
 
-// addPath adds a path and the directories above it to the names to visit.
+// addPath adds a path, and the directories above it, to the names to visit.
 func (s *linkScan) addPath(path string) {
 	descend := false
 	for path != "." {
@@ -139,8 +141,8 @@ func (s *linkScan) addPath(path string) {
 	}
 }
 
-// namesOf finds all names that a view shows of some files. It walks the view
-// for those of which it does not know them.
+// namesOf finds all names that a view has for each wanted file. If the view
+// cannot list the names of a file, namesOf walks the whole view.
 func (s *linkScan) namesOf(v View, wanted map[inode][]string) error {
 	walk := len(wanted)
 	if l, ok := v.(Linker); ok {
@@ -181,7 +183,8 @@ func (s *linkScan) namesOf(v View, wanted map[inode][]string) error {
 	return err
 }
 
-// deleteReserved returns the paths that a layer can hold, never nil.
+// deleteReserved returns the paths that a layer can contain. The result is
+// never nil.
 func deleteReserved(paths []string) []string {
 	kept := make([]string, 0, len(paths))
 	for _, path := range paths {
@@ -192,8 +195,8 @@ func deleteReserved(paths []string) []string {
 	return kept
 }
 
-// walkFiles visits everything below the root that a layer can hold. The path is
-// only lent.
+// walkFiles calls visit for everything below the root that a layer can contain.
+// visit must not keep path.
 func walkFiles(ctx context.Context, v View, visit func(path []byte, n *Node)) error {
 	root, err := v.Root()
 	if err != nil {

@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// A dirPath is the path of a directory on a walk; the root's is empty. A walk
-// has one, so that what it keeps grows with the depth and not with its square.
+// A dirPath is the path of the current directory of a walk; it is empty for the
+// root. A walk has one buffer for all levels, so its memory grows with the
+// depth and not with the square of the depth.
 type dirPath []byte
 
-// enter goes into a directory, until leave is called.
+// enter appends a name to the path. The caller calls leave to remove it again.
 func (p *dirPath) enter(name string) (leave func()) {
 	n := len(*p)
 	if n > 0 {
@@ -28,7 +29,7 @@ func (p dirPath) of(name string) string {
 	return string(p) + "/" + name
 }
 
-// key is the path as it is in maps.
+// key returns the path as it is used as a key of maps.
 func (p dirPath) key() []byte {
 	if len(p) == 0 {
 		return []byte{'.'}
@@ -36,7 +37,7 @@ func (p dirPath) key() []byte {
 	return p
 }
 
-// String returns the path; "." for the root.
+// String returns the path. It returns "." for the root.
 func (p dirPath) String() string { return string(p.key()) }
 
 // splitPath returns the directory of a path and its name there.
@@ -47,7 +48,8 @@ func splitPath(path string) (dir, name string) {
 	return ".", path
 }
 
-// lookup returns nil for a name that is not there.
+// lookup returns nil for a name that does not exist. If may is false it does
+// not look.
 func lookup(d Dir, name string, may bool) (*Node, error) {
 	if d == nil || !may {
 		return nil, nil
@@ -62,8 +64,9 @@ func lookup(d Dir, name string, may bool) (*Node, error) {
 	return &n, nil
 }
 
-// lookupAt finds a path from the root on, and its directory, which the caller
-// closes. Both are nil when there is no such path.
+// lookupAt finds a path, starting at the root, and returns its directory and
+// its attributes. The caller closes the directory. Both results are nil if
+// there is no such path.
 func lookupAt(v View, path string) (Dir, *Node, error) {
 	d, err := v.Root()
 	if err != nil {
@@ -88,7 +91,7 @@ func lookupAt(v View, path string) (Dir, *Node, error) {
 	}
 }
 
-// nodeAt returns nil for a path that is not there.
+// nodeAt returns nil for a path that does not exist.
 func nodeAt(v View, path string) (*Node, error) {
 	d, n, err := lookupAt(v, path)
 	if d != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Few names, so that edits meet each other.
+// Few names, so that edits affect each other.
 var (
 	names  = []string{"a", "b", "c", ".wh.x", "é"}
 	paths  = rapid.Custom(drawPath)
@@ -72,8 +72,8 @@ func drawEdit(t *rapid.T) fstest.Edit {
 	return e
 }
 
-// replay makes a tree by those of the edits that work, which are the same ones
-// every time.
+// replay makes a tree with the edits that succeed. These are the same every
+// time.
 func replay(t *rapid.T, root string, edits []fstest.Edit) fstest.Tree {
 	require.NoError(t, os.Mkdir(root, 0o755))
 	for _, e := range edits {
@@ -87,7 +87,7 @@ func replay(t *rapid.T, root string, edits []fstest.Edit) fstest.Tree {
 	return tree
 }
 
-// harmless reports whether an edit will not open a fifo, which waits.
+// harmless reports whether an edit opens no fifo, because that would block.
 func harmless(root string, e fstest.Edit) bool {
 	switch e.Op {
 	case fstest.OpWrite, fstest.OpAppend, fstest.OpCopyUp:

@@ -8,13 +8,15 @@ import (
 	"maps"
 )
 
-// sameAttributes compares what is in the inode and counts for every type.
+// sameAttributes compares the attributes of the inode that count for every file
+// type.
 func sameAttributes(o, n *Node) bool {
 	return o.Mode == n.Mode && o.UID == n.UID && o.GID == n.GID && o.Mtime.Equal(n.Mtime)
 }
 
-// sameDir compares two directories without what is in them; a nil old has no
-// extended attributes. It returns those of new.
+// sameDir compares the attributes of two directories, but not their content. A
+// nil old has no extended attributes. sameDir returns the extended attributes
+// of new.
 func sameDir(old, new Dir, o, n Node) (bool, map[string]string, error) {
 	xattrs, err := new.Xattrs()
 	if err != nil {
@@ -32,7 +34,8 @@ func sameDir(old, new Dir, o, n Node) (bool, map[string]string, error) {
 	return maps.Equal(before, xattrs), xattrs, nil
 }
 
-// alike compares what stat(2) tells of two non-directories, but their links.
+// alike compares what stat(2) returns for two files that are not directories,
+// except the links.
 func alike(o, n *Node) bool {
 	switch {
 	case !sameAttributes(o, n):
@@ -45,7 +48,8 @@ func alike(o, n *Node) bool {
 	return true
 }
 
-// sameFile compares two non-directories, from the cheapest to the dearest.
+// sameFile compares two files that are not directories. It makes the cheapest
+// comparison first.
 func (w *walker) sameFile(old, new Dir, name string, o, n *Node) (bool, error) {
 	if !alike(o, n) {
 		return false, nil
@@ -123,7 +127,7 @@ func (c *contentComparer) same(cancelled func() error, old, new Dir, name string
 	return true, nil
 }
 
-// errShrunk says that a file ended before the size that stat(2) gave.
+// errShrunk says that a file ended before the size that stat(2) returned.
 var errShrunk = errors.New("file shrank while being read")
 
 func readBoth(a, b io.Reader, bufA, bufB []byte) error {
@@ -142,7 +146,7 @@ func readBoth(a, b io.Reader, bufA, bufB []byte) error {
 	return nil
 }
 
-// sameAt compares the files at a path, all but their links.
+// sameAt compares the files at a path, except their links.
 func (w *walker) sameAt(path string) (bool, error) {
 	if same, ok := w.same[path]; ok {
 		return same, nil

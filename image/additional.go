@@ -18,7 +18,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// maxLentLayers is more layers than any image of ours can have.
+// maxLentLayers limits the number of layers of an image in another store.
 const maxLentLayers = 1000
 
 // openAdditional opens the images of the additional stores.
@@ -30,9 +30,9 @@ func (s *Store) openAdditional() {
 	}
 }
 
-// lent returns the images that another store can take from this one, by their
-// names. A record that cannot be one of ours is passed over: it is of whoever
-// made that store.
+// lent calls fn for each image that another store can take from this one. It
+// skips a record that this program cannot have written, because the other store
+// may have been made by anybody.
 func (s *Store) lent(ctx context.Context, fn func(Image)) error {
 	return s.snaps.DB().View(func(tx *meta.Tx) error {
 		return tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
@@ -47,9 +47,9 @@ func (s *Store) lent(ctx context.Context, fn func(Image)) error {
 	})
 }
 
-// lend returns what another store may know of an image, or an error for one
-// that an import cannot have made: nothing that it names may be something else
-// in another store than it is here.
+// lend returns the part of an image record that another store may use. It
+// returns an error for an image that an import cannot have made. This makes
+// sure that each name in the record means the same in both stores.
 func (s *Store) lend(img Image) (Image, error) {
 	full, err := ParseName(img.Name)
 	if err != nil || full != img.Name || len(img.Layers) > maxLentLayers {
@@ -80,13 +80,14 @@ func (s *Store) lend(img Image) (Image, error) {
 	return img, nil
 }
 
-// bare is a descriptor with what names the content and no more.
+// bare returns a descriptor that only identifies the content.
 func bare(d ocispec.Descriptor) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 }
 
-// withLent adds to the images of this store those of the additional ones whose
-// names are not taken. A store that is open for reading alone cannot use these.
+// withLent adds the images of the additional stores to those of this store,
+// except images whose names are taken. A store that is open for reading only
+// cannot use such images.
 func (s *Store) withLent(ctx context.Context, images []Image) []Image {
 	if s.snaps.ReadOnly() {
 		return images
@@ -97,7 +98,8 @@ func (s *Store) withLent(ctx context.Context, images []Image) []Image {
 	}
 	for _, other := range s.others {
 		var more []Image
-		// What is damaged there takes nothing from here; it is told when it is checked.
+		// Damage in that store must not hide images of this store. A check of that
+		// store reports it.
 		_ = other.lent(ctx, func(img Image) {
 			if !taken[img.Name] {
 				more = append(more, img)
@@ -112,7 +114,7 @@ func (s *Store) withLent(ctx context.Context, images []Image) []Image {
 	return images
 }
 
-// lentNamed looks a full name up in the additional stores.
+// lentNamed looks up a full name in the additional stores.
 func (s *Store) lentNamed(full string) (Image, error) {
 	for _, other := range s.others {
 		if s.snaps.ReadOnly() {
@@ -129,7 +131,7 @@ func (s *Store) lentNamed(full string) (Image, error) {
 	return Image{}, fmt.Errorf("image %s: %w", full, ErrNotFound)
 }
 
-// errLent refuses to remove an image of an additional store.
+// errLent is the error for removing an image of an additional store.
 func (s *Store) errLent(img Image) error {
 	root := ""
 	for _, other := range s.others {
@@ -140,8 +142,8 @@ func (s *Store) errLent(img Image) error {
 	return fmt.Errorf("image %s: %w: it is in the additional store %s at %s, which is only read", img.Name, errReadOnly, img.Store, root)
 }
 
-// openAny opens a blob of this store or of an additional one. Whoever reads it
-// compares it with its digest.
+// openAny opens a blob of this store or of an additional one. The reader must
+// compare the content with the digest.
 func (s *Store) openAny(d digest.Digest) (*os.File, error) {
 	f, err := s.blobs.open(d)
 	for _, other := range s.others {
@@ -153,7 +155,7 @@ func (s *Store) openAny(d digest.Digest) (*os.File, error) {
 	return f, err
 }
 
-// hasAny is has for this store and the additional ones.
+// hasAny is blobs.has for this store and the additional ones.
 func (s *Store) hasAny(d digest.Digest) (size int64, ok bool, err error) {
 	size, ok, err = s.blobs.has(d)
 	for _, other := range s.others {
@@ -165,7 +167,7 @@ func (s *Store) hasAny(d digest.Digest) (size int64, ok bool, err error) {
 	return size, ok, err
 }
 
-// readAny is read for this store and the additional ones.
+// readAny is blobs.read for this store and the additional ones.
 func (s *Store) readAny(d digest.Digest) (raw []byte, err error) {
 	raw, err = s.blobs.read(d)
 	for _, other := range s.others {
@@ -177,8 +179,8 @@ func (s *Store) readAny(d digest.Digest) (raw []byte, err error) {
 	return raw, err
 }
 
-// lasting reports whether a snapshot that is there will do for an import. One
-// that is borrowed, and cannot be used, is forgotten, so that the layer is
+// lasting reports whether an import can use an existing snapshot. If the
+// snapshot is borrowed and damaged, lasting forgets it, so that the layer is
 // unpacked here.
 func (s *Store) lasting(ctx context.Context, key string) (bool, error) {
 	if lender, err := s.snaps.Lender(ctx, key); err != nil || lender == "" {

@@ -23,9 +23,9 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// onEachBorrower runs a test for every backend that is a [driver.Borrower]:
-// with an additional store in which fill has put something, and a function that
-// opens the store with additional ones.
+// onEachBorrower runs a test for every backend that is a [driver.Borrower]. The
+// test gets an additional store that fill has filled, and a function that opens
+// the store with additional stores.
 func onEachBorrower(t *testing.T, fill func(s *Store), test func(t *testing.T, other string, open func(additional ...string) *Store)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +50,8 @@ func onEachBorrower(t *testing.T, fill func(s *Store), test func(t *testing.T, o
 	}
 }
 
-// appIn imports "app:1" of three layers, and "base:1" of the lower two.
+// appIn imports "app:1" with three layers, and "base:1" with the lower two of
+// them.
 func appIn(t *testing.T, s *Store, names ...string) {
 	t.Helper()
 	layers := threeLayers(t, tar.Gzip)

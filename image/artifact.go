@@ -8,9 +8,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// artifacts are the beginnings of media types, of configs, layers or
-// artifactType, by which things that are no container images are known, and
-// what these are.
+// artifacts lists prefixes of media types that do not belong to container
+// images, and says what they belong to. The media type may be that of the
+// config, of a layer, or the artifactType.
 var artifacts = []struct{ prefix, name string }{
 	{"application/vnd.cncf.helm.", "a Helm chart"},
 	{"application/vnd.dev.cosign.", "a signature of cosign"},
@@ -26,7 +26,7 @@ var artifacts = []struct{ prefix, name string }{
 	{"application/vnd.cncf.flux.", "a source of Flux"},
 }
 
-// artifactName says what a media type is of.
+// artifactName says what a media type belongs to.
 func artifactName(mediaType string) string {
 	for _, a := range artifacts {
 		if strings.HasPrefix(mediaType, a.prefix) {
@@ -36,8 +36,7 @@ func artifactName(mediaType string) string {
 	return fmt.Sprintf("an artifact of type %q", mediaType)
 }
 
-// checkArtifact returns ErrArtifact for the manifest of something that is no
-// image.
+// checkArtifact returns ErrArtifact for a manifest that is not of an image.
 func checkArtifact(m ocispec.Manifest) error {
 	what := ""
 	switch {
@@ -46,7 +45,7 @@ func checkArtifact(m ocispec.Manifest) error {
 	case !isConfigType(m.Config.MediaType):
 		what = m.Config.MediaType
 	default:
-		// Signatures of cosign have the config of an image.
+		// A signature of cosign has the config of an image.
 		i := slices.IndexFunc(m.Layers, func(l ocispec.Descriptor) bool { return isArtifactLayer(l.MediaType) })
 		if i < 0 {
 			return nil

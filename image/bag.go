@@ -7,16 +7,16 @@ import (
 	"io/fs"
 )
 
-// A bag is the files of a layout or archive, by their slash-separated names.
+// A bag is the set of files of a layout or archive, by slash-separated name.
 type bag interface {
-	// open returns a file and its size; an error matching fs.ErrNotExist when
-	// it is not there. Safe for concurrent use.
+	// open returns a file and its size in bytes. For a missing file it returns an
+	// error that matches fs.ErrNotExist. It is safe for concurrent use.
 	open(name string) (io.ReadCloser, int64, error)
 	Close() error
 }
 
-// has reports whether a bag holds something of that name. What cannot be opened
-// is there, too: whoever reads it says why.
+// has reports whether a bag has a file of that name. A file that cannot be
+// opened counts: reading it later gives the error.
 func has(b bag, name string) bool {
 	f, _, err := b.open(name)
 	if err == nil {
@@ -25,7 +25,7 @@ func has(b bag, name string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// readDocument reads a small file of a bag whole.
+// readDocument reads a whole small file of a bag.
 func readDocument(b bag, name string) ([]byte, error) {
 	f, size, err := b.open(name)
 	if err != nil {
@@ -45,7 +45,7 @@ func readDocument(b bag, name string) ([]byte, error) {
 	return raw, nil
 }
 
-// randomFile is a file that can be read at any place, several at a time.
+// randomFile is a file with random access. Several goroutines may read it.
 type randomFile interface {
 	io.ReadSeeker
 	io.ReaderAt

@@ -1,7 +1,7 @@
 package image
 
 import (
-	_ "crypto/sha512" // go-digest verifies only with what is linked in
+	_ "crypto/sha512" // go-digest supports only the algorithms that are linked in
 	"errors"
 	"fmt"
 	"io"
@@ -25,19 +25,19 @@ import (
 type blobs struct {
 	dir string
 	fs  durable.FS
-	// refused is why what is in the directory of an additional store cannot be
-	// used: nothing is found there.
+	// refused says why nothing in the directory of an additional store can be used.
+	// All blobs are then missing.
 	refused error
 }
 
 const ingestDir = "ingest"
 
-// blobsIn returns the blobs in a directory for reading.
+// blobsIn returns the blobs in a directory, for reading.
 func blobsIn(dir string) *blobs { return &blobs{dir: dir, fs: durable.OS()} }
 
-// openBlobs makes the directory where it is missing, and removes temporary
-// files and what is in ingest: the store is open in one process, so they belong
-// to nobody.
+// openBlobs makes the directory if it is missing. It removes temporary files
+// and the content of ingest. Only one process has the store open, so no other
+// process uses these files.
 func openBlobs(dir string) (*blobs, error) {
 	b := blobsIn(dir)
 	if err := b.check(); err != nil {
@@ -56,7 +56,7 @@ func openBlobs(dir string) (*blobs, error) {
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
 	if _, err := os.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
-		// A blob is only as durable as the directories it is in.
+		// A blob is durable only if the directories above it are durable.
 		for _, d := range []string{filepath.Join(dir, ocispec.ImageBlobsDir), filepath.Dir(dir)} {
 			if err := b.fs.SyncDir(d); err != nil {
 				return nil, fmt.Errorf("content directory: %w", err)
@@ -70,8 +70,9 @@ func openBlobs(dir string) (*blobs, error) {
 	return b, nil
 }
 
-// check refuses a content directory in which something else stands in the place
-// of what is its own. A blob that is none is refused when it is opened.
+// check returns an error if a file or directory in the content directory is not
+// of the expected kind. A blob that is not a regular file gives an error when
+// it is opened.
 func (b *blobs) check() error {
 	return ownfiles.Check(b.dir,
 		ownfiles.Entry{Name: ".", Dir: true}, ownfiles.Entry{Name: ingestDir, Dir: true},
@@ -83,8 +84,9 @@ func (b *blobs) check() error {
 	)
 }
 
-// clearDir removes what is in a directory, which may be missing. The directory
-// stays: on a full disk another could not be made.
+// clearDir removes the content of a directory. The directory may be missing.
+// clearDir keeps the directory itself, because it could not be made again on a
+// full disk.
 func clearDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,15 +98,16 @@ func clearDir(dir string) error {
 	return err
 }
 
-// path is only called with valid digests: their hex part is a plain name.
+// path returns the path of a blob. The digest must be valid; then its hex part
+// is a plain file name.
 func (b *blobs) path(d digest.Digest) string {
 	return filepath.Join(b.dir, ocispec.ImageBlobsDir, string(d.Algorithm()), d.Encoded())
 }
 
-// has returns the size of a blob that is there.
+// has returns the size of a blob, in bytes, if the blob exists.
 func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
 	if d.Validate() != nil {
-		return 0, false, nil //nolint:nilerr // what is no digest names no blob
+		return 0, false, nil //nolint:nilerr // an invalid digest has no blob
 	}
 	if b.refused != nil {
 		return 0, false, nil
@@ -122,7 +125,7 @@ func (b *blobs) has(d digest.Digest) (size int64, ok bool, err error) {
 	return st.Size(), true, nil
 }
 
-// open opens a blob; ErrNotFound when it is not there.
+// open opens a blob. It returns ErrNotFound if the blob does not exist.
 func (b *blobs) open(d digest.Digest) (*os.File, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: content %q: %w", ErrInvalid, d, err)
@@ -137,7 +140,7 @@ func (b *blobs) open(d digest.Digest) (*os.File, error) {
 	return f, err
 }
 
-// whole reports whether a blob is there and is what its digest says.
+// whole reports whether a blob exists and has its digest.
 func (b *blobs) whole(d digest.Digest) bool {
 	f, err := b.open(d)
 	if err != nil {
@@ -149,7 +152,7 @@ func (b *blobs) whole(d digest.Digest) bool {
 	return err == nil && digest.NewDigest(d.Algorithm(), hash) == d
 }
 
-// read returns a small blob, checked against its digest again.
+// read returns a small blob after comparing it with its digest.
 func (b *blobs) read(d digest.Digest) ([]byte, error) {
 	f, err := b.open(d)
 	if err != nil {
@@ -166,7 +169,7 @@ func (b *blobs) read(d digest.Digest) ([]byte, error) {
 	return raw, nil
 }
 
-// addAs stores a small blob under a digest that the caller has checked.
+// addAs stores a small blob under a digest that the caller has verified.
 func (b *blobs) addAs(d digest.Digest, raw []byte) error {
 	w, err := b.create()
 	if err != nil {
@@ -179,7 +182,7 @@ func (b *blobs) addAs(d digest.Digest, raw []byte) error {
 	return w.commit(d)
 }
 
-// addFrom is addAs for a file.
+// addFrom does the same as addAs for a file.
 func (b *blobs) addFrom(d digest.Digest, from io.ReadSeeker) error {
 	if _, err := from.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -195,7 +198,7 @@ func (b *blobs) addFrom(d digest.Digest, from io.ReadSeeker) error {
 	return w.commit(d)
 }
 
-// remove removes a blob; a missing one is no error.
+// remove removes a blob. A missing blob is not an error.
 func (b *blobs) remove(d digest.Digest) error {
 	err := os.Remove(b.path(d))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -209,14 +212,14 @@ func (b *blobs) walk(fn func(d digest.Digest, size int64) error) error {
 	root := filepath.Join(b.dir, ocispec.ImageBlobsDir)
 	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if path == root && errors.Is(err, fs.ErrNotExist) {
-			return nil // all are missing, which is said of each image
+			return nil // all blobs are missing, which is reported for each image
 		}
 		if err != nil || e.IsDir() {
 			return err
 		}
 		d := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), e.Name())
 		if d.Validate() != nil {
-			return nil //nolint:nilerr // not ours
+			return nil //nolint:nilerr // not a blob
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -229,8 +232,8 @@ func (b *blobs) walk(fn func(d digest.Digest, size int64) error) error {
 	})
 }
 
-// spool returns an unlinked temporary file: it goes when it is closed, or with
-// the process.
+// spool returns a temporary file that is already unlinked. It is deleted when
+// it is closed or the process ends.
 func (b *blobs) spool() (*os.File, error) {
 	f, err := os.CreateTemp(filepath.Join(b.dir, ingestDir), "spool-")
 	if err != nil {
@@ -242,7 +245,7 @@ func (b *blobs) spool() (*os.File, error) {
 	return f, nil
 }
 
-// A blobWriter is a blob being written: a temporary file until commit.
+// A blobWriter writes a blob to a temporary file until commit.
 type blobWriter struct {
 	*durable.Pending
 	b *blobs
@@ -256,7 +259,7 @@ func (b *blobs) create() (*blobWriter, error) {
 	return &blobWriter{p, b}, nil
 }
 
-// commit makes the content durable under d, which the caller has verified.
+// commit makes the content durable under d. The caller has verified the digest.
 func (w *blobWriter) commit(d digest.Digest) error {
 	dir := filepath.Dir(w.b.path(d))
 	if err := os.Mkdir(dir, 0o700); err == nil {
@@ -269,15 +272,16 @@ func (w *blobWriter) commit(d digest.Digest) error {
 	return w.CommitAs(w.b.path(d))
 }
 
-// abort removes what was not committed. It may follow commit.
+// abort removes a blob that was not committed. Calling it after commit does
+// nothing.
 func (w *blobWriter) abort() {
 	if w != nil {
-		// Nothing to tell: what stays is removed when the store is opened.
+		// The error does not matter: the file is removed when the store is next opened.
 		_ = w.Discard()
 	}
 }
 
-// readLimited reads to the end, or fails when that is further than limit.
+// readLimited reads to the end. It returns an error after limit bytes.
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

@@ -6,47 +6,52 @@ import (
 	"fmt"
 )
 
-// Bounds of what is read of one source before its layers. All of it is somebody
-// else's, and compressed JSON of a few kilobytes can ask for gigabytes. What is
-// beyond a bound is refused with ErrInvalid. TestHostileJSONTakesLittleMemory
-// holds a process that reads such a source below 150 MiB; it takes about 60 MiB
-// and 2 s of processor time.
+// Limits on the data that is read of one source before its layers. A source is
+// hostile input, and compressed JSON of a few kilobytes can ask for gigabytes
+// of memory. A source that exceeds a limit gives ErrInvalid.
+// TestHostileJSONTakesLittleMemory verifies that a process that reads such a
+// source stays below 150 MiB; it takes about 60 MiB and 2 s of processor time.
 const (
-	// maxDocument is the length in bytes of a manifest, an index, a config or
-	// another document, with room for large configs.
+	// maxDocument is the largest size in bytes of a manifest, an index, a config or
+	// another document. It leaves room for large configs.
 	maxDocument = 8 << 20
-	// maxDocuments is the length in bytes of all documents read for one import.
+	// maxDocuments is the largest size in bytes of all documents of one import
+	// together.
 	maxDocuments = 128 << 20
-	// maxJSONValues is how many values, and names of them, one document has. An
+	// maxJSONValues is the largest number of values and keys in one document. An
 	// index that lists maxCandidates images with their platforms has about 200,000.
 	maxJSONValues = 400_000
-	// maxJSONDepth is how deep objects and lists stand in each other.
+	// maxJSONDepth is the largest depth of nested objects and lists.
 	maxJSONDepth = 100
-	// maxCandidates is how many images a source lists, and entries one list of them
-	// has.
+	// maxCandidates is the largest number of images in a source, and of entries in
+	// one list.
 	maxCandidates = 10_000
-	// maxListedImages counts an image as often as it is listed, by whatever index.
+	// maxListedImages is a limit for which an image counts each time that an index
+	// lists it.
 	maxListedImages = 100_000
-	// maxNames is how many names, and places in the source, one image has.
+	// maxNames is the largest number of names of one image, and of places that list
+	// it.
 	maxNames = 1_000
-	// maxText is the length in bytes of a name, a digest or a media type.
+	// maxText is the largest length in bytes of a name, a digest or a media type.
 	maxText = 4 << 10
-	// maxIndexDepth is how deep indexes stand in each other, and maxIndexes how
-	// many there are.
+	// maxIndexDepth is the largest depth of nested indexes. maxIndexes is the
+	// largest number of indexes.
 	maxIndexDepth = 8
 	maxIndexes    = 256
-	// maxLayers is how many layers an image has, whatever the backend can stack.
+	// maxLayers is the largest number of layers of an image, independent of the
+	// backend.
 	maxLayers = 2_000
-	// maxArchiveEntries and maxArchiveNames are how many entries an archive has,
-	// and how many bytes their names.
+	// maxArchiveEntries is the largest number of entries in an archive.
+	// maxArchiveNames is the largest size of their names in bytes.
 	maxArchiveEntries = 200_000
 	maxArchiveNames   = 32 << 20
 )
 
-// errBound is in the errors of a bound, which nothing else is tried after.
+// errBound is in the error of every limit. After such an error, no other way to
+// read the source is tried.
 var errBound error = &sentinel{"too much to read", ErrInvalid}
 
-// parseJSON is json.Unmarshal of what is not too much for it.
+// parseJSON is json.Unmarshal with limits on the number and depth of values.
 func parseJSON(raw []byte, into any) error {
 	if err := checkJSON(raw); err != nil {
 		return err
@@ -57,8 +62,8 @@ func parseJSON(raw []byte, into any) error {
 	return nil
 }
 
-// checkJSON counts the values of a document without keeping any. It need not be
-// JSON: what that is, the parser decides.
+// checkJSON counts the values of a document without storing them. The document
+// need not be valid JSON: the parser decides that.
 func checkJSON(raw []byte) error {
 	values := 0
 	return eachMark(raw, func(mark byte, depth int) error {
@@ -75,8 +80,8 @@ func checkJSON(raw []byte) error {
 	})
 }
 
-// checkList refuses a list of JSON with more elements than that, before it is
-// parsed.
+// checkList returns an error for a JSON list with more than most elements,
+// before it is parsed.
 func checkList(list json.RawMessage, most int, what string) error {
 	elements := 0
 	return eachMark(list, func(mark byte, depth int) error {
@@ -90,8 +95,8 @@ func checkList(list json.RawMessage, most int, what string) error {
 	})
 }
 
-// eachMark calls see for what stands around the values of a document, outside
-// of strings: brackets, braces, commas and colons, with the depth behind each.
+// eachMark calls see for each bracket, brace, comma and colon outside of
+// strings, with the depth after it.
 func eachMark(raw []byte, see func(mark byte, depth int) error) error {
 	depth := 0
 	for i := 0; i < len(raw); i++ {
@@ -114,7 +119,8 @@ func eachMark(raw []byte, see func(mark byte, depth int) error) error {
 	return nil
 }
 
-// endOfString returns where the string that begins at i ends.
+// endOfString returns the index of the end of the string that begins at index
+// i.
 func endOfString(raw []byte, i int) int {
 	for i++; i < len(raw) && raw[i] != '"'; i++ {
 		if raw[i] == '\\' {
@@ -124,13 +130,13 @@ func endOfString(raw []byte, i int) int {
 	return i
 }
 
-// A budgetBag counts the bytes of the documents that are read.
+// A budgetBag limits the total size of the documents that are read.
 type budgetBag struct {
 	bag
 	left int64
 }
 
-// spend takes the length of a document from what is left.
+// spend subtracts the size of a document in bytes.
 func (b *budgetBag) spend(n int64) error {
 	if b.left -= n; b.left < 0 {
 		return fmt.Errorf("%w: more than %d bytes of manifests and configs", errBound, maxDocuments)
@@ -138,7 +144,7 @@ func (b *budgetBag) spend(n int64) error {
 	return nil
 }
 
-// spend counts a document of n bytes of a bag that is on a budget.
+// spend subtracts n bytes if the bag has a budget.
 func spend(b bag, n int64) error {
 	for {
 		switch x := b.(type) {
@@ -152,5 +158,5 @@ func spend(b bag, n int64) error {
 	}
 }
 
-// bounded reports whether an error is of a bound.
+// bounded reports whether an error says that a limit was exceeded.
 func bounded(err error) bool { return errors.Is(err, errBound) }

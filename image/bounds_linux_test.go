@@ -14,21 +14,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// repeated is a document in which one text is repeated until it is about as
-// long as is read.
+// repeated returns a document in which one text is repeated until it has about
+// the largest size that is read.
 func repeated(before, element, after string) []byte {
 	n := (maxDocument - len(before) - len(after)) / (len(element) + 1)
 	return []byte(before + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + after)
 }
 
-// withIndex is a layout with that index.json.
+// withIndex returns a layout with this index.json.
 func withIndex(t testing.TB, raw []byte) map[string][]byte {
 	files := newMaker(t).all()
 	files["index.json"] = raw
 	return files
 }
 
-// hostileJSON are sources that are a few kilobytes when they are compressed.
+// hostileJSON has sources of a few kilobytes compressed.
 func hostileJSON(t testing.TB) map[string]map[string][]byte {
 	entry := func(i int) string {
 		return fmt.Sprintf(`{"mediaType":%q,"digest":"sha256:%064x","size":1}`, ocispec.MediaTypeImageManifest, i)
@@ -75,8 +75,8 @@ func hostileJSON(t testing.TB) map[string]map[string][]byte {
 
 const hostileFile = "LAYERKEEP_TEST_HOSTILE"
 
-// TestHostileJSONTakesLittleMemory reads each source in a process of its own,
-// since only the kernel knows the peak.
+// TestHostileJSONTakesLittleMemory reads each source in a separate process,
+// because only the kernel knows the peak memory.
 func TestHostileJSONTakesLittleMemory(t *testing.T) {
 	if name := os.Getenv(hostileFile); name != "" {
 		f, err := os.Open(name)

@@ -11,15 +11,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A candidate is one image that a source holds, for one platform.
+// A candidate is one image in a source, for one platform.
 type candidate struct {
-	// refs are what the source calls it: tags, or whole names.
+	// refs are its names in the source: tags or whole names.
 	refs []string
-	// places are where the source lists it; at least one.
+	// places are the entries of the source that list it; at least one.
 	places []place
-	// manifest is the manifest's digest; empty where it has none.
+	// manifest is the digest of the manifest. It is empty if there is no manifest.
 	manifest digest.Digest
-	// platform is what the source says; nil when only the config does.
+	// platform is the platform that the source says. It is nil if only the config
+	// says it.
 	platform *ocispec.Platform
 	// look reads the config.
 	look func() (looked, error)
@@ -27,7 +28,7 @@ type candidate struct {
 	load func() (*loaded, error)
 }
 
-// looked is what the config of a candidate tells.
+// looked is what the config of a candidate says.
 type looked struct {
 	platform ocispec.Platform
 	config   digest.Digest
@@ -37,15 +38,15 @@ type looked struct {
 type loaded struct {
 	Image
 	manifest, config []byte
-	// layer opens the blob of a layer by its place in Layers.
+	// layer opens the blob of a layer by its index in Layers.
 	layer func(i int) (io.ReadCloser, error)
-	// notes are what the user should know of how it was read.
+	// notes are messages for the user about how the image was read.
 	notes []string
 }
 
-// wanted is what the caller said of the image. ref comes from the source's
-// notation; where neither it nor the choice says anything there has to be one
-// image, for perhaps several platforms.
+// wanted says which image the caller wants. ref comes from the notation of the
+// source. If both ref and choice are empty, the source must have only one
+// image, possibly for several platforms.
 type wanted struct {
 	ref      string
 	choice   choice
@@ -91,8 +92,8 @@ func several(all []candidate) error {
 	return fmt.Errorf("%w: the source holds several images: %s", ErrAmbiguous, listImages(all))
 }
 
-// called reports whether ref is one of the candidate's references, literally or
-// as a name.
+// called reports whether ref is one of the references of the candidate,
+// literally or as a name.
 func (c candidate) called(ref string) bool {
 	name, err := ParseName(ref)
 	return slices.ContainsFunc(c.refs, func(r string) bool {
@@ -104,16 +105,16 @@ func (c candidate) called(ref string) bool {
 	})
 }
 
-// byPlatform takes the best match. Of equals the first is taken when they are
-// in one index, as the image-spec wants it (image-index.md); images apart are
-// ambiguous.
+// byPlatform returns the best match. If several match equally well, it returns
+// the first one if they are in one index, as the image-spec requires
+// (image-index.md). If they are different images, it returns ErrAmbiguous.
 func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, error) {
 	best, found := []candidate{}, make([]ocispec.Platform, 0, len(some))
 	var other error
 	for _, c := range some {
 		if c.platform == nil {
 			seen, err := c.look()
-			if errors.Is(err, ErrArtifact) { // it may be beside images
+			if errors.Is(err, ErrArtifact) { // an artifact may be listed beside images
 				other = err
 				continue
 			}
@@ -144,7 +145,7 @@ func byPlatform(some []candidate, want wantedPlatform) (candidate, *loaded, erro
 	return best[0], img, err
 }
 
-// maxListed bounds what an error message lists.
+// maxListed is the largest number of items in the list of an error message.
 const maxListed = 20
 
 func listPlatforms(ps []ocispec.Platform) string {

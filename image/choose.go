@@ -13,20 +13,21 @@ import (
 // manifest.json. The entry may be an index, with the image for several
 // platforms.
 type place struct {
-	// number counts the places of a source that hold images, from 1.
+	// number is the position among the places of a source that have images, counted
+	// from 1.
 	number int
-	// digest is that of the entry's manifest or index; of an image in a Docker
-	// archive it is the config's, which Docker calls the image ID. It is empty
-	// where the source does not tell it.
+	// digest is the digest of the manifest or index of the entry. For an image in a
+	// Docker archive it is the digest of the config, which Docker calls the image
+	// ID. It is empty if the source does not have it.
 	digest digest.Digest
 }
 
-// maxPlaceDigits is how long a number can be that is not taken for the first
-// digits of a digest.
+// maxPlaceDigits is the largest length of a number. A longer text is the start
+// of a digest.
 const maxPlaceDigits = 5
 
-// A choice is what the caller said of which image of a source is meant. The
-// zero value says nothing.
+// A choice says which image of a source the caller wants. The zero value
+// chooses nothing.
 type choice struct {
 	text   string
 	number int
@@ -57,8 +58,7 @@ func parseChoice(s string) (choice, error) {
 	return c, nil
 }
 
-// means reports whether a digest is the one of the choice, or begins with its
-// digits.
+// means reports whether the choice is the digest d or starts it.
 func (c choice) means(d digest.Digest) bool {
 	if d.String() == c.text {
 		return true
@@ -67,8 +67,8 @@ func (c choice) means(d digest.Digest) bool {
 	return ok && strings.HasPrefix(d.String(), digest.SHA256.String()+":"+hex)
 }
 
-// byChoice returns the candidates that are meant: by their number, else by the
-// digest of their place or manifest, else by that of their config.
+// byChoice returns the candidates that the choice selects: by number, or else
+// by the digest of the place or manifest, or else by the digest of the config.
 func byChoice(all []candidate, c choice) ([]candidate, error) {
 	if c.text == "" {
 		return all, nil
@@ -91,7 +91,8 @@ func byChoice(all []candidate, c choice) ([]candidate, error) {
 	return nil, fmt.Errorf("%w with the digest %s; it holds %s", ErrNoMatch, c.text, listImages(all))
 }
 
-// byDigests returns the candidates of which one of the digests is meant.
+// byDigests returns the candidates for which the choice selects one of the
+// digests.
 func byDigests(all []candidate, c choice, of func(candidate) ([]digest.Digest, error)) ([]candidate, error) {
 	var some []candidate
 	var meant []digest.Digest
@@ -121,7 +122,8 @@ func filter[T any](all []T, keep func(T) bool) []T {
 	return slices.DeleteFunc(slices.Clone(all), func(x T) bool { return !keep(x) })
 }
 
-// ownDigests are those by which a candidate is known without being read.
+// ownDigests returns the digests of a candidate that are known without reading
+// it.
 func (c candidate) ownDigests() ([]digest.Digest, error) {
 	out := []digest.Digest{c.manifest}
 	for _, p := range c.places {
@@ -135,14 +137,14 @@ func (c candidate) configDigest() ([]digest.Digest, error) {
 	return []digest.Digest{seen.config}, err
 }
 
-// apart reports whether two candidates are different images, and not the same
-// image for two kinds of machines.
+// apart reports whether two candidates are different images. The same image for
+// two platforms is not different.
 func (c candidate) apart(other candidate) bool {
 	return !slices.ContainsFunc(c.places, func(p place) bool { return slices.Contains(other.places, p) })
 }
 
-// listImages says what a source holds: of each image its number, digest, names
-// and, where the source tells it, platform.
+// listImages lists the images of a source for an error: number, digest, names,
+// and the platform if the source says it.
 func listImages(all []candidate) string {
 	var lines []string
 	listed := map[int]bool{}

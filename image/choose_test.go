@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// oneLayer is an image that differs from the others by one file's content.
+// oneLayer is an image that differs from the others in the content of one file.
 func oneLayer(t testing.TB, body string) imageSpec {
 	return imageSpec{layers: []layerSpec{{raw: makeTar(t, file{name: "who", body: body})}}}
 }
@@ -25,7 +25,7 @@ func twoUnnamed(t testing.TB) (m *maker, digests [2]digest.Digest) {
 	return m, digests
 }
 
-// dockerSaveAll puts several archives with one image each into one.
+// dockerSaveAll combines several archives with one image each into one archive.
 func dockerSaveAll(t testing.TB, all ...[]file) []byte {
 	var files []file
 	var entries []dockerEntry
@@ -45,7 +45,7 @@ func dockerSaveAll(t testing.TB, all ...[]file) []byte {
 	return makeTar(t, append(files, file{name: dockerManifestFile, body: string(raw)})...)
 }
 
-// whoIs returns the content of the file by which the images of these tests
+// whoIs returns the content of the file in which the images of these tests
 // differ.
 func whoIs(t testing.TB, img *loaded) string {
 	t.Helper()
@@ -62,7 +62,7 @@ func whoIs(t testing.TB, img *loaded) string {
 	return ""
 }
 
-// pickFrom chooses from what a bag holds.
+// pickFrom chooses an image of a bag.
 func pickFrom(t testing.TB, b bag, opts ImportOptions) (string, error) {
 	t.Helper()
 	all, err := listCandidates(t.Context(), Detect, b)
@@ -131,7 +131,7 @@ func TestAnImageIsChosenByTheDigestOfItsConfigOrItsIndex(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "second", got)
 
-	// Two indexes, each with the image for two platforms.
+	// Two indexes, each with an image for two platforms.
 	m = newMaker(t)
 	var indexes []ocispec.Descriptor
 	for _, body := range []string{"first", "second"} {

@@ -38,11 +38,11 @@ func listCandidates(ctx context.Context, kind Kind, b bag) ([]candidate, error) 
 		ErrInvalid, ocispec.ImageIndexFile, dockerManifestFile)
 }
 
-// bothCandidates lists the images of an archive that says what it holds as an
-// OCI layout and as a Docker archive, as newer Dockers write it. The layout
-// counts, since it keeps the digests. Where it lists an image less, or lists
-// none that can be used, as some releases of Docker wrote it, manifest.json
-// counts.
+// bothCandidates lists the images of an archive that is an OCI layout and also
+// a Docker archive, as newer versions of Docker write it. It prefers the
+// layout, because that keeps the digests. It uses manifest.json for images that
+// the layout lacks, and for everything if no image of the layout is usable;
+// some releases of Docker wrote such archives.
 func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	oci, err := layoutCandidates(ctx, b)
 	if err != nil && !unusable(err) {
@@ -52,7 +52,7 @@ func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	if dockerErr != nil && !unusable(dockerErr) {
 		return nil, dockerErr
 	}
-	if dockerErr != nil || len(docker) == 0 { // the file is something else, which happens to be there
+	if dockerErr != nil || len(docker) == 0 { // another file that happens to have this name
 		return oci, err
 	}
 	if err == nil && len(oci) == 0 {
@@ -67,15 +67,15 @@ func bothCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	return oci, err
 }
 
-// unusable reports an error that lies in what is written in a source, unlike
-// one of reading it, and unlike that of a source in which there is too much.
+// unusable reports whether an error lies in the content of a source. An error
+// of reading the source does not count, nor does an exceeded limit.
 func unusable(err error) bool {
 	return !bounded(err) && (errors.Is(err, ErrInvalid) || errors.Is(err, driver.ErrDigest) || errors.Is(err, driver.ErrInvalidLayer))
 }
 
-// withMissing adds to the images of a layout those that only manifest.json has,
-// told by their configs. Returns an error for which unusable is true when no
-// image of the layout can be loaded.
+// withMissing adds to the images of a layout those that only manifest.json has.
+// It compares their configs. It returns an error for which unusable is true if
+// no image of the layout can be loaded.
 func withMissing(oci, docker []candidate) ([]candidate, error) {
 	known, broken := map[digest.Digest]bool{}, make([]bool, len(oci))
 	var why error
@@ -103,8 +103,8 @@ func withMissing(oci, docker []candidate) ([]candidate, error) {
 	}
 	var out []candidate
 	for i, c := range oci {
-		// Of an image that the layout has broken and manifest.json has whole, the
-		// latter is meant.
+		// If an image is broken in the layout and whole in manifest.json, the whole one
+		// replaces it.
 		replaced := broken[i] && slices.ContainsFunc(missing, func(m candidate) bool { return slices.ContainsFunc(m.refs, c.called) })
 		if !replaced {
 			out = append(out, c)
@@ -116,7 +116,7 @@ func withMissing(oci, docker []candidate) ([]candidate, error) {
 	return append(out, missing...), nil
 }
 
-// withoutConfigs returns the images whose configs are none of these.
+// withoutConfigs returns the images whose configs are not in known.
 func withoutConfigs(docker []candidate, known map[digest.Digest]bool) ([]candidate, error) {
 	var out []candidate
 	for _, c := range docker {
@@ -131,8 +131,7 @@ func withoutConfigs(docker []candidate, known map[digest.Digest]bool) ([]candida
 	return noted(out, fmt.Sprintf("this image is not in %s, but in %s", ocispec.ImageIndexFile, dockerManifestFile)), nil
 }
 
-// noted returns candidates of which, when they are loaded, there is something
-// to be told.
+// noted returns candidates that add a note to their image when they are loaded.
 func noted(all []candidate, note string) []candidate {
 	for i := range all {
 		load := all[i].load

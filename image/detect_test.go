@@ -15,13 +15,14 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// manifestOf returns the manifest behind a descriptor.
+// manifestOf returns the manifest that a descriptor describes.
 func (m *maker) manifestOf(d ocispec.Descriptor) (man ocispec.Manifest) {
 	require.NoError(m.t, json.Unmarshal(m.files[blobName(d.Digest)], &man))
 	return man
 }
 
-// docker adds a manifest.json that lists these images, as newer Dockers do.
+// docker adds a manifest.json that lists these images, as newer versions of
+// Docker do.
 func (m *maker) docker(images ...ocispec.Descriptor) {
 	var entries []dockerEntry
 	for _, d := range images {
@@ -161,7 +162,7 @@ func TestLayersInAWrongOrderAreImportedInTheRightOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t, "vfs")
 			m := newMaker(t)
-			// A layer that is there twice has one diffID for two places.
+			// A layer that occurs twice has one diffID for two positions.
 			layers := threeLayers(t, packed...)
 			right := m.image(imageSpec{layers: append(layers, layers[2])})
 			wrong := m.add(m.reversed(right), "app:1")
@@ -180,7 +181,7 @@ func TestLayersInAWrongOrderAreImportedInTheRightOne(t *testing.T) {
 			}
 			require.Equal(t, want, order)
 
-			// So it is where manifest.json has them so.
+			// The same if manifest.json has this order.
 			m.docker(wrong)
 			b := m.all()
 			delete(b, "index.json")

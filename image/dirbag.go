@@ -8,12 +8,12 @@ import (
 	"path"
 )
 
-// dirBag is a directory. Symbolic links work as long as they stay inside.
-// Nothing but regular files is opened: a device can act on being opened, and a
-// fifo can wait.
+// dirBag is a directory. It follows symbolic links that stay inside. It opens
+// only regular files, because opening a device can have effects, and opening a
+// fifo can block.
 type dirBag struct {
 	root *os.Root
-	// dir is the root itself.
+	// dir is the same directory as root.
 	dir *os.File
 }
 
@@ -55,8 +55,9 @@ func leadsOut(name string) error {
 	return fmt.Errorf("%w: %s is behind a symbolic link that is absolute, or leads out of there", ErrLink, name)
 }
 
-// openByStat is openPlain where the operating system has nothing better: who
-// puts something else in the place of the file between two calls has it opened.
+// openByStat replaces openPlain on systems that have nothing better. It has a
+// race: a program that replaces the file between the two calls can make it open
+// another kind of file.
 func (d *dirBag) openByStat(name string) (*os.File, error) {
 	st, err := d.root.Stat(name)
 	if err == nil && !st.Mode().IsRegular() {
@@ -65,8 +66,8 @@ func (d *dirBag) openByStat(name string) (*os.File, error) {
 	if err == nil {
 		return d.root.Open(name)
 	}
-	// A link that leads out has an error of its own, which cannot be told from
-	// others. What is there for the system, and not in the root, is behind one.
+	// The error for a link that leads out cannot be told from other errors. But if
+	// the file exists for the system and not in the root, it is behind such a link.
 	if _, e := os.Stat(path.Join(d.root.Name(), name)); e == nil && !errors.Is(err, ErrInvalid) {
 		err = leadsOut(name)
 	}

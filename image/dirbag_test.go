@@ -57,7 +57,7 @@ func TestADirectoryGivesOnlyItsOwnRegularFiles(t *testing.T) {
 }
 
 // linked writes a layout whose files are links to those of another directory,
-// which is beside it or inside of it.
+// beside it or inside it.
 func linked(t *testing.T, m *maker, inside, absolute bool) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "links")

@@ -12,22 +12,22 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// What marks the directories that skopeo writes for "dir:", see
-// containers-transports(5): a file "version" with this and a number.
+// skopeo writes a file "version" with this text and a number into a directory
+// for "dir:", see containers-transports(5).
 const (
 	dirVersionFile = "version"
 	dirVersion     = "Directory Transport Version: "
 )
 
-// isDirTransport reports whether a bag is such a directory.
+// isDirTransport reports whether a bag is a directory of skopeo.
 func isDirTransport(b bag) bool {
 	raw, err := readDocument(b, dirVersionFile)
 	return err == nil && strings.HasPrefix(string(raw), dirVersion)
 }
 
-// dirTransportCandidates lists the images of such a directory: manifest.json is
-// a manifest, or an index with the image for several platforms. It gives them
-// no name.
+// dirTransportCandidates lists the images of a directory of skopeo. Its
+// manifest.json is a manifest, or an index that has the image for several
+// platforms. The images have no names.
 func dirTransportCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	raw, err := readDocument(b, dirVersionFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,8 +51,8 @@ func dirTransportCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	return layoutOf(ctx, &dirTransport{b, blobPath(top)}, ocispec.Index{Manifests: []ocispec.Descriptor{top}})
 }
 
-// typeOf returns the media type of a manifest or index; those of the OCI need
-// not say it.
+// typeOf returns the media type of a manifest or index. A document of the OCI
+// may omit it.
 func typeOf(raw []byte) string {
 	var d document
 	switch err := parseJSON(raw, &d); {
@@ -65,17 +65,17 @@ func typeOf(raw []byte) string {
 	}
 }
 
-// blobPath is where a layout has a blob.
+// blobPath returns the path of a blob in an OCI layout.
 func blobPath(d ocispec.Descriptor) string {
 	return path.Join(ocispec.ImageBlobsDir, string(d.Digest.Algorithm()), d.Digest.Encoded())
 }
 
-// A dirTransport shows such a directory as a layout: there, blobs are called by
-// the hex part of their digests, and the manifests that an index lists have a
-// suffix.
+// A dirTransport shows a directory of skopeo as an OCI layout. In the
+// directory, the name of a blob is the hex part of its digest. The manifests
+// that an index lists have a suffix.
 type dirTransport struct {
 	bag
-	// top is the blob that manifest.json is.
+	// top is the blob path of manifest.json.
 	top string
 }
 

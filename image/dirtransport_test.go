@@ -13,7 +13,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// asDir writes what an image consists of as skopeo does for "dir:".
+// asDir writes an image as skopeo does for "dir:".
 func (m *maker) asDir(top ocispec.Descriptor, nested ...ocispec.Descriptor) string {
 	m.t.Helper()
 	dir := filepath.Join(m.t.TempDir(), "skopeo")

@@ -16,18 +16,19 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// dockerManifestFile lists the images of a Docker archive.
+// dockerManifestFile is the file that lists the images of a Docker archive.
 const dockerManifestFile = "manifest.json"
 
-// dockerEntry is one image of it. See Moby's image/spec/spec.md.
+// dockerEntry is one image in this file. See Moby's image/spec/spec.md.
 type dockerEntry struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
-// dockerArchive reads what `docker save` writes. Such archives have no
-// manifests with digests; one is made, the same for the same content.
+// dockerArchive reads the output of `docker save`. Such an archive has no
+// manifests with digests, so a manifest is made. It is the same for the same
+// content.
 type dockerArchive struct {
 	ctx context.Context //nolint:containedctx // lives for one import
 	bag bag
@@ -72,7 +73,8 @@ func checkEntries(entries []dockerEntry) error {
 	return nil
 }
 
-// candidates makes one of each image, also of one that is listed twice.
+// candidates returns one candidate for each image. An image that is listed
+// twice gives one candidate with all names.
 func (d *dockerArchive) candidates(entries []dockerEntry) []candidate {
 	var out []candidate
 	known := map[string]int{}
@@ -94,7 +96,7 @@ func (d *dockerArchive) candidates(entries []dockerEntry) []candidate {
 	return out
 }
 
-// blobDigest returns the digest that the name of a blob is.
+// blobDigest returns the digest in the name of a blob.
 func blobDigest(name string) (digest.Digest, bool) {
 	hex, ok := strings.CutPrefix(name, path.Join(ocispec.ImageBlobsDir, digest.SHA256.String())+"/")
 	if !ok || !isHex64(hex) {
@@ -103,8 +105,8 @@ func blobDigest(name string) (digest.Digest, bool) {
 	return digest.NewDigestFromEncoded(digest.SHA256, hex), true
 }
 
-// configID returns the digest that the name of a config holds: "HEX.json", or
-// "blobs/sha256/HEX" in the newer form.
+// configID returns the digest in the name of a config: "HEX.json", or
+// "blobs/sha256/HEX" in the newer format.
 func configID(name string) (digest.Digest, bool) {
 	hex := strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ".json")
 	if !isHex64(hex) {
@@ -168,7 +170,7 @@ func (d *dockerArchive) load(e dockerEntry) (*loaded, error) {
 	return &loaded{img, raw, rawConfig, open, nil}, nil
 }
 
-// config reads the config, whose name holds its digest.
+// config reads the config and compares it with the digest in its name.
 func (d *dockerArchive) config(name string) ([]byte, error) {
 	clean, ok := insideName(name)
 	if !ok {
@@ -188,9 +190,10 @@ func (d *dockerArchive) config(name string) ([]byte, error) {
 	return raw, nil
 }
 
-// describe finds out a layer's digest. That of a plain tar is in its name, or
-// else its diffID, and is verified when the layer is read; a compressed one,
-// which few tools write into such archives, is read once more for it.
+// describe finds the digest of a layer. For a plain tar it is the digest in the
+// name, or else the diffID; it is verified when the layer is read. A compressed
+// layer is read once more to compute it. Few tools write compressed layers into
+// such archives.
 func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Descriptor, error) {
 	f, err := d.openLayer(name)
 	if err != nil {
@@ -212,14 +215,16 @@ func (d *dockerArchive) describe(name string, diffID digest.Digest) (ocispec.Des
 	return desc, nil
 }
 
-// savedLayer is a layer of a Docker archive as it becomes one of an image.
+// savedLayer is a layer of a Docker archive, in the form that it has in an
+// image.
 type savedLayer struct {
 	io.Reader
 	io.Closer
 	packed tar.Compression
-	// unpacked: it is packed in the archive as no layer of an image can be.
+	// unpacked: the layer is compressed in the archive in a way that a layer of an
+	// image cannot be, so it is decompressed.
 	unpacked bool
-	// size is of no meaning when unpacked.
+	// size is the size of the layer in bytes. It is not set if unpacked is true.
 	size int64
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// dockerSave builds the older form of a Docker archive: a directory for each
-// layer, and a layer that is there twice as a symbolic link to the first.
+// dockerSave writes the older form of a Docker archive: a directory for each
+// layer. A layer that occurs twice is a symbolic link the second time.
 func dockerSave(t testing.TB, tags []string, layers ...layerSpec) []file {
 	t.Helper()
 	m := newMaker(t)
@@ -49,7 +49,7 @@ type memoryFile struct{ *bytes.Reader }
 
 func (memoryFile) Close() error { return nil }
 
-// indexed reads the directory of a tar.
+// indexed reads the headers of a tar.
 func indexed(raw []byte) (*tarBag, error) {
 	return indexTar(context.Background(), memoryFile{bytes.NewReader(raw)})
 }

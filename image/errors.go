@@ -43,8 +43,7 @@ var (
 	ErrNotCommitted error = &sentinel{"snapshot is not committed", errdefs.ErrFailedPrecondition}
 )
 
-// sentinel is an error that is of the kind of another one without repeating its
-// text.
+// sentinel is an error that matches another error without repeating its text.
 type sentinel struct {
 	text string
 	kind error

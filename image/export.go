@@ -35,7 +35,7 @@ func (s *Store) Export(ctx context.Context, name string, w io.Writer, opts Expor
 		opts.Progress = NoProgress{}
 	}
 	out, err := s.export(ctx, name, w, opts)
-	if errors.Is(err, ErrDigest) { // of what the store keeps
+	if errors.Is(err, ErrDigest) { // the error is about a blob in the store
 		err = fmt.Errorf("%w: %w", ErrBlobDamaged, err)
 	}
 	if err != nil {
@@ -90,12 +90,12 @@ type job struct {
 	hold *hold
 	opts ExportOptions
 
-	// base is the image whose config is continued, perhaps the one exported;
-	// nil for none.
+	// base is the image whose config is continued. It may be the exported image
+	// itself. It is nil if there is none.
 	base *base
 	// pieces are the layers, base first.
 	pieces []piece
-	// created is when the uppermost snapshot was committed.
+	// created is the time at which the uppermost snapshot was committed.
 	created time.Time
 	made    int
 
@@ -107,14 +107,14 @@ type job struct {
 // A piece is a layer of the export.
 type piece struct {
 	Layer
-	// key is the snapshot to make the layer of.
+	// key is the snapshot from which the layer can be made.
 	key string
-	// known: Layer is complete and its blob there, or can be made again.
+	// known: Layer is complete, and its blob exists or can be made again.
 	known bool
-	// repack: the blob is not kept, and made again for the archive.
+	// repack: the blob is not stored, and is made again for the archive.
 	repack bool
-	// missing is the blob that the layer came with, and that is not there; empty
-	// for none.
+	// missing is the original blob of the layer, if the store no longer has it, or
+	// "".
 	missing digest.Digest
 	created time.Time
 }
@@ -126,13 +126,13 @@ type base struct {
 	rawManifest, config []byte
 }
 
-// loadBase reads the manifest and config of an image we have.
+// loadBase reads the manifest and config of an image in the store.
 func (s *Store) loadBase(target ocispec.Descriptor) (*base, error) {
 	raw, err := s.readAny(target.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
-	if target.MediaType == "" { // known by its digest alone
+	if target.MediaType == "" { // only its digest is known
 		var doc document
 		if err := json.Unmarshal(raw, &doc); err != nil {
 			return nil, fmt.Errorf("%w: manifest %s: %w", ErrInvalid, target.Digest, err)
@@ -182,7 +182,8 @@ func (j *job) makeLayers(ctx context.Context) error {
 	return nil
 }
 
-// documents makes the config and manifest, or takes the ones the image has.
+// documents makes the config and manifest, or takes those of the image if they
+// still fit.
 func (j *job) documents() error {
 	if err := j.makeConfig(); err != nil {
 		return err
@@ -206,7 +207,8 @@ func (j *job) documents() error {
 	return err
 }
 
-// sameDescriptor: what is written of a layer has its media type in OCI's terms.
+// sameDescriptor compares the fields that an export writes. Because an export
+// writes OCI media types, a descriptor with one of Docker's types differs.
 func sameDescriptor(a, b ocispec.Descriptor) bool {
 	return a.MediaType == b.MediaType && a.Digest == b.Digest && a.Size == b.Size
 }

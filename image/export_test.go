@@ -30,7 +30,7 @@ func (s *Store) exported(t testing.TB, name string, opts ExportOptions) ([]byte,
 	return buf.Bytes(), e
 }
 
-// change commits a snapshot with one more layer on parent.
+// change commits a snapshot that has one more layer over parent.
 func (s *Store) change(t testing.TB, name, parent string, layer []byte, labels map[string]string) {
 	t.Helper()
 	ctx := context.Background()
@@ -41,7 +41,7 @@ func (s *Store) change(t testing.TB, name, parent string, layer []byte, labels m
 	require.NoError(t, s.snaps.Commit(ctx, name, name+"-work", snapshots.WithLabels(labels)))
 }
 
-// archived reads an OCI archive's only image.
+// archived reads the only image of an OCI archive.
 func archived(t testing.TB, raw []byte) (*loaded, []string, ocispec.Image) {
 	t.Helper()
 	bag, err := indexed(raw)
@@ -272,7 +272,7 @@ func TestALostBlobIsMadeAgain(t *testing.T) {
 	})
 }
 
-// What was packed here can be packed again as it was.
+// A blob that was compressed here can be made again with the same bytes.
 func TestALostBlobOfOursIsMadeAgainAsItWas(t *testing.T) {
 	s := newStore(t, "vfs")
 	s.change(t, "layer", "", makeTar(t, file{name: "a", body: "1"}), nil)
@@ -353,13 +353,13 @@ func TestOtherToolsReadTheArchive(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "n", string(body))
 
-	// umoci reads the layout as it is, too.
+	// umoci also reads the layout as it is.
 	layout := filepath.Join(dir, "layout")
 	require.NoError(t, os.Mkdir(layout, 0o755))
 	run("tar", "-C", layout, "-xf", archive)
 	run("umoci", "stat", "--image", layout+":1")
 
-	// And what skopeo makes of it comes back the same.
+	// The output of skopeo can be imported again and is the same image.
 	docker := filepath.Join(dir, "docker.tar")
 	run("skopeo", "copy", "--insecure-policy", "oci:"+copied+":1", "docker-archive:"+docker+":example.org/mine:1")
 	back := newStore(t, "vfs")

@@ -10,14 +10,14 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// makeConfig takes the base's config when it says what there is, else continues
-// it: fields that we do not know stay as they are.
+// makeConfig takes the config of the base if the export has the same layers.
+// Otherwise it continues that config, and leaves unknown fields as they are.
 func (j *job) makeConfig() error {
 	diffIDs := make([]digest.Digest, len(j.pieces))
 	for i, p := range j.pieces {
 		diffIDs[i] = p.DiffID
 	}
-	own := 0 // layers of the base
+	own := 0 // number of layers of the base
 	if j.base != nil {
 		own = len(j.base.Layers)
 		j.platform = j.base.Platform
@@ -51,8 +51,8 @@ func sameDiffIDs(layers []Layer, diffIDs []digest.Digest) bool {
 	return true
 }
 
-// createdAt is the time that is written: nothing that changes between two
-// exports of the same snapshot.
+// createdAt returns the creation time for the config. It must be the same for
+// two exports of the same snapshot.
 func (j *job) createdAt() time.Time {
 	if !j.opts.Created.IsZero() {
 		return j.opts.Created.UTC()
@@ -63,8 +63,9 @@ func (j *job) createdAt() time.Time {
 	return j.created.UTC()
 }
 
-// continued is the base's config, or a new one, with other layers. A map keeps
-// unknown fields, and its keys are written in order.
+// continued returns the config of the base, or a new config, with other layers.
+// It uses a map, which keeps unknown fields and is written in the order of its
+// keys.
 func (j *job) continued(diffIDs []digest.Digest, own int, created time.Time) ([]byte, error) {
 	fields := map[string]json.RawMessage{}
 	var history []json.RawMessage
@@ -112,8 +113,8 @@ func (j *job) continued(diffIDs []digest.Digest, own int, created time.Time) ([]
 	return json.Marshal(fields)
 }
 
-// history appends an entry for each layer that is not the base's. Readers count
-// entries against layers, so those that the base lacks are made up.
+// history appends an entry for each layer that is not in the base. Readers
+// match entries with layers, so it adds entries that the base lacks.
 func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json.RawMessage, error) {
 	layers := 0
 	for _, raw := range old {
@@ -126,7 +127,7 @@ func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json
 		}
 	}
 	for ; layers < min(own, len(j.pieces)); layers++ {
-		// With a time: umoci 0.4 panics on an entry without one.
+		// umoci 0.4 panics on an entry without a time.
 		raw, err := json.Marshal(ocispec.History{Created: &created, Comment: "no history"})
 		if err != nil {
 			return nil, err
@@ -136,7 +137,7 @@ func (j *job) history(old []json.RawMessage, own int, created time.Time) ([]json
 	for _, p := range j.pieces[min(own, len(j.pieces)):] {
 		at := p.created.UTC()
 		if at.After(created) || !j.opts.Created.IsZero() {
-			at = created // clamped
+			at = created // never later than the image
 		}
 		raw, err := json.Marshal(ocispec.History{Created: &at, CreatedBy: "layerkeep snapshot " + p.key})
 		if err != nil {

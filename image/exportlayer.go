@@ -14,7 +14,7 @@ import (
 )
 
 // pack writes the changes of a snapshot to w as the blob of a layer, and
-// returns what that is: the same bytes every time.
+// returns the layer. It writes the same bytes every time.
 func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err error) {
 	blob, diffID := digest.SHA256.Digester(), digest.SHA256.Digester()
 	size := &counter{w: io.MultiWriter(w, blob.Hash())}
@@ -33,8 +33,9 @@ func (j *job) pack(ctx context.Context, key string, w io.Writer) (l Layer, err e
 	return l, nil
 }
 
-// writeTar writes the tar of a layer: the one that it was unpacked from, where
-// its recipe was kept, so that the image keeps its config, else its changes.
+// writeTar writes the tar of a layer. If the recipe of the layer was kept, this
+// is the tar that it was unpacked from, so the image keeps its config.
+// Otherwise it is the changes of the snapshot.
 func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 	info, err := j.s.snaps.Stat(ctx, key)
 	if err != nil {
@@ -50,10 +51,9 @@ func (j *job) writeTar(ctx context.Context, key string, w io.Writer) error {
 // take makes l the layer of the piece.
 func (p *piece) take(l Layer) { p.DiffID, p.Blob, p.known = l.DiffID, l.Blob, true }
 
-// makeLayer writes the changes of a snapshot as a blob, and notes it on the
-// snapshot. Where nothing can be kept, in a store that is read-only or has no
-// room, it only finds out what the blob is: what is in a full store must get
-// out of it.
+// makeLayer stores the changes of a snapshot as a blob, and records the blob on
+// the snapshot. If the store is read-only or full, makeLayer only computes the
+// digest and size of the blob. An export must work from a full store too.
 func (j *job) makeLayer(ctx context.Context, p *piece) error {
 	if !j.s.snaps.ReadOnly() {
 		if err := j.keepLayer(ctx, p); !durable.NoRoom(err) {
@@ -82,7 +82,8 @@ func (j *job) keepLayer(ctx context.Context, p *piece) error {
 	if err := j.s.pin(ctx, j.hold, blobPin(l.Blob.Digest.String()), keepIt); err != nil {
 		return err
 	}
-	// Of a blob that is there and not known, nobody knows what it holds.
+	// If a blob exists and no record describes it, its content is unknown, so it is
+	// replaced.
 	_, known := j.s.knownBlob(l.Blob)
 	if _, have, err := j.s.blobs.has(l.Blob.Digest); err != nil {
 		return err
@@ -121,17 +122,18 @@ type repacked struct {
 	done <-chan struct{}
 }
 
-// Close ends the packing and waits for its end.
+// Close stops the packing and waits for its end.
 func (r repacked) Close() error {
 	err := r.PipeReader.Close()
 	<-r.done
 	return err
 }
 
-// keepIt is for pins of what an export makes: it belongs to the snapshot.
+// keepIt is the drop function for pins of an export. It removes nothing,
+// because the blobs belong to the snapshot.
 func keepIt(context.Context) error { return nil }
 
-// counter counts what is written.
+// counter counts the bytes that are written.
 type counter struct {
 	w io.Writer
 	n int64

@@ -12,10 +12,10 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// plan finds the layers of the export and where their bytes come from, and pins
+// plan finds the layers of the export and the sources of their bytes, and pins
 // them.
 func (j *job) plan(ctx context.Context, what Resolved) error {
-	// One of an additional store is borrowed when it is named.
+	// Stat borrows a snapshot of an additional store.
 	if _, err := j.s.snaps.Stat(ctx, what.Key); err != nil {
 		return err
 	}
@@ -59,8 +59,9 @@ func (j *job) plan(ctx context.Context, what Resolved) error {
 	return j.pinDocuments(ctx)
 }
 
-// standsForNone reports the snapshot of an image without layers. One with a
-// single empty layer has the same; then the base, or the label, tells.
+// standsForNone reports whether a snapshot is that of an image without layers.
+// An image with a single empty layer has the same snapshot. Then the base, or
+// the label, makes the difference.
 func standsForNone(row meta.Snapshot, b *base) bool {
 	if row.Name != emptyDiffID.String() || !isLayer(row) {
 		return false
@@ -68,7 +69,7 @@ func standsForNone(row meta.Snapshot, b *base) bool {
 	return b != nil && len(b.Layers) == 0 || b == nil && row.Labels[LabelBlob] == ""
 }
 
-// pinDocuments keeps the manifest and config until they are written.
+// pinDocuments pins the manifest and config until they are written.
 func (j *job) pinDocuments(ctx context.Context) error {
 	if j.base == nil {
 		return nil
@@ -81,8 +82,8 @@ func (j *job) pinDocuments(ctx context.Context) error {
 	return nil
 }
 
-// findBlob looks whether the blob of a layer is there, and puts its descriptor
-// into the terms in which it is written.
+// findBlob checks whether the blob of a layer exists, and changes its
+// descriptor to the form in which the export writes it.
 func (j *job) findBlob(ctx context.Context, p *piece) error {
 	if p.Blob.Digest == "" {
 		return nil
@@ -105,8 +106,8 @@ func (j *job) findBlob(ctx context.Context, p *piece) error {
 	return nil
 }
 
-// layerOf returns what the labels of a snapshot say of its layer; nothing when
-// they do not vouch for a blob.
+// layerOf returns the layer that the labels of a snapshot describe. It returns
+// an empty Layer if no record vouches for the blob.
 func (s *Store) layerOf(row meta.Snapshot) Layer {
 	blob := digest.Digest(row.Labels[LabelBlob])
 	diffID := digest.Digest(row.Labels[LabelDiffID])
@@ -117,9 +118,9 @@ func (s *Store) layerOf(row meta.Snapshot) Layer {
 	return Layer{Blob: ocispec.Descriptor{MediaType: known.MediaType, Digest: blob}, DiffID: diffID}
 }
 
-// findBase finds the image that a chain of snapshots, base first, stands on:
-// the one that a label of the uppermost snapshot names, else one whose layers
-// it begins with.
+// findBase finds the image that a chain of snapshots was made from; the base
+// comes first in rows. It goes from the uppermost snapshot down, and takes the
+// first image that the label of a snapshot names or whose snapshot it is.
 func (s *Store) findBase(ctx context.Context, rows []meta.Snapshot) (*base, error) {
 	images, err := s.List(ctx)
 	if err != nil {
@@ -153,8 +154,8 @@ func standsOn(rows []meta.Snapshot, img Image) bool {
 	return len(img.Layers) > 0 || len(rows) > 0 && rows[0].Name == img.Snapshot
 }
 
-// noteLayer remembers what layer was made of a snapshot: the record first,
-// which vouches for the label.
+// noteLayer records which layer an export made of a snapshot. It writes the
+// record before the label, because the record vouches for the label.
 func (s *Store) noteLayer(ctx context.Context, p *piece) error {
 	err := s.snaps.DB().Update(func(tx *meta.Tx) error {
 		return tx.PutRecord(blobRecords, p.Blob.Digest.String(), blobRecord{p.DiffID.String(), p.Blob.MediaType})

@@ -17,8 +17,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// write writes the archive: what tells a reader what it is first, then the
-// blobs by digest. Nothing of this machine is in it.
+// write writes the archive. The files by which a reader recognizes the format
+// come first, and then the blobs, sorted by digest. The archive has no data
+// about this machine.
 func (j *job) write(ctx context.Context, w io.Writer, ref string) (int64, error) {
 	index, err := j.index(ref)
 	if err != nil {
@@ -41,14 +42,16 @@ func (j *job) write(ctx context.Context, w io.Writer, ref string) (int64, error)
 	return count.n, a.tar.Close()
 }
 
-// An entry is a blob of the archive: a document, or the blob of a layer.
+// An entry is a blob of the archive: a manifest, a config, or the blob of a
+// layer.
 type entry struct {
 	ocispec.Descriptor
 	raw   []byte
 	layer int
 }
 
-// entries are sorted; a blob that several layers have comes once.
+// entries returns the blobs, sorted by digest. A blob of several layers is in
+// the result once.
 func (j *job) entries() []entry {
 	all := []entry{{j.target, j.rawManifest, -1}, {j.config, j.rawConfig, -1}}
 	for i, p := range j.pieces {
@@ -68,12 +71,12 @@ func (j *job) writeEntry(ctx context.Context, a *archive, e entry) error {
 		return err
 	}
 	defer f.Close()
-	v := newVerifier(ctx, f, e.Descriptor) // a disk that has forgotten bits must not spread
+	v := newVerifier(ctx, f, e.Descriptor) // an export must not spread a blob that was damaged on disk
 	v.advance = func(n int64) { j.opts.Progress.Advance(e.layer, n) }
 	j.opts.Progress.Layer(e.layer, LayerStarted)
 	if err := a.stream(name, v, e.Size); err != nil {
 		if errors.Is(v.err, ErrDigest) && !j.s.snaps.ReadOnly() {
-			err = errors.Join(err, j.s.DoubtBlob(e.Digest)) // so that an import looks at more than its size
+			err = errors.Join(err, j.s.DoubtBlob(e.Digest)) // so that an import checks more than the size of the blob
 		}
 		return err
 	}
@@ -85,8 +88,8 @@ func (j *job) writeEntry(ctx context.Context, a *archive, e entry) error {
 	return nil
 }
 
-// index names the one image of the archive. The tag is what skopeo and umoci
-// look for, the whole name is for containerd.
+// index makes the index.json with the image of the archive. skopeo and umoci
+// look for the tag, and containerd looks for the whole name.
 func (j *job) index(ref string) ([]byte, error) {
 	d := ocispec.Descriptor{MediaType: j.target.MediaType, Digest: j.target.Digest, Size: j.target.Size}
 	if j.platform.OS != "" && j.platform.Architecture != "" {
@@ -109,7 +112,7 @@ func (j *job) index(ref string) ([]byte, error) {
 	return raw, nil
 }
 
-// An archive is a tar in which only names and contents differ.
+// An archive is a tar whose headers differ only in name and size.
 type archive struct {
 	ctx  context.Context //nolint:containedctx // lives for one export
 	tar  *stdtar.Writer
@@ -132,7 +135,8 @@ func (a *archive) stream(name string, r io.Reader, size int64) error {
 	return err
 }
 
-// dir writes a directory and those above it, once.
+// dir writes a directory and the directories above it, if they were not written
+// before.
 func (a *archive) dir(name string) error {
 	if name == "." || a.dirs[name] {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter"
 )
 
-// What is in a full store can be taken to another disk, also what was never
-// exported before.
+// A full store can still export everything, also what was never exported
+// before.
 func TestAnExportNeedsNoRoomInTheStore(t *testing.T) {
 	dir := fstest.ScratchSize(t, fstest.Ext4, 32)
 	snaps, err := snapshotter.Open(t.Context(), filepath.Join(dir, "store"), snapshotter.Options{Driver: "vfs"})

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzDocuments reads any bytes as a manifest, an index and a config. Nothing
-// is taken for both a manifest and an index; what is taken has only digests and
-// media types that can be used, and makes an image whose layers are those of
+// FuzzDocuments reads any bytes as a manifest, an index and a config. No
+// document is both a manifest and an index. A document that is accepted has
+// only usable digests and media types, and makes an image with the layers of
 // the manifest.
 func FuzzDocuments(f *testing.F) {
 	m := newMaker(f)
@@ -58,8 +58,8 @@ func FuzzDocuments(f *testing.F) {
 	})
 }
 
-// FuzzDockerManifest puts any bytes in the place of an archive's manifest.json:
-// what can be loaded of it is an image.
+// FuzzDockerManifest uses any bytes as the manifest.json of an archive.
+// Everything that can be loaded from it is an image.
 func FuzzDockerManifest(f *testing.F) {
 	files := mapBag{}
 	for _, e := range dockerSave(f, []string{"a:1"}, layerSpec{raw: makeTar(f)}) {

@@ -41,8 +41,8 @@ func (s *Store) Collect(ctx context.Context) (Collected, error) {
 	}
 }
 
-// collect makes one pass. again means that images have changed meanwhile, or
-// that what was removed has laid other things open.
+// collect makes one pass. again is true if images have changed during the pass,
+// or if removing something may have made other things unneeded.
 func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err error) {
 	gen := s.pins.generation()
 	m, err := s.mark(ctx)
@@ -50,8 +50,8 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 		return false, err
 	}
 	for _, key := range m.loose {
-		// What a removed layer stood on follows at once: marking again for each layer
-		// would read all rows as often as an image has layers.
+		// The parent of a removed layer is removed at once. Calling mark again for each
+		// layer would read all rows as many times as an image has layers.
 		for key != "" {
 			gone, stale, err := s.collectLayer(ctx, key, gen)
 			if stale || err != nil {
@@ -71,16 +71,16 @@ func (s *Store) collect(ctx context.Context, c *Collected) (again bool, err erro
 		return true, nil
 	}
 	if s.snaps.Unnamed() > 0 {
-		// What is on disk and in no row may be layers of images that the database has
-		// lost: to give them back takes their blobs.
+		// The layers on disk that have no row may belong to images that the database
+		// has lost. Restoring these images needs their blobs.
 		return false, nil
 	}
 	return s.collectBlobs(ctx, m, gen, c)
 }
 
-// collectLayer removes a snapshot that was found to be needed by nobody when
-// gen was read; stale says that this may have changed. One that somebody has
-// begun to use stays.
+// collectLayer removes a snapshot that was not needed when gen was read. stale
+// is true if this may have changed since. A snapshot that is in use now is not
+// removed.
 func (s *Store) collectLayer(ctx context.Context, key string, gen uint64) (gone, stale bool, err error) {
 	ok, stale := s.pins.claim(snapPin(key), gen)
 	if !ok {
@@ -97,8 +97,8 @@ func (s *Store) collectLayer(ctx context.Context, key string, gen uint64) (gone,
 	return false, false, fmt.Errorf("removing layer %s: %w", key, err)
 }
 
-// looseParent returns the parent of a layer that was removed, if nobody needs
-// it either, and the empty name otherwise.
+// looseParent returns the parent of a removed layer if it is not needed either,
+// and "" otherwise.
 func (s *Store) looseParent(m *marks, key string) (parent string, err error) {
 	parent = m.unneeded[key]
 	if _, ok := m.unneeded[parent]; !ok {
@@ -135,8 +135,9 @@ func (s *Store) collectBlobs(ctx context.Context, m *marks, gen uint64, c *Colle
 	return again, err
 }
 
-// forgetBlob removes the record before the blob: a record without its blob
-// would vouch for whatever comes under that digest.
+// forgetBlob removes the record of a blob, and then the blob. In the other
+// order, a crash could leave a record without its blob, and the record would
+// vouch for any later content under that digest.
 func (s *Store) forgetBlob(d digest.Digest) error {
 	if err := s.DoubtBlob(d); err != nil {
 		return err
@@ -157,14 +158,14 @@ func (s *Store) DoubtBlob(d digest.Digest) error {
 	return err
 }
 
-// marks are what a pass has found.
+// marks is the result of the first half of a pass.
 type marks struct {
-	// unneeded are the snapshots of imports that no image needs, with their
+	// unneeded has the snapshots of imports that no image needs, with their
 	// parents.
 	unneeded map[string]string
-	// loose are those of them without children.
+	// loose has the unneeded snapshots that have no children.
 	loose []string
-	// blobs are those that are needed.
+	// blobs has the digests of the blobs that are needed.
 	blobs map[string]bool
 }
 
@@ -203,15 +204,16 @@ func (s *Store) mark(ctx context.Context) (*marks, error) {
 	return m, nil
 }
 
-// isBorrowed reports a snapshot that is one of an additional store: it is there
-// again as soon as somebody names it.
+// isBorrowed reports whether a snapshot belongs to an additional store. Its row
+// may be removed: it comes back as soon as a command names the snapshot.
 func isBorrowed(row meta.Snapshot) bool { return row.Store != "" && row.State == meta.Ready }
 
 func markImages(tx *meta.Tx, m *marks, needed map[string]bool) (known []Image, err error) {
 	err = tx.WalkRecords(imageRecords, func(name string, raw json.RawMessage) error {
 		var img Image
 		if err := json.Unmarshal(raw, &img); err != nil {
-			// Collecting without knowing what it needs would destroy it.
+			// Without the record it is unknown what the image needs, and collecting would
+			// destroy it.
 			return fmt.Errorf("image %s: its record is unreadable: %w", name, err)
 		}
 		m.need(img, needed)
@@ -232,11 +234,11 @@ func (m *marks) need(img Image, needed map[string]bool) {
 	}
 }
 
-// markBase keeps the manifest and config that a snapshot names as its base.
+// markBase marks the manifest and config that a snapshot names as its base.
 func (s *Store) markBase(m *marks, manifest digest.Digest) {
 	raw, err := s.blobs.read(manifest)
 	if err != nil {
-		return // then there is nothing to keep
+		return // there is nothing to keep
 	}
 	m.blobs[manifest.String()] = true
 	var doc ocispec.Manifest
@@ -245,8 +247,8 @@ func (s *Store) markBase(m *marks, manifest digest.Digest) {
 	}
 }
 
-// dropInterrupted removes the active snapshots of imports that are not running:
-// their process was killed.
+// dropInterrupted removes the active snapshots of imports that are not running.
+// The process of such an import was killed.
 func (s *Store) dropInterrupted(ctx context.Context) error {
 	var dead []string
 	err := s.snaps.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
@@ -265,9 +267,9 @@ func (s *Store) dropInterrupted(ctx context.Context) error {
 	return s.dropDead(ctx, dead)
 }
 
-// dropUnremoved is dropInterrupted for a store that was closed in order: what
-// is there of imports are snapshots that could not be removed, which have names
-// of their own.
+// dropUnremoved does the same as dropInterrupted for a store that was closed
+// properly. Only snapshots that an import could not remove are left then. Their
+// names have a prefix of their own, so not all rows must be read.
 func (s *Store) dropUnremoved(ctx context.Context) error {
 	var dead []string
 	err := s.snaps.DB().View(func(tx *meta.Tx) error {
@@ -294,8 +296,8 @@ func (s *Store) dropDead(ctx context.Context, dead []string) error {
 	return nil
 }
 
-// dropSnapshot removes a snapshot that an import has made. One that somebody
-// has begun to use meanwhile stays.
+// dropSnapshot removes a snapshot that an import has made. A snapshot that is
+// in use by now is not removed.
 func (s *Store) dropSnapshot(ctx context.Context, key string) error {
 	err := s.snaps.Remove(ctx, key)
 	if errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) {
@@ -304,8 +306,8 @@ func (s *Store) dropSnapshot(ctx context.Context, key string) error {
 	return err
 }
 
-// committed reports whether there is a committed snapshot of this key, which an
-// import has made. Returns an error for one that somebody else gave that name.
+// committed reports whether there is a committed snapshot with this key that an
+// import made. It returns an error if the snapshot has another origin.
 func (s *Store) committed(ctx context.Context, key string) (bool, error) {
 	info, err := s.snaps.Stat(ctx, key)
 	switch {
@@ -315,7 +317,7 @@ func (s *Store) committed(ctx context.Context, key string) (bool, error) {
 		return false, err
 	case info.Kind != snapshots.KindCommitted:
 		return false, fmt.Errorf("snapshot %s: %w: its name belongs to a layer of this image", key, ErrNotCommitted)
-	case info.Labels[LabelLayer] != key: // nobody has verified what it holds
+	case info.Labels[LabelLayer] != key: // its content was never verified
 		return false, fmt.Errorf("snapshot %s: %w, and no import made it; remove it first", key, ErrExists)
 	}
 	return true, nil

@@ -37,7 +37,7 @@ func TestACollectionTakesWhatNobodyNeeds(t *testing.T) {
 		require.Positive(t, c.Bytes)
 		require.Len(t, s.contents(t).Snapshots, 2)
 
-		// A user's snapshot keeps what it stands on, but not the image.
+		// A snapshot of a user keeps the snapshots below it, but not the image.
 		err = s.snaps.Create(ctx, "mine", two.Snapshot)
 		require.NoError(t, err)
 		c, err = s.Remove(ctx, "two")
@@ -120,8 +120,8 @@ func TestACollectionLeavesTheSnapshotsOfEnginesAlone(t *testing.T) {
 	})
 }
 
-// One pass takes a whole stack from its top: as many passes as a stack has
-// layers would each read all rows.
+// One pass removes a whole stack from its top. With one pass for each layer,
+// each pass would read all rows.
 func TestACollectionFollowsEachStackDown(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t, "vfs")

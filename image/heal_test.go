@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// layerDir is the directory of the layer of an image.
+// layerDir returns the directory of the layer of an image.
 func (s *Store) layerDir(t testing.TB, l Layer) string {
 	t.Helper()
 	layers, err := s.snaps.Inspect(context.Background())
@@ -28,7 +28,7 @@ func (s *Store) layerDir(t testing.TB, l Layer) string {
 		if have.Name == l.ChainID.String() {
 			dir := filepath.Join(s.snaps.Root(), s.snaps.Driver().Name())
 			if s.snaps.Driver().Name() == "aufs" {
-				dir = filepath.Join(dir, ".layerkeep", "layers") // where its record is
+				dir = filepath.Join(dir, ".layerkeep", "layers") // the directory of its record
 			}
 			return filepath.Join(dir, string(have.ID))
 		}
@@ -37,8 +37,8 @@ func (s *Store) layerDir(t testing.TB, l Layer) string {
 	return ""
 }
 
-// loseLayer removes the directory of a layer, or what is called as one: with
-// aufs there are more.
+// loseLayer removes the directory of a layer, or everything with its name: with
+// aufs there are several.
 func loseLayer(dir string) error {
 	root, id, found := strings.Cut(dir, "/.layerkeep/layers/")
 	if !found {
@@ -61,7 +61,7 @@ func flipByte(t testing.TB, path string, at int) {
 	require.NoError(t, os.WriteFile(path, raw, 0o600))
 }
 
-// requireBlobs fails unless all blobs of an image are what their digests say.
+// requireBlobs fails unless all blobs of an image have their digests.
 func (s *Store) requireBlobs(t testing.TB, img Image) {
 	t.Helper()
 	all := []digest.Digest{img.Target.Digest, img.Config.Digest}
@@ -90,7 +90,7 @@ func TestAnImportHealsWhatItMeets(t *testing.T) {
 		blob := func(i int) string { return s.blobs.path(img.Layers[i].Blob.Digest) }
 		for what, c := range map[string]struct {
 			harm func() error
-			// warned: of the layers that were unpacked again, or whose blobs were replaced.
+			// warned has the layers that were unpacked again, or whose blobs were replaced.
 			warned []int
 		}{
 			"nothing":                        {func() error { return nil }, nil},
@@ -154,7 +154,7 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	img := s.mustImport(t, m.dir(), ImportOptions{Name: "app"})
 	flipByte(t, s.blobs.path(img.Layers[1].Blob.Digest), 40)
 	require.NoError(t, loseLayer(s.layerDir(t, img.Layers[1])))
-	delete(m.files, blobName(img.Layers[1].Blob.Digest)) // the source does not have it either
+	delete(m.files, blobName(img.Layers[1].Blob.Digest)) // the source lacks it too
 	src, err := ParseSource(m.dir(), nil)
 	require.NoError(t, err)
 	_, err = s.Import(t.Context(), src, ImportOptions{Name: "again"})
@@ -167,8 +167,8 @@ func TestAnImportThatCannotHealSaysWhatIsDamaged(t *testing.T) {
 	require.FileExists(t, s.blobs.path(img.Layers[1].Blob.Digest), "what the other image has stays")
 }
 
-// What an export has found to be rotten is replaced by the import that its
-// error asks for.
+// An import replaces a blob that an export has found to be damaged, as the
+// error of the export says.
 func TestAnImportReplacesABlobThatAnExportHasFoundRotten(t *testing.T) {
 	m := newMaker(t)
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "")
@@ -211,7 +211,7 @@ func TestABlobIsMadeAnewFromItsLayerWhereThatGivesTheSameBytes(t *testing.T) {
 			require.Equal(t, ours, digest.FromBytes(raw), what)
 		}
 
-		// That of another tool has other bytes.
+		// The tar of another tool has other bytes.
 		theirs := img.Layers[0].Blob.Digest
 		require.NoError(t, os.Remove(s.blobs.path(theirs)))
 		require.ErrorIs(t, s.RenewBlob(t.Context(), theirs, false), ErrNoSource)

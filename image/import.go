@@ -90,9 +90,10 @@ func (s *Store) importImage(ctx context.Context, src Source, opts ImportOptions)
 	return s.store(ctx, img, names, opts)
 }
 
-// store does what has to be undone when it fails.
+// store does the part of an import that must be undone if it fails.
 func (s *Store) store(ctx context.Context, img *loaded, names []string, opts ImportOptions) (_ Image, err error) {
-	// Of imports of the same image one works and the others find its layers.
+	// If several imports of the same image run, one does the work, and the others
+	// then find its layers.
 	done, err := s.turns.Lock(ctx, img.Target.Digest.String())
 	if err != nil {
 		return Image{}, err
@@ -102,7 +103,7 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	if err != nil {
 		return Image{}, err
 	}
-	// Undoing must work when ctx is what made us stop.
+	// Undoing must work even if ctx was cancelled.
 	defer func() { err = errors.Join(err, s.release(context.WithoutCancel(ctx), h)) }()
 
 	u := newUnpacker(s, img, opts)
@@ -126,8 +127,7 @@ func (s *Store) store(ctx context.Context, img *loaded, names []string, opts Imp
 	return s.record(ctx, img.Image, names, h)
 }
 
-// addDocument stores a manifest or config, also in the place of one that is
-// damaged.
+// addDocument stores a manifest or config. It replaces a damaged one.
 func (s *Store) addDocument(d digest.Digest, raw []byte) error {
 	_, there, err := s.blobs.has(d)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Store) addDocument(d digest.Digest, raw []byte) error {
 	return nil
 }
 
-// record is the moment from which the image is there.
+// record writes the image to the database. From then on the image exists.
 func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) (Image, error) {
 	img.Imported = time.Now().UTC()
 	var named []Image
@@ -168,7 +168,8 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 		return nil
 	})
 	if err == nil {
-		// Only now, so that no copy names an image that never was.
+		// The copy is written last, so that it never names an image that was not
+		// recorded.
 		if err = s.backUp(ctx, ""); err != nil {
 			err = errors.Join(err, s.unrecord(named))
 		}
@@ -181,7 +182,7 @@ func (s *Store) record(ctx context.Context, img Image, names []string, h *hold) 
 	return img, nil
 }
 
-// unrecord takes back what record has done.
+// unrecord undoes record.
 func (s *Store) unrecord(named []Image) error {
 	return s.snaps.DB().Free(func(tx *meta.Tx) error {
 		for _, img := range named {
@@ -193,15 +194,15 @@ func (s *Store) unrecord(named []Image) error {
 	})
 }
 
-// A hold is what one import or export has pinned.
+// A hold has the names that one import or export has pinned.
 type hold struct {
 	names []string
-	// drop removes the thing of a name.
+	// drop has, for each name, the function that removes the snapshot or blob.
 	drop map[string]func(context.Context) error
 }
 
-// hold pins all snapshots and blobs of an image, those that are there and those
-// that will be.
+// hold pins all snapshots and blobs of an image, those that exist and those
+// that the import will make.
 func (s *Store) hold(ctx context.Context, img Image) (*hold, error) {
 	h := &hold{drop: map[string]func(context.Context) error{}}
 	keys := []string{img.Snapshot}
@@ -223,8 +224,8 @@ func (s *Store) hold(ctx context.Context, img Image) (*hold, error) {
 	return h, nil
 }
 
-// pin adds a name to a hold; once is enough. When it fails the hold is given
-// up.
+// pin adds a name to a hold, unless the hold has it already. If pin fails, it
+// releases the whole hold.
 func (s *Store) pin(ctx context.Context, h *hold, name string, drop func(context.Context) error) error {
 	if h.drop[name] != nil {
 		return nil
@@ -237,7 +238,8 @@ func (s *Store) pin(ctx context.Context, h *hold, name string, drop func(context
 	return nil
 }
 
-// release gives the pins back and removes what was made and nobody wants.
+// release unpins all names. It removes what the import has made and no other
+// import needs.
 func (s *Store) release(ctx context.Context, h *hold) error {
 	var errs []error
 	for _, name := range h.names {

@@ -28,7 +28,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// threeLayers are a base, one that deletes and replaces, one that adds.
+// threeLayers has a base layer, a layer that deletes and replaces, and a layer
+// that adds.
 func threeLayers(t testing.TB, packed ...tar.Compression) []layerSpec {
 	layers := []layerSpec{
 		{raw: makeTar(t, file{name: "etc/"}, file{name: "etc/a", body: "1"}, file{name: "etc/b", body: "2"}, file{name: "usr/lib/x", body: "x"})},
@@ -70,7 +71,7 @@ func TestEveryFormatAndCompressionGivesTheSameTree(t *testing.T) {
 					want = s.tree(t, img.Snapshot)
 				}
 				require.Equal(t, want, s.tree(t, img.Snapshot), name)
-				if !strings.HasPrefix(name, "docker") { // these have no manifest of their own
+				if !strings.HasPrefix(name, "docker") { // Docker archives have no manifest with a digest
 					require.Equal(t, target.Digest, img.Target.Digest, name)
 				}
 			}
@@ -82,7 +83,7 @@ func TestEveryFormatAndCompressionGivesTheSameTree(t *testing.T) {
 func TestLazilyPulledFormatsArePlainGzipAndZstd(t *testing.T) {
 	raw := makeTar(t, file{name: "a", body: "1"}, file{name: "b", body: "2"})
 	half := len(raw) / 2
-	gz := append(pack(t, raw[:half], tar.Gzip), pack(t, raw[half:], tar.Gzip)...) // eStargz: a member for each file
+	gz := append(pack(t, raw[:half], tar.Gzip), pack(t, raw[half:], tar.Gzip)...) // eStargz: one member for each file
 	gz = append(gz, pack(t, nil, tar.Gzip)...)                                    // its footer
 	skippable := []byte{0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 'm', 'e', 't', 'a'}
 	zst := append(slices.Clone(skippable), pack(t, raw[:half], tar.Zstd)...) // zstd:chunked
@@ -137,7 +138,7 @@ func TestAStreamIsBoundedAndInterruptible(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalid)
 	require.ErrorContains(t, err, "more than 65536 bytes")
 
-	r, w := io.Pipe() // nobody writes
+	r, w := io.Pipe() // a pipe without a writer
 	defer w.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -192,8 +193,8 @@ func requireSameImage(t *testing.T, want ggcr.Image, got Image) {
 	}
 }
 
-// Its blob is read, to see whether it is still what it was, and nothing is
-// taken from the source.
+// The blob of an existing layer is read, to check that it is not damaged. The
+// source is not read.
 func TestALayerThatIsThereIsNotUnpackedAgain(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		layers := threeLayers(t, tar.Gzip)
@@ -203,7 +204,7 @@ func TestALayerThatIsThereIsNotUnpackedAgain(t *testing.T) {
 
 		m = newMaker(t)
 		m.add(m.image(imageSpec{layers: layers}), "")
-		for i := range 2 { // the source need not even have them
+		for i := range 2 { // the source need not have the blobs
 			delete(m.files, blobName(digest.FromBytes(pack(t, layers[i].raw, tar.Gzip))))
 		}
 		var mu sync.Mutex
@@ -235,7 +236,7 @@ func TestTheSameLayersPackedOtherwiseKeepTheirBlobs(t *testing.T) {
 			require.True(t, ok)
 		}
 	}
-	// The same snapshots, but a blob that unpacks to something else.
+	// The same snapshots, but a blob that unpacks to other content.
 	m := newMaker(t)
 	layers := threeLayers(t, tar.None)
 	lie := layerSpec{raw: makeTar(t, file{name: "lie", body: "x"})}

@@ -15,29 +15,29 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A layerReader is the blob of a layer on its one way from the source: what is
-// read from it is verified and, when we do not have the blob, kept.
+// A layerReader reads the blob of a layer once. It verifies the blob, and
+// stores it in the content directory if it comes from the source.
 type layerReader struct {
 	io.Reader
 	v      *verifier
 	src    io.Closer
 	out    *blobWriter
 	onKept func()
-	// kept: it is read from the content directory.
+	// kept: the blob is read from the content directory.
 	kept bool
 }
 
-// rotten is an error of reading a blob that the store keeps, which is not what
-// its digest says or cannot be read.
+// rotten is an error of a blob in the content directory: it cannot be read, or
+// it does not have its digest.
 type rotten struct{ error }
 
 func (r rotten) Unwrap() error { return r.error }
 
-// reading calls fn with the blob of a step, from the content directory when it
-// is there, else from the source, and keeps it. When the one that is there
-// turns out to be rotten, fn is called once more with that of the source, which
-// takes its place: what fn has done with the first has no effect, since its
-// error was returned to it.
+// reading calls fn with the blob of a step. The blob comes from the content
+// directory if it is there, and otherwise from the source; then it is also
+// stored. If the stored blob is damaged, reading calls fn once more with the
+// blob of the source, and replaces the stored one. The first call had no effect
+// then, because fn received an error.
 func (u *unpacker) reading(ctx context.Context, st *step, fn func(r io.Reader) error) error {
 	err := u.readOnce(ctx, st, fn)
 	var found rotten
@@ -67,7 +67,7 @@ func (u *unpacker) warn(st *step, message string) {
 	}
 }
 
-// open opens the blob of a step, from the content directory when it is there.
+// open opens the blob of a step. It prefers the content directory.
 func (u *unpacker) open(ctx context.Context, st *step) (*layerReader, error) {
 	if st.layer < 0 {
 		desc := ocispec.Descriptor{Digest: emptyDiffID}
@@ -119,7 +119,7 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 		}
 		r.v.sink = r.out
 		r.onKept = func() {
-			if !have { // else it was somebody's before, who needs it whatever becomes of this import
+			if !have { // a blob that was there before may have other users, whatever becomes of this import
 				u.s.pins.made(blobPin(desc.Digest.String()))
 			}
 		}
@@ -127,9 +127,9 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 	return r, nil
 }
 
-// finish reads the blob to its end, whatever became of the unpacking, and keeps
-// it when it is sound. A blob that is not what its digest says is the reason
-// for whatever else went wrong.
+// finish reads the blob to its end even if unpacking has failed, and stores the
+// blob if it is sound. If the blob does not have its digest, finish returns
+// that error, because it explains the others.
 func (r *layerReader) finish(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -152,8 +152,8 @@ func (r *layerReader) finish(err error) error {
 	return err
 }
 
-// failed is the error of a blob that could not be read to its end, or is
-// another one.
+// failed returns the error for a blob that could not be read to its end or does
+// not have its digest.
 func (r *layerReader) failed(err error) error {
 	if r.kept && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return rotten{err}
@@ -166,8 +166,8 @@ func (r *layerReader) close() {
 	r.src.Close()
 }
 
-// keep makes sure that a layer whose snapshot is there can be used, as far as
-// its record and its root directory tell, and that its blob is there.
+// keep makes sure that an existing layer is usable, according to its record and
+// its root directory, and that its blob exists.
 func (u *unpacker) keep(ctx context.Context, st *step) error {
 	damage := u.s.snaps.Usable(ctx, st.key)
 	if damage != nil && !snapshotter.IsDamage(damage) {
@@ -192,10 +192,10 @@ func (u *unpacker) keep(ctx context.Context, st *step) error {
 	return nil
 }
 
-// keepBlob makes sure that the blob of a layer whose snapshot is there is there
-// too, and unpacks to the diffID that the image claims for it: an export would
-// spread what is wrong. It is read: that is the time at which the source is at
-// hand to replace one that has rotted.
+// keepBlob makes sure that the blob of an existing layer exists too, and that
+// it unpacks to the diffID that the image claims. Otherwise an export would
+// spread the error. keepBlob reads the blob, because now the source can replace
+// a damaged one.
 func (u *unpacker) keepBlob(ctx context.Context, st *step) error {
 	if st.layer < 0 {
 		return nil
@@ -233,7 +233,7 @@ func checkDiffID(ctx context.Context, r io.Reader, l Layer) error {
 	return nil
 }
 
-// knownBlob returns what was found out about a blob before.
+// knownBlob returns the record about a blob.
 func (s *Store) knownBlob(d ocispec.Descriptor) (r blobRecord, ok bool) {
 	err := s.snaps.DB().View(func(tx *meta.Tx) error { return tx.GetRecord(blobRecords, d.Digest.String(), &r) })
 	return r, err == nil

@@ -12,8 +12,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The annotations that name an image in an index.json. The first holds a whole
-// name, the second, as the image-spec leaves it open, a tag or a whole name.
+// Annotations of descriptors in an index.json. The first has the whole name of
+// an image. The second marks an attestation. A third,
+// ocispec.AnnotationRefName, has a tag or a whole name; the image-spec leaves
+// open which.
 const (
 	annotationImageName = "io.containerd.image.name"
 	annotationReference = "vnd.docker.reference.type"
@@ -23,22 +25,23 @@ const (
 type layout struct {
 	ctx context.Context //nolint:containedctx // lives for one import
 	bag bag
-	// seen are the indexes that were read, and the images in each; one that comes
-	// twice adds only names.
+	// seen has the indexes that were read, with the images in each. An index that
+	// is listed again only adds names.
 	seen map[digest.Digest][]digest.Digest
 	out  []candidate
-	// at are the places in out of the images, by the digests of their manifests.
+	// at maps the digest of a manifest to the index of the image in out.
 	at map[digest.Digest]int
-	// places are those that hold images.
+	// places has the entries of index.json that lead to images, by digest.
 	places map[digest.Digest]place
-	// entries counts those of all indexes, named how often an image was met.
+	// entries counts the entries of all indexes. named counts how often an image
+	// was found.
 	entries, named int
-	// other is what else there is, for a message.
+	// other describes entries that are not images, for an error message.
 	other []string
 }
 
-// layoutCandidates lists the images of a layout, those of nested indexes
-// included, attestations and other artifacts left out.
+// layoutCandidates lists the images of a layout, including those in nested
+// indexes. It leaves out attestations and other artifacts.
 func layoutCandidates(ctx context.Context, b bag) ([]candidate, error) {
 	raw, err := readDocument(b, ocispec.ImageIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,9 +72,9 @@ func layoutOf(ctx context.Context, b bag, index ocispec.Index) ([]candidate, err
 	return l.out, nil
 }
 
-// walk adds the images of one index and returns their digests. refs are the
-// names of that index, which its images share; top is the entry of index.json
-// that led to it, nil for index.json itself.
+// walk adds the images of one index and returns their digests. refs has the
+// names of this index, which all its images share. top is the entry of
+// index.json that led to it, or nil for index.json itself.
 func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descriptor, depth int) ([]digest.Digest, error) {
 	var inside []digest.Digest
 	for _, d := range index.Manifests {
@@ -105,28 +108,28 @@ func (l *layout) walk(index ocispec.Index, refs []string, top *ocispec.Descripto
 			}
 			inside = append(inside, found...)
 		default:
-			// An unknown one "MUST NOT generate an error" (image-index.md); it
-			// matters only when nothing else is there.
+			// An unknown media type "MUST NOT generate an error" (image-index.md). It
+			// matters only if there are no images.
 			l.leaveOut(artifactName(d.MediaType))
 		}
 	}
 	return inside, nil
 }
 
-// leaveOut remembers something that is no image.
+// leaveOut records an entry that is not an image.
 func (l *layout) leaveOut(what string) {
 	if len(l.other) <= maxListed && !slices.Contains(l.other, what) {
 		l.other = append(l.other, what)
 	}
 }
 
-// isArtifact reports what says of itself that it is no image. Some tools give
-// images a type too, that of their config.
+// isArtifact reports whether a descriptor says that it is not an image. Some
+// tools give images an artifactType too, that of their config.
 func isArtifact(d ocispec.Descriptor) bool {
 	return d.ArtifactType != "" && !isConfigType(d.ArtifactType)
 }
 
-// refsOf returns the names that annotations give to a descriptor.
+// refsOf returns the names that the annotations of a descriptor give.
 func refsOf(d ocispec.Descriptor) []string {
 	if name := d.Annotations[annotationImageName]; name != "" && len(name) <= maxText {
 		return []string{name}
@@ -137,7 +140,8 @@ func refsOf(d ocispec.Descriptor) []string {
 	return nil
 }
 
-// add adds an image, or its further names and places when it is known already.
+// add adds an image. If the image is already known, add only adds its new names
+// and places.
 func (l *layout) add(d ocispec.Descriptor, names []string, top ocispec.Descriptor) error {
 	i, known := l.at[d.Digest]
 	if !known {
@@ -156,7 +160,7 @@ func (l *layout) add(d ocispec.Descriptor, names []string, top ocispec.Descripto
 	return l.name(i, names, top)
 }
 
-// name adds what is not known yet of the names and places of an image.
+// name adds the names and places of an image that are not known yet.
 func (l *layout) name(i int, names []string, top ocispec.Descriptor) error {
 	if l.named++; l.named > maxListedImages {
 		return fmt.Errorf("%w: indexes that list more than %d images", errBound, maxListedImages)
@@ -248,7 +252,7 @@ func (l *layout) load(d ocispec.Descriptor) (*loaded, error) {
 	return &loaded{img, raw, rawConfig, func(i int) (io.ReadCloser, error) { return l.blob(m.Layers[i]) }, notes}, nil
 }
 
-// arrange makes another manifest of one whose layers are in a wrong order.
+// arrange replaces a manifest whose layers are in the wrong order.
 func (l *layout) arrange(d *ocispec.Descriptor, m *ocispec.Manifest, config ocispec.Image, raw *[]byte) ([]string, error) {
 	open := func(i int) (io.ReadCloser, error) {
 		f, err := l.blob(m.Layers[i])
@@ -278,7 +282,7 @@ type readCloser struct {
 	io.Closer
 }
 
-// blob opens a blob; its content is yet to be verified.
+// blob opens a blob. Its content is not verified yet.
 func (l *layout) blob(d ocispec.Descriptor) (io.ReadCloser, error) {
 	f, size, err := l.bag.open(blobPath(d))
 	switch {

@@ -28,7 +28,7 @@ func (m mapBag) open(name string) (io.ReadCloser, int64, error) {
 
 func (mapBag) Close() error { return nil }
 
-// slowReader gives a few bytes at a time.
+// slowReader returns a few bytes at a time.
 type slowReader struct{ rest []byte }
 
 func (s *slowReader) Read(p []byte) (int, error) {
@@ -44,7 +44,7 @@ func (m *maker) candidates() ([]candidate, error) {
 	return layoutCandidates(context.Background(), mapBag(m.all()))
 }
 
-// only loads the one image of a layout.
+// only loads the only image of a layout.
 func (m *maker) only(platform string) (*loaded, error) {
 	all, err := m.candidates()
 	if err != nil {
@@ -109,8 +109,8 @@ func TestTagsOfOneImageAreOneImage(t *testing.T) {
 }
 
 func TestAnIndexThatNamesItselfEnds(t *testing.T) {
-	// A digest cannot be made to fit; what a forger can write is a blob whose
-	// name is not its digest.
+	// A forger cannot make content with a given digest. But a forger can write a
+	// blob whose name is not its digest.
 	m := newMaker(t)
 	self := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromString("self")}
 	raw := m.json(ocispec.Index{Manifests: []ocispec.Descriptor{self}})
@@ -137,7 +137,8 @@ func TestIndexesNestOnlySoDeep(t *testing.T) {
 }
 
 func TestAFanOfIndexesIsReadOnce(t *testing.T) {
-	// Eight levels of a hundred references to the level below would be 10^16.
+	// Eight levels with a hundred references to the next level would be 10^16
+	// entries.
 	m := newMaker(t)
 	d := m.image(imageSpec{})
 	for range maxIndexDepth - 1 {
@@ -153,7 +154,7 @@ func TestAFanOfIndexesIsReadOnce(t *testing.T) {
 	require.Len(t, all, 1)
 }
 
-// TestBadLayoutsAreRefused says what is wrong with each.
+// TestBadLayoutsAreRefused tests that the error says what is wrong.
 func TestBadLayoutsAreRefused(t *testing.T) {
 	raw := makeTar(t, file{name: "a", body: "1"})
 	good := layerSpec{raw: raw}

@@ -21,15 +21,15 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A file of a test's layer: a directory when the name ends in a slash, a link
-// when there is a target.
+// A file of a layer in a test. It is a directory if the name ends in a slash,
+// and a link if there is a target.
 type file struct {
 	name, body, symlink, hardlink string
 }
 
 var epoch = time.Unix(1_700_000_000, 0)
 
-// makeTar is written with the standard library, not with what is tested.
+// makeTar uses the standard library and not the tested code.
 func makeTar(t testing.TB, files ...file) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -105,11 +105,11 @@ func (m *maker) blob(mediaType string, raw []byte) ocispec.Descriptor {
 type layerSpec struct {
 	raw       []byte // the tar
 	packed    tar.Compression
-	blob      []byte // by default raw, packed with a program of its own
-	mediaType string // by default the one for packed
+	blob      []byte // default: raw, compressed
+	mediaType string // default: the media type for packed
 }
 
-// imageSpec is an image of a test; what is empty gets a sound default.
+// imageSpec is an image in a test. An empty field gets a valid default.
 type imageSpec struct {
 	layers       []layerSpec
 	platform     ocispec.Platform
@@ -122,8 +122,8 @@ type imageSpec struct {
 
 var hostPlatform = ocispec.Platform{OS: "linux", Architecture: "amd64"}
 
-// image adds an image's blobs and returns its manifest's descriptor, which is
-// not yet in the index.
+// image adds the blobs of an image. It returns the descriptor of the manifest,
+// which is not in the index yet.
 func (m *maker) image(s imageSpec) ocispec.Descriptor {
 	config := ocispec.Image{Platform: s.platform, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: s.diffIDs}}
 	if config.OS == "" {
@@ -195,7 +195,7 @@ func (m *maker) dir() string {
 	return dir
 }
 
-// archive returns the layout as a tar, the manifest last.
+// archive returns the layout as a tar. The manifest comes last.
 func (m *maker) archive() []byte { return tarOf(m.t, m.all()) }
 
 func tarOf(t testing.TB, all map[string][]byte) []byte {

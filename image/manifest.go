@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// document holds the fields by which manifests and indexes are told apart.
+// document has the fields that distinguish manifests and indexes.
 type document struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
@@ -21,9 +21,9 @@ type document struct {
 	FSLayers      json.RawMessage `json:"fsLayers"`
 }
 
-// checkDocument refuses what can be read as two things (CVE-2021-41190): a
-// mediaType other than the descriptor's, a manifest with the fields of an index
-// or the reverse, and schema 1.
+// checkDocument returns an error for a document that can be read in two ways
+// (CVE-2021-41190): its mediaType differs from that of the descriptor, or it
+// has the fields of both a manifest and an index. It also refuses schema 1.
 func checkDocument(raw []byte, mediaType string) error {
 	var d document
 	if err := parseJSON(raw, &d); err != nil {
@@ -62,9 +62,9 @@ func parseIndex(raw []byte, mediaType string) (ocispec.Index, error) {
 	return index, nil
 }
 
-// parseManifest returns ErrArtifact for what is no image, else a manifest whose
-// descriptors can be used: digests are well-formed and media types are ones
-// that can be read.
+// parseManifest returns a manifest with usable descriptors: digests are
+// well-formed, and the media types can be read. It returns ErrArtifact for a
+// manifest that is not of an image.
 func parseManifest(raw []byte, mediaType string) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if err := checkDocument(raw, mediaType); err != nil {
@@ -97,7 +97,7 @@ func layerTypeHint(t string) string {
 	return " is not the media type of a layer"
 }
 
-// parseConfig reads what matters of a config and refuses Windows images.
+// parseConfig parses a config. It returns an error for a Windows image.
 func parseConfig(raw []byte) (ocispec.Image, error) {
 	var c ocispec.Image
 	if err := parseJSON(raw, &c); err != nil {
@@ -121,11 +121,11 @@ func parseConfig(raw []byte) (ocispec.Image, error) {
 }
 
 // emptyDiffID is the digest of empty input, which is the empty layer. An image
-// without layers shows the same tree and shares its snapshot.
+// without layers shows the same tree as the empty layer, and shares its
+// snapshot.
 var emptyDiffID = digest.FromBytes(nil)
 
-// newImage puts a manifest and its config together. The name is yet to be
-// given.
+// newImage makes an Image from a manifest and its config, without a name.
 func newImage(target ocispec.Descriptor, m ocispec.Manifest, c ocispec.Image) (Image, error) {
 	diffIDs := c.RootFS.DiffIDs
 	if len(diffIDs) != len(m.Layers) {
@@ -138,7 +138,7 @@ func newImage(target ocispec.Descriptor, m ocispec.Manifest, c ocispec.Image) (I
 		Layers:   make([]Layer, 0, len(m.Layers)),
 		Snapshot: emptyDiffID.String(),
 	}
-	// ChainIDs works in place.
+	// ChainIDs changes its argument, so it gets a copy.
 	for i, chainID := range identity.ChainIDs(append([]digest.Digest(nil), diffIDs...)) {
 		img.Layers = append(img.Layers, Layer{Blob: m.Layers[i], DiffID: diffIDs[i], ChainID: chainID})
 		img.Snapshot = chainID.String()
@@ -146,7 +146,7 @@ func newImage(target ocispec.Descriptor, m ocispec.Manifest, c ocispec.Image) (I
 	return img, nil
 }
 
-// newManifest writes an OCI manifest; the same descriptors give the same bytes.
+// newManifest writes an OCI manifest. The same descriptors give the same bytes.
 func newManifest(config ocispec.Descriptor, layers []ocispec.Descriptor, annotations map[string]string) ([]byte, ocispec.Descriptor, error) {
 	if layers == nil {
 		layers = []ocispec.Descriptor{} // "layers" must not be null

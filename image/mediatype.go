@@ -20,16 +20,17 @@ const (
 	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 )
 
-// layerType is what a media type says of a layer.
+// layerType says what a media type means for a layer.
 type layerType struct {
 	packed tar.Compression
-	// foreign: non-distributable; read, never written.
+	// foreign: the layer is non-distributable. Such a type is read and never
+	// written.
 	foreign bool
-	// oci is the media type under which the layer is written.
+	// oci is the media type that an export writes for the layer.
 	oci string
 }
 
-// layerTypes are the media types of layers that can be read.
+// layerTypes has the media types of layers that can be read.
 var layerTypes = func() map[string]layerType {
 	m := make(map[string]layerType)
 	for _, p := range []struct {
@@ -48,7 +49,7 @@ var layerTypes = func() map[string]layerType {
 	return m
 }()
 
-// nonDistributable is deprecated by the image-spec, but images have it.
+// nonDistributable is deprecated by the image-spec, but some images have it.
 const nonDistributable = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 
 func isIndexType(t string) bool { return t == ocispec.MediaTypeImageIndex || t == dockerManifestList }
@@ -57,8 +58,8 @@ func isManifestType(t string) bool { return t == ocispec.MediaTypeImageManifest 
 
 func isConfigType(t string) bool { return t == ocispec.MediaTypeImageConfig || t == dockerConfig }
 
-// ociLayerType is the media type of a layer that is packed so; there is none
-// for xz and bzip2, which are unpacked first.
+// ociLayerType returns the media type of a layer with this compression. XZ and
+// Bzip2 have none, because such layers are decompressed first.
 func ociLayerType(c tar.Compression) string {
 	switch c {
 	case tar.Gzip:
@@ -70,7 +71,7 @@ func ociLayerType(c tar.Compression) string {
 	}
 }
 
-// sniff tells the compression by the first bytes and returns a reader of the
+// sniff finds the compression by the first bytes, and returns a reader of the
 // whole stream.
 func sniff(r io.Reader) (tar.Compression, io.Reader, error) {
 	head := make([]byte, tar.DetectBytes)
@@ -82,7 +83,8 @@ func sniff(r io.Reader) (tar.Compression, io.Reader, error) {
 	return tar.DetectCompression(head), io.MultiReader(bytes.NewReader(head), r), nil
 }
 
-// checkPacked compares what the media type says with what the bytes are.
+// checkPacked compares the compression that the media type says with the
+// compression of the content.
 func checkPacked(mediaType string, found tar.Compression) error {
 	want := layerTypes[mediaType].packed
 	if want != found {

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The grammar of references, after distribution-spec, "Pulling manifests", and
-// the domain that Docker's references have in front.
+// The grammar of references, from distribution-spec, "Pulling manifests", and
+// of the domain that may come first in Docker's references.
 var (
 	domainRE = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?$`)
@@ -52,7 +52,7 @@ func ParseName(s string) (string, error) {
 	}
 	domain, path = shorten(domain, path)
 	if isHex64(path) && domain == "" {
-		return "", badName(s) // it would be taken for a digest
+		return "", badName(s) // it would look like a digest
 	}
 	if domain != "" {
 		path = domain + "/" + path
@@ -60,8 +60,8 @@ func ParseName(s string) (string, error) {
 	return path + ":" + tag, nil
 }
 
-// shorten leaves out what [fullName] puts in, and nothing that would be read as
-// something else without it.
+// shorten removes what [fullName] adds. It keeps a part if the rest would have
+// another meaning without it.
 func shorten(domain, path string) (string, string) {
 	if domain == "index.docker.io" {
 		domain = hubDomain
@@ -82,8 +82,8 @@ func badName(s string) error {
 	return fmt.Errorf("%w: %q is not an image name; an image name is [domain/]path[:tag] in lower case", ErrInvalid, s)
 }
 
-// splitDomain takes the first component for a domain under the same conditions
-// as Docker: a dot, a colon or "localhost".
+// splitDomain treats the first component as a domain in the same cases as
+// Docker: if it has a dot or a colon, or is "localhost".
 func splitDomain(s string) (domain, path string) {
 	first, rest, ok := strings.Cut(s, "/")
 	if !ok || !strings.ContainsAny(first, ".:") && first != "localhost" && strings.ToLower(first) == first {
@@ -92,8 +92,8 @@ func splitDomain(s string) (domain, path string) {
 	return first, rest
 }
 
-// fullName is the inverse of the shortening in [ParseName]: the form that
-// containerd stores images under.
+// fullName inverts the shortening in [ParseName]. It returns the form under
+// which containerd stores images.
 func fullName(name string) string {
 	domain, path := splitDomain(name)
 	if domain != "" {
@@ -108,7 +108,7 @@ func fullName(name string) string {
 // tagOf returns the tag of a recorded name.
 func tagOf(name string) string { return name[strings.LastIndexByte(name, ':')+1:] }
 
-// isHex64 reports whether s could be the whole hex part of a SHA-256 digest.
+// isHex64 reports whether s can be the hex part of a SHA-256 digest.
 func isHex64(s string) bool {
 	return digest.NewDigestFromEncoded(digest.SHA256, s).Validate() == nil
 }

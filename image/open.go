@@ -12,21 +12,22 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// defaultSpool is how much of a stream is put on disk before its manifest.
+// defaultSpool is the default of ImportOptions.SpoolBytes, in bytes.
 const defaultSpool = 64 << 30
 
-// opened is a source whose images are listed.
+// opened is a source with a list of its images.
 type opened struct {
 	bag
 	candidates []candidate
-	// ref is the reference behind the path, base the path's last component as
-	// a name for an image; both may be empty.
+	// ref is the reference after the path. base is the last component of the path,
+	// as a name for an image. Both may be empty.
 	ref, base string
 }
 
-// openSource opens a source and lists its images. What is read at random, a
-// directory or a plain tar file, is left where it is; all else is put aside
-// uncompressed first, since an archive's manifest may come last.
+// openSource opens a source and lists its images. It reads a directory or a
+// plain tar file where it is, because that allows random access. It first
+// copies any other source, uncompressed, to a temporary file, because the
+// manifest may be at the end of the archive.
 func (s *Store) openSource(ctx context.Context, src Source, opts ImportOptions) (*opened, error) {
 	path, ref := splitRef(src)
 	o := &opened{ref: ref}
@@ -53,8 +54,9 @@ func (s *Store) openSource(ctx context.Context, src Source, opts ImportOptions) 
 	return o, nil
 }
 
-// splitRef parts the path from the reference behind it. Both may hold colons:
-// the longest path that exists wins, else the first colon parts them.
+// splitRef separates the path from the reference after it. Both may contain
+// colons. It takes the longest path that exists. If none exists, it splits at
+// the first colon.
 func splitRef(src Source) (path, ref string) {
 	if src.Kind == Detect {
 		return src.Path, ""
@@ -68,7 +70,8 @@ func splitRef(src Source) (path, ref string) {
 	return path, ref
 }
 
-// baseName makes a name of a file's, "" where that cannot be.
+// baseName makes the name of an image from the name of a file. It returns "" if
+// that is not possible.
 func baseName(path string) string {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -96,14 +99,14 @@ func (s *Store) openPath(ctx context.Context, kind Kind, path string, opts Impor
 	if err != nil {
 		return nil, err
 	}
-	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() { // a pipe, as in <(docker save …)
+	if st, err := f.Stat(); err == nil && !st.Mode().IsRegular() { // for example a pipe, as in <(docker save …)
 		defer f.Close()
 		return s.openStream(ctx, f, opts)
 	}
 	return s.openFile(ctx, f, opts)
 }
 
-// openFile takes f over.
+// openFile opens an archive. It owns f from now on.
 func (s *Store) openFile(ctx context.Context, f *os.File, opts ImportOptions) (bag, error) {
 	packed, whole, err := sniff(f)
 	if err != nil {
@@ -123,7 +126,7 @@ func (s *Store) openFile(ctx context.Context, f *os.File, opts ImportOptions) (b
 	return b, nil
 }
 
-// openStream puts a stream aside, uncompressed.
+// openStream copies a stream, uncompressed, to a temporary file.
 func (s *Store) openStream(ctx context.Context, r io.Reader, opts ImportOptions) (_ bag, err error) {
 	spool, err := s.blobs.spool()
 	if err != nil {
@@ -147,7 +150,7 @@ func (s *Store) openStream(ctx context.Context, r io.Reader, opts ImportOptions)
 	return indexTar(ctx, spool)
 }
 
-// names returns what an image is to be called that the caller gave no name.
+// names returns the names for an image if the caller gave none.
 func (o *opened) names(c candidate) ([]string, error) {
 	var names []string
 	for _, ref := range c.refs {
@@ -170,7 +173,7 @@ func (o *opened) names(c candidate) ([]string, error) {
 	return names, nil
 }
 
-// counted tells of the bytes that pass.
+// counted reports the number of bytes that are read.
 type counted struct {
 	io.Reader
 	tell func(int64)
@@ -184,7 +187,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// copyContext copies until ctx is done.
+// copyContext copies until the end or until ctx is done.
 func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 	return io.Copy(w, readerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {

@@ -51,7 +51,7 @@ type ImportOptions struct {
 	Warn func(layer int, path, message string)
 }
 
-// wanted is what the options and the reference of a source ask for.
+// wanted returns what the options and the reference of a source ask for.
 func (o ImportOptions) wanted(ref string) (wanted, error) {
 	choice, err := parseChoice(o.Image)
 	if err != nil {

@@ -14,11 +14,12 @@ import (
 )
 
 // layerOrder returns the layers of a manifest in the order in which the config
-// has their diffIDs, as places in layers; nil when nothing says that they are
-// in another one. Docker 25.0.0 wrote manifests with the right layers in a
-// wrong order. It shows where a layer is a plain tar, whose digest is its
-// diffID; only then are compressed layers read to find out theirs. Returns
-// driver.ErrDigest for layers that are not those of the config.
+// lists their diffIDs, as indexes into layers. It returns nil if nothing shows
+// that the order is wrong. Docker 25.0.0 wrote manifests with the right layers
+// in a wrong order. The error shows only if a layer is a plain tar, because its
+// digest is its diffID. Only then does layerOrder read compressed layers, to
+// compute their diffIDs. It returns driver.ErrDigest for layers that are not
+// those of the config.
 func layerOrder(ctx context.Context, layers []ocispec.Descriptor, diffIDs []digest.Digest, open func(i int) (io.ReadCloser, error)) ([]int, error) {
 	if len(layers) != len(diffIDs) || !slices.ContainsFunc(seq(len(layers)), func(i int) bool { return misplaced(layers[i], diffIDs[i]) }) {
 		return nil, nil
@@ -61,13 +62,13 @@ func isPlain(l ocispec.Descriptor) bool {
 	return ok && t.packed == tar.None
 }
 
-// misplaced reports a plain layer that cannot be the one of that diffID.
+// misplaced reports whether a plain layer cannot have this diffID.
 func misplaced(l ocispec.Descriptor, diffID digest.Digest) bool {
 	return isPlain(l) && l.Digest.Algorithm() == diffID.Algorithm() && l.Digest != diffID
 }
 
-// checkPlain returns ErrMediaType for a layer that is called plain and is not:
-// its digest is no diffID.
+// checkPlain returns ErrMediaType for a layer that has the media type of a
+// plain tar and is compressed. Its digest is then not a diffID.
 func checkPlain(i int, l ocispec.Descriptor, open func(i int) (io.ReadCloser, error)) error {
 	f, err := open(i)
 	if err != nil {
@@ -81,7 +82,7 @@ func checkPlain(i int, l ocispec.Descriptor, open func(i int) (io.ReadCloser, er
 	return checkPacked(l.MediaType, packed)
 }
 
-// diffIDOf reads a layer.
+// diffIDOf reads a layer and returns its diffID.
 func diffIDOf(ctx context.Context, i int, open func(i int) (io.ReadCloser, error)) (digest.Digest, error) {
 	f, err := open(i)
 	if err != nil {
@@ -100,7 +101,7 @@ func diffIDOf(ctx context.Context, i int, open func(i int) (io.ReadCloser, error
 	return hash.Digest(), nil
 }
 
-// inOrder returns the elements of all in an order that layerOrder has returned.
+// inOrder returns the elements of all in an order that layerOrder returned.
 func inOrder[T any](all []T, order []int) []T {
 	out := make([]T, len(order))
 	for i, at := range order {

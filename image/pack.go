@@ -65,8 +65,8 @@ func (s Source) pack(ctx context.Context, opts ImportOptions) (Source, io.Closer
 	return out, p, nil
 }
 
-// checkPath says what is wrong with a path of that kind, and whether it is a
-// directory.
+// checkPath returns an error if a path cannot have this kind of source, and
+// reports whether it is a directory.
 func checkPath(kind Kind, path string) (isDir bool, err error) {
 	st, err := os.Stat(path)
 	switch {
@@ -84,7 +84,8 @@ func checkPath(kind Kind, path string) (isDir bool, err error) {
 	return st.IsDir(), nil
 }
 
-// neededBlobs names the layers that the import of a directory will read.
+// neededBlobs returns the names of the layer blobs that the import of a
+// directory will read.
 func neededBlobs(ctx context.Context, b bag, kind Kind, want wanted) (map[string]bool, error) {
 	candidates, err := listCandidates(ctx, kind, b)
 	if err != nil {
@@ -108,7 +109,8 @@ func neededBlobs(ctx context.Context, b bag, kind Kind, want wanted) (map[string
 
 const (
 	blobDir = "blobs"
-	// maxPackDepth bounds what symbolic links to directories can lead to.
+	// maxPackDepth limits the depth of directories, because symbolic links to
+	// directories are followed.
 	maxPackDepth = 8
 )
 
@@ -135,7 +137,7 @@ func newDirPacker(b *dirBag, keep map[string]bool) *dirPacker {
 	return p
 }
 
-// Close ends the packing, wherever it is.
+// Close stops the packing and waits for its end.
 func (p *dirPacker) Close() error {
 	_ = p.out.Close() // always nil
 	<-p.done
@@ -154,7 +156,7 @@ func (p *dirPacker) add(w *stdtar.Writer, dir string, depth int) error {
 		name := path.Join(dir, n)
 		st, err := p.bag.root.Stat(name)
 		if err != nil {
-			continue // a link to nowhere, or out of here, is as good as not there
+			continue // a link that leads nowhere, or out of the directory, counts as missing
 		}
 		switch {
 		case st.IsDir():
@@ -178,7 +180,7 @@ func (p *dirPacker) list(dir string) ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-// wanted leaves out the layers of other images.
+// wanted returns false for the layers of other images.
 func (p *dirPacker) wanted(name string, size int64) bool {
 	return size <= maxDocument || p.keep[name] || !strings.HasPrefix(name, blobDir+"/")
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// packed is what Pack sends of a source.
+// packed returns what Pack sends of a source.
 func packed(t *testing.T, source string) (Source, []byte) {
 	t.Helper()
 	src, err := ParseSource(source, nil)

@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// xzOf packs with a package, bzip2Of with a program, since no package writes
-// it.
+// xzOf compresses with a package. bzip2Of uses a program, because no package
+// writes bzip2.
 func xzOf(t testing.TB, raw []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -83,9 +83,9 @@ func TestArchivesPackedWithXZAndBzip2AreImported(t *testing.T) {
 	}
 }
 
-// TestLayersPackedWithXZAndBzip2 are unpacked in a Docker archive, which says
-// nothing of how they are packed; the specification of OCI images has no media
-// types for them.
+// TestLayersPackedWithXZAndBzip2 tests that such layers are decompressed in a
+// Docker archive, which does not say how they are compressed. The OCI
+// specification has no media types for them.
 func TestLayersPackedWithXZAndBzip2(t *testing.T) {
 	for name, packed := range otherPackers {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A packer compresses tars: the same tar always gives the same bytes, as long
+// A packer compresses tars. The same tar always gives the same bytes, as long
 // as the library does not change.
 type packer struct {
 	name string
@@ -15,10 +15,10 @@ type packer struct {
 	open func(w io.Writer) (io.WriteCloser, error)
 }
 
-// packers are those whose blobs can be made again. Those of this project come
-// first, and then those of what most images are packed with: docker and
-// BuildKit use Go's own gzip at its default level, go-containerregistry and ko
-// the fastest one.
+// packers are the compressors whose blobs can be made again. Those of this
+// project come first, and then those of the tools that made most images: docker
+// and BuildKit use Go's own gzip at its default level, and go-containerregistry
+// and ko use it at its fastest level.
 var packers = []packer{
 	{"none", tar.None, ours(tar.None)},
 	{"gzip", tar.Gzip, ours(tar.Gzip)},
@@ -43,7 +43,7 @@ func (p *packer) named() string {
 	return p.name
 }
 
-// packerNamed returns the packer of a name, nil for another word.
+// packerNamed returns the packer with this name, or nil.
 func packerNamed(name string) *packer {
 	for i := range packers {
 		if packers[i].name == name {
@@ -53,10 +53,10 @@ func packerNamed(name string) *packer {
 	return nil
 }
 
-// headers are how gzip streams begin that Go programs write. The byte after the
-// time says something of the level; the last one stands for an unknown system.
-// klauspost's package, which this project packs with, writes the zero time of
-// Go in place of none.
+// headers has the first bytes of the gzip streams that Go programs write. The
+// byte after the time depends on the level. The last byte means an unknown
+// operating system. klauspost's package, which this project uses, writes the
+// zero time of Go instead of no time.
 var headers = map[[headLength]byte]string{
 	{0x1f, 0x8b, 8, 0, 0, 0x09, 0x6e, 0x88, 0, 255}: "gzip",
 	{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}:          "go-gzip-default",
@@ -64,8 +64,9 @@ var headers = map[[headLength]byte]string{
 	{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255}:          "go-gzip-fastest",
 }
 
-// packerOf returns the packer that may have written a blob that begins with
-// head, headLength bytes where it has them. nil: none of ours.
+// packerOf returns the packer that may have written a blob that starts with
+// head. head has headLength bytes, or fewer for a shorter blob. The result is
+// nil if no packer fits.
 func packerOf(c tar.Compression, head []byte) *packer {
 	if c != tar.Gzip {
 		return packerNamed(c.String())

@@ -15,7 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// layerDiffs are the bytes that describe each layer of an image exactly.
+// layerDiffs returns, for each layer of an image, bytes that describe it
+// exactly.
 func (s *Store) layerDiffs(t testing.TB, img Image) [][]byte {
 	t.Helper()
 	var out [][]byte
@@ -28,7 +29,7 @@ func (s *Store) layerDiffs(t testing.TB, img Image) [][]byte {
 	return out
 }
 
-// needParents says things in every layer that depend on those below.
+// needParents makes layers with entries that depend on the layers below.
 func needParents(t testing.TB) []layerSpec {
 	return []layerSpec{
 		{raw: makeTar(t, file{name: "usr/"}, file{name: "usr/lib/"}, file{name: "usr/lib/libc", body: "c"}, file{name: "etc/"}, file{name: "etc/passwd", body: "root"})},
@@ -74,7 +75,7 @@ func TestLayersUnpackedSideBySideAreAsOneAfterAnother(t *testing.T) {
 	})
 }
 
-// TestRandomImagesUnpackTheSameInParallel is a wider net for the same.
+// TestRandomImagesUnpackTheSameInParallel tests the same with random images.
 func TestRandomImagesUnpackTheSameInParallel(t *testing.T) {
 	seeds := uint64(8)
 	if testing.Short() {
@@ -107,7 +108,7 @@ func TestRandomImagesUnpackTheSameInParallel(t *testing.T) {
 	}
 }
 
-// randomLayer draws from few names, so that layers meet.
+// randomLayer uses few names, so that layers affect each other.
 func randomLayer(t testing.TB, r *rand.Rand) []byte {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	var files []file
@@ -116,7 +117,7 @@ func randomLayer(t testing.TB, r *rand.Rand) []byte {
 		dir := path.Join(pick("a", "b", "l"), pick("", "", "d", "m"))
 		name, kinds := path.Join(dir, pick("x", "y", "z")), 10
 		if r.IntN(6) == 0 {
-			name, kinds = dir, 5 // no file where other layers have directories: most images would be invalid
+			name, kinds = dir, 5 // no files where other layers have directories, or most images would be invalid
 		}
 		if used[name] {
 			continue

@@ -5,19 +5,20 @@ import (
 	"sync"
 )
 
-// pins says which snapshots and blobs running imports and exports rely on, so
-// that neither a failing import nor a collection takes them away from another
-// one. They are all of one process: the store is locked by it.
+// pins has the snapshots and blobs that running imports and exports need. It
+// prevents a failing import or a collection from removing what another import
+// needs. All of these run in one process, because a process locks the store.
 //
-// Names are those of snapPin and blobPin.
+// snapPin and blobPin make the names.
 type pins struct {
 	mu    sync.Mutex
 	count map[string]int
-	// fresh are those that a running import has made and no image owns yet.
+	// fresh has the names that a running import has made and that no image owns
+	// yet.
 	fresh map[string]bool
-	// leaving are being removed; who pins one waits for the channel.
+	// leaving has the names that are being removed. pin waits for the channel.
 	leaving map[string]chan struct{}
-	// gen grows with every change of what images own.
+	// gen is incremented when the set of things that images own changes.
 	gen uint64
 }
 
@@ -28,8 +29,9 @@ func newPins() *pins {
 func snapPin(key string) string    { return "snapshot " + key }
 func blobPin(digest string) string { return "blob " + digest }
 
-// pin keeps name, there or not yet, until unpin. It waits while name is being
-// removed, so that what it finds afterwards stays.
+// pin protects a name until unpin, whether the thing exists or not. It waits
+// while the name is being removed, so that what the caller finds afterwards
+// stays.
 func (p *pins) pin(ctx context.Context, name string) error {
 	for {
 		p.mu.Lock()
@@ -48,14 +50,14 @@ func (p *pins) pin(ctx context.Context, name string) error {
 	}
 }
 
-// made says that a pinned name came into being by an import.
+// made records that an import has made the thing with a pinned name.
 func (p *pins) made(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fresh[name] = true
 }
 
-// keep says that an image owns these names from now on.
+// keep records that an image owns these names from now on.
 func (p *pins) keep(names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,8 +67,9 @@ func (p *pins) keep(names []string) {
 	}
 }
 
-// unpin gives a pin back. True means that nobody else wants what an import has
-// made: the caller must remove it and then call gone.
+// unpin releases a pin. orphan is true if an import has made the thing and no
+// other import or export needs it. The caller must then remove it and call
+// gone.
 func (p *pins) unpin(name string) (orphan bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,16 +94,18 @@ func (p *pins) gone(name string) {
 	delete(p.leaving, name)
 }
 
-// generation is to be read before looking for what nobody owns.
+// generation returns the value for claim. The caller must read it before it
+// looks for names that no image owns.
 func (p *pins) generation() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.gen
 }
 
-// claim is asked before a collection removes a name. ok means that it may, and
-// has to call gone; stale that ownership has changed since gen was read and it
-// has to look again; neither that somebody relies on the name.
+// claim is called before a collection removes a name. If ok is true, the caller
+// may remove the thing, and must call gone. If stale is true, ownership has
+// changed since gen was read, and the caller must look again. If both are
+// false, the name is in use.
 func (p *pins) claim(name string, gen uint64) (ok, stale bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

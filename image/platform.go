@@ -7,10 +7,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// wantedPlatform is what the caller said about the platform.
+// wantedPlatform is the platform that the caller wants.
 type wantedPlatform struct {
 	platforms.MatchComparer
-	// explicit: a platform was asked for and has to be met.
+	// explicit: the caller named a platform, and the image must match it.
 	explicit bool
 	text     string
 }
@@ -22,13 +22,13 @@ func CheckPlatform(s string) error {
 	return err
 }
 
-// parsePlatform reads "os/arch[/variant]"; empty means the host. An explicit
-// platform is matched strictly: who asks for amd64 does not want to be given a
-// 386 image silently.
+// parsePlatform reads "os/arch[/variant]". An empty text means this host. A
+// platform that the caller named is matched strictly, so that a request for
+// amd64 does not silently return a 386 image.
 func parsePlatform(s string) (wantedPlatform, error) {
 	if s == "" {
 		host := platforms.DefaultSpec()
-		host.OS = "linux" // layers are only ever unpacked on Linux
+		host.OS = "linux" // layers are unpacked only on Linux
 		return wantedPlatform{platforms.Only(host), false, platforms.Format(host)}, nil
 	}
 	p, err := platforms.Parse(s)
@@ -38,7 +38,7 @@ func parsePlatform(s string) (wantedPlatform, error) {
 	return wantedPlatform{platforms.OnlyStrict(p), true, platforms.Format(p)}, nil
 }
 
-// formatPlatform is for messages.
+// formatPlatform returns a platform as text for messages.
 func formatPlatform(p *ocispec.Platform) string {
 	if p == nil || p.OS == "" && p.Architecture == "" {
 		return "no platform given"
@@ -46,8 +46,8 @@ func formatPlatform(p *ocispec.Platform) string {
 	return platforms.Format(*p)
 }
 
-// isPlaceholder reports the platform "unknown/unknown", under which builders
-// put attestations beside the images of an index.
+// isPlaceholder reports whether a platform is "unknown/unknown". Builders use
+// it for attestations beside the images of an index.
 func isPlaceholder(p *ocispec.Platform) bool {
 	return p != nil && p.OS == "unknown" && p.Architecture == "unknown"
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// keepRecipes keeps of each layer of an image what it takes to make its blob
-// again, see ImportOptions.Recipes.
+// keepRecipes stores, for each layer of an image, the data that is needed to
+// make its blob again, see ImportOptions.Recipes.
 func (s *Store) keepRecipes(ctx context.Context, img Image, h *hold, warn func(layer int, path, message string)) error {
 	for i, l := range img.Layers {
 		packer, err := s.keepRecipe(ctx, l, h)
@@ -38,16 +38,16 @@ func (s *Store) keepRecipes(ctx context.Context, img Image, h *hold, warn func(l
 	return nil
 }
 
-// errOtherTar: what comes of a recipe has another digest.
+// errOtherTar: the tar that a recipe gives has another digest.
 var errOtherTar = errors.New("its recipe gives a different tar")
 
-// keepRecipe returns the packer that makes the blob of the tar, nil when none
-// does.
+// keepRecipe stores the recipe of a layer. It returns the packer that turns the
+// tar into the blob, or nil if there is none.
 func (s *Store) keepRecipe(ctx context.Context, l Layer, h *hold) (*packer, error) {
 	key := l.ChainID.String()
 	row, err := s.rowOf(key)
 	if err != nil || row.Store != "" {
-		return &packers[0], err // nothing is kept of a layer of another store
+		return &packers[0], err // no recipe is stored for a layer of another store
 	}
 	if s.blobs.whole(digest.Digest(row.Labels[LabelRecipe])) {
 		return packerNamed(row.Labels[LabelPacker]), nil
@@ -85,8 +85,8 @@ func (s *Store) rowOf(key string) (row meta.Snapshot, err error) {
 	return row, err
 }
 
-// writeRecipe writes the recipe of a layer, compressed, and returns its digest,
-// and which packer may have written the blob.
+// writeRecipe writes the compressed recipe of a layer. It returns the digest of
+// the recipe, and the packer that may have written the blob.
 func (s *Store) writeRecipe(w io.Writer, blob digest.Digest) (sum digest.Digest, _ *packer, err error) {
 	in, err := s.blobs.open(blob)
 	if err != nil {
@@ -111,8 +111,9 @@ func (s *Store) writeRecipe(w io.Writer, blob digest.Digest) (sum digest.Digest,
 	return hash.Digest(), packerOf(c, head[:n]), nil
 }
 
-// tryRecipe makes the tar of a layer once, and returns the candidate if it
-// packs that as the blob is. Returns errOtherTar when it is not the tar.
+// tryRecipe makes the tar of a layer once. It returns the candidate if that
+// packs the tar into exactly the blob, and nil if not. It returns errOtherTar
+// if the tar is not that of the layer.
 func (s *Store) tryRecipe(ctx context.Context, key string, l Layer, made io.ReadSeeker, candidate *packer) (*packer, error) {
 	if _, err := made.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (s *Store) tryRecipe(ctx context.Context, key string, l Layer, made io.Read
 	content, blob := l.DiffID.Algorithm().Hash(), l.Blob.Digest.Algorithm().Hash()
 	packer := candidate
 	if packer == nil {
-		packer = packerNamed("none") // the digest of the tar is wanted all the same
+		packer = packerNamed("none") // the digest of the tar is needed even without a packer
 	}
 	packed, err := packer.open(blob)
 	if err != nil {
@@ -139,8 +140,8 @@ func (s *Store) tryRecipe(ctx context.Context, key string, l Layer, made io.Read
 	return candidate, nil
 }
 
-// writeTar writes the tar that a recipe, compressed, describes of the layer of
-// a snapshot.
+// writeTar writes the tar that a compressed recipe and the layer of a snapshot
+// give.
 func (s *Store) writeTar(ctx context.Context, key string, raw io.Reader, w io.Writer) error {
 	made, err := stdgzip.NewReader(raw)
 	if err != nil {
@@ -153,8 +154,8 @@ func (s *Store) writeTar(ctx context.Context, key string, raw io.Reader, w io.Wr
 	return errors.Join(recipe.Tar(ctx, w, made, view), view.Close())
 }
 
-// tarFrom writes the tar of a snapshot's layer from the recipe that its labels
-// name. kept is false when there is none.
+// tarFrom writes the tar of the layer of a snapshot, from the recipe that its
+// labels name. kept is false if there is no recipe.
 func (s *Store) tarFrom(ctx context.Context, key string, labels map[string]string, w io.Writer) (kept bool, err error) {
 	raw, err := s.blobs.open(digest.Digest(labels[LabelRecipe]))
 	if errors.Is(err, ErrNotFound) || labels[LabelRecipe] == "" {

@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// packedWays are the ways of packing a layer, and whether the blob can be made
-// again.
+// packedWays are the ways to compress a layer. For each it says whether the
+// blob can be made again.
 var packedWays = map[string]struct {
 	kind tar.Compression
 	pack func(w io.Writer) (io.WriteCloser, error)
@@ -41,8 +41,8 @@ var packedWays = map[string]struct {
 	}, false},
 }
 
-// foreignLayer is a layer of which the tar is not what a diff writes: in
-// another order, and padded.
+// foreignLayer is a layer whose tar differs from what a diff writes: it has
+// another order and padding.
 func foreignLayer(t *testing.T) []byte {
 	t.Helper()
 	body := bytes.Repeat([]byte("some text that packs well, and more of it\n"), 3000)
@@ -122,7 +122,7 @@ func TestARecipeIsKeptOfWhatWasImportedBefore(t *testing.T) {
 	s.requireBlobs(t, img)
 }
 
-// What is damaged beside the recipe never gives another blob.
+// Damage to other data than the recipe never gives another blob.
 func TestADamagedLayerOrRecipeGivesNoBlob(t *testing.T) {
 	m := newMaker(t)
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "")

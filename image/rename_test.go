@@ -12,8 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// An import finds the layers that are there by their names, and gc knows them
-// by them.
+// An import finds existing layers by their names, and so does gc.
 func TestLayersOfImagesAreNotRenamed(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t, "vfs")
@@ -26,7 +25,7 @@ func TestLayersOfImagesAreNotRenamed(t *testing.T) {
 	require.NoError(t, s.snaps.Create(ctx, "work", img.Snapshot))
 	_, err := s.Remove(ctx, "app")
 	require.NoError(t, err)
-	for _, l := range img.Layers { // which stay, as something stands on them
+	for _, l := range img.Layers { // they stay, because another snapshot is above them
 		require.ErrorIs(t, s.RenameSnapshot(ctx, l.ChainID.String(), "mine"), errdefs.ErrFailedPrecondition)
 	}
 	require.NoError(t, s.snaps.Create(ctx, "import-x", "", snapshots.WithLabels(map[string]string{LabelImporting: "x"})))

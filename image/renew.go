@@ -15,7 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// ErrNoSource: the store has nothing that says, byte for byte, what a layer or
+// ErrNoSource: the store has no data that says, byte for byte, what a layer or
 // a blob must be.
 var ErrNoSource error = &sentinel{"the store has nothing to make it from", ErrNotFound}
 
@@ -56,8 +56,7 @@ func (s *Store) RenewLayer(ctx context.Context, key string, dryRun bool) error {
 	return nil
 }
 
-// sourceOf returns the layer that a snapshot was unpacked from, or was exported
-// as.
+// sourceOf returns the layer that a snapshot was unpacked from or exported as.
 func (s *Store) sourceOf(key string) (l Layer, err error) {
 	row, err := s.rowOf(key)
 	if err != nil {
@@ -122,8 +121,8 @@ func (s *Store) RenewBlob(ctx context.Context, d digest.Digest, dryRun bool) err
 // A tarWriter writes the uncompressed tar of a layer.
 type tarWriter func(ctx context.Context, w io.Writer) error
 
-// repackAs writes the changes of a snapshot as the blob d, if that is what it
-// gives.
+// repackAs writes the changes of a snapshot as the blob d, if they give exactly
+// these bytes.
 func (s *Store) repackAs(ctx context.Context, layer snapshots.Info, diffID, d digest.Digest, dryRun bool) error {
 	if p := packerNamed(layer.Labels[LabelPacker]); p != nil {
 		kept := true

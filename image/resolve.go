@@ -15,7 +15,7 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// minPrefix is the least number of digits that is taken for a digest.
+// minPrefix is the least number of digits that can be the start of a digest.
 const minPrefix = 4
 
 // Resolve finds the committed snapshot that a name means. It tries, in this
@@ -82,13 +82,15 @@ func (s *Store) resolveDigest(ctx context.Context, name string) (Resolved, error
 	return Resolved{}, fmt.Errorf("%w: %q is the beginning of several: %s", ErrAmbiguous, name, list(found))
 }
 
-// digits returns the digits of what may be a digest or the beginning of one.
+// digits returns the hex digits of s. ok is false if s cannot be a digest or
+// the start of one.
 func digits(s string) (string, bool) {
 	s = strings.TrimPrefix(s, "sha256:")
 	return s, len(s) >= minPrefix && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// byDigest returns the images with such a manifest or config.
+// byDigest returns the images whose manifest or config has a digest that starts
+// with prefix.
 func (s *Store) byDigest(ctx context.Context, prefix string) ([]Image, error) {
 	hex, ok := digits(prefix)
 	if !ok {
@@ -101,11 +103,12 @@ func (s *Store) byDigest(ctx context.Context, prefix string) ([]Image, error) {
 			found = append(found, img)
 		}
 	}
-	slices.SortStableFunc(found, func(a, b Image) int { return cmp.Compare(a.Store, b.Store) }) // ours first
+	slices.SortStableFunc(found, func(a, b Image) int { return cmp.Compare(a.Store, b.Store) }) // the images of this store come first
 	return found, err
 }
 
-// layersByPrefix returns the snapshots of layers with such a chainID.
+// layersByPrefix returns the snapshots of layers whose chainID starts with
+// prefix.
 func (s *Store) layersByPrefix(prefix string) ([]string, error) {
 	hex, ok := digits(prefix)
 	if !ok {
@@ -128,8 +131,8 @@ func (s *Store) layersByPrefix(prefix string) ([]string, error) {
 	return found, nil
 }
 
-// isLayer reports a snapshot that an import made. What belongs to an engine is
-// none, whatever labels it gave it.
+// isLayer reports whether an import made the snapshot. A snapshot of an engine
+// never counts, whatever labels the engine gave it.
 func isLayer(row meta.Snapshot) bool {
 	if scope, _ := snapshotter.ScopeOf(row.Name); scope != "" {
 		return false

@@ -16,18 +16,21 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// backupName is a file in the content directory that has the records of all
-// images, for when the database is lost.
+// backupName is the name of a file in the content directory. It has a copy of
+// the records of all images, for when the database is lost.
 const backupName = "images.json"
 
-// maxBackup bounds what is read of it, in bytes: a hundred thousand large
-// images.
+// maxBackup is the largest size of this file, in bytes. It is enough for a
+// hundred thousand large images.
 const maxBackup = 1 << 30
 
-// backUp writes the records of all images, durably: without the one that is
-// about to be removed, and with those that only the copy knows, see lost. An
-// image is in the database before it is in the copy, and leaves the copy first,
-// so that what is in the copy alone was lost.
+// backUp writes the records of all images to the copy, durably. It leaves out
+// the image removed, which is about to be removed. It keeps the images that
+// only the copy has, see lost.
+//
+// The order of the writes matters. A new image is in the database before it is
+// in the copy, and a removed image leaves the copy before it leaves the
+// database. So an image that only the copy has was lost from the database.
 func (s *Store) backUp(ctx context.Context, removed string) error {
 	s.backing.Lock()
 	defer s.backing.Unlock()
@@ -48,8 +51,9 @@ func (s *Store) backupPath() string { return filepath.Join(s.blobs.dir, backupNa
 
 func (s *Store) readBackup() ([]Image, error) { return s.blobs.readBackup() }
 
-// forgetBackup is backUp before a removal, which a full disk must not keep:
-// without room the copy goes, until the next image is recorded.
+// forgetBackup does the same as backUp, before an image is removed. A full disk
+// must not prevent the removal: if there is no space, forgetBackup deletes the
+// copy. The next import writes it again.
 func (s *Store) forgetBackup(ctx context.Context, removed string) error {
 	err := s.snaps.DB().Roomy(func() error { return s.backUp(ctx, removed) })
 	if durable.NoRoom(err) {
@@ -61,9 +65,10 @@ func (s *Store) forgetBackup(ctx context.Context, removed string) error {
 	return err
 }
 
-// lost are the images that the copy has and the database, which has known, does
-// not: it is older, or was made anew. What they need is kept until they are
-// restored or removed. A copy that cannot be read says nothing.
+// lost returns the images that are in the copy and not among known, the images
+// of the database. The database is then older than the copy, or was made anew.
+// What these images need is kept until they are restored or removed. A copy
+// that cannot be read counts as empty.
 func (s *Store) lost(known []Image) []Image {
 	list, err := s.readBackup()
 	if err != nil {
@@ -74,12 +79,12 @@ func (s *Store) lost(known []Image) []Image {
 	})
 }
 
-// removeLost forgets an image that only the copy knows, and reports whether
-// there was one.
+// removeLost forgets an image that only the copy has. It reports whether there
+// was such an image.
 func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 	full, err := ParseName(name)
 	if err != nil {
-		return false, nil //nolint:nilerr // it is no name of one
+		return false, nil //nolint:nilerr // no image can have such a name
 	}
 	images, err := s.own(ctx)
 	if err != nil {
@@ -92,10 +97,10 @@ func (s *Store) removeLost(ctx context.Context, name string) (bool, error) {
 }
 
 // CheckBackup compares the copy of the list of images with the database, and
-// returns the differences, one line each. A missing copy is no difference: on a
-// full disk there is no room for it.
+// returns the differences, one line each. A missing copy does not count as a
+// difference, because a full disk has no space for it.
 func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
-	s.backing.Lock() // so that no image is on its way from one to the other
+	s.backing.Lock() // so that no image is in one and not yet in the other
 	defer s.backing.Unlock()
 	copied, err := s.readBackup()
 	if errors.Is(err, ErrInvalid) {
@@ -117,7 +122,7 @@ func (s *Store) CheckBackup(ctx context.Context) (wrong []error, err error) {
 		switch {
 		case !ok:
 			wrong = append(wrong, fmt.Errorf("%s names the image %s, which the database does not", s.backupPath(), c.Name))
-		case img.Imported.Equal(c.Imported) && !reflect.DeepEqual(img, c): // else it was just imported again
+		case img.Imported.Equal(c.Imported) && !reflect.DeepEqual(img, c): // the times differ if the image was just imported again
 			wrong = append(wrong, fmt.Errorf("%s says something else of the image %s than the database", s.backupPath(), c.Name))
 		}
 	}
@@ -140,8 +145,8 @@ type Restored struct {
 func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string) bool) ([]Restored, error) {
 	list, err := s.readBackup()
 	if errors.Is(err, ErrInvalid) {
-		// What the database knows is all that there is: it must not keep the rest of a
-		// repair from being done.
+		// The images in the database are all that is left. This error must not stop the
+		// rest of a repair.
 		r := Restored{Name: backupName, Err: fmt.Errorf("%w: the names of the images that the database does not have are lost", err)}
 		if dryRun {
 			return []Restored{r}, nil
@@ -151,7 +156,7 @@ func (s *Store) Restore(ctx context.Context, dryRun bool, there func(key string)
 	if err != nil {
 		return nil, err
 	}
-	if list == nil && !dryRun { // a full disk may have had no room for it
+	if list == nil && !dryRun { // the disk may have been too full to write it
 		if known, err := s.own(ctx); err != nil || len(known) == 0 {
 			return nil, err
 		}
@@ -209,8 +214,8 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 		list, err := b.readBackup()
 		missing, namesLost := err == nil && list == nil, err != nil || list == nil
 		if namesLost {
-			// The snapshots are worth having without it. But what no image needs goes with
-			// the next garbage collection.
+			// The snapshots are worth recovering even without the names. But the next
+			// garbage collection removes the snapshots that no image needs.
 			if list, err = b.unnamed(); err != nil {
 				return err
 			}
@@ -222,7 +227,7 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 			}
 		}
 		var all []Restored
-		if n := unneeded(list, imported); n > 0 && namesLost { // else the copy keeps what is needed
+		if n := unneeded(list, imported); n > 0 && namesLost { // otherwise the copy protects what its images need
 			all = append(all, Restored{Name: backupName, Err: fmt.Errorf("%w: no image is known that needs %d of the snapshots; 'snapctl gc' removes them", errNamesLost, n)})
 		} else if missing && len(list) > 0 {
 			all = append(all, Restored{Name: backupName, Err: fmt.Errorf("%w: they are called %s now", errNamesLost, unnamedRepository)})
@@ -235,7 +240,7 @@ func Recover(root string, told func([]Restored)) func(*meta.Tx, []meta.Snapshot)
 	}
 }
 
-// unneeded counts the imported snapshots that none of the images needs.
+// unneeded returns the number of imported snapshots that no image needs.
 func unneeded(images []Image, imported map[string]bool) int {
 	needed := map[string]bool{}
 	for _, img := range images {
@@ -253,7 +258,7 @@ func unneeded(images []Image, imported map[string]bool) int {
 	return n
 }
 
-// readBackup returns nil without a copy.
+// readBackup returns nil if there is no copy.
 func (b *blobs) readBackup() ([]Image, error) {
 	path := filepath.Join(b.dir, backupName)
 	f, err := ownfiles.Open(path)
@@ -275,8 +280,8 @@ func (b *blobs) readBackup() ([]Image, error) {
 	return list, nil
 }
 
-// restorable returns what an image lacks; have reports whether a snapshot is
-// one that an import made.
+// restorable returns an error that says what an image lacks. have reports
+// whether an import made a snapshot.
 func (b *blobs) restorable(img Image, have func(key string) (bool, error)) error {
 	if name, err := ParseName(img.Name); err != nil || name != img.Name {
 		return fmt.Errorf("%w: its name cannot be one", ErrInvalid)

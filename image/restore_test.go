@@ -98,7 +98,7 @@ func TestAnImageThatLacksSomethingIsLeftOut(t *testing.T) {
 	}
 }
 
-// The rest of a store must not stay damaged because of it.
+// This must not keep the rest of the store from being repaired.
 func TestAnUnreadableCopyOfTheListIsToldAndWrittenAgain(t *testing.T) {
 	s := newStore(t, "vfs")
 	m := newMaker(t)
@@ -149,7 +149,7 @@ func TestACopyOfTheListThatSaysSomethingElseIsFound(t *testing.T) {
 	require.Empty(t, wrong)
 }
 
-// What a lost image needs must be there when it is restored.
+// Everything that a lost image needs must exist when the image is restored.
 func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
 	s := newStore(t, "vfs")
 	m := newMaker(t)
@@ -160,7 +160,7 @@ func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Collected{}, c)
 
-	// Nor does another image make it forgotten.
+	// Importing another image does not make the store forget it either.
 	other := newMaker(t)
 	other.add(other.image(imageSpec{layers: threeLayers(t, tar.Zstd)[:1]}), "1")
 	s.mustImport(t, other.dir(), ImportOptions{Name: "b:1"})
@@ -182,7 +182,7 @@ func TestGarbageCollectionKeepsWhatLostImagesNeed(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 }
 
-// Layers that no snapshot has may be those of images whose names are not known
+// Layers without a snapshot may belong to images whose names are not known
 // either.
 func TestNoBlobGoesWhileALayerHasNoSnapshot(t *testing.T) {
 	s := newStore(t, "vfs")
@@ -193,7 +193,7 @@ func TestNoBlobGoesWhileALayerHasNoSnapshot(t *testing.T) {
 	require.NoError(t, os.Remove(s.backupPath()))
 	require.NoError(t, s.snaps.Driver().Create(t.Context(), "77", nil, driver.CreateOptions{}))
 	require.NoError(t, s.snaps.Close())
-	// The layer was made behind the snapshotter's back, which has left a mark.
+	// The layer was made without the snapshotter, which leaves a trace.
 	require.NoError(t, os.Remove(filepath.Join(s.snaps.Root(), "meta.db"+meta.SumsSuffix)))
 	s = reopen(t, s.snaps.Root(), "vfs")
 	require.Equal(t, 1, s.snaps.Unnamed())
@@ -222,7 +222,7 @@ func TestAStoreOfAnEarlierVersionGetsACopyOfItsList(t *testing.T) {
 	require.Equal(t, []Restored{{Name: "a:1"}}, restored)
 }
 
-// A crash right after a rebuild must not leave a store that opens and lacks its
+// After a crash directly after a rebuild, the store must not open without its
 // images.
 func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
@@ -258,8 +258,8 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 		require.Equal(t, want, got)
 		require.NoError(t, s.snaps.Close())
 
-		// What lacks something, and a copy that cannot be read, keep nobody from the
-		// rest.
+		// An incomplete image, and a copy that cannot be read, do not prevent the
+		// recovery of the rest.
 		require.NoError(t, os.Remove(s.blobs.path(lacking.Config.Digest)))
 		require.NoError(t, rebuild(false).Close())
 		require.Empty(t, told, "both images have this config")
@@ -273,9 +273,9 @@ func TestADatabaseThatIsRebuiltHasItsImagesFromTheBeginning(t *testing.T) {
 	})
 }
 
-// Names stand in the database and in the copy of the list alone, all else in
-// the manifests. An image without a name must not go with the next garbage
-// collection.
+// Only the database and the copy of the list have the names of images; the
+// manifests have everything else. The next garbage collection must not remove
+// an image without a name.
 func TestImagesWhoseNamesAreLostGetOthers(t *testing.T) {
 	m := newMaker(t)
 	m.add(m.image(imageSpec{layers: threeLayers(t, tar.Gzip)}), "1")

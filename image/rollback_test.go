@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// noise does not compress, so that a blob is long enough to be cut anywhere.
+// noise does not compress, so the blob is long enough to be cut anywhere.
 func noise(n int) string {
 	var out bytes.Buffer
 	for i := 0; out.Len() < n; i++ {
@@ -28,8 +28,8 @@ func noise(n int) string {
 	return out.String()[:n]
 }
 
-// TestABadLayerLeavesNothing: whatever is wrong, with the last layer or the
-// first, the store is as before, and the reason is told.
+// TestABadLayerLeavesNothing: with any error in the last or the first layer,
+// the store is unchanged and the error gives the reason.
 func TestABadLayerLeavesNothing(t *testing.T) {
 	good := layerSpec{raw: makeTar(t, file{name: "good", body: noise(50_000)}), packed: tar.Gzip}
 	tarOfBad := func(f ...file) layerSpec { return layerSpec{raw: makeTar(t, f...), packed: tar.Gzip} }
@@ -96,7 +96,7 @@ func TestABadLayerLeavesNothing(t *testing.T) {
 	}
 }
 
-// redigest changes a blob and its descriptor, so that only what is inside is
+// redigest changes a blob and its descriptor, so that only its content is
 // wrong.
 func redigest(fn func([]byte) []byte) func(*maker, *ocispec.Manifest, int) {
 	return func(m *maker, man *ocispec.Manifest, i int) {
@@ -105,7 +105,7 @@ func redigest(fn func([]byte) []byte) func(*maker, *ocispec.Manifest, int) {
 	}
 }
 
-// sameLength is a sound gzip of another tar with the length of b.
+// sameLength returns a valid gzip of another tar, with the length of b.
 func sameLength(t testing.TB, b []byte) []byte {
 	other := pack(t, makeTar(t, file{name: "bax", body: "y"}), tar.Gzip)
 	for len(other) < len(b) {
@@ -180,9 +180,9 @@ func TestImportsOfTheSameImageDoTheWorkOnce(t *testing.T) {
 	})
 }
 
-// TestAFailingImportTakesNothingFromAnother: imports of different images that
-// share their lower layers, some of which fail or are cancelled, beside
-// collections.
+// TestAFailingImportTakesNothingFromAnother runs imports of different images
+// with the same lower layers, together with collections. Some imports fail or
+// are cancelled.
 func TestAFailingImportTakesNothingFromAnother(t *testing.T) {
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		shared := threeLayers(t, tar.Gzip)
@@ -242,8 +242,8 @@ func TestAFailingImportTakesNothingFromAnother(t *testing.T) {
 	})
 }
 
-// TestAFullContentDirectoryLeavesNothing fails each operation on the way of a
-// blob.
+// TestAFullContentDirectoryLeavesNothing fails each file operation that writes
+// a blob.
 func TestAFullContentDirectoryLeavesNothing(t *testing.T) {
 	injected := errors.New("no space left on device")
 	for _, op := range []durable.Op{durable.OpCreate, durable.OpWrite, durable.OpSync, durable.OpClose, durable.OpRename} {
@@ -261,7 +261,7 @@ func TestAFullContentDirectoryLeavesNothing(t *testing.T) {
 				})
 				_, err := s.importFrom(m.dir(), ImportOptions{Name: "app"})
 				if op == durable.OpWrite && err == nil {
-					return // fewer writes than that
+					return // there are fewer writes
 				}
 				require.ErrorIs(t, err, injected)
 				require.Equal(t, contents{}, s.contents(t))

@@ -21,7 +21,7 @@ type InUseError struct {
 // Error returns a text with the name of the image.
 func (e *InUseError) Error() string { return fmt.Sprintf("it is the image %q", e.Image) }
 
-// Unwrap returns the class of the error, that of a snapshot in the wrong state.
+// Unwrap returns the class of the error: a snapshot in the wrong state.
 func (e *InUseError) Unwrap() error { return errdefs.ErrFailedPrecondition }
 
 // RemoveSnapshot removes a snapshot, see [snapshotter.Snapshotter.Remove]. It
@@ -41,7 +41,7 @@ func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
 			row, err := tx.Snapshot(key)
 			switch {
 			case errors.Is(err, meta.ErrNotFound):
-				return nil // the snapshotter says so
+				return nil // the snapshotter returns this error
 			case err != nil:
 				return err
 			case row.Labels[LabelImporting] != "":
@@ -58,8 +58,9 @@ func (s *Store) RenameSnapshot(ctx context.Context, key, name string) error {
 	})
 }
 
-// unneeded runs do while no image shows the snapshot and no import or export
-// relies on it, and lets none begin to.
+// unneeded calls do if no image shows the snapshot and no import or export
+// needs it. Until do returns, no import or export can begin to use the
+// snapshot.
 func (s *Store) unneeded(ctx context.Context, key string, do func() error) error {
 	if err := s.changeable(); err != nil {
 		return err

@@ -13,10 +13,10 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// fillSpool unpacks a stream into a file, if it is an archive.
+// fillSpool decompresses a stream into a file, if the stream is an archive.
 func fillSpool(ctx context.Context, spool *os.File, r io.Reader, limit int64, p Progress) error {
-	// The goroutine may stay in a Read that nothing can interrupt; then its
-	// first write after that finds a closed file.
+	// The goroutine may be blocked in a Read that cannot be interrupted. Its next
+	// write then fails, because the file is closed.
 	done := make(chan error, 1)
 	go func() {
 		plain, err := newPackedReader(r)
@@ -46,15 +46,15 @@ func fillSpool(ctx context.Context, spool *os.File, r io.Reader, limit int64, p 
 	}
 }
 
-// A packedReader unpacks a stream, and tells errors of reading it from those of
-// what was read.
+// A packedReader decompresses a stream. It distinguishes errors of reading the
+// stream from errors in its content.
 type packedReader struct {
 	in    packedInput
 	plain io.ReadCloser
 }
 
-// packedInput keeps the error of reading. A decompressor may read in a
-// goroutine of its own.
+// packedInput keeps the error of reading. The field is atomic, because a
+// decompressor may read in a goroutine of its own.
 type packedInput struct {
 	io.Reader
 	err atomic.Pointer[error]
@@ -82,7 +82,7 @@ func (p *packedReader) Read(b []byte) (int, error) {
 
 func (p *packedReader) Close() error { return p.plain.Close() }
 
-// explain returns what is wrong with the stream as ErrInvalid.
+// explain returns an error in the content as ErrInvalid.
 func (p *packedReader) explain(err error) error {
 	if own := p.in.err.Load(); own != nil {
 		return *own
@@ -93,20 +93,22 @@ func (p *packedReader) explain(err error) error {
 	return fmt.Errorf("%w: the archive is damaged or not whole: %w", ErrInvalid, err)
 }
 
-// beginsAsTar returns all of r when its first block can be that of an archive
-// with something in it, so that no other stream, perhaps without end, is put
-// aside first. Empty input is left to those who look for a manifest in it.
+// beginsAsTar returns a reader of all of r, if the first block can start an
+// archive that is not empty. So a stream that is not an archive, and may have
+// no end, is not copied to disk first. Empty input is accepted; looking for the
+// manifest will fail later.
 func beginsAsTar(r io.Reader) (io.Reader, error) {
 	head := make([]byte, 512)
 	n, err := io.ReadFull(r, head)
 	if n == 0 && errors.Is(err, io.EOF) {
 		return r, nil
 	}
-	if err != nil && err != io.ErrUnexpectedEOF { //nolint:errorlint // one from below is another one
+	if err != nil && err != io.ErrUnexpectedEOF { //nolint:errorlint // only ReadFull itself returns the bare error
 		return nil, err
 	}
 	_, err = stdtar.NewReader(bytes.NewReader(head[:n])).Next()
-	// What a header announces, a long name say, comes in the blocks behind it.
+	// A header may announce data in later blocks, for example a long name; that is
+	// no error.
 	if n < len(head) || errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: not a tar archive", ErrInvalid)
 	}

@@ -19,19 +19,21 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// The kinds of records in the snapshotter's database.
+// The kinds of records that this package stores in the database of the
+// snapshotter.
 const (
-	// imageRecords are Images by name.
+	// imageRecords has an Image for each name.
 	imageRecords = "images"
-	// blobRecords are blobRecord by the digest of a layer's blob.
+	// blobRecords has a blobRecord for each digest of a blob of a layer.
 	blobRecords = "blobs"
 )
 
-// blobRecord is what is known of the blob of a layer in the content directory.
+// blobRecord says what is known about the blob of a layer in the content
+// directory.
 type blobRecord struct {
-	// DiffID is what the blob was seen to unpack to.
+	// DiffID is the digest of the uncompressed blob, as it was once computed.
 	DiffID string `json:"diffID"`
-	// MediaType is the OCI media type for it.
+	// MediaType is the OCI media type of the blob.
 	MediaType string `json:"mediaType"`
 }
 
@@ -43,11 +45,11 @@ type Store struct {
 	blobs *blobs
 	pins  *pins
 	turns keylock.Locks
-	// backing is held while the copy of the records is written, see backUp.
+	// backing is locked while the copy of the records is written, see backUp.
 	backing sync.Mutex
-	// running are the tokens of imports under way, see unpacker.
+	// running has the tokens of running imports, see unpacker.
 	running tokens
-	// others are the additional stores of snaps, for reading.
+	// others has the additional stores of snaps. They are only read.
 	others []*Store
 }
 
@@ -72,7 +74,7 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	store := &Store{snaps: s, blobs: b, pins: newPins()}
 	store.openAdditional()
 	if s.OpenedInOrder() {
-		// Then the copy was complete, or went for want of room.
+		// The copy was then complete, or was removed because there was no space.
 		if _, err := os.Stat(store.backupPath()); err == nil {
 			return store, store.dropUnremoved(context.Background())
 		}
@@ -83,12 +85,13 @@ func Open(s *snapshotter.Snapshotter) (*Store, error) {
 	return store, store.completeBackup()
 }
 
-// completeBackup writes the copy of the list of images where it lacks one: the
-// store is of an earlier version, or a killed process did not come to it.
+// completeBackup writes the copy of the list of images if it lacks an image.
+// That happens if an earlier version made the store, or if a process was killed
+// before it wrote the copy.
 func (s *Store) completeBackup() error {
 	images, err := s.own(context.Background())
 	if err != nil || len(images) == 0 {
-		return nil //nolint:nilerr // who asks for images will be told
+		return nil //nolint:nilerr // a caller that asks for images gets this error
 	}
 	copied, err := s.readBackup()
 	if err == nil && !slices.ContainsFunc(images, func(img Image) bool {
@@ -104,10 +107,10 @@ func (s *Store) completeBackup() error {
 
 func contentOf(s *snapshotter.Snapshotter) string { return contentIn(s.Root()) }
 
-// contentIn is the content directory of the store at root.
+// contentIn returns the content directory of the store at root.
 func contentIn(root string) string { return filepath.Join(root, "content") }
 
-// changeable returns an error where nothing may be changed.
+// changeable returns an error if the store is open for reading only.
 func (s *Store) changeable() error {
 	if s.snaps.ReadOnly() {
 		return errReadOnly
@@ -169,7 +172,8 @@ func (s *Store) Image(ctx context.Context, name string) (Image, error) {
 	return images[0], nil
 }
 
-// named looks a name up; ErrNotFound also for what is no name.
+// named returns the image with this name. It returns ErrNotFound also for a
+// text that is not a valid name.
 func (s *Store) named(name string) (img Image, err error) {
 	full, err := ParseName(name)
 	if err != nil {
@@ -204,7 +208,7 @@ func (s *Store) Remove(ctx context.Context, name string) (Collected, error) {
 	if img.Store != "" {
 		return Collected{}, s.errLent(img)
 	}
-	if _, err := s.named(name); err != nil { // by digest
+	if _, err := s.named(name); err != nil { // the caller gave a digest
 		same, err := s.byDigest(ctx, name)
 		if err != nil {
 			return Collected{}, err

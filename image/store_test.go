@@ -25,7 +25,8 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// onEachDriver runs a test on a fresh store of every backend that works here.
+// onEachDriver runs a test on a new store of every backend that works on this
+// machine.
 func onEachDriver(t *testing.T, test func(t *testing.T, s *Store)) {
 	for _, name := range all.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -35,8 +36,8 @@ func onEachDriver(t *testing.T, test func(t *testing.T, s *Store)) {
 	}
 }
 
-// newStore opens a fresh store; it needs to be root on Linux. The store is in a
-// temporary directory, or on a scratch btrfs where the driver needs that.
+// newStore opens a new store. It needs root on Linux. The store is in a
+// temporary directory, or on a scratch btrfs if the driver needs that.
 func newStore(t testing.TB, driverName string) *Store {
 	t.Helper()
 	dir := alltest.Place(t, t.TempDir(), driverName)
@@ -71,7 +72,7 @@ func (s *Store) importFrom(source string, opts ImportOptions) (Image, error) {
 	return s.Import(context.Background(), src, opts)
 }
 
-// tree lists what a snapshot shows: a line for each path.
+// tree returns the tree of a snapshot, one line for each path.
 func (s *Store) tree(t testing.TB, key string) []string {
 	t.Helper()
 	view, err := s.snaps.OpenView(context.Background(), key)
@@ -118,7 +119,7 @@ func walkDir(t testing.TB, d diff.Dir, prefix string, lines *[]string) {
 	}
 }
 
-// paths lists only the names of what a snapshot shows.
+// paths returns only the paths of a snapshot.
 func (s *Store) paths(t testing.TB, key string) []string {
 	var names []string
 	for _, line := range s.tree(t, key)[1:] {
@@ -128,7 +129,8 @@ func (s *Store) paths(t testing.TB, key string) []string {
 	return names
 }
 
-// contents is all that a store holds, for tests that nothing changes.
+// contents returns everything that a store has, for tests that nothing has
+// changed.
 type contents struct {
 	Snapshots, Blobs, Images, Ingest []string
 }
@@ -158,8 +160,8 @@ func (s *Store) contents(t testing.TB) contents {
 	return c
 }
 
-// layersOnDisk counts what the driver keeps, which must not be more than what
-// there are snapshots.
+// layersOnDisk counts the layers of the driver. There must not be more of them
+// than snapshots.
 func (s *Store) requireNoLeak(t testing.TB) {
 	t.Helper()
 	rows := 0
@@ -259,7 +261,8 @@ func TestOpeningDropsWhatAKilledImportLeft(t *testing.T) {
 	require.NoError(t, err)
 	err = snaps.Create(ctx, "mine", "")
 	require.NoError(t, err)
-	// Where files need no name, only a kill in a short moment leaves one.
+	// If the file system has files without names, a file is left only if the
+	// process is killed in a short moment.
 	left := filepath.Join(s.blobs.dir, ingestDir, durable.TempPrefix+"1")
 	beside := filepath.Join(s.blobs.dir, durable.TempPrefix+"2")
 	require.NoError(t, os.WriteFile(beside, nil, 0o600))
@@ -283,7 +286,7 @@ func TestAnImageOfTooManyLayersForTheDriverIsRefusedBeforeAnyWork(t *testing.T) 
 	onEachDriver(t, func(t *testing.T, s *Store) {
 		most := s.snaps.Driver().Properties().MaxParents
 		if most == 0 {
-			return // no bound
+			return // no limit
 		}
 		m := newMaker(t)
 		layer := layerSpec{raw: makeTar(t)}

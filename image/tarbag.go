@@ -11,19 +11,19 @@ import (
 	"strings"
 )
 
-// A tarBag is a tar file, read at random.
+// A tarBag is a tar file with random access.
 type tarBag struct {
 	file  randomFile
 	files map[string]extent
-	// links are symbolic and hard links, and the names that they lead to; "" is
+	// links maps symbolic and hard links to the names that they lead to. "" means
 	// outside of the archive.
 	links map[string]string
 }
 
-// extent is where the body of an entry lies.
+// extent is the position of the body of an entry, in bytes.
 type extent struct{ offset, size int64 }
 
-// maxLinks is how many symbolic links are followed, as in Linux.
+// maxLinks is the largest number of links that are followed, as in Linux.
 const maxLinks = 40
 
 func (t *tarBag) open(name string) (io.ReadCloser, int64, error) {
@@ -44,8 +44,8 @@ func (t *tarBag) open(name string) (io.ReadCloser, int64, error) {
 	return nil, 0, fmt.Errorf("%w: archive entry %s: too many links", ErrInvalid, asked)
 }
 
-// follow returns where the first link on the way to a name leads: another name
-// of the archive, or "" for a place outside of it.
+// follow resolves the first link in a path. It returns another name in the
+// archive, or "" for a path outside of it.
 func (t *tarBag) follow(name string) (next string, found bool) {
 	for end := 0; end < len(name); {
 		if i := strings.IndexByte(name[end+1:], '/'); i >= 0 {
@@ -65,8 +65,8 @@ func (t *tarBag) follow(name string) (next string, found bool) {
 
 func (t *tarBag) Close() error { return t.file.Close() }
 
-// indexTar reads the headers of a tar file. No entry is ever unpacked: names
-// are only looked up, so those that leave the archive's root are left out.
+// indexTar reads the headers of a tar file. No entry is ever unpacked. Names
+// are only looked up, so names that leave the root of the archive are ignored.
 func indexTar(ctx context.Context, f randomFile) (*tarBag, error) {
 	bag := &tarBag{file: f, files: map[string]extent{}, links: map[string]string{}}
 	r := stdtar.NewReader(f)
@@ -92,7 +92,8 @@ func indexTar(ctx context.Context, f randomFile) (*tarBag, error) {
 	}
 }
 
-// note remembers one entry; of several with one name the last counts.
+// note records one entry. If several entries have one name, the last one
+// counts.
 func (t *tarBag) note(h *stdtar.Header) error {
 	name, ok := insideName(h.Name)
 	if !ok {
@@ -103,8 +104,8 @@ func (t *tarBag) note(h *stdtar.Header) error {
 		if isSparse(h) {
 			return fmt.Errorf("%w: archive entry %s is sparse", ErrInvalid, name)
 		}
-		// The reader takes whole headers and no more, so the file stands at
-		// the body. That holds only for a reader that can seek, as this one.
+		// The tar reader has read exactly the headers, so the file is now at the body.
+		// This is true only for a reader that can seek, as this one can.
 		offset, err := t.file.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return err
@@ -125,14 +126,15 @@ func (t *tarBag) note(h *stdtar.Header) error {
 	return nil
 }
 
-// insideName cleans a name; false for one that leaves the archive.
+// insideName cleans a name. It returns false for a name that leaves the
+// archive.
 func insideName(name string) (string, bool) {
 	name = path.Clean(strings.TrimLeft(name, "/"))
 	return name, name != ".." && !strings.HasPrefix(name, "../")
 }
 
-// isSparse reports the sparse forms of GNU and PAX: their bodies do not lie in
-// the file as they are.
+// isSparse reports whether an entry has a sparse format of GNU or PAX. The body
+// of such an entry is not in the file as it is.
 func isSparse(h *stdtar.Header) bool {
 	for k := range h.PAXRecords {
 		if strings.HasPrefix(k, "GNU.sparse.") {
@@ -143,7 +145,7 @@ func isSparse(h *stdtar.Header) bool {
 }
 
 func badTar(f randomFile, err error) error {
-	at, _ := f.Seek(0, io.SeekCurrent) // for the message alone
+	at, _ := f.Seek(0, io.SeekCurrent) // only for the message
 	if errors.Is(err, stdtar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: not a whole tar archive (near byte %d): %w", ErrInvalid, at, err)
 	}

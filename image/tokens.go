@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// tokens are the names of what is under way in this process.
+// tokens is the set of names of the imports that run in this process.
 type tokens struct {
 	mu  sync.Mutex
 	set map[string]bool

@@ -10,19 +10,19 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// unnamedRepository is what images are called whose names are lost, with a part
-// of the digest of their manifest as the tag.
+// unnamedRepository is the repository for images whose names are lost. The tag
+// is the start of the digest of the manifest.
 const unnamedRepository = "recovered"
 
-// unnamedTag is how many digits of the digest the tag has.
+// unnamedTag is the number of digits in that tag.
 const unnamedTag = 16
 
-// errNamesLost says why images are called like that.
+// errNamesLost explains the names of such images.
 var errNamesLost = errors.New("the names of the images are lost, too")
 
-// unnamed finds images by their manifests, which the store keeps, where both
-// the database and the copy of the list of images are lost. Their names stood
-// there alone.
+// unnamed finds images by the manifests in the content directory. It is used
+// when both the database and the copy of the list of images are lost. Only
+// these two had the names of the images.
 func (b *blobs) unnamed() (images []Image, err error) {
 	err = b.walk(func(d digest.Digest, size int64) error {
 		if size > maxDocument {
@@ -30,7 +30,7 @@ func (b *blobs) unnamed() (images []Image, err error) {
 		}
 		img, err := b.imageOf(d, size)
 		if err != nil {
-			return nil //nolint:nilerr // a layer, a config, an index, or one that is damaged
+			return nil //nolint:nilerr // another blob (a layer, a config, an index), or a damaged one
 		}
 		img.Name = fmt.Sprintf("%s:%.*s", unnamedRepository, unnamedTag, d.Encoded())
 		img.Imported = time.Now().UTC().Truncate(time.Second)
@@ -40,7 +40,7 @@ func (b *blobs) unnamed() (images []Image, err error) {
 	return images, err
 }
 
-// imageOf returns the image whose manifest a blob is.
+// imageOf returns the image whose manifest is the blob d.
 func (b *blobs) imageOf(d digest.Digest, size int64) (Image, error) {
 	raw, err := b.read(d)
 	if err != nil {
@@ -52,7 +52,7 @@ func (b *blobs) imageOf(d digest.Digest, size int64) (Image, error) {
 	if err := json.Unmarshal(raw, &kind); err != nil {
 		return Image{}, err
 	}
-	if kind.MediaType == "" { // which OCI allows
+	if kind.MediaType == "" { // OCI allows this
 		kind.MediaType = ocispec.MediaTypeImageManifest
 	}
 	m, err := parseManifest(raw, kind.MediaType)

@@ -18,22 +18,23 @@ import (
 
 // An unpacker makes the snapshots of one image.
 //
-// Where the driver can rebase, several layers are read and unpacked at a time,
-// each into an active snapshot without a parent, and committed on their parents
-// in order, so that the result is that of unpacking one after another. A layer
-// that says something only its parents can give a meaning to is unpacked again,
-// on them, when its turn comes.
+// If the driver can rebase, several layers are read and unpacked in parallel.
+// Each is unpacked into an active snapshot without a parent. They are committed
+// in order, each over its parent, so the result is the same as that of
+// unpacking one layer after another. A layer that has a meaning only together
+// with its parents is unpacked again over them, when its turn comes.
 type unpacker struct {
 	s     *Store
 	img   *loaded
 	opts  ImportOptions
 	token string
 	steps []step
-	// rotten are the layers whose kept blobs are not what their digests say.
+	// rotten has the layers whose stored blobs are damaged.
 	rotten sync.Map
 }
 
-// activePrefix begins the keys of snapshots that an import unpacks into.
+// activePrefix is the prefix of the keys of snapshots that an import unpacks
+// into.
 const activePrefix = "import-"
 
 // A step makes one committed snapshot.
@@ -41,8 +42,8 @@ type step struct {
 	layer       int // index into Image.Layers, -1 for the empty layer
 	key, parent string
 	diffID      digest.Digest
-	active      string // the key while it is unpacked
-	// again: it could not be unpacked without its parents.
+	active      string // key of the active snapshot while the layer is unpacked
+	// again: the layer could not be unpacked without its parents.
 	again bool
 	ready chan struct{}
 }
@@ -66,8 +67,9 @@ func newUnpacker(s *Store, img *loaded, opts ImportOptions) *unpacker {
 
 func (u *unpacker) close() { u.s.running.drop(u.token) }
 
-// run makes what is missing. On an error what it was working on is removed;
-// what it has committed is left to the caller's hold.
+// run makes the missing snapshots. On an error it removes the snapshots that
+// are not committed yet. The hold of the caller removes those that are
+// committed.
 func (u *unpacker) run(ctx context.Context) error {
 	list := make([]ProgressLayer, len(u.img.Layers))
 	for i, l := range u.img.Layers {
@@ -78,7 +80,7 @@ func (u *unpacker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range u.steps[:have] { // base first: a layer can be read when those below can
+	for i := range u.steps[:have] { // base first, because reading a layer needs the layers below it
 		if err := u.keep(ctx, &u.steps[i]); err != nil {
 			return u.failed(&u.steps[i], err)
 		}
@@ -109,8 +111,8 @@ func (u *unpacker) width(todo int) int {
 	return min(runtime.GOMAXPROCS(0), todo)
 }
 
-// present counts the steps whose snapshots are there. A snapshot has all its
-// parents, so the last one present tells.
+// present returns the number of steps whose snapshots exist. A snapshot exists
+// only if all its parents do, so the last existing one decides.
 func (u *unpacker) present(ctx context.Context) (int, error) {
 	for n := len(u.steps); n > 0; n-- {
 		ok, err := u.s.committed(ctx, u.steps[n-1].key)
@@ -135,7 +137,7 @@ func (u *unpacker) parallel(ctx context.Context, todo []step, width int) error {
 		for i := range todo {
 			st, parent := &todo[i], ""
 			if i == 0 {
-				parent = st.parent // it is there: no need to rebase
+				parent = st.parent // its parent exists, so no rebase is needed
 			}
 			stages.Go(func() error {
 				if err := ctx.Err(); err != nil {
@@ -166,15 +168,16 @@ func (u *unpacker) parallel(ctx context.Context, todo []step, width int) error {
 	return all.Wait()
 }
 
-// discard removes what was staged and not committed.
+// discard removes the snapshots that were staged and not committed.
 func (u *unpacker) discard(ctx context.Context, todo []step) {
 	for i := range todo {
-		_ = u.remove(ctx, todo[i].active) // what cannot be removed now is collected later
+		_ = u.remove(ctx, todo[i].active) // if this fails, a later Open or Collect removes it
 	}
 }
 
-// stage unpacks a layer into its active snapshot over parent; without one, when
-// it should have one, detached from it.
+// stage unpacks a layer into its active snapshot. The snapshot has the parent
+// that is given. If that is not the final parent of the step, the layer is
+// unpacked detached.
 func (u *unpacker) stage(ctx context.Context, st *step, parent string) (err error) {
 	u.state(st, LayerStarted)
 	err = u.s.snaps.Create(ctx, st.active, parent, snapshots.WithLabels(map[string]string{LabelImporting: u.token}))
@@ -227,7 +230,7 @@ func (u *unpacker) commit(ctx context.Context, st *step) error {
 		}
 	}
 	switch {
-	case errdefs.IsAlreadyExists(err): // another image's import was faster
+	case errdefs.IsAlreadyExists(err): // the import of another image was faster
 		if err := u.remove(context.WithoutCancel(ctx), st.active); err != nil {
 			return err
 		}

@@ -10,18 +10,18 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A verifier reads a blob and ends with an error instead of io.EOF when its
-// size or digest is not that of the descriptor. Whoever unpacks what comes out
-// of it cannot finish on wrong content.
+// A verifier reads a blob. At the end it returns an error instead of io.EOF if
+// the size or digest of the blob differs from the descriptor. So no reader can
+// finish on wrong content.
 type verifier struct {
-	ctx  context.Context //nolint:containedctx // io.Reader has no other way to it
+	ctx  context.Context //nolint:containedctx // io.Reader has no parameter for it
 	src  io.Reader
 	desc ocispec.Descriptor
 	hash digest.Digester
 	n    int64
-	// sink, when set, gets a copy of all bytes.
+	// sink receives a copy of all bytes, if it is set.
 	sink io.Writer
-	// advance, when set, is told of the bytes.
+	// advance is called with the number of bytes of each read, if it is set.
 	advance func(int64)
 	err     error
 }
@@ -30,7 +30,7 @@ func newVerifier(ctx context.Context, src io.Reader, desc ocispec.Descriptor) *v
 	return &verifier{ctx: ctx, src: src, desc: desc, hash: desc.Digest.Algorithm().Digester()}
 }
 
-// Read implements io.Reader. Errors stay.
+// Read implements io.Reader. After an error, every call returns the same error.
 func (v *verifier) Read(p []byte) (int, error) {
 	if v.err != nil {
 		return 0, v.err
@@ -75,7 +75,7 @@ func (v *verifier) take(p []byte) error {
 	return nil
 }
 
-// check returns io.EOF when all is well.
+// check returns io.EOF if size and digest are right.
 func (v *verifier) check() error {
 	if v.n != v.desc.Size {
 		return fmt.Errorf("%w: blob %s has %d bytes and should have %d", ErrDigest, v.desc.Digest, v.n, v.desc.Size)
@@ -86,13 +86,14 @@ func (v *verifier) check() error {
 	return io.EOF
 }
 
-// drain reads to the end and returns what was wrong with the blob.
+// drain reads to the end and returns the error of the blob, if any.
 func (v *verifier) drain() error {
 	_, err := io.Copy(io.Discard, v)
 	return err
 }
 
-// checkDescriptor refuses what cannot be looked up or verified.
+// checkDescriptor returns an error for a descriptor that cannot be looked up or
+// verified.
 func checkDescriptor(d ocispec.Descriptor) error {
 	if n := max(len(d.Digest), len(d.MediaType), len(d.ArtifactType)); n > maxText {
 		return fmt.Errorf("%w: a digest or media type of %d bytes", errBound, n)

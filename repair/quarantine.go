@@ -12,21 +12,22 @@ import (
 	"github.com/layerkeep/layerkeep/snapshotter/meta"
 )
 
-// isOutlived reports whether a finding says no more than that a snapshot is in
-// quarantine, which this check, as it looks closely enough, decides anew.
+// isOutlived reports whether a finding only says that a snapshot is in
+// quarantine. Such a finding is ignored if this check is thorough enough to
+// decide again about the quarantine.
 func (r *repairer) isOutlived(f check.Finding) bool {
 	q, is := r.inQuarantine[f.Name]
 	return is && f.Path == "" && f.What == q.Err().Error() && r.seesThrough(q)
 }
 
-// seesThrough reports whether this check looks as closely as the one that has
-// found what is wrong.
+// seesThrough reports whether this check is at least as thorough as the one
+// that led to the quarantine.
 func (r *repairer) seesThrough(q snapshotter.Quarantine) bool { return r.opts.ReadData || !q.ReadData }
 
-// quarantine puts what is beyond help into quarantine, so that nothing new is
-// made on it, and lets go what an earlier repair has put there and is sound
-// now. Where that fails, as on a full disk, the outcome says so, and the others
-// are told all the same.
+// quarantine puts the layers that could not be repaired into quarantine, so
+// that no new snapshot can be made on them. It also releases snapshots that are
+// sound now. If the quarantine fails, for example because the disk is full, the
+// outcome says so, and the other outcomes are still reported.
 func (r *repairer) quarantine() {
 	for key, o := range r.tried {
 		if !r.isForQuarantine(key, o) {
@@ -44,10 +45,16 @@ func (r *repairer) quarantine() {
 	r.release()
 }
 
-// isForQuarantine leaves out what cannot be used anyway: a layer that is
-// missing or torn, or is in another store. What the database does not know yet
-// is not damaged, and what only lacked room, or was mounted, may be sound, and
-// what lacks its hints is only slow.
+// isForQuarantine reports whether a layer must be put into quarantine. These
+// must not:
+//
+//   - a layer of a snapshot that is not committed
+//   - a layer that is missing, torn or in another store, because it cannot be
+//     used anyway
+//   - a layer that is newer than the database, because it is not damaged
+//   - a layer whose repair failed only for lack of space or because it was
+//     mounted, because it may be sound
+//   - a layer that only lacks its hints, because it is only slow
 func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	l := r.layers[key]
 	none := func(err error) bool {
@@ -58,8 +65,9 @@ func (r *repairer) isForQuarantine(key string, o *Outcome) bool {
 	return o.Err != nil && !passes && !onlySlow && l.Kind == meta.Committed && l.Store == "" && !l.Missing && !slices.ContainsFunc(l.Faults, none)
 }
 
-// letGo ends the quarantine of a snapshot whose record was written again, where
-// what its commit has kept tells as much as the check that has put it there.
+// letGo releases a snapshot whose record was written again. It does so only if
+// the data that the commit recorded proves as much as the check that led to the
+// quarantine.
 func (r *repairer) letGo(key string, o *Outcome) error {
 	q, is := r.inQuarantine[key]
 	if !is || r.opts.DryRun || o.Unverified && q.ReadData {
@@ -68,8 +76,8 @@ func (r *repairer) letGo(key string, o *Outcome) error {
 	return r.snaps.Release(r.ctx, key)
 }
 
-// release ends the quarantine of snapshots in which this check, which has
-// looked as closely as the one before, has found nothing.
+// release releases the snapshots in which this check has found nothing, if it
+// is at least as thorough as the check that led to the quarantine.
 func (r *repairer) release() {
 	for _, key := range r.order {
 		q, is := r.inQuarantine[key]

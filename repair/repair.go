@@ -51,19 +51,20 @@ type repairer struct {
 	snaps  *snapshotter.Snapshotter
 	images *image.Store
 	opts   Options
-	// layers are those of snapshots, by key, and order has the keys, parents first.
+	// layers has the layers of the snapshots, by key. order has the keys, parents
+	// first.
 	layers map[string]snapshotter.Layer
 	order  []string
-	// broken has what the last check of a snapshot has found about its layer
+	// broken has the findings of the last check about the layer of a snapshot
 	// itself.
 	broken map[string][]check.Finding
-	// outcomes are in the order in which the things were found; tried are those of
-	// layers.
+	// outcomes are in the order in which the damage was found. tried has the
+	// outcomes of the layers that were repaired or could not be.
 	outcomes []*Outcome
 	tried    map[string]*Outcome
-	// blobs are those that were dealt with.
+	// blobs are the blobs that were already handled.
 	blobs map[digest.Digest]bool
-	// inQuarantine are snapshots that an earlier repair has put there.
+	// inQuarantine has the snapshots that an earlier repair put into quarantine.
 	inQuarantine map[string]snapshotter.Quarantine
 }
 
@@ -105,11 +106,11 @@ func (r *repairer) run() error {
 	return r.ctx.Err()
 }
 
-// check checks the whole store, or snapshots with what they stand on, and
-// remembers which layers are broken now.
+// check checks the whole store, or the named snapshots with all their parents.
+// It records which layers are broken now.
 func (r *repairer) check(names []string) (found []check.Finding, err error) {
 	for _, key := range names {
-		for n := 0; key != "" && n < len(r.layers); n++ { // so that a circle ends, too
+		for n := 0; key != "" && n < len(r.layers); n++ { // the bound also ends a cycle
 			delete(r.broken, key)
 			key = r.layers[key].Parent
 		}
@@ -127,8 +128,9 @@ func (r *repairer) check(names []string) (found []check.Finding, err error) {
 	return found, err
 }
 
-// mend makes those broken layers anew under which none is broken, and returns
-// what has to be checked again: these, and what stands on them.
+// mend repairs each broken layer that has no broken layer below it. It returns
+// what must be checked again: the repaired snapshots and all snapshots above
+// them.
 func (r *repairer) mend() (again []string) {
 	for _, key := range r.order {
 		if r.broken[key] == nil || r.below(key) != "" || r.tried[key] != nil || r.ctx.Err() != nil {
@@ -151,8 +153,8 @@ func (r *repairer) mend() (again []string) {
 	return slices.Compact(again)
 }
 
-// layer makes the layer of a snapshot anew, or its record where nothing else is
-// wrong.
+// layer repairs the layer of a snapshot. If only its record is damaged, layer
+// repairs only the record.
 func (r *repairer) layer(key string, o *Outcome) error {
 	l := r.layers[key]
 	older := func(err error) bool { return errors.Is(err, snapshotter.ErrOlder) }
@@ -192,17 +194,17 @@ func (r *repairer) layer(key string, o *Outcome) error {
 	return err
 }
 
-// errGone: there is nothing left of a layer.
+// errGone: nothing is left of a layer.
 var errGone = errors.New("its files are gone")
 
-// fromSource makes a layer anew from its blob, or writes its record again where
-// that is all that it takes.
+// fromSource unpacks a layer again from its blob. If only its record is
+// damaged, fromSource may write the record again instead.
 func (r *repairer) fromSource(key string, l snapshotter.Layer, o *Outcome) error {
 	if !onlyRecord(l) {
 		return r.images.RenewLayer(r.ctx, key, r.opts.DryRun)
 	}
 	var recorded error
-	if l.Digest != "" { // to compare with, so that nothing has to be unpacked
+	if l.Digest != "" { // the digest verifies the files, so nothing has to be unpacked
 		if recorded = r.record(key, l, o); recorded == nil {
 			return nil
 		}
@@ -235,8 +237,9 @@ func (r *repairer) record(key string, l snapshotter.Layer, o *Outcome) error {
 	return r.letGo(key, o)
 }
 
-// hasNoBlob reports an error that says that no sound blob tells what a layer
-// must be. One that is there does, whatever keeps it from being unpacked now.
+// hasNoBlob reports whether an error says that there is no sound blob to show
+// what a layer must contain. An error that only prevents unpacking a sound blob
+// now does not count.
 func hasNoBlob(err error) bool {
 	for _, none := range []error{image.ErrNoSource, image.ErrBlobDamaged, driver.ErrUnsupported, driver.ErrDigest, driver.ErrInvalidLayer} {
 		if errors.Is(err, none) {
@@ -246,8 +249,8 @@ func hasNoBlob(err error) bool {
 	return false
 }
 
-// onlyRecord reports whether a layer's record is lost or wrong, and nothing
-// else is known to be, but that it is in quarantine.
+// onlyRecord reports whether the record of a layer is lost or wrong, and no
+// other damage is known. A quarantine does not count as damage.
 func onlyRecord(l snapshotter.Layer) bool {
 	record := func(err error) bool {
 		return errors.Is(err, snapshotter.ErrRecord) || errors.Is(err, snapshotter.ErrLayerMissing)
@@ -256,8 +259,8 @@ func onlyRecord(l snapshotter.Layer) bool {
 	return l.Store == "" && slices.ContainsFunc(l.Faults, record) && !slices.ContainsFunc(l.Faults, other)
 }
 
-// explain adds what was not tried because of what is below, and says which
-// repairs have not lasted.
+// explain adds the layers that were not tried because a layer below them is
+// damaged, and reports the repairs that did not last.
 func (r *repairer) explain() {
 	for _, key := range r.order {
 		if r.broken[key] == nil {
@@ -265,7 +268,7 @@ func (r *repairer) explain() {
 		}
 		o, lowest := r.tried[key], r.below(key)
 		if below := r.tried[lowest]; o == nil && r.opts.DryRun && below != nil && below.Err == nil {
-			continue // it would be looked at again
+			continue // a real run would check it again
 		}
 		if o == nil {
 			o = r.outcome(r.broken[key])
@@ -281,10 +284,10 @@ func (r *repairer) explain() {
 	}
 }
 
-// below returns the lowest snapshot under key whose layer is broken, empty for
-// none.
+// below returns the lowest snapshot below key whose layer is broken. It returns
+// "" if there is none.
 func (r *repairer) below(key string) (lowest string) {
-	for range r.layers { // a circle, which only damage can make, ends too
+	for range r.layers { // the bound ends a cycle, which only damage can make
 		if key = r.layers[key].Parent; key == "" {
 			break
 		}
@@ -295,7 +298,7 @@ func (r *repairer) below(key string) (lowest string) {
 	return lowest
 }
 
-// above returns the snapshots that stand on key, parents before their children.
+// above returns the snapshots above key, parents before their children.
 func (r *repairer) above(key string) (keys []string) {
 	on := map[string]bool{key: true}
 	for _, k := range r.order {
@@ -307,7 +310,8 @@ func (r *repairer) above(key string) (keys []string) {
 	return keys
 }
 
-// untold are those of the snapshots of which nothing tells what they must be.
+// untold returns those of the snapshots for which nothing tells what they must
+// contain.
 func (r *repairer) untold(keys []string) []string {
 	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
 		l := r.layers[key]
@@ -315,7 +319,7 @@ func (r *repairer) untold(keys []string) []string {
 	})
 }
 
-// outcome adds one for a thing with these findings.
+// outcome adds an outcome for a damaged thing with these findings.
 func (r *repairer) outcome(found []check.Finding) *Outcome {
 	o := r.fill(&Outcome{}, found)
 	r.outcomes = append(r.outcomes, o)
@@ -336,7 +340,7 @@ func (r *repairer) fill(o *Outcome, found []check.Finding) *Outcome {
 }
 
 // imageList writes the copy of the list of images again. Images that only the
-// copy knows stay in it: what they lack has been told.
+// copy has stay in it: what they lack was already reported.
 func (r *repairer) imageList() error {
 	if err := r.images.RenewBackup(r.ctx); err != nil {
 		return err
@@ -348,8 +352,8 @@ func (r *repairer) imageList() error {
 	return err
 }
 
-// others repairs blobs, after the layers that they may be made from, and names
-// the rest.
+// others repairs the blobs, and reports the rest. It runs after the layers,
+// because a blob may be made from a layer.
 func (r *repairer) others(found []check.Finding) error {
 	for _, f := range found {
 		switch {
@@ -361,7 +365,7 @@ func (r *repairer) others(found []check.Finding) error {
 			o.Part, o.Name, o.Layer, o.Snapshots = check.Blob, f.Blob.String(), "", nil
 			if o.Err = r.images.RenewBlob(r.ctx, f.Blob, r.opts.DryRun); o.Err != nil {
 				o.Err = fmt.Errorf("%w: import the image again", o.Err)
-				if !r.opts.DryRun { // so that the import looks at more than its size
+				if !r.opts.DryRun { // so that an import checks more than the size of the blob
 					o.Err = errors.Join(o.Err, r.images.DoubtBlob(f.Blob))
 				}
 			}

@@ -20,11 +20,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A bed applies layers the way a backend does, and shows what came of it.
+// A bed applies layers as a backend does, and shows the result.
 type bed interface {
-	// apply applies a layer over what the bed shows.
+	// apply applies a layer over the tree that the bed shows.
 	apply(t *testing.T, layer []byte, opts UnpackOptions) (Applied, error)
-	// push makes what the bed shows the parents of the next layer.
+	// push makes the tree that the bed shows the parents of the next layer.
 	push(t *testing.T)
 	tree(t *testing.T) fstest.Tree
 }
@@ -78,16 +78,16 @@ func (b *plainBed) push(*testing.T) {}
 
 func (b *plainBed) tree(t *testing.T) fstest.Tree { return fstest.FromPath(t, b.root) }
 
-// overlayBed is a stack of layers, the last one writable. Those of overlayfs
-// are read through mounts, so that what counts is what the kernel makes of the
-// encoding, and those of aufs through a model of its module.
+// overlayBed is a stack of layers, of which the last is writable. Layers of
+// overlayfs are read through mounts, so the test sees what the kernel makes of
+// the encoding. Layers of aufs are read through a model of its kernel module.
 type overlayBed struct {
 	base     string
 	enc      whiteout.Encoding
 	layers   []string // lowest first; the last is the upper
 	mounted  int
 	detached bool
-	// forgetful forgets files whenever that is possible.
+	// forgetful makes the unpacker forget files whenever it can.
 	forgetful bool
 }
 
@@ -126,7 +126,7 @@ func (b *overlayBed) push(t *testing.T) {
 func (b *overlayBed) show(t *testing.T, n int) string {
 	t.Helper()
 	lowers := slices.Clone(b.layers[:n])
-	if n == 1 && b.enc != whiteout.AUFS { // a stack of one is no stack
+	if n == 1 && b.enc != whiteout.AUFS { // overlay cannot mount a single layer
 		lowers = []string{t.TempDir(), b.layers[0]}
 	}
 	slices.Reverse(lowers)
@@ -171,7 +171,7 @@ func (b *overlayBed) tree(t *testing.T) fstest.Tree {
 	return fstest.FromPath(t, b.show(t, len(b.layers)))
 }
 
-// beds are the ways in which every case is tried.
+// beds are the ways in which every case is tested.
 var beds = map[string]func(*testing.T) bed{
 	"plain":   func(t *testing.T) bed { return newPlainBed(t, fstest.Quick(t)) },
 	"overlay": func(t *testing.T) bed { return newOverlayBed(t, fstest.Quick(t)) },
@@ -212,10 +212,10 @@ func TestEveryStatementOnLayersHoldsForTheApplier(t *testing.T) {
 			continue // edits need a backend's mounts
 		}
 		for name, newBed := range beds {
-			name = strings.ReplaceAll(c.Name+"/"+name, ",", "") // an option separator of mount(2)
+			name = strings.ReplaceAll(c.Name+"/"+name, ",", "") // a comma separates options of mount(2)
 			t.Run(name, func(t *testing.T) { inSequence(t, c, newBed(t), true) })
 			if len(c.Layers) > 1 && (strings.HasSuffix(name, "/overlay") || strings.HasSuffix(name, "/aufs")) {
-				// The upper directory has something in it when the second layer comes.
+				// The upper directory is not empty when the second layer comes.
 				t.Run(name+" one upper", func(t *testing.T) { inSequence(t, c, newBed(t), false) })
 				t.Run(name+" last two in one upper", func(t *testing.T) { lastTwo(t, c, newBed(t)) })
 			}

@@ -3,33 +3,34 @@ package tar
 import "sync/atomic"
 
 const (
-	// smallBody is the largest body that is buffered for the writers.
+	// smallBody is the largest body, in bytes, that is buffered for the writers.
 	smallBody  = 1 << 20
 	arenaSize  = 1 << 20
 	arenaCount = 16
 )
 
-// An arena is a buffer that many bodies share. It is used again when the last
-// of them has been written.
+// An arena is a buffer that several bodies share. It can be reused once the
+// last of these bodies has been written.
 type arena struct {
 	buf  []byte
 	used int
 	refs atomic.Int32
 }
 
-// arenas bounds the memory of bodies in flight to arenaCount arenas.
+// arenas limits the memory of the bodies that wait for a writer to arenaCount
+// arenas.
 type arenas struct {
 	free chan *arena
 	made int
 	cur  *arena
-	// before is called before alloc waits.
+	// before runs before alloc waits for a free arena.
 	before func()
 }
 
 func newArenas() *arenas { return &arenas{free: make(chan *arena, arenaCount)} }
 
-// alloc returns room for a body of at most smallBody bytes, waiting until there
-// is some. The caller releases the arena once for each call.
+// alloc returns memory for a body of at most smallBody bytes. It waits until
+// there is some. The caller releases the returned arena once for each call.
 func (s *arenas) alloc(n int) ([]byte, *arena) {
 	if s.cur == nil || len(s.cur.buf)-s.cur.used < n {
 		if s.cur != nil {
@@ -61,7 +62,7 @@ func (s *arenas) take() *arena {
 	return a
 }
 
-// close gives the buffers back that nobody holds. Nothing may be allocated
+// close returns the free buffers to the pool. The caller must not call alloc
 // afterwards.
 func (s *arenas) close() {
 	if s.cur != nil {

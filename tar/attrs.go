@@ -11,27 +11,27 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// attributes are those of one file of a layer.
+// attributes is the attributes of one file of a layer.
 type attributes struct {
 	attrs.Attrs
-	// foreign are the names of extended attributes that no file system of Linux can
-	// hold, such as com.apple.quarantine.
+	// foreign is the names of extended attributes that no file system of Linux can
+	// store, such as com.apple.quarantine.
 	foreign []string
 }
 
-// impliedAttrs are those of a directory that no layer described (A2).
+// impliedAttrs returns the attributes of a directory that no layer described
+// (A2).
 func impliedAttrs() *attributes {
 	return &attributes{Attrs: attrs.Attrs{Mode: 0o755, Mtime: time.Unix(0, 0)}}
 }
 
 const (
-	// maxID is the largest id: the one after it means "leave as it is" to
-	// chown(2).
+	// maxID is the largest ID. The next value means "leave unchanged" to chown(2).
 	maxID       = 1<<32 - 2
 	schilyXattr = "SCHILY.xattr."
 )
 
-// headerAttrs takes the attributes from the header of an entry.
+// headerAttrs reads the attributes from the header of an entry.
 func headerAttrs(hdr *stdtar.Header, enc whiteout.Encoding) (attributes, error) {
 	a := attributes{Attrs: attrs.Attrs{Mode: uint32(hdr.Mode) & diff.PermMask, Mtime: hdr.ModTime}}
 	if hdr.Uid < 0 || hdr.Uid > maxID {
@@ -74,7 +74,7 @@ func hasNamespace(name string) bool {
 	return slices.ContainsFunc([]string{"user.", "trusted.", "security.", "system."}, func(space string) bool { return strings.HasPrefix(name, space) })
 }
 
-// nodeAttrs takes the attributes from a view.
+// nodeAttrs converts the attributes that a view returns.
 func nodeAttrs(n diff.Node, xattrs map[string]string, enc whiteout.Encoding) attributes {
 	return attributes{Attrs: attrs.New(n.Mode, n.UID, n.GID, n.Mtime, xattrs, enc)}
 }

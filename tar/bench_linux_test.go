@@ -31,7 +31,7 @@ func manyFiles(tb testing.TB) []byte {
 }
 
 // BenchmarkUnpack unpacks 10,000 files of 4 KiB and merges them into an empty
-// directory. What was made is deleted outside of the time.
+// directory. Deleting them is not timed.
 func BenchmarkUnpack(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("needs root: mounts scratch file systems")

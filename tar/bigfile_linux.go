@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isSparse reports whether the body has holes in the stream already.
+// isSparse reports whether the body already has holes in the stream.
 func isSparse(hdr *stdtar.Header) bool {
 	if hdr.Typeflag == stdtar.TypeGNUSparse {
 		return true
@@ -24,9 +24,9 @@ func isSparse(hdr *stdtar.Header) bool {
 	return false
 }
 
-// streamFile writes a body that is too large to be buffered, or has holes.
+// streamFile writes a body that is too large for a buffer, or has holes.
 func (u *unpacker) streamFile(j *job, hdr *stdtar.Header) error {
-	u.writers.flush() // they have something to do meanwhile
+	u.writers.flush() // the writers can work meanwhile
 	fd, err := u.maker.create(j)
 	if err != nil {
 		return err
@@ -57,8 +57,8 @@ const (
 
 var zeros [holeSize]byte
 
-// copyBody copies a body into an open file. Runs of zeros that fill a page
-// become holes: a layer has no other way to say that a file is sparse.
+// copyBody copies a body into an open file. It turns pages of zeros into holes:
+// a layer cannot express in another way that a file is sparse.
 func (u *unpacker) copyBody(fd int, r io.Reader) (int64, error) {
 	if u.buf == nil {
 		u.buf = arenaSpaces.get()
@@ -88,7 +88,8 @@ func (u *unpacker) copyBody(fd int, r io.Reader) (int64, error) {
 	}
 }
 
-// writeChunk returns how many bytes it has written that are no holes.
+// writeChunk writes a chunk at an offset, and returns how many bytes it has
+// written. Holes do not count.
 func writeChunk(fd int, b []byte, at int64) (written int64, err error) {
 	for len(b) > 0 {
 		skip := zeroRun(b)
@@ -109,7 +110,8 @@ func writeChunk(fd int, b []byte, at int64) (written int64, err error) {
 	return written, nil
 }
 
-// zeroRun is how many bytes at the start of b are pages of zeros.
+// zeroRun returns the number of bytes at the start of b that are pages of
+// zeros.
 func zeroRun(b []byte) int {
 	n := 0
 	for n < len(b) {
@@ -122,8 +124,7 @@ func zeroRun(b []byte) int {
 	return n
 }
 
-// dataRun is how many bytes at the start of b are before the next page of
-// zeros.
+// dataRun returns the number of bytes in b before the next page of zeros.
 func dataRun(b []byte) int {
 	n := 0
 	for n < len(b) {

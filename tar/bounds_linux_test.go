@@ -14,7 +14,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// What is exactly as large as a limit allows is allowed.
+// A layer that exactly reaches a limit is allowed.
 func TestAStreamMayBeAsLargeAsItsLimits(t *testing.T) {
 	s := &stream{limits: Limits{Bytes: 2 * ratioFloor, Ratio: 10}}
 	for _, c := range []struct {

@@ -3,8 +3,8 @@ package tar
 import "sync"
 
 // A bufferPool keeps buffers of one size for the next layer. The runtime clears
-// a new one, which takes longer than all else that a layer of a few files
-// needs. What a buffer from here holds is what it was last used for.
+// a new buffer, which takes longer than everything else that a layer of a few
+// files needs. A buffer from the pool contains the data of its last use.
 type bufferPool struct {
 	size int
 	pool sync.Pool
@@ -22,7 +22,8 @@ func (p *bufferPool) get() []byte {
 	return make([]byte, p.size)
 }
 
-// put takes a buffer that nobody uses any more; nil is none.
+// put returns a buffer to the pool. The caller must not use it again. A nil
+// buffer is ignored.
 func (p *bufferPool) put(b []byte) {
 	if b != nil {
 		p.pool.Put(&b)

@@ -11,15 +11,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A process that unpacks many small layers must not pay for large buffers each
+// A process that unpacks many small layers must not allocate large buffers each
 // time.
 func TestSmallLayersShareTheirBuffers(t *testing.T) {
 	requireRoot(t)
 	layer := fstest.Layer(t, fstest.Dir("d"), fstest.File("d/f", "body"), fstest.File("g", "another"))
 	for name, stream := range map[string][]byte{"plain": layer, "gzip": gzipped(t, layer), "zstd": zstandard(t, layer)} {
 		t.Run(name, func(t *testing.T) {
-			// The collector drops what a pool holds; the race detector drops a quarter of
-			// it.
+			// The garbage collector empties a pool, and the race detector drops a quarter
+			// of its buffers.
 			defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			const rounds = 64
 			unpack := func() {

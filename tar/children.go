@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// named is what has a name in a directory: a node or a mark, as a pointer.
+// named is the type of a child with a name, as a pointer: a node or a mark.
 type named interface {
 	comparable
 	called() string
 }
 
-// children are what is in a directory. Most directories have little, for which
-// a list takes a tenth of what a map does.
+// children is the set of children of a directory. Most directories have few
+// children, and for few a list takes a tenth of the memory of a map.
 type children[T named] struct {
-	list []T // while there are few
+	list []T // used while there are few
 	many map[string]T
 }
 
-// maxFew is how many a list may have.
+// maxFew is the largest number of children in a list.
 const maxFew = 16
 
-// get returns nil when nothing has the name.
+// get returns the child with this name, or nil.
 func (s *children[T]) get(name string) (none T) {
 	if s.many != nil {
 		return s.many[name]
@@ -34,7 +34,7 @@ func (s *children[T]) get(name string) (none T) {
 	return none
 }
 
-// put adds a child, whose name must be free.
+// put adds a child. No other child may have its name.
 func (s *children[T]) put(c T) {
 	switch {
 	case s.many != nil:
@@ -62,8 +62,8 @@ func (s *children[T]) drop(c T) {
 
 func (s *children[T]) count() int { return len(s.list) + len(s.many) }
 
-// all yields the children in no particular order. The one that was yielded last
-// may be dropped meanwhile.
+// all yields the children in no particular order. The loop may drop the child
+// that it received last.
 func (s *children[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for _, c := range s.many {
@@ -79,7 +79,7 @@ func (s *children[T]) all() iter.Seq[T] {
 	}
 }
 
-// names returns the names in order.
+// names returns the names in sorted order.
 func (s *children[T]) names() []string {
 	names := make([]string, 0, s.count())
 	for c := range s.all() {
@@ -89,9 +89,9 @@ func (s *children[T]) names() []string {
 	return names
 }
 
-// keep replaces the children by those for which it holds, and reports whether
-// that is fewer. A map from which is deleted does not shrink, so there is a new
-// one.
+// keep keeps only the children for which holds returns true, and reports
+// whether it dropped any. It builds a new set, because a map does not shrink
+// when entries are deleted.
 func (s *children[T]) keep(holds func(T) bool) (fewer bool) {
 	var left children[T]
 	for c := range s.all() {

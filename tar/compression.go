@@ -47,8 +47,9 @@ func (c Compression) String() string {
 	}
 }
 
-// maxWindow bounds the memory that a zstd frame can ask for; it is the largest
-// window that the zstd command accepts without being told to (zstd(1), --long).
+// maxWindow limits the memory that a zstd frame can ask for, in bytes. It is
+// the largest window that the zstd command accepts by default (zstd(1),
+// --long).
 const maxWindow = 128 << 20
 
 // NewDecompressor finds the compression of r by its first bytes and returns the
@@ -94,21 +95,21 @@ func NewDecompressor(r io.Reader) (rc io.ReadCloser, c Compression, err error) {
 	return &decompressor{Reader: z, input: br}, c, nil
 }
 
-// gzipMembers reads one gzip member after the other, and the padding behind the
-// last.
+// gzipMembers reads all members of a gzip stream, and the padding after the
+// last one.
 type gzipMembers struct {
 	z     *gzip.Reader
 	from  *bufio.Reader
 	ended bool
 }
 
-// maxPadding is how many NUL bytes may follow a gzip stream: programs that pad
-// fill up a block, of 10 KiB as a rule.
+// maxPadding is the largest number of NUL bytes after a gzip stream. Programs
+// that pad fill a block, usually of 10 KiB.
 const maxPadding = 1 << 20
 
 func (g *gzipMembers) Read(p []byte) (int, error) {
 	for !g.ended {
-		g.z.Multistream(false) // which the last reset has switched on
+		g.z.Multistream(false) // the last reset has switched it on
 		n, err := g.z.Read(p)
 		if !errors.Is(err, io.EOF) {
 			return n, err
@@ -120,8 +121,7 @@ func (g *gzipMembers) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// next begins the member that follows the one that has just ended, if there is
-// one.
+// next starts the next gzip member, if there is one.
 func (g *gzipMembers) next() error {
 	for padding := 0; ; padding++ {
 		b, err := g.from.ReadByte()
@@ -133,7 +133,7 @@ func (g *gzipMembers) next() error {
 			return err
 		case b == 0 && padding < maxPadding:
 			continue
-		case padding > 0: // it is no padding
+		case padding > 0: // data after NUL bytes is not padding
 			return gzip.ErrHeader
 		}
 		if err := g.from.UnreadByte(); err != nil {
@@ -145,8 +145,9 @@ func (g *gzipMembers) next() error {
 
 var inputBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 
-// A decompressor gives the buffer of its input back when it is closed: it reads
-// in no goroutine of its own, as the one for zstd does.
+// A decompressor returns the buffer of its input to the pool when it is closed.
+// It can do that because it has no goroutine that still reads; the zstd decoder
+// has one, so it is not wrapped.
 type decompressor struct {
 	io.Reader
 	input *bufio.Reader
@@ -191,13 +192,14 @@ func DetectCompression(head []byte) Compression {
 	}
 }
 
-// isSkippable reports zstd's skippable frames, which may come first (RFC 8878,
-// section 3.1.2).
+// isSkippable reports whether a stream starts with a skippable zstd frame. Such
+// frames may come first (RFC 8878, section 3.1.2).
 func isSkippable(head []byte) bool {
 	return len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.Equal(head[1:4], []byte("\x2a\x4d\x18"))
 }
 
-// unexpected turns an end of input in the middle of something into what it is.
+// unexpected turns io.EOF into io.ErrUnexpectedEOF, for input that ends too
+// early.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -22,7 +22,7 @@ func gzipOf(t *testing.T, body string) []byte {
 	return b.Bytes()
 }
 
-// NUL bytes behind a gzip stream are padding, and nothing else is.
+// NUL bytes after a gzip stream are padding. All other bytes are an error.
 func TestGzipMembersAndThePaddingBehindThem(t *testing.T) {
 	one, two, none := gzipOf(t, "one"), gzipOf(t, strings.Repeat("two", 100_000)), gzipOf(t, "")
 	both := "one" + strings.Repeat("two", 100_000)
@@ -50,7 +50,7 @@ func TestGzipMembersAndThePaddingBehindThem(t *testing.T) {
 			"with the end": iotest.DataErrReader(bytes.NewReader(c.stream)),
 		} {
 			if how == "by bytes" && len(c.stream) > maxPadding {
-				continue // that takes seconds
+				continue // it would take seconds
 			}
 			rc, packed, err := NewDecompressor(r)
 			require.NoError(t, err, name)

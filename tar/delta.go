@@ -21,10 +21,10 @@ type Delta struct {
 	detached bool
 	root     bool  // the layer has an entry for the root
 	escaped  bool  // an attribute was escaped
-	marks    *mark // markers, and directories that are not what they seem
+	marks    *mark // whiteouts, opaque marks, and facts about directories
 }
 
-// saved is the form on disk.
+// saved is the form of a delta on disk.
 type saved struct {
 	Version  int         `json:"version"`
 	Encoding string      `json:"encoding"`
@@ -34,12 +34,12 @@ type saved struct {
 	Marks    []savedMark `json:"marks,omitempty"`
 }
 
-// savedMark is one mark. They stand in the order of a walk, with names rather
-// than paths: hundreds of directories in each other have paths of many times
-// their names' length.
+// savedMark is one mark. The marks are in the order of a walk. Each has a name
+// and a depth instead of a path: with hundreds of nested directories, the paths
+// would be many times longer than the names.
 type savedMark struct {
-	Depth    int    `json:"depth"` // the root has 0
-	Name     []byte `json:"name"`  // bytes: it need not be UTF-8
+	Depth    int    `json:"depth"` // 0 for the root
+	Name     []byte `json:"name"`  // bytes, because it need not be UTF-8
 	Whiteout bool   `json:"whiteout,omitempty"`
 	Opaque   bool   `json:"opaque,omitempty"`
 	Implied  bool   `json:"implied,omitempty"`
@@ -58,23 +58,23 @@ func (d *Delta) Escaped() bool { return d.escaped }
 func (d *Delta) Save(w io.Writer) error {
 	head := saved{Version: savedVersion, Encoding: d.encoding.String(), Detached: d.detached, Root: d.root, Escaped: d.escaped}
 	s := saver{w: bufio.NewWriter(w)}
-	s.value(head, 1) // without the brace at its end
+	s.value(head, 1) // without the closing brace
 	_, _ = s.w.WriteString(`,"marks":[`)
 	s.add(0, "", d.marks)
 	_, _ = s.w.WriteString("]}\n")
-	if err := errors.Join(s.err, s.w.Flush()); err != nil { // which has the errors of all writes
+	if err := errors.Join(s.err, s.w.Flush()); err != nil { // Flush returns the error of any earlier write
 		return fmt.Errorf("save delta: %w", err)
 	}
 	return nil
 }
 
-// A saver writes marks one by one: there can be millions.
+// A saver writes marks one by one, because there can be millions.
 type saver struct {
 	w   *bufio.Writer
 	err error
 }
 
-// value writes a value but for the last bytes of it.
+// value writes a value as JSON, without its last less bytes.
 func (s *saver) value(v any, less int) {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -94,13 +94,13 @@ func (s *saver) add(depth int, name string, m *mark) {
 	}
 }
 
-// What is read of a saved delta at one time, in bytes: so many in the
-// beginning, and so many more for each mark, of which the longest has some 500.
+// Limits on the size of a saved delta, in bytes. savedHead is for the part
+// before the marks. savedEach is added for each mark; the longest takes about
+// 500 bytes.
 const (
 	savedHead = 64 << 10
 	savedEach = 4 << 10
-	// maxSaved is how many bytes it has at most: ten million marks take some 700
-	// MB.
+	// maxSaved is for the whole: ten million marks take about 700 MB.
 	maxSaved = 1 << 30
 )
 
@@ -121,7 +121,7 @@ type loader struct {
 	dec   *json.Decoder
 	delta *Delta
 	head  saved
-	way   []*mark // from the root to the last mark
+	way   []*mark // the marks from the root to the last one
 	count int
 }
 
@@ -157,7 +157,7 @@ func (l *loader) expect(want json.Delim) error {
 	return err
 }
 
-// field reads one of the fields before the marks.
+// field reads one field that is not the marks.
 func (l *loader) field(key json.Token) error {
 	var skipped json.RawMessage
 	var into any = &skipped
@@ -229,8 +229,9 @@ func (l *loader) mark(sm *savedMark) error {
 	return nil
 }
 
-// markAbove says of the marks on the way to a marker that there is one below.
-// Those above one that says so already say so, too.
+// markAbove sets below on all marks from the root to a whiteout or opaque mark.
+// It stops at the first mark that has it set, because those above then have it
+// too.
 func markAbove(way []*mark) {
 	for _, m := range slices.Backward(way) {
 		if m.below {
@@ -240,13 +241,12 @@ func markAbove(way []*mark) {
 	}
 }
 
-// isName reports whether a directory can have a file of that name.
+// isName reports whether a file can have that name.
 func isName(name []byte) bool {
 	return len(name) > 0 && len(name) <= maxName && string(name) != "." && string(name) != ".." && !bytes.ContainsAny(name, "/\x00")
 }
 
-// bounded is a reader that fails, rather than to end, when it has given left
-// bytes.
+// bounded is a reader that returns an error, and not io.EOF, after left bytes.
 type bounded struct {
 	from io.Reader
 	left int64

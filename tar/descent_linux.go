@@ -6,14 +6,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// A descent is a way down a tree of directories. Only the lowest maxDescent of
-// them are open; one above is opened again, as the directory above, when the
-// way leads back to it. So a tree of any depth takes a fixed number of
-// descriptors.
+// A descent is the path from the root to the current directory in a walk of a
+// tree. Only the lowest maxDescent directories are open. A directory above is
+// opened again, as ".." of the one below it, when the walk comes back to it. So
+// a tree of any depth needs a fixed number of descriptors.
 type descent struct{ dirs []*openDir }
 
-// An openDir is a directory of a descent. It is open unless the way is far
-// below.
+// An openDir is a directory of a descent. It is closed while the walk is far
+// below it.
 type openDir struct {
 	fd int // -1 while it is closed
 	id sys.Identity
@@ -21,7 +21,8 @@ type openDir struct {
 
 const maxDescent = 32
 
-// push goes down into an open directory, which is the descent's from now on.
+// push adds an open directory at the bottom. The descent then owns the
+// descriptor.
 func (d *descent) push(fd int) (*openDir, error) {
 	dir := &openDir{fd: fd}
 	d.dirs = append(d.dirs, dir)
@@ -43,7 +44,7 @@ func (o *openDir) shut() (err error) {
 	return nil
 }
 
-// pop closes the lowest directory; the one above it is open afterwards.
+// pop closes the lowest directory and makes sure that the one above it is open.
 func (d *descent) pop() error {
 	n := len(d.dirs) - 1
 	low := d.dirs[n]
@@ -51,14 +52,14 @@ func (d *descent) pop() error {
 	var err error
 	if n > 0 && d.dirs[n-1].fd < 0 {
 		up := d.dirs[n-1]
-		up.fd, err = sys.OpenAbove(low.fd, up.id) // -1 with an error
+		up.fd, err = sys.OpenAbove(low.fd, up.id) // up.fd is -1 after an error
 	}
 	unix.Close(low.fd)
 	low.fd = -1
 	return err
 }
 
-// close closes what is still open, after an error.
+// close closes all directories that are still open, after an error.
 func (d *descent) close() {
 	for _, o := range d.dirs {
 		if o.fd >= 0 {

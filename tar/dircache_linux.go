@@ -9,16 +9,16 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// A dirCache keeps descriptors of the staging directory's directories open,
-// the most recently used ones. Only the parsing goroutine uses the cache; the
-// handles that it gives out are shared with the writers by counting references.
+// A dirCache keeps the most recently used directories of the staging directory
+// open. Only the parsing goroutine uses the cache. The writers share the
+// handles that it returns; a handle counts its references.
 type dirCache struct {
 	root int
 	max  int
 	lru  *list.List // of *dirHandle, most recent in front
 	open atomic.Int32
-	// drain waits until no job has a handle any more: queued jobs keep handles
-	// open that have left the cache.
+	// drain waits until no job has a handle. Queued jobs keep handles open that are
+	// no longer in the cache.
 	drain func() error
 }
 
@@ -33,8 +33,8 @@ type dirHandle struct {
 
 const maxOpenDirs = 256
 
-// newDirCache sizes the cache so that it takes at most an eighth of the
-// descriptors this process may have: others unpack at the same time.
+// newDirCache limits the cache to an eighth of the file descriptors that this
+// process may open, because several layers may be unpacked at the same time.
 func newDirCache(root int) *dirCache {
 	limit := maxOpenDirs
 	var r unix.Rlimit
@@ -44,7 +44,7 @@ func newDirCache(root int) *dirCache {
 	return &dirCache{root: root, max: limit, lru: list.New()}
 }
 
-// get returns a handle of a directory. The caller releases it.
+// get returns a handle of a directory. The caller must release it.
 func (c *dirCache) get(n *node) (*dirHandle, error) {
 	if h := n.dir.handle; h != nil {
 		c.lru.MoveToFront(h.elem)
@@ -75,8 +75,9 @@ func (c *dirCache) get(n *node) (*dirHandle, error) {
 	return c.put(n, fd), nil
 }
 
-// above returns a handle of the directory that n is in. Where n itself is open,
-// it is the way there: the directories above need not be opened one by one.
+// above returns a handle of the directory that contains n. If n itself is open,
+// above opens ".." from there, and need not open the directories on the path
+// one by one.
 func (c *dirCache) above(n *node) (*dirHandle, error) {
 	below := n.dir.handle
 	if below == nil || n.parent.parent == nil || n.parent.dir.handle != nil {
@@ -89,7 +90,8 @@ func (c *dirCache) above(n *node) (*dirHandle, error) {
 	return c.put(n.parent, fd), nil
 }
 
-// put makes a handle of a descriptor, for the cache and the caller.
+// put makes a handle of a descriptor. It has two references, one for the cache
+// and one for the caller.
 func (c *dirCache) put(n *node, fd int) *dirHandle {
 	h := &dirHandle{node: n, open: &c.open, fd: fd}
 	c.open.Add(1)
@@ -102,7 +104,8 @@ func (c *dirCache) put(n *node, fd int) *dirHandle {
 	return h
 }
 
-// drop takes a handle out of the cache; whoever still has it may use it on.
+// drop removes a handle from the cache. The other holders of the handle can
+// still use it.
 func (c *dirCache) drop(h *dirHandle) {
 	c.lru.Remove(h.elem)
 	h.node.dir.handle = nil

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// A droppedKind is a kind of PAX records that other programs write, no engine
-// reads, and a layer therefore does not carry. What they say is lost, so there
-// is a warning.
+// A droppedKind is a kind of PAX records that other programs write and that no
+// container engine reads. A layer cannot carry them, so their information is
+// lost, and there is a warning.
 type droppedKind struct {
 	prefix string
-	// what it is, for the warning.
+	// what describes it in the warning.
 	what string
-	// instead says where a layer has it.
+	// instead says how a layer stores the same information.
 	instead string
 }
 
-// droppedKinds: lists of access control are text with the names of users where
-// the archive was made, and a name means nobody before the image has its own
-// /etc/passwd. GNU tar writes them with --acls, and labels with --selinux;
-// bsdtar writes lists, flags and attributes.
+// The ACL records are text with the names of users on the machine that made the
+// archive, and such a name means nothing before the image has its own
+// /etc/passwd. GNU tar writes them with --acls, and SELinux labels with
+// --selinux. bsdtar writes ACLs, flags and attributes.
 var droppedKinds = []droppedKind{
 	{"SCHILY.acl.", "access control list written as text", "a layer has them as SCHILY.xattr.system.posix_acl_access and _default"},
 	{"SCHILY.fflags", "file flags", "a layer has none"},
@@ -28,29 +28,29 @@ var droppedKinds = []droppedKind{
 	{libarchiveXattr, "extended attribute", "a layer has it as SCHILY.xattr"},
 }
 
-// libarchiveXattr begins the records in which bsdtar writes attributes a second
-// time, packed as base64, under names in which some characters are written like
-// %20.
+// libarchiveXattr is the prefix of records in which bsdtar writes extended
+// attributes a second time: the value as base64, and some characters of the
+// name percent-encoded, such as %20.
 const libarchiveXattr = "LIBARCHIVE.xattr."
 
-// droppedRecords counts the entries with records of each kind.
+// droppedRecords counts the entries that have records of each kind.
 type droppedRecords struct {
 	kinds [4]struct {
 		tally
 		record string
 	}
-	last int64 // offset of the last entry that was looked at, and one
+	last int64 // offset of the last entry that was seen, plus one
 }
 
-// see looks at an entry, which is seen again where the stream is read again
-// from it.
+// see counts the records of an entry. If the stream is read again, it ignores
+// the entries that it has already seen.
 func (d *droppedRecords) see(p string, hdr *stdtar.Header, offset int64) {
 	if offset < d.last || len(hdr.PAXRecords) == 0 {
 		return
 	}
 	d.last = offset + 1
 	var found [len(d.kinds)]string
-	for key := range hdr.PAXRecords { // hardly ever is there one of them
+	for key := range hdr.PAXRecords { // such a record is rare
 		for i, kind := range droppedKinds {
 			if strings.HasPrefix(key, kind.prefix) && (found[i] == "" || key < found[i]) && !isTwice(key, hdr.PAXRecords) {
 				found[i] = key
@@ -68,7 +68,8 @@ func (d *droppedRecords) see(p string, hdr *stdtar.Header, offset int64) {
 	}
 }
 
-// isTwice reports whether an attribute is there in the form that is read, too.
+// isTwice reports whether the entry also has the same attribute in the form
+// that engines read.
 func isTwice(key string, records map[string]string) bool {
 	name, ok := strings.CutPrefix(key, libarchiveXattr)
 	if !ok {

@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// entry carries out one entry.
+// entry processes one entry of the layer tar.
 func (u *reading) entry(hdr *stdtar.Header) error {
 	if err := checkRecords(hdr, u.limits.PAXBytes); err != nil {
 		return err
@@ -54,8 +54,9 @@ func (u *reading) entry(hdr *stdtar.Header) error {
 	return u.make(p, hdr)
 }
 
-// countEntries enforces the limit on entries. What costs as much as an entry
-// counts as one: a few bytes of a path can ask for hundreds of directories.
+// countEntries enforces the limit on entries. Implied directories and marks
+// cost as much as an entry, so they count as entries: a path of a few bytes can
+// ask for hundreds of directories.
 func (u *reading) countEntries() error {
 	if u.entries+u.implied+u.marks.made().marks > u.limits.Entries {
 		return invalid("more than %d entries, with the directories that their paths imply", u.limits.Entries)
@@ -63,7 +64,7 @@ func (u *reading) countEntries() error {
 	return u.keep(0)
 }
 
-// checkRecords enforces the limit on extended headers.
+// checkRecords enforces the limit on the size of extended headers.
 func checkRecords(hdr *stdtar.Header, limit int64) error {
 	var size int64
 	for key, value := range hdr.PAXRecords {
@@ -87,8 +88,8 @@ func (u *reading) rootEntry(hdr *stdtar.Header) error {
 	return u.describe(u.root, &a)
 }
 
-// attrs takes the attributes from the header of an entry, and notes whether one
-// of them has to be escaped.
+// attrs returns the attributes that the header of an entry gives, and records
+// whether one of them has to be escaped.
 func (u *reading) attrs(p string, hdr *stdtar.Header) (attributes, error) {
 	a, err := headerAttrs(hdr, u.opts.Encoding)
 	if err != nil {
@@ -112,7 +113,6 @@ func (u *reading) attrs(p string, hdr *stdtar.Header) (attributes, error) {
 	return a, nil
 }
 
-// make makes the file that an entry describes.
 func (u *reading) make(p string, hdr *stdtar.Header) error {
 	if hdr.Typeflag == stdtar.TypeLink {
 		return u.hardLink(p, hdr)
@@ -143,14 +143,16 @@ func (u *reading) make(p string, hdr *stdtar.Header) error {
 	return u.do.fill(n, p, hdr, a)
 }
 
-// Device numbers have 12 and 20 bits (linux/kdev_t.h). mknod(2) drops what is
-// above: 4096:0 would become 0:0, a whiteout.
+// The kernel has 12 bits for a major and 20 bits for a minor device number
+// (linux/kdev_t.h). mknod(2) drops higher bits, so 4096:0 would become 0:0, a
+// whiteout.
 const (
 	maxMajor = 1<<12 - 1
 	maxMinor = 1<<20 - 1
 )
 
-// checkType refuses what no file can be made of, and tells what is skipped.
+// checkType returns an error for an entry that no file can be made of. skip is
+// true for an entry that is ignored.
 func (u *reading) checkType(p string, hdr *stdtar.Header) (skip bool, err error) {
 	switch hdr.Typeflag {
 	case stdtar.TypeDir, stdtar.TypeReg, stdtar.TypeCont, stdtar.TypeGNUSparse, stdtar.TypeFifo:
@@ -175,7 +177,8 @@ func (u *reading) checkType(p string, hdr *stdtar.Header) (skip bool, err error)
 	return false, nil
 }
 
-// makeDir makes a directory, or gives one that is there other attributes (R1).
+// makeDir makes a directory. If the directory already exists, it gets the new
+// attributes (R1).
 func (u *reading) makeDir(parent *node, base string, a *attributes) error {
 	// Nodes of directories are never forgotten.
 	if old := parent.child(base); old != nil && old.kind == kindDir {
@@ -188,7 +191,7 @@ func (u *reading) makeDir(parent *node, base string, a *attributes) error {
 	return u.describe(n, a)
 }
 
-// describe gives a directory the attributes of an entry.
+// describe gives a directory the attributes of its entry.
 func (u *reading) describe(n *node, a *attributes) error {
 	u.kept -= n.cost()
 	n.explicit, n.implied = true, false
@@ -196,7 +199,8 @@ func (u *reading) describe(n *node, a *attributes) error {
 	return u.do.describe(n, a)
 }
 
-// fill makes the non-directory of a new node, beside this goroutine if it can.
+// fill makes the file of a new node that is not a directory. It hands the job
+// to a writer if it can; a large or sparse file it writes itself.
 func (u *unpacker) fill(n *node, p string, hdr *stdtar.Header, a attributes) error {
 	if err := u.room.take(roomFile); err != nil {
 		return err

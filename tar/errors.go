@@ -32,14 +32,14 @@ var (
 	ErrDigest = errors.New("digest mismatch")
 )
 
-// invalid returns an error matching diff.ErrInvalidLayer.
+// invalid returns an error that matches diff.ErrInvalidLayer.
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", diff.ErrInvalidLayer, fmt.Errorf(format, args...))
 }
 
-// atEntry says where in the stream an error happened. The name is that of the
-// entry being read, or of the last one whose header could be read. A negative
-// offset is that of a directory finished after the stream.
+// atEntry adds to an error where in the stream it happened. name is the entry
+// that was being read, or the last one whose header could be read. A negative
+// offset means a directory that was finished after the end of the stream.
 func atEntry(name string, offset int64, err error) error {
 	if err == nil {
 		return nil
@@ -53,10 +53,11 @@ func atEntry(name string, offset int64, err error) error {
 	return fmt.Errorf("layer entry %s, at offset %d: %w", shownName(name), offset, err)
 }
 
-// maxShown is how many bytes of a path an error shows, of each end.
+// maxShown is how many bytes of each end of a path an error shows.
 const maxShown = 300
 
-// shownName is a path for an error. Of a very long one the middle is missing.
+// shownName returns a path for an error message. It cuts the middle out of a
+// very long path.
 func shownName(name string) string {
 	if len(name) > 2*maxShown {
 		return fmt.Sprintf("%q…%q (%d bytes)", name[:maxShown], name[len(name)-maxShown:], len(name))

@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// needEscapes skips a case that has attributes of overlay's own, on a bed that
-// an overlay shows, where that does not show escaped ones. Backends refuse such
-// a layer there.
+// needEscapes skips a case with attributes of overlay's own namespace, on a bed
+// that reads through an overlay whose kernel does not show escaped attributes.
+// Backends refuse such a layer there.
 func needEscapes(t *testing.T, c semantics.Case, b bed) {
 	t.Helper()
 	o, ok := b.(*overlayBed)

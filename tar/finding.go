@@ -64,7 +64,7 @@ type Finding struct {
 	// below cannot be read, not this layer.
 	Below bool
 	// Want is what should be there, Got is what is there, in words. Each is
-	// empty for nothing, and where the kind says everything.
+	// empty if nothing is there, or if the kind says everything.
 	Want, Got string
 	// Err is the error of a FindingUnreadable.
 	Err error
@@ -105,8 +105,7 @@ func (f Finding) String() string {
 	}
 }
 
-// printable quotes a name that holds what is no text: names come from
-// strangers.
+// printable quotes a name that is not plain text. Names are hostile input.
 func printable(name string) string {
 	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
 		return quoted
@@ -114,12 +113,13 @@ func printable(name string) string {
 	return name
 }
 
-// A collector keeps the first findings and counts the others.
+// A collector keeps the first max findings and counts the rest.
 type collector struct {
 	max   int
 	list  []Finding
 	total int64
-	// faulty are the paths that were found unreadable, which may be tried twice.
+	// faulty is the set of paths that were reported as unreadable, because a path
+	// may be read twice.
 	faulty map[string]struct{}
 }
 
@@ -133,8 +133,8 @@ func (c *collector) add(f Finding) {
 	}
 }
 
-// repeated reports whether the path was found unreadable before, and remembers
-// it.
+// repeated reports whether the path was already reported as unreadable, and
+// remembers it.
 func (c *collector) repeated(f *Finding) bool {
 	key := fmt.Sprint(f.Below, f.Path)
 	if _, known := c.faulty[key]; known {

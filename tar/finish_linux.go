@@ -5,15 +5,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// describe keeps the attributes of a directory until nothing changes in it any
-// more.
+// describe stores the attributes of a directory. They are set at the end, when
+// the content of the directory no longer changes.
 func (u *unpacker) describe(n *node, a *attributes) error {
 	at, err := u.dirAttrs.add(a)
 	n.dir.kept = at + 1
 	return err
 }
 
-// attrsOf returns the attributes that a directory gets.
+// attrsOf returns the attributes for a directory.
 func (u *unpacker) attrsOf(n *node) (*attributes, error) {
 	if n.dir.kept == 0 {
 		return impliedAttrs(), nil
@@ -21,8 +21,8 @@ func (u *unpacker) attrsOf(n *node) (*attributes, error) {
 	return u.dirAttrs.get(n.dir.kept - 1)
 }
 
-// finish sets the attributes of the directories, now that nothing changes in
-// them any more, deepest first, and makes the delta.
+// finish sets the attributes of all directories, the deepest first, now that
+// their content no longer changes. It returns the delta.
 func (u *unpacker) finish() (*Delta, error) {
 	for n := range u.root.dir.children.all() {
 		if n.hidden {
@@ -46,12 +46,12 @@ func (u *unpacker) finish() (*Delta, error) {
 	}, nil
 }
 
-// finishDirs finishes what is below the root: a directory after those that are
-// in it.
+// finishDirs finishes all directories below the root. It finishes a directory
+// after those inside it.
 func (u *unpacker) finishDirs() error {
 	type open struct {
 		dir  *node
-		left []*node // directories in it that are to be finished
+		left []*node // child directories that are not finished yet
 	}
 	way := []open{{u.root, dirsIn(u.root)}}
 	for {
@@ -102,8 +102,8 @@ func (u *unpacker) finishDir(n *node) error {
 	return nil
 }
 
-// finishRoot gives the staging directory the attributes of the root entry, from
-// where Merge takes them.
+// finishRoot sets the attributes of the root entry on the staging directory.
+// Merge reads them from there.
 func (u *unpacker) finishRoot() error {
 	if !u.root.explicit {
 		return nil

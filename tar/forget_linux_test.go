@@ -18,7 +18,7 @@ import (
 )
 
 // requireSameWhenForgetful applies a layer to an empty tree with and without
-// forgetting.
+// forgetting, and compares the results.
 func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
 	t.Helper()
 	layer := fstest.Layer(t, entries...)
@@ -31,8 +31,8 @@ func requireSameWhenForgetful(t *testing.T, entries ...fstest.Entry) {
 	fstest.RequireEqual(t, plain.tree(t), forgetful.tree(t), "forgetful")
 }
 
-// A symbolic link is in the making when its entry is done, so it cannot be
-// found on the disk yet.
+// When the entry of a symbolic link has been read, a writer may still make the
+// link, so it is not on disk yet.
 func TestASymbolicLinkIsNotForgottenBeforeItIsMade(t *testing.T) {
 	requireRoot(t)
 	// The target alone takes more than a quarter of the limit.
@@ -44,9 +44,9 @@ func TestASymbolicLinkIsNotForgottenBeforeItIsMade(t *testing.T) {
 	}
 }
 
-// Hard links to a symbolic link have its target, too. What is taken off for
-// them when they are forgotten must have been added before, or the limit is
-// none.
+// Hard links to a symbolic link also have its target. The bytes that are
+// subtracted when they are forgotten must have been added before, or the limit
+// has no effect.
 func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
 	requireRoot(t)
 	for _, forgetful := range []bool{false, true} {
@@ -72,8 +72,7 @@ func TestWhatIsForgottenWasCountedBefore(t *testing.T) {
 	}
 }
 
-// unforgetting is an unpacker that cannot find out whether what it has begun is
-// done.
+// unforgetting is an unpacker that cannot find out whether its work is done.
 type unforgetting struct{ *unpacker }
 
 var errUnforgetting = errors.New("a write failed")
@@ -103,7 +102,7 @@ func TestANameThatIsTooLongIsRefusedAlsoWhereFilesWereForgotten(t *testing.T) {
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// The rest of a stream that has to be read twice is kept on the disk, where its
+// The rest of a stream that must be read twice is stored on disk, where its
 // zeros take no space.
 func TestAStreamThatIsReadTwiceKeepsItsHoles(t *testing.T) {
 	requireRoot(t)
@@ -115,8 +114,8 @@ func TestAStreamThatIsReadTwiceKeepsItsHoles(t *testing.T) {
 	require.Equal(t, "x", b.tree(t)["usr/x"].Body)
 }
 
-// Layers of a few names that replace, link and remove each other mean the same
-// whenever files are forgotten.
+// Layers of a few names that replace, link and remove each other have the same
+// result, whenever files are forgotten.
 func TestARandomLayerMeansTheSameWheneverFilesAreForgotten(t *testing.T) {
 	requireRoot(t)
 	checks := 60
@@ -158,8 +157,8 @@ func TestARandomLayerMeansTheSameWheneverFilesAreForgotten(t *testing.T) {
 	require.Greater(t, accepted, checks/10)
 }
 
-// randomEntries returns entries of a few names. Those of directories are mostly
-// others than those of files, or few layers would be valid.
+// randomEntries returns entries with few different names. Most names of
+// directories differ from those of files; otherwise few layers would be valid.
 func randomEntries(rnd *rand.Rand, n int) (entries []fstest.Entry) {
 	var files []string
 	dir := func() string {
@@ -207,7 +206,7 @@ func randomEntries(rnd *rand.Rand, n int) (entries []fstest.Entry) {
 			entries = append(entries, fstest.File(name, fmt.Sprint(i)), fstest.Link(file(), name))
 		case 8:
 			if p := dir(); rnd.IntN(6) == 0 && len(files) > 0 {
-				// The directory that holds the file gives way to a link to it.
+				// A link to the file replaces the directory that contains the file.
 				entries = append(entries, fstest.Dir(p), fstest.File(p+"/p", ""), fstest.Link(p, p+"/p"), fstest.Dir(p))
 			}
 		default:

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// fuzzInflated is how much of an uncompressed stream the fuzz target reads.
+	// fuzzInflated is how many uncompressed bytes the fuzz target reads.
 	fuzzInflated = 1 << 20
-	// fuzzAllocated bounds what reading it may allocate: the largest window of zstd
-	// twice, the decoder's tables, and what the test itself takes.
+	// fuzzAllocated is how many bytes reading may allocate: twice the largest
+	// window of zstd, the tables of the decoder, and the memory of the test itself.
 	fuzzAllocated = 2*maxWindow + 64<<20
 )
 
 // FuzzDecompress reads any bytes as a stream of any compression, in a bounded
-// amount of memory. The standard library's gzip and zstd's other way of
-// decoding, all at once, give the same bytes, or refuse what is refused.
+// amount of memory. The gzip of the standard library and the whole-buffer
+// decoder of zstd must return the same bytes, or also an error.
 func FuzzDecompress(f *testing.F) {
 	for _, seed := range compressedSeeds(f) {
 		f.Add(seed)
@@ -45,10 +45,10 @@ func FuzzDecompress(f *testing.F) {
 			if errors.Is(wantErr, zstd.ErrDecoderSizeExceeded) {
 				return
 			}
-		case XZ, Bzip2: // which have tests and a target of their own
+		case XZ, Bzip2: // they have tests and a target of their own
 			return
 		}
-		if len(want) > fuzzInflated || len(got) > fuzzInflated { // what is wrong may come later
+		if len(want) > fuzzInflated || len(got) > fuzzInflated { // an error may come later
 			n := min(len(want), len(got), fuzzInflated)
 			require.True(t, bytes.Equal(want[:n], got[:n]), "another stream")
 			return
@@ -83,7 +83,8 @@ func compressedSeeds(tb testing.TB) (seeds [][]byte) {
 		gz[:len(gz)-3], zst[:len(zst)-3], []byte("\xfd7zXZ\x00"), []byte("BZh91AY&SY"))
 }
 
-// inflate is what is tested, up to one byte more than the target reads.
+// inflate runs the tested code. It reads at most one byte more than the target
+// does.
 func inflate(input []byte) ([]byte, Compression, error) {
 	rc, c, err := NewDecompressor(bytes.NewReader(input))
 	if err != nil {
@@ -93,9 +94,9 @@ func inflate(input []byte) ([]byte, Compression, error) {
 	return got, c, errors.Join(err, rc.Close())
 }
 
-// stdInflate reads gzip members, and the padding behind them, with the standard
-// library, which does not look at the flags that have to be zero (RFC 1952,
-// 2.3.1.2).
+// stdInflate reads gzip members, and the padding after them, with the standard
+// library. The standard library does not check the flags that must be zero (RFC
+// 1952, 2.3.1.2).
 func stdInflate(input []byte) (out []byte, err error) {
 	from := bytes.NewReader(input)
 	z := new(stdgzip.Reader)

@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// FuzzLoadDelta reads any bytes as a saved delta. One that is taken is saved as
-// the same and loaded again; merging it changes nothing outside of the target,
-// and if it is refused, nothing in it.
+// FuzzLoadDelta reads any bytes as a saved delta. A delta that is accepted is
+// the same after saving and loading again. Merging it changes nothing outside
+// of the target, and nothing in the target if Merge returns an error.
 func FuzzLoadDelta(f *testing.F) {
 	for _, e := range []whiteout.Encoding{whiteout.Plain, whiteout.Overlay, whiteout.AUFS} {
 		d := &Delta{encoding: e, detached: e == whiteout.Overlay, root: e == whiteout.Plain, marks: &mark{}}
@@ -44,8 +44,8 @@ func FuzzLoadDelta(f *testing.F) {
 	})
 }
 
-// mergeLoaded merges a delta, whose staging directory is empty, beside files
-// that are none of its business.
+// mergeLoaded merges a delta with an empty staging directory, in a directory
+// that has other files.
 func mergeLoaded(t *testing.T, d *Delta, dir string) {
 	t.Helper()
 	outside := filepath.Join(dir, "outside")

@@ -16,10 +16,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// FuzzUnpack applies any bytes over a small tree, as a plain tree and over a
-// stand-in for an overlay's lower directory. Nothing may panic or hang, nothing
-// outside may change, a refused layer changes nothing at all, and both ways
-// agree on whether a layer is one.
+// FuzzUnpack applies any bytes over a small tree: as a plain tree, and over a
+// substitute for the lower directory of an overlay. Unpack must not panic or
+// hang and must change nothing outside. A refused layer changes nothing, and
+// both ways agree on whether a layer is valid.
 func FuzzUnpack(f *testing.F) {
 	base, top := rollbackLayers()
 	f.Add(fstest.Layer(f, base...))

@@ -20,8 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// TestGoTestdataIsReadAsTheStandardLibraryReadsIt goes through the archives
-// that Go's own reader is tested with, good and bad ones.
+// TestGoTestdataIsReadAsTheStandardLibraryReadsIt reads the good and bad
+// archives with which Go tests its own reader.
 func TestGoTestdataIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	requireRoot(t)
 	testdata := filepath.Join(runtime.GOROOT(), "src/archive/tar/testdata")
@@ -55,7 +55,7 @@ func TestGoTestdataIsReadAsTheStandardLibraryReadsIt(t *testing.T) {
 	}
 }
 
-// readTestdata undoes how the file is kept there.
+// readTestdata decodes the form in which the file is stored there.
 func readTestdata(t *testing.T, file string) []byte {
 	t.Helper()
 	f, err := os.Open(file)
@@ -73,8 +73,8 @@ func readTestdata(t *testing.T, file string) []byte {
 	return content
 }
 
-// readStd reads an archive with the standard library: the last entry of every
-// name, as the file that it describes.
+// readStd reads an archive with the standard library. For each name it returns
+// the file that the last entry describes.
 func readStd(content []byte, limit int64) (map[string]fstest.Node, error) {
 	tree := map[string]fstest.Node{}
 	r := stdtar.NewReader(bytes.NewReader(content))

@@ -19,8 +19,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// rawLayer is one entry with extended records that the standard library does
-// not write.
+// rawLayer is a layer of one entry with extended records that the standard
+// library does not write.
 func rawLayer(t *testing.T, e fstest.Entry, records map[string]string) []byte {
 	t.Helper()
 	var ext strings.Builder
@@ -253,7 +253,7 @@ func TestFewDescriptorsAreEnough(t *testing.T) {
 	low.Cur = 48
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &low))
 	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) })
-	for range 2 { // into nothing, and over itself
+	for range 2 { // into an empty tree, and then over itself
 		_, err := b.apply(t, layer, UnpackOptions{})
 		require.NoError(t, err)
 	}
@@ -263,7 +263,7 @@ func TestFewDescriptorsAreEnough(t *testing.T) {
 
 func TestTheNumberOfWritersDoesNotMatter(t *testing.T) {
 	requireRoot(t)
-	// Duplicates, replaced types and links to files in flight.
+	// Duplicates, replaced types, and links to files that a writer still makes.
 	var entries []fstest.Entry
 	for i := range 2000 {
 		p := fmt.Sprintf("d%d/f%d", i%7, i%50)
@@ -292,7 +292,7 @@ func TestTheNumberOfWritersDoesNotMatter(t *testing.T) {
 	}
 }
 
-// endAfter is a context that ends after it was asked so often.
+// endAfter is a context that ends after a number of calls of Err.
 type endAfter struct {
 	context.Context
 	left int
@@ -305,7 +305,7 @@ func (c *endAfter) Err() error {
 	return nil
 }
 
-// faultyView fails a lookup after so many.
+// faultyView fails a lookup after a number of lookups.
 type faultyView struct {
 	diff.View
 	left *int
@@ -411,7 +411,7 @@ func TestMergeRefusesAnotherEncoding(t *testing.T) {
 	require.Error(t, d.Merge(t.Context(), Target{Root: open(t, newRoot(t, dir+"/root")), Encoding: whiteout.OverlayUser}))
 }
 
-// longPath are entries of which the last leads, through symbolic links, to a
+// longPath has entries of which the last leads, through symbolic links, to a
 // path that no diff could write.
 func longPath() []fstest.Entry {
 	part := strings.TrimSuffix(strings.Repeat(strings.Repeat("n", 250)+"/", 16), "/")

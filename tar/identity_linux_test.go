@@ -20,9 +20,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// What diff writes, apply takes, and makes the same tree of it, whatever the
-// tree: deep, wide, with holes, with names of any bytes. No limit has to be
-// raised for it.
+// Unpack accepts what diff writes, and makes the same tree, for any tree: deep,
+// wide, with holes, with names of any bytes. No limit must be raised.
 func TestWhateverIsOnADiskComesBackFromItsLayer(t *testing.T) {
 	base := t.TempDir()
 	t.Cleanup(func() { require.NoError(t, rmtree.Remove(base)) })
@@ -48,8 +47,8 @@ func TestWhateverIsOnADiskComesBackFromItsLayer(t *testing.T) {
 	}
 }
 
-// A sparse file is as large on the disk after its layer as before, and its
-// holes are not read. Files of zeros cost next to nothing, too.
+// A sparse file has the same size on disk after a round trip, and its holes are
+// not read. Files of zeros cost almost nothing either.
 func TestHolesComeBackAsHoles(t *testing.T) {
 	base := t.TempDir()
 	source := mkdirIn(t, base, "source")
@@ -84,8 +83,8 @@ func mkdirIn(t testingT, base, name string) *os.File {
 	return f
 }
 
-// requireIdentity writes a tree as a layer, applies it, and compares the two
-// trees.
+// requireIdentity writes a tree as a layer, applies the layer, and compares the
+// two trees.
 func requireIdentity(t testingT, base string, source *os.File, c tar.Compression) *os.File {
 	t.Helper()
 	defer source.Close()
@@ -128,7 +127,7 @@ func blocksBelow(t *testing.T, dir *os.File) (bytes int64) {
 	return bytes
 }
 
-// A wildTree makes trees of what can be on a disk and is not common.
+// A wildTree makes trees with unusual files that can exist on a disk.
 type wildTree struct {
 	t     testingT
 	rng   *rand.Rand
@@ -163,7 +162,8 @@ func (g *wildTree) fill(root int) {
 	unix.Close(at)
 }
 
-// name is any bytes but NUL and the slash, none of which begin a marker.
+// name returns a name of any bytes except NUL and the slash. It does not start
+// as a marker.
 func (g *wildTree) name() string {
 	b := make([]byte, 1+g.rng.IntN(255))
 	for i := range b {
@@ -198,14 +198,14 @@ func (g *wildTree) file(root, dir int) {
 		if g.first == "" {
 			g.first = name
 		}
-		_ = unix.Fsetxattr(fd, "user.\xff any", []byte(g.name()), 0) // where the file system has them
+		_ = unix.Fsetxattr(fd, "user.\xff any", []byte(g.name()), 0) // ignored if the file system does not support them
 		unix.Close(fd)
 	}
 	when := unix.Timespec{Sec: g.rng.Int64N(1<<33) - 1<<31, Nsec: g.rng.Int64N(int64(time.Second))}
 	require.NoError(g.t, unix.UtimesNanoAt(dir, name, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW))
 }
 
-// body writes nothing, or data with holes and zeros between and behind it.
+// body writes nothing, or data with holes and zeros between and after it.
 func (g *wildTree) body(fd int) {
 	size := int64(0)
 	for range g.rng.IntN(4) {

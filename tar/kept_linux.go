@@ -10,21 +10,21 @@ import (
 	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
-// A keptAttrs has the attributes of directories until they can be set, which is
-// when nothing changes in the directories any more. They are one after the
-// other in memory, and beyond keptBuffer in a file without a name: extended
-// attributes can be long.
+// A keptAttrs stores the attributes of directories until they can be set. They
+// can be set once no more files are made in the directories. The encoded
+// attributes are one after another in memory. When they exceed keptBuffer bytes
+// they go to a file without a name, because extended attributes can be long.
 type keptAttrs struct {
 	open func() (*os.File, error)
 	room *room
 	file *os.File
-	size int64  // of what is in the file
-	buf  []byte // what follows
+	size int64  // of the file, in bytes
+	buf  []byte // what follows the content of the file
 }
 
 const keptBuffer = 1 << 20
 
-// add keeps attributes, and returns where, for get.
+// add stores attributes, and returns their offset for get.
 func (k *keptAttrs) add(a *attributes) (int64, error) {
 	if len(k.buf) >= keptBuffer {
 		if err := k.flush(); err != nil {
@@ -78,7 +78,7 @@ func (k *keptAttrs) close() {
 	}
 }
 
-// append encodes attributes.
+// append appends the encoded attributes to b.
 func (a *attributes) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(a.Mode))
 	b = binary.AppendUvarint(b, uint64(a.UID))
@@ -94,8 +94,8 @@ func (a *attributes) append(b []byte) []byte {
 	return b
 }
 
-// readAttrs is the inverse of attrs.append. Bytes may follow; where some lack,
-// it returns io.ErrUnexpectedEOF.
+// readAttrs decodes what attributes.append encoded. Other bytes may follow. It
+// returns io.ErrUnexpectedEOF if b is too short.
 func readAttrs(b []byte) (a attributes, err error) {
 	number := func() uint64 {
 		v, n := binary.Uvarint(b)

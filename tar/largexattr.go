@@ -2,18 +2,19 @@ package tar
 
 import "fmt"
 
-// What Linux takes of extended attributes on any file system (linux/limits.h),
-// in bytes. A file can get more names than can be listed, one by one, but then
-// nothing tells any of them.
+// The limits of Linux for extended attributes on any file system
+// (linux/limits.h), in bytes. Attributes can be added to a file until the list
+// of their names is longer than maxXattrNames. But listxattr(2) then fails, and
+// no name can be listed.
 const (
 	maxXattrName  = 255
 	maxXattrValue = 64 << 10
 	maxXattrNames = 64 << 10 // of all attributes of a file, each with a NUL
 )
 
-// checkXattrs refuses extended attributes that no file can have, and those that
-// only here none can, as they are kept under a longer name. names are those in
-// the layer.
+// checkXattrs returns an error for extended attributes that no file can have.
+// It also returns an error for attributes that do not fit only here, because
+// their names on disk are longer. names are the names in the layer.
 func (a *attributes) checkXattrs(names []string) error {
 	total, onDisk := 0, 0
 	for i, name := range names {

@@ -11,13 +11,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// fullBelow is how much room a file system has at least that is not full, in
-// bytes.
+// fullBelow is the free space in bytes below which a file system counts as
+// full.
 const fullBelow = 1 << 20
 
-// explainXattr explains the error of setting the attribute x of a file with the
-// attributes a. ext4 and btrfs say that there is no space where an attribute is
-// larger than they can hold, though the disk may be empty.
+// explainXattr explains an error of setting the attribute x of a file with the
+// attributes a. ext4 and btrfs return ENOSPC for an attribute that is larger
+// than they can store, even if the disk is empty.
 func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 		return err
@@ -28,7 +28,7 @@ func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 	}
 	most, perr := m.largestXattr(x.Name)
 	if perr != nil {
-		return err // which is the one that counts
+		return err // the caller's own error matters more
 	}
 	if len(x.Value) > most {
 		return fmt.Errorf("%w: %s has %d bytes, and this file system takes %d on one file", ErrLargeXattr, x.Name, len(x.Value), most)
@@ -46,8 +46,8 @@ func (m *maker) explainXattr(a *attributes, x *attrs.Xattr, err error) error {
 		ErrLargeXattr, x.Name, len(x.Value), count, others, most)
 }
 
-// largestXattr finds out how many bytes an attribute with a name like this can
-// have on a file that has no others.
+// largestXattr probes how many bytes an attribute with a name of this length
+// can have on a file that has no other attributes.
 func (m *maker) largestXattr(name string) (most int, err error) {
 	m.probing.Lock()
 	defer m.probing.Unlock()
@@ -60,12 +60,12 @@ func (m *maker) largestXattr(name string) (most int, err error) {
 
 func largestXattrOf(fd int, name string) (most int, err error) {
 	space, _, _ := strings.Cut(name, ".")
-	if space == "system" { // only attributes with a meaning
+	if space == "system" { // which accepts only attributes with a meaning
 		space = "user"
 	}
 	name = space + "." + strings.Repeat("p", max(1, len(name)-len(space)-1))
 	fits := func(size int) error {
-		// Taken away first: one that is replaced may need the room of both.
+		// The old value is removed first, because replacing it may need space for both.
 		if err := sys.Fremovexattr(fd, name); err != nil && !errors.Is(err, unix.ENODATA) {
 			return err
 		}
@@ -74,7 +74,7 @@ func largestXattrOf(fd int, name string) (most int, err error) {
 	if err := fits(0); err != nil {
 		return 0, err
 	}
-	low, high := 0, maxXattrValue+1 // fits; does not
+	low, high := 0, maxXattrValue+1 // the largest known to fit; the smallest known not to
 	for high-low > 1 {
 		if middle := (low + high) / 2; fits(middle) == nil {
 			low = middle

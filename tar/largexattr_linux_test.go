@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// What fits into a header that Write writes, Unpack takes; what does not is
-// refused by both Write and Check.
+// If Write can write a header, Unpack can read it. If it does not fit, both
+// Write and Check return an error.
 func TestTheLargestHeaderThatIsWrittenIsRead(t *testing.T) {
 	if !fstest.TmpfsKeepsUserXattrs(t) {
 		t.Skip("a tmpfs keeps no user attributes here (it does since Linux 6.6)")
@@ -55,7 +55,7 @@ func TestTheLargestHeaderThatIsWrittenIsRead(t *testing.T) {
 	require.Less(t, written, 30)
 }
 
-// A name that is longer on disk than in the layer is no fault of the layer.
+// If a name is too long only on disk, the layer is valid.
 func TestAnEscapedNameThatIsTooLongIsSaidToBeSo(t *testing.T) {
 	name := fmt.Sprintf("trusted.overlay.%0235d", 0)
 	layer := fstest.Layer(t, fstest.File("f", "").WithXattr(name, ""))
@@ -65,8 +65,7 @@ func TestAnEscapedNameThatIsTooLongIsSaidToBeSo(t *testing.T) {
 	require.ErrorContains(t, err, name)
 }
 
-// What the file system takes is tried while other files get their times, which
-// is tried, too.
+// The probe for large attributes runs at the same time as the probe for times.
 func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
 	dir := fstest.Scratch(t, fstest.Ext4)
 	large := string(make([]byte, 60_000))
@@ -89,8 +88,7 @@ func TestWhatTheFileSystemTakesIsFoundOutBesideOtherTries(t *testing.T) {
 	}
 }
 
-// Attributes that fit one by one and not together are told apart from a full
-// disk.
+// The error tells attributes that only fit one by one from a full disk.
 func TestAttributesThatDoNotFitTogetherAreSaidToBeTooLarge(t *testing.T) {
 	dir := fstest.Scratch(t, fstest.Ext4)
 	value := strings.Repeat("v", 2500)

@@ -40,8 +40,8 @@ const (
 // readers take at most 1 MiB of it.
 const MaxPath = 1<<20 - 4<<10
 
-// ratioFloor is how much may be inflated from nothing before Ratio counts: a
-// small layer of zeros is no attack.
+// ratioFloor is the number of inflated bytes at which Ratio begins to count: a
+// small layer of zeros is not an attack.
 const ratioFloor = 64 << 20
 
 func (l Limits) withDefaults() Limits {

@@ -20,8 +20,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rmtree"
 )
 
-// The stream that diff writes of a file of zeros, as it is packed by each
-// compression.
+// The stream that diff writes for a file of zeros, in each compression.
 func TestZerosAreNoBomb(t *testing.T) {
 	const size = 96 << 20
 	for _, c := range []Compression{None, Gzip, Zstd} {
@@ -53,8 +52,8 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A path of one entry can ask for half a million directories. It must not take
-// the square of that.
+// The path of one entry can ask for half a million directories. The time must
+// not grow with the square of that.
 func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	requireRoot(t)
 	const depth = 5_000
@@ -64,7 +63,7 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	applied, err := b.apply(t, fstest.Layer(t, fstest.File(strings.Repeat("d/", depth)+"f", "x")), UnpackOptions{})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, applied.Entries)
-	// A second layer meets the tree, and merges into it at the bottom.
+	// A second layer meets this tree, and merges into its lowest directory.
 	applied, err = b.apply(t, fstest.Layer(t, fstest.File(strings.Repeat("d/", depth)+"g", "x"), fstest.Whiteout(strings.Repeat("d/", depth)+"f")), UnpackOptions{})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, applied.Entries)
@@ -76,7 +75,7 @@ func TestOneEntryMayImplyADeepTree(t *testing.T) {
 	require.False(t, gone)
 }
 
-// A stream that is kept aside, because what comes later decides about an entry,
+// A stream that is spooled, because later entries decide about an earlier one,
 // is counted once.
 func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
 	requireRoot(t)
@@ -86,7 +85,7 @@ func TestWhatIsReadAgainIsCountedOnce(t *testing.T) {
 		limits  Limits
 		refused bool
 	}{
-		// Two entries, the directory f, and the mark of what is removed.
+		// Two entries, the directory f, and the mark of the removed path.
 		"just enough": {Limits{Bytes: int64(len(layer)), Entries: 4}, false},
 		"a byte less": {Limits{Bytes: int64(len(layer)) - 1}, true},
 		"one less":    {Limits{Entries: 3}, true},
@@ -124,7 +123,7 @@ func TestAVerificationThatReadsAheadKeepsToTheLimits(t *testing.T) {
 	}
 }
 
-// pathOf returns the path of so many bytes, with names as long as they can be.
+// pathOf returns a path of n bytes, with the longest possible names.
 func pathOf(size int) string {
 	path := strings.Repeat(strings.Repeat("n", 255)+"/", size/256-2)
 	for left := size - len(path); left > 255; left = size - len(path) {
@@ -133,7 +132,7 @@ func pathOf(size int) string {
 	return path + strings.Repeat("f", size-len(path))
 }
 
-// What a diff can write can be applied, up to the last byte.
+// Everything that a diff can write can be applied, up to the last byte.
 func TestTheLongestPathIsApplied(t *testing.T) {
 	requireRoot(t)
 	base := t.TempDir()
@@ -160,8 +159,8 @@ func lookupPath(v diff.View, path string) (diff.Dir, diff.Node, error) {
 	return in, n, err
 }
 
-// memoryLayers are layers of which much has to be known at their ends. Each has
-// far more bytes of that than the limit of the test.
+// memoryLayers are layers that need much memory until their end. Each needs
+// many more bytes than the limit of the test.
 var memoryLayers = map[string]struct {
 	entries int
 	entry   func(i int) *stdtar.Header
@@ -208,14 +207,15 @@ var memoryLayers = map[string]struct {
 
 const (
 	memoryLimit = 6 << 20
-	// memoryBound is what a process takes at the limit: its buffers, and the limit
-	// twice, as the garbage collector runs when the memory in use has doubled.
+	// memoryBound is the memory of a process at the limit: its buffers, and twice
+	// the limit, because the garbage collector runs when the memory in use has
+	// doubled.
 	memoryBound = 2*memoryLimit + 56<<20
 	memoryEnv   = "LAYERKEEP_TEST_UNPACK"
 )
 
 // The memory for a layer is bounded, whatever the layer is. It is measured in a
-// process of its own.
+// separate process.
 func TestTheMemoryForALayerIsBounded(t *testing.T) {
 	if name := os.Getenv(memoryEnv); name != "" {
 		unpackMeasured(t, name)
@@ -275,7 +275,7 @@ func unpackMeasured(t *testing.T, name string) {
 	fmt.Printf("refused: %v\npeak: %d\n", err != nil, kib<<10)
 }
 
-// What was forgotten to save memory is found again on the disk.
+// Nodes that were forgotten to save memory are found again on disk.
 func TestWhatWasForgottenIsFoundAgain(t *testing.T) {
 	requireRoot(t)
 	var entries []fstest.Entry
@@ -302,8 +302,8 @@ func TestWhatWasForgottenIsFoundAgain(t *testing.T) {
 	require.ErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// Of each file of the parents that a hard link makes part of the layer, both
-// paths are kept.
+// For each file of the parents that a hard link copies into the layer, both
+// paths stay in memory.
 func TestHardLinksToFilesOfTheParentsCount(t *testing.T) {
 	requireRoot(t)
 	const links = 300

@@ -12,11 +12,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// hardLink gives an existing file another name. The entry's other attributes
-// are those of the file or wrong, and are ignored (M3).
+// hardLink gives an existing file another name. It ignores the other attributes
+// of the entry: they repeat those of the file, or they are wrong (M3).
 func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
-	// A target is looked up as a process chrooted in the layer would: the root's
-	// parent is the root.
+	// A target is looked up as a process chrooted in the layer would look it up:
+	// the parent of the root is the root.
 	target, err := cleanPath(path.Clean("/"+hdr.Linkname), u.limits.PathDepth, maxName)
 	if err != nil {
 		return invalid("hard link to %q: %w", hdr.Linkname, err)
@@ -36,7 +36,7 @@ func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 		return u.conflict("hard link to %q, which is a directory", hdr.Linkname)
 	}
 	dir, base := splitPath(p)
-	parent, err := u.resolveDir(dir) // before anything is made: it may ask to read again
+	parent, err := u.resolveDir(dir) // before any change, because it may return errAgain
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (u *reading) hardLink(p string, hdr *stdtar.Header) error {
 func (u *unpacker) link(from, parent *node, base string) error {
 	old, err := u.child(parent, base)
 	if err != nil || old != nil && old.isAt(from) {
-		return err // nil for a link to itself
+		return err // a link to itself needs no work
 	}
 	if old == nil && from.pending.Load() && u.writers.inflight.Load() < maxAhead {
 		return u.linkLater(from, parent, base)
@@ -61,7 +61,7 @@ func (u *unpacker) link(from, parent *node, base string) error {
 		return err
 	}
 	if old != nil && from.within(old) {
-		// The directory that holds the target gives way to its new name.
+		// The new name replaces a directory that contains the target.
 		if err := u.rescue(from); err != nil {
 			return err
 		}
@@ -84,11 +84,12 @@ func (u *unpacker) link(from, parent *node, base string) error {
 	return sys.Linkat(src.fd, from.name, dst.fd, base)
 }
 
-// maxAhead is how many files may be in the making before a link waits for its
-// target.
+// maxAhead is the number of unfinished files up to which a link is queued
+// instead of waiting for its target.
 const maxAhead = 4 * queueLen
 
-// unknown makes a node for a link to a file of which nothing is known.
+// unknown makes a node for a hard link whose target could not be read in the
+// parents.
 func (u *reading) unknown(p string) error {
 	dir, base := splitPath(p)
 	parent, err := u.resolveDir(dir)
@@ -99,9 +100,9 @@ func (u *reading) unknown(p string) error {
 	return err
 }
 
-// linkLater links to a file that is still being made, without waiting for it.
-// Links to a link go to the first name, so that what waits does not form
-// chains.
+// linkLater queues a link to a file that a writer is still making. A link to a
+// link is queued for the first name of the file, so that waiting jobs do not
+// form chains.
 func (u *unpacker) linkLater(from, parent *node, base string) error {
 	if from.first != nil {
 		from = from.first
@@ -127,17 +128,19 @@ func (u *unpacker) linkLater(from, parent *node, base string) error {
 	if u.writers.addAfter(from, j) {
 		return nil
 	}
-	// It is there by now. Nothing keeps it there while a job is in the queue.
+	// The file exists by now. The link is made here: a queued job could run after a
+	// later entry has removed the file.
 	defer src.release()
 	defer dst.release()
 	return j.do(u.maker, j)
 }
 
-// rescuedName starts as a marker does, so no entry of a layer ever has it.
+// rescuedName starts with the prefix of markers, so no entry of a layer can
+// have such a name.
 const rescuedName = ".wh..rescued"
 
-// rescue moves a file out of a directory that is about to be removed: to a name
-// in the staging directory that is not part of the layer, and hidden from it.
+// rescue moves a file out of a directory that is about to be removed. Its new
+// name, in the staging directory, is hidden and is not part of the layer.
 func (u *unpacker) rescue(n *node) error {
 	src, err := u.dirs.get(n.parent)
 	if err != nil {
@@ -149,7 +152,7 @@ func (u *unpacker) rescue(n *node) error {
 	if err := sys.Renameat2(src.fd, n.name, int(u.staging.Fd()), name, 0); err != nil {
 		return err
 	}
-	if n.parent.child(n.name) == n { // else it was forgotten
+	if n.parent.child(n.name) == n { // otherwise its node was forgotten
 		n.parent.dir.children.drop(n)
 		u.kept -= n.cost()
 	}
@@ -159,8 +162,8 @@ func (u *unpacker) rescue(n *node) error {
 	return nil
 }
 
-// copyUp makes a file of the parents part of the layer, so that a hard link to
-// it shares its inode (H2).
+// copyUp copies a file of the parents into the layer, so that a hard link to it
+// shares its inode (H2).
 func (u *reading) copyUp(p string) (*node, error) {
 	dir, base := splitPath(p)
 	parent, err := u.resolveDir(dir)
@@ -192,11 +195,11 @@ func (u *reading) copyUp(p string) (*node, error) {
 	}
 	c := copied{path: strings.Clone(p), by: strings.Clone(u.name), pos: u.tape.start}
 	u.copied = append(u.copied, c)
-	u.kept += int64(len(c.path) + len(c.by) + copiedCost) // as in setTarget
+	u.kept += int64(len(c.path) + len(c.by) + copiedCost) // the limit is enforced later, as in setTarget
 	return n, u.do.copy(n, p, attrs, nodeAttrs(attrs, xattrs, u.opts.Encoding), in, name)
 }
 
-// copy makes a file of the parents a file of the staging directory.
+// copy copies a file of the parents into the staging directory.
 func (u *unpacker) copy(n *node, p string, from diff.Node, a attributes, in diff.Dir, name string) error {
 	h, err := u.dirs.get(n.parent)
 	if err != nil {
@@ -214,18 +217,18 @@ func (u *unpacker) copy(n *node, p string, from diff.Node, a attributes, in diff
 	}
 }
 
-// A copied is a file of the parents that a hard link made part of the layer.
+// A copied is a file of the parents that a hard link copied into the layer.
 type copied struct {
 	path string
-	by   string // the entry
+	by   string // the name of the entry
 	pos  int64
 }
 
-// copiedCost is what a copied takes in bytes beside its paths.
+// copiedCost is the memory of a copied in bytes, without its paths.
 const copiedCost = 64
 
-// checkCopied refuses hard links to files that the layer's markers remove: all
-// removals happen first, so there was nothing to link to (H4).
+// checkCopied returns an error for a hard link to a file that the markers of
+// the layer remove. All removals happen first, so the file did not exist (H4).
 func (u *reading) checkCopied() error {
 	for _, c := range u.copied {
 		if u.marks.removes(c.path) {
@@ -249,5 +252,5 @@ func (u *unpacker) copyFile(j *job, in diff.Dir, name string) error {
 	return u.maker.complete(fd, j, j.attrs.Mode&^u.maker.masked&0o777, err)
 }
 
-// onlyReader hides what else a reader can do.
+// onlyReader hides the other methods of a reader.
 type onlyReader struct{ io.Reader }

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Links to files that are still being made, to such links, and removals and
-// replacements of both right after: what counts is the order in the stream.
+// Links to files that a writer still makes, links to such links, and removals
+// and replacements of both directly after. The order in the stream must decide.
 func TestLinksToFilesInTheMakingKeepTheOrderOfTheStream(t *testing.T) {
 	var buf bytes.Buffer
 	w := stdtar.NewWriter(&buf)

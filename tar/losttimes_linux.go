@@ -13,24 +13,24 @@ import (
 )
 
 // lostTimes finds the modification times of a layer that the file system cannot
-// hold. The kernel puts the nearest that it can in their place and says
-// nothing, and from then on a diff of the layer is not the layer. One warning
-// tells of all of them.
+// store. The kernel silently stores the nearest time that it can. A diff of the
+// layer then differs from the layer. There is one warning for all times outside
+// the range, and one for all times that are too precise.
 type lostTimes struct {
-	dirfd int // where to try what the file system can hold
+	dirfd int // the directory for the probe file
 
 	mu    sync.Mutex
 	known bool
-	first int64 // seconds since 1970
+	first int64 // earliest and latest time, in seconds since 1970
 	last  int64
-	unit  int64 // nanoseconds
+	unit  int64 // precision, in nanoseconds
 
 	outside, coarse lostTime
 }
 
-// lostTime is what is to be said about times that were lost in one way.
+// lostTime is the data for one warning.
 type lostTime struct {
-	tally // with the first of them in the order of bytes
+	tally // its path is the first in byte order
 	time  time.Time
 }
 
@@ -41,11 +41,11 @@ func (l *lostTime) add(path string, t time.Time) {
 	l.files++
 }
 
-// note takes down a time that a file is about to get.
+// note checks a time before it is set on a file.
 func (l *lostTimes) note(path func() string, t time.Time) error {
 	seconds, fraction := t.Unix(), int64(t.Nanosecond())
 	if 0 <= seconds && seconds < math.MaxInt32 && fraction == 0 {
-		return nil // every file system has these
+		return nil // every file system can store these
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,8 +61,9 @@ func (l *lostTimes) note(path func() string, t time.Time) error {
 	return nil
 }
 
-// learn finds out what times the file system holds, by giving them to a file.
-// No call tells: it depends on how the file system was made.
+// learn sets times on a probe file, to learn which times the file system can
+// store. No system call tells: it depends on the options with which the file
+// system was made.
 func (l *lostTimes) learn() error {
 	if l.known {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// oddTimes are files with times that some file systems cannot hold, and what
-// two of them make of each.
+// oddTimes are files with times that some file systems cannot store, with the
+// result of two of these file systems for each.
 func oddTimes() []fstest.Entry {
 	var entries []fstest.Entry
 	for i, s := range []int64{
@@ -66,7 +66,8 @@ func TestTimesThatAFileSystemCannotHoldAreWarnedOf(t *testing.T) {
 				require.Equal(t, want, tree[name].Mtime.Unix(), name)
 				require.EqualValues(t, e.Mtime.Nanosecond()/int(c.unit)*int(c.unit), tree[name].Mtime.Nanosecond(), name)
 			}
-			// What the disk has goes round exactly, and without a word.
+			// Times that come from the disk survive a round trip exactly, and without a
+			// warning.
 			stream := diffOf(t, b.root)
 			clear(warned)
 			again := newPlainBed(t, staging(t, dir).Name())

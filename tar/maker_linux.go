@@ -13,32 +13,34 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// A maker makes single files with their attributes. It knows what the kernel
-// gives a new file by itself, and sets only what differs.
+// A maker makes single files and sets their attributes. It skips attributes
+// that the kernel already sets correctly on a new file.
 type maker struct {
-	uid, gid    uint32 // of a new file here
-	masked      uint32 // permission bits that a new file does not get
+	uid, gid    uint32 // that the kernel gives a new file here
+	masked      uint32 // permission bits that the kernel removes from a new file
 	userNS      bool
 	noFchmodat2 bool
 	warnLock    sync.Mutex
 	warnFunc    func(path, message string)
-	lost        *lostTimes // nil: times come from this file system
-	dirfd       int        // where to try what the file system can hold
+	lost        *lostTimes // nil if the times come from this file system
+	dirfd       int        // the directory for probe files
 	probing     sync.Mutex
 }
 
-// probeName starts as a marker does, so no entry of a layer ever has it.
+// probeName starts with the prefix of markers, so no entry of a layer can have
+// this name.
 const probeName = ".wh..probe"
 
-// Names for what is tried while files are made, by several at a time: each has
-// one of its own, and a lock for those who use it.
+// Several goroutines may probe while files are made. Each kind of probe has a
+// name of its own and a lock of its own.
 const (
 	timeProbeName  = ".wh..probe-time"
 	xattrProbeName = ".wh..probe-xattr"
 )
 
-// newMaker finds out by making a file: umask(2), a default ACL or a setgid bit
-// of the directory have their say in what a new file gets.
+// newMaker makes a file to learn what the kernel gives a new file here. The
+// answer depends on umask(2), and on a default ACL or a setgid bit of the
+// directory.
 func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
 	m := &maker{userNS: opts.UserNS, noFchmodat2: opts.NoFchmodat2, warnFunc: opts.Warn, lost: &lostTimes{dirfd: dirfd}, dirfd: dirfd}
 	err := tryOn(dirfd, probeName, 0o777, func(fd int) error {
@@ -52,8 +54,8 @@ func newMaker(dirfd int, opts UnpackOptions) (*maker, error) {
 	return m, nil
 }
 
-// tryOn calls try with an empty file of that name in a directory, which is
-// removed after it.
+// tryOn makes an empty file with this name in a directory, calls try with it,
+// and removes it.
 func tryOn(dirfd int, name string, perm uint32, try func(fd int) error) error {
 	fd, err := sys.Openat(dirfd, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, perm)
 	if err != nil {
@@ -95,12 +97,15 @@ func (m *maker) file(j *job) error {
 	return m.complete(fd, j, j.attrs.Mode&^m.masked&0o777, err)
 }
 
-// create opens a new file with as much of its mode as it can be given at once.
+// create makes and opens a file. It passes as much of the mode as open(2) can
+// set.
 func (m *maker) create(j *job) (int, error) {
 	return sys.Openat(j.dir.fd, j.name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, j.attrs.Mode&0o777)
 }
 
-// complete sets the attributes of a file that has the mode has, and closes it.
+// complete sets the attributes of an open file and closes it. has is the mode
+// that the file has now. If err is not nil, complete only closes the file and
+// returns err.
 func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 	if err == nil {
 		err = m.setOpen(fd, j.shown, &j.attrs, has)
@@ -111,20 +116,21 @@ func (m *maker) complete(fd int, j *job, has uint32, err error) error {
 	return err
 }
 
-// setOpen sets the attributes of an open file. has is the mode the file has
-// now.
+// setOpen sets the attributes of an open file. has is the mode that the file
+// has now.
 func (m *maker) setOpen(fd int, path func() string, a *attributes, has uint32) error {
 	return m.set(attrs.Open(fd), path, a, has, false)
 }
 
-// set gives a file its attributes. special is for one that must not be opened.
+// set sets the attributes of a file. special is true for a file that must not
+// be opened.
 func (m *maker) set(f attrs.File, path func() string, a *attributes, has uint32, special bool) error {
 	o := attrs.Options{OwnerFailed: explainOwner}
 	if len(a.Xattrs) > 0 {
 		o.XattrFailed = func(x attrs.Xattr, err error) error { return m.xattrError(path, a, &x, special, err) }
 	}
-	// This may make a file in the root directory, so it comes before that gets its
-	// time.
+	// noteTime may make a probe file in the root directory, which changes the mtime
+	// of the root. So it runs before the times are set.
 	if err := m.noteTime(path, a.Mtime); err != nil {
 		return err
 	}
@@ -138,7 +144,8 @@ func (m *maker) noteTime(path func() string, t time.Time) error {
 	return m.lost.note(path, t)
 }
 
-// xattrError decides what an attribute that cannot be set means (A5).
+// xattrError decides whether a failure to set an extended attribute is an error
+// or only a warning (A5).
 func (m *maker) xattrError(path func() string, a *attributes, x *attrs.Xattr, special bool, err error) error {
 	name := x.Name
 	switch {
@@ -158,7 +165,7 @@ func (m *maker) xattrError(path func() string, a *attributes, x *attrs.Xattr, sp
 	}
 }
 
-// symlink makes a symbolic link to j.body.
+// symlink makes a symbolic link to target.
 func (m *maker) symlink(j *job, target string) error {
 	if err := sys.Symlinkat(target, j.dir.fd, j.name); err != nil {
 		return err
@@ -174,7 +181,7 @@ func (m *maker) special(j *job, typ uint32, dev uint64) error {
 	return m.setNamed(j, typ)
 }
 
-// setNamed is setOpen for a file that must not be opened.
+// setNamed does the same as setOpen for a file that must not be opened.
 func (m *maker) setNamed(j *job, typ uint32) error {
 	f := attrs.Named(j.dir.fd, j.name, m.noFchmodat2)
 	if typ == diff.TypeSymlink {
@@ -183,7 +190,7 @@ func (m *maker) setNamed(j *job, typ uint32) error {
 	return m.set(f, j.shown, &j.attrs, 0o600&^m.masked, true)
 }
 
-// directory sets the attributes of a directory made before.
+// directory sets the attributes of a directory that already exists.
 func (m *maker) directory(j *job) error {
 	fd, err := sys.OpenDirat(j.dir.fd, j.name)
 	if err != nil {

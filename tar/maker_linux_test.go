@@ -9,9 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
-// An attribute that cannot be set is left out only for a reason that is known.
+// An attribute that cannot be set is dropped only for a known reason.
 func TestWhichAttributesAreLeftOut(t *testing.T) {
-	acl := "\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff" // of the owner alone: no id is missing
+	acl := "\x02\x00\x00\x00\x01\x00\x06\x00\xff\xff\xff\xff" // only of the owner, so no ID is missing
 	for _, c := range []struct {
 		what            string
 		userNS, special bool

@@ -7,42 +7,43 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A mark is what is known of one path beyond the files in the staging
+// A mark says what Merge must know of one path beyond the files in the staging
 // directory. Marks form a tree of names.
 type mark struct {
 	name     string
 	children children[*mark]
-	// whiteout removes the path from the parents.
+	// whiteout: the path is removed from the parents.
 	whiteout bool
-	// opaque removes all children that the parents have here.
+	// opaque: all children that the parents have here are removed.
 	opaque bool
-	// implied is a directory of the delta that no entry described.
+	// implied: the path is a directory of the delta that no entry described.
 	implied bool
-	// cut is a directory of the delta that took the place of something else
-	// within the layer, so that nothing of the parents is left in it.
+	// cut: the path is a directory of the delta that replaced another file within
+	// the layer. So it shows no files of the parents.
 	cut bool
-	// assumed is a directory that a detached layer took for granted, see
-	// Delta.checkAssumed.
+	// assumed: the path is a directory that a detached layer assumed to exist, see
+	// merger.checkAssumed.
 	assumed bool
-	// below: there is a marker here or below, so that the parents may have to lose
-	// something there. Implied and cut say nothing of a directory that the delta
-	// does not have.
+	// below: there is a whiteout or opaque mark here or below, so Merge may have to
+	// remove something of the parents. Implied and cut are only set for directories
+	// of the delta, and do not set below.
 	below bool
-	// count, at the root, is of the marks that the markers made.
+	// count is set at the root only. It counts the marks that the marker entries
+	// made.
 	count *markCount
 }
 
 func (m *mark) called() string { return m.name }
 
-// A markCount says how many marks there are, and about how many bytes they
-// take.
+// A markCount counts marks, and about how many bytes of memory they take.
 type markCount struct{ marks, bytes int64 }
 
-// markCost is what a mark takes in bytes, with its place in the directory,
-// beside its name.
+// markCost is the memory of a mark in bytes, without its name. It includes the
+// slot in the directory above.
 const markCost = 110
 
-// made is what the markers have made below the root of the marks.
+// made returns the number and size of the marks that the marker entries made.
+// It is called on the root.
 func (m *mark) made() markCount {
 	if m.count == nil {
 		return markCount{}
@@ -50,7 +51,7 @@ func (m *mark) made() markCount {
 	return *m.count
 }
 
-// at returns the mark of a clean path, making it.
+// at returns the mark of a clean path. It makes the mark if there is none.
 func (m *mark) at(p string) *mark {
 	for rest := p; rest != "" && rest != "."; {
 		var c string
@@ -60,8 +61,8 @@ func (m *mark) at(p string) *mark {
 	return m
 }
 
-// marker is at for what a marker says, and counts in the root's made what it
-// makes.
+// marker does the same as at for the path of a marker entry. It is called on
+// the root, and counts the marks that it makes.
 func (m *mark) marker(p string) *mark {
 	if m.count == nil {
 		m.count = &markCount{}
@@ -84,7 +85,7 @@ func (m *mark) marker(p string) *mark {
 func (m *mark) make(name string) *mark {
 	next := m.child(name)
 	if next == nil {
-		next = &mark{name: strings.Clone(name)} // not to keep the whole path
+		next = &mark{name: strings.Clone(name)} // a clone, so that the mark does not keep the whole path in memory
 		m.children.put(next)
 	}
 	return next
@@ -116,19 +117,19 @@ func (m *mark) removes(p string) bool {
 	return false
 }
 
-// role is what an entry is for.
+// A role says what an entry of a layer tar is for.
 type role uint8
 
 const (
-	roleEntry  role = iota // makes something
-	roleMarker             // has been put into the marks
-	roleSkip               // bookkeeping, to be ignored
+	roleEntry  role = iota // the entry makes a file
+	roleMarker             // the entry is a marker, now recorded in the marks
+	roleSkip               // the entry is bookkeeping and is ignored
 )
 
-// readMarker tells the role of an entry with a clean path, and records markers.
-// Their paths are taken as they are: removals happen before any symbolic link
-// of the layer exists, and a directory that is a symbolic link in the parents
-// is no directory (M1).
+// readMarker returns the role of an entry with a clean path. It records a
+// marker in the marks. It does not resolve symbolic links in the path of a
+// marker: removals happen before any symbolic link of the layer exists, and a
+// symbolic link of the parents is not a directory (M1).
 func readMarker(marks *mark, p string, hdr *stdtar.Header) (role, error) {
 	if strings.Contains(p, whiteout.Prefix) {
 		if r, err := readMarkerName(marks, p); r != roleEntry || err != nil {
@@ -149,9 +150,9 @@ func isWhiteoutDevice(hdr *stdtar.Header) bool {
 	return hdr.Typeflag == stdtar.TypeChar && hdr.Devmajor == 0 && hdr.Devminor == 0
 }
 
-// pseudoRole tells the role of an entry right below aufs' directory of
-// pseudo-links. Hard links can give it a name in the layer, so only what can
-// have several names is kept.
+// pseudoRole returns the role of an entry directly below the pseudo-link
+// directory of aufs. Hard links can give such a file a name in the layer, so
+// pseudoRole keeps the files that can have several names.
 func pseudoRole(hdr *stdtar.Header) role {
 	if hdr.Typeflag == stdtar.TypeDir || isWhiteoutDevice(hdr) {
 		return roleSkip
@@ -170,19 +171,19 @@ func readMarkerName(marks *mark, p string) (role, error) {
 		case err != nil:
 			return roleSkip, invalid("%w", err)
 		case dir == "" && c == whiteout.AUFSPseudo:
-			pseudo = true // what is right below is kept aside for hard links to it
+			pseudo = true // files directly below are kept as targets of hard links
 		case kind == whiteout.Bookkeeping:
 			return roleSkip, nil
 		case kind != whiteout.None && (more || pseudo):
-			// No directory has the name of a marker: such a path is about nothing, as
-			// what aufs keeps for itself (W9).
+			// A directory cannot have the name of a marker, so the path means nothing.
+			// Markers among the private files of aufs mean nothing either (W9).
 			return roleSkip, nil
 		case kind == whiteout.Opaque:
 			marks.marker(dir).opaque = true
 			return roleMarker, nil
 		case kind == whiteout.Whiteout:
 			if len(target) > maxName {
-				return roleMarker, nil // nothing can have that name
+				return roleMarker, nil // no file can have such a long name
 			}
 			marks.marker(joinPath(dir, target)).whiteout = true
 			return roleMarker, nil

@@ -10,9 +10,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// keep counts bytes of memory that stay in use until the end of the layer, and
-// enforces the limit on them. After each quarter of the limit it forgets what
-// can be found out again.
+// keep counts n bytes of memory that are needed until the end of the layer, and
+// enforces the limit. Each time another quarter of the limit is used, it calls
+// forget, which drops what can be read again from disk.
 func (u *reading) keep(n int64) error {
 	u.kept += n
 	limit := u.limits.Memory
@@ -26,8 +26,8 @@ func (u *reading) keep(n int64) error {
 		return err
 	}
 	used := u.used()
-	// Some room has to be there afterwards, or most of the time goes into
-	// forgetting.
+	// Forgetting must free some room. Otherwise the next entries would each call
+	// forget, and that would take most of the time.
 	if used > limit-limit/16 {
 		return invalid("what has to be known of its entries takes more than %d bytes of memory (--limit memory=SIZE allows more)", limit)
 	}
@@ -35,9 +35,9 @@ func (u *reading) keep(n int64) error {
 	return nil
 }
 
-// setTarget sets the target of a symbolic link with a node. The limit is
-// enforced at the next entry: the node must not be forgotten before the link is
-// handed to a writer.
+// setTarget sets the target of the symbolic link of a node. It does not enforce
+// the limit; the next entry does. The node must not be forgotten before the
+// link is handed to a writer.
 func (u *reading) setTarget(n *node, target string) {
 	n.target = target
 	u.kept += int64(len(target))
@@ -45,7 +45,8 @@ func (u *reading) setTarget(n *node, target string) {
 
 func (u *reading) used() int64 { return u.kept + u.marks.made().bytes }
 
-// child returns the node of a name in a directory, nil when there is none.
+// child returns the node of a name in a directory, or nil if there is no such
+// file.
 func (u *reading) child(parent *node, name string) (*node, error) {
 	c := parent.child(name)
 	if c != nil || parent.dir == nil || !parent.dir.partial {
@@ -54,7 +55,7 @@ func (u *reading) child(parent *node, name string) (*node, error) {
 	return u.do.recall(parent, name)
 }
 
-// markOf returns the mark of a directory, making it.
+// markOf returns the mark of a directory. It makes the mark if there is none.
 func (u *reading) markOf(n *node) *mark {
 	if n.dir.mark == nil {
 		if n.parent == nil {
@@ -66,10 +67,11 @@ func (u *reading) markOf(n *node) *mark {
 	return n.dir.mark
 }
 
-// forget drops the nodes of all files that are no directories: the staging
-// directory has them. The last component of most paths is such a file, so what
-// is kept grows with the number of directories. Hidden files stay, as their
-// names on disk are not those of the layer.
+// forget drops the nodes of all files except directories, because the staging
+// directory still has the files. Most files are not directories, so the memory
+// that stays in use grows with the number of directories. forget keeps the
+// nodes of hidden files: their names on disk differ from their names in the
+// layer.
 func (u *unpacker) forget() error {
 	if err := u.writers.drain(); err != nil {
 		return err
@@ -92,10 +94,11 @@ func (u *unpacker) forget() error {
 	return nil
 }
 
-// recall makes a node of a file that was forgotten.
+// recall makes a new node for a file whose node was forgotten. It returns nil
+// if the file does not exist.
 func (u *unpacker) recall(parent *node, name string) (*node, error) {
 	if len(name) > maxName || strings.HasPrefix(name, whiteout.Prefix) {
-		return nil, nil // no file of a layer has that name, but one of the unpacker may
+		return nil, nil // no file of a layer has such a name, but a file of the unpacker may
 	}
 	h, err := u.dirs.get(parent)
 	if err != nil {
@@ -122,7 +125,7 @@ func (u *unpacker) recall(parent *node, name string) (*node, error) {
 	return n, nil
 }
 
-// unlinkForgotten empties a directory of the files that have no nodes.
+// unlinkForgotten removes the files of a directory that have no nodes.
 func (u *unpacker) unlinkForgotten(n *node) error {
 	h, err := u.dirs.get(n)
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// at is what the target has at a name.
+// An at says what the target has at a name.
 type at struct {
 	st     unix.Stat_t
-	exists bool // there is a file of that name
-	marked bool // there is a whiteout of another name that hides it
+	exists bool // a file has the name
+	marked bool // a whiteout file with a name of its own hides the name
 }
 
 // find looks a name up in a directory of the target.
@@ -22,11 +22,11 @@ func (g *merger) find(dst int, name string) (a at, err error) {
 	return a, err
 }
 
-// any reports whether the name is taken in the target, be it by a whiteout.
+// any reports whether the target has a file or a whiteout for the name.
 func (a at) any() bool { return a.exists || a.marked }
 
-// isDir reports whether the target shows a directory of its own. What is beside
-// a whiteout of its name is not shown.
+// isDir reports whether the target shows a directory of its own. A whiteout
+// with a name of its own hides what is beside it.
 func (a at) isDir() bool {
 	return a.exists && !a.marked && a.st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
@@ -37,7 +37,8 @@ func (a at) isHidden(enc whiteout.Encoding) bool {
 	return a.marked || a.exists && enc.IsWhiteoutNode(a.st.Mode, a.st.Rdev)
 }
 
-// withoutMark is all but what hides the name.
+// withoutMark returns what is at the name, without the file that hides the name
+// from the parents.
 func (a at) withoutMark() at {
 	if a.marked {
 		a.marked = false
@@ -46,8 +47,9 @@ func (a at) withoutMark() at {
 	return at{}
 }
 
-// clear makes a name of the target free: what has the name, and a whiteout of
-// the name, which would hide what is moved there.
+// clear frees a name in the target. It moves the file of that name to the
+// trash, and also a whiteout for the name, which would hide the file that is
+// moved in next.
 func (g *merger) clear(l *level, name string, a at) error {
 	if a.exists {
 		if err := g.moveAside(l, name); err != nil {
@@ -61,8 +63,9 @@ func (g *merger) clear(l *level, name string, a at) error {
 }
 
 // toPrepare returns the names in a directory of the staging area that prepare
-// has to look at: those with marks and, where a directory must be marked
-// whenever the parents have a file in its place, all directories.
+// must look at: the names with marks. Some encodings mark every directory that
+// replaces a file of the parents; for these, the result also has all
+// directories.
 func (g *merger) toPrepare(fd int, m *mark, showsThrough bool) ([]string, error) {
 	names := m.names()
 	if !showsThrough || !g.enc.MergesPastFiles() {

@@ -19,7 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// branch makes a directory with files of the given names; one that ends in a
+// branch makes a directory with files of the given names. A name that ends in a
 // slash is a directory. All directories get the same time.
 func branch(t *testing.T, dir, names string) string {
 	t.Helper()
@@ -41,8 +41,8 @@ func branch(t *testing.T, dir, names string) string {
 	return dir
 }
 
-// names lists a branch as branch takes it: the directories that hold nothing,
-// and all other files.
+// names lists a branch in the form that branch takes: empty directories and all
+// other files.
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	tree := fstest.FromPath(t, dir)
@@ -191,8 +191,8 @@ func TestAMergeThatFailsLeavesTheBranchAsItWas(t *testing.T) {
 	require.Equal(t, "back", tree["gone"].Body)
 }
 
-// TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas has errors of the system
-// where marks are written: what is in the way there can neither be moved nor
+// TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas has errors of the file
+// system at the place of a marker: the file there can be neither moved nor
 // replaced.
 func TestAMergeThatTheDiskStopsLeavesTheBranchAsItWas(t *testing.T) {
 	requireRoot(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// litter fills a directory of a branch with anything, marks included.
+// litter fills a directory of a branch with any files, including markers.
 func litter(t *testing.T, rnd *rand.Rand, dir string, depth int) {
 	file := func(name string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
@@ -45,7 +45,7 @@ func litter(t *testing.T, rnd *rand.Rand, dir string, depth int) {
 	require.NoError(t, os.Chtimes(dir, time.Time{}, time.Unix(int64(rnd.IntN(100)), 0)))
 }
 
-// somewhere draws a path, half of the time one of the tree.
+// somewhere returns a random path. Half of them are paths of the tree.
 func somewhere(rnd *rand.Rand, tree fstest.Tree) string {
 	if paths := tree.Paths(); len(paths) > 1 && rnd.IntN(2) > 0 {
 		return paths[1+rnd.IntN(len(paths)-1)]
@@ -82,8 +82,8 @@ func randomLayer(rnd *rand.Rand, tree fstest.Tree) (layer []fstest.Entry) {
 	return layer
 }
 
-// pair is a tree kept twice: as a branch over others, and as a plain copy of
-// what they show.
+// pair is a tree that is stored twice: as a branch over others, and as a plain
+// copy of what they show.
 type pair struct {
 	*plainBed
 	t        *testing.T
@@ -104,13 +104,13 @@ func newPair(t *testing.T, rnd *rand.Rand, base, what string) *pair {
 	litter(t, rnd, p.branches[1], 3)
 	litter(t, rnd, p.branches[2], 3)
 	p.editor = aufstest.New(p.branches[0], p.branches[1:]).Live()
-	require.NoError(t, p.editor.Apply(fstest.Chmod(".", 0o755))) // leaves its bookkeeping
+	require.NoError(t, p.editor.Apply(fstest.Chmod(".", 0o755))) // leaves the bookkeeping files
 	require.NoError(t, os.Chtimes(p.branches[0], time.Time{}, time.Unix(1, 1)))
 	require.NoError(t, aufstest.Copy(p.root, p.branches...))
 	return p
 }
 
-// show makes the tree that branches show. Marks of the upper branch, which
+// show makes the tree that branches show. Markers of the upper branch, which
 // layers are applied to, hide everything below.
 func (p *pair) show(branches ...string) string {
 	p.shown++
@@ -122,11 +122,11 @@ func (p *pair) show(branches ...string) string {
 	return dst
 }
 
-// edit makes an edit of both.
+// edit makes an edit in both trees.
 func (p *pair) edit() {
 	path := somewhere(p.rnd, p.tree(p.t))
 	e := []fstest.Edit{fstest.Remove(path), fstest.Mkdir(path), fstest.Create(path, "e")}[p.rnd.IntN(3)]
-	e.Mtime = time.Unix(e.Mtime.Unix(), 0) // as exactly as a branch keeps it
+	e.Mtime = time.Unix(e.Mtime.Unix(), 0) // the precision of a branch
 	for dir := filepath.Dir(path); dir != "."; dir = filepath.Dir(dir) {
 		if fi, err := os.Lstat(filepath.Join(p.root, dir)); err == nil && fi.Mode()&os.ModeSymlink != 0 {
 			return
@@ -138,9 +138,8 @@ func (p *pair) edit() {
 	p.takeTimes()
 }
 
-// takeTimes gives the directories of the plain tree the times that they have in
-// the branches: an edit of a branch changes more times than one of a plain tree
-// does.
+// takeTimes copies the times of the directories from the branches to the plain
+// tree, because an edit changes more times in a branch than in a plain tree.
 func (p *pair) takeTimes() {
 	for path, n := range fstest.FromPath(p.t, p.show(p.branches...)) {
 		if n.Type() == diff.TypeDir {
@@ -149,7 +148,7 @@ func (p *pair) takeTimes() {
 	}
 }
 
-// layer applies a layer to both.
+// layer applies a layer to both trees.
 func (p *pair) layer() {
 	layer := randomLayer(p.rnd, p.tree(p.t))
 	for _, e := range layer {
@@ -167,9 +166,9 @@ func (p *pair) layer() {
 	fstest.RequireEqual(p.t, p.tree(p.t), fstest.FromPath(p.t, p.show(p.branches...)), what)
 }
 
-// TestBranchesTakeLayersAsPlainTreesDo applies random layers, and makes random
-// edits in between, over any branches, and compares with the same on a plain
-// copy of what the branches show.
+// TestBranchesTakeLayersAsPlainTreesDo applies random layers over any branches,
+// with random edits in between. It compares the result with the same steps on a
+// plain copy of what the branches show.
 func TestBranchesTakeLayersAsPlainTreesDo(t *testing.T) {
 	requireRoot(t)
 	seed := uint64(time.Now().UnixNano())

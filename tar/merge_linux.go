@@ -25,27 +25,28 @@ type merger struct {
 	root  int // the target
 	src   int // the staging directory
 
-	trash int // a directory in staging for what is replaced; -1 until needed
+	trash int // a directory in staging for replaced files; -1 until needed
 	moved int
 	undo  undoLog
 
-	// The ways down the target, the staging directory, and a directory that is
-	// prepared.
+	// The open directories on the path to the current one: in the target, in the
+	// staging directory, and in a directory that is being prepared.
 	dsts, srcs, prepared descent
 }
 
-// trashName starts as a marker does, so no entry of a layer ever has it.
+// trashName starts with the prefix of markers, so no entry of a layer can have
+// this name.
 const trashName = ".wh..trash"
 
-// A level is one directory that the target has already.
+// A level is one directory that the target already has.
 type level struct {
-	up    *level   // nil of the root
+	up    *level   // nil for the root
 	name  string   // in the directory above
-	undo  int32    // its place in the undo log, plus one
-	mark  *mark    // nil when nothing is to be said of it or below it
-	src   *openDir // the delta's directory at this path, nil when it has none
-	dst   *openDir // the target's
-	below diff.Dir // the parents' as far as it shows through dst; nil when nothing does
+	undo  int32    // its index in the undo log, plus one
+	mark  *mark    // nil if no marks are here or below
+	src   *openDir // the directory of the delta at this path; nil if there is none
+	dst   *openDir // the directory of the target
+	below diff.Dir // the directory of the parents that shows through dst; nil if nothing shows
 }
 
 func (d *Delta) merge(ctx context.Context, t Target) (err error) {
@@ -89,8 +90,8 @@ func (d *Delta) merge(ctx context.Context, t Target) (err error) {
 	return g.both(root)
 }
 
-// open opens the directories of a level below those of the one above; src is -1
-// when the delta has none.
+// open opens the directories of a level, relative to those of the level above.
+// src is -1 if the delta has no directory there.
 func (g *merger) open(l *level, dst, src int, name string) error {
 	fd, err := sys.OpenDirat(dst, name)
 	if err != nil {
@@ -106,8 +107,8 @@ func (g *merger) open(l *level, dst, src int, name string) error {
 	return err
 }
 
-// leave closes the directories of a level that is done. After an error merge
-// closes what is open.
+// leave closes the directories of a level that is done. After an error, merge
+// closes the directories that are still open.
 func (g *merger) leave(l *level) error {
 	if l.src != nil {
 		if err := g.srcs.pop(); err != nil {
@@ -117,8 +118,8 @@ func (g *merger) leave(l *level) error {
 	return g.dsts.pop()
 }
 
-// checkAssumed verifies what a detached layer took for granted: that the
-// parents have directories or nothing where it needed directories.
+// checkAssumed verifies the assumptions of a detached layer: where the layer
+// needed a directory, the parents must have a directory or nothing.
 func (g *merger) checkAssumed() error {
 	if g.view.view == nil || !g.delta.detached || g.delta.marks.opaque {
 		return nil
@@ -131,13 +132,13 @@ func (g *merger) checkAssumed() error {
 	return g.checkBelow(root, g.delta.marks, nil)
 }
 
-// checkBelow verifies the marks below a directory of the parents; path are the
+// checkBelow verifies the marks below a directory of the parents. path is the
 // names that lead to it.
 func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 	for _, name := range m.names() {
 		c := m.child(name)
 		if c.whiteout {
-			continue // and what is below it
+			continue // what is below it is removed as well
 		}
 		n, ok, err := lookupChild(dir, name)
 		switch {
@@ -163,8 +164,8 @@ func (g *merger) checkBelow(dir diff.Dir, m *mark, path []string) error {
 	return nil
 }
 
-// both merges a directory of the delta, or only its marks, into one of the
-// target.
+// both merges a directory of the delta into a directory of the target. If the
+// delta has no such directory, both only applies the marks.
 func (g *merger) both(l *level) error {
 	if err := g.ctx.Err(); err != nil {
 		return err
@@ -201,8 +202,9 @@ func (g *merger) both(l *level) error {
 	return g.setDirAttrs(l.dst.fd, *after, before)
 }
 
-// attrsAfter are the attributes that a directory of the target ends up with:
-// those of its entry, else the ones it had, times included (M2).
+// attrsAfter returns the attributes that a directory of the target gets in the
+// end: those of its entry, or without an entry those that it had, including the
+// times (M2).
 func (g *merger) attrsAfter(l *level, before *attributes) (*attributes, error) {
 	if l.up == nil {
 		switch {
@@ -219,7 +221,7 @@ func (g *merger) attrsAfter(l *level, before *attributes) (*attributes, error) {
 	return readDirAttrs(l.src.fd, g.enc)
 }
 
-// removals carries the markers of one directory out.
+// removals applies the whiteouts and the opaque mark of one directory.
 func (g *merger) removals(l *level) error {
 	if l.mark == nil {
 		return nil
@@ -239,9 +241,9 @@ func (g *merger) removals(l *level) error {
 	return nil
 }
 
-// empty hides everything that a directory showed so far. Whiteouts in it go as
-// well: nothing hides a whiteout in an opaque directory, so it would be a ghost
-// (O3).
+// empty hides everything that a directory showed so far. It also removes the
+// whiteouts in the directory: in an opaque directory a whiteout hides nothing,
+// so it would be a ghost (O3).
 func (g *merger) empty(l *level) error {
 	err := takeAll(l.dst.fd, func(e dirent) (bool, error) {
 		if g.enc.Keeps(e.name) {
@@ -256,7 +258,8 @@ func (g *merger) empty(l *level) error {
 		return nil
 	}
 	if l.up == nil {
-		// Overlayfs and aufs always merge the roots: each name has to be hidden.
+		// Overlayfs and aufs always merge the roots of the layers, even if one is
+		// opaque. So each name needs a whiteout.
 		names, err := l.below.Names()
 		for _, name := range names {
 			l.mark.make(name).whiteout = true
@@ -274,8 +277,9 @@ func (g *merger) setOpaque(l *level) error {
 	return g.enc.SetOpaque(l.dst.fd)
 }
 
-// removeName removes one name that the target held before. What the parents
-// below still have is hidden, unless the delta brings something that hides it.
+// removeName removes one name that the target had before. If the parents have
+// the name too, removeName adds a whiteout, unless the delta has a file that
+// hides it.
 func (g *merger) removeName(l *level, name string) error {
 	shows, err := hasName(l.below, name)
 	if err != nil {
@@ -286,13 +290,13 @@ func (g *merger) removeName(l *level, name string) error {
 		return err
 	}
 	if shows && at.isHidden(g.enc) && l.src == nil {
-		return g.clear(l, name, at.withoutMark()) // is hidden already
+		return g.clear(l, name, at.withoutMark()) // the name is already hidden
 	}
 	if err := g.clear(l, name, at); err != nil {
 		return err
 	}
 	if !shows {
-		return nil // a mark for nothing would be a ghost (W8)
+		return nil // a whiteout that hides nothing would be a ghost (W8)
 	}
 	if l.src != nil {
 		if _, replaced, err := lstat(l.src.fd, name); replaced || err != nil {
@@ -305,13 +309,14 @@ func (g *merger) removeName(l *level, name string) error {
 	return g.enc.Whiteout(l.dst.fd, name)
 }
 
-// entries moves what the delta has in a directory.
+// entries moves the files of a directory of the delta into the target.
 func (g *merger) entries(l *level) error {
 	if l.src == nil {
 		return nil
 	}
 	var descend []string
-	// The names that are moved are not kept, as there may be millions.
+	// There may be millions of names, so only the names of the directories to
+	// descend into are kept in memory.
 	err := takeAll(l.src.fd, func(e dirent) (bool, error) {
 		if l.up == nil && e.name == trashName {
 			return false, nil
@@ -329,7 +334,7 @@ func (g *merger) entries(l *level) error {
 		return err
 	}
 	slices.Sort(descend)
-	for _, name := range slices.Compact(descend) { // a directory may have been read twice
+	for _, name := range slices.Compact(descend) { // a name may be read twice
 		if err := g.descend(l, name, l.mark.child(name), true); err != nil {
 			return err
 		}
@@ -337,7 +342,8 @@ func (g *merger) entries(l *level) error {
 	return nil
 }
 
-// entry moves one name, or reports that it is a directory on both sides.
+// entry moves one name into the target. If the name is a directory both in the
+// delta and in the target, entry moves nothing and returns true.
 func (g *merger) entry(l *level, e dirent) (both bool, err error) {
 	m := l.mark.child(e.name)
 	at, err := g.find(l.dst.fd, e.name)
@@ -359,7 +365,7 @@ func (g *merger) entry(l *level, e dirent) (both bool, err error) {
 	return false, g.moveIn(l, l.src.fd, e.name, e.name)
 }
 
-// descend goes on in a directory that the target has too.
+// descend merges a directory that the target also has.
 func (g *merger) descend(l *level, name string, m *mark, inDelta bool) error {
 	next := &level{up: l, name: name, mark: m}
 	src := -1
@@ -382,8 +388,9 @@ func (g *merger) descend(l *level, name string, m *mark, inDelta bool) error {
 	return g.leave(next)
 }
 
-// belowOf opens what shows through a directory of the target: nothing when it
-// is opaque, the directory it is redirected to, else the one of the same name.
+// belowOf opens the directory of the parents that shows through a directory of
+// the target. The result is nil if the directory of the target is opaque. It is
+// the directory that a redirect names, or else the one with the same name.
 func (g *merger) belowOf(parent diff.Dir, name string, dst int) (diff.Dir, error) {
 	if g.view.view == nil {
 		return nil, nil
@@ -411,8 +418,8 @@ func (g *merger) belowOf(parent diff.Dir, name string, dst int) (diff.Dir, error
 	return openChild(parent, name)
 }
 
-// lonely returns the names with marks below them of directories that the delta
-// does not have.
+// lonely returns the names of directories that have marks below them and that
+// the delta does not have.
 func (g *merger) lonely(l *level) (lonely []string, err error) {
 	if l.mark == nil || l.mark.opaque {
 		return nil, nil
@@ -433,7 +440,7 @@ func (g *merger) lonely(l *level) (lonely []string, err error) {
 	return lonely, nil
 }
 
-// alone carries out the marks below a directory that the delta does not have.
+// alone applies the marks below a directory that the delta does not have.
 func (g *merger) alone(l *level, name string) error {
 	m := l.mark.child(name)
 	at, err := g.find(l.dst.fd, name)
@@ -448,8 +455,8 @@ func (g *merger) alone(l *level, name string) error {
 	return nil
 }
 
-// copyUpDir makes a directory that only the parents have in the target, when
-// one of the marks below it has anything to remove.
+// copyUpDir makes a directory in the target that only the parents have. It does
+// so only if one of the marks below it removes something.
 func (g *merger) copyUpDir(l *level, name string, m *mark) error {
 	if n, ok, err := lookupChild(l.below, name); err != nil || !ok || !n.IsDir() {
 		return err
@@ -457,7 +464,8 @@ func (g *merger) copyUpDir(l *level, name string, m *mark) error {
 	if err := g.openTrash(); err != nil {
 		return err
 	}
-	// A directory of its own, since prepare wants the name.
+	// prepare expects the directory to have its final name, so it is made in a
+	// directory of its own.
 	holder := strconv.Itoa(g.unique())
 	if err := sys.Mkdirat(g.trash, holder, 0o700); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// lookups merges layer over base into an empty upper directory and returns how
+// lookups merges layer over base into an empty upper directory. It returns how
 // many names of the parents were looked up.
 func lookups(t *testing.T, base, layer []fstest.Entry) int {
 	t.Helper()
@@ -104,7 +104,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// spaces is a file without an end.
+// spaces is an endless reader.
 type spaces struct{}
 
 func (spaces) Read(p []byte) (int, error) {
@@ -114,8 +114,8 @@ func (spaces) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A name in a delta is removed where it is merged, so it must be one of that
-// directory.
+// Merge removes files by the names in a delta, so each must be a plain name of
+// a file.
 func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
 	load := func(name string) error {
 		text, err := json.Marshal(saved{Version: savedVersion, Encoding: whiteout.Overlay.String(), Marks: []savedMark{
@@ -133,8 +133,8 @@ func TestLoadDeltaRefusesNamesThatLeadElsewhere(t *testing.T) {
 	}
 }
 
-// A directory that is made in a layer only because of what may have to be
-// hidden in it goes again where there is nothing to hide.
+// A directory that Merge makes only to hide something inside it is removed
+// again if there is nothing to hide.
 func TestAWhiteoutOfNothingLeavesNothing(t *testing.T) {
 	requireRoot(t)
 	b := newOverlayBed(t, fstest.Quick(t))

@@ -10,14 +10,15 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// prepare writes into a directory of the staging area, before it is moved to a
-// place where the target has nothing, what the layers below make necessary:
-// whiteouts, opaque marks, and the attributes of directories without an entry.
-// It visits only directories that have marks, and for aufs those that the
-// parents have too. below is the parents' directory
-// that holds name; replaces says that something else in the target gave way.
+// prepare completes a directory of the staging area before it is moved into the
+// target, under a name that the target does not have. It writes what the layers
+// below make necessary: whiteouts, opaque marks, and the attributes of
+// directories without an entry. It visits only directories that have marks, and
+// for aufs also those that the parents have. below is the directory of the
+// parents that contains name. replaces says that the directory takes the place
+// of another file of the target.
 //
-// It reports whether the directory hides anything.
+// prepare reports whether the directory hides anything.
 func (g *merger) prepare(src *openDir, name string, m *mark, below diff.Dir, replaces bool) (hides bool, err error) {
 	under, exists, err := lookupIn(below, name)
 	if err != nil {
@@ -39,7 +40,7 @@ func (g *merger) prepare(src *openDir, name string, m *mark, below diff.Dir, rep
 		return false, err
 	}
 	defer func() {
-		if err == nil { // else merge closes what is open
+		if err == nil { // after an error, merge closes what is open
 			err = g.prepared.pop()
 		}
 	}()
@@ -49,7 +50,7 @@ func (g *merger) prepare(src *openDir, name string, m *mark, below diff.Dir, rep
 	}
 	covers := replaces || m.cut || m.whiteout || exists && !under.IsDir()
 
-	var inside diff.Dir // what still shows through
+	var inside diff.Dir // the directory of the parents that still shows through
 	if exists && under.IsDir() && !covers {
 		if inside, err = below.OpenDir(name); err != nil {
 			return false, err
@@ -70,7 +71,7 @@ func (g *merger) prepare(src *openDir, name string, m *mark, below diff.Dir, rep
 	}
 	hides, err = g.prepareChildren(dir, m, inside)
 	if err != nil || plain && !opaque {
-		return hides, err // without marks only what is below it was touched
+		return hides, err // without marks, only directories below this one were changed
 	}
 	return hides || opaque, g.setDirAttrs(dir.fd, *a, nil)
 }
@@ -104,7 +105,7 @@ func (g *merger) prepareChildren(dir *openDir, m *mark, inside diff.Dir) (hides 
 	return hides, nil
 }
 
-// hide makes a whiteout where the parents have a name.
+// hide makes a whiteout if the parents have the name.
 func (g *merger) hide(fd int, name string, inside diff.Dir) (bool, error) {
 	ok, err := hasName(inside, name)
 	if err != nil || !ok {

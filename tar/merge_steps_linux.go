@@ -29,7 +29,7 @@ func (g *merger) openTrash() error {
 	return err
 }
 
-// moveAside takes a name out of the target.
+// moveAside moves a name of the target to the trash.
 func (g *merger) moveAside(l *level, name string) error {
 	if err := g.openTrash(); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (g *merger) moveAside(l *level, name string) error {
 	}
 	aside := strconv.Itoa(number)
 	err := sys.Renameat2(l.dst.fd, name, g.trash, aside, 0)
-	if errors.Is(err, unix.EPERM) { // as chattr +i and +a make it
+	if errors.Is(err, unix.EPERM) { // the file is immutable or append-only (chattr +i, +a)
 		if thawed := sys.Thawat(l.dst.fd, name); thawed != nil {
 			return errors.Join(err, thawed)
 		}
@@ -49,9 +49,10 @@ func (g *merger) moveAside(l *level, name string) error {
 	return err
 }
 
-// moveIn moves a file or a whole tree into the target, where the name is free.
+// moveIn moves a file or a whole tree into the target. The name must be free
+// there.
 func (g *merger) moveIn(l *level, src int, from, name string) error {
-	if err := g.undoDir(l); err != nil { // so that what follows can be noted
+	if err := g.undoDir(l); err != nil { // so that note cannot fail after the rename
 		return err
 	}
 	if err := sys.Renameat2(src, from, l.dst.fd, name, 0); err != nil {
@@ -60,8 +61,9 @@ func (g *merger) moveIn(l *level, src int, from, name string) error {
 	return g.note(l, undoStep{kind: undoMovedIn, name: name})
 }
 
-// readDirAttrs reads the attributes of an open directory, without those of the
-// encoding, under their names on disk.
+// readDirAttrs reads the attributes of an open directory. Extended attributes
+// have their names on disk. Those that belong to the encoding itself are left
+// out.
 func readDirAttrs(fd int, enc whiteout.Encoding) (*attributes, error) {
 	st, err := sys.Fstat(fd)
 	if err != nil {
@@ -88,8 +90,8 @@ func readDirAttrs(fd int, enc whiteout.Encoding) (*attributes, error) {
 	return a, nil
 }
 
-// setDirAttrs gives an open directory of the target its attributes; before are
-// those it had, nil when that is not known.
+// setDirAttrs sets the attributes of an open directory of the target. before is
+// the attributes that it has now, or nil if they are not known.
 func (g *merger) setDirAttrs(fd int, a attributes, before *attributes) error {
 	if before == nil {
 		var err error
@@ -110,9 +112,9 @@ func (g *merger) setDirAttrs(fd int, a attributes, before *attributes) error {
 	return g.maker.setOpen(fd, func() string { return "." }, &a, attrs.UnknownMode)
 }
 
-// keepMtime sets the mtime of an open directory, unless it has it: setting it
-// marks the directory as changed, and a backend that goes by such marks would
-// have to compare all its names.
+// keepMtime sets the mtime of an open directory, unless it already has this
+// mtime. Setting it would mark the directory as changed, and a backend that
+// uses such marks would have to compare all its names.
 func keepMtime(fd int, mtime time.Time) error {
 	st, err := sys.Fstat(fd)
 	if err != nil || time.Unix(st.Mtim.Unix()).Equal(mtime) {
@@ -121,7 +123,7 @@ func keepMtime(fd int, mtime time.Time) error {
 	return attrs.Open(fd).SetTimes(mtime)
 }
 
-// viewAttrs takes the attributes of a directory of the parents.
+// viewAttrs reads the attributes of a directory of the parents.
 func (g *merger) viewAttrs(d diff.Dir) (*attributes, error) {
 	n, err := d.Stat()
 	if err != nil {
@@ -150,10 +152,10 @@ func listDir(fd int) (list []dirent, err error) {
 	return list, err
 }
 
-// eachName visits the names in an open directory. They may be removed or moved
-// away meanwhile.
+// eachName calls visit for the names in an open directory. visit may remove
+// names or move them away.
 func eachName(fd int, visit func(dirent) error) error {
-	again, err := sys.OpenDirat(fd, ".") // an offset of its own
+	again, err := sys.OpenDirat(fd, ".") // a new descriptor has a read offset of its own
 	if err != nil {
 		return err
 	}
@@ -170,9 +172,10 @@ func eachName(fd int, visit func(dirent) error) error {
 	})
 }
 
-// takeAll visits the names in an open directory, each of which visit takes out
-// of it or leaves. What is taken away while a directory is read could hide
-// others, so it is read until nothing was.
+// takeAll calls visit for the names in an open directory; visit takes the name
+// out of the directory or leaves it. Taking names away while the directory is
+// read could make the kernel skip others. So takeAll reads the directory again
+// until visit has taken nothing.
 func takeAll(fd int, visit func(dirent) (taken bool, err error)) error {
 	for again := true; again; {
 		again = false
@@ -196,14 +199,15 @@ func lstat(fd int, name string) (st unix.Stat_t, exists bool, err error) {
 	return st, err == nil, err
 }
 
-// hasName reports whether a directory of the parents, nil for none, has a name.
+// hasName reports whether a directory of the parents has a name. d is nil if
+// there is no directory.
 func hasName(d diff.Dir, name string) (bool, error) {
 	_, ok, err := lookupIn(d, name)
 	return ok, err
 }
 
-// openPath opens a directory by an absolute path without symbolic links; it
-// closes root. It returns nil when there is no such directory.
+// openPath opens a directory by an absolute path without symbolic links. It
+// returns nil if there is no such directory. It closes root.
 func openPath(root diff.Dir, path string) (diff.Dir, error) {
 	cur := root
 	for name := range strings.SplitSeq(path, "/") {

@@ -10,22 +10,26 @@ import (
 )
 
 const (
-	// maxName and maxTarget are NAME_MAX and PATH_MAX less the final NUL.
+	// maxName and maxTarget are NAME_MAX and PATH_MAX without the final NUL, in
+	// bytes.
 	maxName   = 255
 	maxTarget = 4095
-	// maxLinks is how many symbolic links one path may go through.
+	// maxLinks is the largest number of symbolic links in the resolution of one
+	// path.
 	maxLinks = 255
-	// followedSlack and followedEach bound the bytes of link targets that the
-	// paths of a layer go through: so many, and so many more for each entry.
+	// followedSlack and followedEach limit the total bytes of the link targets that
+	// the paths of a layer follow: followedSlack for the layer, plus followedEach
+	// for each entry.
 	followedSlack = 4 << 20
 	followedEach  = 1 << 10
 )
 
-// cleanPath brings the name of an entry into the form of diff.Change.Path:
+// cleanPath turns the name of an entry into the form of diff.Change.Path:
 // relative to the root, without empty, "." and ".." components; "." is the
-// root. An absolute name is taken from the root. A name that leaves the root on
-// its way is refused, even if it came back, and so is one with a component of
-// more than longest bytes that is no marker.
+// root. An absolute name starts at the root. cleanPath returns an error for a
+// name that leaves the root at any component, even if it comes back later. It
+// also returns an error for a component of more than longest bytes that is not
+// a marker.
 func cleanPath(name string, maxDepth, longest int) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", invalid("name holds a NUL byte")
@@ -60,8 +64,9 @@ func cleanPath(name string, maxDepth, longest int) (string, error) {
 	return path.Clean(strings.TrimLeft(name, "/")), nil
 }
 
-// tooLong is the error for a name over the limit. One that the kernel cannot
-// hold is a fault of the layer, one over a lower limit is not.
+// tooLong returns the error for a name that exceeds the limit. If the kernel
+// cannot hold the name, the layer is invalid. If only a lower limit is
+// exceeded, the layer is valid.
 func tooLong(name string, limit int) error {
 	err := fmt.Errorf("a name of %d bytes is over the limit of %d: %w", len(name), limit, syscall.ENAMETOOLONG)
 	if len(name) > maxName {
@@ -70,8 +75,8 @@ func tooLong(name string, limit int) error {
 	return fmt.Errorf("%w: %w", ErrLongName, err)
 }
 
-// samePath is how many bytes of the first of two clean paths are a path that
-// the other begins with as well: a directory above both, or one of them.
+// samePath returns the length in bytes of the longest common path of two clean
+// paths, in whole components: a directory above both, or one of the two.
 func samePath(a, b string) int {
 	n, end := 0, min(len(a), len(b))
 	for block := 4 << 10; block > 0; block /= 16 {
@@ -86,8 +91,8 @@ func samePath(a, b string) int {
 	return max(0, strings.LastIndexByte(a[:n], '/'))
 }
 
-// splitPath splits a clean path into its directory, "" for the root, and the
-// last component.
+// splitPath splits a clean path into its directory and its last component. The
+// directory is "" for the root.
 func splitPath(p string) (dir, base string) {
 	if i := strings.LastIndexByte(p, '/'); i >= 0 {
 		return p[:i], p[i+1:]

@@ -9,20 +9,20 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// A parentTree looks paths up in a view. It keeps the directories of the last
-// path, since the next one is most often near. They take a fixed number of
-// descriptors, as every View sees to that for itself.
+// A parentTree looks up paths in a view. It keeps the directories of the last
+// path open, because the next path is usually near. This takes a fixed number
+// of descriptors, since every View limits the descriptors of its directories.
 type parentTree struct {
 	view diff.View
 	path []byte     // of the last directory
-	node *node      // of the layer, at the same path; nil when not known
+	node *node      // the node of the layer at the same path; nil if not known
 	dirs []diff.Dir // dirs[0] is the root, then one for each name in path
 }
 
-// dir opens a directory by its clean path, "" or "." for the root. It returns
-// nil when there is no such directory or something on the way is none: symbolic
-// links are not followed. The caller does not close it and may use it until the
-// next call.
+// dir opens a directory by its clean path; the root is "" or ".". It returns
+// nil if there is no such directory, or if a component of the path is not a
+// directory. It does not follow symbolic links. The caller must not close the
+// result, and may use it until the next call.
 func (t *parentTree) dir(p string) (diff.Dir, error) {
 	if t == nil || t.view == nil {
 		return nil, nil
@@ -51,7 +51,7 @@ func (t *parentTree) dir(p string) (diff.Dir, error) {
 	return t.dirs[len(t.dirs)-1], nil
 }
 
-// enter goes from the last directory to one in it.
+// enter opens a directory inside the last one.
 func (t *parentTree) enter(name string) (diff.Dir, error) {
 	next, err := openChild(t.dirs[len(t.dirs)-1], name)
 	if next == nil || err != nil {
@@ -65,8 +65,9 @@ func (t *parentTree) enter(name string) (diff.Dir, error) {
 	return next, nil
 }
 
-// dirOf is dir for the path of a directory of the layer. Going down a deep tree
-// step by step, it does not look at all of the path each time.
+// dirOf does the same as dir for the path of a directory of the layer. When a
+// caller goes down a deep tree step by step, it opens only the last component
+// each time.
 func (t *parentTree) dirOf(n *node) (d diff.Dir, err error) {
 	switch {
 	case t.node == n:
@@ -82,7 +83,7 @@ func (t *parentTree) dirOf(n *node) (d diff.Dir, err error) {
 	return d, err
 }
 
-// cut closes the directories below the first bytes of the path.
+// cut closes the directories below the first keep bytes of the path.
 func (t *parentTree) cut(keep int) {
 	gone := bytes.TrimPrefix(t.path[keep:], []byte{'/'})
 	if len(gone) == 0 {
@@ -104,9 +105,9 @@ func (t *parentTree) close() {
 	t.dirs, t.node = nil, nil
 }
 
-// lookup returns the attributes of what is at a clean path, not following
-// symbolic links anywhere, the directory that holds it and its name there. ok
-// is false when there is nothing.
+// lookup returns the attributes of the file at a clean path, its directory, and
+// its name there. It does not follow symbolic links. ok is false if there is no
+// such file.
 func (t *parentTree) lookup(p string) (n diff.Node, in diff.Dir, name string, ok bool, err error) {
 	dir, name := splitPath(p)
 	in, err = t.dir(dir)
@@ -125,7 +126,7 @@ func lookupChild(d diff.Dir, name string) (diff.Node, bool, error) {
 	return n, err == nil, err
 }
 
-// lookupIn is lookupChild in a directory that may be nil for none.
+// lookupIn does the same as lookupChild. d may be nil if there is no directory.
 func lookupIn(d diff.Dir, name string) (diff.Node, bool, error) {
 	if d == nil {
 		return diff.Node{}, false, nil
@@ -133,7 +134,8 @@ func lookupIn(d diff.Dir, name string) (diff.Node, bool, error) {
 	return lookupChild(d, name)
 }
 
-// openChild opens a child that is a directory; otherwise it returns nil.
+// openChild opens a child that is a directory. It returns nil if the child is
+// not a directory or does not exist.
 func openChild(d diff.Dir, name string) (diff.Dir, error) {
 	n, ok, err := lookupChild(d, name)
 	if !ok || err != nil || !n.IsDir() {

@@ -7,8 +7,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// place makes room for a new node, removing what the layer had there. Of a
-// directory it makes the directory too.
+// place makes a new node, and removes what the layer had at its path. For a
+// directory it also makes the directory.
 func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error) {
 	if int(parent.depth) >= u.limits.PathDepth {
 		return nil, u.conflict("path is more than %d levels deep", u.limits.PathDepth)
@@ -19,7 +19,7 @@ func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error)
 	if err := u.checkLength(base); err != nil {
 		return nil, err
 	}
-	// Symbolic links can lead to such a name, though no entry has one.
+	// No entry has such a name, but symbolic links can lead to one.
 	if w, _, err := whiteout.Parse(base); (w != whiteout.None || err != nil) &&
 		(parent.parent != nil || base != whiteout.AUFSPseudo) {
 		return nil, u.conflict("a path below the marker %q", base)
@@ -33,7 +33,7 @@ func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error)
 			return nil, err
 		}
 	}
-	base = strings.Clone(base) // not to keep the whole path
+	base = strings.Clone(base) // a clone, so that the node does not keep the whole path in memory
 	n := newNode(parent, base, kind)
 	if kind == kindDir {
 		n = newDirNode(parent, base)
@@ -53,7 +53,7 @@ func (u *reading) place(parent *node, base string, kind nodeKind) (*node, error)
 	return n, nil
 }
 
-// checkLength refuses a name that nothing can have.
+// checkLength returns an error for a name that is too long.
 func (u *reading) checkLength(name string) error {
 	if len(name) > u.longest {
 		return tooLong(name, u.longest)
@@ -93,8 +93,8 @@ func (u *unpacker) mkdir(n *node) error {
 	return sys.Mkdirat(h.fd, n.name, 0o700)
 }
 
-// await waits for the writers of a file, and for all of them before a directory
-// is removed: they may be at what is below it.
+// await waits for the writer of a file. Before a directory is removed it waits
+// for all writers, because they may be working below it.
 func (u *unpacker) await(n *node) error {
 	if n.kind == kindDir {
 		return u.writers.drain()

@@ -12,22 +12,22 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// A reading is one run over a layer's stream: it decides what every entry
-// means, keeps the tree of nodes that the layer makes, and leaves it to its
-// effects what comes of them. Unpack and Verify share it, so that they cannot
-// disagree about what a layer says.
+// A reading is one run over the stream of a layer. It decides what every entry
+// means and builds the tree of nodes. Its effects do the rest: Unpack makes
+// files, Verify compares. Because both share the reading, they cannot disagree
+// about what a layer says.
 type reading struct {
 	ctx     context.Context
 	opts    UnpackOptions
 	limits  Limits
-	longest int // bytes of a name
+	longest int // limit on the length of a name, in bytes
 	do      effects
 
 	src     *stream
 	tape    *tape
 	tr      *stdtar.Reader
 	escaped bool // an attribute was escaped
-	unread  bool // the current entry's body has not been read
+	unread  bool // the body of the current entry was not read yet
 
 	root    *node
 	parents *parentTree
@@ -35,64 +35,64 @@ type reading struct {
 	dropped   droppedRecords
 	marks     *mark
 	allMarks  bool // every marker of the stream is in marks
-	assumed   bool // detached: a mark is
+	assumed   bool // a detached layer has a mark that is assumed
 	copied    []copied
 	osWindows windowsSigns
 
-	lastDir  string // path and node of the directory of the last entry
+	lastDir  string // path and node of the last directory that a path resolved to
 	lastNode *node
 
 	header   *stdtar.Header // of the current entry
 	name     string         // of the current entry, as in the stream
-	size     int64          // of its body
+	size     int64          // of its body, in bytes
 	entries  int64
 	implied  int64 // directories made without an entry
 	bytes    int64 // of all bodies, holes included
-	kept     int64 // bytes of memory that nodes and the like take, see keep
-	forgetAt int64 // how many bytes kept make it forget some
-	// followed are the bytes of the link targets that paths have led through.
+	kept     int64 // bytes of memory for nodes and similar data, see keep
+	forgetAt int64 // the value of used at which keep calls forget
+	// followed is the total bytes of the link targets that paths went through.
 	followed int64
 }
 
-// effects are what the entries of a layer lead to. Every node that they are
-// given has its place in the tree of nodes.
+// effects is what a reading does with the entries of a layer. Every node that a
+// method receives is in the tree of nodes.
 type effects interface {
-	// next returns the header of the next entry, after what is left of the body
-	// before; a bare io.EOF at the end of the archive.
+	// next returns the header of the next entry. It first skips the unread rest of
+	// the last body. At the end of the archive it returns a bare io.EOF.
 	next() (*stdtar.Header, error)
-	// mkdir makes a new directory, whose attributes are not known yet.
+	// mkdir makes a new directory. Its attributes are not known yet.
 	mkdir(n *node) error
-	// describe keeps the attributes of an entry for a directory.
+	// describe stores the attributes of a directory, as an entry gives them.
 	describe(n *node, a *attributes) error
-	// recall returns the node of a name that is in a directory, though no node of
-	// it was kept; nil when there is nothing.
+	// recall returns the node of an existing file whose node was forgotten. It
+	// returns nil if there is no file of that name.
 	recall(parent *node, name string) (*node, error)
-	// forget lets go of what can be found out again, to free memory.
+	// forget frees memory: it drops what can be read again later.
 	forget() error
-	// fill makes a new file that is no directory, and reads its body.
+	// fill makes a new file that is not a directory, and reads its body.
 	fill(n *node, p string, hdr *stdtar.Header, a attributes) error
-	// copy makes a new file that is no directory as the parents have it: called
-	// name in the directory in.
+	// copy makes a copy of a file of the parents that is not a directory. in and
+	// name are the directory and the name of the file there.
 	copy(n *node, p string, from diff.Node, a attributes, in diff.Dir, name string) error
-	// link gives a file another name, in place of what has that name.
+	// link makes a hard link to a file. It replaces a file that has the new name.
 	link(from, parent *node, base string) error
-	// await returns once nothing is under way for a node that is about to be
-	// removed.
+	// await waits until no work is pending for a node that is about to be removed.
 	await(n *node) error
-	// unlink removes a file, or a directory that is empty by now.
+	// unlink removes a file, or a directory that is already empty.
 	unlink(n *node) error
-	// readAhead reads the rest of the stream for its markers, and sees to it that
-	// the current entry and all after it come again. It returns errAgain.
+	// readAhead reads the rest of the stream for its markers. It arranges that next
+	// returns the current entry and all later ones again, and returns errAgain.
 	readAhead() error
-	// lostParents reports whether the parents could not be read for this entry,
-	// and that was borne: what they seem to lack may be there.
+	// lostParents reports whether reading the parents failed for this entry and the
+	// failure was tolerated. A file that the parents seem to lack may then exist.
 	lostParents() bool
-	// failed returns the error of work that was handed on, with its place.
+	// failed returns the error of work that runs in the background. The error
+	// already says where it happened.
 	failed() error
 	warn(path, message string)
 }
 
-// errAgain says that the current entry has to be read again, from the spool.
+// errAgain says that the current entry must be read again, from the spool.
 var errAgain = errors.New("read the entry again")
 
 func newReading(ctx context.Context, opts UnpackOptions) reading {
@@ -128,8 +128,8 @@ func (u *reading) close() {
 	u.parents.close()
 }
 
-// applied says what was read, once that was everything, and checks what can be
-// checked only then.
+// applied returns the result, after the whole stream was read. It makes the
+// checks that need the whole stream.
 func (u *reading) applied(algorithm digest.Algorithm) (Applied, error) {
 	applied := Applied{DiffID: u.src.sumAfterEOF(algorithm), Bytes: u.src.total, Entries: u.entries}
 	if u.opts.DiffID != "" && applied.DiffID != u.opts.DiffID {
@@ -142,7 +142,7 @@ func (u *reading) applied(algorithm digest.Algorithm) (Applied, error) {
 func (u *reading) readAll() error {
 	for {
 		hdr, err := u.do.next()
-		if err == io.EOF { //nolint:errorlint // bare, as next returns it
+		if err == io.EOF { //nolint:errorlint // next returns the bare io.EOF
 			break
 		}
 		if err == nil {
@@ -154,7 +154,7 @@ func (u *reading) readAll() error {
 		if err == nil {
 			err = u.do.failed()
 			if err != nil {
-				return err // says where already
+				return err // it already says where
 			}
 			err = u.ctx.Err()
 		}
@@ -162,7 +162,7 @@ func (u *reading) readAll() error {
 			return atEntry(u.name, u.tape.start, err)
 		}
 	}
-	// What follows the end of the archive counts into the digest (T2).
+	// The bytes after the end of the archive are part of the digest (T2).
 	if _, err := io.Copy(io.Discard, u.src); err != nil {
 		return atEntry("", u.src.total, err)
 	}
@@ -170,7 +170,7 @@ func (u *reading) readAll() error {
 	return nil
 }
 
-// next reads the next header, after what is left of the body before.
+// next skips the unread rest of the last body and reads the next header.
 func (u *reading) next() (*stdtar.Header, error) {
 	if u.unread {
 		u.unread = false
@@ -190,8 +190,8 @@ func (u *reading) next() (*stdtar.Header, error) {
 	return hdr, nil
 }
 
-// readError explains an error of the tar reader: the stream's own if there is
-// one, else the stream is no proper tar.
+// readError explains an error of the tar reader. If the stream itself has
+// failed, it returns that error. Otherwise the stream is not a valid tar.
 func (u *reading) readError(err error) error {
 	if u.tape.err != nil {
 		return u.tape.err

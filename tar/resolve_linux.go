@@ -8,9 +8,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// resolveDir returns the directory that a clean path leads to at this moment,
-// following symbolic links inside the root as a process chrooted there would
-// (M4, R3). Directories that nothing has described are made.
+// resolveDir returns the directory that a clean path leads to at this point of
+// the layer. It follows symbolic links inside the root, as a process chrooted
+// there would (M4, R3). It makes the directories on the path that no entry has
+// described.
 func (u *reading) resolveDir(p string) (*node, error) {
 	cur, rest := u.nearest(p)
 	links := 0
@@ -47,15 +48,17 @@ func (u *reading) resolveDir(p string) (*node, error) {
 		rest = target + "/" + rest
 	}
 	if links == 0 {
-		// Only remove can change where a path without symbolic links leads.
+		// Only a removal can change where a path without symbolic links leads, so the
+		// result can be remembered.
 		u.lastDir, u.lastNode = p, cur
 	}
 	return cur, nil
 }
 
-// nearest returns the directory from which to go on to a path, and the rest of
-// the path: where the last one led, or a directory above that. So a deep tree,
-// whose entries have long paths, is not walked from the root for each.
+// nearest returns a directory on the way to a path, and the rest of the path
+// from there. It starts from the directory of the last path: that directory
+// itself, or the deepest one above it that both paths share. Without it, each
+// entry of a deep tree would be resolved from the root, over a long path.
 func (u *reading) nearest(p string) (*node, string) {
 	if u.lastNode == nil {
 		return u.root, p
@@ -71,9 +74,10 @@ func (u *reading) nearest(p string) (*node, string) {
 	return n, strings.TrimPrefix(p[same:], "/")
 }
 
-// follow allows a path to go through one more symbolic link. Chains of links
-// with long targets make a path of a few bytes cost as much as a megabyte, so
-// what all entries together may follow is bounded.
+// follow counts one more symbolic link in a path, and returns an error if there
+// are too many. It also limits the total length of the targets that all entries
+// follow: with chains of links that have long targets, a path of a few bytes
+// costs as much as one of a megabyte.
 func (u *reading) follow(links int, target string) error {
 	if links > maxLinks {
 		return u.conflict("more than %d symbolic links in the path", maxLinks)
@@ -85,8 +89,9 @@ func (u *reading) follow(links int, target string) error {
 	return nil
 }
 
-// step goes to a child directory, making it when nothing is there. When a
-// symbolic link is there it returns no node but the link's target.
+// step goes from a directory to its child directory, and makes the child if
+// nothing has that name. If the name is a symbolic link, step returns no node
+// but the target of the link.
 func (u *reading) step(cur *node, name string) (next *node, target string, err error) {
 	c, err := u.child(cur, name)
 	if err != nil {
@@ -129,9 +134,10 @@ func (u *reading) step(cur *node, name string) (next *node, target string, err e
 	return next, "", u.keep(next.cost())
 }
 
-// conflict is the error for a path that does not fit with what is there. A
-// detached layer that has taken directories for granted may have got there by a
-// wrong path, so only its parents can tell.
+// conflict returns the error for a path that does not fit the files that exist.
+// A detached layer may have assumed directories, and the path may be wrong
+// because of that. Only the parents can tell, so the error is then
+// ErrNeedsParents.
 func (u *reading) conflict(format string, args ...any) error {
 	if u.assumed {
 		return fmt.Errorf("%w: %w", ErrNeedsParents, fmt.Errorf(format, args...))
@@ -139,9 +145,10 @@ func (u *reading) conflict(format string, args ...any) error {
 	return invalid(format, args...)
 }
 
-// parentLink looks at what the parents have at a name in a directory, which is
-// about to become a directory: the target of a symbolic link, empty for a
-// directory or nothing, an error for another file.
+// parentLink looks up a name in the parents, in a place where the layer needs a
+// directory. It returns the target if the parents have a symbolic link there,
+// an empty string if they have a directory or nothing, and an error if they
+// have another file.
 func (u *reading) parentLink(cur *node, name string) (target string, err error) {
 	in, err := u.parents.dirOf(cur)
 	if err != nil {
@@ -155,7 +162,7 @@ func (u *reading) parentLink(cur *node, name string) (target string, err error) 
 	if err != nil || !ok || n.IsDir() {
 		return "", err
 	}
-	// What counts is whether this layer removes it, wherever it says so.
+	// The layer may remove this file, in an entry at any position of the stream.
 	if err := u.learnMarkers(); err != nil {
 		return "", err
 	}
@@ -169,7 +176,7 @@ func (u *reading) parentLink(cur *node, name string) (target string, err error) 
 	return in.Readlink(name)
 }
 
-// A found is what the target of a hard link turned out to be: a node of the
+// A found is the result of looking up the target of a hard link: a node of the
 // layer, or a file that only the parents have.
 type found struct {
 	node   *node
@@ -180,7 +187,7 @@ type found struct {
 }
 
 // A cursor is a position in the merged tree: a path without symbolic links, and
-// the node of the layer there if it has one.
+// the node that the layer has there, or nil.
 type cursor struct {
 	names []string
 	node  *node
@@ -195,14 +202,14 @@ func (c *cursor) up(root *node) {
 	c.names = c.names[:len(c.names)-1]
 	c.node = root
 	for _, name := range c.names {
-		if c.node = c.node.child(name); c.node == nil { // a directory, if anything
+		if c.node = c.node.child(name); c.node == nil { // only a directory can be on the path
 			return
 		}
 	}
 }
 
-// find looks the target of a hard link up, not following a symbolic link in the
-// last component (H3), and without making anything.
+// find looks up the target of a hard link. It does not follow a symbolic link
+// in the last component (H3), and makes no directories.
 func (u *reading) find(p string) (found, error) {
 	cur, rest, links := &cursor{node: u.root}, p, 0
 	for {
@@ -219,7 +226,7 @@ func (u *reading) find(p string) (found, error) {
 			continue
 		}
 		if links > 0 && len(cur.names) == 0 && name == whiteout.AUFSPseudo {
-			return found{}, nil // what aufs keeps for itself is not part of the tree
+			return found{}, nil // the private directory of aufs is not part of the tree
 		}
 		f, err := u.look(cur, name)
 		if err != nil || !f.exists || !more {
@@ -244,7 +251,6 @@ func (u *reading) find(p string) (found, error) {
 	}
 }
 
-// look looks one name up at a position.
 func (u *reading) look(cur *cursor, name string) (found, error) {
 	if cur.node != nil {
 		c, err := u.child(cur.node, name)
@@ -269,8 +275,9 @@ func (u *reading) look(cur *cursor, name string) (found, error) {
 	return found{path: p, attrs: n, in: in, exists: true}, nil
 }
 
-// through tells how a path goes on through what was found: into a directory, or
-// on to the target of a symbolic link; neither when it ends there.
+// through tells how a path continues behind a file that was found: isDir for a
+// directory, target for a symbolic link. Both are zero if the path cannot
+// continue.
 func (u *reading) through(f *found, name string) (target string, isDir bool, err error) {
 	switch {
 	case f.node != nil && f.node.kind != kindSymlink:

@@ -8,29 +8,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A room watches over the free space of the file system while a layer is
-// written to it. A layer that would fill it up is refused before that happens,
-// so that there is room left for others, and for removing things. How many
-// bytes a layer announces says little of that, as they may be zeros and become
-// holes.
+// A room watches the free space of the file system while a layer is written. It
+// stops a layer before the file system is full, so that some space is left for
+// other programs and for removing files. The size that a layer announces does
+// not help: its bytes may be zeros, which become holes.
 type room struct {
 	fd    int
-	since int64 // bytes written since it was looked at last
+	since int64 // bytes written since the last check
 }
 
 const (
-	// roomEvery is after how many bytes the free space is looked at.
+	// roomEvery is the number of bytes between two checks of the free space.
 	roomEvery = 32 << 20
-	// roomKept is how many bytes stay free, or a hundredth of the file system when
-	// that is less.
+	// roomKept is the number of bytes that stay free. On a small file system it is
+	// a hundredth of its size instead, if that is less.
 	roomKept = 64 << 20
-	// roomFile is about what a file takes beside its body: millions of empty ones
-	// fill up a file system, too.
+	// roomFile is about what a file takes on disk in bytes beside its body.
+	// Millions of empty files fill a file system too.
 	roomFile = 4 << 10
 )
 
-// take is told that n bytes were or will be written. It returns an error once
-// too little space is free.
+// take counts n bytes that were written or will be written. It returns an error
+// if too little space is free.
 func (r *room) take(n int64) error {
 	if r.since += n; r.since < roomEvery {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A layer that does not fit ends before the disk is full, also when its files
-// are small.
+// A layer that does not fit gives an error before the disk is full, also if its
+// files are small.
 func TestALayerThatDoesNotFitLeavesSpaceFree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 200 MB")
@@ -31,7 +31,7 @@ func TestALayerThatDoesNotFitLeavesSpaceFree(t *testing.T) {
 	filler, err := os.Create(filepath.Join(dir, "filler"))
 	require.NoError(t, err)
 	defer filler.Close()
-	for size := int64(0); free() > 220*mib; { // some of it goes into the file system's own lists
+	for size := int64(0); free() > 220*mib; { // the file system needs some space for its own lists
 		n := free() - 200*mib
 		require.NoError(t, unix.Fallocate(int(filler.Fd()), 0, size, n))
 		size += n

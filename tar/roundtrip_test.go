@@ -18,8 +18,8 @@ import (
 	"github.com/layerkeep/layerkeep/tar"
 )
 
-// A change of a tree, written as a layer and applied to the tree as it was,
-// must give the changed tree, and the same layer when compared again.
+// The changes of a tree are written as a layer and applied to the old tree. The
+// result must be the new tree, and comparing again must give the same layer.
 func TestAWrittenLayerAppliedToTheOldTreeGivesTheNewOne(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: chown, mknod and trusted xattrs")

@@ -13,13 +13,13 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// learnMarkers makes sure that every marker of the stream is known. Removals
-// happen before everything else wherever they stand in the stream, so whoever
-// needs to know whether the parents still have a file has to have seen the
-// whole stream. The rest of it, from the current entry's header on, is read
-// again then: the caller passes errAgain on.
+// learnMarkers makes sure that every marker of the stream is known. A removal
+// happens before all other changes, wherever it is in the stream. So the whole
+// stream must be read before the reading can tell whether the parents still
+// have a file. The rest of the stream, from the header of the current entry on,
+// is then read again: the caller must return errAgain.
 //
-// Few layers ever need this; see parentLink and through.
+// Few layers need this; see parentLink and through.
 func (u *reading) learnMarkers() error {
 	if u.allMarks {
 		return nil
@@ -27,14 +27,15 @@ func (u *reading) learnMarkers() error {
 	return u.do.readAhead()
 }
 
-// readAhead keeps the rest of the stream in a file without a name.
+// readAhead copies the rest of the stream to a file without a name.
 func (u *unpacker) readAhead() error {
 	f, err := u.openSpool()
 	if err != nil {
 		return err
 	}
 	u.spool = f
-	// As the body of a file: zeros become holes, and some space stays free.
+	// copyBody writes it as the body of a file: zeros become holes, and some space
+	// stays free.
 	size, err := u.copyBody(int(f.Fd()), io.MultiReader(bytes.NewReader(u.tape.header), u.src))
 	if err != nil {
 		return err
@@ -54,10 +55,10 @@ func (u *unpacker) readAhead() error {
 	return errAgain
 }
 
-// scan reads the headers of the spooled stream for markers. What is wrong with
-// other entries is found when their turn comes.
+// scan reads the headers of the spooled stream for markers. It ignores errors
+// in other entries, because they are found when the entries are read again.
 func (u *unpacker) scan(r io.Reader) error {
-	tr := stdtar.NewReader(bufio.NewReaderSize(r, 64<<10)) // which holds one header, of at most 1 MiB
+	tr := stdtar.NewReader(bufio.NewReaderSize(r, 64<<10)) // the tar reader holds one header in memory, at most 1 MiB
 	for entries := u.entries; entries <= u.limits.Entries+1; entries++ {
 		if err := u.ctx.Err(); err != nil {
 			return err
@@ -71,10 +72,10 @@ func (u *unpacker) scan(r io.Reader) error {
 		}
 		p, err := cleanPath(hdr.Name, u.limits.PathDepth, u.longest)
 		if err != nil {
-			return nil //nolint:nilerr // its turn comes
+			return nil //nolint:nilerr // the error is found when the entry is read again
 		}
 		if _, err := readMarker(u.marks, p, hdr); err != nil {
-			return nil //nolint:nilerr // its turn comes
+			return nil //nolint:nilerr // the error is found when the entry is read again
 		}
 		if err := u.countEntries(); err != nil {
 			return err
@@ -85,7 +86,8 @@ func (u *unpacker) scan(r io.Reader) error {
 
 func (u *unpacker) openSpool() (*os.File, error) { return openSpool(int(u.staging.Fd())) }
 
-// openSpool opens a file in the staging directory that vanishes when closed.
+// openSpool opens a file in the staging directory that has no name, so it is
+// deleted when it is closed.
 func openSpool(dir int) (*os.File, error) {
 	const name = ".wh..spool"
 	fd, err := unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
@@ -102,5 +104,5 @@ func openSpool(dir int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// onlyWriter hides what else a writer can do.
+// onlyWriter hides the other methods of a writer.
 type onlyWriter struct{ io.Writer }

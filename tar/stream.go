@@ -21,9 +21,9 @@ const (
 	blockCount = 8
 )
 
-// A stream inflates and hashes a layer beside its reader: one goroutine reads
-// and inflates into blocks, one hashes them, and Read hands them out. The
-// blocks go round, so the memory is bounded.
+// A stream inflates and hashes a layer in parallel to its reader. One goroutine
+// reads and inflates into blocks, another one hashes the blocks, and Read
+// returns their bytes. The blocks are reused, so the memory is bounded.
 type stream struct {
 	ctx    context.Context
 	limits Limits
@@ -31,19 +31,19 @@ type stream struct {
 	free, parse, sum chan *block
 	stop             chan struct{} // closed to end the reading goroutine
 	stopOnce         sync.Once
-	done             chan struct{} // closed when nothing reads the layer any more
+	done             chan struct{} // closed once no goroutine reads the layer any more
 	hash             hash.Hash
 	hashed           chan struct{}
 
 	cur   *block
 	off   int
-	total int64 // bytes handed out
+	total int64 // bytes that Read has returned
 }
 
 type block struct {
 	buf  []byte
 	n    int
-	err  error // after the n bytes; io.EOF at the end
+	err  error // the error after the n bytes; io.EOF at the end
 	refs atomic.Int32
 }
 
@@ -61,9 +61,10 @@ func newStream(ctx context.Context, layer io.Reader, algorithm digest.Algorithm,
 	return s
 }
 
-// input counts what is read of the layer as it came, and keeps its error, so
-// that trouble of the reader is not taken for a bad layer. A zstd decoder reads
-// from a goroutine of its own.
+// input counts the bytes of the layer before they are inflated. It keeps the
+// error of the reader, so that a failing reader is not mistaken for a bad
+// layer. The fields are atomic because a zstd decoder reads from a goroutine of
+// its own.
 type input struct {
 	r   io.Reader
 	n   atomic.Int64
@@ -109,7 +110,7 @@ func (s *stream) read(layer io.Reader) {
 		}
 		b.err = err
 		b.refs.Store(2)
-		s.sum <- b // never blocks: there are no more blocks than places
+		s.sum <- b // never blocks: the channel has room for all blocks
 		s.parse <- b
 		if err != nil {
 			return
@@ -117,7 +118,7 @@ func (s *stream) read(layer io.Reader) {
 	}
 }
 
-// nextFree waits for a block to fill; nil means stop.
+// nextFree waits for a free block. It returns nil if the stream was closed.
 func (s *stream) nextFree() *block {
 	select {
 	case <-s.stop:
@@ -132,7 +133,7 @@ func (s *stream) nextFree() *block {
 	}
 }
 
-// check enforces the limits on the stream as a whole.
+// check enforces the limits on the whole stream.
 func (s *stream) check(total, compressed int64, err error) error {
 	if total > s.limits.Bytes {
 		return invalid("more than %d bytes", s.limits.Bytes)
@@ -143,7 +144,7 @@ func (s *stream) check(total, compressed int64, err error) error {
 	return err
 }
 
-// explain tells a reader in trouble from a corrupt stream.
+// explain tells an error of the reader from a corrupt stream.
 func (in *input) explain(err error) error {
 	if own := in.err.Load(); own != nil {
 		return fmt.Errorf("read layer: %w", *own)
@@ -168,7 +169,8 @@ func (s *stream) recycle(b *block) {
 	}
 }
 
-// Read is io.Reader. Its errors are explained ones, or a bare io.EOF.
+// Read implements io.Reader. Its errors are already explained, or a bare
+// io.EOF.
 func (s *stream) Read(p []byte) (int, error) {
 	for {
 		if s.cur == nil {
@@ -187,7 +189,7 @@ func (s *stream) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		if b.err != nil {
-			return 0, b.err // and stays: the last block is kept
+			return 0, b.err // the next call returns it again, since the last block stays current
 		}
 		s.cur = nil
 		s.recycle(b)
@@ -200,8 +202,9 @@ func (s *stream) sumAfterEOF(algorithm digest.Algorithm) digest.Digest {
 	return digest.NewDigest(algorithm, s.hash)
 }
 
-// close ends the goroutines and returns when nothing reads the layer any more,
-// or the context has ended: a Read that blocks cannot be called off.
+// close ends the goroutines. It returns when no goroutine reads the layer any
+// more, or when the context has ended, because a blocked Read cannot be
+// interrupted.
 func (s *stream) close() {
 	s.stopOnce.Do(func() { close(s.stop) })
 	select {
@@ -213,7 +216,8 @@ func (s *stream) close() {
 	s.giveBack()
 }
 
-// giveBack gives the blocks back when nothing reads or hashes any more.
+// giveBack returns the blocks to the pool. By then no goroutine reads or
+// hashes.
 func (s *stream) giveBack() {
 	if s.cur != nil {
 		blocks.put(s.cur.buf)

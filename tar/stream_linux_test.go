@@ -45,7 +45,7 @@ func zstandard(t *testing.T, b []byte) []byte {
 	return z.EncodeAll(b, nil)
 }
 
-// skippable is a zstd frame that decoders have to skip.
+// skippable is a zstd frame that decoders must skip.
 const skippable = "\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"
 
 func TestEveryCompressionGivesTheSameLayer(t *testing.T) {
@@ -198,7 +198,7 @@ func TestAFullDiskIsAnErrorOfThisMachine(t *testing.T) {
 
 func TestHolesStayHoles(t *testing.T) {
 	requireRoot(t)
-	// GNU.sparse 1.0: the map is in front of the data.
+	// GNU.sparse 1.0: the map comes before the data.
 	data := strings.Repeat("d", 4096)
 	sparseMap := "2\n0\n4096\n268431360\n4096\n"
 	body := sparseMap + strings.Repeat("\x00", 512-len(sparseMap)) + data + data

@@ -12,8 +12,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Whatever system call on a file fails while a layer is unpacked, that says so,
-// or is done nevertheless.
+// If any system call on a file fails during Unpack, Unpack returns the error or
+// succeeds nevertheless.
 func TestNoErrorOfASystemCallVanishesInUnpacking(t *testing.T) {
 	requireRoot(t)
 	calls := fstest.NewCalls(t)
@@ -48,8 +48,8 @@ func TestNoErrorOfASystemCallVanishesInUnpacking(t *testing.T) {
 	}
 }
 
-// Whatever fails while it is merged, that says so and the tree is what it was,
-// or it is done nevertheless.
+// If any system call fails during Merge, Merge returns the error and the tree
+// is unchanged, or Merge succeeds nevertheless.
 func TestNoErrorOfASystemCallVanishesInMerging(t *testing.T) {
 	requireRoot(t)
 	_, top := rollbackLayers()

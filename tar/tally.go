@@ -5,10 +5,10 @@ import "fmt"
 // A tally counts the files of a layer that one warning is about.
 type tally struct {
 	files int
-	path  string // of the one that is named
+	path  string // the path that the warning names
 }
 
-// others says how many there are beside the one that is named.
+// others says how many files there are besides the named one.
 func (t *tally) others() string {
 	switch t.files {
 	case 1:

@@ -4,26 +4,27 @@ import (
 	"io"
 )
 
-// A tape sits between the stream and the tar reader. It counts, and it keeps
-// the raw bytes of the header being read, so that the stream can be read again
-// from that entry on.
+// A tape sits between the stream and the tar reader. It counts bytes, and keeps
+// the raw bytes of the current header, so that the stream can be read again
+// from this entry on.
 type tape struct {
 	r         io.Reader
 	pos       int64 // offset in the uncompressed stream
-	limit     int64 // of the header's bytes
+	limit     int64 // of the header, in bytes
 	recording bool
-	skip      int   // padding of the entry before, which is not recorded
-	start     int64 // where the recorded header starts
+	skip      int   // bytes of padding after the entry before; they are not recorded
+	start     int64 // offset at which the recorded header starts
 	header    []byte
-	err       error // the stream's own error, other than io.EOF
+	err       error // the error of the stream, other than io.EOF
 }
 
-// headerSlack is what a header takes beside its extended part: the blocks of an
-// extended header, long name, long link name, and of the entry itself.
+// headerSlack is the size in bytes of a header without its extended records:
+// the blocks of an extended header, a long name, a long link name, and the
+// entry itself.
 const headerSlack = 8 << 10
 
-// record starts recording the header that comes next. The body of the entry
-// before must have been read.
+// record starts to record the next header. The caller has read the body of the
+// entry before.
 func (t *tape) record() {
 	t.skip = int(-t.pos & 511)
 	t.start = t.pos + int64(t.skip)

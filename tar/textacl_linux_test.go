@@ -8,7 +8,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// One warning tells of all of them, also where the stream is read again from
+// There is one warning for all of them, even if the stream is read again from
 // the middle.
 func TestTextualListsAreCountedOnce(t *testing.T) {
 	requireRoot(t)

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// nodeKind is what path resolution has to know of a file.
+// A nodeKind is what path resolution must know of a file.
 type nodeKind uint8
 
 const (
@@ -14,52 +14,55 @@ const (
 	kindOther
 )
 
-// A node is one file that the layer made. The tree of nodes is the applier's
-// memory of the staging directory, so that little there is ever looked up.
-// Nodes of directories stay; those of other files can be forgotten, see forget.
+// A node is one file that the layer made. The tree of nodes describes the
+// staging directory in memory, so that the unpacker rarely has to look there.
+// Nodes of directories stay until the end. Nodes of other files can be
+// forgotten, see forget.
 type node struct {
 	parent *node // nil for the root
 	name   string
 	depth  int32
-	length int32 // bytes of the path
+	length int32 // length of the path in bytes
 	kind   nodeKind
 
-	explicit bool // of a directory: an entry described it
-	implied  bool // of a directory: none has yet, and it is to get a mark that says so
-	cut      bool // of a directory: took the place of something else of this layer
-	hidden   bool // aufs' pseudo-link directory and what is in it: not part of the layer
-	dead     bool // has been removed
-	// blind: nothing of the parents can show in the directory, because of what the
-	// layer itself did there or above.
+	explicit bool // for a directory: an entry described it
+	implied  bool // for a directory: no entry has described it yet, so it gets a mark that says so
+	cut      bool // for a directory: it replaced another file of this layer
+	hidden   bool // the pseudo-link directory of aufs, or below it: not part of the layer
+	dead     bool // the file was removed
+	// blind: no file of the parents can show in this directory, because of a change
+	// that the layer itself made here or above.
 	blind bool
 
-	*fileInfo          // of what is no directory
-	dir       *dirInfo // of a directory
+	*fileInfo          // nil for a directory
+	dir       *dirInfo // nil for other files
 }
 
-// fileInfo is what only files that are no directories have.
+// fileInfo has the fields for files that are not directories.
 type fileInfo struct {
-	// pending is set while a writer is at it, or at what waits for it.
+	// pending is true while a writer works on the file, or on a job that waits for
+	// it.
 	pending atomic.Bool
-	after   []*job // to be done once it is there; guarded by writers.mu
-	first   *node  // of a hard link: the name that the file was made under
+	after   []*job // jobs to run once the file exists; guarded by writers.mu
+	first   *node  // for a hard link: the name under which the file was made
 
-	target string  // of a symbolic link
-	want   *wanted // of Verify: what the file must be; nil when not known
+	target string  // for a symbolic link
+	want   *wanted // for Verify: the expected file; nil if not known
 }
 
-// dirInfo is what only directories have.
+// dirInfo has the fields for directories.
 type dirInfo struct {
 	children children[*node]
 	// absent: the parents have no directory at this path.
 	absent bool
-	// partial: the staging directory has files of which no node is kept.
+	// partial: the staging directory has files whose nodes were forgotten.
 	partial bool
-	attrs   *attributes // of Verify: those of the last own entry; nil when there was none
-	// kept is where Unpack keeps the attributes of the last own entry, less one.
+	attrs   *attributes // for Verify: the attributes of the last entry of this directory; nil without an entry
+	// kept is the offset at which Unpack keeps the attributes of the last entry of
+	// this directory, plus one. It is 0 without an entry.
 	kept   int64
-	handle *dirHandle // while it is in the cache
-	mark   *mark      // once it was asked for, see reading.markOf
+	handle *dirHandle // set while the cache has it
+	mark   *mark      // set at the first use, see reading.markOf
 }
 
 func (n *node) called() string { return n.name }
@@ -84,14 +87,14 @@ func newNode(parent *node, name string, kind nodeKind) *node {
 	return n
 }
 
-// What a node takes, in bytes beside its names, with its place in the
-// directory.
+// The memory of a node in bytes, without its names. It includes the slot in the
+// directory above.
 const (
 	fileCost = 190
 	dirCost  = 200
 )
 
-// cost is about how much memory a node takes, in bytes.
+// cost returns about how much memory the node takes, in bytes.
 func (n *node) cost() int64 {
 	switch {
 	case n.implied:
@@ -102,8 +105,8 @@ func (n *node) cost() int64 {
 	return fileCost + int64(len(n.name)+len(n.target))
 }
 
-// child returns the node of a name, nil when there is none: reading.child also
-// finds those that were forgotten.
+// child returns the node of a name, or nil. It does not find nodes that were
+// forgotten; reading.child does.
 func (n *node) child(name string) *node {
 	if n.dir == nil {
 		return nil
@@ -113,11 +116,11 @@ func (n *node) child(name string) *node {
 
 func (n *node) add(c *node) { n.dir.children.put(c) }
 
-// isAt reports whether two nodes are of one place: a file that was forgotten
-// and found again has another node.
+// isAt reports whether two nodes are for the same path. A file that was
+// forgotten and recalled has a new node.
 func (n *node) isAt(other *node) bool { return n.parent == other.parent && n.name == other.name }
 
-// path returns the path from the root, "." for the root itself.
+// path returns the path from the root, and "." for the root itself.
 func (n *node) path() string {
 	if n.parent == nil {
 		return "."
@@ -129,7 +132,7 @@ func (n *node) path() string {
 	return strings.Join(names, "/")
 }
 
-// within reports whether n is top or below it.
+// within reports whether n is top or is below it.
 func (n *node) within(top *node) bool {
 	for ; n != nil && n.depth >= top.depth; n = n.parent {
 		if n == top {

@@ -12,22 +12,23 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// An undoLog has how to take back what a merge has changed in the target, step
-// by step. The steps stay in memory while they are few; a directory of millions
-// of names has as many, so the others go to a file without a name in the
-// staging directory.
+// An undoLog records, step by step, how to undo what a merge has changed in the
+// target. A few steps stay in memory. A directory of millions of names has
+// millions of steps, so the rest goes to a file without a name in the staging
+// directory.
 type undoLog struct {
 	dirs []undoDir // the directories of the target that were changed
 	buf  []byte    // the last steps
 	file *os.File
-	size int64   // of what is in the file
-	ends []int64 // of each part of the file: steps are not cut
+	size int64   // of the content of the file, in bytes
+	ends []int64 // the end offset of each write to the file; no step is split between two writes
 }
 
-// An undoDir is a directory of the target, named by the one above it. It is not
-// held open, and its path not kept: there may be thousands below each other.
+// An undoDir is a directory of the target, found through the directory above
+// it. The log does not keep it open and does not store its path, because there
+// may be thousands of nested directories.
 type undoDir struct {
-	above int32 // in dirs; -1 of the root
+	above int32 // index in dirs; -1 for the root
 	name  string
 	id    sys.Identity
 }
@@ -38,22 +39,23 @@ const (
 	undoAttrs      undoKind = iota // set the attributes
 	undoOpaque                     // clear the opaque mark
 	undoWhiteout                   // clear the whiteout of the name
-	undoMovedAside                 // move the name back from where it was put
-	undoMovedIn                    // move the name out again
+	undoMovedAside                 // move the name back from the trash
+	undoMovedIn                    // move the name out of the target again
 )
 
 type undoStep struct {
 	kind  undoKind
 	dir   int32
 	name  string
-	aside int // of undoMovedAside: its number in the trash
+	aside int // for undoMovedAside: its number in the trash
 	attrs attributes
 }
 
 const undoBuffer = 1 << 20
 
-// note records how to take back what is about to be done in a directory of the
-// target. Taking back what was not done yet must do no harm.
+// note records how to undo a change in a directory of the target, before the
+// change is made. So undoing a step whose change was never made must do no
+// harm.
 func (g *merger) note(l *level, s undoStep) error {
 	if err := g.undoDir(l); err != nil {
 		return err
@@ -67,16 +69,16 @@ func (g *merger) note(l *level, s undoStep) error {
 	if s.kind == undoAttrs {
 		u.buf = s.attrs.append(u.buf)
 	}
-	// The steps are read from the last on, so the length is behind each.
+	// rollBack reads the steps backward from the last, so the length follows each
+	// step.
 	u.buf = binary.NativeEndian.AppendUint32(u.buf, uint32(len(u.buf)-start))
 	if len(u.buf) >= undoBuffer && u.write(g.src) == nil {
-		u.buf = u.buf[:0] // else they stay in memory: a full disk must not end in a torn layer
+		u.buf = u.buf[:0] // else the steps stay in memory: a full disk must not leave a torn layer
 	}
 	return nil
 }
 
-// undoDir makes sure that a level has its place among the directories of the
-// log.
+// undoDir adds the directory of a level to the log, if it is not there yet.
 func (g *merger) undoDir(l *level) error {
 	if l.undo > 0 {
 		return nil
@@ -117,8 +119,8 @@ func (u *undoLog) close() {
 	}
 }
 
-// rollBack takes everything back, the last step first. It goes on after an
-// error and returns the first few of them.
+// rollBack undoes all steps, the last one first. It continues after an error,
+// and returns the first few errors.
 func (g *merger) rollBack() error {
 	b := &backward{g: g, at: -1, fd: -1}
 	defer b.close()
@@ -139,10 +141,11 @@ func (g *merger) rollBack() error {
 	return errors.Join(b.errs...)
 }
 
-// backward takes steps back. It stays in a directory from one step to the next.
+// backward undoes steps. It keeps the directory of the last step open, because
+// the next step is often in the same directory.
 type backward struct {
 	g    *merger
-	at   int32 // the directory, -1 for none
+	at   int32 // the open directory; -1 if there is none
 	fd   int
 	errs []error
 }
@@ -187,7 +190,7 @@ func readStep(b []byte) (s undoStep, err error) {
 	return s, err
 }
 
-// takeBack takes one step back.
+// takeBack undoes one step.
 func (g *merger) takeBack(dst int, s *undoStep) error {
 	switch s.kind {
 	case undoAttrs:
@@ -207,7 +210,7 @@ func (g *merger) takeBack(dst int, s *undoStep) error {
 	return nil
 }
 
-// enter opens a directory of the log.
+// enter opens a directory of the log, and closes the one before.
 func (b *backward) enter(dir int32) error {
 	if dir == b.at {
 		return nil
@@ -227,7 +230,8 @@ func (b *backward) enter(dir int32) error {
 	return err
 }
 
-// open opens a directory from the root on, without following symbolic links.
+// open opens a directory from the root, one name at a time, and does not follow
+// symbolic links.
 func (b *backward) open(dir int32) (int, error) {
 	var names []string
 	for d := b.g.undo.dirs[dir]; d.above >= 0; d = b.g.undo.dirs[d.above] {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explainOwner explains the error of giving a file to an owner. chown(2) says
-// EINVAL for an id that has no place in the user namespace of this process.
+// explainOwner explains an error of setting the owner of a file. chown(2)
+// returns EINVAL for an ID that is not mapped in the user namespace of this
+// process.
 func explainOwner(uid, gid uint32, err error) error {
 	if !errors.Is(err, unix.EINVAL) {
 		return err
@@ -26,21 +27,21 @@ func explainOwner(uid, gid uint32, err error) error {
 	return err
 }
 
-// maxRanges is how many ranges of a map an error lists.
+// maxRanges is the number of ranges that an error lists.
 const maxRanges = 4
 
-// lacksID reports whether the map of this process' user namespace is without an
-// id, and what it has.
+// lacksID reports whether the user namespace of this process has no mapping for
+// an ID. ranges lists the IDs that it has.
 func lacksID(kind string, id uint32) (ranges string, lacks bool) {
 	m, err := user.ParseIDMapFile("/proc/self/" + kind + "_map")
 	if err != nil {
-		return "", false // the error at hand is the one that counts
+		return "", false // the caller's own error matters more
 	}
 	return outside(m, id)
 }
 
-// outside reports whether an id is in no range of a map, and which ranges there
-// are.
+// outside reports whether an ID is in no range of a map. ranges lists the
+// ranges.
 func outside(m []user.IDMap, id uint32) (ranges string, is bool) {
 	var has []string
 	for i, r := range m {
@@ -60,8 +61,9 @@ func outside(m []user.IDMap, id uint32) (ranges string, is bool) {
 	return strings.Join(has, ", "), true
 }
 
-// unmappedACL returns the first id of an access control list that the user
-// namespace of this process lacks, in words, or "".
+// unmappedACL returns, in words, the first ID of an access control list that is
+// not mapped in the user namespace of this process. It returns "" if all are
+// mapped.
 func unmappedACL(value string) string {
 	for _, item := range parseACL(value) {
 		kind := map[uint16]string{aclUser: "uid", aclGroup: "gid"}[item.tag]

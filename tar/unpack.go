@@ -53,8 +53,8 @@ type UnpackOptions struct {
 	// kernel.
 	NoOpenat2 bool
 
-	// forgetful, for tests, forgets what can be found out again whenever that is
-	// possible, and not only when it takes much memory.
+	// forgetful, for tests, makes the unpacker forget nodes whenever it can, and
+	// not only when they take much memory.
 	forgetful bool
 }
 

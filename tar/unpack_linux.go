@@ -8,12 +8,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// An unpacker is one run of Unpack: the effects of a [reading] on the staging
-// directory. Its fields belong to the parsing goroutine.
+// An unpacker is one run of Unpack. It implements the effects of a [reading] on
+// the staging directory. Only the parsing goroutine uses its fields.
 type unpacker struct {
 	reading
 	staging *os.File
-	spool   *os.File // holds the rest of the stream once all markers had to be known
+	spool   *os.File // the rest of the stream, once readAhead has copied it
 
 	dirs    *dirCache
 	writers *writers

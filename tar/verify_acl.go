@@ -10,7 +10,7 @@ const (
 func isACL(name string) bool { return name == accessACL || name == defaultACL }
 
 // The form of an ACL in an extended attribute (linux/posix_acl_xattr.h): a
-// version, then for each entry a tag, permissions and an id, all little-endian.
+// version, then for each entry a tag, permissions and an ID, all little-endian.
 const (
 	aclVersion = 2
 	aclHeader  = 4
@@ -29,7 +29,7 @@ type aclItem struct {
 	id        uint32
 }
 
-// parseACL returns nil for what is no ACL.
+// parseACL returns nil if value is not an ACL.
 func parseACL(value string) []aclItem {
 	b := []byte(value)
 	if len(b) < aclHeader || (len(b)-aclHeader)%aclEntry != 0 || binary.LittleEndian.Uint32(b) != aclVersion {
@@ -39,16 +39,15 @@ func parseACL(value string) []aclItem {
 	for b = b[aclHeader:]; len(b) > 0; b = b[aclEntry:] {
 		item := aclItem{tag: binary.LittleEndian.Uint16(b), perm: binary.LittleEndian.Uint16(b[2:]), id: binary.LittleEndian.Uint32(b[4:])}
 		if item.tag != aclUser && item.tag != aclGroup {
-			item.id = 0 // means nothing
+			item.id = 0 // it has no meaning for the other tags
 		}
 		items = append(items, item)
 	}
 	return items
 }
 
-// isNotKept reports whether an ACL is one that the kernel does not keep: an
-// empty one, or an access ACL that has nothing but the three classes of the
-// mode.
+// isNotKept reports whether the kernel does not store an ACL: an empty one, or
+// an access ACL that has only the three classes of the mode.
 func isNotKept(name, value string) bool {
 	items := parseACL(value)
 	for _, i := range items {
@@ -59,9 +58,10 @@ func isNotKept(name, value string) bool {
 	return items != nil || value == ""
 }
 
-// sameACL reports whether an access ACL is the wanted one after chmod(2) has
-// followed, as it does when a layer is applied: that sets the permissions of
-// the owner, of all others, and of the mask or, without one, of the group.
+// sameACL reports whether an access ACL is the wanted one after a chmod(2).
+// Applying a layer calls chmod(2) after it sets the ACL. That sets the
+// permissions of the owner, of others, and of the mask, or of the group if
+// there is no mask.
 func sameACL(want, got string, mode uint32) bool {
 	a, b := parseACL(want), parseACL(got)
 	if a == nil || len(a) != len(b) {

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// acl writes an access control list of that version as an attribute holds it.
+// acl encodes an access control list with that version, as an attribute stores
+// it.
 func acl(version uint32, items ...aclItem) string {
 	b := binary.LittleEndian.AppendUint32(nil, version)
 	for _, i := range items {

@@ -13,14 +13,15 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// An expected is what one path must be. It has the extended attributes of a
-// tar, in kept, or those of the view of the layers below, in shown; never both.
+// An expected says what one path must be. Its extended attributes are in kept
+// if they come from a tar, or in shown if they come from the view of the layers
+// below. Only one of the two is set.
 type expected struct {
 	stat   diff.Node
-	target string // of a symbolic link
+	target string // for a symbolic link
 	kept   []wantedXattr
 	shown  map[string]string
-	below  bool // it is what the layers below have
+	below  bool // it comes from the layers below
 }
 
 func expectedDir(a *attributes) *expected {
@@ -74,10 +75,11 @@ func (c *comparison) time(p string, want *expected, got *diff.Node) {
 	c.findings.add(f)
 }
 
-// isClamped reports whether a time is what the kernel makes of one that the
-// file system cannot hold: the nearest that it can, in whole seconds. The
-// limits are those of ext4 with small and with large inodes and of xfs without
-// and with bigtime; those of tmpfs and btrfs are out of reach.
+// isClamped reports whether the kernel replaces the time want by got on a file
+// system that cannot store want. The kernel takes the nearest time that the
+// file system can store, in whole seconds. The limits below are those of ext4
+// with small and with large inodes, and of xfs without and with bigtime. The
+// limits of tmpfs and btrfs are out of reach.
 func isClamped(want, got time.Time) bool {
 	const ext4Last, xfsLast = 1<<34 - 1<<31 - 1, 16299260424
 	if got.Nanosecond() != 0 {
@@ -93,8 +95,8 @@ func isClamped(want, got time.Time) bool {
 	}
 }
 
-// compareXattrs says how extended attributes differ, in words; empty when they
-// do not.
+// compareXattrs says in words how the extended attributes differ. It returns ""
+// if they do not differ.
 func (c *comparison) compareXattrs(want *expected, have map[string]string, got *diff.Node) string {
 	if len(want.kept) == 0 && len(have) == 0 {
 		return ""
@@ -122,9 +124,10 @@ func (c *comparison) compareXattrs(want *expected, have map[string]string, got *
 	return strings.Join(texts, ", ")
 }
 
-// mayLack reports whether a file may lack an attribute that the tar has for it:
-// because no such file can have one, because Linux does not have the namespace,
-// because a user namespace may not set it, or because the mode says as much.
+// mayLack reports whether a file may lack an extended attribute that the tar
+// has for it. There are four reasons: no file of this type can have it, Linux
+// does not have the namespace, a user namespace may not set it, or the mode
+// says the same.
 func (c *comparison) mayLack(x *wantedXattr, got *diff.Node) bool {
 	namespace, _, _ := strings.Cut(x.name, ".")
 	switch namespace {
@@ -139,7 +142,7 @@ func (c *comparison) mayLack(x *wantedXattr, got *diff.Node) bool {
 	}
 }
 
-// matches reports whether a value is the one that was wanted.
+// matches reports whether value is the wanted value.
 func (x *wantedXattr) matches(value string, want *expected) bool {
 	switch {
 	case x.digest:

@@ -16,8 +16,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// benchLayer is a layer of 256 MiB: 8,000 files of 16 KiB, which is about the
-// mean of a distribution's files, and 8 of 16 MiB. It is kept in a file.
+// benchLayer is a layer of 256 MiB in a file: 8,000 files of 16 KiB, which is
+// about the mean of a distribution's files, and 8 files of 16 MiB.
 func benchLayer(b *testing.B) string {
 	b.Helper()
 	rnd := rand.NewChaCha8([32]byte{})
@@ -39,9 +39,9 @@ func benchLayer(b *testing.B) string {
 	return file
 }
 
-// BenchmarkVerify compares the check of a layer of 256 MiB with what nobody can
-// do without: to read and hash the tar once, and to read the files once. All is
-// in the page cache.
+// BenchmarkVerify compares the check of a layer of 256 MiB with the unavoidable
+// work: reading and hashing the tar once, and reading the files once.
+// Everything is in the page cache.
 func BenchmarkVerify(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("needs root: applies a layer")
@@ -103,8 +103,8 @@ func benchVerify(b *testing.B, layer, root string, readData bool) {
 	}
 }
 
-// reportCPU reports the time on processors too, which other work on the machine
-// changes less.
+// reportCPU also reports the processor time, because other work on the machine
+// changes it less.
 func reportCPU(b *testing.B) func() {
 	used := func() (ns int64) {
 		var r unix.Rusage

@@ -18,18 +18,18 @@ type inode struct{ dev, ino uint64 }
 
 func inodeOf(n *diff.Node) inode { return inode{n.Dev, n.Ino} }
 
-// A body is what is known of the content that a file must have. It has been
-// compared with one file while it streamed by, or has a digest, or is a file of
-// the parents; where a comparison failed, it has a digest too if that could be
-// had.
+// A body describes the content that a file must have. Either the content was
+// compared with a file while it was read from the tar, or there is a digest of
+// it, or it is the content of a file of the parents. If a comparison found a
+// difference, there is also a digest, unless the file could not be read again.
 type body struct {
-	parents string // the path in the parents, when the content is theirs
+	parents string // the path in the parents, if their file has the content
 
 	compared outcome
-	with     inode // the file that it was compared with, in merged
-	at       *node // under the name that this had
-	offset   int64 // of the first difference; negative when not known
-	err      error // of unreadable
+	with     inode // the file in merged that it was compared with
+	at       *node // the path of that file
+	offset   int64 // of the first difference; negative if not known
+	err      error // for unreadable
 
 	hashed bool
 	sum    [sha256.Size]byte
@@ -44,9 +44,9 @@ const (
 	unreadable
 )
 
-// readBody reads the body of the current entry, and compares it with what has
-// its place in the tree now. That is the right file unless a later entry takes
-// the path: most bodies need not be kept or hashed then.
+// readBody reads the body of the current entry and compares it with the file
+// that is now at its path in merged. This is the right file unless a later
+// entry takes the path, so most bodies need not be stored or hashed.
 func (v *verifier) readBody(n *node, size int64) (*body, error) {
 	if v.replay != nil {
 		return &body{hashed: true, sum: v.replay.cur.sum}, nil
@@ -71,8 +71,9 @@ func (v *verifier) makeBuffers() {
 	}
 }
 
-// openAt opens a regular file of the tree that has the size. It returns nil
-// when there is none, or none that can be read: comparing the trees will tell.
+// openAt opens a regular file of the merged tree that has the given size. It
+// returns nil if there is no such file or it cannot be read; the comparison of
+// the trees reports that.
 func (v *verifier) openAt(p string, size int64) (io.ReadCloser, diff.Node, error) {
 	now, in, name, ok, err := v.merged.lookup(p)
 	if err == nil && (!ok || !now.IsRegular() || now.Size != size) {
@@ -117,8 +118,8 @@ func (v *verifier) compareBody(b *body, f io.Reader, size int64) error {
 	return nil
 }
 
-// sameChunk returns how many bytes at the start of the chunk the file goes on
-// with.
+// sameChunk reads the next part of the file. It returns how many bytes at its
+// start are equal to the chunk.
 func (v *verifier) sameChunk(f io.Reader, chunk []byte) (int, error) {
 	n, err := io.ReadFull(f, v.fromFile[:len(chunk)])
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -135,15 +136,15 @@ func (v *verifier) sameChunk(f io.Reader, chunk []byte) (int, error) {
 	return same, nil
 }
 
-// hashAfter makes the digest of a body of which so many bytes were found to be
-// those of the file, followed by a chunk, and the rest is still to be read.
-// When the file cannot be read again there is no digest.
+// hashAfter computes the digest of a body. The first same bytes are equal to
+// those of the file, then comes chunk, and rest bytes are still to be read. If
+// the file cannot be read again, there is no digest.
 func (v *verifier) hashAfter(b *body, same int64, chunk []byte, rest int64) error {
 	h := sha256.New()
 	if same > 0 {
 		n, err := v.hashStart(b, h, same)
 		if isDamage(err) || err == nil && n != same {
-			return nil // what is left of the body is passed over
+			return nil // next skips the rest of the body
 		}
 		if err != nil {
 			return err
@@ -153,7 +154,8 @@ func (v *verifier) hashAfter(b *body, same int64, chunk []byte, rest int64) erro
 	return v.hashRest(b, h, rest)
 }
 
-// hashStart adds the start of the file that a body is being compared with.
+// hashStart hashes the first size bytes of the file that the body is compared
+// with.
 func (v *verifier) hashStart(b *body, h hash.Hash, size int64) (int64, error) {
 	f, _, err := v.merged.open(b.at.path())
 	if err != nil {
@@ -163,7 +165,7 @@ func (v *verifier) hashStart(b *body, h hash.Hash, size int64) (int64, error) {
 	return n, errors.Join(err, f.Close())
 }
 
-// hashRest makes the digest from what is left of the current body.
+// hashRest hashes the rest of the current body and sets the digest.
 func (v *verifier) hashRest(b *body, h hash.Hash, size int64) error {
 	n, err := io.CopyBuffer(onlyWriter{h}, cancellable{v.tr, v.ctx}, v.fromFile)
 	if err == nil && n != size {
@@ -180,7 +182,7 @@ func (v *verifier) hashRest(b *body, h hash.Hash, size int64) error {
 	return nil
 }
 
-// open opens the regular file at a path without symbolic links.
+// open opens the regular file at a path. It does not follow symbolic links.
 func (t *parentTree) open(p string) (io.ReadCloser, diff.Node, error) {
 	n, in, name, ok, err := t.lookup(p)
 	if err != nil {
@@ -193,7 +195,7 @@ func (t *parentTree) open(p string) (io.ReadCloser, diff.Node, error) {
 	return f, n, err
 }
 
-// cancellable is a reader that ends with a context.
+// cancellable is a reader that returns an error once its context has ended.
 type cancellable struct {
 	r   io.Reader
 	ctx context.Context

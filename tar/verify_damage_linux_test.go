@@ -17,8 +17,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// damagedBase and damagedLayer have something of every kind, so that every kind
-// of finding can be provoked.
+// damagedBase and damagedLayer have files of every kind, so that a test can
+// provoke every kind of finding.
 func damagedBase() []fstest.Entry {
 	return []fstest.Entry{
 		fstest.Dir("etc").WithMode(0o750), fstest.File("etc/old", "old"), fstest.File("etc/gone", "gone"), fstest.File("etc/kept", "kept"),
@@ -28,12 +28,12 @@ func damagedBase() []fstest.Entry {
 	}
 }
 
-// Entries below what the parents have as a symbolic link or a file make Verify
-// read ahead: from then on, bodies are compared by their digests.
+// Entries below a symbolic link or a file of the parents make Verify read
+// ahead. From then on it compares bodies by digest.
 var readsAhead = []fstest.Entry{fstest.File("lib/x", "x"), fstest.File("sub/f", "f"), fstest.Whiteout("sub")}
 
 func damagedLayer() []fstest.Entry {
-	// Two bodies that differ in their second block, of one file name.
+	// Two bodies of the same path that differ in their second block.
 	start := strings.Repeat("start", 60<<10)
 	const acl = "\x02\x00\x00\x00" + "\x01\x00\x07\x00\xff\xff\xff\xff" + "\x02\x00\x06\x00\x05\x00\x00\x00" +
 		"\x04\x00\x05\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x05\x00\xff\xff\xff\xff"
@@ -58,13 +58,13 @@ type damage struct {
 	do   func(dir string) error
 	kind FindingKind
 	path string
-	// data says that only reading can find it.
+	// data: the damage can only be found by reading the content.
 	data bool
 	// text is a part of the finding's text.
 	text string
 }
 
-// damageFile does something to a file of the layer and gives it its mtime back.
+// damageFile changes a file of the layer and restores its mtime.
 func damageFile(name string, do func(p string) error) func(string) error {
 	return func(dir string) error {
 		p := filepath.Join(dir, name)
@@ -79,15 +79,14 @@ func damageFile(name string, do func(p string) error) func(string) error {
 	}
 }
 
-// damageName does something in a directory of the layer and gives that its
-// mtime back.
+// damageName changes a directory of the layer and restores its mtime.
 func damageName(name string, do func(p string) error) func(string) error {
 	return func(dir string) error {
 		return damageFile(filepath.Dir(name), func(string) error { return do(filepath.Join(dir, name)) })(dir)
 	}
 }
 
-// keepTime gives what takes the place of a file the file's mtime.
+// keepTime gives the replacement of a file the mtime of the file.
 func keepTime(do func(p string) error) func(string) error {
 	return func(p string) error { return damageFile("", do)(p) }
 }
@@ -113,7 +112,7 @@ func write(body string) func(p string) error {
 	return func(p string) error { return os.WriteFile(p, []byte(body), 0o600) }
 }
 
-// replace puts something in the place of a file.
+// replace replaces a file.
 func replace(make func(p string) error) func(p string) error {
 	return func(p string) error {
 		if err := os.RemoveAll(p); err != nil {
@@ -123,7 +122,7 @@ func replace(make func(p string) error) func(p string) error {
 	}
 }
 
-// part gives a name a file of its own, otherwise the same.
+// part makes a name a separate file that is otherwise the same.
 func part(p string) error {
 	fi, err := os.Lstat(p)
 	if err != nil {
@@ -213,7 +212,7 @@ func TestVerifyFindsEveryKindOfDamage(t *testing.T) {
 				requireVerified(t, layer, parents, b.merged(t), VerifyOptions{ReadData: true})
 				require.NoError(t, d.do(b.disk()))
 				if name == "overlay" && d.kind == FindingContent {
-					d.text = "" // a digest does not tell where
+					d.text = "" // a digest does not say where the difference is
 				}
 				requireFound(t, layer, parents, b.merged(t), d)
 			})

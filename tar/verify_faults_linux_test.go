@@ -101,8 +101,8 @@ type brokenFile struct {
 
 func (f brokenFile) Read([]byte) (int, error) { return 0, f.err }
 
-// verified applies two layers. It shows what the first has given and what both
-// have, in the directory root.
+// verified applies two layers. It returns the tree of the first and the tree of
+// both, in the directory root.
 func verified(t *testing.T, base, layer []fstest.Entry) (parents, merged diff.View, stream []byte, root string) {
 	t.Helper()
 	b := newPlainBed(t, t.TempDir())
@@ -188,14 +188,14 @@ func TestVerifyReturnsErrorsThatAreNoDamage(t *testing.T) {
 	require.NotErrorIs(t, err, diff.ErrInvalidLayer)
 }
 
-// While the tar is read, a damaged file of the parents is a missing one, and is
-// named; any other error is returned.
+// While the tar is read, a damaged file of the parents counts as missing, and
+// there is a finding for it. Any other error is returned.
 func TestDamageOfTheParentsIsAFindingAndOtherErrorsAreNot(t *testing.T) {
 	requireRoot(t)
 	parents, _, _, _ := verified(t, faultBase, faultLayer)
 	for op, c := range map[string]struct {
 		try     func(d diff.Dir) error
-		missing bool // else it is there, and nothing is known of it
+		missing bool // otherwise the file exists, and nothing is known about it
 	}{
 		"lookup":   {func(d diff.Dir) error { _, err := d.Lookup("sub"); return err }, true},
 		"opendir":  {func(d diff.Dir) error { _, err := d.OpenDir("sub"); return err }, true},

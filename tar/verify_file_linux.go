@@ -45,7 +45,7 @@ func (c *comparison) untouchedFile(d *pairDir, p, name string, want *expected, g
 func (c *comparison) file(d *pairDir, p string, n *node) error {
 	w := n.want
 	if w == nil {
-		return nil // a link to what the layers below cannot tell
+		return nil // a link to a file of the layers below that could not be read
 	}
 	want := &expected{stat: w.stat, target: n.target, kept: w.xattrs}
 	got, err := c.lookup(d, p, want)
@@ -67,7 +67,8 @@ func (c *comparison) file(d *pairDir, p string, n *node) error {
 	return c.content(d, p, name, got, w.body)
 }
 
-// fileAttributes compares all of a file but its content and its other names.
+// fileAttributes compares everything of a file except its content and its other
+// names.
 func (c *comparison) fileAttributes(d *pairDir, p string, want *expected, got *diff.Node) error {
 	_, name := splitPath(p)
 	switch {
@@ -87,7 +88,7 @@ func (c *comparison) fileAttributes(d *pairDir, p string, want *expected, got *d
 	return c.attributes(p, want, got, func() (map[string]string, error) { return d.merged.LookupXattrs(name) })
 }
 
-// content compares a file's content with the body that the tar has for it.
+// content compares the content of a file with its body in the tar.
 func (c *comparison) content(d *pairDir, p, name string, got *diff.Node, b *body) error {
 	if b.parents != "" {
 		return c.sameFiles(p, got, opener(d.merged, name), func() (io.ReadCloser, error) {
@@ -113,11 +114,12 @@ func (c *comparison) content(d *pairDir, p, name string, got *diff.Node, b *body
 	return nil
 }
 
-// compareSum compares a body by its digest.
+// compareSum compares a file with a body by digest.
 func (c *comparison) compareSum(d *pairDir, p, name string, got *diff.Node, b *body) error {
 	c.makeBuffers()
 	if !b.hashed {
-		// It is the content of the file that it was compared with, at another path.
+		// The body was equal to a file at another path, so the digest of that file is
+		// its digest.
 		if b.compared != equal {
 			return fmt.Errorf("content cannot be compared, as /%s could not be read: %w", b.at.path(), syscall.EIO)
 		}
@@ -160,12 +162,13 @@ func (c *comparison) close() {
 	blocks.put(c.other)
 }
 
-// opener opens a file of a directory later.
+// opener returns a function that opens a file.
 func opener(in diff.Dir, name string) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return in.Open(name) }
 }
 
-// sameFiles compares a file's content with that of a file of the layers below.
+// sameFiles compares the content of a file with the content of a file of the
+// layers below.
 func (c *comparison) sameFiles(p string, got *diff.Node, merged, below func() (io.ReadCloser, error)) error {
 	a, err := merged()
 	if err != nil {
@@ -199,7 +202,8 @@ func (c *comparison) sameFiles(p string, got *diff.Node, merged, below func() (i
 	return nil
 }
 
-// readChunk fills the buffer; a file that ends before is io.ErrUnexpectedEOF.
+// readChunk fills the buffer. It returns io.ErrUnexpectedEOF if the file ends
+// before.
 func readChunk(r io.Reader, buf []byte) error {
 	_, err := io.ReadFull(r, buf)
 	if errors.Is(err, io.EOF) {

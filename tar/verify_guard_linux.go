@@ -6,9 +6,9 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// A guardedView is the parents' view while the stream is read: where the disk
-// is damaged it shows nothing, and the damage is a finding. Only what resolving
-// paths needs is guarded.
+// A guardedView is the view of the parents while the stream is read. Where the
+// disk is damaged it shows nothing, and it adds a finding. Only the methods
+// that resolve paths are guarded.
 type guardedView struct {
 	diff.View
 	v *verifier
@@ -22,7 +22,7 @@ func (g guardedView) Root() (diff.Dir, error) {
 	return guardedDir{d, g, "."}, nil
 }
 
-// lose makes a missing file of a damaged one.
+// lose turns a damaged file into a missing file.
 func (g guardedView) lose(path string, err error) error {
 	if !isDamage(err) {
 		return err
@@ -46,8 +46,8 @@ func (d guardedDir) Lookup(name string) (diff.Node, error) {
 	return n, nil
 }
 
-// LookupXattrs returns none of a damaged file, of which nothing is compared
-// then.
+// LookupXattrs returns no attributes for a damaged file. Verify then compares
+// nothing else of that file.
 func (d guardedDir) LookupXattrs(name string) (map[string]string, error) {
 	xattrs, err := d.Dir.LookupXattrs(name)
 	if err != nil && isDamage(err) {
@@ -57,7 +57,8 @@ func (d guardedDir) LookupXattrs(name string) (map[string]string, error) {
 	return xattrs, err
 }
 
-// Readlink returns an empty target for a damaged link, which leads nowhere.
+// Readlink returns an empty target for a damaged link, so no path continues
+// behind it.
 func (d guardedDir) Readlink(name string) (string, error) {
 	target, err := d.Dir.Readlink(name)
 	if err != nil && isDamage(err) {

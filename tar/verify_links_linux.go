@@ -7,19 +7,19 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// fileLinks knows which names are one file, and which should be. A file that
-// should be one goes by its *wanted or, when the layer does not make it, by its
-// inode in the layers below. Only files with several names on either side are
-// in it.
+// fileLinks knows which names are one file, and which names should be. The key
+// of a file that should be one is its *wanted. If the layer does not make the
+// file, the key is its inode in the layers below. Only files that have several
+// names on either side are in it.
 type fileLinks struct {
 	groups map[any]*linkGroup
 	owners map[inode]linkOwner // of merged
 }
 
-// linkGroup is what should be one file.
+// linkGroup has the names that should be one file.
 type linkGroup struct {
-	first  string  // of its names
-	inodes []inode // what they are in merged
+	first  string  // the first of its names
+	inodes []inode // the inodes that the names have in merged
 }
 
 type linkOwner struct {
@@ -31,9 +31,10 @@ func newFileLinks() *fileLinks {
 	return &fileLinks{groups: map[any]*linkGroup{}, owners: map[inode]linkOwner{}}
 }
 
-// link compares which file a name is, and reports whether all else of it was
-// compared under another name. A file that falls apart in so many parts gives
-// one finding for each part but the first.
+// link compares which file a name belongs to. It reports whether the other
+// attributes of that file were already compared under another name. A file that
+// was split into several files gives one finding for each of them except the
+// first.
 func (c *comparison) link(p string, key any, got *diff.Node, below bool) (seen bool) {
 	id := inodeOf(got)
 	g := c.links.groups[key]

@@ -11,40 +11,43 @@ import (
 	"github.com/layerkeep/layerkeep/internal/attrs"
 )
 
-// A verifier is one run of Verify: the effects of a reading that makes no
-// files, but remembers for each what it must be.
+// A verifier is one run of Verify. It implements the effects of a reading: it
+// makes no files, and remembers what each file must be.
 type verifier struct {
 	reading
 	readData bool
 	findings *collector
-	merged   *parentTree // where bodies are compared
+	merged   *parentTree // for comparing bodies
 
-	replay *replay // once the rest of the stream was read ahead
+	replay *replay // set after the rest of the stream was read ahead
 
-	// lostAt is the entry at which the parents could not be read last.
+	// lostAt is the number of the last entry for which the parents could not be
+	// read.
 	lostAt int64
 
 	fromTar, fromFile []byte
 }
 
-// A wanted is what one file that is no directory must be, whatever its names.
+// A wanted says what one file that is not a directory must be. All names of the
+// file share it.
 type wanted struct {
-	stat   diff.Node // without what is particular to one view
+	stat   diff.Node // without the fields that depend on the view
 	xattrs []wantedXattr
-	body   *body // nil when the content is not compared
+	body   *body // nil if the content is not compared
 	linked bool  // the layer gave it a second name
 }
 
-// A wantedXattr is an extended attribute under the name that views show. Of
-// long values only a digest is kept: their bytes would come to many times the
-// names'.
+// A wantedXattr is an extended attribute, under the name that views show. For a
+// long value only a digest is stored, because the values can take much more
+// memory than the names.
 type wantedXattr struct {
 	name, value string
 	digest      bool
 }
 
-// longValue is the longest value that is kept as it is. ACLs, which have to be
-// understood, are kept up to the longest that Linux takes.
+// longValue is the length in bytes up to which a value is stored itself. The
+// value of an ACL must be parsed, so it is stored up to longACL bytes, the
+// longest that Linux accepts.
 const (
 	longValue = 256
 	longACL   = 64 << 10
@@ -125,7 +128,7 @@ func (v *verifier) next() (*stdtar.Header, error) {
 	return v.reading.next()
 }
 
-// fill says what the file of an entry must be.
+// fill records what the file of an entry must be.
 func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attributes) (err error) {
 	w := &wanted{stat: a.node(), xattrs: keepXattrs(a.Xattrs)}
 	n.want = w
@@ -148,12 +151,13 @@ func (v *verifier) fill(n *node, _ string, hdr *stdtar.Header, a attributes) (er
 	return err
 }
 
-// node returns the attributes in the form of a view, without a type.
+// node returns the attributes as a diff.Node, without a file type.
 func (a *attributes) node() diff.Node {
 	return diff.Node{Mode: a.Mode, UID: a.UID, GID: a.GID, Mtime: a.Mtime}
 }
 
-// copy says that a file must be what the parents have, if that can be told.
+// copy records that a file must be as the parents have it. It records nothing
+// if the parents could not be read.
 func (v *verifier) copy(n *node, p string, from diff.Node, a attributes, _ diff.Dir, _ string) error {
 	if v.lostParents() {
 		return nil
@@ -165,7 +169,7 @@ func (v *verifier) copy(n *node, p string, from diff.Node, a attributes, _ diff.
 	return nil
 }
 
-// link says that two names must be one file.
+// link records that two names must be one file.
 func (v *verifier) link(from, parent *node, base string) error {
 	if parent.child(base) == from {
 		return nil // a link to itself
@@ -189,7 +193,7 @@ func (v *verifier) describe(n *node, a *attributes) error {
 
 func (v *verifier) recall(*node, string) (*node, error) { return nil, nil }
 
-// forget frees nothing: what was read is compared only at the end.
+// forget frees nothing, because the nodes are compared only at the end.
 func (v *verifier) forget() error { return nil }
 
 func (v *verifier) mkdir(*node) error   { return nil }

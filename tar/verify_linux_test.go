@@ -15,11 +15,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A checkedBed is a bed that can show what its last layer was applied to.
+// A checkedBed is a bed that can show the parents of its last layer.
 type checkedBed interface {
 	bed
-	// before is called when the parents of a layer are complete. It returns what
-	// shows them.
+	// before is called when the parents of a layer are complete. It returns a
+	// function that shows them.
 	before(t *testing.T) diff.View
 	merged(t *testing.T) diff.View
 	// disk is the directory with the files of the last layer.

@@ -6,22 +6,22 @@ import (
 	"io"
 )
 
-// A replay is the rest of a stream whose markers had to be known: the headers,
-// and the digests of the bodies.
+// A replay is the rest of a stream that was read ahead for its markers. It has
+// the headers and the digests of the bodies.
 type replay struct {
 	entries []replayed
-	end     error // what follows the entries; io.EOF at the end of the archive
-	endPos  int64 // and where that is
+	end     error // the error after the last entry; io.EOF at the end of the archive
+	endPos  int64 // the offset of that error in the stream
 	cur     *replayed
 }
 
 type replayed struct {
 	hdr *stdtar.Header
 	pos int64
-	sum [sha256.Size]byte // of the body, when data is read
+	sum [sha256.Size]byte // digest of the body; set only if content is compared
 }
 
-// next returns the header of the next entry and lets go of it.
+// next removes the next entry and returns its header.
 func (r *replay) next(v *verifier) (*stdtar.Header, error) {
 	if len(r.entries) == 0 {
 		v.tape.start = r.endPos
@@ -33,8 +33,8 @@ func (r *replay) next(v *verifier) (*stdtar.Header, error) {
 	return r.cur.hdr, nil
 }
 
-// readAhead reads the stream to the end, from the body of the current entry on.
-// What is wrong with an entry is found when its turn comes.
+// readAhead reads the stream to its end, starting with the body of the current
+// entry. Errors in entries are found when the entries are replayed.
 func (v *verifier) readAhead() error {
 	r := &replay{}
 	if err := v.ahead(r, v.header); err != nil {
@@ -57,11 +57,11 @@ func (v *verifier) readAhead() error {
 			return err
 		}
 		if !v.learn(hdr) {
-			r.end = io.ErrUnexpectedEOF // never reached: there is an error before it
+			r.end = io.ErrUnexpectedEOF // never returned: the entry itself gives an error first
 		}
 	}
 	if r.end == nil {
-		r.end = io.ErrUnexpectedEOF // never reached: there are too many entries
+		r.end = io.ErrUnexpectedEOF // never returned: the limit on entries gives an error first
 	}
 	r.endPos = v.tape.start
 	v.replay, v.allMarks, v.unread = r, true, false
@@ -69,8 +69,8 @@ func (v *verifier) readAhead() error {
 	return errAgain
 }
 
-// ahead reads the body of an entry and adds the entry. An error of the stream
-// ends the replay, that of the context everything.
+// ahead reads the body of an entry and adds the entry to the replay. An error
+// of the stream ends the replay. An error of the context is returned.
 func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	e := replayed{hdr: hdr, pos: v.tape.start}
 	v.unread = hdr.Size != 0
@@ -90,9 +90,9 @@ func (v *verifier) ahead(r *replay, hdr *stdtar.Header) error {
 	return nil
 }
 
-// learn records the marker that an entry may be. It reports false when the
-// entry has an error, which ends the stream in its turn, and when there are too
-// many marks, which ends it with the next one.
+// learn records the marker if an entry is one. It returns false if the entry
+// has an error, or if there are too many marks. The replay then gives the error
+// at this entry or the next one.
 func (v *verifier) learn(hdr *stdtar.Header) bool {
 	p, err := cleanPath(hdr.Name, v.limits.PathDepth, v.longest)
 	if err != nil {

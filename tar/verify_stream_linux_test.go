@@ -28,7 +28,7 @@ func TestADamagedStreamIsAnErrorAndNoFinding(t *testing.T) {
 			require.Empty(t, v)
 		}
 		wrong := bytes.Clone(stream)
-		wrong[150] ^= 1 // in the first header's checksum
+		wrong[150] ^= 1 // in the checksum of the first header
 		_, err := Verify(t.Context(), bytes.NewReader(wrong), parents, merged, opts)
 		require.ErrorIs(t, err, diff.ErrInvalidLayer)
 
@@ -44,8 +44,8 @@ func TestADamagedStreamIsAnErrorAndNoFinding(t *testing.T) {
 	}
 }
 
-// A stream is refused where it is refused when it is applied, and else what its
-// end lacks is extra.
+// A stream that Unpack refuses is refused by Verify too. Otherwise the files
+// that the end of the stream lacks are findings.
 func TestVerifyRefusesTheStreamsThatUnpackRefuses(t *testing.T) {
 	requireRoot(t)
 	for name, layer := range map[string][]fstest.Entry{
@@ -94,8 +94,8 @@ func TestVerifyKeepsToTheLimits(t *testing.T) {
 	}
 }
 
-// reason is an error without the place: the stream may have been read ahead of
-// it.
+// reason returns an error without the place, because the stream may have been
+// read ahead of it.
 func reason(err error) string {
 	_, why, _ := strings.Cut(err.Error(), diff.ErrInvalidLayer.Error())
 	return why
@@ -117,8 +117,8 @@ func TestFindingsBeyondTheLimitAreCounted(t *testing.T) {
 	require.Equal(t, "/f000: is missing; the tar: regular file", v.Findings[0].String())
 }
 
-// A parent layer that changes is not blamed on the layers above it, where these
-// do not hold a copy of it.
+// A change of a parent layer gives no finding for the layers above it, if these
+// have no copy of it.
 func TestVerifyDoesNotBlameALayerForAnother(t *testing.T) {
 	requireRoot(t)
 	lower := newOverlayBed(t, fstest.Quick(t))
@@ -129,7 +129,7 @@ func TestVerifyDoesNotBlameALayerForAnother(t *testing.T) {
 	requireVerified(t, layer, lower.before(t), lower.merged(t), VerifyOptions{ReadData: true})
 }
 
-// What a file system or the kernel makes of a layer is no damage.
+// A difference that the file system or the kernel makes is not damage.
 func TestVerifyBearsWhatCannotBeKept(t *testing.T) {
 	requireRoot(t)
 	const user = "\x02\x00\x00\x00"

@@ -9,9 +9,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// A comparison walks the tree that applying a layer has given, beside the nodes
-// and marks that the layer consists of and the tree of the layers below. It
-// says of each path what Merge makes of it: see merger.
+// A comparison walks the merged tree together with the nodes and marks of the
+// layer and with the tree of the layers below. For each path it knows what
+// Merge makes of it, see merger.
 type comparison struct {
 	ctx      context.Context
 	readData bool
@@ -19,23 +19,23 @@ type comparison struct {
 	findings *collector
 	links    *fileLinks
 
-	// uncertain are the times that lack their fractions of a second. They count
-	// only where the file system is seen to keep fractions.
+	// uncertain has the findings about times that only lack fractions of a second.
+	// They count only if another time shows that the file system stores fractions.
 	uncertain *collector
 	fractions bool
 
-	// merged and below open files by their paths.
+	// merged and below open files by path.
 	merged, below *parentTree
 	buf, other    []byte
 }
 
-// A pairDir is one directory that is compared.
+// A pairDir is one directory of the comparison.
 type pairDir struct {
 	path   string
-	node   *node // nil when the layer makes nothing here
-	mark   *mark // nil when the layer removes nothing here
+	node   *node // nil if the layer makes nothing here
+	mark   *mark // nil if the layer removes nothing here
 	merged diff.Dir
-	below  diff.Dir // what must show through from the layers below; nil for nothing
+	below  diff.Dir // the directory of the layers below that must show through; nil if none must
 	hinted bool     // merged may be asked for hints
 }
 
@@ -91,7 +91,7 @@ func (c *comparison) root(d *pairDir) error {
 	return c.attributes(".", want, &n, d.merged.Xattrs)
 }
 
-// dir compares what is in a directory.
+// dir compares the content of a directory.
 func (c *comparison) dir(d *pairDir) error {
 	names, descend, err := c.names(d)
 	if err != nil {
@@ -108,9 +108,10 @@ func (c *comparison) dir(d *pairDir) error {
 	return nil
 }
 
-// names lists the names in a directory that may be wrong, sorted, and those of
-// them of which only what is below may be. Hints tell where merged differs from
-// what the layers below have, so they say nothing where that must not show.
+// names returns the names in a directory that may be wrong, sorted. descend has
+// the names of directories of which only the content may be wrong. Hints say
+// where merged differs from the layers below, so names uses them only where the
+// layers below must show through.
 func (c *comparison) names(d *pairDir) (names []string, descend map[string]bool, err error) {
 	hinted := false
 	if h, ok := d.merged.(diff.Hinter); ok && d.hinted && d.below != nil {
@@ -156,10 +157,11 @@ func (c *comparison) names(d *pairDir) (names []string, descend map[string]bool,
 	return slices.Compact(names), descend, nil
 }
 
-// reserved reports names that no layer can give to a file.
+// reserved reports whether no layer can give a file this name.
 func reserved(name string) bool { return strings.HasPrefix(name, whiteout.Prefix) }
 
-// unfit reports what diffs leave out, as a layer cannot hold it.
+// unfit reports whether diffs leave a file out, because no layer can contain
+// it.
 func unfit(n *diff.Node) bool {
 	return n.Type() == diff.TypeSocket || n.Type() == diff.TypeChar && n.Rdev == 0
 }
@@ -194,7 +196,7 @@ func (c *comparison) name(d *pairDir, name string, descend bool) error {
 	}
 }
 
-// nothing reports a name that should not be there.
+// nothing reports a name that must not exist.
 func (c *comparison) nothing(d *pairDir, p, name string, removed bool) error {
 	got, exists, err := lookupChild(d.merged, name)
 	if err != nil {
@@ -211,8 +213,8 @@ func (c *comparison) nothing(d *pairDir, p, name string, removed bool) error {
 	return nil
 }
 
-// lookup looks a name up that must be there, with a type. It returns nil when
-// that cannot be compared any further.
+// lookup looks up a name that must exist with a given type. It returns nil if
+// it does not, because then nothing else can be compared.
 func (c *comparison) lookup(d *pairDir, p string, want *expected) (*diff.Node, error) {
 	_, name := splitPath(p)
 	got, exists, err := lookupChild(d.merged, name)
@@ -229,8 +231,8 @@ func (c *comparison) lookup(d *pairDir, p string, want *expected) (*diff.Node, e
 	return &got, nil
 }
 
-// madeDir compares a directory that the layer makes. Under is what the layers
-// below have there, which shows through if it shows.
+// madeDir compares a directory that the layer makes. under is the file of the
+// layers below at the same path. It shows through if shows is true.
 func (c *comparison) madeDir(d *pairDir, p string, n *node, m *mark, under *diff.Node, shows bool) error {
 	var want *expected
 	_, name := splitPath(p)
@@ -256,7 +258,7 @@ func (c *comparison) madeDir(d *pairDir, p string, n *node, m *mark, under *diff
 	return c.subdir(d, p, n, m, shows)
 }
 
-// subdir goes on in a directory.
+// subdir compares the content of a subdirectory.
 func (c *comparison) subdir(d *pairDir, p string, n *node, m *mark, shows bool) error {
 	_, name := splitPath(p)
 	next := &pairDir{path: p, node: n, mark: m, hinted: d.hinted}
@@ -274,7 +276,7 @@ func (c *comparison) subdir(d *pairDir, p string, n *node, m *mark, shows bool) 
 	return c.dir(next)
 }
 
-// untouched compares what must be as the layers below have it.
+// untouched compares a file that must be as the layers below have it.
 func (c *comparison) untouched(d *pairDir, p, name string, m *mark, under *diff.Node, descend bool) error {
 	want := &expected{stat: *under, below: true}
 	got, err := c.lookup(d, p, want)

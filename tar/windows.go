@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// windowsSigns collects what tells a layer for Windows: its tree is below
-// Files/, beside a Hives/ of registry hives, and its entries carry records of
-// their own. A directory with one of these names alone is nothing special.
+// windowsSigns collects the signs of a layer for Windows: it has a tree below
+// Files/ and registry hives in Hives/, and its entries have special PAX
+// records. One of these directory names alone is not a sign.
 type windowsSigns struct{ files, hives bool }
 
 func (w *windowsSigns) check(p string, hdr *stdtar.Header) error {

@@ -86,7 +86,7 @@ type layerWriter struct {
 	buf     []byte
 	header  stdtar.Header
 	count   diff.Stats
-	// checking writes nothing.
+	// checking is set in Check: no headers and bodies are written.
 	checking bool
 }
 
@@ -135,7 +135,7 @@ func (lw *layerWriter) change(c *diff.Change) error {
 		return err
 	}
 	if lw.checking {
-		return nil // writing into nothing takes most of the time
+		return nil // the content does not matter, and reading it takes most of the time
 	}
 	if err := lw.writeHeader(); err != nil {
 		return err
@@ -161,7 +161,8 @@ var (
 	errShrank = errors.New("file shrank while being read")
 )
 
-// body copies a file's body of exactly the announced size.
+// body copies the content of a file. The content must have exactly the size
+// that the header says.
 func (lw *layerWriter) body(c *diff.Change) (err error) {
 	body, err := c.Open()
 	if err != nil {
@@ -182,7 +183,8 @@ func (lw *layerWriter) body(c *diff.Change) (err error) {
 			return err
 		}
 		left -= skipped
-		// One byte more than is left shows a file that grew, without one more call.
+		// Asking for one byte more than the header allows detects a file that grew,
+		// without another read call.
 		n, err := body.Read(buf[:min(left+1, data, int64(len(buf)))])
 		if int64(n) > left {
 			return errGrew

@@ -13,11 +13,11 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// xattrRecord is the prefix of the PAX keys for extended attributes, as star,
-// GNU tar and all container engines have it.
+// xattrRecord is the prefix of the PAX keys for extended attributes. star, GNU
+// tar and all container engines use it.
 const xattrRecord = "SCHILY.xattr."
 
-// noID is the id that means none to the kernel, (uid_t)-1.
+// noID is (uid_t)-1, which the kernel reads as "no ID".
 const noID = math.MaxUint32
 
 var (
@@ -27,15 +27,15 @@ var (
 	errID     = errors.New("owner without an id")
 )
 
-// maxHeader is how many bytes of records an extended header can have: the
-// readers of Go's archive/tar, and so all container engines, refuse more.
-// headerRecords is what the records take that every entry may have.
+// maxHeader is the largest size in bytes of the records of an extended header:
+// Go's archive/tar, and so every container engine, refuses to read more.
+// headerRecords is the size in bytes of the records that every entry may have.
 const (
 	maxHeader     = 1 << 20
 	headerRecords = 512
 )
 
-// checkSize refuses what no reader takes.
+// checkSize returns an error for a header that no reader accepts.
 func checkSize(h *stdtar.Header) error {
 	size := headerRecords + len(h.Name) + len(h.Linkname)
 	for name, value := range h.PAXRecords {
@@ -48,8 +48,8 @@ func checkSize(h *stdtar.Header) error {
 	return nil
 }
 
-// shortPath is a path for an error, which a very long one would make
-// unreadable.
+// shortPath shortens a path for an error message, because a very long path
+// would make the message unreadable.
 func shortPath(p string) string {
 	if len(p) > 2*maxShown {
 		return shownName(p)
@@ -57,7 +57,8 @@ func shortPath(p string) string {
 	return p
 }
 
-// checkPath refuses what Compare never yields and a layer cannot say.
+// checkPath returns an error for a path that Compare never yields or that a
+// layer cannot express.
 func checkPath(p string) error {
 	if len(p) > MaxPath {
 		return fmt.Errorf("%w: its path has %d bytes, and one in a layer can have %d", diff.ErrNotCarried, len(p), MaxPath)
@@ -71,11 +72,11 @@ func checkPath(p string) error {
 	return nil
 }
 
-// fill makes the header of a change.
+// fill fills lw.header for a change.
 func (lw *layerWriter) fill(c *diff.Change) error {
-	// With this format the package writes PAX records for what ustar cannot hold
-	// and a plain ustar header when there is none; left to itself it would round
-	// times to seconds.
+	// With this format, archive/tar writes PAX records for what ustar cannot hold,
+	// and a plain ustar header if there is nothing like that. Without a format it
+	// would round times to seconds.
 	lw.header = stdtar.Header{Format: stdtar.FormatPAX, ModTime: time.Unix(0, 0)}
 	h := &lw.header
 	if c.Kind == diff.Delete {
@@ -126,9 +127,9 @@ func setType(h *stdtar.Header, c *diff.Change) error {
 	return nil
 }
 
-// setDevice takes a device number apart as the kernel puts it together for
-// stat(2) (linux/kdev_t.h, new_encode_dev and the 64-bit form of the C
-// library).
+// setDevice splits a device number into major and minor. It inverts how the
+// kernel and the C library combine them for stat(2): new_encode_dev in
+// linux/kdev_t.h, and the 64-bit form of the C library.
 func setDevice(h *stdtar.Header, n diff.Node) error {
 	h.Devmajor = int64(n.Rdev>>8&0xfff | n.Rdev>>32&0xfffff000)
 	h.Devminor = int64(n.Rdev&0xff | n.Rdev>>12&0xffffff00)
@@ -136,16 +137,17 @@ func setDevice(h *stdtar.Header, n diff.Node) error {
 	case n.Type() == diff.TypeBlock:
 		h.Typeflag = stdtar.TypeBlock
 	case n.Rdev == 0:
-		return errType // overlay's whiteout: no overlay can hold it as a device
+		return errType // a whiteout of overlay; no overlay mount can show such a device
 	default:
 		h.Typeflag = stdtar.TypeChar
 	}
 	return nil
 }
 
-// xattrs adds the extended attributes, which the header writes sorted by key. A
-// hard link repeats those of its file for appliers that take the owner from it
-// and so drop the file's capabilities.
+// xattrs adds the extended attributes; archive/tar writes them sorted by key. A
+// hard link repeats the attributes of its file: some appliers set the owner
+// again for a hard link, and the kernel then drops the capabilities of the
+// file.
 func (lw *layerWriter) xattrs(c *diff.Change) {
 	if len(c.Xattrs) == 0 {
 		return

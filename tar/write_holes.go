@@ -5,22 +5,24 @@ import (
 	"math"
 )
 
-// A sparseBody is a body that knows where it has holes, as a file on disk does.
+// A sparseBody is a body that can find its holes, as a file on disk can.
 type sparseBody interface {
-	// NextData returns the next part, from an offset on, that is no hole.
+	// NextData returns the start and the end of the next part after offset at that
+	// is not a hole.
 	NextData(at, size int64) (start, end int64, err error)
 	SeekTo(at int64) error
 }
 
-// bodyHoles leads a reader of a body over its holes. They are written as zeros,
-// but to read them takes longer, and fills the page cache.
+// bodyHoles lets a reader skip the holes of a body. They are written as zeros
+// all the same, but reading them would take longer and fill the page cache.
 type bodyHoles struct {
-	body sparseBody // nil when there are none to be found
+	body sparseBody // nil if the holes are unknown
 	size int64
 	end  int64 // of the data that was found last
 }
 
-// leastSparse is the size in bytes from which a file is asked for holes.
+// leastSparse is the smallest size, in bytes, of a file whose holes are
+// searched.
 const leastSparse = 256 << 10
 
 func holesOf(body io.Reader, size int64) *bodyHoles {
@@ -31,9 +33,9 @@ func holesOf(body io.Reader, size int64) *bodyHoles {
 	return h
 }
 
-// skip returns how many bytes of a hole there are at an offset, which the body
-// is not at any more, and how many bytes of data follow. The last byte of a
-// file is always data: reading it shows that the file has not shrunk.
+// skip returns the length of the hole at an offset, and the length of the data
+// behind it, both in bytes. It moves the body past the hole. The last byte of a
+// file always counts as data: reading it shows that the file has not shrunk.
 func (h *bodyHoles) skip(at int64) (hole, data int64, err error) {
 	if h.body == nil {
 		return 0, math.MaxInt64, nil
@@ -47,14 +49,14 @@ func (h *bodyHoles) skip(at int64) (hole, data int64, err error) {
 	}
 	start = min(start, h.size-1)
 	if h.end = max(end, start+1); h.end == h.size {
-		h.end = math.MaxInt64 // so that growth shows
+		h.end = math.MaxInt64 // so that a read behind the end detects growth
 	}
 	return start - at, h.end - start, h.body.SeekTo(start)
 }
 
 var zeroBlock [64 << 10]byte
 
-// zeros writes zeros.
+// zeros writes n zero bytes.
 func (lw *layerWriter) zeros(n int64) error {
 	for n > 0 {
 		if err := lw.ctx.Err(); err != nil {

@@ -57,7 +57,7 @@ func write(t *testing.T, opts tar.WriteOptions, changes ...diff.Change) []byte {
 	return out.Bytes()
 }
 
-// listing reads a layer back with the standard library.
+// listing reads a layer with the standard library.
 func listing(t *testing.T, layer []byte) string {
 	t.Helper()
 	var b strings.Builder
@@ -82,7 +82,7 @@ func listing(t *testing.T, layer []byte) string {
 	}
 }
 
-// richChanges has one of everything a layer can hold.
+// richChanges has every kind of file that a layer can contain.
 func richChanges() []diff.Change {
 	root := special(".", diff.TypeDir|0o755)
 	root.Kind = diff.Modify
@@ -114,7 +114,8 @@ func richChanges() []diff.Change {
 	}
 }
 
-// writeGolden is in the binary, which also runs where there are no sources.
+// writeGolden is compiled into the test binary, which also runs without the
+// sources.
 //
 //go:embed testdata/write.golden
 var writeGolden string
@@ -130,8 +131,8 @@ func TestT5TheBytesOfARichChangeSet(t *testing.T) {
 	require.Equal(t, layer, write(t, tar.WriteOptions{}, richChanges()...), "second run")
 }
 
-// 0001-01-01 is what Go's zero time.Time says, which the standard library
-// writes as 1970.
+// 0001-01-01 is the zero time.Time of Go. The standard library writes it as
+// 1970.
 func TestA4TheZeroTimeIsWrittenAsItIs(t *testing.T) {
 	zero := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
 	before := changed("before", strings.Repeat("x", 700))

@@ -6,24 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// A job makes one file in the staging directory. Its node is pending until it
-// is done; jobs are independent of each other otherwise.
+// A job makes one file in the staging directory. Its node is pending until the
+// job is done. Apart from that, jobs are independent of each other.
 type job struct {
 	node  *node // may be nil
 	dir   *dirHandle
-	from  *dirHandle // of a hard link: where its target is; else nil
+	from  *dirHandle // for a hard link: the directory of its target; else nil
 	name  string
-	path  string // as the layer says it, for errors
-	of    *node  // where path is empty: the file
-	pos   int64  // of the entry in the stream
+	path  string // as the layer spells it, for errors
+	of    *node  // the file, if path is empty
+	pos   int64  // offset of the entry in the stream
 	attrs attributes
 	body  []byte
 	arena *arena
 	do    func(m *maker, j *job) error
 }
 
-// shown is the path for errors. That of a directory is put together only for
-// one, as paths of deep trees are long.
+// shown returns the path for an error message. The path of a directory is only
+// built when it is needed, because the paths of deep trees are long.
 func (j *job) shown() string {
 	if j.of != nil {
 		return j.of.path()
@@ -31,15 +31,15 @@ func (j *job) shown() string {
 	return j.path
 }
 
-// writers run jobs side by side.
+// writers is a pool of goroutines that run jobs in parallel.
 type writers struct {
 	maker   *maker
 	arenas  *arenas
 	jobs    chan []*job
 	running sync.WaitGroup
 
-	// next are the jobs that are handed over together, of the parsing goroutine.
-	// Each handing over can wake a thread, which can take longer than making a
+	// next has the jobs that are handed over together. Only the parsing goroutine
+	// uses it. Each handover can wake a thread, which can take longer than making a
 	// small file.
 	next      []*job
 	nextBytes int
@@ -50,19 +50,20 @@ type writers struct {
 	inflight atomic.Int64
 
 	failed atomic.Bool
-	err    error // of the earliest entry that failed; guarded by mu
+	err    error // of the failed entry with the lowest offset; guarded by mu
 	errPos int64
 }
 
 const (
 	queueLen   = 128 // jobs
 	batchLen   = 16
-	batchBytes = 256 << 10 // of their bodies
+	batchBytes = 256 << 10 // of bodies
 )
 
 func newWriters(m *maker, n int) *writers {
 	if n <= 0 {
-		// More than one even on one processor: file systems make writers wait.
+		// Two writers or more even on one processor, because a writer often waits for
+		// the file system.
 		n = min(max(2, runtime.GOMAXPROCS(0)), 8)
 	}
 	w := &writers{maker: m, arenas: newArenas(), jobs: make(chan []*job, queueLen/batchLen)}
@@ -93,7 +94,8 @@ func (w *writers) carryOut(j *job) {
 	w.finish(j)
 }
 
-// settle says that a node is there, once everything that waited for it is done.
+// settle runs the jobs that wait for a node, and then marks the node as no
+// longer pending.
 func (w *writers) settle(n *node) {
 	for {
 		w.mu.Lock()
@@ -139,7 +141,7 @@ func (w *writers) finish(j *job) {
 	}
 }
 
-// add hands a job over. The job owns its references from then on.
+// add hands a job to the writers. The writers then own its references.
 func (w *writers) add(j *job) {
 	if j.node != nil {
 		j.node.pending.Store(true)
@@ -152,8 +154,8 @@ func (w *writers) add(j *job) {
 	}
 }
 
-// flush hands over what add has put together. It comes before every wait of the
-// parsing goroutine for something that a job does.
+// flush hands over the jobs that add has collected. The parsing goroutine must
+// call it before it waits for the result of a job.
 func (w *writers) flush() {
 	if len(w.next) > 0 {
 		w.jobs <- w.next
@@ -161,8 +163,8 @@ func (w *writers) flush() {
 	}
 }
 
-// addAfter hands over a job that needs a pending node to be there first. It
-// does nothing, and returns false, when the node is there already.
+// addAfter hands over a job that must not run before a pending node exists. If
+// the node already exists, addAfter does nothing and returns false.
 func (w *writers) addAfter(n *node, j *job) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,7 +177,7 @@ func (w *writers) addAfter(n *node, j *job) bool {
 	return true
 }
 
-// wait waits until a node is there, or until the writers have failed.
+// wait waits until the file of a node exists or the writers have failed.
 func (w *writers) wait(n *node) error {
 	if n.pending.Load() {
 		w.until(func() bool { return !n.pending.Load() })
@@ -211,7 +213,7 @@ func (w *writers) error() error {
 	return w.err
 }
 
-// close waits for what has been handed over and ends the goroutines.
+// close waits until the jobs are done, and ends the goroutines.
 func (w *writers) close() {
 	w.flush()
 	close(w.jobs)

@@ -13,39 +13,39 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// Bounds of what an xz stream can ask for. A dictionary is allocated for each
-// block, whatever the block holds.
+// Limits on what an xz stream can ask for. A decompressor allocates a
+// dictionary for each block, however small the block is.
 const (
-	// maxDictionary is the largest dictionary in bytes; "xz -9" has this one.
+	// maxDictionary is the largest dictionary, in bytes. "xz -9" uses this size.
 	maxDictionary = 64 << 20
-	// maxBlocks is how many blocks are read; xz makes one of at least 24 MiB where
-	// it is not told otherwise, or a single one.
+	// maxBlocks is the largest number of blocks. By default xz makes blocks of at
+	// least 24 MiB, or a single block.
 	maxBlocks = 10_000
 )
 
-// newXZReader reads what xz(1) writes, with the LZMA2 filter alone.
+// newXZReader reads the output of xz(1). Only the LZMA2 filter is supported.
 func newXZReader(r *bufio.Reader) (io.Reader, error) {
 	guard := &xzGuard{from: r}
 	guard.next = guard.stream
 	return xz.ReaderConfig{DictCap: lzma.MinDictCap}.NewReader(guard)
 }
 
-// An xzGuard passes an xz stream on to a decompressor that would allocate
-// whatever the headers ask for, and ends it where that is too much. It follows
-// the structure alone (xz-file-format.txt, sections 2 to 4, and the chunks of
-// LZMA2); what is wrong with the content is left to the decompressor.
+// An xzGuard passes an xz stream to a decompressor, which would allocate as
+// much as the headers ask for. It ends the stream with an error if that is too
+// much. It follows only the structure (xz-file-format.txt, sections 2 to 4, and
+// the chunks of LZMA2). Errors in the content are left to the decompressor.
 type xzGuard struct {
 	from *bufio.Reader
-	// seen are bytes that were looked at and are still to be passed on; unseen is
-	// how many behind them can be passed on as they are.
+	// seen has bytes that were examined and must still be passed on. unseen is the
+	// number of bytes after them that can be passed on without a look.
 	seen   []byte
 	unseen int
-	// next looks at what follows these.
+	// next examines what follows these bytes.
 	next func() error
 	err  error
 
-	check  int // the size of the check behind each block
-	packed int // the size of the block's content so far
+	check  int // size in bytes of the checksum after each block
+	packed int // size in bytes of the content of the block so far, modulo 4
 	blocks int
 }
 
@@ -65,13 +65,13 @@ func (g *xzGuard) Read(p []byte) (int, error) {
 			return n, unexpected(err)
 		}
 		if g.err = g.next(); errors.Is(g.err, diff.ErrInvalidLayer) {
-			g.seen = nil // the decompressor must not act on it
+			g.seen = nil // the decompressor must not see it
 		}
 	}
 	return 0, nil
 }
 
-// take looks at n bytes.
+// take reads and examines n bytes.
 func (g *xzGuard) take(n int) ([]byte, error) {
 	buf := make([]byte, n)
 	got, err := io.ReadFull(g.from, buf)
@@ -79,14 +79,15 @@ func (g *xzGuard) take(n int) ([]byte, error) {
 	return buf[:got], err
 }
 
-// takeInside looks at n bytes of a stream that is not at its end. The
-// decompressor takes an end of input between two blocks for one of the stream.
+// takeInside reads n bytes at a place where the stream must not end. Without
+// it, the decompressor would take an end of the input between two blocks for
+// the end of the stream.
 func (g *xzGuard) takeInside(n int) ([]byte, error) {
 	buf, err := g.take(n)
 	return buf, unexpected(err)
 }
 
-// varint looks at an integer, and returns how many bytes it takes.
+// varint reads an integer, and returns its value and its size in bytes.
 func (g *xzGuard) varint() (value uint64, size int, err error) {
 	for shift := 0; shift < 63; shift += 7 {
 		b, err := g.takeInside(1)
@@ -106,7 +107,7 @@ func badXZ(format string, args ...any) error {
 	return fmt.Errorf("%w: xz: %s", diff.ErrInvalidLayer, fmt.Sprintf(format, args...))
 }
 
-// stream looks at the header of a stream, or at the padding between streams.
+// stream reads the header of a stream, or the padding between streams.
 func (g *xzGuard) stream() error {
 	head, err := g.take(4)
 	if err != nil || binary.LittleEndian.Uint32(head) == 0 {
@@ -121,7 +122,7 @@ func (g *xzGuard) stream() error {
 	return nil
 }
 
-// block looks at the header of a block, or at the index behind the last.
+// block reads the header of a block, or the index after the last block.
 func (g *xzGuard) block() error {
 	size, err := g.takeInside(1)
 	if err != nil {
@@ -141,7 +142,8 @@ func (g *xzGuard) block() error {
 	return checkFilters(header)
 }
 
-// checkFilters refuses a block header that asks for too large a dictionary.
+// checkFilters returns an error for a block header that asks for too large a
+// dictionary.
 func checkFilters(header []byte) error {
 	flags, rest := header[0], header[1:]
 	number := func() uint64 {
@@ -169,7 +171,7 @@ func checkFilters(header []byte) error {
 	return nil
 }
 
-// chunk looks at the header of an LZMA2 chunk.
+// chunk reads the header of an LZMA2 chunk.
 func (g *xzGuard) chunk() error {
 	control, err := g.takeInside(1)
 	if err != nil {
@@ -201,12 +203,12 @@ func (g *xzGuard) chunk() error {
 	default:
 		return badXZ("a chunk of kind %#x", c)
 	}
-	g.packed = (g.packed + size) & 3 // all that the padding depends on
+	g.packed = (g.packed + size) & 3 // the padding depends only on this
 	g.unseen = size
 	return nil
 }
 
-// index looks at the index, of which the first byte was seen.
+// index reads the index. Its first byte was already read.
 func (g *xzGuard) index() error {
 	records, size, err := g.varint()
 	if err != nil {

@@ -30,7 +30,7 @@ func xzOf(t testing.TB, c xz.WriterConfig, body []byte) []byte {
 	return b.Bytes()
 }
 
-// mixed is content of which some can be packed and some cannot.
+// mixed is content of which only a part can be compressed.
 func mixed(n int) []byte {
 	r := rand.NewChaCha8([32]byte{1})
 	noise := make([]byte, n/2)
@@ -87,7 +87,7 @@ func TestXZStreamsAreRead(t *testing.T) {
 func TestABadXZStreamIsAnError(t *testing.T) {
 	body := mixed(20_000)
 	good := xzOf(t, xz.WriterConfig{DictCap: 1 << 16, BlockSize: 501, CheckSum: xz.CRC64}, body[:10_000])
-	for n := 12; n < len(good); n += 13 { // also where a block ends
+	for n := 12; n < len(good); n += 13 { // the cuts include the end of a block
 		_, err := readAll(bytes.NewReader(good[:n]))
 		require.Error(t, err, "cut at %d", n)
 	}
@@ -104,8 +104,9 @@ func TestABadXZStreamIsAnError(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 }
 
-// TestAnXZStreamGetsNoMoreMemoryThanIsSaid needs that the check comes before
-// what it guards: the second block asks for what the first did not.
+// TestAnXZStreamGetsNoMoreMemoryThanIsSaid has a second block that asks for
+// more than the first. So the check must come before the decompressor reads a
+// block.
 func TestAnXZStreamGetsNoMoreMemoryThanIsSaid(t *testing.T) {
 	large := xzOf(t, xz.WriterConfig{DictCap: 2 * maxDictionary}, []byte("x"))
 	small := xzOf(t, xz.WriterConfig{DictCap: 4096}, []byte("x"))
@@ -171,5 +172,5 @@ func FuzzXZ(f *testing.F) {
 	})
 }
 
-// bzip2OfATest is what bzip2(1) made, since nothing here writes it.
+// bzip2OfATest was made with bzip2(1), because no package here writes bzip2.
 const bzip2OfATest = "QlpoOTFBWSZTWbFpjt0AAANZgAAQQAAQADMgzBAgACITE9I2QgGgA3XcAGKiVK0XckU4UJCxaY7d"

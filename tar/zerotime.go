@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// A headerFix stands below the writer of the standard library, which takes the
-// zero time.Time, 0001-01-01T00:00:00Z, for "no time" and writes 1970 in its
-// place. Builders written in Go do give files that time. So such a header is
-// written with the time one second later, which takes a record of the same
-// length, and kept back until the record has been put right.
+// A headerFix is the writer below the tar writer of the standard library. That
+// writer takes the zero time.Time, 0001-01-01T00:00:00Z, for "no time" and
+// writes 1970 instead. But builders written in Go do give files that time. So
+// for such a file the header is written with a time one second later, whose
+// record has the same length. The headerFix holds it back until the record is
+// corrected.
 type headerFix struct {
 	w    io.Writer
-	held *bytes.Buffer // nil: everything passes
+	held *bytes.Buffer // nil if nothing is held back
 }
 
 func (f *headerFix) Write(p []byte) (int, error) {
@@ -47,9 +48,9 @@ func (lw *layerWriter) writeHeader() error {
 	return err
 }
 
-// isLater compares two times by their seconds. The methods of time.Time go
-// wrong where the seconds since year 1 do not fit into 64 bits, and a tar can
-// have such times.
+// isLater compares two times by their seconds since 1970. The methods of
+// time.Time are wrong for times whose seconds since year 1 do not fit into 64
+// bits, and a tar can have such times.
 func isLater(a, b time.Time) bool {
 	if x, y := a.Unix(), b.Unix(); x != y {
 		return x > y
@@ -65,7 +66,7 @@ func zeroTime(header []byte) error {
 		digits, _, _ := bytes.Cut(rest, []byte(" "))
 		size, err := strconv.Atoi(string(digits))
 		if err != nil || size <= len(digits)+1 || size > len(rest) {
-			break // what fills the block up
+			break // padding of the block
 		}
 		record := rest[len(digits)+1 : size]
 		if bytes.HasPrefix(record, []byte(key)) && len(record) == len(want) {

@@ -1,5 +1,5 @@
-// Package difftest holds what tests of diffs share: an oracle that is slow and
-// obviously right, and a listing of changes to compare by eye.
+// Package difftest has helpers for tests of diffs: an oracle that is slow and
+// obviously right, and a listing of changes that is easy to compare by eye.
 //
 //	want := difftest.Lines(difftest.Changes(oldTree, newTree))
 //	got, err := difftest.Collect(diff.Compare(ctx, oldView, newView, diff.Options{}))

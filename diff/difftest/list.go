@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/diff"
 )
 
-// Collect gathers a sequence of changes. Their bodies cannot be opened any
-// more.
+// Collect returns the changes of a sequence as a list. Their content cannot be
+// opened any more.
 func Collect(changes iter.Seq2[diff.Change, error]) ([]diff.Change, error) {
 	var all []diff.Change
 	for c, err := range changes {
@@ -23,7 +23,7 @@ func Collect(changes iter.Seq2[diff.Change, error]) ([]diff.Change, error) {
 	return all, nil
 }
 
-// Lines lists changes, one line each; see [Line].
+// Lines returns one line for each change, see [Line].
 func Lines(changes []diff.Change) []string {
 	lines := make([]string, len(changes))
 	for i, c := range changes {
@@ -32,7 +32,7 @@ func Lines(changes []diff.Change) []string {
 	return lines
 }
 
-// Line says all that matters of a change.
+// Line returns everything that matters about a change.
 func Line(c diff.Change) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %q", c.Kind, c.Path)
@@ -59,7 +59,7 @@ func Line(c diff.Change) string {
 	return b.String()
 }
 
-// Paths lists changes as "M /path", the root as "M /".
+// Paths returns each change as "M /path". The root is "M /".
 func Paths(changes []diff.Change) []string {
 	lines := make([]string, len(changes))
 	for i, c := range changes {

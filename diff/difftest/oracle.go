@@ -11,9 +11,10 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// Changes says what turns old into new by holding both trees in memory and
-// taking the definition word for word. A nil old is the empty tree. The changes
-// have no bodies, and their Nodes no inode numbers and link counts.
+// Changes returns the changes that turn old into new. It holds both trees in
+// memory and follows the definition word for word. A nil old is the empty tree.
+// The changes have no content, and their Nodes have no inode numbers and link
+// counts.
 func Changes(old, new fstest.Tree) []diff.Change {
 	if old == nil {
 		old = fstest.Tree{".": {Mode: diff.TypeDir | 0o755, Mtime: time.Unix(0, 0)}}
@@ -29,12 +30,12 @@ func Changes(old, new fstest.Tree) []diff.Change {
 
 type oracle struct {
 	old, new, all fstest.Tree
-	written       map[string]bool   // non-directories that are in the diff
-	first         map[string]string // by Node.Link: the name yielded in full
+	written       map[string]bool   // files in the diff that are not directories
+	first         map[string]string // by Node.Link: the first name, which is yielded in full
 	changes       []diff.Change
 }
 
-// dir lists the changes in one directory of new.
+// dir adds the changes in one directory.
 func (o *oracle) dir(dir string) {
 	for _, p := range children(o.old, dir) {
 		if _, stays := o.new[p]; !stays && !reserved(p) && !(unfit(o.old[p]) && has(o.all, p)) {
@@ -54,7 +55,8 @@ func (o *oracle) dir(dir string) {
 	}
 }
 
-// findWritten finds the non-directories of new that are in the diff.
+// findWritten finds the files of new that are in the diff and are not
+// directories.
 func (o *oracle) findWritten() {
 	o.written = map[string]bool{}
 	var files []string
@@ -63,7 +65,7 @@ func (o *oracle) findWritten() {
 			files = append(files, p)
 		}
 	}
-	// What differs itself, and what is linked now and was not.
+	// Files that differ themselves, and names that are linked now and were not.
 	for _, p := range files {
 		if !has(o.old, p) || attributesDiffer(o.old[p], o.new[p]) {
 			o.written[p] = true
@@ -74,7 +76,7 @@ func (o *oracle) findWritten() {
 			}
 		}
 	}
-	// What is linked now with a name that is in the diff.
+	// Names that are now linked with a name in the diff.
 	for _, p := range files {
 		for _, r := range files {
 			if o.written[r] && linked(o.new, p, r) {
@@ -82,7 +84,8 @@ func (o *oracle) findWritten() {
 			}
 		}
 	}
-	// What was linked, and is no more, with a name that would be left out too.
+	// Names that were linked, and are not any more, with a name that would also be
+	// left out.
 	var split []string
 	for _, p := range files {
 		for _, r := range files {
@@ -115,7 +118,8 @@ func linked(t fstest.Tree, p, r string) bool {
 	return t[p].Link != "" && t[p].Link == t[r].Link
 }
 
-// attributesDiffer compares all but the links; of a directory, not the size.
+// attributesDiffer compares everything except the links. For a directory it
+// does not compare the size.
 func attributesDiffer(a, b fstest.Node) bool {
 	return a.Mode != b.Mode || a.UID != b.UID || a.GID != b.GID || !a.Mtime.Equal(b.Mtime) ||
 		a.Size != b.Size || a.Body != b.Body || a.Target != b.Target || a.Rdev != b.Rdev ||
@@ -127,7 +131,7 @@ func has(t fstest.Tree, p string) bool {
 	return ok
 }
 
-// children lists the paths directly in a directory, sorted.
+// children returns the paths directly in a directory, sorted.
 func children(t fstest.Tree, dir string) []string {
 	var list []string
 	for p := range t {
@@ -139,7 +143,7 @@ func children(t fstest.Tree, dir string) []string {
 	return list
 }
 
-// withoutUnfit returns the tree without what a layer cannot hold.
+// withoutUnfit returns the tree without the files that a layer cannot contain.
 func withoutUnfit(t fstest.Tree) fstest.Tree {
 	fit := fstest.Tree{}
 	for p, n := range t {

@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// What is copied may be a directory below another, which has one of its own
-// name: hard links are found again by their path in what is copied.
+// The original may be a directory inside a directory that has a child of the
+// same name. Hard links are found by their path in the original.
 func TestADirectoryBelowAnotherIsCopiedWithItsHardLinks(t *testing.T) {
 	base := t.TempDir()
 	for _, dir := range []string{"src/v/v", "dst"} {

@@ -14,8 +14,9 @@ import (
 
 const bufferSize = 1 << 20
 
-// body copies the content of a file of the given size: by sharing its blocks,
-// else in the kernel, else through a buffer. The last two keep holes.
+// body copies the content of a file of size bytes. It tries to share the
+// blocks, then to copy in the kernel, and then to copy through a buffer. The
+// last two keep holes.
 func (c *copier) body(in, out int, size int64) error {
 	if size == 0 {
 		return nil
@@ -28,7 +29,7 @@ func (c *copier) body(in, out int, size int64) error {
 		if !isUnsupported(err) {
 			return err
 		}
-		// It can be refused for this file alone, so the next one tries again.
+		// The file system may refuse only this file, so the next file tries again.
 	}
 	if err := unix.Ftruncate(out, size); err != nil {
 		return err
@@ -54,7 +55,7 @@ func (c *copier) segment(in, out int, at, length int64) error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case isUnsupported(err), err == nil && n == 0:
-			// Also on file systems whose files read as empty to it.
+			// This also happens on file systems whose files look empty to this call.
 			c.opts.CopyRange = false
 		case err != nil:
 			return err
@@ -95,7 +96,8 @@ func (c *copier) through(in, out int, at, length int64) error {
 }
 
 // CanReflink tries to share blocks between two files in dir. It returns an
-// error only where that says nothing of the file system, see [sys.UsedUp].
+// error only if the failure says nothing about the file system, see
+// [sys.UsedUp].
 func CanReflink(dir string) (bool, error) {
 	try := func() error {
 		a, err := os.CreateTemp(dir, ".reflink-")

@@ -18,22 +18,23 @@ import (
 type copier struct {
 	ctx  context.Context //nolint:containedctx // lives as long as the call
 	opts Options
-	from *rootfd.Dir // the root of what is copied
-	root *rootfd.Dir // of the copy
-	path []byte      // of the directory that is copied; empty for the root
-	// links has where the first name of a file with several was copied to.
+	from *rootfd.Dir // the root of the original
+	root *rootfd.Dir // the root of the copy
+	path []byte      // of the current directory; empty for the root
+	// links has, for each file with several names, the place of its first name.
 	links map[[2]uint64]place
 	buf   []byte
 }
 
-// A place is a name in a directory of what is copied, which may be closed. Its
-// path is put together only where it is needed: those of a deep tree are long.
+// A place is a name in a directory of the original. The directory may be
+// closed. The path is built only when it is needed, because the paths of a deep
+// tree are long.
 type place struct {
 	dir  *rootfd.Dir
 	name string
 }
 
-// Copy copies what is in src, and the attributes of src itself, into the
+// Copy copies the content of src, and the attributes of src itself, into the
 // existing empty directory dst.
 func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
 	if opts.Made == nil {
@@ -47,8 +48,8 @@ func Copy(ctx context.Context, src, dst *rootfd.Dir, opts Options) error {
 	return c.dir(src, dst, st)
 }
 
-// dir copies what is in src, and then, last since children change them, the
-// attributes of src itself.
+// dir copies the content of src and then the attributes of src itself. The
+// attributes are last, because making children changes them.
 func (c *copier) dir(src, dst *rootfd.Dir, st rootfd.Stat) error {
 	own, err := dst.Stat()
 	if err != nil {
@@ -137,7 +138,7 @@ func (c *copier) link(first place, dst *rootfd.Dir, name string) error {
 	})
 }
 
-// special copies what has no body.
+// special copies a file without content.
 func (c *copier) special(src *rootfd.Dir, dst int, name string, st rootfd.Stat) error {
 	xattrs, err := src.LookupXattrs(name)
 	if err != nil {
@@ -186,13 +187,14 @@ func (c *copier) regular(src *rootfd.Dir, dst int, name string, st rootfd.Stat) 
 	return set(attrs.Open(out), st, xattrs)
 }
 
-// set gives the copy of a file its attributes.
+// set sets the attributes of the copy of a file.
 func set(f attrs.File, st rootfd.Stat, xattrs map[string]string) error {
 	a := attrs.New(st.Mode, st.UID, st.GID, st.Mtime, xattrs, whiteout.Plain)
 	return attrs.Set(f, &a, attrs.Unknown, attrs.Options{})
 }
 
-// isUnsupported reports errors after which the next slower way is tried.
+// isUnsupported reports whether the next slower way must be tried after an
+// error.
 func isUnsupported(err error) bool {
 	for _, e := range []error{unix.EOPNOTSUPP, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.ENOTTY, unix.EPERM} {
 		if errors.Is(err, e) {

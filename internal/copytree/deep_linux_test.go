@@ -13,8 +13,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// A process in a container can make a tree of any depth. A copy of it takes a
-// fixed number of descriptors, and hard links in it are found again.
+// A process in a container can make a tree of any depth. Copying it needs a
+// fixed number of descriptors, and finds hard links in it again.
 func TestADeepTreeIsCopiedWithFewDescriptors(t *testing.T) {
 	const depth = 3000
 	base := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/fstest"
 )
 
-// A full disk is not taken for one that cannot share blocks: that is
-// remembered.
+// A full disk must not count as one that cannot share blocks, because the
+// result is remembered.
 func TestWhetherBlocksCanBeSharedIsNotKnownOfAFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("not root: scratch file systems need it")

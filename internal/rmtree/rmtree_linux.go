@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// maxOpen is how many directories on the way down are held open. Of those
-	// above, the parents are found again by "..".
+	// maxOpen is the number of directories on the current path that are open.
+	// Directories further up are opened again as "..".
 	maxOpen = 32
-	// maxAgain is how often directories of a tree are listed once more because
-	// names have come meanwhile. Somebody who makes new ones all the time must not
-	// keep this going for ever.
+	// maxAgain is the number of times that directories of a tree are listed again
+	// because new names have appeared. The limit ends the removal if a program
+	// makes new names all the time.
 	maxAgain = 1000
-	// maxShown is how many names of a path an error shows: of those at its end.
+	// maxShown is the number of names, at the end of a path, that an error shows.
 	maxShown = 16
 )
 
 var errMounted = errors.New("something is mounted there")
 
-// Remove removes what is at path with all that is below it. Symbolic links in
-// the directories above are followed, as they are the caller's own; what is
-// missing is no error. When something cannot be removed the rest is, and the
-// first error is returned.
+// Remove removes the file or tree at path. It follows symbolic links in the
+// directories above path, because path comes from the caller. A missing path is
+// not an error. If a file cannot be removed, Remove still removes the rest, and
+// returns the first error.
 func Remove(path string) error {
 	path = filepath.Clean(path)
 	if quick(path) {
@@ -48,41 +48,43 @@ func Remove(path string) error {
 	return r.remove(filepath.Base(path))
 }
 
-// quick removes a file or an empty directory, and finds out that something is
-// gone. What fails is tried again in the other way.
+// quick removes a file or an empty directory, or finds that the path does not
+// exist. After a failure the caller uses the slow way.
 func quick(path string) bool {
 	err := (&level{fd: unix.AT_FDCWD}).unlinkOnce(entry{name: path})
 	return err == nil || errors.Is(err, unix.ENOENT)
 }
 
-// A remover is on its way through one tree. The first of its levels is the
-// directory that the tree is in, whose only name to remove is that of the tree.
+// A remover removes one tree. Its first level is the directory that contains
+// the tree. The only name to remove there is the name of the tree.
 type remover struct {
 	path   string
-	buf    []byte // for lists of names
+	buf    []byte // for listings
 	levels []*level
-	again  int   // how often a directory was listed once more
+	again  int   // how many times a directory was listed again
 	first  error // the first error
 }
 
-// A level is a directory on the way.
+// A level is a directory on the current path.
 type level struct {
 	name string // in the directory above
 	id   sys.Identity
-	// fd is the open directory, -1 when it was closed to save descriptors.
+	// fd is the open directory, or -1 if it was closed to save descriptors.
 	fd int
-	// pending are names of it that were listed and not looked at yet.
+	// pending has the names that were listed and not handled yet.
 	pending []entry
-	// removed counts what went since the last listing began.
+	// removed counts the names that were removed since the last listing began.
 	removed int
-	// failed are names that cannot be removed: a new listing shows them again.
+	// failed has the names that cannot be removed. A new listing returns them
+	// again.
 	failed map[string]bool
-	// thawed: its own flags were taken away, or are none of ours.
+	// thawed: the flags of the directory itself were cleared, or must not be
+	// touched.
 	thawed bool
 }
 
-// An entry is a name in a directory. Its list says that it is of a directory,
-// which need not be so any more.
+// An entry is a name in a directory. isDir is what the listing says. It may be
+// wrong by now.
 type entry struct {
 	name  string
 	isDir bool
@@ -102,7 +104,7 @@ func (r *remover) remove(name string) error {
 	r.name(entry{name: name})
 	for len(r.levels) > 1 {
 		next, ok, err := r.top().next(r.buf)
-		if err != nil && !errors.Is(err, unix.ENOENT) { // else another is removing the same tree
+		if err != nil && !errors.Is(err, unix.ENOENT) { // after ENOENT another process is removing the same tree
 			r.note("", err)
 		}
 		if ok {
@@ -114,8 +116,8 @@ func (r *remover) remove(name string) error {
 	return r.first
 }
 
-// next returns a name to remove in the directory, if there is one left in this
-// listing.
+// next returns the next name to remove in the directory. ok is false at the end
+// of the listing.
 func (l *level) next(buf []byte) (e entry, ok bool, err error) {
 	for more := true; len(l.pending) == 0; {
 		more, err = sys.ReadDirOnce(l.fd, buf, func(name string, typ uint8) error {
@@ -133,8 +135,8 @@ func (l *level) next(buf []byte) (e entry, ok bool, err error) {
 	return e, true, nil
 }
 
-// name removes a name in the directory at the top, or enters the directory that
-// it is of.
+// name removes a name in the current directory, or enters it if it is a
+// directory that is not empty.
 func (r *remover) name(e entry) {
 	l := r.top()
 	err := l.unlink(e)
@@ -153,13 +155,13 @@ func (r *remover) name(e entry) {
 
 func notEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) }
 
-// unlink removes a name that is no directory, or an empty one. What +i or +a
-// keeps is thawed and tried once more.
+// unlink removes a file or an empty directory. If the flags +i or +a prevent
+// that, it clears them and tries again.
 func (l *level) unlink(e entry) error {
 	err := l.unlinkOnce(e)
 	if errors.Is(err, unix.EPERM) && !l.thawed {
 		l.thawed = true
-		_ = sys.Thaw(l.fd) // what cannot be thawed is in the error of the next attempt
+		_ = sys.Thaw(l.fd) // if this fails, the next attempt returns the error
 		err = l.unlinkOnce(e)
 	}
 	if errors.Is(err, unix.EPERM) {
@@ -185,12 +187,12 @@ func (l *level) unlinkOnce(e entry) error {
 	return err
 }
 
-// enter goes down into a directory.
+// enter makes a directory the current one.
 func (r *remover) enter(name string) error {
 	fd, err := sys.OpenDirat(r.top().fd, name)
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-			r.top().removed++ // somebody has put something else there: it is looked at again
+			r.top().removed++ // a program has replaced it, so it is listed again
 			return nil
 		}
 		return err
@@ -210,7 +212,7 @@ func (r *remover) enter(name string) error {
 	return nil
 }
 
-// shut closes a directory that is found again later.
+// shut closes a directory. It is opened again later.
 func (l *level) shut() {
 	if l.fd >= 0 {
 		_ = unix.Close(l.fd)
@@ -218,8 +220,8 @@ func (l *level) shut() {
 	l.fd, l.pending = -1, nil
 }
 
-// leave removes the directory at the top, of which all names were looked at,
-// and goes up. It stays where names have come meanwhile.
+// leave removes the current directory, whose names were all handled, and goes
+// up. It stays in the directory if new names have appeared.
 func (r *remover) leave() error {
 	l, above := r.top(), r.levels[len(r.levels)-2]
 	if above.fd < 0 {
@@ -247,8 +249,8 @@ func (r *remover) leave() error {
 	return nil
 }
 
-// giveUp goes up to the next directory that is open, from one whose way up is
-// lost.
+// giveUp goes up to the next open directory, because the directory directly
+// above cannot be opened again.
 func (r *remover) giveUp() {
 	for {
 		l := r.top()
@@ -270,7 +272,7 @@ func (l *level) fail(name string) {
 	l.failed[name] = true
 }
 
-// open opens the directory again, as the one above another.
+// open opens the directory again, as ".." of an open one.
 func (l *level) open(below int) error {
 	fd, err := sys.OpenAbove(below, l.id)
 	if err == nil {
@@ -279,8 +281,7 @@ func (l *level) open(below int) error {
 	return err
 }
 
-// note keeps the first error, with the path of a name in the directory at the
-// top.
+// note keeps the first error, with the path of a name in the current directory.
 func (r *remover) note(name string, err error) {
 	if r.first != nil {
 		return
@@ -292,13 +293,13 @@ func (r *remover) note(name string, err error) {
 	r.first = &fs.PathError{Op: "remove", Path: r.shown(name), Err: err}
 }
 
-// shown is the path of a name in the directory at the top. Of a very long one
-// the middle is missing.
+// shown returns the path of a name in the current directory. The middle of a
+// very long path is cut out.
 func (r *remover) shown(name string) string {
 	names := []string{r.path}
 	below := r.levels[1:]
 	if len(below) > 0 {
-		below = below[1:] // the tree itself is in the path
+		below = below[1:] // the name of the tree is already in the path
 	}
 	if n := len(below) - maxShown; n > 0 {
 		names, below = append(names, "…"), below[n:]

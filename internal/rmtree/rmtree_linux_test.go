@@ -26,7 +26,7 @@ func TestATreeGoesWithAllThatIsInIt(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(outside, "f"), nil, 0o600))
 	tree := filepath.Join(dir, "tree")
 	require.NoError(t, os.MkdirAll(filepath.Join(tree, "a/b/c"), 0o755))
-	for i := range 5000 { // more than one call lists
+	for i := range 5000 { // needs more than one call to list
 		require.NoError(t, os.WriteFile(filepath.Join(tree, "a", fmt.Sprintf("file-with-a-long-name-%d", i)), nil, 0o600))
 	}
 	require.NoError(t, os.Symlink(outside, filepath.Join(tree, "a/link")))
@@ -60,7 +60,7 @@ func TestAnyDepthNeedsFewDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	for i := range depth {
 		require.NoError(t, sys.Mkdirat(fd, "d", 0o755))
-		if i%1000 == 0 { // and something beside the way down
+		if i%1000 == 0 { // and something beside the path
 			require.NoError(t, sys.Mkdirat(fd, "e", 0o755))
 			require.NoError(t, sys.Symlinkat("x", fd, "s"))
 		}
@@ -87,7 +87,7 @@ func TestAWideTreeOfDeepOnesGoes(t *testing.T) {
 	for range 50 {
 		deep += "/d"
 	}
-	for i := range 100 { // each deeper than what is held open
+	for i := range 100 { // each is deeper than the number of open directories
 		require.NoError(t, os.MkdirAll(fmt.Sprintf("%s/%d%s", tree, i, deep), 0o755))
 	}
 	require.NoError(t, rmtree.Remove(tree))
@@ -121,7 +121,7 @@ func setFlag(path string, flag int) error {
 	return fstest.AddFlag(int(f.Fd()), flag)
 }
 
-// The flags of a directory that the tree is in are the caller's own.
+// The flags of the directory that contains the tree belong to the caller.
 func TestTheDirectoryOfATreeKeepsItsFlags(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dir")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "tree/d"), 0o755))
@@ -133,7 +133,7 @@ func TestTheDirectoryOfATreeKeepsItsFlags(t *testing.T) {
 	require.ErrorIs(t, os.Mkdir(filepath.Join(dir, "new"), 0o755), unix.EPERM, "it is immutable still")
 }
 
-// Whoever has a layer mounted can put a link in the place of a directory at any
+// A program that has a layer mounted can replace a directory by a link at any
 // moment.
 func TestSwappedLinksLeadNowhere(t *testing.T) {
 	dir := t.TempDir()
@@ -197,12 +197,12 @@ func TestSwappedLinksLeadNowhere(t *testing.T) {
 	}
 }
 
-// A directory that is moved while what is in it is removed has another one
-// above it.
+// If a directory is moved while its content is removed, it then has another
+// directory above it.
 func TestAMovedDirectoryTakesNothingElseWithIt(t *testing.T) {
 	dir := t.TempDir()
 	deep := "tree/a/b"
-	for range 100 { // so that the upper ones are found by ".."
+	for range 100 { // so that the upper ones are opened as ".."
 		deep += "/d"
 	}
 	for range 50 {
@@ -265,8 +265,8 @@ func TestWhatIsMountedInATreeIsNotEntered(t *testing.T) {
 	require.NoError(t, rmtree.Remove(tree))
 }
 
-// Others can be removed although many cannot, which come first in the list or
-// last.
+// Files can be removed although many other files cannot, whether these come
+// first or last in the listing.
 func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may remove all; tested without root")
@@ -289,8 +289,8 @@ func TestWhatCannotBeRemovedKeepsNothingElse(t *testing.T) {
 	require.NoError(t, rmtree.Remove(tree))
 }
 
-// What cannot be removed is given up once, however deep it is, and all else
-// goes.
+// What cannot be removed is tried once, however deep it is. Everything else is
+// removed.
 func TestWhatCannotBeRemovedDeepInATreeIsGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	tree, deep := filepath.Join(dir, "tree"), ""
@@ -331,7 +331,7 @@ func TestWhatCannotBeRemovedDeepInATreeIsGivenUp(t *testing.T) {
 	require.NoDirExists(t, tree)
 }
 
-// The flags of what is mounted in a tree belong to somebody else.
+// The flags of a mount inside the tree belong to another file system.
 func TestWhatIsMountedInATreeKeepsItsFlags(t *testing.T) {
 	if os.Geteuid() != 0 || !fstest.CanMount(t) {
 		t.Skip("nothing can be mounted, or no flags set")

@@ -4,5 +4,5 @@ package rmtree
 
 import "os"
 
-// Remove is [os.RemoveAll].
+// Remove calls [os.RemoveAll].
 func Remove(path string) error { return os.RemoveAll(path) }

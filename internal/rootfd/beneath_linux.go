@@ -10,9 +10,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// OpenDirAt opens the directory at a slash-separated relative path below d;
-// "." is d itself. No component may be a symbolic link or "..": ENOTDIR for
-// what is no directory, as if each component had been opened in turn.
+// OpenDirAt opens the directory at a slash-separated relative path below d. "."
+// is d itself. No component may be a symbolic link or "..". A component that is
+// not a directory gives ENOTDIR, as if each component had been opened in turn.
 func (d *Dir) OpenDirAt(rel string) (*Dir, error) {
 	rel = path.Clean(rel)
 	if rel == "." {
@@ -30,8 +30,8 @@ func (d *Dir) OpenDirAt(rel string) (*Dir, error) {
 	return d.openEach(rel)
 }
 
-// LookupAt is Lookup for a slash-separated relative path, under the rules of
-// OpenDirAt.
+// LookupAt is Lookup for a slash-separated relative path. The rules of
+// OpenDirAt apply.
 func (d *Dir) LookupAt(rel string) (Stat, error) {
 	rel = path.Clean(rel)
 	if rel == "." {
@@ -80,8 +80,9 @@ func (d *Dir) openat2(rel string) (*Dir, error) {
 	return &Dir{fd: fd, at: d, name: rel, tree: d.tree}, nil
 }
 
-// unusable reports errors after which the slow way has to decide: no openat2
-// here, a rename that raced with the resolution (EAGAIN), a path over PATH_MAX.
+// unusable reports whether openEach must decide after an error of openat2(2):
+// the kernel does not have it, a rename raced with the resolution (EAGAIN), or
+// the path is longer than PATH_MAX.
 func unusable(err error) bool {
 	return sys.Refused(err) ||
 		errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENAMETOOLONG)

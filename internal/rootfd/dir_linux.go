@@ -18,46 +18,47 @@ import (
 
 const dirFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
 
-// A Dir is an open directory for reading. Its methods may be called by several
-// goroutines at once, except Close and the listing of names. It must be closed.
+// A Dir is a directory that is open for reading. Several goroutines may call
+// its methods at once, except Close and the methods that list names. The caller
+// must close it.
 //
-// However deep a tree is, a walk through it holds few descriptors: see held.
+// A walk through a tree of any depth holds few descriptors, see held.
 type Dir struct {
 	tree *tree
-	// at and name say where it was opened: a root has no at, and its path for a
-	// name.
+	// at and name say where the directory was opened. For a root, at is nil and
+	// name is its path.
 	at   *Dir
 	name string
-	// up is the directory above it, nil where that is not known.
+	// up is the directory above it, or nil if that is not known.
 	up *Dir
 
-	// use is held by whoever uses fd, and locked to close and to open it again.
+	// use is read-locked while fd is used, and locked to close fd or open it again.
 	use    sync.RWMutex
-	fd     int // -1: closed, or let go
+	fd     int // -1: closed, or released
 	closed bool
-	// kept: somebody has the descriptor.
+	// kept: a caller has the descriptor, so it must not be closed.
 	kept atomic.Bool
-	// id is which directory it is, since its descriptor was let go.
+	// id identifies the directory after its descriptor was released.
 	id sys.Identity
-	// below is an open directory in it, by which it can be found again.
+	// below is an open directory inside it, through which it can be opened again.
 	below *Dir
 }
 
-// tree is what all Dirs below one Open share.
+// tree has the state that all Dirs below one Open share.
 type tree struct {
 	noOpenat2 bool
 	noXattrat bool
 	held      held
 }
 
-// Open opens the directory at path. Symbolic links in path are followed: it is
-// the caller's own path, not one out of the tree.
+// Open opens the directory at path. It follows symbolic links in path, because
+// path comes from the caller and not from the tree.
 func Open(path string, opts Options) (*Dir, error) {
 	return openRoot(unix.AT_FDCWD, path, path, opts)
 }
 
-// FromFile opens the directory that f is open on, which may be an O_PATH
-// descriptor, once more. It does not close f.
+// FromFile opens again the directory that f is open on. f may be an O_PATH
+// descriptor. FromFile does not close f.
 func FromFile(f *os.File, opts Options) (*Dir, error) {
 	d, err := openRoot(int(f.Fd()), ".", f.Name(), opts)
 	runtime.KeepAlive(f)
@@ -73,10 +74,10 @@ func openRoot(at int, path, shown string, opts Options) (*Dir, error) {
 	return &Dir{fd: fd, name: shown, tree: t}, nil
 }
 
-// Fd returns the descriptor, which stays the Dir's own, and -1 when it cannot
-// be had. Its file offset is that of the listing. The Dir keeps it until it is
-// closed, so a walk that asks every directory for it holds as many as the tree
-// is deep; see Use.
+// Fd returns the descriptor, or -1 if it cannot be opened again. The Dir still
+// owns it. Its file offset is that of the listing. The Dir keeps the descriptor
+// until it is closed. So a walk that calls Fd for every directory holds as many
+// descriptors as the tree is deep. Use does not have this cost.
 func (d *Dir) Fd() int {
 	if d.acquire() != nil {
 		return -1
@@ -86,8 +87,8 @@ func (d *Dir) Fd() int {
 	return d.fd
 }
 
-// Use calls fn, which must not use the Dir otherwise, with the descriptor. It
-// stays the Dir's own and is open until fn returns.
+// Use calls fn with the descriptor. The descriptor belongs to the Dir and stays
+// open until fn returns. fn must not use the Dir in another way.
 func (d *Dir) Use(fn func(fd int) error) error {
 	if err := d.acquire(); err != nil {
 		return d.wrap("open", "", err)
@@ -96,7 +97,8 @@ func (d *Dir) Use(fn func(fd int) error) error {
 	return fn(d.fd)
 }
 
-// with is Use for the calls of this package, which say themselves what failed.
+// with is Use for the methods of this package, which add the operation to the
+// error themselves.
 func (d *Dir) with(call func(fd int) error) error {
 	if err := d.acquire(); err != nil {
 		return err
@@ -105,13 +107,13 @@ func (d *Dir) with(call func(fd int) error) error {
 	return retry(func() error { return call(d.fd) })
 }
 
-// Path returns the path by which the directory was opened, for messages: of a
-// very long one the middle is missing.
+// Path returns the path by which the directory was opened, for messages. The
+// middle of a very long path is cut out.
 func (d *Dir) Path() string { return d.join("") }
 
 // Below returns the path by which the directory was opened from top, and "."
-// for top itself. Both may be closed. A walk down a deep tree asks for it only
-// where it has to: it can be long.
+// for top itself. Both may be closed. The path can be long, so a walk of a deep
+// tree should call Below only when it needs the path.
 func (d *Dir) Below(top *Dir) string {
 	var names []string
 	for ; d != top && d.at != nil; d = d.at {
@@ -147,8 +149,8 @@ func (d *Dir) Stat() (Stat, error) {
 	return fromStat(&st), nil
 }
 
-// Lookup returns the attributes of a child, as lstat(2). A missing one gives an
-// error that matches [fs.ErrNotExist].
+// Lookup returns the attributes of a child, as lstat(2) does. A missing child
+// gives an error that matches [fs.ErrNotExist].
 func (d *Dir) Lookup(name string) (Stat, error) {
 	var st unix.Stat_t
 	if err := checkName(name); err != nil {
@@ -165,8 +167,8 @@ func (d *Dir) Readlink(name string) (string, error) {
 	if err := checkName(name); err != nil {
 		return "", d.wrap("readlink", name, err)
 	}
-	// The kernel holds targets below PATH_MAX; some file systems allow exactly
-	// that.
+	// The targets that the kernel stores are shorter than PATH_MAX. Some file
+	// systems allow exactly PATH_MAX.
 	buf := make([]byte, 256)
 	for {
 		var n int
@@ -184,7 +186,7 @@ func (d *Dir) Readlink(name string) (string, error) {
 	}
 }
 
-// OpenDir opens a child directory; a symbolic link gives ENOTDIR.
+// OpenDir opens a child directory. A symbolic link gives ENOTDIR.
 func (d *Dir) OpenDir(name string) (*Dir, error) {
 	if err := checkName(name); err != nil {
 		return nil, d.wrap("open", name, err)
@@ -205,10 +207,11 @@ func (d *Dir) OpenDir(name string) (*Dir, error) {
 	return child, nil
 }
 
-// maxShown is how long a path in an error may be.
+// maxShown is the largest length of a path in an error, in bytes.
 const maxShown = 4000
 
-// join is the path of a name in the directory, or of itself.
+// join returns the path of a name in the directory. For an empty name it
+// returns the path of the directory.
 func (d *Dir) join(name string) string {
 	var names []string
 	if name != "" {
@@ -245,7 +248,7 @@ func openat(at int, path string, flags int) (fd int, err error) {
 	return fd, err
 }
 
-// retry repeats a call that a signal interrupted, which happens on network and
+// retry repeats a call that a signal interrupted. This happens on network and
 // FUSE file systems.
 func retry(call func() error) error {
 	for {
@@ -255,7 +258,7 @@ func retry(call func() error) error {
 	}
 }
 
-// retryInt is retry for a call that returns a number.
+// retryInt does the same as retry for a call that returns a number.
 func retryInt(call func() (int, error)) (n int, err error) {
 	err = retry(func() error {
 		n, err = call()

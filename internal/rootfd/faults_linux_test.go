@@ -13,9 +13,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// readOps are all functions of the package that read. Each returns what it
-// found out of a directory with "f", a regular file, "l", a symbolic link, and
-// "d/e", directories.
+// readOps has all functions of the package that read. Each returns what it has
+// read of a directory with a regular file "f", a symbolic link "l", and
+// directories "d/e".
 var readOps = map[string]func(d *rootfd.Dir) (any, error){
 	"Stat":         func(d *rootfd.Dir) (any, error) { return d.Stat() },
 	"Lookup":       func(d *rootfd.Dir) (any, error) { return d.Lookup("f") },

@@ -13,18 +13,19 @@ import (
 
 var errNotRegular = errors.New("not a regular file")
 
-// A File is a regular file open for reading. It is what a walk over many files
-// needs of an [os.File], without the latter's registration with the poller. It
-// must be closed.
+// A File is a regular file that is open for reading. It has the part of an
+// [os.File] that a walk over many files needs, and is not registered with the
+// poller. The caller must close it.
 type File struct {
 	fd  int
 	dir *Dir // for error messages only
 	nam string
 }
 
-// Open opens a regular file for reading. Anything else gives an error, without
-// having been opened for reading, whoever swaps it meanwhile: a device can act
-// on being opened and a fifo can wait.
+// Open opens a regular file for reading. For any other file it returns an
+// error, and never opens the file for reading, even if a program replaces the
+// file meanwhile. Opening a device can have effects, and opening a fifo can
+// block.
 func (d *Dir) Open(name string) (*File, error) {
 	if err := checkName(name); err != nil {
 		return nil, d.wrap("open", name, err)
@@ -52,7 +53,7 @@ func (d *Dir) Open(name string) (*File, error) {
 	return &File{fd: fd, dir: d, nam: name}, nil
 }
 
-// Fd returns the descriptor, which stays the File's own.
+// Fd returns the descriptor. The File still owns it.
 func (f *File) Fd() int { return f.fd }
 
 // Stat returns the attributes of the open file.
@@ -64,7 +65,7 @@ func (f *File) Stat() (Stat, error) {
 	return fromStat(&st), nil
 }
 
-// Read reads from the file's offset, as [io.Reader] says.
+// Read reads from the offset of the file, as [io.Reader] says.
 func (f *File) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -79,7 +80,7 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the file; a second call gives [os.ErrClosed].
+// Close closes the file. A second call returns [os.ErrClosed].
 func (f *File) Close() error {
 	if f.fd < 0 {
 		return f.dir.wrap("close", f.nam, os.ErrClosed)

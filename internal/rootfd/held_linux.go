@@ -10,21 +10,22 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// maxHeld is how many descriptors a walk down one tree holds. Of the
-// directories further up the descriptors are let go, and opened again as the
-// directory above the one that is closed then.
+// maxHeld is the number of descriptors that a walk of one tree holds. The
+// descriptors of directories further up are released. They are opened again as
+// the directory above one that is being closed.
 const maxHeld = 64
 
 var errMoved = errors.New("a directory was moved while the tree was read")
 
-// held are the directories of a tree with a descriptor, but for its root, in
-// the order in which they were opened.
+// held is the list of directories of a tree that have a descriptor, without the
+// root, in the order in which they were opened.
 type held struct {
 	mu   sync.Mutex
 	dirs []*Dir
 }
 
-// add notes a directory that was opened, and lets go of others beyond maxHeld.
+// add records a directory that was opened, and releases others if there are
+// more than maxHeld.
 func (h *held) add(d *Dir) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -33,8 +34,8 @@ func (h *held) add(d *Dir) {
 	h.trim(d)
 }
 
-// trim lets go of what is beyond maxHeld, the oldest first, but not of the
-// newest.
+// trim releases descriptors until maxHeld are left, the oldest first. It never
+// releases the newest.
 func (h *held) trim(newest *Dir) {
 	for i := 0; len(h.dirs) > maxHeld && i < len(h.dirs); {
 		if h.dirs[i] != newest && h.dirs[i].letGo() {
@@ -56,8 +57,9 @@ func (h *held) remove(d *Dir) {
 	}
 }
 
-// letGo closes the descriptor of a directory that nobody uses at the moment and
-// that can be found again. The caller has locked what is held.
+// letGo closes the descriptor of a directory if the directory is not in use and
+// can be found again. It reports whether the directory now has no descriptor.
+// The caller has locked held.
 func (d *Dir) letGo() bool {
 	if d.below == nil || !d.use.TryLock() {
 		return false
@@ -73,13 +75,13 @@ func (d *Dir) letGo() bool {
 	if err != nil {
 		return false
 	}
-	_ = unix.Close(d.fd) // it was only read
+	_ = unix.Close(d.fd) // the directory was only read, so an error does not matter
 	d.fd, d.id = -1, id
 	return true
 }
 
-// acquire holds on to the descriptor, until d.use.RUnlock. It opens it again
-// where it was let go.
+// acquire makes sure that the directory has a descriptor, and keeps it open
+// until the caller calls d.use.RUnlock. It opens a released descriptor again.
 func (d *Dir) acquire() error {
 	for {
 		d.use.RLock()
@@ -97,8 +99,8 @@ func (d *Dir) acquire() error {
 	}
 }
 
-// restore opens a directory again that somebody uses while what is below it is
-// still open: from there, or by its name in the one above it.
+// restore opens a released directory again: from an open directory below it, or
+// by its name in the directory above it.
 func (d *Dir) restore() error {
 	fd, err := d.fromBelow()
 	if err == nil {
@@ -118,8 +120,8 @@ func (d *Dir) restore() error {
 	return d.take(fd)
 }
 
-// fromBelow opens the directory above an open one that nobody opens again just
-// now.
+// fromBelow opens the directory as ".." of the open directory below it. It
+// fails if that one has no descriptor or is being opened again.
 func (d *Dir) fromBelow() (int, error) {
 	h := &d.tree.held
 	h.mu.Lock()
@@ -135,7 +137,7 @@ func (d *Dir) fromBelow() (int, error) {
 	return openat(below.fd, "..", dirFlags)
 }
 
-// take makes a descriptor that of a directory that was let go.
+// take gives a released directory a new descriptor.
 func (d *Dir) take(fd int) error {
 	id, _, err := sys.Identify(fd)
 	if err != nil {
@@ -143,7 +145,7 @@ func (d *Dir) take(fd int) error {
 		return err
 	}
 	d.use.Lock()
-	needed := d.fd < 0 && !d.closed // or another was faster
+	needed := d.fd < 0 && !d.closed // otherwise another goroutine was faster
 	if needed && id != d.id {
 		needed, err = false, errMoved
 	}
@@ -159,7 +161,7 @@ func (d *Dir) take(fd int) error {
 	return nil
 }
 
-// again notes a directory that was opened again.
+// again records a directory that was opened again.
 func (h *held) again(d *Dir) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,8 +171,9 @@ func (h *held) again(d *Dir) {
 	}
 }
 
-// leaveTree ends that a directory is held, and gives the one above it its
-// descriptor back where that was let go: a walk that comes up goes on there.
+// leaveTree removes a directory from held. If the descriptor of the directory
+// above was released, leaveTree opens it again, because a walk that comes back
+// up continues there.
 func (d *Dir) leaveTree() {
 	up := d.up
 	if up == nil {
@@ -180,24 +183,24 @@ func (d *Dir) leaveTree() {
 	if !up.has() {
 		d.use.RLock()
 		if d.fd >= 0 {
-			above, _ = openat(d.fd, "..", dirFlags) // else it is found by its name
+			above, _ = openat(d.fd, "..", dirFlags) // if this fails, it is later found by its name
 		}
 		d.use.RUnlock()
 	}
 	d.tree.held.remove(d)
 	if above >= 0 {
-		_ = up.take(above) // whoever uses it tries again, and gets the error
+		_ = up.take(above) // if this fails, the next use tries again and returns the error
 	}
 }
 
-// apart makes a directory one whose directory above is not known: that is
-// closed, and nobody can ask it for this one.
+// apart makes a directory forget the directory above it. That one is closed,
+// and no method is called on it any more that would need this one.
 func (d *Dir) apart() {
 	d.tree.held.remove(d)
 	d.up = nil
 }
 
-// has reports whether a directory has a descriptor, or needs none any more.
+// has reports whether a directory has a descriptor or is closed.
 func (d *Dir) has() bool {
 	d.use.RLock()
 	defer d.use.RUnlock()

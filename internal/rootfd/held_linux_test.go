@@ -19,8 +19,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// deepTree makes directories called d, each in the one before, with a file f in
-// each hundredth.
+// deepTree makes nested directories called d, with a file f in each hundredth.
 func deepTree(t *testing.T, depth int) string {
 	t.Helper()
 	tree := filepath.Join(t.TempDir(), "tree")
@@ -42,7 +41,7 @@ func deepTree(t *testing.T, depth int) string {
 	return tree
 }
 
-// fewDescriptors leaves the process room for so many more.
+// fewDescriptors leaves the process so many more descriptors.
 func fewDescriptors(t *testing.T, n int) {
 	t.Helper()
 	var limit unix.Rlimit
@@ -52,8 +51,8 @@ func fewDescriptors(t *testing.T, n int) {
 	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) })
 }
 
-// walk reads a tree as differ and others do: each directory's names, what is
-// below, and then the directory once more.
+// walk reads a tree as a diff and other readers do: the names of each
+// directory, then its children, and then the directory once more.
 func walk(d *rootfd.Dir) (dirs, files int, err error) {
 	names, err := d.Names()
 	if err != nil {
@@ -101,8 +100,8 @@ func TestAWalkOfAnyDepthHoldsFewDescriptors(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// Whoever reads a tree on several processors uses upper directories while lower
-// ones are open.
+// A reader with several goroutines uses upper directories while lower ones are
+// open.
 func TestUpperDirectoriesAreUsedWhileLowerOnesAreOpen(t *testing.T) {
 	tree := deepTree(t, 500)
 	before := fstest.OpenDescriptors(t)
@@ -146,8 +145,8 @@ func TestUpperDirectoriesAreUsedWhileLowerOnesAreOpen(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// Directories whose descriptor somebody has keep it, and the others still find
-// theirs.
+// A directory whose descriptor a caller has keeps it. The others are still
+// found again.
 func TestADirectoryIsFoundThoughOthersKeepTheirDescriptors(t *testing.T) {
 	tree := deepTree(t, 300)
 	root, err := rootfd.Open(tree, rootfd.Options{})
@@ -172,8 +171,8 @@ func TestADirectoryIsFoundThoughOthersKeepTheirDescriptors(t *testing.T) {
 	}
 }
 
-// A container moves directories at any moment. What is found above one then
-// need not be what it was below before.
+// A container can move directories at any moment. The directory above another
+// one may then be a different one than before.
 func TestADirectoryThatWasMovedIsNotTakenForAnother(t *testing.T) {
 	tree := deepTree(t, 200)
 	root, err := rootfd.Open(tree, rootfd.Options{})
@@ -186,8 +185,8 @@ func TestADirectoryThatWasMovedIsNotTakenForAnother(t *testing.T) {
 		defer next.Close()
 		chain = append(chain, next)
 	}
-	// The directory 12 is under another one, and what has its name and its place is
-	// new.
+	// The directory 12 is below another directory now, and a new directory has its
+	// name and its place.
 	require.NoError(t, os.Mkdir(filepath.Join(tree, "elsewhere"), 0o755))
 	old := filepath.Join(tree, strings.Repeat("d/", 11))
 	require.NoError(t, os.Rename(filepath.Join(old, "d"), filepath.Join(tree, "elsewhere/d")))

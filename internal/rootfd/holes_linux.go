@@ -6,10 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// NextData finds the next part of an open file of the given size, from an
-// offset on, that is no hole. It is empty, at the end of the file, when all
-// that follows is one. Where the file system does not know, all of the file is
-// data. It changes the file's offset.
+// NextData returns the start and end of the next part of an open file that is
+// not a hole, from offset at on. size is the size of the file in bytes. If only
+// a hole follows, the part is empty and at the end of the file. If the file
+// system does not know about holes, the whole rest is data. NextData changes
+// the offset of the file.
 func NextData(fd int, at, size int64) (start, end int64, err error) {
 	start, err = unix.Seek(fd, at, unix.SEEK_DATA)
 	switch {
@@ -26,7 +27,7 @@ func NextData(fd int, at, size int64) (start, end int64, err error) {
 	return start, min(end, size), err
 }
 
-// NextData is the function of that name for the file.
+// NextData calls the function [NextData] for the file.
 func (f *File) NextData(at, size int64) (start, end int64, err error) {
 	start, end, err = NextData(f.fd, at, size)
 	return start, end, f.dir.wrap("lseek", f.nam, err)

@@ -10,18 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// buffers holds buffers for getdents64(2) and for attributes, which the kernel
-// limits to as much (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+// buffers is a pool of buffers for getdents64(2) and for extended attributes.
+// Their size is the limit of the kernel for attributes (XATTR_LIST_MAX,
+// XATTR_SIZE_MAX).
 var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// Offsets in struct linux_dirent64, getdents64(2).
+// Offsets in struct linux_dirent64, see getdents64(2).
 const (
 	direntReclen = 16
 	direntType   = 18
 	direntName   = 19
 )
 
-// Names lists the children, sorted bytewise, without "." and "..".
+// Names returns the names of the children, sorted by bytes, without "." and
+// "..".
 func (d *Dir) Names() ([]string, error) {
 	var names []string
 	err := d.list(func(name string, _ uint32, _ uint64) { names = append(names, name) })
@@ -29,8 +31,8 @@ func (d *Dir) Names() ([]string, error) {
 	return names, err
 }
 
-// Entries lists the children like Names, with what the listing alone tells of
-// them.
+// Entries returns the children in the order of Names, with the type and inode
+// number that the listing has.
 func (d *Dir) Entries() ([]Entry, error) {
 	var entries []Entry
 	err := d.list(func(name string, typ uint32, ino uint64) {
@@ -78,7 +80,7 @@ func parseDirents(buf []byte, visit func(name string, typ uint32, ino uint64)) {
 			name = name[:end]
 		}
 		if s := string(name); s != "." && s != ".." && s != "" {
-			// DT_* are the type bits of a mode shifted by 12, inode(7).
+			// A DT_* value is the type bits of a mode, shifted right by 12; see inode(7).
 			visit(s, uint32(buf[direntType])<<12, binary.NativeEndian.Uint64(buf))
 		}
 		buf = buf[size:]

@@ -1,12 +1,13 @@
 // Package rootfd reads a directory tree through descriptors.
 //
-// A [Dir] is an open directory. Everything is named by one path component
-// relative to it, symbolic links are never followed, and what is no regular
-// file or directory is never opened: a tree that somebody hostile wrote, or is
-// writing at this moment, cannot lead a reader out of it or make it wait.
+// A [Dir] is an open directory. Its methods take one path component relative to
+// it, except OpenDirAt and LookupAt, which take a path. They never follow
+// symbolic links, and open only regular files and directories. So a hostile
+// tree, even one that a program is changing at this moment, cannot lead a
+// reader out of the tree or make it block.
 //
-// It does not write (package sys does), and it knows nothing of whiteouts: it
-// shows what is on disk, all extended attributes included.
+// The package does not write (package sys does). It does not know whiteouts: it
+// shows what is on disk, including all extended attributes.
 //
 //	d, err := rootfd.Open("/var/lib/x", rootfd.Options{})
 //	names, err := d.Names()
@@ -19,8 +20,8 @@ import (
 	"time"
 )
 
-// Options tune how a tree is read. They hold for the Dir that Open returns and
-// for all Dirs below it.
+// Options tune how a tree is read. They apply to the Dir that Open returns and
+// to all Dirs below it.
 type Options struct {
 	// NoOpenat2 resolves paths component by component, as on kernels before 5.6.
 	NoOpenat2 bool
@@ -29,7 +30,7 @@ type Options struct {
 	NoXattrat bool
 }
 
-// A Stat is what stat(2) says of a file.
+// A Stat has the attributes that stat(2) returns for a file.
 type Stat struct {
 	// Mode is st_mode: file type and permission bits.
 	Mode     uint32
@@ -64,19 +65,19 @@ func (s Stat) IsRegular() bool { return s.Type() == TypeRegular }
 // IsSymlink reports whether the file is a symbolic link.
 func (s Stat) IsSymlink() bool { return s.Type() == TypeSymlink }
 
-// An Entry is one name as getdents64(2) lists it.
+// An Entry is one name in the listing of getdents64(2).
 type Entry struct {
 	Name string
-	// Type holds the file type bits of a mode; 0 where the file system does
-	// not tell.
+	// Type is the file type bits of a mode. It is 0 if the file system does not say
+	// the type.
 	Type uint32
 	Ino  uint64
 }
 
-// errName says that a name is not one component of a path.
+// errName says that a name is not a single path component.
 var errName = errors.New("not a plain file name")
 
-// checkName refuses what could lead out of a directory.
+// checkName returns an error for a name that could lead out of a directory.
 func checkName(name string) error {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
 		return errName

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// A Dir is an open directory for reading. Only Linux has it.
+// A Dir is a directory that is open for reading. It works only on Linux.
 type Dir struct{}
 
 // Open returns [errors.ErrUnsupported].
@@ -25,7 +25,7 @@ func (d *Dir) Use(func(fd int) error) error { return errors.ErrUnsupported }
 // Path returns "".
 func (d *Dir) Path() string { return "" }
 
-// Below is not to be called here.
+// Below returns "".
 func (d *Dir) Below(*Dir) string { return "" }
 
 // Close does nothing.
@@ -75,7 +75,7 @@ func (d *Dir) OpenDir(string) (*Dir, error) { return nil, errors.ErrUnsupported 
 // OpenDirAt returns [errors.ErrUnsupported].
 func (d *Dir) OpenDirAt(string) (*Dir, error) { return nil, errors.ErrUnsupported }
 
-// A File is a regular file open for reading. Only Linux has it.
+// A File is a regular file that is open for reading. It works only on Linux.
 type File struct{}
 
 // Fd returns -1.

@@ -20,7 +20,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/rootfd"
 )
 
-// eachWay runs a test with the fast ways and with each fallback forced.
+// eachWay runs a test with the fast paths and with each fallback forced.
 func eachWay(t *testing.T, run func(t *testing.T, open func(path string) *rootfd.Dir)) {
 	for name, opts := range map[string]rootfd.Options{
 		"fast":          {},
@@ -48,7 +48,7 @@ func TestDirShowsWhatIsOnDisk(t *testing.T) {
 	eachWay(t, func(t *testing.T, open func(string) *rootfd.Dir) {
 		d := open(root)
 		want := []string{"d", "f", "l", "long", "p"}
-		for range 2 { // the listing starts over
+		for range 2 { // the second listing starts at the beginning
 			names, err := d.Names()
 			require.NoError(t, err)
 			require.Equal(t, want, names)
@@ -90,7 +90,7 @@ func TestDirShowsWhatIsOnDisk(t *testing.T) {
 func TestAListingOfManyNamesIsWholeAndSorted(t *testing.T) {
 	root := t.TempDir()
 	var want []string
-	for i := range 3000 { // several getdents64(2)
+	for i := range 3000 { // needs several getdents64(2) calls
 		name := strconv.Itoa(i) + strings.Repeat("n", 60)
 		want = append(want, name)
 		require.NoError(t, unix.Mkdir(filepath.Join(root, name), 0o700))
@@ -176,7 +176,7 @@ func TestFifosAndDevicesAreNotOpened(t *testing.T) {
 	d, err := rootfd.Open(root, rootfd.Options{})
 	require.NoError(t, err)
 	defer d.Close()
-	_, err = d.Open("p") // would wait for a writer
+	_, err = d.Open("p") // would block without a writer
 	require.ErrorContains(t, err, "not a regular file")
 	dev, err := rootfd.Open("/dev", rootfd.Options{})
 	require.NoError(t, err)
@@ -225,7 +225,7 @@ func TestXattrsOfEveryTypeOfFile(t *testing.T) {
 		attrs, err = d.LookupXattrs("none")
 		require.NoError(t, err)
 		require.NotContains(t, attrs, "user.empty")
-		attrs, err = d.LookupXattrs("l") // of the symlink, not of f
+		attrs, err = d.LookupXattrs("l") // of the symbolic link, not of f
 		require.NoError(t, err)
 		require.NotContains(t, attrs, "user.empty")
 		if privileged {

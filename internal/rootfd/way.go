@@ -6,15 +6,16 @@ import (
 	"strings"
 )
 
-// A Way is the path of a directory below the root of a tree: one name of it,
-// below the rest. Of a deep tree the directories on the way share theirs, so
-// that they do not grow with the square of its depth. The root is nil.
+// A Way is the path of a directory below the root of a tree. It has the name of
+// the directory and the Way of the directory above. In a deep tree the Ways
+// share their upper parts, so the memory does not grow with the square of the
+// depth. The root is nil.
 type Way struct {
 	Up   *Way
 	Name string
 }
 
-// String returns the path, slash-separated; "." for the root.
+// String returns the path, slash-separated. It returns "." for the root.
 func (w *Way) String() string {
 	if w == nil {
 		return "."

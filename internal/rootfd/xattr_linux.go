@@ -20,8 +20,8 @@ type xattrArgs struct {
 	flags uint32
 }
 
-// haveXattrat tells whether listxattrat(2) and getxattrat(2) work here: since
-// Linux 6.13, and unless a filter of system calls refuses one of them.
+// haveXattrat reports whether listxattrat(2) and getxattrat(2) work here. They
+// exist since Linux 6.13, and a system call filter may refuse one of them.
 var haveXattrat = sync.OnceValue(func() bool {
 	_, err := listxattrat(unix.AT_FDCWD, "/", 0, nil)
 	if sys.Refused(err) {
@@ -31,8 +31,8 @@ var haveXattrat = sync.OnceValue(func() bool {
 	return !sys.Refused(err)
 })
 
-// Xattrs returns all extended attributes of the directory itself; nil when it
-// has none or the file system knows none.
+// Xattrs returns all extended attributes of the directory itself. The result is
+// nil if it has none or the file system does not support them.
 func (d *Dir) Xattrs() (map[string]string, error) { return d.xattrs("") }
 
 // LookupXattrs returns all extended attributes of a child of any type.
@@ -54,8 +54,8 @@ func (d *Dir) XattrNames(name string) ([]string, error) {
 	return d.xattrNames(name)
 }
 
-// Xattr returns one extended attribute of the directory itself; ok is false
-// when it has none of that name.
+// Xattr returns one extended attribute of the directory itself. ok is false if
+// the directory does not have it.
 func (d *Dir) Xattr(attr string) (value string, ok bool, err error) { return d.xattr("", attr) }
 
 // LookupXattr returns one extended attribute of a child of any type.
@@ -77,7 +77,7 @@ func (d *Dir) xattrs(name string) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok { // else removed meanwhile
+		if ok { // otherwise it was removed meanwhile
 			attrs[attr] = value
 		}
 	}
@@ -100,7 +100,8 @@ func (d *Dir) xattrNames(name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00"), nil
 }
 
-// xattr reads one attribute of the child, or of d itself for an empty name.
+// xattr reads one attribute of a child. For an empty name it reads an attribute
+// of d itself.
 func (d *Dir) xattr(name, attr string) (string, bool, error) {
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
@@ -149,8 +150,8 @@ func (d *Dir) getxattr(name, attr string, buf []byte) (n int, err error) {
 	return n, err
 }
 
-// procPath names a child through the descriptor: the calls on it must be the
-// l* ones, which do not follow the last component.
+// procPath returns a path of a child through the descriptor. It must be used
+// with the l* calls, which do not follow the last component.
 func procPath(fd int, name string) string {
 	return "/proc/self/fd/" + strconv.Itoa(fd) + "/" + name
 }
@@ -172,8 +173,8 @@ func listxattrat(fd int, name string, flags int, buf []byte) (int, error) {
 	return int(n), nil
 }
 
-// getxattrat needs a buf on the heap: its address goes through an integer,
-// which a moving stack would not follow.
+// getxattrat needs a buf on the heap. The address of buf is passed as an
+// integer, and the runtime would not update it if the stack moved.
 func getxattrat(fd int, name, attr string, buf []byte) (int, error) {
 	path, err := unix.BytePtrFromString(name)
 	if err != nil {

@@ -12,8 +12,9 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// callOps are all functions of the package. They find a directory with "f", a
-// regular file with a user attribute, "d", an empty directory, and "p", a fifo.
+// callOps has all functions of the package. They run in a directory with a
+// regular file "f" that has a user attribute, an empty directory "d", and a
+// fifo "p".
 var callOps = map[string]func(dir, file int) error{
 	"Openat":            func(dir, _ int) error { return closed(sys.Openat(dir, "f", unix.O_RDONLY, 0)) },
 	"OpenDirat":         func(dir, _ int) error { return closed(sys.OpenDirat(dir, "d")) },
@@ -63,7 +64,7 @@ func third[T any](_ T, ok bool, err error) error {
 	return err
 }
 
-// callBed makes what callOps find.
+// callBed makes the directory for callOps.
 func callBed(t *testing.T, dir string) (d, file int) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir+"/d", 0o700))
@@ -77,8 +78,8 @@ func callBed(t *testing.T, dir string) (d, file int) {
 	return d, file
 }
 
-// Each function returns the error of each of its system calls, leaves what
-// there is as it was, and works the next time; a call that a signal interrupts
+// Each function returns the error of each of its system calls, leaves the
+// directory unchanged, and works the next time. A call that a signal interrupts
 // is made again.
 func TestEachFunctionReturnsTheErrorOfEachOfItsSystemCalls(t *testing.T) {
 	calls := fstest.NewCalls(t)

@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clearFlags takes flags of chattr(1) from an open file or directory. Where
-// there are none of them, or the file system has no such flags, nothing is to
-// do.
+// clearFlags clears flags of chattr(1) on an open file or directory. It does
+// nothing if none of them is set or the file system has no such flags.
 func clearFlags(fd int, which uint32) error {
 	var flags uint32
 	err := retry(func() (err error) {
@@ -28,8 +27,8 @@ func clearFlags(fd int, which uint32) error {
 	return pathErr("FS_IOC_SETFLAGS", fdName(fd), err)
 }
 
-// noFlags reports whether a file system has no such flags: each of them says so
-// in its own way.
+// noFlags reports whether an error means that the file system has no such
+// flags. File systems return different errors for that.
 func noFlags(err error) bool {
 	return Refused(err) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
 }

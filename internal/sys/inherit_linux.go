@@ -7,22 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// casefold is FS_CASEFOLD_FL in linux/fs.h: names that differ by case alone are
-// one.
+// casefold is FS_CASEFOLD_FL in linux/fs.h: names in the directory that differ
+// only by case are the same.
 const casefold = 0x40000000
 
-// Disinherit takes from an open directory what the one above has passed on to
-// it and what it would pass on to all that is made in it: access control lists,
-// and the group. Its mode is perm then. It is for new directories of a store,
-// and costs no write where there is nothing to take. One that must stay as it
-// is, since names in it are the same whatever their case, is an error: a layer
-// could not be kept in it.
+// Disinherit removes from an open directory what it has inherited from the
+// directory above, and what it would pass on to new files inside it: access
+// control lists and the group (setgid bit). Its mode is perm afterwards. It is
+// for new directories of a store. It writes nothing if there is nothing to
+// remove. It returns an error if names in the directory stay case-insensitive,
+// because such a directory cannot store a layer.
 //
-// Left alone is what does not change files as programs see them: the label of a
-// security module, the project of a quota, compression, encryption.
+// It keeps properties that do not change files as programs see them: the label
+// of a security module, the project of a quota, compression, encryption.
 func Disinherit(fd int, perm uint32) error {
 	for _, list := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
-		// To remove one that is not there is a change to some file systems.
+		// On some file systems, removing an attribute that does not exist is a write.
 		err := retry(func() error { _, err := unix.Fgetxattr(fd, list, nil); return err })
 		if err == nil {
 			err = retry(func() error { return unix.Fremovexattr(fd, list) })

@@ -6,19 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotPlain says that something is neither a regular file nor a directory.
+// ErrNotPlain says that a file is neither a regular file nor a directory.
 var ErrNotPlain = errors.New("neither a regular file nor a directory")
 
 var errNoProc = errors.New("/proc is not mounted here, or hidden")
 
-// OpenPlain opens a regular file or directory for reading, as it stands when
-// the call looks at it, and returns its attributes. Anything else is never
-// opened, whoever swaps what the name is of meanwhile: a device can act on
-// being opened, and a fifo can wait. The error matches [ErrNotPlain] then. A
-// symbolic link is not followed.
+// OpenPlain opens a regular file or directory for reading, and returns its
+// attributes at that moment. It does not follow a symbolic link. It never opens
+// another type of file, even if a program replaces the file meanwhile: opening
+// a device can have effects, and opening a fifo can block. For such a file it
+// returns an error that matches [ErrNotPlain].
 //
-// A descriptor with O_PATH holds on to what is there without opening it, and
-// the name that it has in /proc leads to just that.
+// It first opens the file with O_PATH, which holds the file without opening it.
+// It then opens the path of that descriptor in /proc, which leads to exactly
+// this file.
 func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 	held, err := Openat(dirfd, name, unix.O_PATH, 0)
 	if err != nil {
@@ -28,17 +29,17 @@ func OpenPlain(dirfd int, name string) (fd int, st unix.Stat_t, err error) {
 	return reopenPlain(held, name)
 }
 
-// OpenPlainBeneath is [OpenPlain] for a slash-separated path, whose symbolic
-// links are followed as long as they stay beneath dirfd: one that leads out of
-// it, or is absolute, gives EXDEV. An error matching [Refused] says that
-// openat2(2) cannot be used here.
+// OpenPlainBeneath is [OpenPlain] for a slash-separated path. It follows
+// symbolic links that stay below dirfd. A link that leads out, or is absolute,
+// gives EXDEV. An error that matches [Refused] says that openat2(2) cannot be
+// used here.
 func OpenPlainBeneath(dirfd int, path string) (fd int, st unix.Stat_t, err error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	held := -1
-	for range maxResolves { // a rename anywhere makes the kernel unsure of a path with ".."
+	for range maxResolves { // after any rename on the system, the kernel may return EAGAIN for a path with ".."
 		err = retry(func() (err error) {
 			held, err = unix.Openat2(dirfd, path, &how)
 			return err
@@ -68,7 +69,7 @@ func reopenPlain(held int, name string) (fd int, st unix.Stat_t, err error) {
 		return err
 	})
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		err = errNoProc // the file is there
+		err = errNoProc // the file exists, so /proc is the cause
 	}
 	if err != nil {
 		return -1, st, pathErr("open", name, err)

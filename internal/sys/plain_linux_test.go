@@ -35,7 +35,7 @@ func TestOnlyRegularFilesAndDirectoriesAreOpened(t *testing.T) {
 		require.Equal(t, want.Ino, opened.Ino)
 		require.NoError(t, unix.Close(fd))
 	}
-	for _, name := range []string{"link", "fifo"} { // the fifo would wait for a writer
+	for _, name := range []string{"link", "fifo"} { // the fifo would block without a writer
 		_, _, err := sys.OpenPlain(at, name)
 		require.ErrorIs(t, err, sys.ErrNotPlain, name)
 	}
@@ -80,8 +80,8 @@ func TestLinksBeneathADirectoryAreFollowedAndNoOthers(t *testing.T) {
 	require.Equal(t, before, fstest.OpenDescriptors(t))
 }
 
-// A container puts a device in the place of a file between any two calls.
-// Opening a device can act on the machine.
+// A container replaces a file by a device between any two calls. Opening a
+// device can have effects on the machine.
 func TestADeviceThatIsSwappedInIsNotOpened(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a"), []byte("body"), 0o600))

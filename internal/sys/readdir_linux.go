@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadDir calls visit with every name in an open directory and its type
-// (unix.DT_*), in the file system's order, without "." and "..". It reads from
-// the descriptor's offset on.
+// ReadDir calls visit for every name in an open directory with its type
+// (unix.DT_*), in the order of the file system, without "." and "..". It starts
+// at the offset of the descriptor.
 func ReadDir(fd int, visit func(name string, typ uint8) error) error {
 	buf := make([]byte, DirBuffer)
 	for {
@@ -19,13 +19,13 @@ func ReadDir(fd int, visit func(name string, typ uint8) error) error {
 	}
 }
 
-// DirBuffer is how many bytes of a directory [ReadDir] reads at a time: some
-// hundred names.
+// DirBuffer is the number of bytes of a directory that [ReadDir] reads at a
+// time. They hold some hundred names.
 const DirBuffer = 32 << 10
 
-// ReadDirOnce is ReadDir of as many names as one call puts into the buffer,
-// which has room for the longest name at least. It reports whether there may be
-// more.
+// ReadDirOnce is ReadDir for the names that one system call puts into the
+// buffer. The buffer must have room for the longest name. more reports whether
+// there may be more names.
 func ReadDirOnce(fd int, buf []byte, visit func(name string, typ uint8) error) (more bool, err error) {
 	var n int
 	err = retry(func() (err error) {
@@ -38,8 +38,8 @@ func ReadDirOnce(fd int, buf []byte, visit func(name string, typ uint8) error) (
 	return n > 0, eachDirent(buf[:max(n, 0)], visit)
 }
 
-// eachDirent takes the records of getdents64(2) apart: inode and offset of 8
-// bytes each, length of 2, type of 1, then the name, ended by NUL.
+// eachDirent parses the records of getdents64(2): inode and offset of 8 bytes
+// each, length of 2 bytes, type of 1 byte, and then the name with a final NUL.
 func eachDirent(b []byte, visit func(name string, typ uint8) error) error {
 	const nameAt = 19
 	for len(b) > nameAt {

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// frozen are the flags of chattr(1) +i and +a, FS_IMMUTABLE_FL and FS_APPEND_FL
-// in linux/fs.h, which forbid to change, rename and remove a file, or the names
-// in a directory.
+// frozen has the flags of chattr(1) +i and +a, FS_IMMUTABLE_FL and FS_APPEND_FL
+// in linux/fs.h. They forbid changing, renaming and removing a file, or the
+// names in a directory.
 const frozen = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
 
-// Thaw takes the flags of chattr(1) +i and +a from an open file or directory.
-// They are no part of a layer. It is no error where there are no such flags, or
-// none that this process may take away.
+// Thaw clears the flags of chattr(1) +i and +a of an open file or directory.
+// These flags are not part of a layer. It is not an error if the file system
+// has no such flags or this process may not clear them.
 func Thaw(fd int) error {
 	err := clearFlags(fd, frozen)
 	if errors.Is(err, unix.EPERM) {
@@ -22,9 +22,9 @@ func Thaw(fd int) error {
 	return err
 }
 
-// Thawat is Thaw of a name in a directory. What is no regular file and no
-// directory it leaves alone, and what is mounted there, which belongs to
-// somebody else.
+// Thawat is Thaw for a name in a directory. It ignores files that are neither
+// regular files nor directories, and files with a mount on them, because these
+// belong to another file system.
 func Thawat(dirfd int, name string) error {
 	fd, _, err := OpenPlain(dirfd, name)
 	if errors.Is(err, ErrNotPlain) {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// utimensat calls utimensat(2); with an empty name it passes a null pointer,
-// which makes it futimens(3). The wrapper in x/sys cannot do that.
+// utimensat calls utimensat(2). For an empty name it passes a null pointer,
+// which gives futimens(3). The wrapper in x/sys cannot do that.
 func utimensat(fd int, name string, ts *[2]unix.Timespec, flags int) error {
 	var p *byte
 	if name != "" {

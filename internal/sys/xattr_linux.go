@@ -18,34 +18,35 @@ func Fremovexattr(fd int, name string) error {
 	return pathErr("fremovexattr "+name, fdName(fd), retry(func() error { return unix.Fremovexattr(fd, name) }))
 }
 
-// Fgetxattr reads one extended attribute of an open file. ok is false when the
-// file has none of that name or the file system has none at all.
+// Fgetxattr reads one extended attribute of an open file. ok is false if the
+// file does not have it or the file system does not support extended
+// attributes.
 func Fgetxattr(fd int, name string) (value []byte, ok bool, err error) {
 	return getxattr("fgetxattr "+name, fdName(fd), func(buf []byte) (int, error) { return unix.Fgetxattr(fd, name, buf) })
 }
 
-// Lgetxattrat is Fgetxattr for a name in dirfd, which is not opened.
+// Lgetxattrat is Fgetxattr for name file in dirfd. It does not open the file.
 func Lgetxattrat(dirfd int, file, name string) (value []byte, ok bool, err error) {
 	path := procAt(dirfd, file)
 	return getxattr("lgetxattr "+name, file, func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
 }
 
-// Lsetxattrat sets an extended attribute of a name in dirfd, which is neither
-// opened nor followed.
+// Lsetxattrat sets an extended attribute of the file in dirfd. It neither opens
+// the file nor follows a symbolic link.
 func Lsetxattrat(dirfd int, file, name string, value []byte) error {
 	path := procAt(dirfd, file)
 	return pathErr("lsetxattr "+name, file, retry(func() error { return unix.Lsetxattr(path, name, value, 0) }))
 }
 
-// Lremovexattrat removes an extended attribute of a name in dirfd, which is
-// neither opened nor followed.
+// Lremovexattrat removes an extended attribute of the file in dirfd. It neither
+// opens the file nor follows a symbolic link.
 func Lremovexattrat(dirfd int, file, name string) error {
 	path := procAt(dirfd, file)
 	return pathErr("lremovexattr "+name, file, retry(func() error { return unix.Lremovexattr(path, name) }))
 }
 
-// Flistxattr lists the names of the extended attributes of an open file; nil
-// when the file system has none.
+// Flistxattr returns the names of the extended attributes of an open file. The
+// result is nil if the file system does not support them.
 func Flistxattr(fd int) ([]string, error) {
 	buf := make([]byte, 1024)
 	for {
@@ -92,9 +93,9 @@ func getxattr(op, path string, get func([]byte) (int, error)) ([]byte, bool, err
 	}
 }
 
-// procAt names a file below an open directory for the l*xattr calls, which take
-// only paths: the last component is not followed by them, and the others are
-// this process's own descriptor.
+// procAt returns a path of a file below an open directory, for the l*xattr
+// calls, which take only paths. They do not follow the last component, and the
+// others lead to a descriptor of this process.
 func procAt(dirfd int, file string) string {
 	return "/proc/self/fd/" + strconv.Itoa(dirfd) + "/" + file
 }

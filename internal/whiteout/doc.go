@@ -1,4 +1,4 @@
-// Package whiteout knows the ways to say "removed" in a union of trees: the
-// names that a layer tar uses ([Parse]), and the encodings that backends keep
-// on disk ([Encoding]). It does not walk trees and resolves no paths.
+// Package whiteout has the ways to say "removed" in a union of trees: the names
+// that a layer tar uses ([Parse]), and the encodings that backends use on disk
+// ([Encoding]). It does not walk trees and does not resolve paths.
 package whiteout

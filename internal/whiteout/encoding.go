@@ -2,22 +2,24 @@ package whiteout
 
 import "strings"
 
-// Encoding is one way to keep removals in a directory on disk. The set is
-// sealed; the zero value is Plain.
+// Encoding is one way to store removals in a directory on disk. There are no
+// other values than the constants. The zero value is Plain.
 type Encoding uint8
 
 // The encodings.
 const (
-	// Plain trees hold no removals: what is removed is gone.
+	// Plain trees have no whiteouts: what is removed is gone.
 	Plain Encoding = iota
-	// Overlay is overlayfs as the initial user namespace mounts it: a whiteout
-	// is a 0:0 character device, an opaque directory has trusted.overlay.opaque=y.
+	// Overlay is the encoding of overlayfs mounted in the initial user namespace. A
+	// whiteout is a 0:0 character device. An opaque directory has
+	// trusted.overlay.opaque=y.
 	Overlay
 	// OverlayUser is the same with "user.overlay." attributes, for mounts with
 	// userxattr.
 	OverlayUser
-	// AUFS keeps the names of the OCI format as empty files, mode 0444: a
-	// whiteout has another name than what it hides. Extended attributes are plain.
+	// AUFS stores the names of the OCI format as empty files with mode 0444. So a
+	// whiteout has another name than the file that it hides. Extended attributes
+	// are not escaped.
 	AUFS
 )
 
@@ -37,8 +39,9 @@ func (e Encoding) String() string {
 	}
 }
 
-// XattrPrefix is the prefix of the encoding's own extended attributes:
-// "trusted.overlay." or "user.overlay.", empty when it has none.
+// XattrPrefix returns the prefix of the encoding's own extended attributes:
+// "trusted.overlay." or "user.overlay.". It returns "" if the encoding has
+// none.
 func (e Encoding) XattrPrefix() string {
 	switch e {
 	case Overlay:
@@ -50,9 +53,9 @@ func (e Encoding) XattrPrefix() string {
 	}
 }
 
-// Xattr returns the full name of one of the encoding's own attributes;
-// e.Xattr("opaque") is "trusted.overlay.opaque" for Overlay. It is empty when
-// the encoding has none.
+// Xattr returns the full name of one of the encoding's own attributes. For
+// Overlay, e.Xattr("opaque") is "trusted.overlay.opaque". It returns "" if the
+// encoding has none.
 func (e Encoding) Xattr(name string) string {
 	if p := e.XattrPrefix(); p != "" {
 		return p + name
@@ -62,11 +65,11 @@ func (e Encoding) Xattr(name string) string {
 
 const escape = "overlay."
 
-// notCarried reports attributes that are never part of a layer: the label of
-// the host's own policy (A5), the names under which XFS lists POSIX ACLs a
-// second time, in its own format, and the properties of btrfs, such as
-// "btrfs.compression", which say how a file is kept and which no other file
-// system takes.
+// notCarried reports whether an attribute is never part of a layer. These are:
+// the label of the host's own policy (A5); the names under which XFS lists
+// POSIX ACLs a second time, in its own format; and the properties of btrfs,
+// such as "btrfs.compression", which say how a file is stored and which no
+// other file system accepts.
 func notCarried(name string) bool {
 	switch name {
 	case "security.selinux", "trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT":
@@ -76,14 +79,14 @@ func notCarried(name string) bool {
 	}
 }
 
-// XattrToDisk returns the name under which an attribute of the tree is kept on
-// disk, and false when it is not carried. Names that the encoding uses itself
-// are escaped as overlayfs does (overlayfs.rst, "Nesting overlayfs mounts"), so
-// that what a layer says never becomes active: no attribute with the prefix is
-// ever active after XattrToDisk.
+// XattrToDisk returns the name under which an attribute of the tree is stored
+// on disk. It returns false for an attribute that is not part of a layer. It
+// escapes names that the encoding uses itself, as overlayfs does
+// (overlayfs.rst, "Nesting overlayfs mounts"). So an attribute of a layer is
+// never active on disk.
 //
-// The inverse law: XattrFromDisk(XattrToDisk(x)) is x for every x that is
-// carried.
+// The inverse law: XattrFromDisk(XattrToDisk(x)) is x for every x that is part
+// of a layer.
 func (e Encoding) XattrToDisk(name string) (string, bool) {
 	if notCarried(name) {
 		return "", false
@@ -94,9 +97,9 @@ func (e Encoding) XattrToDisk(name string) (string, bool) {
 	return name, true
 }
 
-// XattrFromDisk returns the name by which a view shows an attribute found on
-// disk, and false when it belongs to the encoding or is not carried. See
-// XattrToDisk for the law.
+// XattrFromDisk returns the name under which a view shows an attribute found on
+// disk. It returns false for an attribute that belongs to the encoding or is
+// not part of a layer. See XattrToDisk for the law.
 func (e Encoding) XattrFromDisk(name string) (string, bool) {
 	if notCarried(name) {
 		return "", false
@@ -111,7 +114,7 @@ func (e Encoding) XattrFromDisk(name string) (string, bool) {
 	return "", false
 }
 
-// Shown returns the attributes by which a view shows those found on disk, see
+// Shown returns the attributes that a view shows for those found on disk, see
 // XattrFromDisk.
 func (e Encoding) Shown(attrs map[string]string) map[string]string {
 	if len(attrs) == 0 {
@@ -127,20 +130,20 @@ func (e Encoding) Shown(attrs map[string]string) map[string]string {
 }
 
 // IsWhiteoutNode reports whether a file with this st_mode and st_rdev is a
-// whiteout by itself: a 0:0 character device. The other form that overlayfs
-// reads, an empty file with an "overlay.whiteout" attribute in a directory
-// marked opaque=x, needs [Encoding.IsWhiteout].
+// whiteout by itself: a 0:0 character device. Overlayfs also reads another
+// form: an empty file with an "overlay.whiteout" attribute, in a directory
+// marked opaque=x. [Encoding.IsWhiteout] recognizes both.
 func (e Encoding) IsWhiteoutNode(mode uint32, rdev uint64) bool {
 	const typeMask, char = 0o170000, 0o020000
 	return (e == Overlay || e == OverlayUser) && mode&typeMask == char && rdev == 0
 }
 
 // MergesPastFiles reports whether a directory that is not opaque merges with
-// one further below although a layer between has another file of that name.
-// Overlayfs ends the search there; aufs passes over what is of another type.
+// one further below, even if a layer between them has another type of file at
+// that name. Overlayfs ends the search at that file. Aufs skips it.
 func (e Encoding) MergesPastFiles() bool { return e == AUFS }
 
-// Opacity is what a directory says of the layers below it.
+// Opacity says whether the layers below show through a directory.
 type Opacity uint8
 
 // The opacities.
@@ -149,6 +152,7 @@ const (
 	Merged Opacity = iota
 	// OpaqueDir: nothing below shows through (opaque=y).
 	OpaqueDir
-	// HasXattrWhiteouts: merged, and empty files in it may be whiteouts (opaque=x).
+	// HasXattrWhiteouts: like Merged, and empty files in the directory may be
+	// whiteouts (opaque=x).
 	HasXattrWhiteouts
 )

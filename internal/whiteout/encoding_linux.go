@@ -10,13 +10,14 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// markMode is what aufs gives its marks: WH_MASK in the kernel module's
-// whout.c.
+// markMode is the mode of the marker files of aufs: WH_MASK in whout.c of the
+// kernel module.
 const markMode = 0o444
 
-// Whiteout makes the mark that removes name in the directory dirfd. A mark that
-// is there already is an error matching fs.ErrExist. Plain has no marks and
-// returns an error. For AUFS the name itself must be removed too.
+// Whiteout makes the whiteout that removes name in the directory dirfd. If the
+// whiteout already exists, it returns an error that matches fs.ErrExist. Plain
+// has no whiteouts, and returns an error. For AUFS the caller must also remove
+// the file name itself.
 func (e Encoding) Whiteout(dirfd int, name string) error {
 	switch e {
 	case Overlay, OverlayUser:
@@ -28,8 +29,8 @@ func (e Encoding) Whiteout(dirfd int, name string) error {
 	}
 }
 
-// makeMark makes an empty file of aufs. The umask has a say when it is made, so
-// the mode is set once more.
+// makeMark makes an empty marker file of aufs. The umask changes the mode when
+// the file is made, so makeMark sets the mode again.
 func makeMark(dirfd int, name string) error {
 	fd, err := sys.Openat(dirfd, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY, markMode)
 	if err != nil {
@@ -39,8 +40,9 @@ func makeMark(dirfd int, name string) error {
 	return sys.Fchmod(fd, markMode)
 }
 
-// hasMark reports whether a file of aufs is there. The module refuses with EIO
-// what has the name of a mark and is no regular file.
+// hasMark reports whether a marker file of aufs exists. If a file with the name
+// of a marker is not a regular file, the kernel module fails with EIO, and so
+// does hasMark.
 func hasMark(dirfd int, name string) (bool, error) {
 	st, err := sys.Fstatat(dirfd, name)
 	switch {
@@ -54,7 +56,7 @@ func hasMark(dirfd int, name string) (bool, error) {
 	return true, nil
 }
 
-// ClearWhiteout takes the mark of Whiteout away.
+// ClearWhiteout removes a whiteout that Whiteout made.
 func (e Encoding) ClearWhiteout(dirfd int, name string) error {
 	if mark := e.MarkOf(name); mark != "" {
 		name = mark
@@ -62,10 +64,9 @@ func (e Encoding) ClearWhiteout(dirfd int, name string) error {
 	return sys.Unlinkat(dirfd, name)
 }
 
-// MarkOf returns the name of a whiteout that hides another file than one of its
-// own name: for AUFS the one that removes name. It is empty for encodings whose
-// whiteouts have the name of what they remove, and for a name that is too long
-// to be removed.
+// MarkOf returns the name of the file that is the whiteout of name, if the
+// encoding gives it a name of its own, as AUFS does. It returns "" for other
+// encodings, and for a name that is too long to have a whiteout.
 func (e Encoding) MarkOf(name string) string {
 	if e != AUFS || len(name)+len(Prefix) > unix.NAME_MAX {
 		return ""
@@ -73,8 +74,9 @@ func (e Encoding) MarkOf(name string) string {
 	return Name(name)
 }
 
-// IsRemoved reports whether the directory dirfd has a whiteout beside name, as
-// MarkOf says. What is called name there is hidden too then.
+// IsRemoved reports whether the directory dirfd has a whiteout for name under
+// the name that MarkOf returns. A file called name in that directory is then
+// hidden too.
 func (e Encoding) IsRemoved(dirfd int, name string) (bool, error) {
 	mark := e.MarkOf(name)
 	if mark == "" {
@@ -83,9 +85,9 @@ func (e Encoding) IsRemoved(dirfd int, name string) (bool, error) {
 	return hasMark(dirfd, mark)
 }
 
-// Keeps reports whether a file of a directory is neither part of the tree nor a
-// whiteout, but says something of the directory, or is bookkeeping: it stays
-// when the directory is emptied.
+// Keeps reports whether a file stays when its directory is emptied. That is a
+// file that describes the directory itself or is bookkeeping. It is neither
+// part of the tree nor a whiteout.
 func (e Encoding) Keeps(name string) bool {
 	if e != AUFS {
 		return false
@@ -94,7 +96,7 @@ func (e Encoding) Keeps(name string) bool {
 	return err == nil && (kind == Opaque || kind == Bookkeeping)
 }
 
-// SetOpaque marks the directory fd, opened for reading, as opaque.
+// SetOpaque marks the directory fd as opaque. fd is open for reading.
 func (e Encoding) SetOpaque(fd int) error {
 	if e == AUFS {
 		return e.setOpaqueFile(fd)
@@ -113,7 +115,8 @@ func (e Encoding) setOpaqueFile(fd int) error {
 	return makeMark(fd, OpaqueMarker)
 }
 
-// ClearOpaque takes the mark of SetOpaque away; without one it does nothing.
+// ClearOpaque removes the mark of SetOpaque. It does nothing if there is no
+// mark.
 func (e Encoding) ClearOpaque(fd int) error {
 	if e == AUFS {
 		if err := sys.Unlinkat(fd, OpaqueMarker); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -131,9 +134,9 @@ func (e Encoding) ClearOpaque(fd int) error {
 	return nil
 }
 
-// Opacity reads the mark of the directory fd, opened for reading. Only "y"
-// means opaque and only "x" means whiteouts in attributes; anything else, and a
-// file system without such attributes, is Merged.
+// Opacity reads the mark of the directory fd, which is open for reading. Only
+// "y" means opaque, and only "x" means whiteouts in attributes. Any other value
+// means Merged, and so does a file system without such attributes.
 func (e Encoding) Opacity(fd int) (Opacity, error) {
 	if e == AUFS {
 		if there, err := hasMark(fd, OpaqueMarker); err != nil || !there {
@@ -159,9 +162,9 @@ func (e Encoding) Opacity(fd int) (Opacity, error) {
 	}
 }
 
-// Redirect reads where the directory fd, opened for reading, takes its lower
-// directories from: an absolute path from the lower root, a single name beside
-// it, or empty for none.
+// Redirect returns where the directory fd, open for reading, has its lower
+// directories: an absolute path from the lower root, a single name in the same
+// directory, or "" if there is no redirect.
 func (e Encoding) Redirect(fd int) (string, error) {
 	name := e.Xattr("redirect")
 	if name == "" {
@@ -171,9 +174,9 @@ func (e Encoding) Redirect(fd int) (string, error) {
 	return string(value), err
 }
 
-// IsWhiteout reports whether name in the directory dirfd, with the given stat,
-// is a whiteout of its own name in either form. dir is the directory's own
-// opacity.
+// IsWhiteout reports whether the file name in the directory dirfd is a whiteout
+// of its own name, in either form. mode, rdev and size are from its stat. dir
+// is the opacity of the directory itself.
 func (e Encoding) IsWhiteout(dirfd int, name string, mode uint32, rdev uint64, size int64, dir Opacity) (bool, error) {
 	if e.IsWhiteoutNode(mode, rdev) {
 		return true, nil

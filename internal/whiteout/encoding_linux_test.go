@@ -10,8 +10,8 @@ import (
 	"github.com/layerkeep/layerkeep/internal/sys"
 )
 
-// scratch returns an open directory whose file system takes trusted and user
-// attributes and device nodes.
+// scratch returns an open directory on a file system that supports trusted and
+// user attributes and device nodes.
 func scratch(t *testing.T) (string, int) {
 	t.Helper()
 	if os.Geteuid() != 0 {

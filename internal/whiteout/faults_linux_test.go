@@ -12,7 +12,7 @@ import (
 	"github.com/layerkeep/layerkeep/internal/whiteout"
 )
 
-// markOps are all that touches a directory. Each returns what it found out.
+// markOps has all functions that use a directory. Each returns its result.
 var markOps = map[string]func(e whiteout.Encoding, fd int) (any, error){
 	"whiteout":     func(e whiteout.Encoding, fd int) (any, error) { return nil, e.Whiteout(fd, "new") },
 	"clear":        func(e whiteout.Encoding, fd int) (any, error) { return nil, e.ClearWhiteout(fd, "gone") },
@@ -33,7 +33,7 @@ func TestNoErrorOfReadingOrWritingMarksVanishes(t *testing.T) {
 		for _, opaque := range []bool{false, true} {
 			for name, op := range markOps {
 				if name == "is whiteout" && e == whiteout.AUFS {
-					continue // no directory of it is HasXattrWhiteouts
+					continue // no directory of this encoding is HasXattrWhiteouts
 				}
 				run := func(n int) (got any, err error, made int, failed string) {
 					dir := fstest.Quick(t)

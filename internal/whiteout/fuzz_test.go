@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParse reads any name. What it says of one is what the name's beginning
-// says, and the marker that removes a name is the name of that marker.
+// FuzzParse reads any name. The result agrees with the start of the name, and
+// Name inverts Parse for a whiteout.
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"a", ".wh.a", OpaqueMarker, AUFSBase, AUFSPseudo, ".wh.", ".wh..", ".wh...", ".wh....", ".wh.\xff", ".wh"} {
 		f.Add(name)

@@ -5,41 +5,41 @@ import (
 	"strings"
 )
 
-// The names of the OCI layer format, which took them from aufs.
+// The names of the OCI layer format, which come from aufs.
 const (
-	// Prefix starts the name of every marker; what follows is the name that is
-	// removed.
+	// Prefix starts the name of every marker. The rest is the name that is removed.
 	Prefix = ".wh."
-	// OpaqueMarker says that nothing of the parents is left in its directory.
+	// OpaqueMarker hides everything that the parents have in its directory.
 	OpaqueMarker = MetaPrefix + ".opq"
-	// MetaPrefix starts aufs' own bookkeeping names. None of them is ever an
-	// ordinary whiteout.
+	// MetaPrefix starts the names that aufs uses for bookkeeping. Such a name is
+	// never an ordinary whiteout.
 	MetaPrefix = Prefix + Prefix
 )
 
-// Bookkeeping that aufs leaves in the root of a writable branch.
+// Bookkeeping files that aufs leaves in the root of a writable branch.
 const (
-	AUFSBase   = MetaPrefix + "aufs" // the inode that aufs' whiteouts are links of
+	AUFSBase   = MetaPrefix + "aufs" // the inode that the whiteouts of aufs are links to
 	AUFSOrphan = MetaPrefix + "orph" // a directory of files removed while open
 	AUFSPseudo = MetaPrefix + "plnk" // a directory with one name per pseudo-linked inode
 )
 
-// ErrName says that a marker's name would leave its directory.
+// ErrName says that the name of a marker would lead out of its directory.
 var ErrName = errors.New("whiteout of no name")
 
-// Kind is what a name in a layer means.
+// Kind is the meaning of a name in a layer.
 type Kind uint8
 
-// What a name can mean.
+// The meanings of a name.
 const (
 	None        Kind = iota // an ordinary name
 	Whiteout                // removes one name of the parents
 	Opaque                  // removes all names of the parents in its directory
-	Bookkeeping             // aufs' own; to be ignored
+	Bookkeeping             // a file of aufs; to be ignored
 )
 
-// Parse says what a single path component means in a layer. The target is set
-// for Whiteout only. ErrName is returned for a whiteout of "", "." or "..".
+// Parse returns the meaning of a single path component in a layer. target is
+// set only for Whiteout. Parse returns ErrName for a whiteout of "", "." or
+// "..".
 func Parse(name string) (kind Kind, target string, err error) {
 	if !strings.HasPrefix(name, Prefix) {
 		return None, "", nil
@@ -57,6 +57,6 @@ func Parse(name string) (kind Kind, target string, err error) {
 	return Whiteout, target, nil
 }
 
-// Name returns the marker that removes name: the inverse of Parse for a name
-// that is itself no marker.
+// Name returns the marker that removes name. It inverts Parse for a name that
+// is not a marker itself.
 func Name(name string) string { return Prefix + name }

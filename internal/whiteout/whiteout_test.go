@@ -45,8 +45,8 @@ func TestParseUndoesName(t *testing.T) {
 	})
 }
 
-// TestXattrNamesSurviveTheDisk is the law of XattrToDisk and XattrFromDisk, and
-// that nothing a layer says is ever an instruction to overlayfs.
+// TestXattrNamesSurviveTheDisk tests the law of XattrToDisk and XattrFromDisk,
+// and that no attribute of a layer is active for overlayfs.
 func TestXattrNamesSurviveTheDisk(t *testing.T) {
 	parts := rapid.SampledFrom([]string{"trusted.", "user.", "overlay.", "opaque", "redirect", "security.", "selinux", "x"})
 	rapid.Check(t, func(t *rapid.T) {
