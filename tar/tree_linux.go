@@ -26,10 +26,12 @@ type node struct {
 	kind   nodeKind
 
 	explicit bool // for a directory: an entry described it
-	implied  bool // for a directory: no entry has described it yet, so it gets a mark that says so
-	cut      bool // for a directory: it replaced another file of this layer
-	hidden   bool // the pseudo-link directory of aufs, or below it: not part of the layer
-	dead     bool // the file was removed
+	// For a directory: no entry has described it yet, so it gets a mark that says
+	// so.
+	implied bool
+	cut     bool // for a directory: it replaced another file of this layer
+	hidden  bool // the pseudo-link directory of aufs, or below it: not part of the layer
+	dead    bool // the file was removed
 	// blind: no file of the parents can show in this directory, because of a change
 	// that the layer itself made here or above.
 	blind bool
@@ -57,7 +59,9 @@ type dirInfo struct {
 	absent bool
 	// partial: the staging directory has files whose nodes were forgotten.
 	partial bool
-	attrs   *attributes // for Verify: the attributes of the last entry of this directory; nil without an entry
+	// For Verify: the attributes of the last entry of this directory; nil without
+	// an entry.
+	attrs *attributes
 	// kept is the offset at which Unpack keeps the attributes of the last entry of
 	// this directory, plus one. It is 0 without an entry.
 	kept   int64
