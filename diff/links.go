@@ -47,7 +47,9 @@ func (g group) joined() bool { return g.several && (g.mixed || g.was == inode{})
 
 // oldFile describes the names of one file of old.
 type oldFile struct {
-	left  uint32 // number of names not seen yet, according to the link count; or the constant always
+	// Number of names not seen yet, according to the link count; or the constant
+	// always.
+	left  uint32
 	split answer // whether another part is unchanged too, apart from its links
 	parts *part
 }

@@ -119,7 +119,9 @@ func (u *unpacker) openBlob(ctx context.Context, i int) (*layerReader, error) {
 		}
 		r.v.sink = r.out
 		r.onKept = func() {
-			if !have { // a blob that was there before may have other users, whatever becomes of this import
+			// A blob that was there before may have other users, whatever becomes of this
+			// import.
+			if !have {
 				u.s.pins.made(blobPin(desc.Digest.String()))
 			}
 		}

@@ -66,7 +66,9 @@ func (s *Snapshotter) renameWith(ctx context.Context, key, name string, children
 	if err := s.settle(ctx, name); err != nil {
 		return false, err
 	}
-	if err := s.borrow(ctx, key); err != nil { // a snapshot of an additional store gets a row, so that the right error is returned
+	// A snapshot of an additional store gets a row, so that the right error is
+	// returned.
+	if err := s.borrow(ctx, key); err != nil {
 		return false, err
 	}
 	err = s.streams.rename(key, name, func() error {

@@ -39,7 +39,9 @@ func OpenPlainBeneath(dirfd int, path string) (fd int, st unix.Stat_t, err error
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	held := -1
-	for range maxResolves { // after any rename on the system, the kernel may return EAGAIN for a path with ".."
+	// After any rename on the system, the kernel may return EAGAIN for a path with
+	// "..".
+	for range maxResolves {
 		err = retry(func() (err error) {
 			held, err = unix.Openat2(dirfd, path, &how)
 			return err
