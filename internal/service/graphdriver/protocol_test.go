@@ -70,7 +70,7 @@ func TestWhatCannotBeHonouredIsRefused(t *testing.T) {
 	p.refused("Init", initRequest{Opts: []string{"a=b"}}, "storage options")
 	p.refused("Init", initRequest{UIDMaps: []idMap{{0, 100000, 65536}}}, "userns-remap")
 	p.refused("Create", request{ID: "l", StorageOpt: map[string]string{"inodes": "5"}}, "only size")
-	p.refused("Create", request{ID: "l", StorageOpt: map[string]string{"size": "big"}}, "no size")
+	p.refused("Create", request{ID: "l", StorageOpt: map[string]string{"size": "big"}}, "not a size")
 	p.refused("Create", request{ID: "l", StorageOpt: map[string]string{"size": "1G"}}, "cannot limit the size")
 	p.refused("Create", request{ID: "l", MountLabel: "system_u:object_r:x"}, "SELinux")
 	p.do("Create", request{ID: "l", StorageOpt: map[string]string{"size": "0"}})
