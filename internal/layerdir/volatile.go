@@ -28,8 +28,8 @@ func (s *Store) MarkVolatile(id driver.ID) error {
 	if err := s.own(id); err != nil {
 		return err
 	}
-	marked, err := s.markedVolatile(id)
-	if err != nil || marked != nil {
+	marked, _, err := s.volatile(id)
+	if err != nil || marked {
 		return err
 	}
 	boot, err := s.bootID()
@@ -39,25 +39,25 @@ func (s *Store) MarkVolatile(id driver.ID) error {
 	return durable.WriteFile(durable.OS(), s.Path(id, volatileName), boot, 0o600)
 }
 
-// markedVolatile returns the boot ID that MarkVolatile wrote, or nil without a
-// mark.
-func (s *Store) markedVolatile(id driver.ID) ([]byte, error) {
-	boot, err := ownfiles.Read(s.Path(id, volatileName), maxBootID)
+// volatile reports whether MarkVolatile has marked a layer, and whether the
+// machine has stopped since.
+func (s *Store) volatile(id driver.ID) (marked, stopped bool, err error) {
+	mark, err := ownfiles.Read(s.Path(id, volatileName), maxBootID)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return false, false, nil
 	}
-	return boot, err
+	if err != nil {
+		return false, false, err
+	}
+	boot, err := s.bootID()
+	return true, !bytes.Equal(mark, boot), err
 }
 
 // notStopped returns [driver.ErrTorn] for a layer that had a volatile mount
 // when the machine stopped.
 func (s *Store) notStopped(id driver.ID) error {
-	marked, err := s.markedVolatile(id)
-	if err != nil || marked == nil {
-		return err
-	}
-	boot, err := s.bootID()
-	if err == nil && !bytes.Equal(marked, boot) {
+	_, stopped, err := s.volatile(id)
+	if err == nil && stopped {
 		err = fmt.Errorf("%s: %w: it was mounted without syncs, and the machine has stopped since", id, driver.ErrTorn)
 	}
 	return err

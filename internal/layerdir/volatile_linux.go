@@ -1,7 +1,6 @@
 package layerdir
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -14,12 +13,8 @@ import (
 // that is still mounted, or if the machine has stopped since the mark was
 // written.
 func (s *Store) EndVolatile(ctx context.Context, id driver.ID) error {
-	marked, err := s.markedVolatile(id)
-	if err != nil || marked == nil {
-		return err
-	}
-	boot, err := s.bootID()
-	if err != nil || !bytes.Equal(marked, boot) {
+	marked, stopped, err := s.volatile(id)
+	if err != nil || !marked || stopped {
 		return err
 	}
 	err = s.NotMounted(id, Unmounted)
