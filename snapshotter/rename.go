@@ -114,12 +114,11 @@ func renameRow(tx *meta.Tx, row meta.Snapshot, name string) error {
 		}
 	}
 	was := renamed{Was: key}
-	if err := tx.GetRecord(recordRenamed, key, &was); err == nil { // the rename before this one is not yet in all records of layers
+	err = tx.GetRecord(recordRenamed, key, &was)
+	if err == nil { // the rename before this one is not yet in all records of layers
 		err = tx.DeleteRecord(recordRenamed, key)
-		if err != nil {
-			return err
-		}
-	} else if !errors.Is(err, meta.ErrNotFound) {
+	}
+	if err != nil && !errors.Is(err, meta.ErrNotFound) {
 		return err
 	}
 	return tx.PutRecord(recordRenamed, name, was)

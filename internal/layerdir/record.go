@@ -30,18 +30,19 @@ func (r Recorder) Record(_ context.Context, id driver.ID) (driver.Record, error)
 
 // Note implements [driver.Recorder].
 func (r Recorder) Note(_ context.Context, id driver.ID, note json.RawMessage) error {
-	if err := r.store.Note(id, note); err != nil {
-		return fmt.Errorf("%s: note on layer %s: %w", r.driver, id, err)
-	}
-	return nil
+	return r.noted(id, r.store.Note(id, note))
 }
 
 // NoteNow implements [driver.Recorder].
 func (r Recorder) NoteNow(_ context.Context, id driver.ID, note json.RawMessage) error {
-	if err := r.store.NoteNow(id, note); err != nil {
-		return fmt.Errorf("%s: note on layer %s: %w", r.driver, id, err)
+	return r.noted(id, r.store.NoteNow(id, note))
+}
+
+func (r Recorder) noted(id driver.ID, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: note on layer %s: %w", r.driver, id, err)
 	}
-	return nil
+	return err
 }
 
 // Record returns the record of a layer.

@@ -101,10 +101,7 @@ func (s *Service) Prepare(ctx context.Context, req *storev1.PrepareRequest) (*st
 func (s *Service) Commit(ctx context.Context, req *storev1.CommitRequest) (*storev1.CommitResponse, error) {
 	ctx, end := s.calls.begin(ctx)
 	defer end()
-	if err := refuseMark(req.GetName()); err != nil {
-		return nil, err
-	}
-	if err := refuseScoped(req.GetKey()); err != nil {
+	if err := refuseNames(req.GetKey(), req.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.store.Commit(ctx, req.GetName(), req.GetKey(), req.GetLabels()); err != nil {
@@ -117,10 +114,7 @@ func (s *Service) Commit(ctx context.Context, req *storev1.CommitRequest) (*stor
 func (s *Service) Rename(ctx context.Context, req *storev1.RenameRequest) (*storev1.RenameResponse, error) {
 	ctx, end := s.calls.begin(ctx)
 	defer end()
-	if err := refuseMark(req.GetName()); err != nil {
-		return nil, err
-	}
-	if err := refuseScoped(req.GetKey()); err != nil {
+	if err := refuseNames(req.GetKey(), req.GetName()); err != nil {
 		return nil, err
 	}
 	if err := s.store.Rename(ctx, req.GetKey(), req.GetName()); err != nil {
@@ -168,4 +162,13 @@ func refuseScoped(key string) error {
 		return fmt.Errorf("%w: snapshot %q belongs to the engine %q", errdefs.ErrFailedPrecondition, key, scope)
 	}
 	return nil
+}
+
+// refuseNames is refuseScoped for the name that a snapshot has, and refuseMark
+// for the name that it gets.
+func refuseNames(key, name string) error {
+	if err := refuseMark(name); err != nil {
+		return err
+	}
+	return refuseScoped(key)
 }
